@@ -1,0 +1,93 @@
+//! Names for the things the core hands out: connections, packets, messages, positions, peers.
+
+use core::fmt;
+use core::num::NonZeroU16;
+
+/// One open transport, as handed out by `Broker::accept`. The generation makes a stale id harmless:
+/// calls with an id whose connection is gone are ignored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl ConnectionId {
+    /// The slot of this connection. Slots are reused, and are dense: a runtime may use them to index a
+    /// table of its sockets.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// A number that differs between all connections of one broker's life.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}.{}", self.index, self.generation)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A packet identifier: 1 to 65,535, unique among the exchanges one side of a session has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// The first identifier a session uses.
+    pub const FIRST: Self = Self(NonZeroU16::MIN);
+
+    /// `None` for zero, which no packet may carry.
+    #[must_use]
+    pub const fn new(value: u16) -> Option<Self> {
+        match NonZeroU16::new(value) {
+            Some(value) => Some(Self(value)),
+            None => None,
+        }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+
+    /// The identifier after this one; 65,535 is followed by 1.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(value) => Self(value),
+            None => Self::FIRST,
+        }
+    }
+}
+
+/// Another shard of this process, or another node: somebody that messages can be routed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u16);
+
+/// Names a message for as long as anybody keeps it: who took it in, in which life of that node, and
+/// its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    /// The node (upper 16 bits), its shard (next 16) and the node's boot epoch (lower 32).
+    pub origin: u64,
+    /// Counts up with every message that this shard takes in during this boot.
+    pub sequence: u64,
+}
+
+/// A place in the log. Opaque: the core only compares.
+///
+/// Records get positions in the order in which they are emitted; one durable position says that all
+/// records up to it are on stable storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);

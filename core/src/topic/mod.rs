@@ -1,0 +1,1 @@
+//! Topic names, topic filters, and the index from filters to subscribers.

@@ -1,0 +1,1 @@
+//! Whimbrel on smol: the skeleton of the small runtime.

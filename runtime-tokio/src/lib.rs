@@ -1,0 +1,1 @@
+//! Whimbrel on tokio.
