@@ -8,6 +8,7 @@
 //! from its first five bytes, before anything is buffered.
 
 pub mod packet;
+pub mod property;
 pub mod reason;
 
 pub use packet::Packet;

@@ -4,6 +4,7 @@
 //! default: a 3.1.1 packet has no properties, its acknowledgements say [`ReasonCode::SUCCESS`].
 
 use crate::codec::property::Properties;
+
 use crate::codec::reason::ReasonCode;
 use crate::id::PacketId;
 
@@ -242,3 +243,10 @@ pub enum RetainHandling {
     /// 2: never.
     DoNotSend = 2,
 }
+
+/// The filters of a SUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscribeFilters<'a>(&'a [u8]);
+/// The filters of an UNSUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnsubscribeFilters<'a>(&'a [u8]);

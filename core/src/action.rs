@@ -1,0 +1,337 @@
+//! What the core asks of the runtime, and the facts it reports.
+
+use crate::codec::packet::Version;
+use crate::codec::reason::ReasonCode;
+use crate::error::Violation;
+use crate::id::{ConnectionId, PeerId, Position};
+use crate::message::Message;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// Something the runtime must do. Taken from `Broker::poll_action`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Pull bytes with `Broker::transmit` and write them. One per ready connection, never one a packet.
+    Send(ConnectionId),
+    /// Stop reading this connection until `Resume`. Bytes already read may still be given.
+    Pause(ConnectionId),
+    /// Go on reading.
+    Resume(ConnectionId),
+    /// Write what `transmit` still has, then close the transport. The connection is already gone from
+    /// the core: call neither `closed` nor `receive` for it afterwards (both would be ignored).
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// The last bytes to write, such as a DISCONNECT. May be empty.
+        last_bytes: Vec<u8>,
+    },
+    /// Decide whether this client may connect, and answer with `Broker::authenticated`.
+    Authenticate {
+        /// Who asks. It is not read until the verdict is in.
+        connection: ConnectionId,
+        /// What it says about itself.
+        credentials: Box<Credentials>,
+    },
+    /// Append to the log, and answer with `Broker::persisted` once it is durable.
+    Persist(Batch),
+    /// Hand a message to other shards or nodes; they get it by `Broker::routed`.
+    Route {
+        /// To whom.
+        peers: Vec<PeerId>,
+        /// What.
+        message: RoutedMessage,
+    },
+    /// Tell all peers that this shard's interest has changed; they get it by `Broker::interest`.
+    Interest(InterestDelta),
+    /// A fact for logs, metrics and hooks.
+    Event(Event),
+}
+
+/// An atomic batch of records.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Positions grow with every batch.
+    pub position: Position,
+    /// Encoded operations; see `log::batch`.
+    pub operations: Vec<u8>,
+}
+
+/// A message on its way between shards or nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutedMessage {
+    /// The message, with its identifier, publish QoS and absolute expiry.
+    pub message: Message,
+    /// The publisher set RETAIN: the peer keeps it too.
+    pub retain: bool,
+    /// The share groups that the receiver has to serve: filter text with its `$share/` prefix.
+    pub groups: Vec<Box<str>>,
+}
+
+/// A change of what one shard wants to be sent. Counted: 0 ↔ 1 per filter and share name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterestDelta {
+    /// Filter text, with its `$share/` prefix when it is a group.
+    pub filter: Box<str>,
+    /// Members there now; 0 means that the last one is gone. Plain filters say 0 or 1.
+    pub members: u32,
+}
+
+/// What is known about the other end when a transport is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address, if the transport has one.
+    pub address: Option<SocketAddr>,
+    /// Which listener accepted it, counted from 0 in the order of the configuration.
+    pub listener: u16,
+}
+
+/// What a client says about itself in CONNECT, or in AUTH.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Where it comes from.
+    pub peer: Peer,
+    /// The version it speaks.
+    pub version: Version,
+    /// The client identifier; assigned by the broker when the client left it empty.
+    pub client_id: String,
+    /// Absent and empty differ.
+    pub username: Option<String>,
+    /// Absent and empty differ.
+    pub password: Option<Vec<u8>>,
+    /// The method of enhanced authentication, 5.0.
+    pub method: Option<String>,
+    /// Its data.
+    pub data: Option<Vec<u8>>,
+    /// This is not the first message of the exchange, or it is a re-authentication.
+    pub continued: bool,
+}
+
+/// Never shows the password or the authentication data.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("peer", &self.peer)
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("method", &self.method)
+            .field("data", &self.data.as_ref().map(|_| "…"))
+            .field("continued", &self.continued)
+            .finish()
+    }
+}
+
+/// The answer to [`Action::Authenticate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let it in, or let it stay.
+    Accept {
+        /// Final data of an enhanced authentication.
+        data: Option<Vec<u8>>,
+    },
+    /// Send AUTH with this data and wait for the client's answer.
+    Continue {
+        /// Authentication data for the client.
+        data: Vec<u8>,
+    },
+    /// Refuse it. Any error code a CONNACK may carry.
+    Refuse(ReasonCode),
+}
+
+/// A fact. What it says is for people and hooks; the core does not depend on its being read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client is in.
+    Connected {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its identifier.
+        client_id: Box<str>,
+        /// Its version.
+        version: Version,
+        /// Where from.
+        address: Option<SocketAddr>,
+        /// Whether its session was there already.
+        session_present: bool,
+        /// In effect, in seconds; 0 is none.
+        keep_alive_s: u16,
+    },
+    /// A connection ended before it was in.
+    Refused {
+        /// The connection.
+        connection: ConnectionId,
+        /// Empty when CONNECT never came.
+        client_id: Box<str>,
+        /// Where from.
+        address: Option<SocketAddr>,
+        /// Why.
+        why: CloseReason,
+    },
+    /// A connection that was in has ended.
+    Disconnected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its identifier.
+        client_id: Box<str>,
+        /// Where from.
+        address: Option<SocketAddr>,
+        /// Why.
+        why: CloseReason,
+        /// Whether its session lives on.
+        session_kept: bool,
+    },
+    /// A session has ended: its expiry passed, or a clean start replaced it.
+    SessionEnded {
+        /// Whose.
+        client_id: Box<str>,
+    },
+    /// A subscription was made or replaced.
+    Subscribed {
+        /// Whose.
+        client_id: Box<str>,
+        /// The whole filter.
+        filter: Box<str>,
+        /// The granted QoS, or the refusal.
+        reason: ReasonCode,
+    },
+    /// A subscription ended.
+    Unsubscribed {
+        /// Whose.
+        client_id: Box<str>,
+        /// The whole filter.
+        filter: Box<str>,
+    },
+    /// Messages for a client are being dropped. Reported at the 1st, 2nd, 4th, 8th, … of its session.
+    Dropped {
+        /// Whose messages.
+        client_id: Box<str>,
+        /// Why the latest.
+        why: DropReason,
+        /// How many so far in the life of the session.
+        count: u64,
+    },
+    /// Events were lost because nobody read them.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Why a connection ended. The same word in log, metric, event and DISCONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The client sent DISCONNECT, with this reason.
+    ClientDisconnect(ReasonCode),
+    /// The transport went away without a DISCONNECT.
+    TransportClosed,
+    /// The client broke the protocol.
+    Violation(Violation),
+    /// Nothing was heard for one and a half times the keep alive.
+    KeepAlive,
+    /// No complete CONNECT in time.
+    ConnectTimeout,
+    /// Another connection took the session over.
+    TakenOver,
+    /// The verdict on its credentials.
+    Refused(ReasonCode),
+    /// The broker is at a limit.
+    Limit(ReasonCode),
+    /// Its queue overflowed and the policy says disconnect.
+    QueueOverflow,
+    /// A 3.x client did not acknowledge in spite of retransmissions.
+    NotAcknowledging,
+    /// The broker stops.
+    Shutdown,
+    /// An operator or a hook asked for it.
+    Administrative,
+}
+
+impl CloseReason {
+    /// What a 5.0 client is told in DISCONNECT; `None` when it gets none.
+    #[must_use]
+    pub const fn reason_code(self) -> Option<ReasonCode> {
+        match self {
+            Self::ClientDisconnect(_) | Self::TransportClosed | Self::ConnectTimeout => None,
+            Self::Violation(violation) => Some(violation.reason_code()),
+            Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
+            Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
+            Self::Refused(reason) | Self::Limit(reason) => Some(reason),
+            Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
+            Self::NotAcknowledging => Some(ReasonCode::UNSPECIFIED),
+            Self::Shutdown => Some(ReasonCode::SERVER_SHUTTING_DOWN),
+            Self::Administrative => Some(ReasonCode::ADMINISTRATIVE_ACTION),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientDisconnect(ReasonCode::SUCCESS) => f.write_str("client disconnected"),
+            Self::ClientDisconnect(reason) => write!(f, "client disconnected: {reason}"),
+            Self::TransportClosed => f.write_str("connection closed without DISCONNECT"),
+            Self::Violation(violation) => write!(f, "protocol violation: {violation}"),
+            Self::KeepAlive => f.write_str("keep alive timeout"),
+            Self::ConnectTimeout => f.write_str("no CONNECT in time"),
+            Self::TakenOver => f.write_str("session taken over"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Limit(reason) => write!(f, "broker limit: {reason}"),
+            Self::QueueOverflow => f.write_str("queue overflow"),
+            Self::NotAcknowledging => f.write_str("client does not acknowledge"),
+            Self::Shutdown => f.write_str("server shutting down"),
+            Self::Administrative => f.write_str("administrative action"),
+        }
+    }
+}
+
+/// Why a message was not delivered to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The queue of the session is full.
+    QueueFull,
+    /// The queues of all sessions together are full.
+    TotalQueueFull,
+    /// A QoS 0 message for a connection that does not take its bytes.
+    SlowConsumer,
+    /// Larger than the client accepts.
+    TooLarge,
+    /// Its message expiry interval has passed.
+    Expired,
+    /// The session ended with messages waiting.
+    SessionEnded,
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 6;
+
+    /// All of them, in order.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::QueueFull,
+        Self::TotalQueueFull,
+        Self::SlowConsumer,
+        Self::TooLarge,
+        Self::Expired,
+        Self::SessionEnded,
+    ];
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QueueFull => "queue full",
+            Self::TotalQueueFull => "all queues together full",
+            Self::SlowConsumer => "slow consumer",
+            Self::TooLarge => "larger than the client accepts",
+            Self::Expired => "message expired",
+            Self::SessionEnded => "session ended",
+        })
+    }
+}

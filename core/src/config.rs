@@ -1,0 +1,349 @@
+//! What people set: every capability, policy and limit of the broker, each with its default and the
+//! reason for it. [`Config::validate`] names what does not fit together before a broker starts.
+//!
+//! Plain data with public fields; nothing here decides anything at run time.
+
+use crate::codec::packet::{QoS, Version};
+use alloc::string::String;
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// Configuration of one broker. `Config::default()` is safe to run as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What is offered to clients, as announced in CONNACK.
+    pub protocol: Protocol,
+    /// How sessions live, queue and end.
+    pub session: SessionConfig,
+    /// Numbers that bound memory and work.
+    pub limits: Limits,
+    /// Which node and shard this is.
+    pub identity: Identity,
+    /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
+    pub durable: bool,
+}
+
+/// Which node and shard a broker is, in a set of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The node, unique in a cluster. Default 0: there is only one.
+    pub node: u16,
+    /// The shard, unique in a node. Default 0: there is only one.
+    pub shard: u16,
+    /// How often this node has started; the log counts it. Default 0: nothing was kept.
+    pub boot_epoch: u32,
+}
+
+/// Capabilities: enforced, and announced to 5.0 clients in CONNACK when they are not the default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// Versions that are served. Default: all three.
+    pub versions: Vec<Version>,
+    /// The highest QoS a client may publish with; subscriptions are granted at most this.
+    /// Default: 2.
+    pub maximum_qos: QoS,
+    /// Whether RETAIN may be set. Default: yes.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards. Default: yes.
+    pub wildcard_subscription_available: bool,
+    /// Whether `$share/...` may be subscribed to. Default: yes. 3.x clients may use it too.
+    pub shared_subscription_available: bool,
+    /// Whether subscriptions may carry an identifier. Default: yes.
+    pub subscription_identifiers_available: bool,
+    /// QoS 1 and 2 messages a client may have unacknowledged towards the broker. Default 1,024:
+    /// enough for a window of 100 ms at 10,000 messages a second, and 64 KiB of identifiers at most.
+    pub receive_maximum: u16,
+    /// The largest packet a client may send, in bytes. Default 1 MiB + 64 KiB: a payload of 1 MiB with
+    /// its topic and properties. Larger ones are refused from their first five bytes.
+    pub maximum_packet_size: u32,
+    /// Topic aliases a client may set. Default 64: at most 64 topics remembered a connection.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases the broker sets towards a client that allows them, at most. Default 16.
+    pub topic_alias_outbound_maximum: u16,
+    /// Replaces every client's keep alive, in seconds. Default: none.
+    pub server_keep_alive_s: Option<u16>,
+    /// The longest keep alive a client may ask for, in seconds; 0, which asks for none, counts as
+    /// longer. 5.0 clients are told. Default: none, since the standard allows any.
+    pub keep_alive_maximum_s: Option<u16>,
+    /// Response information for 5.0 clients that ask for it. `%c` stands for the client identifier.
+    /// Default: none.
+    pub response_information: Option<String>,
+    /// Server reference, sent with refusals 0x9C and 0x9D and when the broker shuts down.
+    /// Default: none.
+    pub server_reference: Option<String>,
+    /// Refuse payloads that are declared UTF-8 and are not. Default: no, the standard makes it optional
+    /// and it costs a pass over each such payload.
+    pub check_payload_format: bool,
+    /// Who of a shared subscription gets the next message. Default: round robin.
+    pub shared_strategy: SharedStrategy,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self {
+            versions: [Version::V3, Version::V4, Version::V5].into(),
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscription_available: true,
+            shared_subscription_available: true,
+            subscription_identifiers_available: true,
+            receive_maximum: 1_024,
+            maximum_packet_size: (1 << 20) + (64 << 10),
+            topic_alias_maximum: 64,
+            topic_alias_outbound_maximum: 16,
+            server_keep_alive_s: None,
+            keep_alive_maximum_s: None,
+            response_information: None,
+            server_reference: None,
+            check_payload_format: false,
+            shared_strategy: SharedStrategy::RoundRobin,
+        }
+    }
+}
+
+/// Who of a shared subscription gets the next message. Members that are connected and can take it are
+/// always preferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharedStrategy {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    /// The same one as long as it can take messages.
+    Sticky,
+    /// Any, drawn from the seed.
+    Random,
+    /// The one with the fewest unacknowledged messages.
+    LeastInflight,
+}
+
+/// How sessions live, queue and end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The longest a session outlives its connection, in seconds; longer wishes are cut to this and 5.0
+    /// clients are told. Default 7 days: dead sessions of random client identifiers are the classic
+    /// leak of brokers.
+    pub expiry_maximum_s: u32,
+    /// How long the session of a 3.x client with clean session 0 outlives its connection, in seconds.
+    /// Default 7 days, for the same reason. Cut to `expiry_maximum_s`.
+    pub expiry_3x_s: u32,
+    /// Messages that wait for one client, at most. Default 10,000.
+    pub queue_messages_maximum: u32,
+    /// Bytes of messages that wait for one client, at most. Default 16 MiB.
+    pub queue_bytes_maximum: u32,
+    /// What happens to a message that finds the queue of its client full. Default: it is dropped.
+    pub queue_overflow: QueueOverflow,
+    /// Whether QoS 0 messages are queued for clients that are away. Default: no.
+    pub queue_qos0: bool,
+    /// How many QoS 1 and 2 messages are in flight to one client at most, if it allows so many.
+    /// Default 1,024; what waits beyond that is still in the queue.
+    pub inflight_maximum: u16,
+    /// Resend to a connected 3.x client what it has not acknowledged for this long, in milliseconds.
+    /// Default 0: never, as TCP already does it; 5.0 forbids it.
+    pub retransmit_interval_ms: u32,
+    /// How often one message is resent at most before the connection is closed. Default 3.
+    pub retransmit_maximum: u8,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            expiry_maximum_s: 7 * 24 * 3_600,
+            expiry_3x_s: 7 * 24 * 3_600,
+            queue_messages_maximum: 10_000,
+            queue_bytes_maximum: 16 << 20,
+            queue_overflow: QueueOverflow::DropNewest,
+            queue_qos0: false,
+            inflight_maximum: 1_024,
+            retransmit_interval_ms: 0,
+            retransmit_maximum: 3,
+        }
+    }
+}
+
+/// What happens to a message that finds the queue of its client full. Either way it is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueOverflow {
+    /// The new message is dropped for this client.
+    #[default]
+    DropNewest,
+    /// The oldest waiting message is dropped, the new one is queued.
+    DropOldest,
+    /// The client is disconnected (0x97); while it is away the new message is dropped.
+    Disconnect,
+}
+
+/// Numbers that bound memory and work. Zero is refused wherever it would mean "nothing works".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections. Default 1,000,000; the operating system's limit is met first.
+    pub connections_maximum: u32,
+    /// Sessions, connected or not. Default 2,000,000, about 1 GiB of empty ones.
+    pub sessions_maximum: u32,
+    /// From accept to a complete CONNECT and its verdict, in milliseconds. Default 10 s.
+    pub connect_timeout_ms: u32,
+    /// Bytes of a CONNECT packet. Default 64 KiB: identifier, credentials and a small will. A will with
+    /// a larger payload needs a higher limit here.
+    pub connect_packet_size_maximum: u32,
+    /// Bytes of a client identifier. Default 256.
+    pub client_id_bytes_maximum: u16,
+    /// Bytes of a topic name or filter. Default 4,096.
+    pub topic_bytes_maximum: u16,
+    /// Levels of a topic name or filter. Default 128: matching work grows with it.
+    pub topic_levels_maximum: u16,
+    /// Subscriptions of one session. Default 10,000.
+    pub subscriptions_per_session_maximum: u32,
+    /// User properties in one packet. Default 64.
+    pub user_properties_maximum: u16,
+    /// Messages that wait for clients, in all. Default 10,000,000.
+    pub queue_messages_total_maximum: u64,
+    /// Bytes that wait for clients, in all. Default 2 GiB.
+    pub queue_bytes_total_maximum: u64,
+    /// Retained messages. Default 2,000,000.
+    pub retained_messages_maximum: u64,
+    /// Bytes of retained messages. Default 1 GiB.
+    pub retained_bytes_maximum: u64,
+    /// Encoded bytes that wait for one connection to take them. Above this a QoS 0 message for it is
+    /// dropped and counted, and higher QoS stays in the queue. Default 1 MiB.
+    pub unsent_bytes_maximum: u32,
+    /// Unsent bytes of a connection from which its publishers are no longer read. Default 256 KiB.
+    pub unsent_bytes_pause: u32,
+    /// How long publishers wait for a connection that does not take its bytes, in milliseconds, before
+    /// it counts as slow and they go on without it. Default 1 s; 0 never pauses.
+    pub slow_consumer_grace_ms: u32,
+    /// What all sessions, queues, retained messages and buffers may take, in bytes, by the core's own
+    /// count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of
+    /// QoS above 0 are told quota exceeded. Default 4 GiB.
+    pub memory_budget_bytes: u64,
+    /// Deliveries one input may start before the rest is put off to the next turn. Default 1,024.
+    pub fanout_step: u32,
+    /// Events that wait for the runtime at most; further ones are counted, not kept. Default 4,096.
+    pub events_maximum: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_maximum: 1_000_000,
+            sessions_maximum: 2_000_000,
+            connect_timeout_ms: 10_000,
+            connect_packet_size_maximum: 64 << 10,
+            client_id_bytes_maximum: 256,
+            topic_bytes_maximum: 4_096,
+            topic_levels_maximum: 128,
+            subscriptions_per_session_maximum: 10_000,
+            user_properties_maximum: 64,
+            queue_messages_total_maximum: 10_000_000,
+            queue_bytes_total_maximum: 2 << 30,
+            retained_messages_maximum: 2_000_000,
+            retained_bytes_maximum: 1 << 30,
+            unsent_bytes_maximum: 1 << 20,
+            unsent_bytes_pause: 256 << 10,
+            slow_consumer_grace_ms: 1_000,
+            memory_budget_bytes: 4 << 30,
+            fanout_step: 1_024,
+            events_maximum: 4_096,
+        }
+    }
+}
+
+/// A configuration that cannot run: which key, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key}: {remedy}")]
+pub struct ConfigError {
+    /// The key, with its section: `limits.fanout_step`.
+    pub key: &'static str,
+    /// What to set instead, in words.
+    pub remedy: &'static str,
+}
+
+impl Config {
+    /// Checks that the numbers make sense together.
+    ///
+    /// # Errors
+    ///
+    /// The first key that does not fit, with the remedy. The fault is the operator's.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (p, s, l) = (&self.protocol, &self.session, &self.limits);
+        let rules = [
+            (
+                !p.versions.is_empty(),
+                "protocol.versions",
+                "name at least one version",
+            ),
+            (
+                p.receive_maximum > 0,
+                "protocol.receive_maximum",
+                "must be 1 to 65535",
+            ),
+            (
+                p.maximum_packet_size >= 128,
+                "protocol.maximum_packet_size",
+                "must be at least 128 bytes, or no client can connect",
+            ),
+            (
+                p.maximum_packet_size <= 268_435_460,
+                "protocol.maximum_packet_size",
+                "must be at most 268435460 bytes, the largest packet MQTT knows",
+            ),
+            (
+                p.server_keep_alive_s != Some(0) && p.keep_alive_maximum_s != Some(0),
+                "protocol.server_keep_alive_s",
+                "must be at least 1; leave it out to accept what clients ask for",
+            ),
+            (
+                s.queue_messages_maximum > 0,
+                "session.queue_messages_maximum",
+                "must be at least 1, or messages of QoS 1 and 2 cannot be delivered",
+            ),
+            (
+                s.inflight_maximum > 0,
+                "session.inflight_maximum",
+                "must be 1 to 65535",
+            ),
+            (
+                l.connections_maximum > 0,
+                "limits.connections_maximum",
+                "must be at least 1",
+            ),
+            (
+                l.sessions_maximum > 0,
+                "limits.sessions_maximum",
+                "must be at least 1",
+            ),
+            (
+                l.connect_timeout_ms > 0,
+                "limits.connect_timeout_ms",
+                "must be at least 1; silent connections would never end",
+            ),
+            (
+                l.connect_packet_size_maximum >= 64,
+                "limits.connect_packet_size_maximum",
+                "must be at least 64 bytes, or no client can connect",
+            ),
+            (
+                l.topic_bytes_maximum > 0,
+                "limits.topic_bytes_maximum",
+                "must be at least 1",
+            ),
+            (
+                l.topic_levels_maximum > 0,
+                "limits.topic_levels_maximum",
+                "must be at least 1",
+            ),
+            (
+                l.unsent_bytes_pause <= l.unsent_bytes_maximum,
+                "limits.unsent_bytes_pause",
+                "must not be above limits.unsent_bytes_maximum",
+            ),
+            (
+                l.fanout_step > 0,
+                "limits.fanout_step",
+                "must be at least 1",
+            ),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, key, remedy)) => Err(ConfigError { key, remedy }),
+            None => Ok(()),
+        }
+    }
+}

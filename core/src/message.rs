@@ -1,0 +1,134 @@
+//! A message: what was published, immutable and shared by everybody who has still to get it.
+//!
+//! One allocation holds all of it: a fixed header, topic name, properties and payload. The same bytes
+//! are what the log stores and what travels between shards, so a message is written once in every sense.
+//!
+//! ```text
+//! 0        8         16         24      25     26 topic length    28 property length   32
+//! | origin | sequence | expires  | flags | zero | u16              | u32               | topic properties payload
+//! ```
+//! All numbers little-endian. The properties are those a broker forwards unaltered, as on the wire.
+
+use crate::codec::packet::QoS;
+use crate::id::MessageId;
+use crate::time::UnixTime;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+const HEADER: usize = 32;
+const FLAG_QOS: u8 = 0b0000_0011;
+
+/// A published message. Cloning shares it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message(Arc<[u8]>);
+
+/// The fields of a message, borrowed: what [`Message`] is built from and taken apart to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageView<'a> {
+    /// Its name.
+    pub id: MessageId,
+    /// The QoS it was published with.
+    pub qos: QoS,
+    /// When it is no longer wanted; `MAX` when it never expires.
+    pub expires_at: UnixTime,
+    /// Where to.
+    pub topic: &'a str,
+    /// Raw 5.0 properties that are forwarded unaltered.
+    pub properties: &'a [u8],
+    /// Anything.
+    pub payload: &'a [u8],
+}
+
+impl<'a> MessageView<'a> {
+    /// Copies the message into one shared allocation. `scratch` is working space.
+    #[must_use]
+    pub fn to_message(&self, scratch: &mut Vec<u8>) -> Message {
+        scratch.clear();
+        scratch.reserve(self.encoded_len());
+        scratch.extend_from_slice(&self.id.origin.to_le_bytes());
+        scratch.extend_from_slice(&self.id.sequence.to_le_bytes());
+        scratch.extend_from_slice(&self.expires_at.0.to_le_bytes());
+        scratch.extend_from_slice(&[self.qos as u8, 0]);
+        let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
+        scratch.extend_from_slice(&topic_len.to_le_bytes());
+        let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
+        scratch.extend_from_slice(&properties_len.to_le_bytes());
+        scratch.extend_from_slice(self.topic.as_bytes());
+        scratch.extend_from_slice(self.properties);
+        scratch.extend_from_slice(self.payload);
+        debug_assert_eq!(
+            scratch.len(),
+            self.encoded_len(),
+            "topic and properties fit"
+        );
+        Message(Arc::from(scratch.as_slice()))
+    }
+
+    /// Bytes that the message takes, without the allocator's overhead.
+    #[must_use]
+    pub const fn encoded_len(&self) -> usize {
+        HEADER + self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
+    /// Takes stored bytes apart; `None` when they are no message.
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
+        let u64_at = |at: usize| {
+            header[at..]
+                .first_chunk::<8>()
+                .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let topic_len = usize::from(u16::from_le_bytes([header[26], header[27]]));
+        let properties_len =
+            u32::from_le_bytes([header[28], header[29], header[30], header[31]]) as usize;
+        let (topic, rest) = rest.split_at_checked(topic_len)?;
+        let (properties, payload) = rest.split_at_checked(properties_len)?;
+        Some(Self {
+            id: MessageId {
+                origin: u64_at(0),
+                sequence: u64_at(8),
+            },
+            qos: QoS::from_bits(header[24] & FLAG_QOS)?,
+            expires_at: UnixTime(u64_at(16)),
+            topic: core::str::from_utf8(topic).ok()?,
+            properties,
+            payload,
+        })
+    }
+}
+
+impl Message {
+    /// Takes stored bytes as a message; `None` when they are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        MessageView::parse(bytes)?;
+        Some(Self(Arc::from(bytes)))
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its fields.
+    #[must_use]
+    pub fn view(&self) -> MessageView<'_> {
+        MessageView::parse(&self.0).expect("checked when it was made")
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = self.view();
+        write!(
+            f,
+            "Message({:?} {} {} bytes)",
+            view.id,
+            view.topic,
+            view.payload.len()
+        )
+    }
+}

@@ -1,0 +1,56 @@
+//! Counters and gauges, in plain integers. Exporting them is for others.
+
+use crate::action::DropReason;
+
+/// What the broker has counted since it started, and what it holds now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Connections accepted.
+    pub connections_accepted: u64,
+    /// Open connections, whether or not their CONNECT came.
+    pub connections_open: u64,
+    /// Connections whose CONNECT was accepted and that are still there.
+    pub clients_connected: u64,
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Subscriptions of all sessions.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained_messages: u64,
+    /// Bytes of retained messages.
+    pub retained_bytes: u64,
+    /// Messages waiting in queues.
+    pub queued_messages: u64,
+    /// Bytes of messages waiting in queues.
+    pub queued_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes handed to the runtime for sending.
+    pub sent_bytes: u64,
+    /// PUBLISH packets received.
+    pub publishes_received: u64,
+    /// PUBLISH packets sent, retransmissions included.
+    pub publishes_sent: u64,
+    /// Messages that matched nobody.
+    pub publishes_unmatched: u64,
+    /// CONNECTs that were refused.
+    pub connects_refused: u64,
+    /// Connections closed because the client broke the protocol.
+    pub violations: u64,
+    /// Messages dropped, by reason, in the order of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::COUNT],
+    /// Times a publisher was paused because a subscriber did not keep up.
+    pub publishers_paused: u64,
+    /// Publishes refused with quota exceeded.
+    pub publishes_refused: u64,
+    /// Events that nobody read in time.
+    pub events_lost: u64,
+}
+
+impl Statistics {
+    /// Messages dropped for one reason.
+    #[must_use]
+    pub fn dropped_because(&self, why: DropReason) -> u64 {
+        self.dropped.get(why as usize).copied().unwrap_or(0)
+    }
+}
