@@ -49,6 +49,13 @@ pub fn split(
     Ok(Some((Frame { first_byte, body }, whole)))
 }
 
+/// Whether a packet is a PUBLISH, by its first byte.
+#[must_use]
+#[inline]
+pub const fn is_publish(first_byte: u8) -> bool {
+    first_byte >> 4 == 3
+}
+
 /// The size of the whole packet that `bytes` starts with, as soon as its remaining length is complete:
 /// what to reserve for reassembling it. `None` when that is not known yet, or never will be.
 #[must_use]
