@@ -68,6 +68,11 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { text, wildcards })
     }
 
+    /// For texts that were a filter when they were stored.
+    pub(crate) const fn stored(text: &'a str, wildcards: bool) -> Self {
+        Self { text, wildcards }
+    }
+
     /// The text.
     #[must_use]
     pub const fn as_str(self) -> &'a str {
