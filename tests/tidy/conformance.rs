@@ -8,6 +8,7 @@ use crate::tags::{Site, Tags, Test};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
@@ -169,7 +170,7 @@ pub(crate) fn check(root: &Path, tags: &Tags, problems: &mut Vec<Problem>) {
         let what = format!("is not what the list and the tags make; write it anew with `{BLESS}`");
         problems.push(Problem::new(PAGE, 0, what));
     }
-    print_open(&list, tags);
+    print_open(&list, tags, blessing);
 }
 
 /// The list as text, with every `todo` that has tag and test `implemented`.
@@ -281,14 +282,15 @@ fn check_states(list: &Conformance, tags: &Tags, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Says what is still open, for those who run with `--nocapture` or bless.
-fn print_open(list: &Conformance, tags: &Tags) {
+/// Says how much is still open, and after blessing what. Past the test runner, which would keep it.
+fn print_open(list: &Conformance, tags: &Tags, in_full: bool) {
     let open: Vec<&Statement> = list
         .statements
         .iter()
         .filter(|statement| statement.state == Some(State::Todo))
         .collect();
-    for statement in &open {
+    let mut text = String::new();
+    for statement in open.iter().filter(|_| in_full) {
         let missing = match (
             tags.code.contains_key(&statement.id),
             tags.tests.contains_key(&statement.id),
@@ -297,13 +299,17 @@ fn print_open(list: &Conformance, tags: &Tags) {
             (false, true) => "tag missing",
             (false, false) => "tag and test missing",
         };
-        println!("todo: {} ({missing}): {}", statement.id, statement.rule);
+        let _ = writeln!(
+            text,
+            "todo: {} ({missing}): {}",
+            statement.id, statement.rule
+        );
     }
-    println!(
-        "{} of {} statements are todo",
-        open.len(),
-        list.statements.len()
-    );
+    if !open.is_empty() {
+        let all = list.statements.len();
+        let _ = writeln!(text, "conformance: {} of {all} are todo", open.len());
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// The page for readers.

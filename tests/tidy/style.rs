@@ -2,6 +2,7 @@
 
 use crate::Problem;
 use crate::source::{Source, is_word};
+use crate::tags::ids;
 use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -67,6 +68,12 @@ pub(crate) fn check(root: &Path, files: &[File], problems: &mut Vec<Problem>) {
         if file.path.ends_with(".md") {
             check_links(root, file, problems);
         }
+        if !file.is_rust() && !file.path.ends_with(".md") {
+            let lines = file.text.lines().enumerate();
+            for (number, line) in lines {
+                check_notes(file, number, line, problems);
+            }
+        }
         if file.is_rust() {
             let source = Source::new(&file.text);
             check_lines(file, &WIDER_LINES, problems);
@@ -86,7 +93,7 @@ fn check_lines(file: &File, allowed: &[Longer], problems: &mut Vec<Problem>) {
         .text
         .lines()
         .enumerate()
-        .map(|(number, line)| (number + 1, line.chars().count()))
+        .map(|(number, line)| (number + 1, without_tags(line).chars().count()))
         .filter(|&(_, columns)| columns > LINE_COLUMNS)
         .collect();
     let allowed = allowed.iter().find(|wider| wider.what == file.path);
@@ -106,15 +113,32 @@ fn check_lines(file: &File, allowed: &[Longer], problems: &mut Vec<Problem>) {
     }
 }
 
+/// A line without the tags at its end: they may stand beyond the limit, beside what they name.
+fn without_tags(line: &str) -> &str {
+    let mut rest = line;
+    while let Some((before, tag)) = rest.trim_end().rsplit_once('[') {
+        if !tag.ends_with(']') || ids(&rest[before.len()..]).next().is_none() {
+            break;
+        }
+        rest = before;
+    }
+    rest.trim_end().trim_end_matches("//").trim_end()
+}
+
+/// Notes to self.
+fn check_notes(file: &File, number: usize, text: &str, problems: &mut Vec<Problem>) {
+    for word in ["TODO", "FIXME", "XXX"] {
+        if has_word(text, word) && !text.contains(&format!("{word}(#")) {
+            let what = format!("{word} without an issue; do it, or write `{word}(#12): …`");
+            problems.push(Problem::new(&file.path, number + 1, what));
+        }
+    }
+}
+
 /// Notes to self, and tests that do not run.
 fn check_words(file: &File, source: &Source, problems: &mut Vec<Problem>) {
     for (number, line) in source.lines.iter().enumerate() {
-        for word in ["TODO", "FIXME", "XXX"] {
-            if has_word(&line.comment, word) && !line.comment.contains(&format!("{word}(#")) {
-                let what = format!("{word} without an issue; do it, or write `{word}(#12): …`");
-                problems.push(Problem::new(&file.path, number + 1, what));
-            }
-        }
+        check_notes(file, number, &line.comment, problems);
         if line.code.contains("#[ignore") || line.comment.contains("```ignore") {
             let what = "an ignored test or example shows nothing; make it run, or remove it";
             problems.push(Problem::new(&file.path, number + 1, what));
@@ -322,6 +346,15 @@ mod tests {
         assert_eq!(problems("core/src/lib.rs", text), []);
         let page = "[a](https://example.org/home/x) [b](#there) `[c](gone)` ~/wo rk/\n";
         assert_eq!(problems("docs/a.md", page), []);
+    }
+
+    #[test]
+    fn tags_at_the_end_do_not_count_for_the_width() {
+        let line = "f(x); // [MQTT-1.5.4-1] [MQTT311-1.5.3-1]";
+        assert_eq!(without_tags(line), "f(x);");
+        assert_eq!(without_tags("f(x); // a[1]"), "f(x); // a[1]");
+        let line = "f(x); // why [MQTT-1.5.4-1]";
+        assert_eq!(without_tags(line), "f(x); // why");
     }
 
     #[test]

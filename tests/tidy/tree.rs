@@ -53,7 +53,10 @@ pub(crate) fn read() -> Vec<File> {
                 continue;
             }
             if path.is_dir() {
-                open.push(path);
+                // The mark of a cargo target directory, whatever its name.
+                if !path.join("CACHEDIR.TAG").exists() {
+                    open.push(path);
+                }
             } else if is_text(&path) {
                 // Not UTF-8 means data, whatever its name.
                 if let Ok(text) = fs::read_to_string(&path) {
