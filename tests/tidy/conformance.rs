@@ -3,18 +3,17 @@
 //! With `WHIMBREL_BLESS=1` in the environment, statements that are `todo` and have both tag and
 //! test become `implemented`, and the page is written anew.
 
-use crate::Problem;
 use crate::tags::{Site, Tags, Test};
+use crate::{BLESS, Problem, blessing};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::{env, fs};
 
 const LIST: &str = "docs/conformance.toml";
 const PAGE: &str = "docs/conformance.md";
-const BLESS: &str = "WHIMBREL_BLESS=1 cargo test -p whimbrel-tests --test tidy";
 /// Whether statements may still be open.
 const OPEN_ALLOWED: bool = true;
 
@@ -146,7 +145,7 @@ fn id_of(line: &str) -> Option<&str> {
 /// Compares list, tags and page; blesses first when asked to.
 pub(crate) fn check(root: &Path, tags: &Tags, problems: &mut Vec<Problem>) {
     let mut text = fs::read_to_string(root.join(LIST)).expect("the conformance list is there");
-    let blessing = env::var_os("WHIMBREL_BLESS").is_some_and(|value| value == "1");
+    let blessing = blessing();
     if blessing {
         text = turned_over(&text, tags);
         fs::write(root.join(LIST), &text).expect("the conformance list can be written");
