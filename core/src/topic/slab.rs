@@ -121,7 +121,8 @@ mod tests {
         assert_eq!(slab.remove(1), Some('b'));
         assert_eq!(slab.remove(1), None);
         assert_eq!(slab.remove(0), Some('a'));
-        assert_eq!((slab.get(0), slab.get_mut(7), slab.len()), (None, None, 1));
+        assert_eq!((slab.get(0), slab.get(7), slab.len()), (None, None, 1));
+        assert_eq!(slab.get_mut(0), None);
         assert_eq!(
             [slab.insert('d'), slab.insert('e'), slab.insert('f')],
             [0, 1, 3]

@@ -35,6 +35,10 @@ pub(super) enum SubscriberList {
     Empty,
     One(Subscriber),
     /// At least two.
+    #[expect(
+        clippy::box_collection,
+        reason = "eight bytes in every filter that has one subscriber"
+    )]
     Many(Box<BTreeMap<SubscriberKey, Subscription>>),
 }
 
@@ -88,10 +92,10 @@ impl SubscriberList {
             Self::Empty | Self::One(_) => None,
             Self::Many(map) => {
                 let removed = map.remove(&key)?;
-                if map.len() == 1 {
-                    if let Some((key, subscription)) = map.pop_first() {
-                        *self = Self::One(Subscriber { key, subscription });
-                    }
+                if map.len() == 1
+                    && let Some((key, subscription)) = map.pop_first()
+                {
+                    *self = Self::One(Subscriber { key, subscription });
                 }
                 Some(removed)
             }
