@@ -55,10 +55,22 @@ pub(crate) enum Input {
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
     /// A message from another shard or node.
+    #[expect(
+        dead_code,
+        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
+    )]
     Routed(PeerId, RoutedMessage),
     /// What another shard or node wants.
+    #[expect(
+        dead_code,
+        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
+    )]
     Interest(PeerId, InterestDelta),
     /// Everything up to there is on stable storage.
+    #[expect(
+        dead_code,
+        reason = "sent by the log, once attached; see `Shard::persist`"
+    )]
     Persisted(Position),
 }
 
@@ -299,7 +311,8 @@ impl Shard {
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
-                    self.broker.receive(self.now, id, &self.read_buffer[..count]);
+                    self.broker
+                        .receive(self.now, id, &self.read_buffer[..count]);
                     self.undrained_bytes += count;
                     if count >= share {
                         self.sources.push(source_of(id));
@@ -413,20 +426,19 @@ impl Shard {
         if let Some(sink) = &self.events {
             sink(event);
         }
-        let facts = match *event {
-            Event::Connected {
-                connection,
-                version,
-                ..
-            } => {
-                if let Some(socket) = self.sockets.get_mut(connection) {
-                    socket.version = Some(version);
-                }
-                Facts::default()
+        let mut facts = Facts::default();
+        if let Event::Connected {
+            connection,
+            version,
+            ..
+        } = *event
+        {
+            if let Some(socket) = self.sockets.get_mut(connection) {
+                socket.version = Some(version);
             }
-            Event::Disconnected { connection, .. } => self.facts(connection),
-            _ => Facts::default(),
-        };
+        } else if let Event::Disconnected { connection, .. } = *event {
+            facts = self.facts(connection);
+        }
         report(event, facts);
     }
 
