@@ -43,8 +43,8 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Things that are taken out of the inbox in one turn.
 const INPUTS_PER_TURN: usize = 256;
 
-/// The shared write buffer goes back to this size after a large packet.
-const WRITE_BUFFER_KEPT_BYTES: usize = 128 << 10;
+/// A shared write buffer that grew beyond this, for a large packet, is given back.
+const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
 
 /// What other threads tell a shard.
 pub(crate) enum Input {
@@ -103,6 +103,8 @@ pub(crate) struct Shard {
     sources: Vec<Source>,
     /// Read to their end; closed once what follows from their last bytes is carried out.
     ended: Vec<ConnectionId>,
+    /// Who was closed last, for the report that follows.
+    departed: Option<(ConnectionId, Facts)>,
     read_buffer: Box<[u8]>,
     write_buffer: Vec<u8>,
     /// Bytes read since the last drain.
@@ -149,6 +151,7 @@ impl Shard {
             // The first turn makes every source know its waker.
             sources: vec![Source::Inbox],
             ended: Vec::new(),
+            departed: None,
             read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
             write_buffer: Vec::new(),
             undrained_bytes: 0,
@@ -271,7 +274,7 @@ impl Shard {
                     self.broker.authenticated(self.now, connection, verdict);
                 }
                 // Whoever asked may have gone.
-                Input::Statistics(answer) => drop(answer.send(self.broker.statistics().clone())),
+                Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
                 Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
                 Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
                 Input::Persisted(position) => self.broker.persisted(self.now, position),
@@ -375,17 +378,16 @@ impl Shard {
         self.broker.transmit(self.now, id, &mut self.write_buffer);
         if !self.write_buffer.is_empty() {
             socket.write(&self.write_buffer);
-            self.write_buffer.shrink_to(WRITE_BUFFER_KEPT_BYTES);
+            if self.write_buffer.capacity() > WRITE_BUFFER_KEPT_BYTES {
+                self.write_buffer = Vec::new();
+            }
         }
     }
 
     fn close(&mut self, id: ConnectionId, last_bytes: &[u8]) {
-        if let Some(mut socket) = self.sockets.remove(id) {
-            self.write_buffer.clear();
-            self.broker.transmit(self.now, id, &mut self.write_buffer);
-            self.write_buffer.extend_from_slice(last_bytes);
-            socket.paused = true;
-            socket.close(&self.write_buffer, &self.lingering);
+        self.departed = Some((id, self.facts(id)));
+        if let Some(socket) = self.sockets.remove(id) {
+            socket.close(last_bytes, &self.lingering);
         }
     }
 
@@ -437,7 +439,11 @@ impl Shard {
                 socket.version = Some(version);
             }
         } else if let Event::Disconnected { connection, .. } = *event {
-            facts = self.facts(connection);
+            // Usually its end was the action before this one.
+            facts = match self.departed {
+                Some((id, facts)) if id == connection => facts,
+                _ => self.facts(connection),
+            };
         }
         report(event, facts);
     }
