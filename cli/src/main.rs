@@ -1,3 +1,5 @@
 //! The `whimbrel` program.
 
+mod config;
+mod nearest;
 fn main() {}

@@ -1,0 +1,409 @@
+//! Every configuration key, each in one entry: name, field, what it does, why its default is what it
+//! is. The defaults themselves are those of the types, so there is no second copy to keep in step.
+
+use super::key::{Key, Section};
+use super::value::Unit::{Bytes, Milliseconds, Seconds};
+
+/// All sections, in the order in which they are documented.
+pub(crate) static SECTIONS: [Section; 6] = [
+    Section {
+        name: "server",
+        doc: "The process as a whole.",
+        repeated: false,
+        keys: SERVER,
+    },
+    Section {
+        name: "listener",
+        doc: "An address at which clients connect. May be there any number of times; without any, \
+              the broker listens at the default address, which this machine alone can reach.",
+        repeated: true,
+        keys: LISTENER,
+    },
+    Section {
+        name: "log",
+        doc: "What is written to standard error.",
+        repeated: false,
+        keys: LOG,
+    },
+    Section {
+        name: "protocol",
+        doc: "What is offered to clients: enforced, and announced to 5.0 clients.",
+        repeated: false,
+        keys: PROTOCOL,
+    },
+    Section {
+        name: "session",
+        doc: "How sessions live, queue and end.",
+        repeated: false,
+        keys: SESSION,
+    },
+    Section {
+        name: "limits",
+        doc: "Numbers that bound memory and work.",
+        repeated: false,
+        keys: LIMITS,
+    },
+];
+
+/// The section of that name.
+pub(crate) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+const SERVER: &[Key] = &[Key::new(
+    "shutdown_grace_ms",
+    |s| &mut s.server.shutdown_grace_ms,
+    "How long connections may take to receive their last bytes when the broker is asked to stop.",
+    "Enough for one slow round trip; a second SIGINT or SIGTERM ends the wait.",
+)
+.unit(Milliseconds)];
+
+const LISTENER: &[Key] = &[
+    Key::new(
+        "url",
+        |s| &mut s.listener().url,
+        "Where to listen: `tcp://ADDRESS:PORT`. The address is an IPv4 or IPv6 address (in brackets) or \
+         a host name; port 0 lets the system choose one.",
+        "This machine alone, so that a broker without configuration is not open to others.",
+    ),
+    Key::new(
+        "allow_anonymous",
+        |s| &mut s.listener().allow_anonymous,
+        "Whether clients from other machines may connect without a verdict on who they are. Clients \
+         of this machine always may.",
+        "An open broker has to be asked for.",
+    ),
+];
+
+const LOG: &[Key] = &[
+    Key::new(
+        "level",
+        |s| &mut s.log.level,
+        "The least important lines that are written. `info` has one line when a client comes and one \
+         when it goes, `debug` adds what clients subscribe to, `trace` is for developers.",
+        "Shows each connection's life, and nothing per message.",
+    ),
+    Key::new(
+        "format",
+        |s| &mut s.log.format,
+        "Lines for people, or one JSON object a line for machines.",
+        "People read it first.",
+    ),
+];
+
+const PROTOCOL: &[Key] = &[
+    Key::new(
+        "versions",
+        |s| &mut s.core.protocol.versions,
+        "The versions of MQTT that are served.",
+        "All that are in use.",
+    ),
+    Key::new(
+        "maximum_qos",
+        |s| &mut s.core.protocol.maximum_qos,
+        "The highest QoS a client may publish with; subscriptions are granted at most this.",
+        "No restriction.",
+    ),
+    Key::new(
+        "retain_available",
+        |s| &mut s.core.protocol.retain_available,
+        "Whether messages may be retained.",
+        "No restriction.",
+    ),
+    Key::new(
+        "wildcard_subscription_available",
+        |s| &mut s.core.protocol.wildcard_subscription_available,
+        "Whether topic filters may have wildcards.",
+        "No restriction.",
+    ),
+    Key::new(
+        "shared_subscription_available",
+        |s| &mut s.core.protocol.shared_subscription_available,
+        "Whether `$share/…` may be subscribed to, by clients of any version.",
+        "No restriction.",
+    ),
+    Key::new(
+        "subscription_identifiers_available",
+        |s| &mut s.core.protocol.subscription_identifiers_available,
+        "Whether subscriptions may carry an identifier.",
+        "No restriction.",
+    ),
+    Key::new(
+        "receive_maximum",
+        |s| &mut s.core.protocol.receive_maximum,
+        "QoS 1 and 2 messages a client may have unacknowledged towards the broker.",
+        "Covers 10,000 messages a second at 100 ms of delay.",
+    )
+    .least(1),
+    Key::new(
+        "maximum_packet_size",
+        |s| &mut s.core.protocol.maximum_packet_size,
+        "The largest packet a client may send. Larger ones are refused from their first five bytes.",
+        "A payload of 1 MiB with its topic and properties.",
+    )
+    .unit(Bytes)
+    .range(128, 268_435_460),
+    Key::new(
+        "topic_alias_maximum",
+        |s| &mut s.core.protocol.topic_alias_maximum,
+        "Topic aliases a client may set.",
+        "At most 64 topics remembered for each connection.",
+    ),
+    Key::new(
+        "topic_alias_outbound_maximum",
+        |s| &mut s.core.protocol.topic_alias_outbound_maximum,
+        "Topic aliases the broker sets towards a client that allows them, at most.",
+        "The hottest topics of a client; more cost memory and save little.",
+    ),
+    Key::new(
+        "server_keep_alive_s",
+        |s| &mut s.core.protocol.server_keep_alive_s,
+        "Replaces the keep alive every client asks for.",
+        "Clients know their network.",
+    )
+    .unit(Seconds)
+    .least(1)
+    .example("60"),
+    Key::new(
+        "keep_alive_maximum_s",
+        |s| &mut s.core.protocol.keep_alive_maximum_s,
+        "The longest keep alive a client may ask for. None at all counts as longer. 5.0 clients are \
+         told what holds for them.",
+        "The standard allows any.",
+    )
+    .unit(Seconds)
+    .least(1)
+    .example("3600"),
+    Key::new(
+        "response_information",
+        |s| &mut s.core.protocol.response_information,
+        "Response information for 5.0 clients that ask for it; `%c` stands for the client identifier.",
+        "Few clients ask.",
+    )
+    .example("\"responses/%c\""),
+    Key::new(
+        "server_reference",
+        |s| &mut s.core.protocol.server_reference,
+        "Another server, named to 5.0 clients when they are refused with \"use another server\" or \
+         \"server moved\", and when this one stops.",
+        "There is no other server.",
+    )
+    .example("\"other.example.org:1883\""),
+    Key::new(
+        "check_payload_format",
+        |s| &mut s.core.protocol.check_payload_format,
+        "Refuse payloads that are declared UTF-8 and are not.",
+        "The standard makes it optional, and it costs a pass over each such payload.",
+    ),
+    Key::new(
+        "shared_strategy",
+        |s| &mut s.core.protocol.shared_strategy,
+        "Who of a shared subscription gets the next message. Members that are connected and can take \
+         it are always preferred.",
+        "Spreads evenly without looking at anyone.",
+    ),
+];
+
+const SESSION: &[Key] = &[
+    Key::new(
+        "expiry_maximum_s",
+        |s| &mut s.core.session.expiry_maximum_s,
+        "The longest a session outlives its connection. Longer wishes are cut to this, and 5.0 \
+         clients are told.",
+        "7 days: sessions of client identifiers that never come back would pile up.",
+    )
+    .unit(Seconds),
+    Key::new(
+        "expiry_3x_s",
+        |s| &mut s.core.session.expiry_3x_s,
+        "How long the session of a 3.x client with clean session 0 outlives its connection; cut to \
+         `expiry_maximum_s`.",
+        "7 days, for the same reason.",
+    )
+    .unit(Seconds),
+    Key::new(
+        "queue_messages_maximum",
+        |s| &mut s.core.session.queue_messages_maximum,
+        "Messages that wait for one client, at most.",
+        "A message a second for almost three hours.",
+    )
+    .least(1),
+    Key::new(
+        "queue_bytes_maximum",
+        |s| &mut s.core.session.queue_bytes_maximum,
+        "Bytes of messages that wait for one client, at most.",
+        "Some of the largest messages, and many small ones.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "queue_overflow",
+        |s| &mut s.core.session.queue_overflow,
+        "What happens to a message that finds the queue of its client full. It is counted in any case.",
+        "What was accepted first is kept.",
+    ),
+    Key::new(
+        "queue_qos0",
+        |s| &mut s.core.session.queue_qos0,
+        "Whether QoS 0 messages are queued for clients that are away.",
+        "QoS 0 asks for no such effort.",
+    ),
+    Key::new(
+        "inflight_maximum",
+        |s| &mut s.core.session.inflight_maximum,
+        "QoS 1 and 2 messages in flight to one client at most, if it allows so many.",
+        "What waits beyond that is still in the queue.",
+    )
+    .least(1),
+    Key::new(
+        "retransmit_interval_ms",
+        |s| &mut s.core.session.retransmit_interval_ms,
+        "Resend to a connected 3.x client what it has not acknowledged for this long; 0 never does.",
+        "TCP already does it, and 5.0 forbids it.",
+    )
+    .unit(Milliseconds),
+    Key::new(
+        "retransmit_maximum",
+        |s| &mut s.core.session.retransmit_maximum,
+        "How often one message is resent at most before the connection is closed.",
+        "Only with `retransmit_interval_ms`: a client that ignores three is not going to answer.",
+    ),
+];
+
+const LIMITS: &[Key] = &[
+    Key::new(
+        "connections_maximum",
+        |s| &mut s.core.limits.connections_maximum,
+        "Open connections.",
+        "The operating system's limit on open files is met first.",
+    )
+    .least(1),
+    Key::new(
+        "sessions_maximum",
+        |s| &mut s.core.limits.sessions_maximum,
+        "Sessions, connected or not.",
+        "Twice the connections.",
+    )
+    .least(1),
+    Key::new(
+        "connect_timeout_ms",
+        |s| &mut s.core.limits.connect_timeout_ms,
+        "From the connection to a complete CONNECT packet and the verdict on it.",
+        "Silent connections end; slow networks still manage.",
+    )
+    .unit(Milliseconds)
+    .least(1),
+    Key::new(
+        "connect_packet_size_maximum",
+        |s| &mut s.core.limits.connect_packet_size_maximum,
+        "Bytes of a CONNECT packet. A will with a large payload needs more.",
+        "Identifier, credentials and a small will, from someone not yet known.",
+    )
+    .unit(Bytes)
+    .least(64),
+    Key::new(
+        "client_id_bytes_maximum",
+        |s| &mut s.core.limits.client_id_bytes_maximum,
+        "Bytes of a client identifier.",
+        "Every session keeps one.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "topic_bytes_maximum",
+        |s| &mut s.core.limits.topic_bytes_maximum,
+        "Bytes of a topic name or filter.",
+        "Far above what people can read.",
+    )
+    .unit(Bytes)
+    .least(1),
+    Key::new(
+        "topic_levels_maximum",
+        |s| &mut s.core.limits.topic_levels_maximum,
+        "Levels of a topic name or filter.",
+        "The work of matching grows with it.",
+    )
+    .least(1),
+    Key::new(
+        "subscriptions_per_session_maximum",
+        |s| &mut s.core.limits.subscriptions_per_session_maximum,
+        "Subscriptions of one session.",
+        "Each is kept in memory; a wildcard usually does it.",
+    ),
+    Key::new(
+        "user_properties_maximum",
+        |s| &mut s.core.limits.user_properties_maximum,
+        "User properties in one packet.",
+        "They are kept and copied with the message.",
+    ),
+    Key::new(
+        "queue_messages_total_maximum",
+        |s| &mut s.core.limits.queue_messages_total_maximum,
+        "Messages that wait for clients, in all.",
+        "A thousand full queues.",
+    ),
+    Key::new(
+        "queue_bytes_total_maximum",
+        |s| &mut s.core.limits.queue_bytes_total_maximum,
+        "Bytes that wait for clients, in all.",
+        "Half of the memory budget.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "retained_messages_maximum",
+        |s| &mut s.core.limits.retained_messages_maximum,
+        "Retained messages. Further ones are refused with \"quota exceeded\".",
+        "The last value of as many sensors.",
+    ),
+    Key::new(
+        "retained_bytes_maximum",
+        |s| &mut s.core.limits.retained_bytes_maximum,
+        "Bytes of retained messages.",
+        "A quarter of the memory budget.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "unsent_bytes_maximum",
+        |s| &mut s.core.limits.unsent_bytes_maximum,
+        "Encoded bytes that wait for one connection to take them. Above this, QoS 0 messages for it are \
+         dropped and counted, and higher QoS stays in the queue.",
+        "A second of 10 Mbit/s.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "unsent_bytes_pause",
+        |s| &mut s.core.limits.unsent_bytes_pause,
+        "Unsent bytes of a connection from which its publishers are no longer read. Not above \
+         `unsent_bytes_maximum`.",
+        "Slows publishers before anything has to be dropped.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "slow_consumer_grace_ms",
+        |s| &mut s.core.limits.slow_consumer_grace_ms,
+        "How long publishers wait for a connection that does not take its bytes, before it counts as \
+         slow and they go on without it; 0 never waits.",
+        "A hiccup of the network is waited for, a dead subscriber is not.",
+    )
+    .unit(Milliseconds),
+    Key::new(
+        "memory_budget_bytes",
+        |s| &mut s.core.limits.memory_budget_bytes,
+        "What sessions, queues, retained messages and buffers may take in all, by the broker's own \
+         count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of \
+         QoS above 0 are told \"quota exceeded\".",
+        "Set it to what the machine can spare.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "fanout_step",
+        |s| &mut s.core.limits.fanout_step,
+        "Deliveries one input may start before the rest is put off to the next turn.",
+        "One message to many subscribers does not hold up everyone else.",
+    )
+    .least(1),
+    Key::new(
+        "events_maximum",
+        |s| &mut s.core.limits.events_maximum,
+        "Events that wait for the log at most; further ones are counted, not kept.",
+        "A storm of connections does not grow memory.",
+    ),
+];
