@@ -10,54 +10,51 @@ mod field;
 mod file;
 mod key;
 mod keys;
-mod listener;
 mod log;
 mod problem;
+mod url;
 mod value;
 
 pub(crate) use document::example_file;
-pub(crate) use listener::{Listener, ListenerUrl};
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
+pub(crate) use url::{parse_url, show_url};
 
+use crate::output::say;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
+use whimbrel_tokio::{ListenerConfig, ServerConfig};
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// The process as a whole.
-    pub(crate) server: Server,
-    /// Where clients connect. Empty until it is known that nobody named one.
-    pub(crate) listeners: Vec<Listener>,
+    /// The broker and its sockets. No listeners until it is known that nobody named any.
+    pub(crate) server: ServerConfig,
     /// What is written to standard error.
     pub(crate) log: Log,
-    /// What the broker itself reads.
-    pub(crate) core: whimbrel_core::Config,
 }
 
-/// The process as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    /// How long connections may take to receive their last bytes when the broker stops.
-    pub(crate) shutdown_grace_ms: u32,
-}
-
-impl Default for Server {
+impl Default for Settings {
     fn default() -> Self {
         Self {
-            shutdown_grace_ms: 5_000,
+            server: ServerConfig {
+                listeners: Vec::new(),
+                ..ServerConfig::default()
+            },
+            log: Log::default(),
         }
     }
 }
 
 impl Settings {
     /// The listener whose keys are being set: the one begun last.
-    fn listener(&mut self) -> &mut Listener {
-        if self.listeners.is_empty() {
-            self.listeners.push(Listener::default());
+    fn listener(&mut self) -> &mut ListenerConfig {
+        let listeners = &mut self.server.listeners;
+        if listeners.is_empty() {
+            listeners.push(ListenerConfig::default());
         }
-        self.listeners
+        listeners
             .last_mut()
             .expect("one was pushed if there was none")
     }
@@ -67,7 +64,7 @@ impl Settings {
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
     /// Instead of all other listeners.
-    pub(crate) listen: Vec<ListenerUrl>,
+    pub(crate) listen: Vec<SocketAddr>,
     /// `log.level`.
     pub(crate) log_level: Option<Level>,
     /// `log.format`.
@@ -130,16 +127,14 @@ pub(crate) fn load(
 
 /// Listeners named by flags replace all others.
 fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places) {
+    let listeners = &mut settings.server.listeners;
     if !flags.listen.is_empty() {
-        settings.listeners.clear();
+        listeners.clear();
     }
-    for url in &flags.listen {
-        let place = Place::Flag("--listen");
-        places.insert(format!("listener.url#{}", settings.listeners.len()), place);
-        settings.listeners.push(Listener {
-            url: url.clone(),
-            ..Listener::default()
-        });
+    for address in &flags.listen {
+        let full_name = format!("listener.url#{}", listeners.len());
+        places.insert(full_name, Place::Flag("--listen"));
+        listeners.push(ListenerConfig::at(*address));
     }
     // Nobody named any: the default one.
     settings.listener();
@@ -147,7 +142,7 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
 
 /// What no key can be blamed for alone.
 fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
-    if let Err(error) = settings.core.validate() {
+    if let Err(error) = settings.server.broker.validate() {
         // The other key of the rule may be the one that was set.
         let named = |path: &&String| error.key == path.as_str() || error.remedy.contains(*path);
         let place = places.keys().find(named).and_then(|path| places.get(path));
@@ -156,15 +151,22 @@ fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Probl
             message: error.to_string(),
         });
     }
-    for (index, listener) in settings.listeners.iter().enumerate() {
-        let earlier = &settings.listeners[..index];
-        if listener.url.port() != 0 && earlier.iter().any(|other| other.url == listener.url) {
+    let addresses: Vec<SocketAddr> = settings.server.listeners.iter().map(|l| l.address).collect();
+    for (index, address) in addresses.iter().enumerate() {
+        if address.port() != 0 && addresses[..index].contains(address) {
             let place = places.get(&format!("listener.url#{index}"));
             problems.push(Problem {
                 place: place.cloned().unwrap_or(Place::Default),
-                message: format!("{} is listened at twice; name it once", listener.url),
+                message: format!("{} is listened at twice; name it once", show_url(*address)),
             });
         }
+    }
+}
+
+/// Writes every problem to standard error, a line each.
+pub(crate) fn complain_about(problems: &[Problem]) {
+    for problem in problems {
+        say(&problem.to_string());
     }
 }
 

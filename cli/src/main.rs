@@ -1,5 +1,43 @@
 //! The `whimbrel` program.
 
+mod arguments;
+mod check;
 mod config;
+mod logging;
 mod nearest;
-fn main() {}
+mod output;
+mod serve;
+mod summary;
+
+use arguments::{Command, NoProgram, Program};
+use output::{complain, print};
+use std::process::ExitCode;
+
+/// It could not do what was asked.
+const FAILURE: ExitCode = ExitCode::FAILURE;
+
+fn misuse() -> ExitCode {
+    ExitCode::from(2)
+}
+
+fn main() -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Program { version: true, .. }) => {
+            print(concat!("whimbrel ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(Program { command, .. }) => match command {
+            Some(Command::Serve(serve)) => serve.run(),
+            Some(Command::Check(check)) => check.run(),
+            None => unreachable!("`arguments` puts `serve` where no command is"),
+        },
+        Err(NoProgram::Help(text)) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(NoProgram::Misuse(why)) => {
+            complain(&why);
+            misuse()
+        }
+    }
+}

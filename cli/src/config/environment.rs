@@ -4,9 +4,10 @@ use super::key::{Key, PREFIX, Section};
 use super::keys::{SECTIONS, section};
 use super::problem::{Place, Problem};
 use super::value::Written;
-use super::{Listener, Places, Settings};
+use super::{Places, Settings};
 use crate::nearest::nearest;
 use std::ffi::OsString;
+use whimbrel_tokio::ListenerConfig;
 
 /// Names the configuration file.
 const FILE: &str = "WHIMBREL_CONFIG";
@@ -85,9 +86,9 @@ impl Environment {
         problems: &mut Vec<Problem>,
     ) {
         for variable in self.keys.iter().filter(|variable| variable.is_url()) {
-            settings.listeners.clear();
+            settings.server.listeners.clear();
             for (index, url) in variable.text.split(',').enumerate() {
-                settings.listeners.push(Listener::default());
+                settings.server.listeners.push(ListenerConfig::default());
                 variable.set(url.trim(), settings, problems);
                 places.insert(format!("listener.url#{index}"), variable.place());
             }
@@ -103,9 +104,9 @@ impl Environment {
     ) {
         for variable in self.keys.iter().filter(|variable| !variable.is_url()) {
             if variable.section.repeated {
-                for _ in 0..settings.listeners.len() {
+                for _ in 0..settings.server.listeners.len() {
                     // Keys set the last listener: each is it once, then the order is as before.
-                    settings.listeners.rotate_left(1);
+                    settings.server.listeners.rotate_left(1);
                     variable.set(&variable.text, settings, problems);
                 }
             } else {

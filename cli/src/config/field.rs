@@ -4,6 +4,7 @@
 use super::value::{Kind, Unit, Value};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{QueueOverflow, SharedStrategy};
+use whimbrel_tokio::Anonymous;
 
 /// A place a checked value can be put into and be read from.
 pub(crate) trait Field {
@@ -156,6 +157,24 @@ macro_rules! integer_field {
 
 integer_field!(u8, u16, u32, u64);
 
+impl Field for usize {
+    fn kind(&self, unit: Unit) -> Kind {
+        let most = u64::try_from(Self::MAX).unwrap_or(u64::MAX);
+        Kind::Integer(0..=most.min(TOML_MAXIMUM), unit)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Integer(number) = value {
+            *self = Self::try_from(number).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        u64::try_from(*self).ok().map(Value::Integer)
+    }
+}
+
 /// A number in MQTT, so a number here.
 impl Field for QoS {
     fn kind(&self, unit: Unit) -> Kind {
@@ -194,4 +213,9 @@ impl Named for SharedStrategy {
 impl Named for QueueOverflow {
     const NAMES: &'static [&'static str] = &["drop-newest", "drop-oldest", "disconnect"];
     const VALUES: &'static [Self] = &[Self::DropNewest, Self::DropOldest, Self::Disconnect];
+}
+
+impl Named for Anonymous {
+    const NAMES: &'static [&'static str] = &["loopback-only", "always", "never"];
+    const VALUES: &'static [Self] = &[Self::LoopbackOnly, Self::Always, Self::Never];
 }

@@ -4,10 +4,11 @@ use super::key::Section;
 use super::keys::{SECTIONS, section};
 use super::problem::{Place, Problem};
 use super::value::Written;
-use super::{Listener, Places, Settings};
+use super::{Places, Settings};
 use crate::nearest::nearest;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
+use whimbrel_tokio::ListenerConfig;
 
 /// Reads the file at `path`. What is good in it is set, what is not is reported.
 pub(super) fn read(
@@ -73,7 +74,7 @@ impl Reader<'_> {
             (DeValue::Table(table), false) => self.keys(section, table, None),
             (DeValue::Array(entries), true) if entries.iter().all(|e| e.get_ref().is_table()) => {
                 for (index, entry) in entries.iter().enumerate() {
-                    self.settings.listeners.push(Listener::default());
+                    self.settings.server.listeners.push(ListenerConfig::default());
                     if let DeValue::Table(table) = entry.get_ref() {
                         self.keys(section, table, Some(index));
                     }

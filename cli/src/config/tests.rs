@@ -4,6 +4,7 @@ use super::document::{every_key, with_reference_tables};
 use super::file::Reader;
 use super::*;
 use std::path::{Path, PathBuf};
+use whimbrel_tokio::Anonymous;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -103,21 +104,33 @@ fn every_key_is_there_once_and_has_a_variable_of_its_own() {
     assert_eq!(names.len(), count);
 }
 
-/// A field the core has and the table has not would be a setting nobody can reach.
+/// A field the broker has and the table has not would be a setting nobody can reach.
 #[test]
-fn every_field_of_the_core_is_a_key() {
-    let source = std::fs::read_to_string(repository().join("core/src/config.rs")).unwrap();
-    for (structure, section) in [
-        ("pub struct Protocol {", "protocol"),
-        ("pub struct SessionConfig {", "session"),
-        ("pub struct Limits {", "limits"),
+fn every_field_of_the_configuration_is_a_key() {
+    for (path, structure, section, others) in [
+        ("core/src/config.rs", "Protocol", "protocol", &[][..]),
+        ("core/src/config.rs", "SessionConfig", "session", &[]),
+        ("core/src/config.rs", "Limits", "limits", &[]),
+        // Sections of their own, and what has one possible value so far.
+        (
+            "runtime-tokio/src/config.rs",
+            "ServerConfig",
+            "server",
+            &["broker", "listeners", "threads"],
+        ),
+        ("runtime-tokio/src/config.rs", "ListenerConfig", "listener", &[]),
     ] {
-        let (_, body) = source.split_once(structure).expect("the struct is there");
+        let source = std::fs::read_to_string(repository().join(path)).unwrap();
+        let begin = format!("pub struct {structure} {{");
+        let (_, body) = source.split_once(&begin).expect("the struct is there");
         let (body, _) = body.split_once("\n}").expect("it ends");
         let mut fields: Vec<&str> = body
             .lines()
             .filter_map(|line| line.trim().strip_prefix("pub "))
             .filter_map(|field| field.split_once(':').map(|(name, _)| name))
+            .filter(|name| !others.contains(name))
+            // An address is written as a URL, which says more.
+            .map(|name| if name == "address" { "url" } else { name })
             .collect();
         let section = keys::section(section).unwrap();
         let mut known: Vec<&str> = section.key_names().collect();
@@ -273,7 +286,7 @@ fn the_environment_sets_keys_and_every_listener() {
         &[
             ("PATH", "/bin"),
             ("WHIMBREL_LISTENER_URL", "tcp://127.0.0.1:0, tcp://[::1]:0"),
-            ("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "true"),
+            ("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "always"),
             ("WHIMBREL_PROTOCOL_VERSIONS", "3.1.1,5.0"),
             ("WHIMBREL_LIMITS_UNSENT_BYTES_MAXIMUM", "2 MiB"),
             ("WHIMBREL_LOG_LEVEL", "debug"),
@@ -282,11 +295,11 @@ fn the_environment_sets_keys_and_every_listener() {
     )
     .unwrap();
     let settings = &loaded.settings;
-    let urls: Vec<String> = settings.listeners.iter().map(|l| l.url.to_string()).collect();
+    let urls: Vec<String> = settings.server.listeners.iter().map(|l| show_url(l.address)).collect();
     assert_eq!(urls, ["tcp://127.0.0.1:0", "tcp://[::1]:0"]);
-    assert!(settings.listeners.iter().all(|listener| listener.allow_anonymous));
-    assert_eq!(settings.core.protocol.versions.len(), 2);
-    assert_eq!(settings.core.limits.unsent_bytes_maximum, 2 << 20);
+    assert!(settings.server.listeners.iter().all(|l| l.allow_anonymous == Anonymous::Always));
+    assert_eq!(settings.server.broker.protocol.versions.len(), 2);
+    assert_eq!(settings.server.broker.limits.unsent_bytes_maximum, 2 << 20);
     assert_eq!(settings.log.level, Level::Debug);
     assert_eq!(loaded.variables.len(), 5);
 }
@@ -294,7 +307,7 @@ fn the_environment_sets_keys_and_every_listener() {
 #[test]
 fn flags_win_over_the_environment() {
     let flags = Flags {
-        listen: vec!["tcp://127.0.0.1:7".parse().unwrap()],
+        listen: vec!["127.0.0.1:7".parse().unwrap()],
         log_level: Some(Level::Error),
         log_format: None,
     };
@@ -304,8 +317,8 @@ fn flags_win_over_the_environment() {
         ("WHIMBREL_LOG_FORMAT", "json"),
     ];
     let settings = with_environment(&variables, &flags).unwrap().settings;
-    assert_eq!(settings.listeners.len(), 1);
-    assert_eq!(settings.listeners[0].url.to_string(), "tcp://127.0.0.1:7");
+    assert_eq!(settings.server.listeners.len(), 1);
+    assert_eq!(show_url(settings.server.listeners[0].address), "tcp://127.0.0.1:7");
     assert_eq!(settings.log.level, Level::Error);
     assert_eq!(settings.log.format, Format::Json);
 }
