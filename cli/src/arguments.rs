@@ -17,7 +17,10 @@ use std::ffi::OsString;
     example = "{command_name}\n{command_name} -l tcp://0.0.0.0:1883 --log-level debug\n{command_name} check whimbrel.toml",
     error_code(0, "it did what was asked, or was stopped by a signal"),
     error_code(1, "it could not: the port is in use, a file cannot be written, ..."),
-    error_code(2, "what was typed, or the configuration, is wrong; the message says where")
+    error_code(
+        2,
+        "what was typed, or the configuration, is wrong; the message says where"
+    )
 )]
 pub(crate) struct Program {
     /// print the version
@@ -79,7 +82,11 @@ fn with_command(
     mut arguments: Vec<String>,
 ) -> Result<Vec<String>, NoProgram> {
     const OWN: [&str; 5] = ["help", "--help", "-h", "--version", "-V"];
-    let names: Vec<&str> = program.commands.iter().map(|command| command.name).collect();
+    let names: Vec<&str> = program
+        .commands
+        .iter()
+        .map(|command| command.name)
+        .collect();
     match arguments.first().map(String::as_str) {
         Some(first) if OWN.contains(&first) || names.contains(&first) => {}
         Some(first) if !first.starts_with('-') => {
@@ -136,7 +143,8 @@ fn spell_out(
 
 fn is_called(flag: &FlagInfo<'_>, name: &str) -> bool {
     let mut letters = name.chars().skip(1);
-    flag.long == name || flag.short.is_some() && flag.short == letters.next() && letters.next().is_none()
+    flag.long == name
+        || flag.short.is_some() && flag.short == letters.next() && letters.next().is_none()
 }
 
 fn unknown_flag(command: &CommandInfoWithArgs, name: &str) -> NoProgram {
@@ -180,20 +188,38 @@ mod tests {
         assert_eq!(served(""), served("serve"));
         assert_eq!(served("-c f"), served("serve --config f"));
         assert_eq!(served("--config=f"), served("serve --config f"));
-        assert_eq!(served("-l tcp://127.0.0.1:1 -l tcp://[::1]:2").listen.len(), 2);
+        assert_eq!(
+            served("-l tcp://127.0.0.1:1 -l tcp://[::1]:2").listen.len(),
+            2
+        );
     }
 
     #[test]
     fn what_is_mistyped_is_answered_with_what_is_near() {
         for (line, expected) in [
             ("serv", "unknown command serv; did you mean serve?"),
-            ("frobnicate", "unknown command frobnicate; there are serve, check"),
-            ("--listne tcp://127.0.0.1:1", "unknown flag --listne; did you mean --listen?"),
-            ("serve --confg=f", "unknown flag --confg; did you mean --config?"),
+            (
+                "frobnicate",
+                "unknown command frobnicate; there are serve, check",
+            ),
+            (
+                "--listne tcp://127.0.0.1:1",
+                "unknown flag --listne; did you mean --listen?",
+            ),
+            (
+                "serve --confg=f",
+                "unknown flag --confg; did you mean --config?",
+            ),
             ("-x", "unknown flag -x"),
-            ("check --print-defaults=1", "--print-defaults takes no value"),
+            (
+                "check --print-defaults=1",
+                "--print-defaults takes no value",
+            ),
             ("-c", "No value provided for option '-c'."),
-            ("--log-level lots", "expected one of error, warn, info, debug, trace"),
+            (
+                "--log-level lots",
+                "expected one of error, warn, info, debug, trace",
+            ),
             ("--log-level inof", "did you mean info?"),
             ("-l 127.0.0.1:1883", "should begin with \"tcp://\""),
         ] {
@@ -205,7 +231,14 @@ mod tests {
 
     #[test]
     fn help_is_not_an_error() {
-        for line in ["--help", "help", "-h", "serve --help", "--help serve", "check --help"] {
+        for line in [
+            "--help",
+            "help",
+            "-h",
+            "serve --help",
+            "--help serve",
+            "check --help",
+        ] {
             assert!(matches!(parsed(line), Err(NoProgram::Help(_))), "{line}");
         }
     }

@@ -18,7 +18,7 @@ mod value;
 pub(crate) use document::example_file;
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
-pub(crate) use url::{parse_url, show_url};
+pub(crate) use url::{MQTT_PORT, parse_url, show_url};
 
 use crate::output::say;
 use std::collections::BTreeMap;
@@ -151,7 +151,12 @@ fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Probl
             message: error.to_string(),
         });
     }
-    let addresses: Vec<SocketAddr> = settings.server.listeners.iter().map(|l| l.address).collect();
+    let addresses: Vec<SocketAddr> = settings
+        .server
+        .listeners
+        .iter()
+        .map(|l| l.address)
+        .collect();
     for (index, address) in addresses.iter().enumerate() {
         if address.port() != 0 && addresses[..index].contains(address) {
             let place = places.get(&format!("listener.url#{index}"));

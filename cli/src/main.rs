@@ -1,5 +1,6 @@
 //! The `whimbrel` program.
 
+mod admission;
 mod arguments;
 mod check;
 mod config;
@@ -7,15 +8,14 @@ mod logging;
 mod nearest;
 mod output;
 mod serve;
+mod signals;
 mod summary;
 
 use arguments::{Command, NoProgram, Program};
 use output::{complain, print};
 use std::process::ExitCode;
 
-/// It could not do what was asked.
-const FAILURE: ExitCode = ExitCode::FAILURE;
-
+/// What was typed, or the configuration, is wrong. Failures of the system are `ExitCode::FAILURE`.
 fn misuse() -> ExitCode {
     ExitCode::from(2)
 }

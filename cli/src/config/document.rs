@@ -1,6 +1,7 @@
 //! The documentation of all keys, written from the table: `docs/whimbrel.toml`, and the tables in
 //! `docs/configuration.md`.
 
+#[cfg(test)]
 use super::key::{Key, Section};
 use super::keys::SECTIONS;
 

@@ -75,7 +75,9 @@ impl<T: Named> Field for Vec<T> {
     }
 
     fn get(&self) -> Option<Value> {
-        Some(Value::Choices(self.iter().map(|value| value.name()).collect()))
+        Some(Value::Choices(
+            self.iter().map(|value| value.name()).collect(),
+        ))
     }
 }
 

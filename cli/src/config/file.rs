@@ -74,7 +74,10 @@ impl Reader<'_> {
             (DeValue::Table(table), false) => self.keys(section, table, None),
             (DeValue::Array(entries), true) if entries.iter().all(|e| e.get_ref().is_table()) => {
                 for (index, entry) in entries.iter().enumerate() {
-                    self.settings.server.listeners.push(ListenerConfig::default());
+                    self.settings
+                        .server
+                        .listeners
+                        .push(ListenerConfig::default());
                     if let DeValue::Table(table) = entry.get_ref() {
                         self.keys(section, table, Some(index));
                     }
@@ -82,7 +85,11 @@ impl Reader<'_> {
             }
             _ => self.problem(
                 name.span().start,
-                format!("`{}` is a section; write {}", section.name, section.heading()),
+                format!(
+                    "`{}` is a section; write {}",
+                    section.name,
+                    section.heading()
+                ),
             ),
         }
     }
@@ -141,7 +148,10 @@ fn unknown_key(section: &Section, given: &str) -> String {
     } else if let Some((home, meant)) = nearest_anywhere(given) {
         format!("did you mean `{meant}` under {}?", home.heading())
     } else {
-        let names: Vec<String> = section.key_names().map(|name| format!("`{name}`")).collect();
+        let names: Vec<String> = section
+            .key_names()
+            .map(|name| format!("`{name}`"))
+            .collect();
         format!("{heading} has {}", names.join(", "))
     };
     format!("unknown key `{given}` in {heading}; {hint}")

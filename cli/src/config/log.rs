@@ -39,6 +39,13 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Level {
+    /// Whether lines of lifecycle are written.
+    pub(crate) fn shows_info(self) -> bool {
+        matches!(self, Self::Info | Self::Debug | Self::Trace)
+    }
+}
+
 impl Named for Level {
     const NAMES: &'static [&'static str] = &["error", "warn", "info", "debug", "trace"];
     const VALUES: &'static [Self] = &[

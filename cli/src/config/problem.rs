@@ -66,14 +66,14 @@ mod tests {
     #[test]
     fn places_count_lines_and_characters_from_one() {
         let text = "a = 1\nö = \"ü\" x\n";
-        let at = |offset| match Place::in_text("f", text, offset) {
-            Place::Text(_, line, column) => (line, column),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(at(0), (1, 1));
-        assert_eq!(at(4), (1, 5));
-        assert_eq!(at(6), (2, 1));
-        assert_eq!(at(text.find('x').unwrap()), (2, 9));
-        assert_eq!(at(9_999), (3, 1));
+        for (offset, shown) in [
+            (0, "f:1:1"),
+            (4, "f:1:5"),
+            (6, "f:2:1"),
+            (text.find('x').unwrap(), "f:2:9"),
+            (9_999, "f:3:1"),
+        ] {
+            assert_eq!(Place::in_text("f", text, offset).to_string(), shown);
+        }
     }
 }

@@ -78,18 +78,26 @@ fn the_example_file_holds_the_defaults() {
             _ => format!("{line}\n"),
         })
         .collect();
-    assert!(uncommented.lines().any(|line| line.starts_with("[[listener]]")));
+    assert!(
+        uncommented
+            .lines()
+            .any(|line| line.starts_with("[[listener]]"))
+    );
     assert_eq!(read(&uncommented), (defaults(), vec![]));
 }
 
 #[test]
 fn every_key_has_a_default_or_an_example_that_is_accepted() {
     for (section, key) in every_key() {
-        let value = key.default().or(key.example.map(str::to_owned));
+        let value = key.default().or_else(|| key.example.map(str::to_owned));
         let value = value.unwrap_or_else(|| panic!("{} needs an example", key.name));
         let (_, problems) = read(&format!("{}\n{} = {value}\n", section.heading(), key.name));
         assert!(problems.is_empty(), "{problems:?}");
-        assert!(key.doc.ends_with('.') && key.why.ends_with('.'), "{}", key.name);
+        assert!(
+            key.doc.ends_with('.') && key.why.ends_with('.'),
+            "{}",
+            key.name
+        );
     }
 }
 
@@ -118,7 +126,12 @@ fn every_field_of_the_configuration_is_a_key() {
             "server",
             &["broker", "listeners", "threads"],
         ),
-        ("runtime-tokio/src/config.rs", "ListenerConfig", "listener", &[]),
+        (
+            "runtime-tokio/src/config.rs",
+            "ListenerConfig",
+            "listener",
+            &[],
+        ),
     ] {
         let source = std::fs::read_to_string(repository().join(path)).unwrap();
         let begin = format!("pub struct {structure} {{");
@@ -152,12 +165,18 @@ fn every_key_sets_its_own_field() {
             value::Kind::Integer(range, _) => {
                 let first = range.start().to_string();
                 let differs = key.default().as_ref() != Some(&first);
-                if differs { first } else { (range.start() + 1).to_string() }
+                if differs {
+                    first
+                } else {
+                    (range.start() + 1).to_string()
+                }
             }
             value::Kind::Text if section.repeated => "\"tcp://[::1]:1\"".to_owned(),
             value::Kind::Text => "\"text\"".to_owned(),
             value::Kind::Choice(names) => {
-                let other = names.iter().find(|name| key.default() != Some(format!("\"{name}\"")));
+                let other = names
+                    .iter()
+                    .find(|name| key.default() != Some(format!("\"{name}\"")));
                 format!("\"{}\"", other.unwrap())
             }
             value::Kind::Choices(names) => format!("[\"{}\"]", names[0]),
@@ -171,7 +190,12 @@ fn every_key_sets_its_own_field() {
                 expected = settings_value(key, &mut settings);
                 assert_ne!(expected, key.default(), "{}", key.name);
             }
-            assert_eq!(settings_value(other, &mut settings), expected, "{}", other.name);
+            assert_eq!(
+                settings_value(other, &mut settings),
+                expected,
+                "{}",
+                other.name
+            );
         }
     }
 }
@@ -191,11 +215,15 @@ fn mistakes_are_named_with_their_place_and_the_nearest_key() {
 const MISTAKES: &[(&str, &[&str])] = &[
     (
         "[limits]\nconections_maximum = 1\n",
-        &["test.toml:2:1: unknown key `conections_maximum` in [limits]; did you mean `connections_maximum`?"],
+        &[
+            "test.toml:2:1: unknown key `conections_maximum` in [limits]; did you mean `connections_maximum`?",
+        ],
     ),
     (
         "[limits]\nmax_connections = 1\n",
-        &["test.toml:2:1: unknown key `max_connections` in [limits]; did you mean `connections_maximum`?"],
+        &[
+            "test.toml:2:1: unknown key `max_connections` in [limits]; did you mean `connections_maximum`?",
+        ],
     ),
     (
         "[session]\nreceive_maximum = 1\n",
@@ -215,7 +243,9 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "[bridge]\n",
-        &["test.toml:1:2: unknown section `bridge`; there are [server], [[listener]], [log], [protocol], [session], [limits]"],
+        &[
+            "test.toml:1:2: unknown section `bridge`; there are [server], [[listener]], [log], [protocol], [session], [limits]",
+        ],
     ),
     (
         "[listener]\nurl = \"tcp://127.0.0.1\"\n",
@@ -227,15 +257,21 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "[protocol]\nreceive_maximum = 70000\n",
-        &["test.toml:2:19: `protocol.receive_maximum`: 70000 is out of range: expected a number from 1 to 65_535"],
+        &[
+            "test.toml:2:19: `protocol.receive_maximum`: 70000 is out of range: expected a number from 1 to 65_535",
+        ],
     ),
     (
         "[protocol]\nmaximum_qos = -1\n",
-        &["test.toml:2:15: `protocol.maximum_qos`: -1 is out of range: expected a number from 0 to 2"],
+        &[
+            "test.toml:2:15: `protocol.maximum_qos`: -1 is out of range: expected a number from 0 to 2",
+        ],
     ),
     (
         "[protocol]\nretain_available = \"yes\"\n",
-        &["test.toml:2:20: `protocol.retain_available`: expected true or false, found the text \"yes\""],
+        &[
+            "test.toml:2:20: `protocol.retain_available`: expected true or false, found the text \"yes\"",
+        ],
     ),
     (
         "[protocol]\nversions = [\"3.1.1\", \"5\"]\n",
@@ -243,19 +279,27 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "[protocol]\nshared_strategy = \"round_robin\"\n",
-        &["test.toml:2:19: `protocol.shared_strategy`: \"round_robin\" is not one of \"round-robin\", \"sticky\", \"random\", \"least-inflight\"; did you mean \"round-robin\"?"],
+        &[
+            "test.toml:2:19: `protocol.shared_strategy`: \"round_robin\" is not one of \"round-robin\", \"sticky\", \"random\", \"least-inflight\"; did you mean \"round-robin\"?",
+        ],
     ),
     (
         "[limits]\nconnect_timeout_ms = 2.5\n",
-        &["test.toml:2:22: `limits.connect_timeout_ms`: expected a number of milliseconds from 1 to 4_294_967_295, found the fraction 2.5"],
+        &[
+            "test.toml:2:22: `limits.connect_timeout_ms`: expected a number of milliseconds from 1 to 4_294_967_295, found the fraction 2.5",
+        ],
     ),
     (
         "[limits]\nunsent_bytes_maximum = \"1 MB\"\n",
-        &["test.toml:2:24: `limits.unsent_bytes_maximum`: \"1 MB\" is not a size: write a whole number of B, KiB, MiB, GiB or TiB, such as \"64 KiB\""],
+        &[
+            "test.toml:2:24: `limits.unsent_bytes_maximum`: \"1 MB\" is not a size: write a whole number of B, KiB, MiB, GiB or TiB, such as \"64 KiB\"",
+        ],
     ),
     (
         "[[listener]]\nurl = \"0.0.0.0:1883\"\n",
-        &["test.toml:2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\""],
+        &[
+            "test.toml:2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\"",
+        ],
     ),
     (
         "[log]\nlevel = \"inof\"\nformt = \"json\"\n[limits]\nfanout_step = 0\n",
@@ -271,7 +315,10 @@ const MISTAKES: &[(&str, &[&str])] = &[
 fn text_that_is_not_toml_is_named_with_its_place() {
     for (text, place) in [
         ("[log]\nlevel = \n", "test.toml:2:"),
-        ("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", "test.toml:3:1:"),
+        (
+            "[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
+            "test.toml:3:1:",
+        ),
         ("[log\n", "test.toml:1:"),
     ] {
         let (_, problems) = read(text);
@@ -295,9 +342,20 @@ fn the_environment_sets_keys_and_every_listener() {
     )
     .unwrap();
     let settings = &loaded.settings;
-    let urls: Vec<String> = settings.server.listeners.iter().map(|l| show_url(l.address)).collect();
+    let urls: Vec<String> = settings
+        .server
+        .listeners
+        .iter()
+        .map(|l| show_url(l.address))
+        .collect();
     assert_eq!(urls, ["tcp://127.0.0.1:0", "tcp://[::1]:0"]);
-    assert!(settings.server.listeners.iter().all(|l| l.allow_anonymous == Anonymous::Always));
+    assert!(
+        settings
+            .server
+            .listeners
+            .iter()
+            .all(|l| l.allow_anonymous == Anonymous::Always)
+    );
     assert_eq!(settings.server.broker.protocol.versions.len(), 2);
     assert_eq!(settings.server.broker.limits.unsent_bytes_maximum, 2 << 20);
     assert_eq!(settings.log.level, Level::Debug);
@@ -312,13 +370,19 @@ fn flags_win_over_the_environment() {
         log_format: None,
     };
     let variables = [
-        ("WHIMBREL_LISTENER_URL", "tcp://127.0.0.1:1,tcp://127.0.0.1:2"),
+        (
+            "WHIMBREL_LISTENER_URL",
+            "tcp://127.0.0.1:1,tcp://127.0.0.1:2",
+        ),
         ("WHIMBREL_LOG_LEVEL", "debug"),
         ("WHIMBREL_LOG_FORMAT", "json"),
     ];
     let settings = with_environment(&variables, &flags).unwrap().settings;
     assert_eq!(settings.server.listeners.len(), 1);
-    assert_eq!(show_url(settings.server.listeners[0].address), "tcp://127.0.0.1:7");
+    assert_eq!(
+        show_url(settings.server.listeners[0].address),
+        "tcp://127.0.0.1:7"
+    );
     assert_eq!(settings.log.level, Level::Error);
     assert_eq!(settings.log.format, Format::Json);
 }

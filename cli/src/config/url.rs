@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
 /// The port of MQTT over TCP.
-const MQTT_PORT: u16 = 1_883;
+pub(crate) const MQTT_PORT: u16 = 1_883;
 
 /// Why some text is not a place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

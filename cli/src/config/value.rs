@@ -313,9 +313,21 @@ mod tests {
             ("2 GiB", 2 << 30),
             ("1 TiB", 1 << 40),
         ] {
-            assert_eq!(number(text, Unit::Bytes), Ok(Value::Integer(bytes)), "{text}");
+            assert_eq!(
+                number(text, Unit::Bytes),
+                Ok(Value::Integer(bytes)),
+                "{text}"
+            );
         }
-        for text in ["", "KiB", "1.5 MiB", "64 KB", "64 kib", "-1 KiB", "99999999 TiB"] {
+        for text in [
+            "",
+            "KiB",
+            "1.5 MiB",
+            "64 KB",
+            "64 kib",
+            "-1 KiB",
+            "99999999 TiB",
+        ] {
             assert!(number(text, Unit::Bytes).is_err(), "{text}");
         }
     }
