@@ -9,6 +9,7 @@ mod nearest;
 mod output;
 mod serve;
 mod signals;
+mod statistics;
 mod summary;
 
 use arguments::{Command, NoProgram, Program};

@@ -5,15 +5,15 @@ use crate::config::{
     Flags, Format, Level, Loaded, MQTT_PORT, complain_about, load, parse_url, show_url,
 };
 use crate::output::say;
-use crate::signals::Signals;
-use crate::{logging, misuse, summary};
+use crate::signals::{Signal, Signals};
+use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::process::ExitCode;
 use thiserror::Error;
 use tracing::{error, info, warn};
-use whimbrel_tokio::{Crashed, Handle, Server, ServerConfig, StartError};
+use whimbrel_tokio::{Crashed, Handle, Server, StartError};
 
 /// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -21,7 +21,7 @@ use whimbrel_tokio::{Crashed, Handle, Server, ServerConfig, StartError};
     subcommand,
     name = "serve",
     help_triggers("-h", "--help", "help"),
-    note = "SIGINT (Ctrl-C) or SIGTERM stops: clients are told, and get their last bytes within the grace period.\nA second one stops at once.",
+    note = "SIGINT (Ctrl-C) or SIGTERM stops: clients are told, and get their last bytes within the grace period.\nA second one stops at once. SIGUSR1 writes the statistics to the log.",
     note = "Every setting: whimbrel check --print-defaults",
     example = "{command_name} -l tcp://0.0.0.0:1883",
     error_code(0, "stopped by a signal"),
@@ -131,17 +131,28 @@ fn welcome(loaded: &Loaded, addresses: &[SocketAddr]) {
     }
 }
 
-/// The first signal stops gracefully, the next promptly.
+/// The first signal to stop is obeyed gracefully, the next promptly.
 async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Crashed> {
-    tokio::select! {
-        crashed = broker.stopped() => return crashed,
-        signal = signals.next() => info!(signal, "stopping; the next signal stops at once"),
-    }
+    let signal = loop {
+        tokio::select! {
+            crashed = broker.stopped() => return crashed,
+            signal = signals.next() => match signal {
+                Signal::Stop(name) => break name,
+                #[cfg(unix)]
+                Signal::Report => {
+                    if let Ok(shards) = broker.statistics().await {
+                        statistics::log(&shards);
+                    }
+                }
+            }
+        }
+    };
+    info!(signal, "stopping; the next signal stops at once");
     let mut shutdown = pin!(broker.shutdown());
     loop {
         tokio::select! {
             result = &mut shutdown => return result,
-            signal = signals.next() => {
+            signal = signals.next() => if let Signal::Stop(signal) = signal {
                 info!(signal, "stopping at once");
                 broker.stop_now();
             }

@@ -1,12 +1,23 @@
-//! The signals that stop the program.
+//! The signals the program listens to.
 
 use std::io;
 
-/// SIGINT and SIGTERM, from now on.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Stop. The name of the signal.
+    Stop(&'static str),
+    /// Write the statistics to the log.
+    #[cfg(unix)]
+    Report,
+}
+
+/// SIGINT, SIGTERM and SIGUSR1, from now on.
 #[cfg(unix)]
 pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    report: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -21,14 +32,16 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            report: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// The name of the next one.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.report.recv() => Signal::Report,
         }
     }
 }
@@ -44,10 +57,10 @@ impl Signals {
         Ok(Self)
     }
 
-    /// The name of the next one.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Signal {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
+            Ok(()) => Signal::Stop("Ctrl-C"),
             Err(_) => core::future::pending().await,
         }
     }

@@ -67,6 +67,19 @@ fn the_reference_is_committed() {
 }
 
 #[test]
+fn the_examples_in_the_documents_are_good() {
+    for path in ["docs/configuration.md", "docs/operations.md"] {
+        let document = std::fs::read_to_string(repository().join(path)).unwrap();
+        let mut examples = document.split("```toml\n").skip(1).peekable();
+        assert!(examples.peek().is_some(), "{path} has examples");
+        for example in examples {
+            let (text, _) = example.split_once("```").unwrap();
+            assert_eq!(read(text).1, Vec::<String>::new(), "{path}: {text}");
+        }
+    }
+}
+
+#[test]
 fn the_example_file_holds_the_defaults() {
     let as_committed = example_file();
     assert_eq!(read(&as_committed), (Settings::default(), vec![]));
@@ -203,113 +216,6 @@ fn every_key_sets_its_own_field() {
 fn settings_value(key: &key::Key, settings: &mut Settings) -> Option<String> {
     key.get(settings).map(|value| value.show(key.unit))
 }
-
-#[test]
-fn mistakes_are_named_with_their_place_and_the_nearest_key() {
-    for (text, expected) in MISTAKES {
-        let (_, problems) = read(text);
-        assert_eq!(problems, *expected, "in {text:?}");
-    }
-}
-
-const MISTAKES: &[(&str, &[&str])] = &[
-    (
-        "[limits]\nconections_maximum = 1\n",
-        &[
-            "test.toml:2:1: unknown key `conections_maximum` in [limits]; did you mean `connections_maximum`?",
-        ],
-    ),
-    (
-        "[limits]\nmax_connections = 1\n",
-        &[
-            "test.toml:2:1: unknown key `max_connections` in [limits]; did you mean `connections_maximum`?",
-        ],
-    ),
-    (
-        "[session]\nreceive_maximum = 1\n",
-        &["test.toml:2:1: unknown key `receive_maximum` in [session]; it belongs under [protocol]"],
-    ),
-    (
-        "[log]\ncolour = true\n",
-        &["test.toml:2:1: unknown key `colour` in [log]; [log] has `level`, `format`"],
-    ),
-    (
-        "receive_maximum = 1\n",
-        &["test.toml:1:1: unknown key `receive_maximum`; it belongs under [protocol]"],
-    ),
-    (
-        "[protocoll]\n",
-        &["test.toml:1:2: unknown section `protocoll`; did you mean `protocol`?"],
-    ),
-    (
-        "[bridge]\n",
-        &[
-            "test.toml:1:2: unknown section `bridge`; there are [server], [[listener]], [log], [protocol], [session], [limits]",
-        ],
-    ),
-    (
-        "[listener]\nurl = \"tcp://127.0.0.1\"\n",
-        &["test.toml:1:2: `listener` is a section; write [[listener]]"],
-    ),
-    (
-        "[[log]]\nlevel = \"info\"\n",
-        &["test.toml:1:3: `log` is a section; write [log]"],
-    ),
-    (
-        "[protocol]\nreceive_maximum = 70000\n",
-        &[
-            "test.toml:2:19: `protocol.receive_maximum`: 70000 is out of range: expected a number from 1 to 65_535",
-        ],
-    ),
-    (
-        "[protocol]\nmaximum_qos = -1\n",
-        &[
-            "test.toml:2:15: `protocol.maximum_qos`: -1 is out of range: expected a number from 0 to 2",
-        ],
-    ),
-    (
-        "[protocol]\nretain_available = \"yes\"\n",
-        &[
-            "test.toml:2:20: `protocol.retain_available`: expected true or false, found the text \"yes\"",
-        ],
-    ),
-    (
-        "[protocol]\nversions = [\"3.1.1\", \"5\"]\n",
-        &["test.toml:2:12: `protocol.versions`: \"5\" is not one of \"3.1\", \"3.1.1\", \"5.0\""],
-    ),
-    (
-        "[protocol]\nshared_strategy = \"round_robin\"\n",
-        &[
-            "test.toml:2:19: `protocol.shared_strategy`: \"round_robin\" is not one of \"round-robin\", \"sticky\", \"random\", \"least-inflight\"; did you mean \"round-robin\"?",
-        ],
-    ),
-    (
-        "[limits]\nconnect_timeout_ms = 2.5\n",
-        &[
-            "test.toml:2:22: `limits.connect_timeout_ms`: expected a number of milliseconds from 1 to 4_294_967_295, found the fraction 2.5",
-        ],
-    ),
-    (
-        "[limits]\nunsent_bytes_maximum = \"1 MB\"\n",
-        &[
-            "test.toml:2:24: `limits.unsent_bytes_maximum`: \"1 MB\" is not a size: write a whole number of B, KiB, MiB, GiB or TiB, such as \"64 KiB\"",
-        ],
-    ),
-    (
-        "[[listener]]\nurl = \"0.0.0.0:1883\"\n",
-        &[
-            "test.toml:2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\"",
-        ],
-    ),
-    (
-        "[log]\nlevel = \"inof\"\nformt = \"json\"\n[limits]\nfanout_step = 0\n",
-        &[
-            "test.toml:2:9: `log.level`: \"inof\" is not one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"info\"?",
-            "test.toml:3:1: unknown key `formt` in [log]; did you mean `format`?",
-            "test.toml:5:15: `limits.fanout_step`: 0 is out of range: expected a number from 1 to 4_294_967_295",
-        ],
-    ),
-];
 
 #[test]
 fn text_that_is_not_toml_is_named_with_its_place() {
