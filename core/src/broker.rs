@@ -1,12 +1,41 @@
-//! The broker: one shard, as one value.
+//! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
-use crate::action::CloseReason;
-use crate::action::{Action, InterestDelta, Peer, RoutedMessage, Verdict};
+use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::clock::Clock;
+use crate::codec::frame::{self, Frame};
+use crate::codec::packet::{Ack, Packet};
+use crate::codec::{self, ReasonCode};
 use crate::config::{Config, ConfigError};
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::connection::{Connection, Stage, Stalls};
+use crate::deliver::{Encoder, OUTBOX_FULL};
+use crate::error::Violation;
+use crate::gate::{AckKind, Gated, Gates};
+use crate::handle::publish::Fanout;
+use crate::id::{ConnectionId, PacketId, PeerId, Position};
+use crate::journal::Journal;
+use crate::message::Message;
+use crate::random::Random;
+use crate::retained::Retained;
+use crate::route::Routes;
+use crate::session::Sessions;
+use crate::slab::{Key, Slab};
 use crate::statistics::Statistics;
 use crate::time::{Now, Timestamp};
+use crate::timer::{TimerKey, Timers};
+use crate::topic::trie::Subscriptions;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
+
+/// How many output buffers are kept for connections that have something to say.
+const BUFFERS_KEPT: usize = 32;
+
+/// A buffer that grew beyond this is given back to the allocator instead of being kept.
+const BUFFER_KEPT_BYTES: usize = 256 << 10;
+
+/// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
+const STASH_BYTES: usize = 16 << 10;
 
 /// One shard: a set of connections, sessions, subscriptions and retained messages that one thread owns.
 ///
@@ -41,7 +70,47 @@ use alloc::vec::Vec;
 /// last:                          re-arm the timer with next_deadline()
 /// ```
 pub struct Broker {
-    statistics: Statistics,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) sessions: Sessions,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) routes: Routes,
+    pub(crate) retained: Retained,
+    pub(crate) retained_armed: Timestamp,
+    pub(crate) timers: Timers,
+    pub(crate) journal: Journal,
+    pub(crate) gates: Gates,
+    pub(crate) durable: Position,
+    pub(crate) encoder: Encoder,
+    pub(crate) statistics: Statistics,
+    pub(crate) unsent_bytes: usize,
+    /// Messages taken in so far.
+    pub(crate) sequence: u64,
+    /// Sessions opened so far.
+    pub(crate) session_numbers: u64,
+    pub(crate) shutting_down: bool,
+    /// Connections with something to send.
+    pub(crate) ready: VecDeque<Key>,
+    /// Connections that no longer stall, and have bytes to be handled.
+    pub(crate) resumable: VecDeque<Key>,
+    /// Connections to close once what is being done is done.
+    pub(crate) doomed: Vec<(Key, CloseReason)>,
+    /// Fan-outs too large for one step, and what was published behind them.
+    pub(crate) fanouts: VecDeque<Fanout>,
+    pub(crate) scratch: Vec<u8>,
+    /// Properties of the message that is being taken in, as they are forwarded.
+    pub(crate) forwarded: Vec<u8>,
+    /// The topic that an alias stood for.
+    pub(crate) alias_text: String,
+    /// Who takes messages in: the first half of every message identifier.
+    pub(crate) origin: u64,
+    /// Stands in for a message that is no longer needed.
+    pub(crate) nothing: Message,
+    pub(crate) buffers: Vec<Vec<u8>>,
+    actions: VecDeque<Action>,
+    events_waiting: u32,
 }
 
 impl Broker {
@@ -53,90 +122,576 @@ impl Broker {
     /// A configuration that cannot run; see [`Config::validate`].
     pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
-        let _ = (seed, now);
         Ok(Self {
+            journal: Journal::new(config.durable),
+            clock: Clock::new(now),
+            random: Random::new(seed),
+            connections: Slab::new(),
+            sessions: Sessions::new(seed),
+            subscriptions: Subscriptions::new(seed),
+            routes: Routes::new(seed),
+            retained: Retained::new(),
+            retained_armed: Timestamp::MAX,
+            timers: Timers::new(),
+            gates: Gates::default(),
+            durable: Position::default(),
+            encoder: Encoder::default(),
             statistics: Statistics::default(),
+            unsent_bytes: 0,
+            sequence: 0,
+            session_numbers: 0,
+            shutting_down: false,
+            ready: VecDeque::new(),
+            resumable: VecDeque::new(),
+            doomed: Vec::new(),
+            fanouts: VecDeque::new(),
+            scratch: Vec::new(),
+            forwarded: Vec::new(),
+            alias_text: String::new(),
+            origin: config.identity.origin(),
+            nothing: Message::nothing(),
+            buffers: Vec::new(),
+            actions: VecDeque::new(),
+            events_waiting: 0,
+            config,
         })
     }
 
     /// A transport connection exists. Should the broker be full, an [`Action::Close`] follows at once.
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
-        let _ = (now, peer);
+        self.clock.tick(now);
+        let time = self.clock.now();
+        let key = self
+            .connections
+            .insert_with(|key| Connection::new(key, peer, time));
+        self.statistics.connections_accepted += 1;
+        self.statistics.connections_open += 1;
+        if self.shutting_down {
+            self.close(key, CloseReason::Shutdown);
+        } else if self.connections.len() > self.config.limits.connections_maximum as usize {
+            self.close(key, CloseReason::Limit(ReasonCode::SERVER_BUSY));
+        } else if let Some(connection) = self.connections.get_mut(key) {
+            let at = time.after_ms(u64::from(self.config.limits.connect_timeout_ms));
+            self.timers
+                .arm(TimerKey::Connection(key), &mut connection.armed, at);
+        }
         ConnectionId {
-            index: 0,
-            generation: 0,
+            index: key.index,
+            generation: key.generation,
         }
     }
 
-    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. More bytes may be
-    /// given while the connection is paused; they are kept up to one packet and what was read with it.
+    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while the
+    /// connection is paused are kept too, so give no more than were read already.
     pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
-        let _ = (now, connection, bytes);
+        self.clock.tick(now);
+        let key = connection.key();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.last_heard = self.clock.now();
+        self.statistics.received_bytes += bytes.len() as u64;
+        if connection.stalls.any() {
+            connection.inbox.extend_from_slice(bytes);
+            if connection.inbox.len() > STASH_BYTES && !connection.paused {
+                connection.paused = true;
+                self.actions.push_back(Action::Pause(connection.id()));
+            }
+        } else if connection.inbox.is_empty() {
+            self.consume(key, bytes);
+        } else {
+            self.complete(key, bytes);
+        }
+        self.settle();
+    }
+
+    /// Adds to a partial packet just what it lacks, and handles the rest from where it lies.
+    fn complete(&mut self, key: Key, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            if connection.stalls.any() {
+                return connection.inbox.extend_from_slice(bytes);
+            }
+            if connection.inbox.is_empty() {
+                return self.consume(key, bytes);
+            }
+            // One byte at a time until the length is known, then all of it.
+            let lacks = frame::needed(&connection.inbox).map_or(1, |needed| {
+                needed.saturating_sub(connection.inbox.len()).max(1)
+            });
+            let (now, later) = bytes.split_at(lacks.min(bytes.len()));
+            connection.inbox.extend_from_slice(now);
+            bytes = later;
+            if now.len() == lacks {
+                let inbox = core::mem::take(&mut connection.inbox);
+                self.consume(key, &inbox);
+            }
+        }
+    }
+
+    /// Handles whole packets, and keeps what is left.
+    fn consume(&mut self, key: Key, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            if connection.stalls.any() {
+                break;
+            }
+            let limit = match connection.stage {
+                Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
+                Stage::Connected { .. } => u32::MAX,
+            };
+            // [MQTT-3.2.2-15]
+            let limit = limit.min(self.config.protocol.maximum_packet_size);
+            match frame::split(rest, limit) {
+                Ok(Some((frame, length))) => {
+                    rest = rest.get(length..).unwrap_or_default();
+                    if let Err(violation) = self.dispatch(key, frame) {
+                        return self.close(key, CloseReason::Violation(violation));
+                    }
+                }
+                Ok(None) => break,
+                Err(violation) => return self.close(key, CloseReason::Violation(violation)),
+            }
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if rest.is_empty() {
+            return;
+        }
+        if connection.inbox.is_empty() {
+            // Exactly what the packet needs, or what was read: idle connections own no more.
+            let size = frame::needed(rest)
+                .unwrap_or(rest.len())
+                .clamp(rest.len(), OUTBOX_FULL);
+            connection.inbox.reserve_exact(size.max(rest.len()));
+        }
+        connection.inbox.extend_from_slice(rest);
+    }
+
+    fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        let version = connection.profile.version();
+        let session = match &connection.stage {
+            Stage::Waiting => return self.handle_first(key, frame),
+            Stage::Parked(_) => return self.handle_parked(key, frame),
+            Stage::Connected { session } => *session,
+        };
+        if frame::is_publish(frame.first_byte) {
+            let publish = codec::decode_publish(version, frame)?;
+            return self.handle_publish(key, session, &publish);
+        }
+        match codec::decode(version, frame)? {
+            Packet::Publish(publish) => self.handle_publish(key, session, &publish),
+            Packet::PubAck(ack) => self.handle_puback(key, session, &ack),
+            Packet::PubRec(ack) => self.handle_pubrec(key, session, &ack),
+            Packet::PubRel(ack) => self.handle_pubrel(key, session, &ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(key, session, &ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(key, session, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, session, &unsubscribe),
+            Packet::PingReq => {
+                // [MQTT-3.12.4-1]
+                self.send_packet(key, &Packet::PingResp);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(key, &disconnect),
+            Packet::Auth(auth) => self.handle_auth(key, &auth),
+            // [MQTT-3.1.0-2]
+            Packet::Connect(_) => Err(Violation::SecondConnect),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Violation::WrongDirection)
+            }
+        }
     }
 
     /// The transport is gone, or its peer will send no more. This is what fires wills.
     pub fn closed(&mut self, now: Now, connection: ConnectionId) {
-        let _ = (now, connection);
+        self.clock.tick(now);
+        self.close(connection.key(), CloseReason::TransportClosed);
+        self.settle();
     }
 
     /// Time passed.
     pub fn advance(&mut self, now: Now) {
-        let _ = now;
+        self.clock.tick(now);
+        while let Some(timer) = self.timers.pop(self.clock.now()) {
+            match timer {
+                TimerKey::Connection(key) => self.connection_timeout(key),
+                TimerKey::Slow(key) => self.slow_timeout(key),
+                TimerKey::Session(key) => self.session_timeout(key),
+                TimerKey::Retransmit(key) => self.retransmit(key),
+                TimerKey::Retained => self.expire_retained(),
+            }
+        }
+        self.continue_fanouts();
+        self.settle();
     }
 
-    /// The answer to [`Action::Authenticate`].
-    pub fn authenticated(&mut self, now: Now, connection: ConnectionId, verdict: Verdict) {
-        let _ = (now, connection, verdict);
+    /// CONNECT or the next sign of life did not come in time, or the deadline has moved since.
+    fn connection_timeout(&mut self, key: Key) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.armed = Timestamp::MAX;
+        if connection.session().is_none() {
+            return self.close(key, CloseReason::ConnectTimeout);
+        }
+        // Bytes that wait here because the broker would not handle them are signs of life.
+        if connection.stalls.any() {
+            connection.last_heard = now;
+        }
+        let due = connection
+            .last_heard
+            .after_ms(u64::from(connection.patience_ms));
+        if due > now {
+            self.timers
+                .arm(TimerKey::Connection(key), &mut connection.armed, due);
+        } else {
+            // [MQTT-3.1.2-22]
+            self.close(key, CloseReason::KeepAlive);
+        }
     }
 
     /// All records up to and including `position` are on stable storage.
     pub fn persisted(&mut self, now: Now, position: Position) {
-        let _ = (now, position);
+        self.clock.tick(now);
+        self.durable = self.durable.max(position);
+        while let Some((key, gated)) = self.gates.pop(self.durable) {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            connection.gated -= 1;
+            let relieved = connection.gated <= u32::from(self.config.protocol.receive_maximum) / 2;
+            match gated {
+                Gated::Ack(kind, id, reason) => self.send_ack(key, kind, id, reason),
+                Gated::Bytes(bytes) => self.send_bytes(key, &bytes),
+                Gated::ConnAck(bytes) => {
+                    connection.connack_gated = false;
+                    self.send_bytes(key, &bytes);
+                }
+                Gated::Publish(id) => self.send_gated(key, id),
+            }
+            if relieved {
+                self.unstall(key, Stalls::GATED);
+            }
+        }
+        self.settle();
     }
 
     /// A message from another shard or node. It is never routed on.
     pub fn routed(&mut self, now: Now, peer: PeerId, message: RoutedMessage) {
-        let _ = (now, peer, message);
+        self.clock.tick(now);
+        self.publish_routed(peer, &message);
+        self.settle();
     }
 
     /// What another shard or node wants to be sent has changed.
     pub fn interest(&mut self, now: Now, peer: PeerId, delta: InterestDelta) {
-        let _ = (now, peer, delta);
+        self.clock.tick(now);
+        self.set_interest(peer, &delta);
     }
 
     /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the standard
     /// says for that reason.
     pub fn disconnect(&mut self, now: Now, connection: ConnectionId, why: CloseReason) {
-        let _ = (now, connection, why);
+        self.clock.tick(now);
+        self.close(connection.key(), why);
+        self.settle();
     }
 
     /// Stops taking new connections and closes all there are with 0x8B; wills are published.
     /// Sessions that may outlive the broker are kept.
     pub fn shut_down(&mut self, now: Now) {
-        let _ = now;
+        self.clock.tick(now);
+        self.shutting_down = true;
+        while let Some(key) = self.connections.key_from(0) {
+            self.close(key, CloseReason::Shutdown);
+        }
+        self.settle();
     }
 
     /// What the runtime has to do next; `None` when it is up to date.
     pub fn poll_action(&mut self) -> Option<Action> {
-        None
+        if let Some(action) = self.actions.pop_front() {
+            if matches!(action, Action::Event(_)) {
+                self.events_waiting -= 1;
+            }
+            return Some(action);
+        }
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(connection) = self.connections.get(key) {
+                return Some(Action::Send(connection.id()));
+            }
+        }
+        self.journal.take_batch().map(Action::Persist)
     }
 
-    /// Appends to `out` what this connection may send now: at most about 64 KiB, in whole packets.
-    /// When more is waiting, another [`Action::Send`] follows. Call it only when everything that an
-    /// earlier call gave was taken by the transport: that is how the broker knows what is unsent.
+    /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was encoded
+    /// already, in whole packets. When more is waiting, another [`Action::Send`] follows. Call it only
+    /// when everything that an earlier call gave was taken by the transport: that is how the broker
+    /// knows what is unsent.
     pub fn transmit(&mut self, now: Now, connection: ConnectionId, out: &mut Vec<u8>) {
-        let _ = (now, connection, out);
+        self.clock.tick(now);
+        let key = connection.key();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.ready = false;
+        self.pump(key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return self.settle();
+        };
+        let length = connection.outbox.len();
+        self.unsent_bytes -= length;
+        self.statistics.sent_bytes += length as u64;
+        // The buffers change hands instead of being copied.
+        let mut buffer = core::mem::take(&mut connection.outbox);
+        if out.is_empty() {
+            core::mem::swap(out, &mut buffer);
+        } else {
+            out.extend_from_slice(&buffer);
+        }
+        connection.slow &= length >= self.config.limits.unsent_bytes_pause as usize;
+        self.keep_buffer(buffer);
+        self.after_transmit(key, length >= OUTBOX_FULL);
+        self.settle();
+    }
+
+    /// Announces the rest, and lets publishers go on when this connection has caught up.
+    fn after_transmit(&mut self, key: Key, was_full: bool) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let traffic = connection
+            .session()
+            .and_then(|key| self.sessions.get(key)?.traffic.as_ref());
+        let (waiting, backlog) = traffic.map_or((false, 0), |t| (t.is_waiting(), t.queue.bytes()));
+        let is_awaited = connection
+            .extra
+            .as_ref()
+            .is_some_and(|extra| !extra.waiters.is_empty());
+        if waiting && was_full {
+            self.wake(key);
+        }
+        if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
+            self.release_waiters(key);
+        }
     }
 
     /// When [`advance`](Self::advance) wants to be called next; `None` when nothing is due, ever.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        None
+        if !self.resumable.is_empty() || !self.fanouts.is_empty() || !self.doomed.is_empty() {
+            return Some(self.clock.now());
+        }
+        self.timers.next()
     }
 
     /// Counters since the start, and gauges of now.
     #[must_use]
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            sessions: self.sessions.len() as u64,
+            subscriptions: self.subscriptions.len() as u64,
+            retained_messages: self.retained.len() as u64,
+            retained_bytes: self.retained.bytes(),
+            unsent_bytes: self.unsent_bytes as u64,
+            ..self.statistics.clone()
+        }
+    }
+
+    /// What the core counts as its memory: everything a peer can make it keep.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        const CONNECTION: u64 = 512;
+        const SESSION: u64 = 256;
+        const SUBSCRIPTION: u64 = 160;
+        self.statistics.queued_bytes
+            + self.retained.bytes()
+            + self.unsent_bytes as u64
+            + self.connections.len() as u64 * CONNECTION
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+    }
+
+    /// Does what had to wait until the current input was handled: closes who is doomed, handles the bytes
+    /// of who no longer stalls. Each of the latter once; who stalls again has to wait for the next turn.
+    pub(crate) fn settle(&mut self) {
+        let mut turns = self.resumable.len();
+        loop {
+            while let Some((key, why)) = self.doomed.pop() {
+                self.close(key, why);
+            }
+            if turns == 0 {
+                return;
+            }
+            turns -= 1;
+            let Some(key) = self.resumable.pop_front() else {
+                return;
+            };
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if connection.stalls.any() {
+                continue;
+            }
+            if connection.paused {
+                connection.paused = false;
+                self.actions.push_back(Action::Resume(connection.id()));
+            }
+            let inbox = core::mem::take(&mut connection.inbox);
+            self.consume(key, &inbox);
+        }
+    }
+
+    /// Keeps the bytes of a connection instead of handling them, until `unstall`.
+    pub(crate) fn stall(&mut self, key: Key, why: Stalls) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.stalls.add(why);
+        if !why.has(Stalls::VERDICT) && !connection.paused {
+            connection.paused = true;
+            self.actions.push_back(Action::Pause(connection.id()));
+        }
+    }
+
+    pub(crate) fn unstall(&mut self, key: Key, why: Stalls) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !connection.stalls.has(why) {
+            return;
+        }
+        connection.stalls.clear(why);
+        if !connection.stalls.any() {
+            self.resumable.push_back(key);
+        }
+    }
+
+    pub(crate) fn action(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// Reports a fact; counts it as lost when nobody reads.
+    pub(crate) fn event(&mut self, event: Event) {
+        if self.events_waiting < self.config.limits.events_maximum {
+            self.events_waiting += 1;
+            self.actions.push_back(Action::Event(event));
+        } else {
+            self.statistics.events_lost += 1;
+        }
+    }
+
+    /// Encodes a packet for one connection, and announces it.
+    pub(crate) fn send_packet(&mut self, key: Key, packet: &Packet<'_>) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let before = connection.outbox.len();
+        if connection.outbox.capacity() == 0 {
+            connection.outbox = self.buffers.pop().unwrap_or_default();
+        }
+        encode(packet, connection);
+        self.unsent_bytes += connection.outbox.len() - before;
+        self.wake(key);
+    }
+
+    fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.outbox.extend_from_slice(bytes);
+        self.unsent_bytes += bytes.len();
+        self.wake(key);
+    }
+
+    fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        let ack = Ack::new(id, reason);
+        let packet = match kind {
+            AckKind::PubAck => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+                }
+                Packet::PubAck(ack)
+            }
+            AckKind::PubRec => Packet::PubRec(ack),
+            AckKind::PubRel => Packet::PubRel(ack),
+            AckKind::PubComp => Packet::PubComp(ack),
+        };
+        self.send_packet(key, &packet);
+    }
+
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    pub(crate) fn acknowledge(
+        &mut self,
+        key: Key,
+        gate: Option<Position>,
+        (kind, id, reason): (AckKind, PacketId, ReasonCode),
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if gate.is_none() && connection.gated == 0 {
+            return self.send_ack(key, kind, id, reason);
+        }
+        connection.gated += 1;
+        let full = connection.gated >= u32::from(self.config.protocol.receive_maximum).max(64);
+        self.gates
+            .push(gate.unwrap_or_default(), key, Gated::Ack(kind, id, reason));
+        if full {
+            self.stall(key, Stalls::GATED);
+        }
+    }
+
+    /// The same for a packet that is encoded already.
+    pub(crate) fn respond(&mut self, key: Key, gate: Option<Position>, packet: &Packet<'_>) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if gate.is_none() && connection.gated == 0 {
+            return self.send_packet(key, packet);
+        }
+        let mut bytes = Vec::new();
+        if codec::encode(packet, connection.profile.version(), &mut bytes).is_err() {
+            return;
+        }
+        connection.gated += 1;
+        let bytes: Box<[u8]> = bytes.into();
+        let gated = if matches!(packet, Packet::ConnAck(_)) {
+            connection.connack_gated = true;
+            Gated::ConnAck(bytes)
+        } else {
+            Gated::Bytes(bytes)
+        };
+        self.gates.push(gate.unwrap_or_default(), key, gated);
+    }
+
+    pub(crate) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0
+            && buffer.capacity() <= BUFFER_KEPT_BYTES
+            && self.buffers.len() < BUFFERS_KEPT
+        {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// Appends a packet to the output of a connection, unless the client does not accept so large a one.
+pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) {
+    let before = connection.outbox.len();
+    let version = connection.profile.version();
+    let fits = codec::encode(packet, version, &mut connection.outbox).is_ok()
+        && connection.outbox.len() - before <= connection.maximum_packet_size as usize;
+    if !fits {
+        connection.outbox.truncate(before);
     }
 }

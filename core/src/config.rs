@@ -32,6 +32,15 @@ pub struct Identity {
     pub shard: u16,
     /// How often this node has started; the log counts it. Default 0: nothing was kept.
     pub boot_epoch: u32,
+    /// Whether there are other shards or nodes to tell what is wanted here. Default: no.
+    pub has_peers: bool,
+}
+
+impl Identity {
+    /// Names this shard in this boot: the first half of the identifiers of its messages.
+    pub(crate) const fn origin(&self) -> u64 {
+        (self.node as u64) << 48 | (self.shard as u64) << 32 | self.boot_epoch as u64
+    }
 }
 
 /// Capabilities: enforced, and announced to 5.0 clients in CONNACK when they are not the default.

@@ -160,3 +160,33 @@ impl Violation {
         }
     }
 }
+
+/// A packet that cannot be written: the caller's mistake, and nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The packet, or one of its property lists, is longer than a variable byte integer can say.
+    #[error("the packet is larger than the protocol allows")]
+    TooLarge,
+    /// A string or binary field of more than 65,535 bytes.
+    #[error("a field is longer than 65,535 bytes")]
+    FieldTooLong,
+    /// A string contains U+0000.
+    #[error("a string contains U+0000")]
+    NullCharacter,
+    /// This version has no such packet, or no way to say this.
+    #[error("this version of the protocol cannot say that")]
+    NotInVersion,
+    /// A PUBLISH above QoS 0 without a packet identifier, or at QoS 0 with one, or with DUP.
+    #[error("packet identifier or DUP do not go with the QoS")]
+    PublishFlags,
+    /// No topic filter in a request, or no reason code in the answer.
+    #[error("a request or its answer has no entries")]
+    NoEntries,
+    /// A property that this packet may not carry.
+    #[error("this packet cannot carry that property")]
+    Property,
+    /// A reason code that this packet may not carry.
+    #[error("this packet cannot carry that reason code")]
+    ReasonCode,
+}

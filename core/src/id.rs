@@ -1,5 +1,6 @@
 //! Names for the things the core hands out: connections, packets, messages, positions, peers.
 
+use crate::slab::Key;
 use core::fmt;
 use core::num::NonZeroU16;
 
@@ -12,6 +13,13 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
+    pub(crate) const fn key(self) -> Key {
+        Key {
+            index: self.index,
+            generation: self.generation,
+        }
+    }
+
     /// The slot of this connection. Slots are reused, and are dense: a runtime may use them to index a
     /// table of its sockets.
     #[must_use]

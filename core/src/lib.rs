@@ -5,16 +5,31 @@
 
 extern crate alloc;
 
+mod access;
 pub mod action;
 pub mod broker;
+mod clock;
 pub mod codec;
 pub mod config;
+mod connection;
+mod deliver;
 pub mod error;
+mod gate;
+mod handle;
 pub mod id;
+mod journal;
 pub mod message;
+mod profile;
+mod random;
+mod retained;
+mod route;
+mod session;
+mod slab;
 pub mod statistics;
 pub mod time;
+mod timer;
 pub mod topic;
+mod will;
 
 pub use action::{Action, CloseReason, Event, Peer, Verdict};
 pub use broker::Broker;

@@ -100,6 +100,22 @@ impl<'a> MessageView<'a> {
 }
 
 impl Message {
+    /// A message without topic and payload, to stand in for one that is no longer needed.
+    pub(crate) fn nothing() -> Self {
+        let view = MessageView {
+            id: MessageId {
+                origin: 0,
+                sequence: 0,
+            },
+            qos: QoS::AtMostOnce,
+            expires_at: UnixTime::MAX,
+            topic: "",
+            properties: &[],
+            payload: &[],
+        };
+        view.to_message(&mut Vec::new())
+    }
+
     /// Takes stored bytes as a message; `None` when they are none.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -111,6 +127,12 @@ impl Message {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Where it was published to.
+    #[must_use]
+    pub fn topic_str(&self) -> &str {
+        self.view().topic
     }
 
     /// Its fields.

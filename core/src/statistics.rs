@@ -41,8 +41,12 @@ pub struct Statistics {
     pub dropped: [u64; DropReason::COUNT],
     /// Times a publisher was paused because a subscriber did not keep up.
     pub publishers_paused: u64,
-    /// Publishes refused with quota exceeded.
+    /// Messages that were not taken in: not allowed, or over a quota.
     pub publishes_refused: u64,
+    /// QoS 0 messages that were delivered but not retained, for want of room.
+    pub retained_refused: u64,
+    /// Encoded bytes that the runtime has not pulled yet.
+    pub unsent_bytes: u64,
     /// Events that nobody read in time.
     pub events_lost: u64,
 }

@@ -137,7 +137,11 @@ mod tests {
             ("[::ffff:192.0.2.1]:1", false),
         ] {
             let address = address.parse().unwrap();
-            assert_eq!(Anonymous::LoopbackOnly.allows(address), loopback, "{address}");
+            assert_eq!(
+                Anonymous::LoopbackOnly.allows(address),
+                loopback,
+                "{address}"
+            );
             assert!(Anonymous::Always.allows(address));
             assert!(!Anonymous::Never.allows(address));
         }

@@ -23,14 +23,24 @@ pub struct ListenError {
 }
 
 fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use; is another broker running?".into(),
-        io::ErrorKind::PermissionDenied => {
-            "no permission; ports below 1024 usually need privileges".into()
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
-        _ => error.to_string(),
-    }
+    let words = [
+        (
+            io::ErrorKind::AddrInUse,
+            "the address is in use; is another broker running?",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "no permission; ports below 1024 usually need privileges",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this machine does not have that address",
+        ),
+    ];
+    words
+        .iter()
+        .find(|(kind, _)| *kind == error.kind())
+        .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
 }
 
 /// Opens a listening socket.
@@ -127,11 +137,7 @@ impl Listener {
 
     /// When it wants to be asked again, should it rest.
     pub(crate) const fn next_deadline(&self) -> Option<Timestamp> {
-        if self.ready {
-            self.resting_until
-        } else {
-            None
-        }
+        if self.ready { self.resting_until } else { None }
     }
 
     /// The next connection. `None` when there is none now; `ready` says whether to ask again.
@@ -199,7 +205,10 @@ mod tests {
         let error = bind(&ListenerConfig::at(address)).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
-        assert!(text.contains(&address.to_string()) && text.contains("in use"), "{text}");
+        assert!(
+            text.contains(&address.to_string()) && text.contains("in use"),
+            "{text}"
+        );
     }
 
     #[cfg(target_os = "linux")]

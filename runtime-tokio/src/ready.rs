@@ -117,9 +117,8 @@ mod tests {
         let (list, count) = (Arc::new(ReadyList::default()), Arc::new(Count::default()));
         let shard = Waker::from(Arc::clone(&count));
         let mut sources = Vec::new();
-        let mut poll = |sources: &mut Vec<Source>| {
-            list.poll_take(&Context::from_waker(&shard), sources)
-        };
+        let poll =
+            |sources: &mut Vec<Source>| list.poll_take(&Context::from_waker(&shard), sources);
         assert_eq!(poll(&mut sources), Poll::Pending);
         list.waker(Source::Connection(7)).wake();
         list.waker(Source::Timer).wake();
@@ -127,6 +126,10 @@ mod tests {
         assert_eq!(poll(&mut sources), Poll::Ready(()));
         assert_eq!(sources, [Source::Connection(7), Source::Timer]);
         sources.clear();
-        assert_eq!(poll(&mut sources), Poll::Pending, "nothing is reported twice");
+        assert_eq!(
+            poll(&mut sources),
+            Poll::Pending,
+            "nothing is reported twice"
+        );
     }
 }

@@ -9,7 +9,7 @@ use whimbrel_core::codec::packet::Version;
 use whimbrel_core::{CloseReason, Event};
 
 /// Gets every event of the broker, on the shard's thread; it must not block.
-pub type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
+pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// What a shard knows about a connection that the event does not say.
 #[derive(Clone, Copy, Debug, Default)]

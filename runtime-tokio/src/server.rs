@@ -119,7 +119,8 @@ impl Server {
                 inbox,
                 inbox_sender: inbox_sender.clone(),
             };
-            let thread = spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
+            let thread =
+                spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
             handle.shards.push(ShardHandle {
                 stop,
                 inbox: inbox_sender,

@@ -43,8 +43,8 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Things that are taken out of the inbox in one turn.
 const INPUTS_PER_TURN: usize = 256;
 
-/// The shared write buffer goes back to this size after a large packet.
-const WRITE_BUFFER_KEPT_BYTES: usize = 128 << 10;
+/// A shared write buffer that grew beyond this, for a large packet, is given back.
+const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
 
 /// What other threads tell a shard.
 pub(crate) enum Input {
@@ -55,10 +55,22 @@ pub(crate) enum Input {
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
     /// A message from another shard or node.
+    #[expect(
+        dead_code,
+        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
+    )]
     Routed(PeerId, RoutedMessage),
     /// What another shard or node wants.
+    #[expect(
+        dead_code,
+        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
+    )]
     Interest(PeerId, InterestDelta),
     /// Everything up to there is on stable storage.
+    #[expect(
+        dead_code,
+        reason = "sent by the log, once attached; see `Shard::persist`"
+    )]
     Persisted(Position),
 }
 
@@ -91,6 +103,8 @@ pub(crate) struct Shard {
     sources: Vec<Source>,
     /// Read to their end; closed once what follows from their last bytes is carried out.
     ended: Vec<ConnectionId>,
+    /// Who was closed last, for the report that follows.
+    departed: Option<(ConnectionId, Facts)>,
     read_buffer: Box<[u8]>,
     write_buffer: Vec<u8>,
     /// Bytes read since the last drain.
@@ -137,6 +151,7 @@ impl Shard {
             // The first turn makes every source know its waker.
             sources: vec![Source::Inbox],
             ended: Vec::new(),
+            departed: None,
             read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
             write_buffer: Vec::new(),
             undrained_bytes: 0,
@@ -259,7 +274,7 @@ impl Shard {
                     self.broker.authenticated(self.now, connection, verdict);
                 }
                 // Whoever asked may have gone.
-                Input::Statistics(answer) => drop(answer.send(self.broker.statistics().clone())),
+                Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
                 Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
                 Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
                 Input::Persisted(position) => self.broker.persisted(self.now, position),
@@ -299,7 +314,8 @@ impl Shard {
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
-                    self.broker.receive(self.now, id, &self.read_buffer[..count]);
+                    self.broker
+                        .receive(self.now, id, &self.read_buffer[..count]);
                     self.undrained_bytes += count;
                     if count >= share {
                         self.sources.push(source_of(id));
@@ -362,17 +378,16 @@ impl Shard {
         self.broker.transmit(self.now, id, &mut self.write_buffer);
         if !self.write_buffer.is_empty() {
             socket.write(&self.write_buffer);
-            self.write_buffer.shrink_to(WRITE_BUFFER_KEPT_BYTES);
+            if self.write_buffer.capacity() > WRITE_BUFFER_KEPT_BYTES {
+                self.write_buffer = Vec::new();
+            }
         }
     }
 
     fn close(&mut self, id: ConnectionId, last_bytes: &[u8]) {
-        if let Some(mut socket) = self.sockets.remove(id) {
-            self.write_buffer.clear();
-            self.broker.transmit(self.now, id, &mut self.write_buffer);
-            self.write_buffer.extend_from_slice(last_bytes);
-            socket.paused = true;
-            socket.close(&self.write_buffer, &self.lingering);
+        self.departed = Some((id, self.facts(id)));
+        if let Some(socket) = self.sockets.remove(id) {
+            socket.close(last_bytes, &self.lingering);
         }
     }
 
@@ -413,20 +428,23 @@ impl Shard {
         if let Some(sink) = &self.events {
             sink(event);
         }
-        let facts = match *event {
-            Event::Connected {
-                connection,
-                version,
-                ..
-            } => {
-                if let Some(socket) = self.sockets.get_mut(connection) {
-                    socket.version = Some(version);
-                }
-                Facts::default()
+        let mut facts = Facts::default();
+        if let Event::Connected {
+            connection,
+            version,
+            ..
+        } = *event
+        {
+            if let Some(socket) = self.sockets.get_mut(connection) {
+                socket.version = Some(version);
             }
-            Event::Disconnected { connection, .. } => self.facts(connection),
-            _ => Facts::default(),
-        };
+        } else if let Event::Disconnected { connection, .. } = *event {
+            // Usually its end was the action before this one.
+            facts = match self.departed {
+                Some((id, facts)) if id == connection => facts,
+                _ => self.facts(connection),
+            };
+        }
         report(event, facts);
     }
 

@@ -25,7 +25,11 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self {
             // Unlike `try_read`, this takes a short read as "drained" and so saves the one that would
             // say so.
@@ -116,7 +120,10 @@ impl Socket {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
         match &mut self.unsent {
             Unsent::Broken => return Written::Broken,
-            Unsent::Bytes { bytes: kept, written } => {
+            Unsent::Bytes {
+                bytes: kept,
+                written,
+            } => {
                 *kept = [&kept[*written..], bytes].concat().into();
                 *written = 0;
                 return Written::Blocked;
@@ -206,10 +213,7 @@ fn write_some(
 /// Writes the last bytes, says that there are no more, and waits for the peer to close. Closing while
 /// bytes of the peer are unread would make the system reset the connection, and the peer might never
 /// see the last packet.
-async fn linger(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    unsent: &[u8],
-) -> io::Result<()> {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, unsent: &[u8]) -> io::Result<()> {
     stream.write_all(unsent).await?;
     stream.shutdown().await?;
     let mut unread = [0; 512];

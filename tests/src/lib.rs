@@ -1,1 +1,5 @@
 //! Helpers shared by the whole-broker tests.
+
+pub mod world;
+
+pub use world::{Received, World};

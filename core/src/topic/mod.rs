@@ -1,1 +1,8 @@
-//! Topic names, topic filters, and the index from filters to subscribers.
+//! stub
+pub mod filter;
+pub mod name;
+pub mod ordered;
+pub mod trie;
+pub use filter::{FilterError, ParsedFilter, ShareName, TopicFilter};
+pub use name::TopicName;
+pub use trie::*;

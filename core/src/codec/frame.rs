@@ -1,0 +1,153 @@
+//! The fixed header: where a packet ends, whether it may be that big, and whether its first byte can be
+//! one at all.
+//!
+//! Nothing here looks into the body, and nothing is kept between calls: the caller holds the bytes.
+
+use crate::codec::packet::{PacketType, QoS};
+use crate::codec::reader::{Reader, variable_byte_integer};
+use crate::error::{Malformed, Violation};
+
+/// One whole packet: its first byte, and what follows the remaining length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Packet type and flags.
+    pub first_byte: u8,
+    /// Variable header and payload.
+    pub body: &'a [u8],
+}
+
+/// Cuts the first packet off `bytes`: the packet and the number of bytes it takes, or `None` when more
+/// bytes are needed.
+///
+/// # Errors
+///
+/// The peer's fault, and final: packet type 0, flags that the type must not have, a remaining length
+/// that is not in its shortest form or longer than four bytes, a packet of more than
+/// `maximum_packet_size` bytes. Each is reported from the first byte that shows it.
+#[inline]
+pub fn split(
+    bytes: &[u8],
+    maximum_packet_size: u32,
+) -> Result<Option<(Frame<'_>, usize)>, Violation> {
+    let Some((&first_byte, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    packet_type(first_byte)?;
+    let Some((remaining_length, length_bytes)) =
+        variable_byte_integer(rest, Malformed::RemainingLength)?
+    else {
+        return Ok(None);
+    };
+    let header = 1 + length_bytes;
+    let whole = header + remaining_length as usize;
+    if whole > maximum_packet_size as usize {
+        return Err(Violation::PacketTooLarge);
+    }
+    let Some(body) = bytes.get(header..whole) else {
+        return Ok(None);
+    };
+    Ok(Some((Frame { first_byte, body }, whole)))
+}
+
+/// Whether a packet is a PUBLISH, by its first byte.
+#[must_use]
+#[inline]
+pub const fn is_publish(first_byte: u8) -> bool {
+    first_byte >> 4 == 3
+}
+
+/// The size of the whole packet that `bytes` starts with, as soon as its remaining length is complete:
+/// what to reserve for reassembling it. `None` when that is not known yet, or never will be.
+#[must_use]
+pub fn needed(bytes: &[u8]) -> Option<usize> {
+    let (_, rest) = bytes.split_first()?;
+    let (remaining_length, length_bytes) =
+        variable_byte_integer(rest, Malformed::RemainingLength).ok()??;
+    Some(1 + length_bytes + remaining_length as usize)
+}
+
+impl<'a> Frame<'a> {
+    pub(super) const fn reader(self) -> Reader<'a> {
+        Reader::new(self.body)
+    }
+}
+
+/// The flags of a PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PublishFlags {
+    pub(super) dup: bool,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+}
+
+const PUBLISH: u8 = 0x30;
+const DUP: u8 = 0b1000;
+const QOS: u8 = 0b0110;
+const RETAIN: u8 = 0b0001;
+
+impl PublishFlags {
+    #[inline]
+    pub(super) const fn from_first_byte(first_byte: u8) -> Result<Self, Malformed> {
+        if first_byte & 0xF0 != PUBLISH {
+            return Err(Malformed::PacketType);
+        }
+        let dup = first_byte & DUP != 0;
+        let Some(qos) = QoS::from_bits((first_byte & QOS) >> 1) else {
+            return Err(Malformed::QoS); // [MQTT-3.3.1-4] [MQTT311-3.3.1-4]
+        };
+        if dup && matches!(qos, QoS::AtMostOnce) {
+            return Err(Malformed::DupAtMostOnce); // [MQTT-3.3.1-2] [MQTT311-3.3.1-2]
+        }
+        Ok(Self {
+            dup,
+            qos,
+            retain: first_byte & RETAIN != 0,
+        })
+    }
+
+    pub(super) const fn first_byte(self) -> u8 {
+        let mut byte = PUBLISH | (self.qos as u8) << 1;
+        if self.dup {
+            byte |= DUP;
+        }
+        if self.retain {
+            byte |= RETAIN;
+        }
+        byte
+    }
+}
+
+/// The packet type, once the flags beside it are known to be right.
+#[inline]
+pub(super) fn packet_type(first_byte: u8) -> Result<PacketType, Malformed> {
+    let Some(packet_type) = PacketType::from_bits(first_byte >> 4) else {
+        return Err(Malformed::PacketType);
+    };
+    match reserved_flags(packet_type) {
+        None => PublishFlags::from_first_byte(first_byte).map(|_| packet_type),
+        Some(flags) if flags == first_byte & 0x0F => Ok(packet_type),
+        // [MQTT-2.1.3-1] [MQTT311-2.2.2-1] [MQTT311-2.2.2-2]
+        Some(_) => Err(Malformed::FixedHeaderFlags),
+    }
+}
+
+/// The flags that this packet type must have; `None` for PUBLISH, where they carry meaning.
+pub(super) const fn reserved_flags(packet_type: PacketType) -> Option<u8> {
+    match packet_type {
+        PacketType::Publish => None,
+        PacketType::PubRel => Some(0b0010), // [MQTT-3.6.1-1] [MQTT311-3.6.1-1]
+        PacketType::Subscribe => Some(0b0010), // [MQTT-3.8.1-1] [MQTT311-3.8.1-1]
+        PacketType::Unsubscribe => Some(0b0010), // [MQTT-3.10.1-1] [MQTT311-3.10.1-1]
+        PacketType::Disconnect => Some(0),  // [MQTT-3.14.1-1] [MQTT311-3.14.1-1]
+        PacketType::Auth => Some(0),        // [MQTT-3.15.1-1]
+        PacketType::Connect
+        | PacketType::ConnAck
+        | PacketType::PubAck
+        | PacketType::PubRec
+        | PacketType::PubComp
+        | PacketType::SubAck
+        | PacketType::UnsubAck
+        | PacketType::PingReq
+        | PacketType::PingResp => Some(0),
+    }
+}

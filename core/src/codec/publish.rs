@@ -1,0 +1,188 @@
+//! PUBLISH, the packet that a broker spends its time on.
+
+use crate::codec::REMAINING_LENGTH_MAX;
+use crate::codec::decode::properties;
+use crate::codec::frame::{Frame, PublishFlags};
+use crate::codec::packet::{Publish, QoS, Version};
+use crate::codec::property::PropertyContext;
+use crate::codec::writer::{put_u16, put_variable_byte_integer, variable_byte_integer_len};
+use crate::error::{EncodeError, Violation};
+use crate::id::PacketId;
+use alloc::vec::Vec;
+
+/// Decodes a PUBLISH: what [`super::decode`] does for one, without the choice between packets.
+///
+/// # Errors
+///
+/// The peer's fault; or the frame is not a PUBLISH.
+#[inline]
+pub fn decode_publish(version: Version, frame: Frame<'_>) -> Result<Publish<'_>, Violation> {
+    let PublishFlags { dup, qos, retain } = PublishFlags::from_first_byte(frame.first_byte)?;
+    let mut reader = frame.reader();
+    let topic = reader.string()?; // [MQTT-3.3.2-1] [MQTT311-3.3.2-1]
+    let packet_id = match qos {
+        QoS::AtMostOnce => None, // [MQTT-2.2.1-2] [MQTT311-2.3.1-5]
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
+    };
+    let properties = properties(&mut reader, version, PropertyContext::Publish)?;
+    Ok(Publish {
+        dup,
+        qos,
+        retain,
+        topic,
+        packet_id,
+        properties,
+        payload: reader.rest(),
+    })
+}
+
+/// What a PUBLISH to be sent is put together from. Nothing is checked that a message which came in
+/// through [`decode_publish`] has proven already.
+///
+/// ```
+/// use whimbrel_core::codec::{PublishParts, packet::{QoS, Version}};
+///
+/// let template = PublishParts {
+///     dup: false,
+///     qos: QoS::AtLeastOnce,
+///     retain: false,
+///     topic: "a/b",
+///     packet_id: None, // differs between recipients
+///     properties: [&[], &[]],
+///     payload: b"42",
+/// };
+/// let mut out = Vec::new();
+/// let packet_id_at = template.encode(Version::V5, &mut out);
+/// assert_eq!(template.encoded_len(Version::V5), Some(out.len()));
+/// out[packet_id_at..packet_id_at + 2].copy_from_slice(&7_u16.to_be_bytes());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishParts<'a> {
+    /// Whether this is a re-delivery.
+    pub dup: bool,
+    /// How it is delivered.
+    pub qos: QoS,
+    /// Whether it was retained, or is to be.
+    pub retain: bool,
+    /// At most 65,535 bytes.
+    pub topic: &'a str,
+    /// Written above QoS 0 only, and as zero when absent, to be patched.
+    pub packet_id: Option<PacketId>,
+    /// Raw properties, written one after the other. Ignored before 5.0.
+    pub properties: [&'a [u8]; 2],
+    /// Anything.
+    pub payload: &'a [u8],
+}
+
+/// The lengths that a PUBLISH states.
+struct Lengths {
+    properties: u32,
+    remaining: u32,
+}
+
+impl PublishParts<'_> {
+    /// The size of the whole packet in bytes; `None` when the protocol cannot say it.
+    #[must_use]
+    #[inline]
+    pub fn encoded_len(&self, version: Version) -> Option<usize> {
+        self.lengths(version).map(|lengths| lengths.whole())
+    }
+
+    /// Appends the packet to `out`. Answers where in `out` its packet identifier stands, or at QoS 0
+    /// would stand, so that a copy can be patched for another recipient.
+    ///
+    /// When [`Self::encoded_len`] is `None` nothing is written.
+    #[inline]
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> usize {
+        let Some(lengths) = self.lengths(version) else {
+            debug_assert!(false, "the caller has asked `encoded_len`");
+            return out.len();
+        };
+        out.reserve(lengths.whole());
+        let flags = PublishFlags {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+        };
+        out.push(flags.first_byte());
+        put_variable_byte_integer(out, lengths.remaining);
+        put_u16(out, self.topic.len() as u16);
+        out.extend_from_slice(self.topic.as_bytes());
+        let packet_id_at = out.len();
+        if self.qos != QoS::AtMostOnce {
+            put_u16(out, self.packet_id.map_or(0, PacketId::get));
+        }
+        if version == Version::V5 {
+            put_variable_byte_integer(out, lengths.properties);
+            out.extend_from_slice(self.properties[0]);
+            out.extend_from_slice(self.properties[1]);
+        }
+        out.extend_from_slice(self.payload);
+        packet_id_at
+    }
+
+    #[inline]
+    fn lengths(&self, version: Version) -> Option<Lengths> {
+        if self.topic.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        let [first, second] = self.properties;
+        let properties = up_to_max(first.len() as u64 + second.len() as u64)?;
+        let mut remaining = 2 + self.topic.len() as u64 + self.payload.len() as u64;
+        if self.qos != QoS::AtMostOnce {
+            remaining += 2;
+        }
+        if version == Version::V5 {
+            remaining += variable_byte_integer_len(properties) as u64 + u64::from(properties);
+        }
+        Some(Lengths {
+            properties,
+            remaining: up_to_max(remaining)?,
+        })
+    }
+}
+
+impl Lengths {
+    const fn whole(&self) -> usize {
+        1 + variable_byte_integer_len(self.remaining) + self.remaining as usize
+    }
+}
+
+fn up_to_max(len: u64) -> Option<u32> {
+    u32::try_from(len)
+        .ok()
+        .filter(|&len| len <= REMAINING_LENGTH_MAX)
+}
+
+/// Encodes a PUBLISH after checking what [`PublishParts`] takes for granted.
+pub(super) fn put_publish(
+    out: &mut Vec<u8>,
+    publish: &Publish<'_>,
+    version: Version,
+) -> Result<(), EncodeError> {
+    let at_most_once = publish.qos == QoS::AtMostOnce;
+    if at_most_once == publish.packet_id.is_some() || at_most_once && publish.dup {
+        return Err(EncodeError::PublishFlags);
+    }
+    if publish.topic.len() > usize::from(u16::MAX) {
+        return Err(EncodeError::FieldTooLong);
+    }
+    if publish.topic.as_bytes().contains(&0) {
+        return Err(EncodeError::NullCharacter);
+    }
+    publish.properties.check(PropertyContext::Publish)?;
+    let parts = PublishParts {
+        dup: publish.dup,
+        qos: publish.qos,
+        retain: publish.retain,
+        topic: publish.topic,
+        packet_id: publish.packet_id,
+        properties: [publish.properties.as_bytes(), &[]],
+        payload: publish.payload,
+    };
+    if parts.encoded_len(version).is_none() {
+        return Err(EncodeError::TooLarge);
+    }
+    parts.encode(version, out);
+    Ok(())
+}

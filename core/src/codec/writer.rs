@@ -1,0 +1,97 @@
+//! The data types of the wire, appended to a vector. The inverse of `reader`.
+
+use crate::codec::REMAINING_LENGTH_MAX;
+use crate::error::EncodeError;
+use alloc::vec::Vec;
+
+#[inline]
+pub(super) fn put_u16(out: &mut Vec<u8>, value: u16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+#[inline]
+pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+pub(super) fn put_binary(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
+    let len = u16::try_from(bytes.len()).map_err(|_| EncodeError::FieldTooLong)?;
+    put_u16(out, len);
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+pub(super) fn put_string(out: &mut Vec<u8>, string: &str) -> Result<(), EncodeError> {
+    if string.as_bytes().contains(&0) {
+        return Err(EncodeError::NullCharacter);
+    }
+    put_binary(out, string.as_bytes())
+}
+
+/// How many bytes `value` takes as a variable byte integer. It has to be one.
+#[inline]
+pub(super) const fn variable_byte_integer_len(value: u32) -> usize {
+    match value {
+        0..=0x7F => 1,
+        0x80..=0x3FFF => 2,
+        0x4000..=0x1F_FFFF => 3,
+        _ => 4,
+    }
+}
+
+/// Appends `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form.
+#[inline]
+pub(super) fn put_variable_byte_integer(out: &mut Vec<u8>, value: u32) {
+    debug_assert!(value <= REMAINING_LENGTH_MAX, "checked by the caller");
+    // The low seven bits of each byte, all but the last marked.
+    let bytes = [
+        value as u8 | 0x80,
+        (value >> 7) as u8 | 0x80,
+        (value >> 14) as u8 | 0x80,
+        (value >> 21) as u8 | 0x80,
+    ];
+    let start = out.len();
+    let len = variable_byte_integer_len(value);
+    out.extend_from_slice(&bytes[..len]);
+    out[start + len - 1] &= 0x7F;
+}
+
+/// Appends a whole packet: `first_byte`, the remaining length, and what `body` writes.
+pub(super) fn put_packet(
+    out: &mut Vec<u8>,
+    first_byte: u8,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.extend_from_slice(&[first_byte, 0]);
+    put_with_length(out, start + 1, body)
+}
+
+/// Has `body` write behind the one byte at `length_at`, and makes that byte the length of what came.
+/// Nearly all lengths fit it; others move the body up to make room.
+pub(super) fn put_with_length(
+    out: &mut Vec<u8>,
+    length_at: usize,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let body_at = length_at + 1;
+    debug_assert_eq!(out.len(), body_at, "the length byte is the last one");
+    body(out)?;
+    let len = u32::try_from(out.len() - body_at).map_err(|_| EncodeError::TooLarge)?;
+    if len > REMAINING_LENGTH_MAX {
+        return Err(EncodeError::TooLarge);
+    }
+    let extra = variable_byte_integer_len(len) - 1;
+    if extra > 0 {
+        let end = out.len();
+        out.resize(end + extra, 0);
+        out.copy_within(body_at..end, body_at + extra);
+    }
+    let mut rest = len;
+    for byte in &mut out[length_at..=length_at + extra] {
+        *byte = (rest & 0x7F) as u8 | 0x80;
+        rest >>= 7;
+    }
+    out[length_at + extra] &= 0x7F;
+    Ok(())
+}

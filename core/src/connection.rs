@@ -1,0 +1,318 @@
+//! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent bytes,
+//! what was negotiated, keep alive, topic aliases.
+
+use crate::action::Peer;
+use crate::codec::packet::Version;
+use crate::config::Protocol;
+use crate::error::Violation;
+use crate::id::ConnectionId;
+use crate::profile::Profile;
+use crate::slab::Key;
+use crate::time::Timestamp;
+use crate::will::Will;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// How far the handshake has come.
+///
+/// ```text
+/// Waiting ──CONNECT──▶ Parked ──verdict──▶ Connected
+///    │                   │ ▲                  │ ▲
+///    ▼                   ▼ └── AUTH ──┘       └─┘ re-authentication
+///  closed              closed
+/// ```
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Nothing but CONNECT may come. [MQTT-3.1.0-1]
+    Waiting,
+    /// CONNECT came; a verdict is awaited, from the runtime or, by AUTH, from the client.
+    Parked(Box<Handshake>),
+    /// CONNACK is on its way, or was sent.
+    Connected { session: Key },
+}
+
+/// A CONNECT that is being decided on.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) clean_start: bool,
+    pub(crate) client_id: Box<str>,
+    pub(crate) assigned: bool,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) session_expiry_s: u32,
+    pub(crate) wants_response_information: bool,
+    pub(crate) username: Option<String>,
+    /// AUTH was sent; only AUTH may come.
+    pub(crate) awaits_auth: bool,
+}
+
+/// Why bytes of a connection are kept instead of handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stalls(u8);
+
+impl Stalls {
+    /// A verdict on its credentials is awaited.
+    pub(crate) const VERDICT: Self = Self(1);
+    /// A subscriber that does not keep up holds it.
+    pub(crate) const HELD: Self = Self(2);
+    /// Too many of its acknowledgements wait for the log.
+    pub(crate) const GATED: Self = Self(4);
+    /// A large fan-out has to be finished first.
+    pub(crate) const FANOUT: Self = Self(8);
+    /// The disk is full, and its version knows no refusal.
+    pub(crate) const STORAGE: Self = Self(16);
+
+    pub(crate) const fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) const fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+}
+
+/// Rarely used parts, behind one pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Publishers that wait until this connection has taken its bytes.
+    pub(crate) waiters: Vec<Key>,
+    /// The armed deadline after which they go on without it.
+    pub(crate) slow_armed: Option<Timestamp>,
+    /// Topics the client has given aliases to.
+    pub(crate) inbound_aliases: Vec<Option<Box<str>>>,
+    /// Topics the broker has given aliases to.
+    pub(crate) outbound: OutboundAliases,
+    /// The method of enhanced authentication that CONNECT named.
+    pub(crate) method: Option<Box<str>>,
+    /// A re-authentication is under way.
+    pub(crate) authenticating: bool,
+}
+
+/// One open transport.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) key: Key,
+    pub(crate) profile: Profile,
+    pub(crate) stage: Stage,
+    pub(crate) peer: Peer,
+    /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
+    pub(crate) inbox: Vec<u8>,
+    /// Encoded bytes that the runtime has not pulled yet.
+    pub(crate) outbox: Vec<u8>,
+    pub(crate) last_heard: Timestamp,
+    /// One and a half times the keep alive; 0 is none.
+    pub(crate) patience_ms: u32,
+    pub(crate) armed: Timestamp,
+    /// The largest packet the client accepts.
+    pub(crate) maximum_packet_size: u32,
+    /// How many QoS 1 and 2 messages may be in flight to it.
+    pub(crate) window: u16,
+    /// How many of its QoS 1 messages wait for their acknowledgement.
+    pub(crate) unacknowledged: u16,
+    /// How many of its packets wait behind the log.
+    pub(crate) gated: u32,
+    pub(crate) stalls: Stalls,
+    /// The runtime was told not to read.
+    pub(crate) paused: bool,
+    /// A `Send` was announced and `transmit` not called since.
+    pub(crate) ready: bool,
+    /// It did not take its bytes in time, and publishers do not wait for it any more.
+    pub(crate) slow: bool,
+    /// CONNACK waits for the log: nothing may overtake it.
+    pub(crate) connack_gated: bool,
+    /// It waits for some subscriber.
+    pub(crate) waits: bool,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Connection {
+    pub(crate) fn new(key: Key, peer: Peer, now: Timestamp) -> Self {
+        Self {
+            key,
+            profile: Profile::new(Version::V4, false),
+            stage: Stage::Waiting,
+            peer,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            last_heard: now,
+            patience_ms: 0,
+            armed: Timestamp::MAX,
+            maximum_packet_size: u32::MAX,
+            window: 0,
+            unacknowledged: 0,
+            gated: 0,
+            stalls: Stalls::default(),
+            paused: false,
+            ready: false,
+            slow: false,
+            connack_gated: false,
+            waits: false,
+            extra: None,
+        }
+    }
+
+    pub(crate) const fn id(&self) -> ConnectionId {
+        ConnectionId {
+            index: self.key.index,
+            generation: self.key.generation,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> Option<Key> {
+        match self.stage {
+            Stage::Connected { session } => Some(session),
+            Stage::Waiting | Stage::Parked(_) => None,
+        }
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Remembers or resolves the topic alias of an incoming PUBLISH.
+    pub(crate) fn resolve_alias<'a>(
+        &'a mut self,
+        topic: &'a str,
+        alias: u16,
+        protocol: &Protocol,
+    ) -> Result<&'a str, Violation> {
+        // [MQTT-3.2.2-17] [MQTT-3.3.2-9]
+        if alias == 0 || alias > protocol.topic_alias_maximum {
+            return Err(Violation::TopicAlias);
+        }
+        let place = usize::from(alias) - 1;
+        let aliases = &mut self.extra().inbound_aliases;
+        if topic.is_empty() {
+            return aliases
+                .get(place)
+                .and_then(Option::as_deref)
+                .ok_or(Violation::TopicAlias);
+        }
+        if aliases.len() <= place {
+            aliases.resize(place + 1, None);
+        }
+        if aliases[place].as_deref() != Some(topic) {
+            aliases[place] = Some(topic.into());
+        }
+        Ok(topic)
+    }
+}
+
+/// What an outgoing PUBLISH says about its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aliased {
+    /// The topic, no alias.
+    Plain,
+    /// The topic, and the alias it has from now on.
+    Introduced(u16),
+    /// The alias alone.
+    Known(u16),
+}
+
+/// Automatic topic aliases towards a client: a topic gets one when it comes the second time in a while.
+#[derive(Debug, Default)]
+pub(crate) struct OutboundAliases {
+    topics: Vec<(Box<str>, u32)>,
+    /// Hashes of topics seen lately without an alias.
+    recent: Vec<u32>,
+    maximum: u16,
+    uses: u32,
+}
+
+impl OutboundAliases {
+    /// Topics seen lately that are remembered for each alias there may be.
+    const RECENT_PER_ALIAS: usize = 4;
+
+    pub(crate) const fn set_maximum(&mut self, maximum: u16) {
+        self.maximum = maximum;
+    }
+
+    pub(crate) const fn is_off(&self) -> bool {
+        self.maximum == 0
+    }
+
+    /// Decides how this topic is said, taking note that it was.
+    pub(crate) fn choose(&mut self, topic: &str) -> Aliased {
+        if self.is_off() {
+            return Aliased::Plain;
+        }
+        self.uses = self.uses.wrapping_add(1);
+        let uses = self.uses;
+        if let Some(place) = self.topics.iter().position(|(known, _)| **known == *topic) {
+            self.topics[place].1 = uses;
+            return Aliased::Known(alias_at(place));
+        }
+        let hash = fnv1a(topic);
+        if !self.recent.contains(&hash) {
+            let size = usize::from(self.maximum) * Self::RECENT_PER_ALIAS;
+            if self.recent.len() < size {
+                self.recent.push(hash);
+            } else {
+                self.recent[uses as usize % size] = hash;
+            }
+            return Aliased::Plain;
+        }
+        if self.topics.len() < usize::from(self.maximum) {
+            self.topics.push((topic.into(), uses));
+            return Aliased::Introduced(alias_at(self.topics.len() - 1));
+        }
+        let age = |(_, used): &(Box<str>, u32)| uses.wrapping_sub(*used);
+        let oldest = (0..self.topics.len()).max_by_key(|place| age(&self.topics[*place]));
+        let Some(place) = oldest else {
+            return Aliased::Plain;
+        };
+        // One that was used in the last round stays: two sets of topics must not push each other out.
+        if age(&self.topics[place]) as usize <= self.topics.len() {
+            return Aliased::Plain;
+        }
+        self.topics[place] = (topic.into(), uses);
+        Aliased::Introduced(alias_at(place))
+    }
+}
+
+/// Aliases count from 1, and there are at most 65,535. [MQTT-3.3.2-8]
+fn alias_at(place: usize) -> u16 {
+    u16::try_from(place + 1).expect("no more aliases than the client's maximum, a u16")
+}
+
+/// A hash that only has to tell topics apart; a wrong guess costs an alias, nothing else.
+fn fnv1a(topic: &str) -> u32 {
+    topic.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_gets_an_alias_the_second_time() {
+        let mut aliases = OutboundAliases::default();
+        assert_eq!(aliases.choose("a"), Aliased::Plain, "off by default");
+        aliases.set_maximum(2);
+        assert_eq!(aliases.choose("a"), Aliased::Plain);
+        assert_eq!(aliases.choose("a"), Aliased::Introduced(1));
+        assert_eq!(aliases.choose("a"), Aliased::Known(1));
+        aliases.choose("b");
+        assert_eq!(aliases.choose("b"), Aliased::Introduced(2));
+        for _ in 0..4 {
+            assert_eq!(aliases.choose("b"), Aliased::Known(2));
+        }
+        aliases.choose("c");
+        assert_eq!(
+            aliases.choose("c"),
+            Aliased::Introduced(1),
+            "the one not used for longest goes"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! PUBACK, PUBREC, PUBREL, PUBCOMP.
+
+use crate::broker::Broker;
+use crate::codec::packet::{Ack, QoS};
+use crate::codec::reason::ReasonCode;
+use crate::error::Violation;
+use crate::gate::AckKind;
+use crate::id::PacketId;
+use crate::session::inflight::{Acknowledged, Stage};
+use crate::slab::Key;
+
+impl Broker {
+    /// A QoS 1 message has arrived.
+    pub(crate) fn handle_puback(
+        &mut self,
+        key: Key,
+        session: Key,
+        ack: &Ack<'_>,
+    ) -> Result<(), Violation> {
+        self.finish(
+            key,
+            session,
+            (ack.packet_id, QoS::AtLeastOnce, Stage::Published),
+        );
+        Ok(())
+    }
+
+    /// A QoS 2 message has arrived: it must not be sent again. An error code ends the exchange instead.
+    pub(crate) fn handle_pubrec(
+        &mut self,
+        key: Key,
+        session_key: Key,
+        ack: &Ack<'_>,
+    ) -> Result<(), Violation> {
+        let id = ack.packet_id;
+        if ack.reason.is_error() {
+            // Nor is it given to another member of a shared subscription. [MQTT-4.8.2-6]
+            self.finish(key, session_key, (id, QoS::ExactlyOnce, Stage::Published));
+            return Ok(());
+        }
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return Ok(());
+        };
+        let number = session.number;
+        let traffic = session.traffic();
+        let mark = self.journal.mark();
+        let reason = match traffic.inflight.get_mut(id) {
+            Some(exchange) if exchange.delivery.qos() == QoS::ExactlyOnce => {
+                if exchange.stage == Stage::Published {
+                    exchange.stage = Stage::Released;
+                    if exchange.delivery.is_recorded() {
+                        self.journal.released(number, &exchange.delivery, id);
+                    }
+                    exchange.delivery.message = self.nothing.clone();
+                }
+                ReasonCode::SUCCESS
+            }
+            _ => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let gate = self.journal.written_since(mark);
+        // [MQTT-4.3.3-4]
+        self.acknowledge(key, gate, (AckKind::PubRel, id, reason));
+        Ok(())
+    }
+
+    /// The client will not send that QoS 2 message again: its identifier is free.
+    pub(crate) fn handle_pubrel(
+        &mut self,
+        key: Key,
+        session: Key,
+        ack: &Ack<'_>,
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return Ok(());
+        };
+        let mark = self.journal.mark();
+        let known = session
+            .traffic
+            .as_mut()
+            .is_some_and(|t| t.received.remove(ack.packet_id));
+        if known && self.journal.is_on() && session.is_persistent() {
+            self.journal.completed(session.number, ack.packet_id);
+        }
+        let gate = self.journal.written_since(mark);
+        let reason = match known {
+            true => ReasonCode::SUCCESS,
+            false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        // [MQTT-4.3.3-11]
+        self.acknowledge(key, gate, (AckKind::PubComp, ack.packet_id, reason));
+        Ok(())
+    }
+
+    /// A QoS 2 exchange is complete.
+    pub(crate) fn handle_pubcomp(
+        &mut self,
+        key: Key,
+        session: Key,
+        ack: &Ack<'_>,
+    ) -> Result<(), Violation> {
+        self.finish(
+            key,
+            session,
+            (ack.packet_id, QoS::ExactlyOnce, Stage::Released),
+        );
+        Ok(())
+    }
+
+    /// Ends an exchange. One that is not open, or is at another stage, is left alone: the client may have
+    /// acknowledged twice, or on behalf of an earlier connection.
+    fn finish(&mut self, key: Key, session_key: Key, what: (PacketId, QoS, Stage)) {
+        let (id, qos, stage) = what;
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let Some(traffic) = session.traffic.as_mut() else {
+            return;
+        };
+        if traffic.inflight.is_at(id, qos, stage) == Acknowledged::Unknown {
+            return;
+        }
+        let Some(exchange) = traffic.inflight.end(id) else {
+            return;
+        };
+        if exchange.counted {
+            traffic.outstanding -= 1;
+        }
+        if !exchange.sent {
+            traffic.unsent -= 1;
+        }
+        let waiting = traffic.is_waiting();
+        self.forget(session_key.index, &exchange.delivery);
+        if waiting {
+            self.wake(key);
+        }
+    }
+}

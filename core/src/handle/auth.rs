@@ -1,0 +1,155 @@
+//! AUTH: enhanced authentication, while connecting and again later.
+
+use crate::action::{Action, CloseReason, Credentials, Verdict};
+use crate::broker::Broker;
+use crate::codec::packet::{Auth, Packet};
+use crate::codec::property::{Property, PropertyBuffer};
+use crate::codec::reason::ReasonCode;
+use crate::codec::{self, frame::Frame};
+use crate::connection::{Stage, Stalls};
+use crate::error::Violation;
+use crate::id::ConnectionId;
+use crate::slab::Key;
+use crate::time::Now;
+use alloc::boxed::Box;
+use alloc::string::String;
+
+impl Broker {
+    /// A packet while CONNECT is being decided on: AUTH if the broker asked for it, else nothing.
+    /// [MQTT-3.1.2-30]
+    pub(crate) fn handle_parked(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        let version = connection.profile.version();
+        let Stage::Parked(handshake) = &mut connection.stage else {
+            return Ok(());
+        };
+        match codec::decode(version, frame)? {
+            Packet::Auth(auth) if handshake.awaits_auth => {
+                // [MQTT-4.12.0-3]
+                if auth.reason != ReasonCode::CONTINUE_AUTHENTICATION {
+                    return Err(Violation::Auth);
+                }
+                handshake.awaits_auth = false;
+                self.ask(key, &auth)
+            }
+            Packet::Disconnect(_) => {
+                self.close(key, CloseReason::ClientDisconnect(ReasonCode::SUCCESS));
+                Ok(())
+            }
+            _ => Err(Violation::FirstPacket),
+        }
+    }
+
+    /// AUTH on a living connection: the client re-authenticates, or goes on doing so.
+    pub(crate) fn handle_auth(&mut self, key: Key, auth: &Auth<'_>) -> Result<(), Violation> {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        let extra = connection.extra();
+        let fits = match auth.reason {
+            ReasonCode::RE_AUTHENTICATE => !extra.authenticating,
+            ReasonCode::CONTINUE_AUTHENTICATION => extra.authenticating,
+            _ => false,
+        };
+        if !fits {
+            return Err(Violation::Auth);
+        }
+        extra.authenticating = true;
+        self.ask(key, auth)
+    }
+
+    fn ask(&mut self, key: Key, auth: &Auth<'_>) -> Result<(), Violation> {
+        let Some(connection) = self.connections.get(key) else {
+            return Ok(());
+        };
+        let method = connection
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.method.as_deref());
+        // The method is the one that CONNECT named. [MQTT-4.12.0-5] [MQTT-4.12.1-1]
+        if method.is_none() || auth.properties.authentication_method() != method {
+            return Err(Violation::Auth);
+        }
+        let (client_id, username) = match &connection.stage {
+            Stage::Parked(handshake) => (&*handshake.client_id, handshake.username.clone()),
+            Stage::Connected { session } => (
+                self.sessions
+                    .get(*session)
+                    .map_or("", |session| &session.client_id),
+                None,
+            ),
+            Stage::Waiting => ("", None),
+        };
+        let credentials = Box::new(Credentials {
+            peer: connection.peer.clone(),
+            version: connection.profile.version(),
+            client_id: String::from(client_id),
+            username,
+            password: None,
+            method: method.map(String::from),
+            data: auth.properties.authentication_data().map(<[u8]>::to_vec),
+            continued: true,
+        });
+        let connection = connection.id();
+        self.stall(key, Stalls::VERDICT);
+        self.action(Action::Authenticate {
+            connection,
+            credentials,
+        });
+        Ok(())
+    }
+
+    /// The answer to [`Action::Authenticate`].
+    pub fn authenticated(&mut self, now: Now, connection: ConnectionId, verdict: Verdict) {
+        self.clock.tick(now);
+        let key = connection.key();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !connection.stalls.has(Stalls::VERDICT) {
+            return;
+        }
+        let connecting = matches!(connection.stage, Stage::Parked(_));
+        match verdict {
+            Verdict::Refuse(reason) => self.close(key, CloseReason::Refused(reason)),
+            Verdict::Continue { data } => {
+                if let Stage::Parked(handshake) = &mut connection.stage {
+                    handshake.awaits_auth = true;
+                }
+                // [MQTT-4.12.0-2]
+                self.send_auth(key, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
+            }
+            Verdict::Accept { data } if connecting => self.open_session(key, data.as_deref()),
+            Verdict::Accept { data } => {
+                connection.extra().authenticating = false;
+                self.send_auth(key, ReasonCode::SUCCESS, data.as_deref());
+            }
+        }
+        self.unstall(key, Stalls::VERDICT);
+        self.settle();
+    }
+
+    fn send_auth(&mut self, key: Key, reason: ReasonCode, data: Option<&[u8]>) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let Some(extra) = connection.extra.as_ref() else {
+            return;
+        };
+        let Some(method) = extra.method.as_deref() else {
+            return;
+        };
+        let mut properties = PropertyBuffer::default();
+        properties.push(Property::AuthenticationMethod(method));
+        if let Some(data) = data {
+            properties.push(Property::AuthenticationData(data));
+        }
+        let auth = Auth {
+            reason,
+            properties: properties.as_properties(),
+        };
+        self.send_packet(key, &Packet::Auth(auth));
+    }
+}

@@ -1,0 +1,446 @@
+//! CONNECT, and opening the session it asks for.
+
+use crate::action::{Action, CloseReason, Credentials, Event};
+use crate::broker::Broker;
+use crate::codec;
+use crate::codec::frame::Frame;
+use crate::codec::packet::{ConnAck, Connect, Packet, QoS, Version, Will as WillPacket};
+use crate::codec::property::{Properties, Property, PropertyBuffer};
+use crate::codec::reason::ReasonCode;
+use crate::connection::{Handshake, Stage, Stalls};
+use crate::error::Violation;
+use crate::handle::disconnect::refuse;
+use crate::profile::Profile;
+use crate::session::{NEVER_EXPIRES, Session};
+use crate::slab::Key;
+use crate::time::{Timestamp, UnixTime};
+use crate::timer::TimerKey;
+use crate::topic::name::TopicName;
+use crate::will::Will;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+impl Broker {
+    /// The first packet, which must be CONNECT.
+    pub(crate) fn handle_first(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        let Some(version) = codec::connect_version(frame) else {
+            // Not CONNECT, or a level nobody speaks: the latter is told so in the words of 3.1.1.
+            let unknown = codec::decode(Version::V4, frame) == Err(Violation::Version);
+            if unknown {
+                self.refuse_connect(key, Violation::Version.reason_code());
+                return Ok(());
+            }
+            return Err(Violation::FirstPacket);
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        connection.profile = Profile::new(version, true);
+        let checked = match codec::decode(version, frame) {
+            Ok(Packet::Connect(connect)) => self.check_connect(&connect).map(|()| connect),
+            Ok(_) => Err(Violation::FirstPacket),
+            Err(violation) => Err(violation),
+        };
+        match checked {
+            Ok(connect) => self.park(key, &connect),
+            // 5.0 clients are told what was wrong; 3.x has a few return codes, and else nothing.
+            Err(violation) => {
+                self.statistics.violations += 1;
+                self.refuse_connect(key, violation.reason_code());
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers a CONNECT that cannot be accepted, and closes. [MQTT-3.1.4-2]
+    fn refuse_connect(&mut self, key: Key, reason: ReasonCode) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let has_words = connection.profile.hears_refusals() || reason.to_return_code() != 5;
+        if has_words {
+            let before = connection.outbox.len();
+            refuse(connection, reason, Properties::EMPTY);
+            self.unsent_bytes += connection.outbox.len() - before;
+        }
+        self.statistics.connects_refused += 1;
+        self.close(key, CloseReason::Refused(reason));
+    }
+
+    /// What can be said about a CONNECT before anybody is asked.
+    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Violation> {
+        let (protocol, limits) = (&self.config.protocol, &self.config.limits);
+        let profile = Profile::new(connect.version, true);
+        if !protocol.versions.contains(&connect.version) {
+            return Err(Violation::Version); // [MQTT-3.1.2-2]
+        }
+        self.check_user_properties(connect.properties)?;
+        if connect.client_id.len() > usize::from(limits.client_id_bytes_maximum) {
+            return Err(Violation::ClientId);
+        }
+        // [MQTT-3.1.3-6] [MQTT311-3.1.3-8]
+        if connect.client_id.is_empty()
+            && (!profile.allows_empty_client_id()
+                || (profile.empty_client_id_needs_clean_start() && !connect.clean_start))
+        {
+            return Err(Violation::ClientId); // [MQTT-3.1.3-8]
+        }
+        let properties = connect.properties;
+        if properties.authentication_data().is_some()
+            && properties.authentication_method().is_none()
+        {
+            return Err(Violation::Auth);
+        }
+        connect
+            .will
+            .as_ref()
+            .map_or(Ok(()), |will| self.check_will(will))
+    }
+
+    fn check_will(&self, will: &WillPacket<'_>) -> Result<(), Violation> {
+        let (protocol, limits) = (&self.config.protocol, &self.config.limits);
+        self.check_user_properties(will.properties)?;
+        if will.qos > protocol.maximum_qos {
+            return Err(Violation::QoSNotSupported); // [MQTT-3.2.2-12]
+        }
+        if will.retain && !protocol.retain_available {
+            return Err(Violation::RetainNotSupported); // [MQTT-3.2.2-13]
+        }
+        let name = TopicName::new(will.topic).map_err(|_| Violation::TopicName)?;
+        if will.topic.len() > usize::from(limits.topic_bytes_maximum)
+            || name.level_count() > usize::from(limits.topic_levels_maximum)
+        {
+            return Err(Violation::TopicName);
+        }
+        if protocol.check_payload_format
+            && will.properties.payload_format_indicator() == Some(true)
+            && core::str::from_utf8(will.payload).is_err()
+        {
+            return Err(Violation::PayloadFormat);
+        }
+        Ok(())
+    }
+
+    /// Keeps what CONNECT said, and asks for a verdict. [MQTT-3.1.4-1]
+    fn park(&mut self, key: Key, connect: &Connect<'_>) -> Result<(), Violation> {
+        let assigned = connect.client_id.is_empty();
+        let client_id: Box<str> = if assigned {
+            self.assign_client_id()
+        } else {
+            connect.client_id.into()
+        };
+        let protocol = &self.config.protocol;
+        let properties = connect.properties;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        // The absence of Request Problem Information means 1.
+        let problem_information = properties.request_problem_information() != Some(false);
+        connection.profile = Profile::new(connect.version, problem_information);
+        let receive_maximum = properties.receive_maximum().unwrap_or(u16::MAX);
+        connection.window = receive_maximum.min(self.config.session.inflight_maximum);
+        connection.maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        let aliases = properties.topic_alias_maximum().unwrap_or(0);
+        let aliases = aliases.min(protocol.topic_alias_outbound_maximum);
+        if aliases > 0 {
+            connection.extra().outbound.set_maximum(aliases);
+        }
+        let method = properties.authentication_method();
+        if let Some(method) = method {
+            connection.extra().method = Some(method.into());
+        }
+        let expiry = match (connection.profile.has_session_expiry(), connect.clean_start) {
+            (true, _) => properties.session_expiry_interval().unwrap_or(0),
+            // [MQTT311-3.1.2-6] A clean session lasts as long as its connection.
+            (false, true) => 0,
+            (false, false) => self.config.session.expiry_3x_s,
+        };
+        let username = connect.username.map(String::from);
+        connection.stage = Stage::Parked(Box::new(Handshake {
+            clean_start: connect.clean_start,
+            client_id: client_id.clone(),
+            assigned,
+            keep_alive_s: connect.keep_alive_s,
+            will: connect.will.as_ref().map(keep_will),
+            session_expiry_s: expiry,
+            wants_response_information: properties.request_response_information() == Some(true),
+            username: username.clone(),
+            awaits_auth: false,
+        }));
+        let credentials = Box::new(Credentials {
+            peer: connection.peer.clone(),
+            version: connect.version,
+            client_id: client_id.into(),
+            username,
+            password: connect.password.map(<[u8]>::to_vec),
+            method: method.map(String::from),
+            data: properties.authentication_data().map(<[u8]>::to_vec),
+            continued: false,
+        });
+        let connection = connection.id();
+        self.stall(key, Stalls::VERDICT);
+        self.action(Action::Authenticate {
+            connection,
+            credentials,
+        });
+        Ok(())
+    }
+
+    /// A client identifier that no session has. [MQTT-3.1.3-7]
+    fn assign_client_id(&mut self) -> Box<str> {
+        loop {
+            let id = alloc::format!("whimbrel-{:016x}", self.random.next_u64());
+            if self.sessions.find(&id).is_none() {
+                return id.into();
+            }
+        }
+    }
+
+    /// The client may come in: takes the session over, resumes it or opens a new one, and says so.
+    pub(crate) fn open_session(&mut self, key: Key, auth_data: Option<&[u8]>) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let Stage::Parked(handshake) = &connection.stage else {
+            return;
+        };
+        let (clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
+        let mark = self.journal.mark();
+        let mut existing = self.sessions.find(&client_id);
+        let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
+        if let Some(other) = taken {
+            self.take_over(other, existing, clean_start);
+            existing = self.sessions.find(&client_id);
+        }
+        if clean_start && let Some(session) = existing.take() {
+            self.end_session(session, false); // [MQTT-3.1.2-4]
+        }
+        if existing.is_none() && !self.has_session_room() {
+            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        }
+        let session_present = existing.is_some(); // [MQTT-3.1.2-5] [MQTT-3.1.2-6]
+        let session_key = existing.unwrap_or_else(|| {
+            self.session_numbers += 1;
+            let number = self.session_numbers;
+            self.sessions.insert(Session::new(client_id, number))
+        });
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let stage = core::mem::replace(
+            &mut connection.stage,
+            Stage::Connected {
+                session: session_key,
+            },
+        );
+        let Stage::Parked(mut handshake) = stage else {
+            return;
+        };
+        self.statistics.clients_connected += 1;
+        self.attach(key, session_key, &mut handshake);
+        let keep_alive_s = self.start_keep_alive(key, &handshake);
+        let gate = self.journal.written_since(mark);
+        let answer = Answer {
+            handshake: &handshake,
+            session_present,
+            keep_alive_s,
+            auth_data,
+        };
+        self.send_connack(key, gate, &answer);
+        if let Some(connection) = self.connections.get(key) {
+            let event = Event::Connected {
+                connection: connection.id(),
+                client_id: handshake.client_id,
+                version: connection.profile.version(),
+                address: connection.peer.address,
+                session_present,
+                keep_alive_s,
+            };
+            self.event(event);
+        }
+        self.wake(key);
+    }
+
+    /// The connection that had the session is closed; its client is told why. [MQTT-3.1.4-3]
+    fn take_over(&mut self, other: Key, session: Option<Key>, clean_start: bool) {
+        // A delayed will is not published when the session goes on. [MQTT-3.1.3-9]
+        if let Some(session) = session.and_then(|session| self.sessions.get_mut(session))
+            && !clean_start
+            && session.is_persistent()
+            && session.will.as_ref().is_some_and(|will| will.delay_s > 0)
+        {
+            session.will = None;
+        }
+        self.close(other, CloseReason::TakenOver);
+    }
+
+    fn has_session_room(&self) -> bool {
+        let limits = &self.config.limits;
+        self.sessions.len() < limits.sessions_maximum as usize
+            && self.memory_bytes() < limits.memory_budget_bytes
+    }
+
+    /// Joins connection and session. What an earlier will still owed is not owed any more.
+    fn attach(&mut self, key: Key, session_key: Key, handshake: &mut Handshake) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        self.timers.arm(
+            TimerKey::Session(session_key),
+            &mut session.armed,
+            Timestamp::MAX,
+        );
+        let was_persistent = session.is_persistent();
+        session.connection = Some(key);
+        session.ends_at = UnixTime::MAX;
+        session.will_at = UnixTime::MAX;
+        session.expiry_s = handshake
+            .session_expiry_s
+            .min(self.config.session.expiry_maximum_s);
+        session.will = handshake.will.take(); // [MQTT-3.1.2-7]
+        if let Some(traffic) = session.traffic.as_mut() {
+            traffic.restart();
+        }
+        if self.journal.is_on() && (session.is_persistent() || was_persistent) {
+            self.journal.session(session);
+        }
+    }
+
+    /// The keep alive in effect, in seconds. [MQTT-3.1.2-21]
+    fn start_keep_alive(&mut self, key: Key, handshake: &Handshake) -> u16 {
+        let protocol = &self.config.protocol;
+        let mut keep_alive_s = handshake.keep_alive_s;
+        if let Some(maximum) = protocol.keep_alive_maximum_s
+            && (keep_alive_s == 0 || keep_alive_s > maximum)
+        {
+            keep_alive_s = maximum;
+        }
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return keep_alive_s;
+        };
+        let obeys = connection.profile.has_properties();
+        // A 3.x client is not told, so it is held to what it said itself.
+        keep_alive_s = match protocol.server_keep_alive_s {
+            Some(keep_alive_s) if obeys => keep_alive_s,
+            _ if obeys => keep_alive_s,
+            _ => handshake.keep_alive_s,
+        };
+        connection.patience_ms = u32::from(keep_alive_s) * 1_500;
+        let at = match connection.patience_ms {
+            0 => Timestamp::MAX,
+            patience_ms => now.after_ms(u64::from(patience_ms)),
+        };
+        self.timers
+            .arm(TimerKey::Connection(key), &mut connection.armed, at);
+        keep_alive_s
+    }
+
+    fn send_connack(&mut self, key: Key, gate: Option<crate::id::Position>, answer: &Answer<'_>) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let profile = connection.profile;
+        let mut properties = PropertyBuffer::default();
+        let response;
+        if profile.has_properties() {
+            self.announce_capabilities(&mut properties, answer);
+            let handshake = answer.handshake;
+            let wanted = handshake.wants_response_information; // [MQTT-3.1.2-28]
+            if let Some(template) = self
+                .config
+                .protocol
+                .response_information
+                .as_ref()
+                .filter(|_| wanted)
+            {
+                response = template.replace("%c", &handshake.client_id);
+                properties.push(Property::ResponseInformation(&response));
+            }
+            let method = connection
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.method.as_deref());
+            if let Some(method) = method {
+                properties.push(Property::AuthenticationMethod(method));
+                if let Some(data) = answer.auth_data {
+                    properties.push(Property::AuthenticationData(data));
+                }
+            }
+        }
+        let packet = ConnAck {
+            // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+            session_present: answer.session_present && profile.hears_session_present(),
+            reason: ReasonCode::SUCCESS,
+            properties: properties.as_properties(),
+        };
+        // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
+        self.respond(key, gate, &Packet::ConnAck(packet));
+    }
+
+    /// Says what differs from what the standard takes for granted.
+    fn announce_capabilities(&self, properties: &mut PropertyBuffer, answer: &Answer<'_>) {
+        let protocol = &self.config.protocol;
+        let handshake = answer.handshake;
+        let expiry = handshake
+            .session_expiry_s
+            .min(self.config.session.expiry_maximum_s);
+        if expiry != handshake.session_expiry_s {
+            properties.push(Property::SessionExpiryInterval(expiry));
+        }
+        if protocol.receive_maximum != u16::MAX {
+            properties.push(Property::ReceiveMaximum(protocol.receive_maximum));
+        }
+        if protocol.maximum_qos != QoS::ExactlyOnce {
+            properties.push(Property::MaximumQoS(protocol.maximum_qos)); // [MQTT-3.2.2-9]
+        }
+        if !protocol.retain_available {
+            properties.push(Property::RetainAvailable(false));
+        }
+        properties.push(Property::MaximumPacketSize(protocol.maximum_packet_size));
+        if handshake.assigned {
+            properties.push(Property::AssignedClientIdentifier(&handshake.client_id)); // [MQTT-3.2.2-16]
+        }
+        if protocol.topic_alias_maximum > 0 {
+            properties.push(Property::TopicAliasMaximum(protocol.topic_alias_maximum));
+        }
+        if !protocol.wildcard_subscription_available {
+            properties.push(Property::WildcardSubscriptionAvailable(false));
+        }
+        if !protocol.subscription_identifiers_available {
+            properties.push(Property::SubscriptionIdentifierAvailable(false));
+        }
+        if !protocol.shared_subscription_available {
+            properties.push(Property::SharedSubscriptionAvailable(false));
+        }
+        if answer.keep_alive_s != handshake.keep_alive_s {
+            properties.push(Property::ServerKeepAlive(answer.keep_alive_s));
+        }
+    }
+}
+
+/// What CONNACK is made from.
+struct Answer<'a> {
+    handshake: &'a Handshake,
+    session_present: bool,
+    keep_alive_s: u16,
+    auth_data: Option<&'a [u8]>,
+}
+
+fn keep_will(will: &WillPacket<'_>) -> Box<Will> {
+    let mut properties = Vec::new();
+    will.properties.forwardable(&mut properties);
+    Box::new(Will {
+        topic: will.topic.into(),
+        payload: will.payload.into(),
+        properties,
+        qos: will.qos,
+        retain: will.retain,
+        delay_s: will.properties.will_delay_interval().unwrap_or(0),
+        message_expiry_s: will.properties.message_expiry_interval(),
+    })
+}
+
+/// An interval that stands for "never" is capped like any other.
+const _: () = assert!(NEVER_EXPIRES == u32::MAX);

@@ -1,0 +1,309 @@
+//! DISCONNECT, and every other way in which a connection or a session ends.
+
+use crate::action::{Action, CloseReason, DropReason, Event};
+use crate::broker::{Broker, encode};
+use crate::codec::packet::{ConnAck, Disconnect, Packet, QoS};
+use crate::codec::property::{Properties, Property, PropertyBuffer};
+use crate::codec::reason::ReasonCode;
+use crate::connection::{Connection, Stage};
+use crate::error::Violation;
+use crate::session::inflight;
+use crate::session::{NEVER_EXPIRES, Session, Traffic};
+use crate::slab::Key;
+use crate::time::{Timestamp, UnixTime};
+use crate::timer::TimerKey;
+use crate::will;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Broker {
+    pub(crate) fn handle_disconnect(
+        &mut self,
+        key: Key,
+        disconnect: &Disconnect<'_>,
+    ) -> Result<(), Violation> {
+        if let Some(expiry) = disconnect.properties.session_expiry_interval() {
+            let expiry = expiry.min(self.config.session.expiry_maximum_s);
+            let session = self.connections.get(key).and_then(Connection::session);
+            if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
+                // A session that was to end with its connection cannot be kept after all.
+                // [MQTT-3.14.2-2]
+                if session.expiry_s == 0 && expiry > 0 {
+                    return Err(Violation::SessionExpiry);
+                }
+                session.expiry_s = expiry;
+            }
+        }
+        self.close(key, CloseReason::ClientDisconnect(disconnect.reason));
+        Ok(())
+    }
+
+    /// Ends a connection: last words, will, session. The one place where a connection ends.
+    pub(crate) fn close(&mut self, key: Key, why: CloseReason) {
+        let Some(mut connection) = self.connections.remove(key) else {
+            return;
+        };
+        self.timers.arm(
+            TimerKey::Connection(key),
+            &mut connection.armed,
+            Timestamp::MAX,
+        );
+        self.statistics.connections_open -= 1;
+        self.unsent_bytes -= connection.outbox.len();
+        if let Some(extra) = connection.extra.take() {
+            self.drop_waiters(key, extra.waiters, extra.slow_armed);
+        }
+        if matches!(why, CloseReason::Violation(_)) {
+            self.statistics.violations += 1;
+        }
+        let id = connection.id();
+        if !matches!(why, CloseReason::TransportClosed) {
+            self.say_why(&mut connection, why);
+            let last_bytes = core::mem::take(&mut connection.outbox);
+            self.statistics.sent_bytes += last_bytes.len() as u64;
+            self.action(Action::Close {
+                connection: id,
+                last_bytes,
+            });
+        }
+        self.keep_buffer(core::mem::take(&mut connection.outbox));
+        let address = connection.peer.address;
+        match connection.stage {
+            Stage::Waiting => {
+                self.event(Event::Refused {
+                    connection: id,
+                    client_id: "".into(),
+                    address,
+                    why,
+                });
+            }
+            Stage::Parked(handshake) => {
+                self.statistics.connects_refused += 1;
+                let client_id = handshake.client_id;
+                self.event(Event::Refused {
+                    connection: id,
+                    client_id,
+                    address,
+                    why,
+                });
+            }
+            Stage::Connected { session } => {
+                self.statistics.clients_connected -= 1;
+                let kept = self
+                    .sessions
+                    .get(session)
+                    .is_some_and(Session::is_persistent);
+                let client_id = match self.sessions.get(session) {
+                    Some(session) => session.client_id.clone(),
+                    None => "".into(),
+                };
+                self.event(Event::Disconnected {
+                    connection: id,
+                    client_id,
+                    address,
+                    why,
+                    session_kept: kept,
+                });
+                self.detach(session, why);
+            }
+        }
+    }
+
+    /// Tells the client why, in the words its version has: CONNACK before it was in, DISCONNECT after.
+    fn say_why(&self, connection: &mut Connection, why: CloseReason) {
+        let Some(reason) = why.reason_code() else {
+            return;
+        };
+        let mut properties = PropertyBuffer::default();
+        let redirects = matches!(
+            reason,
+            ReasonCode::USE_ANOTHER_SERVER
+                | ReasonCode::SERVER_MOVED
+                | ReasonCode::SERVER_SHUTTING_DOWN
+        );
+        if redirects && let Some(reference) = self.config.protocol.server_reference.as_deref() {
+            properties.push(Property::ServerReference(reference));
+        }
+        let text = alloc::format!("{why}");
+        if connection.profile.hears_reason_strings() {
+            properties.push(Property::ReasonString(&text));
+        }
+        match connection.stage {
+            // Nothing is said to who did not say CONNECT. [MQTT-4.13.1-1]
+            Stage::Waiting => {}
+            Stage::Parked(_) => refuse(connection, reason, properties.as_properties()),
+            // Only after a CONNACK with success. [MQTT-3.14.0-1]
+            Stage::Connected { .. } if connection.profile.hears_disconnect() => {
+                let before = connection.outbox.len();
+                let disconnect = Disconnect {
+                    reason,
+                    properties: properties.as_properties(),
+                };
+                encode(&Packet::Disconnect(disconnect), connection);
+                if connection.outbox.len() == before {
+                    // Without the text it may fit. [MQTT-3.14.2-3]
+                    let properties = Properties::EMPTY;
+                    encode(
+                        &Packet::Disconnect(Disconnect { reason, properties }),
+                        connection,
+                    );
+                }
+            }
+            Stage::Connected { .. } => {}
+        }
+    }
+
+    fn drop_waiters(&mut self, key: Key, waiters: Vec<Key>, slow_armed: Option<Timestamp>) {
+        if let Some(mut armed) = slow_armed {
+            self.timers
+                .arm(TimerKey::Slow(key), &mut armed, Timestamp::MAX);
+        }
+        for waiter in waiters {
+            if let Some(connection) = self.connections.get_mut(waiter) {
+                connection.waits = false;
+            }
+            self.unstall(waiter, crate::connection::Stalls::HELD);
+        }
+    }
+
+    /// A session loses its connection: its will, and whether it lives on.
+    fn detach(&mut self, key: Key, why: CloseReason) {
+        let wall = self.clock.wall();
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.connection = None;
+        if let Some(traffic) = session.traffic.as_mut() {
+            traffic.restart();
+            let at = Timestamp::MAX;
+            self.timers
+                .arm(TimerKey::Retransmit(key), &mut traffic.retransmit_armed, at);
+        }
+        if !will::survives(why) {
+            session.will = None; // [MQTT-3.1.2-10]
+        }
+        if session.expiry_s == 0 {
+            return self.end_session(key, true);
+        }
+        session.ends_at = match session.expiry_s {
+            NEVER_EXPIRES => UnixTime::MAX,
+            expiry => wall.after_s(u64::from(expiry)),
+        };
+        session.will_at = match session.will.as_ref() {
+            Some(will) => wall.after_s(u64::from(will.delay_s)),
+            None => UnixTime::MAX,
+        };
+        if self.journal.is_on() {
+            self.journal.session(session);
+        }
+        self.session_timeout(key);
+    }
+
+    /// Publishes a will that is due, ends a session whose time has come, and sets the next deadline.
+    pub(crate) fn session_timeout(&mut self, key: Key) {
+        let wall = self.clock.wall();
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let at = Timestamp::MAX;
+        self.timers
+            .arm(TimerKey::Session(key), &mut session.armed, at);
+        if session.connection.is_some() {
+            return;
+        }
+        if session.ends_at <= wall {
+            return self.end_session(key, false);
+        }
+        if session.will_at <= wall {
+            session.will_at = UnixTime::MAX;
+            self.publish_will(key);
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let at = self.clock.monotonic(session.ends_at.min(session.will_at));
+        self.timers
+            .arm(TimerKey::Session(key), &mut session.armed, at);
+    }
+
+    fn publish_will(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(will) = session.will.take() else {
+            return;
+        };
+        self.publish_own(&will);
+        // The will is gone from the record as well. [MQTT-3.1.2-10]
+        if self.journal.is_on()
+            && let Some(session) = self.sessions.get(key)
+        {
+            self.journal.session(session);
+        }
+    }
+
+    /// Ends a session: its will if that is still owed, its subscriptions, what was under way.
+    ///
+    /// A will is never delayed beyond the end of its session. [MQTT-3.1.3-9]
+    pub(crate) fn end_session(&mut self, key: Key, quiet: bool) {
+        self.publish_will(key);
+        let Some(mut session) = self.sessions.remove(key) else {
+            return;
+        };
+        self.timers
+            .arm(TimerKey::Session(key), &mut session.armed, Timestamp::MAX);
+        let shared = self.unsubscribe_all(key.index, &session);
+        if let Some(traffic) = session.traffic.take() {
+            self.abandon(key, *traffic, &shared);
+        }
+        if self.journal.is_on() && session.is_persistent() {
+            self.journal.session_ended(&session);
+        }
+        if !quiet {
+            self.event(Event::SessionEnded {
+                client_id: session.client_id,
+            });
+        }
+    }
+
+    /// Messages under way to a session that ends. What came by a shared subscription and was not begun,
+    /// or may be repeated, goes to another member.
+    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[Box<str>]) {
+        let armed = &mut traffic.retransmit_armed;
+        self.timers
+            .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
+        let why = DropReason::SessionEnded as usize;
+        for exchange in traffic.inflight.drain() {
+            // QoS 2 that was begun is not sent to anybody else. [MQTT-4.8.2-5]
+            let begun = exchange.stage == inflight::Stage::Released
+                || exchange.delivery.qos() == QoS::ExactlyOnce;
+            if exchange.delivery.is_shared() && !begun {
+                self.redistribute(&exchange.delivery, shared);
+            } else if exchange.stage == inflight::Stage::Published {
+                self.statistics.dropped[why] += 1;
+            }
+            self.journal.unreferenced(&exchange.delivery);
+        }
+        for delivery in traffic.queue.drain() {
+            self.statistics.queued_messages -= 1;
+            self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
+            if delivery.is_shared() {
+                self.redistribute(&delivery, shared);
+            } else {
+                self.statistics.dropped[why] += 1;
+            }
+            self.journal.unreferenced(&delivery);
+        }
+    }
+}
+
+/// Encodes a CONNACK that refuses.
+pub(crate) fn refuse(connection: &mut Connection, reason: ReasonCode, properties: Properties<'_>) {
+    // [MQTT-3.2.2-6]
+    let packet = ConnAck {
+        session_present: false,
+        reason,
+        properties,
+    };
+    encode(&Packet::ConnAck(packet), connection);
+}

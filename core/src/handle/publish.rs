@@ -1,0 +1,794 @@
+//! PUBLISH, and every other way in which a message comes in: wills, and other shards.
+
+use crate::access;
+use crate::action::{Action, CloseReason, InterestDelta, RoutedMessage};
+use crate::broker::Broker;
+use crate::codec::packet::{Publish, QoS, SubscribeOptions};
+use crate::codec::property::Properties;
+use crate::codec::reason::ReasonCode;
+use crate::config::SharedStrategy;
+use crate::connection::Stalls;
+use crate::deliver::{How, Publication};
+use crate::error::Violation;
+use crate::gate::AckKind;
+use crate::id::{MessageId, PacketId, PeerId};
+use crate::message::{Message, MessageView};
+use crate::route::{Member, Target};
+use crate::session::queue::Delivery;
+use crate::slab::Key;
+use crate::time::{Timestamp, UnixTime};
+use crate::timer::TimerKey;
+use crate::topic::filter::TopicFilter;
+use crate::topic::name::TopicName;
+use crate::topic::trie::{GroupId, Subscriber, Subscription};
+use crate::will::Will;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Origin {
+    /// The connection it came by: can be held, and does not get its own with no local.
+    connection: Option<Key>,
+    /// The slot of the session that published it.
+    session: Option<u32>,
+    /// It comes from another shard or node: it is not routed on.
+    from_peer: bool,
+}
+
+/// A fan-out that was too large for one step, or a message published while one was.
+pub(crate) struct Fanout {
+    message: Message,
+    retain: bool,
+    recorded: bool,
+    origin: Origin,
+    /// What is left to deliver to; `None` when it was not routed yet.
+    targets: Option<Vec<Target>>,
+    done: usize,
+    then: Option<(Key, AckKind, PacketId)>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Routed {
+    /// It is with everybody who gets it.
+    Done,
+    /// Nobody wanted it.
+    Unmatched,
+    /// The rest follows in later steps; so must its acknowledgement.
+    Later,
+}
+
+impl Broker {
+    pub(crate) fn handle_publish(
+        &mut self,
+        key: Key,
+        session: Key,
+        publish: &Publish<'_>,
+    ) -> Result<(), Violation> {
+        self.statistics.publishes_received += 1;
+        let protocol = &self.config.protocol;
+        if publish.qos > protocol.maximum_qos {
+            return Err(Violation::QoSNotSupported); // [MQTT-3.2.2-11]
+        }
+        if publish.retain && !protocol.retain_available {
+            return Err(Violation::RetainNotSupported); // [MQTT-3.2.2-14]
+        }
+        let mut alias_text = core::mem::take(&mut self.alias_text);
+        let topic = self.topic_of(key, publish, &mut alias_text)?;
+        let fresh = Publish { topic, ..*publish };
+        let result = self.take_in(key, session, &fresh);
+        self.alias_text = alias_text;
+        result
+    }
+
+    /// The topic name, be it said or meant by an alias.
+    fn topic_of<'a>(
+        &mut self,
+        key: Key,
+        publish: &Publish<'a>,
+        alias_text: &'a mut String,
+    ) -> Result<&'a str, Violation> {
+        if publish.properties.is_empty() {
+            return Ok(publish.topic);
+        }
+        self.check_user_properties(publish.properties)?;
+        // A subscription identifier is for the server to send. [MQTT-3.3.4-6]
+        if publish.properties.subscription_identifier().is_some() {
+            return Err(Violation::PropertyValue);
+        }
+        let Some(alias) = publish.properties.topic_alias() else {
+            return Ok(publish.topic);
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(publish.topic);
+        };
+        let topic = connection.resolve_alias(publish.topic, alias, &self.config.protocol)?;
+        alias_text.clear();
+        alias_text.push_str(topic);
+        Ok(alias_text)
+    }
+
+    pub(crate) fn check_user_properties(
+        &self,
+        properties: Properties<'_>,
+    ) -> Result<(), Violation> {
+        let maximum = usize::from(self.config.limits.user_properties_maximum);
+        if properties.user_property_count() > maximum {
+            return Err(Violation::UserProperties);
+        }
+        Ok(())
+    }
+
+    /// A topic name inside the limits. Names that have a route were checked when it was found.
+    fn checked_topic<'a>(&self, topic: &'a str) -> Result<TopicName<'a>, Violation> {
+        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?;
+        let limits = &self.config.limits;
+        let fits = topic.len() <= usize::from(limits.topic_bytes_maximum)
+            && name.level_count() <= usize::from(limits.topic_levels_maximum);
+        if fits {
+            Ok(name)
+        } else {
+            Err(Violation::TopicName)
+        }
+    }
+
+    fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
+        let topic = self.checked_topic(publish.topic)?;
+        let Some(packet_id) = publish.packet_id else {
+            return self.take_in_unacknowledged(key, session, (topic, publish));
+        };
+        let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
+        if duplicate {
+            // Acknowledged again, delivered once. [MQTT-4.3.3-10]
+            self.acknowledge(key, None, (kind, packet_id, ReasonCode::SUCCESS));
+            return Ok(());
+        }
+        if let Some(reason) = self.refusal(topic, publish) {
+            return self.refuse_publish(key, (kind, packet_id), reason);
+        }
+        let mark = self.journal.mark();
+        if kind == AckKind::PubRec
+            && let Some(session) = self.sessions.get_mut(session)
+        {
+            session.traffic().received.insert(packet_id);
+            if self.journal.is_on() && session.is_persistent() {
+                self.journal.received(session.number, packet_id);
+            }
+        }
+        let origin = Origin {
+            connection: Some(key),
+            session: Some(session.index),
+            from_peer: false,
+        };
+        let routed = self.publish_packet(topic, publish, origin);
+        if routed == Routed::Later {
+            if let Some(fanout) = self.fanouts.back_mut() {
+                fanout.then = Some((key, kind, packet_id));
+            }
+            return Ok(());
+        }
+        let says_unmatched = self
+            .connections
+            .get(key)
+            .is_some_and(|c| c.profile.hears_refusals());
+        let reason = match routed {
+            Routed::Unmatched if says_unmatched => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            _ => ReasonCode::SUCCESS,
+        };
+        let gate = self.journal.written_since(mark);
+        // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
+        self.acknowledge(key, gate, (kind, packet_id, reason));
+        Ok(())
+    }
+
+    fn take_in_unacknowledged(
+        &mut self,
+        key: Key,
+        session: Key,
+        (topic, publish): (TopicName<'_>, &Publish<'_>),
+    ) -> Result<(), Violation> {
+        match self.refusal(topic, publish) {
+            Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
+            Some(_) => {
+                self.statistics.publishes_refused += 1;
+                Ok(())
+            }
+            None => {
+                let origin = Origin {
+                    connection: Some(key),
+                    session: Some(session.index),
+                    from_peer: false,
+                };
+                self.publish_packet(topic, publish, origin);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and whether
+    /// it was taken in before.
+    fn count_in(
+        &mut self,
+        key: Key,
+        session: Key,
+        (qos, packet_id): (QoS, PacketId),
+    ) -> Result<(AckKind, bool), Violation> {
+        let maximum = usize::from(self.config.protocol.receive_maximum);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok((AckKind::PubAck, true));
+        };
+        let traffic = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.traffic.as_ref());
+        let received = traffic.map_or(0, |traffic| traffic.received.len());
+        if qos == QoS::ExactlyOnce && traffic.is_some_and(|t| t.received.contains(packet_id)) {
+            return Ok((AckKind::PubRec, true));
+        }
+        // [MQTT-3.3.4-8]
+        let open = usize::from(connection.unacknowledged) + received;
+        if open >= maximum && connection.profile.has_receive_maximum() {
+            return Err(Violation::ReceiveMaximum);
+        }
+        if qos == QoS::ExactlyOnce {
+            return Ok((AckKind::PubRec, false));
+        }
+        connection.unacknowledged = connection.unacknowledged.saturating_add(1);
+        Ok((AckKind::PubAck, false))
+    }
+
+    /// Why a well-formed message is not taken in, if so.
+    fn refusal(&mut self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
+        if !access::may_publish(topic) {
+            return Some(ReasonCode::NOT_AUTHORIZED);
+        }
+        if self.config.protocol.check_payload_format
+            && publish.properties.payload_format_indicator() == Some(true)
+            && core::str::from_utf8(publish.payload).is_err()
+        {
+            return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
+        }
+        if publish.qos > QoS::AtMostOnce
+            && self.memory_bytes() >= self.config.limits.memory_budget_bytes
+        {
+            return Some(ReasonCode::QUOTA_EXCEEDED);
+        }
+        if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
+            let view = self.view(topic, publish, &[]);
+            if !self.has_retained_room(&view) {
+                return Some(ReasonCode::QUOTA_EXCEEDED);
+            }
+        }
+        None
+    }
+
+    fn has_retained_room(&self, view: &MessageView<'_>) -> bool {
+        let limits = &self.config.limits;
+        let (count, bytes) = (
+            limits.retained_messages_maximum,
+            limits.retained_bytes_maximum,
+        );
+        self.retained.has_room(view, count, bytes)
+    }
+
+    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
+    /// is forbidden for good, and closes over what may pass later. [MQTT-3.3.5-2]
+    fn refuse_publish(
+        &mut self,
+        key: Key,
+        (kind, id): (AckKind, PacketId),
+        reason: ReasonCode,
+    ) -> Result<(), Violation> {
+        self.statistics.publishes_refused += 1;
+        let hears = self
+            .connections
+            .get(key)
+            .is_some_and(|c| c.profile.hears_refusals());
+        if hears {
+            self.acknowledge(key, None, (kind, id, reason));
+        } else if reason == ReasonCode::NOT_AUTHORIZED {
+            // A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
+        } else {
+            self.doomed.push((key, CloseReason::Limit(reason)));
+        }
+        Ok(())
+    }
+
+    fn view<'a>(
+        &self,
+        topic: TopicName<'a>,
+        publish: &Publish<'a>,
+        properties: &'a [u8],
+    ) -> MessageView<'a> {
+        let expires_at = match publish.properties.message_expiry_interval() {
+            Some(seconds) => self.clock.wall().after_s(u64::from(seconds)),
+            None => UnixTime::MAX,
+        };
+        MessageView {
+            id: MessageId {
+                origin: self.origin,
+                sequence: self.sequence,
+            },
+            qos: publish.qos,
+            expires_at,
+            topic: topic.as_str(),
+            properties,
+            payload: publish.payload,
+        }
+    }
+
+    fn publish_packet(
+        &mut self,
+        topic: TopicName<'_>,
+        publish: &Publish<'_>,
+        origin: Origin,
+    ) -> Routed {
+        self.sequence += 1;
+        let mut forwarded = core::mem::take(&mut self.forwarded);
+        forwarded.clear();
+        // Forwarded unaltered and in order. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
+        // [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
+        publish.properties.forwardable(&mut forwarded);
+        let view = self.view(topic, publish, &forwarded);
+        let mut publication = Publication::new(view, publish.retain);
+        let routed = self.publish(&mut publication, origin);
+        self.forwarded = forwarded;
+        routed
+    }
+
+    /// Publishes the will of a session.
+    pub(crate) fn publish_own(&mut self, will: &Will) {
+        let Ok(topic) = self.checked_topic(&will.topic) else {
+            return;
+        };
+        if !access::may_publish(topic) {
+            self.statistics.publishes_refused += 1;
+            return;
+        }
+        self.sequence += 1;
+        let expires_at = match will.message_expiry_s {
+            Some(seconds) => self.clock.wall().after_s(u64::from(seconds)),
+            None => UnixTime::MAX,
+        };
+        let view = MessageView {
+            id: MessageId {
+                origin: self.origin,
+                sequence: self.sequence,
+            },
+            qos: will.qos,
+            expires_at,
+            topic: &will.topic,
+            properties: &will.properties,
+            payload: &will.payload,
+        };
+        // Retained or not as the will says. [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+        let mut publication = Publication::new(view, will.retain);
+        self.publish(&mut publication, Origin::default());
+    }
+
+    /// Publishes a message that another shard or node took in.
+    pub(crate) fn publish_routed(&mut self, peer: PeerId, routed: &RoutedMessage) {
+        let _ = peer;
+        let origin = Origin {
+            from_peer: true,
+            ..Origin::default()
+        };
+        let mut publication = Publication::shared(&routed.message, routed.retain);
+        self.publish(&mut publication, origin);
+        for group in &routed.groups {
+            let Ok(parsed) = TopicFilter::parse(group) else {
+                continue;
+            };
+            let Some(share) = parsed.share else { continue };
+            if let Some(id) = self.subscriptions.find_group(parsed.filter, share) {
+                self.deliver_to_group(&mut publication, id, origin);
+            }
+        }
+    }
+
+    /// Keeps it if it is to be retained, and brings it to everybody it is for.
+    fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+        if publication.retain {
+            self.retain(publication);
+        }
+        if !self.fanouts.is_empty() {
+            self.put_off(publication, origin, None);
+            return Routed::Later;
+        }
+        self.fan_out(publication, origin)
+    }
+
+    fn retain(&mut self, publication: &mut Publication<'_>) {
+        let topic = publication.view.topic;
+        if publication.view.payload.is_empty() {
+            // An empty payload clears, and is not kept itself. [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+            if self.retained.clear(topic).is_some() && self.journal.is_on() {
+                self.journal.retained_cleared(topic);
+            }
+        } else if self.has_retained_room(&publication.view) {
+            let message = publication.message(&mut self.scratch);
+            if self.journal.is_on() {
+                publication.recorded = true;
+                self.journal.message(&message);
+                self.journal.retained(&message);
+            }
+            self.retained.set(message);
+        } else {
+            self.statistics.retained_refused += 1;
+        }
+        self.arm_retained();
+    }
+
+    fn arm_retained(&mut self) {
+        let at = self
+            .retained
+            .next_expiry()
+            .map_or(UnixTime::MAX, |(at, _)| at);
+        let at = self.clock.monotonic(at);
+        self.timers
+            .arm(TimerKey::Retained, &mut self.retained_armed, at);
+    }
+
+    /// Forgets retained messages whose time has passed. [MQTT-3.3.2-5]
+    pub(crate) fn expire_retained(&mut self) {
+        self.retained_armed = Timestamp::MAX;
+        let wall = self.clock.wall();
+        while let Some((at, message)) = self.retained.next_expiry() {
+            if at > wall {
+                break;
+            }
+            let message = message.clone();
+            self.retained.clear(message.topic_str());
+            if self.journal.is_on() {
+                self.journal.retained_cleared(message.topic_str());
+            }
+        }
+        self.arm_retained();
+    }
+
+    fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+        self.encoder.begin();
+        let topic = publication.view.topic;
+        let slot = match self.routes.known(topic, &self.subscriptions) {
+            Some(slot) => slot,
+            None => {
+                let Ok(name) = TopicName::new(topic) else {
+                    return Routed::Unmatched;
+                };
+                self.routes.find(name, &self.subscriptions)
+            }
+        };
+        if self.routes.peek(slot).no_local
+            && let Some(publisher) = origin.session
+            && let Ok(name) = TopicName::new(topic)
+        {
+            let route = self
+                .routes
+                .without_local(name, &self.subscriptions, publisher);
+            let routed = self.walk(publication, &route.targets, origin);
+            self.serve_groups(publication, &route.groups, origin);
+            return if route.groups.is_empty() {
+                routed
+            } else {
+                routed.or_done()
+            };
+        }
+        let route = self.routes.take(slot);
+        let mut routed = self.walk(publication, &route.targets, origin);
+        if !route.groups.is_empty() {
+            self.serve_groups(publication, &route.groups, origin);
+            routed = routed.or_done();
+        }
+        self.routes.put_back(slot, route);
+        routed
+    }
+
+    /// Delivers to the targets of a route: sessions here, peers together.
+    fn walk(
+        &mut self,
+        publication: &mut Publication<'_>,
+        targets: &[Target],
+        origin: Origin,
+    ) -> Routed {
+        if targets.is_empty() {
+            self.statistics.publishes_unmatched += 1;
+            return Routed::Unmatched;
+        }
+        let step = self.config.limits.fanout_step as usize;
+        let (now, later) = targets.split_at(step.min(targets.len()));
+        self.deliver_all(publication, now, origin, targets.len() > 1);
+        if later.is_empty() {
+            return Routed::Done;
+        }
+        self.put_off(publication, origin, Some(later.to_vec()));
+        Routed::Later
+    }
+
+    fn deliver_all(
+        &mut self,
+        publication: &mut Publication<'_>,
+        targets: &[Target],
+        origin: Origin,
+        many: bool,
+    ) {
+        let how = How {
+            many,
+            shared: false,
+            publisher: origin.connection,
+        };
+        let mut peers = Vec::new();
+        for target in targets {
+            match target.member {
+                Member::Session(slot) => self.deliver(publication, slot, target, how),
+                Member::Peer(peer) if !origin.from_peer => peers.push(PeerId(peer)),
+                Member::Peer(_) => {}
+            }
+        }
+        if !peers.is_empty() {
+            self.route_to(publication, peers, Vec::new());
+        }
+    }
+
+    fn route_to(
+        &mut self,
+        publication: &mut Publication<'_>,
+        peers: Vec<PeerId>,
+        groups: Vec<Box<str>>,
+    ) {
+        let message = publication.message(&mut self.scratch);
+        let message = RoutedMessage {
+            message,
+            retain: publication.retain,
+            groups,
+        };
+        self.action(Action::Route { peers, message });
+    }
+
+    /// Keeps the rest of a fan-out for later steps, and does not read its publisher until then.
+    fn put_off(
+        &mut self,
+        publication: &mut Publication<'_>,
+        origin: Origin,
+        targets: Option<Vec<Target>>,
+    ) {
+        let message = publication.message(&mut self.scratch);
+        self.fanouts.push_back(Fanout {
+            message,
+            retain: publication.retain,
+            recorded: publication.recorded,
+            origin,
+            targets,
+            done: 0,
+            then: None,
+        });
+        if let Some(key) = origin.connection {
+            self.stall(key, Stalls::FANOUT);
+        }
+    }
+
+    /// One more step of the fan-outs that are under way.
+    pub(crate) fn continue_fanouts(&mut self) {
+        let step = self.config.limits.fanout_step as usize;
+        let mut budget = step;
+        while budget > 0 {
+            let Some(mut fanout) = self.fanouts.pop_front() else {
+                return;
+            };
+            let message = fanout.message.clone();
+            let mut publication = Publication::shared(&message, fanout.retain);
+            publication.recorded = fanout.recorded;
+            if let Some(targets) = fanout.targets.as_mut() {
+                self.encoder.begin();
+                let end = targets.len().min(fanout.done + budget);
+                let now = targets.get(fanout.done..end).unwrap_or_default();
+                self.deliver_all(&mut publication, now, fanout.origin, true);
+                budget -= now.len().min(budget);
+                fanout.done = end;
+                fanout.recorded = publication.recorded;
+                if fanout.done < targets.len() {
+                    self.fanouts.push_front(fanout);
+                    return;
+                }
+            } else {
+                budget -= 1;
+                let waiting = self.fanouts.len();
+                if self.fan_out(&mut publication, fanout.origin) == Routed::Later
+                    && self.fanouts.len() > waiting
+                    && let Some(mut rest) = self.fanouts.pop_back()
+                {
+                    rest.then = fanout.then;
+                    self.fanouts.push_front(rest);
+                    return;
+                }
+            }
+            if let Some((key, kind, id)) = fanout.then {
+                let gate = self.journal.is_on().then(|| self.journal.open_position());
+                self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
+            }
+            if let Some(key) = fanout.origin.connection
+                && !self
+                    .fanouts
+                    .iter()
+                    .any(|other| other.origin.connection == Some(key))
+            {
+                self.unstall(key, Stalls::FANOUT);
+            }
+        }
+    }
+
+    fn serve_groups(
+        &mut self,
+        publication: &mut Publication<'_>,
+        groups: &[GroupId],
+        origin: Origin,
+    ) {
+        // Groups of a routed message were chosen where it came in.
+        if origin.from_peer {
+            return;
+        }
+        for group in groups {
+            self.deliver_to_group(publication, *group, origin);
+        }
+    }
+
+    /// Delivers to one member of a shared subscription. [MQTT-4.8.2-4]
+    fn deliver_to_group(
+        &mut self,
+        publication: &mut Publication<'_>,
+        group: GroupId,
+        origin: Origin,
+    ) {
+        let Some(chosen) = self.choose_member(group, origin.from_peer) else {
+            return;
+        };
+        match Member::of(chosen.key) {
+            Member::Session(slot) => {
+                // Never above what that member was granted. [MQTT-4.8.2-3]
+                let how = How {
+                    many: false,
+                    shared: true,
+                    publisher: origin.connection,
+                };
+                self.deliver(publication, slot, &Target::new(&chosen), how);
+            }
+            Member::Peer(peer) => {
+                let mut filter = String::new();
+                self.subscriptions.group_text(group, &mut filter);
+                self.route_to(publication, [PeerId(peer)].into(), [filter.into()].into());
+            }
+        }
+    }
+
+    /// The member whose turn it is: connected ones with room in their window before connected ones, and
+    /// those before members that are away.
+    fn choose_member(&mut self, group: GroupId, here_only: bool) -> Option<Subscriber> {
+        let strategy = self.config.protocol.shared_strategy;
+        let count = self.subscriptions.group(group)?.members().len();
+        let start = match strategy {
+            SharedStrategy::RoundRobin | SharedStrategy::Sticky => {
+                self.subscriptions.group(group)?.cursor as usize
+            }
+            SharedStrategy::Random => self.random.below(count),
+            SharedStrategy::LeastInflight => 0,
+        };
+        let mut best: Option<(Rank, usize)> = None;
+        for step in 0..count {
+            let place = (start + step) % count;
+            let member = self.subscriptions.group(group)?.members()[place];
+            let rank = self.rank(&member);
+            if here_only && matches!(Member::of(member.key), Member::Peer(_)) {
+                continue;
+            }
+            if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+                best = Some((rank, place));
+            }
+            if rank.class == 0 && strategy != SharedStrategy::LeastInflight {
+                break;
+            }
+        }
+        let (_, place) = best?;
+        let group = self.subscriptions.group_mut(group)?;
+        let member = *group.members().get(place)?;
+        let next = match strategy {
+            SharedStrategy::RoundRobin => (place + 1) % count,
+            _ => place,
+        };
+        group.cursor = u32::try_from(next).unwrap_or(0);
+        Some(member)
+    }
+
+    fn rank(&self, member: &Subscriber) -> Rank {
+        let Member::Session(slot) = Member::of(member.key) else {
+            return Rank { class: 0, open: 0 };
+        };
+        let Some(session) = self.sessions.at(slot) else {
+            return Rank { class: 3, open: 0 };
+        };
+        let traffic = session.traffic.as_ref();
+        let open = traffic.map_or(0, |traffic| traffic.outstanding + traffic.queue.len());
+        let connection = session.connection.and_then(|key| self.connections.get(key));
+        let class = match connection {
+            Some(connection) if open < usize::from(connection.window) && !connection.slow => 0,
+            Some(_) => 1,
+            None => 2,
+        };
+        Rank { class, open }
+    }
+
+    /// Gives a message of a shared subscription whose member is gone to another one.
+    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[Box<str>]) {
+        let topic = delivery.message.view().topic;
+        let Ok(name) = TopicName::new(topic) else {
+            return;
+        };
+        for text in shared {
+            let Ok(parsed) = TopicFilter::parse(text) else {
+                continue;
+            };
+            let Some(share) = parsed.share else { continue };
+            if !parsed.filter.matches(name) {
+                continue;
+            }
+            if let Some(group) = self.subscriptions.find_group(parsed.filter, share) {
+                let mut publication = Publication::shared(&delivery.message, delivery.retain());
+                publication.recorded = delivery.is_recorded();
+                self.encoder.begin();
+                return self.deliver_to_group(&mut publication, group, Origin::default());
+            }
+        }
+        self.statistics.dropped[crate::action::DropReason::SessionEnded as usize] += 1;
+    }
+
+    /// Takes note of what another shard or node wants.
+    pub(crate) fn set_interest(&mut self, peer: PeerId, delta: &InterestDelta) {
+        let Ok(parsed) = TopicFilter::parse(&delta.filter) else {
+            return;
+        };
+        let key = Member::Peer(peer.0).key();
+        // Whatever QoS a message has, the peer decides what its subscribers get.
+        let subscription = Subscription {
+            options: SubscribeOptions {
+                maximum_qos: QoS::ExactlyOnce,
+                retain_as_published: true,
+                ..SubscribeOptions::default()
+            },
+            identifier: 0,
+        };
+        match (parsed.share, delta.members) {
+            (None, 0) => {
+                self.subscriptions.remove(parsed.filter, key);
+            }
+            (None, _) => {
+                self.subscriptions.insert(parsed.filter, key, subscription);
+            }
+            (Some(share), 0) => {
+                self.subscriptions.remove_shared(parsed.filter, share, key);
+            }
+            (Some(share), _) => {
+                self.subscriptions
+                    .insert_shared(parsed.filter, share, key, subscription);
+            }
+        }
+    }
+}
+
+/// How well a member can take the next message; less is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    class: u8,
+    open: usize,
+}
+
+impl Routed {
+    /// A shared subscription matched, if nothing else did.
+    fn or_done(self) -> Self {
+        if self == Self::Unmatched {
+            Self::Done
+        } else {
+            self
+        }
+    }
+}

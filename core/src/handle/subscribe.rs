@@ -1,0 +1,295 @@
+//! SUBSCRIBE, and the book-keeping of subscriptions that unsubscribing and ending sessions share.
+
+use crate::action::{Action, Event, InterestDelta};
+use crate::broker::Broker;
+use crate::codec::packet::{Packet, RetainHandling, SubAck, Subscribe, SubscribeOptions};
+use crate::codec::property::Properties;
+use crate::codec::reason::ReasonCode;
+use crate::error::Violation;
+use crate::route::Member;
+use crate::session::{Cursor, Session, SubscriptionRef};
+use crate::slab::Key;
+use crate::topic::filter::{ParsedFilter, TopicFilter};
+use crate::topic::trie::Subscription;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+impl Broker {
+    pub(crate) fn handle_subscribe(
+        &mut self,
+        key: Key,
+        session: Key,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), Violation> {
+        self.check_user_properties(subscribe.properties)?;
+        let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
+        let mark = self.journal.mark();
+        let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        // Several filters are as many subscriptions, with one answer. [MQTT-3.8.4-5]
+        for (filter, options) in subscribe.filters.iter() {
+            let reason = self.subscribe(session, filter, options, identifier)?;
+            reasons.push(reason.0);
+            if let Some(session) = self.sessions.get(session) {
+                let client_id = session.client_id.clone();
+                self.event(Event::Subscribed {
+                    client_id,
+                    filter: filter.into(),
+                    reason,
+                });
+            }
+        }
+        let gate = self.journal.written_since(mark);
+        // [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-6]
+        let answer = SubAck {
+            packet_id: subscribe.packet_id,
+            properties: Properties::EMPTY,
+            reasons: &reasons, // [MQTT-3.9.3-1]
+        };
+        self.respond(key, gate, &Packet::SubAck(answer));
+        self.wake(key);
+        Ok(())
+    }
+
+    /// Makes or replaces one subscription. The reason code is for SUBACK. [MQTT-3.9.3-2]
+    fn subscribe(
+        &mut self,
+        session_key: Key,
+        text: &str,
+        options: SubscribeOptions,
+        identifier: u32,
+    ) -> Result<ReasonCode, Violation> {
+        let parsed = TopicFilter::parse(text).map_err(|_| Violation::TopicFilter)?;
+        // [MQTT-3.8.3-4]
+        if parsed.share.is_some() && options.no_local {
+            return Err(Violation::NoLocalOnShared);
+        }
+        if let Some(reason) = self.unavailable(&parsed, identifier) {
+            return Ok(reason);
+        }
+        let granted = options.maximum_qos.min(self.config.protocol.maximum_qos);
+        let options = SubscribeOptions {
+            maximum_qos: granted,
+            ..options
+        };
+        let subscription = Subscription {
+            options,
+            identifier,
+        };
+        let limit = self.config.limits.subscriptions_per_session_maximum as usize;
+        let Some(session) = self.sessions.get(session_key) else {
+            return Ok(ReasonCode::UNSPECIFIED);
+        };
+        let is_new = !self.has_subscription(session_key, &parsed);
+        if is_new
+            && (session.subscriptions.len() >= limit
+                || self.memory_bytes() >= self.config.limits.memory_budget_bytes)
+        {
+            return Ok(ReasonCode::QUOTA_EXCEEDED);
+        }
+        self.insert_subscription(session_key, &parsed, subscription);
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return Ok(ReasonCode::UNSPECIFIED);
+        };
+        if self.journal.is_on() && session.is_persistent() {
+            self.journal.subscribed(session.number, text, subscription);
+        }
+        // Not for shared subscriptions. MQTT 5.0 §4.8.2
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Send => true,        // [MQTT-3.3.1-9]
+            RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,  // [MQTT-3.3.1-11]
+        };
+        if wants_retained && parsed.share.is_none() && self.retained.len() > 0 {
+            let filter: Box<str> = parsed.filter.as_str().into();
+            let traffic = session.traffic();
+            // Subscribing again starts again. [MQTT-3.8.4-4]
+            traffic.cursors.retain(|cursor| cursor.filter != filter);
+            let cursor = Cursor {
+                filter,
+                after: None,
+                maximum_qos: granted,
+                identifier,
+            };
+            traffic.cursors.push_back(cursor);
+        }
+        Ok(ReasonCode(granted as u8)) // [MQTT-3.8.4-7]
+    }
+
+    /// What the configuration or the limits do not allow.
+    fn unavailable(&self, parsed: &ParsedFilter<'_>, identifier: u32) -> Option<ReasonCode> {
+        let (protocol, limits) = (&self.config.protocol, &self.config.limits);
+        if parsed.share.is_some() && !protocol.shared_subscription_available {
+            return Some(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        if parsed.filter.has_wildcards() && !protocol.wildcard_subscription_available {
+            return Some(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        if identifier != 0 && !protocol.subscription_identifiers_available {
+            return Some(ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED);
+        }
+        let fits = parsed.filter.as_str().len() <= usize::from(limits.topic_bytes_maximum)
+            && parsed.filter.level_count() <= usize::from(limits.topic_levels_maximum);
+        (!fits).then_some(ReasonCode::TOPIC_FILTER_INVALID)
+    }
+
+    fn has_subscription(&self, session: Key, parsed: &ParsedFilter<'_>) -> bool {
+        let key = Member::Session(session.index).key();
+        match parsed.share {
+            None => self.subscriptions.get(parsed.filter, key).is_some(),
+            Some(share) => self
+                .subscriptions
+                .get_shared(parsed.filter, share, key)
+                .is_some(),
+        }
+    }
+
+    /// Enters a subscription into the index and the session. An identical filter is replaced, so that
+    /// nothing is lost in between. [MQTT-3.8.4-3]
+    pub(crate) fn insert_subscription(
+        &mut self,
+        session_key: Key,
+        parsed: &ParsedFilter<'_>,
+        subscription: Subscription,
+    ) {
+        let key = Member::Session(session_key.index).key();
+        let (reference, is_new, members) = match parsed.share {
+            None => {
+                let inserted = self.subscriptions.insert(parsed.filter, key, subscription);
+                let reference = SubscriptionRef {
+                    filter: inserted.filter,
+                    group: None,
+                };
+                (
+                    reference,
+                    inserted.replaced.is_none(),
+                    u32::from(inserted.first),
+                )
+            }
+            Some(share) => {
+                let inserted =
+                    self.subscriptions
+                        .insert_shared(parsed.filter, share, key, subscription);
+                let group = Some(inserted.group);
+                let reference = SubscriptionRef {
+                    filter: inserted.filter,
+                    group,
+                };
+                (reference, inserted.replaced.is_none(), inserted.members)
+            }
+        };
+        if is_new && let Some(session) = self.sessions.get_mut(session_key) {
+            session.subscriptions.push(reference);
+            if members > 0 {
+                let mut filter = String::new();
+                self.text(reference, &mut filter);
+                self.announce(filter, members);
+            }
+        }
+    }
+
+    /// The whole filter, with its share name.
+    pub(crate) fn text(&self, reference: SubscriptionRef, out: &mut String) {
+        match reference.group {
+            None => self.subscriptions.filter(reference.filter, out),
+            Some(group) => self.subscriptions.group_text(group, out),
+        }
+    }
+
+    /// Tells the peers, if there can be any.
+    fn announce(&mut self, filter: String, members: u32) {
+        if self.config.identity.has_peers {
+            let delta = InterestDelta {
+                filter: filter.into(),
+                members,
+            };
+            self.action(Action::Interest(delta));
+        }
+    }
+
+    /// Ends one subscription; whether there was one. A character by character comparison decides.
+    pub(crate) fn unsubscribe(&mut self, session_key: Key, parsed: &ParsedFilter<'_>) -> bool {
+        let key = Member::Session(session_key.index).key();
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return false;
+        };
+        let mut text = String::new();
+        let (reference, members) = match parsed.share {
+            None => {
+                let Some(removed) = self.subscriptions.remove(parsed.filter, key) else {
+                    return false;
+                };
+                let reference = SubscriptionRef {
+                    filter: removed.filter,
+                    group: None,
+                };
+                (reference, removed.last.then_some(0))
+            }
+            Some(share) => {
+                let Some(removed) = self.subscriptions.remove_shared(parsed.filter, share, key)
+                else {
+                    return false;
+                };
+                text.push_str("$share/");
+                text.push_str(share.as_str());
+                text.push('/');
+                let group = Some(removed.group);
+                (
+                    SubscriptionRef {
+                        filter: removed.filter,
+                        group,
+                    },
+                    Some(removed.members),
+                )
+            }
+        };
+        text.push_str(parsed.filter.as_str());
+        if let Some(place) = session
+            .subscriptions
+            .iter()
+            .position(|known| *known == reference)
+        {
+            session.subscriptions.swap_remove(place);
+        }
+        // No retained message is started for it any more; what was begun is completed.
+        if parsed.share.is_none()
+            && let Some(traffic) = session.traffic.as_mut()
+        {
+            traffic
+                .cursors
+                .retain(|cursor| *cursor.filter != *parsed.filter.as_str());
+        }
+        if let Some(members) = members {
+            self.announce(text, members);
+        }
+        true
+    }
+
+    /// Ends all subscriptions of a session that ends. Gives back the shared ones.
+    pub(crate) fn unsubscribe_all(&mut self, slot: u32, session: &Session) -> Vec<Box<str>> {
+        let key = Member::Session(slot).key();
+        let mut shared = Vec::new();
+        for reference in &session.subscriptions {
+            let mut text = String::new();
+            if reference.group.is_some() || self.config.identity.has_peers {
+                self.text(*reference, &mut text);
+            }
+            let members = match reference.group {
+                None => {
+                    let removed = self.subscriptions.remove_id(reference.filter, key);
+                    removed.and_then(|removed| removed.last.then_some(0))
+                }
+                Some(group) => {
+                    shared.push(text.clone().into());
+                    self.subscriptions
+                        .remove_member(group, key)
+                        .map(|removed| removed.members)
+                }
+            };
+            if let Some(members) = members {
+                self.announce(text, members);
+            }
+        }
+        shared
+    }
+}

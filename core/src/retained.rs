@@ -1,0 +1,104 @@
+//! Retained messages: the last message of each topic that was published to be kept.
+
+use crate::id::MessageId;
+use crate::message::{Message, MessageView};
+use crate::time::UnixTime;
+use crate::topic::filter::TopicFilter;
+use crate::topic::ordered::{TopicKey, TopicMap};
+use alloc::collections::BTreeMap;
+
+impl TopicKey for Message {
+    fn topic(&self) -> &str {
+        self.topic_str()
+    }
+}
+
+/// The retained messages of a shard.
+pub(crate) struct Retained {
+    by_topic: TopicMap<Message, ()>,
+    /// Those that expire, by when.
+    expiring: BTreeMap<(UnixTime, MessageId), Message>,
+    bytes: u64,
+}
+
+/// What a retained message takes beside its own bytes: its place in the map.
+const OVERHEAD: u64 = 64;
+
+fn cost(message: &Message) -> u64 {
+    message.as_bytes().len() as u64 + OVERHEAD
+}
+
+impl Retained {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_topic: TopicMap::new(),
+            expiring: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_topic.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether there is room for this message in the place of what is there.
+    pub(crate) fn has_room(&self, view: &MessageView<'_>, count_max: u64, bytes_max: u64) -> bool {
+        let old = self.by_topic.get(view.topic).map(|(message, ())| message);
+        let grows = u64::from(old.is_none());
+        let bytes = self.bytes + view.encoded_len() as u64 + OVERHEAD - old.map_or(0, cost);
+        self.by_topic.len() as u64 + grows <= count_max && bytes <= bytes_max
+    }
+
+    /// Keeps a message for its topic. Gives back the one it replaces.
+    ///
+    /// Only one message is retained for a topic. [MQTT-3.3.1-5]
+    pub(crate) fn set(&mut self, message: Message) -> Option<Message> {
+        let view = message.view();
+        let (expires_at, id) = (view.expires_at, view.id);
+        let old = self.clear(view.topic);
+        self.bytes += cost(&message);
+        if expires_at != UnixTime::MAX {
+            self.expiring.insert((expires_at, id), message.clone());
+        }
+        self.by_topic.insert(message, ());
+        old
+    }
+
+    /// Forgets what is retained for a topic, and gives it back.
+    pub(crate) fn clear(&mut self, topic: &str) -> Option<Message> {
+        let (message, ()) = self.by_topic.remove(topic)?;
+        self.bytes -= cost(&message);
+        let view = message.view();
+        if view.expires_at != UnixTime::MAX {
+            self.expiring.remove(&(view.expires_at, view.id));
+        }
+        Some(message)
+    }
+
+    /// The next retained message, in topic order, that a filter matches.
+    pub(crate) fn next_match(
+        &self,
+        filter: TopicFilter<'_>,
+        after: Option<&str>,
+    ) -> Option<&Message> {
+        self.by_topic
+            .next_match(filter, after)
+            .map(|(message, ())| message)
+    }
+
+    /// The message of a topic.
+    pub(crate) fn get(&self, topic: &str) -> Option<&Message> {
+        self.by_topic.get(topic).map(|(message, ())| message)
+    }
+
+    /// When the next one expires, and which.
+    pub(crate) fn next_expiry(&self) -> Option<(UnixTime, &Message)> {
+        self.expiring
+            .first_key_value()
+            .map(|((at, _), message)| (*at, message))
+    }
+}

@@ -1,0 +1,212 @@
+//! A session: what outlives the connection. Subscriptions, expiry, will, and the messages under way.
+//!
+//! It knows no version and no socket. An idle session owns no [`Traffic`].
+
+pub(crate) mod inflight;
+pub(crate) mod queue;
+pub(crate) mod received;
+
+use crate::slab::{Key, Slab};
+use crate::time::{Timestamp, UnixTime};
+use crate::topic::trie::{FilterId, GroupId};
+use crate::will::Will;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use hashbrown::HashTable;
+use inflight::Inflight;
+use queue::Queue;
+use received::Received;
+use siphasher::sip::SipHasher13;
+
+/// The session expiry interval that stands for "never".
+pub(crate) const NEVER_EXPIRES: u32 = u32::MAX;
+
+/// One subscription of a session, as the index knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionRef {
+    pub(crate) filter: FilterId,
+    pub(crate) group: Option<GroupId>,
+}
+
+/// Where a client stands in the retained messages that a subscription entitles it to.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    /// The filter, without share name.
+    pub(crate) filter: Box<str>,
+    /// The topic last delivered.
+    pub(crate) after: Option<Box<str>>,
+    pub(crate) maximum_qos: crate::codec::packet::QoS,
+    pub(crate) identifier: u32,
+}
+
+/// Messages under way, in both directions.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) inflight: Inflight,
+    pub(crate) received: Received,
+    pub(crate) queue: Queue,
+    pub(crate) cursors: VecDeque<Cursor>,
+    /// Exchanges that were begun on an earlier connection and not resent on this one yet.
+    pub(crate) unsent: usize,
+    /// PUBLISH packets sent on this connection whose exchange is open: what the window counts.
+    pub(crate) outstanding: usize,
+    /// The sequence of the next delivery that the log is told of.
+    pub(crate) next_sequence: u64,
+    pub(crate) retransmit_armed: Timestamp,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            inflight: Inflight::default(),
+            received: Received::default(),
+            queue: Queue::default(),
+            cursors: VecDeque::new(),
+            unsent: 0,
+            outstanding: 0,
+            next_sequence: 0,
+            retransmit_armed: Timestamp::MAX,
+        }
+    }
+}
+
+impl Traffic {
+    /// Whether anything waits to be sent, window or not.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.unsent > 0 || !self.queue.is_empty() || !self.cursors.is_empty()
+    }
+
+    /// A new connection: everything open has to be sent again.
+    pub(crate) fn restart(&mut self) {
+        self.unsent = self.inflight.restart();
+        self.outstanding = 0;
+    }
+}
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client_id: Box<str>,
+    /// Names the session in the log; never used twice.
+    pub(crate) number: u64,
+    pub(crate) connection: Option<Key>,
+    /// Seconds that it outlives its connection; 0 ends with it, `NEVER_EXPIRES` lives on.
+    pub(crate) expiry_s: u32,
+    /// When it ends, while it has no connection.
+    pub(crate) ends_at: UnixTime,
+    /// When a delayed will is due, while it has no connection.
+    pub(crate) will_at: UnixTime,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) armed: Timestamp,
+    pub(crate) subscriptions: Vec<SubscriptionRef>,
+    pub(crate) traffic: Option<Box<Traffic>>,
+    /// Messages dropped for it so far.
+    pub(crate) dropped: u64,
+}
+
+impl Session {
+    pub(crate) fn new(client_id: Box<str>, number: u64) -> Self {
+        Self {
+            client_id,
+            number,
+            connection: None,
+            expiry_s: 0,
+            ends_at: UnixTime::MAX,
+            will_at: UnixTime::MAX,
+            will: None,
+            armed: Timestamp::MAX,
+            subscriptions: Vec::new(),
+            traffic: None,
+            dropped: 0,
+        }
+    }
+
+    pub(crate) fn traffic(&mut self) -> &mut Traffic {
+        self.traffic.get_or_insert_default()
+    }
+
+    /// Whether it outlives its connection, and so its records are worth keeping.
+    pub(crate) const fn is_persistent(&self) -> bool {
+        self.expiry_s > 0
+    }
+}
+
+/// All sessions of a shard, by slot and by client identifier.
+pub(crate) struct Sessions {
+    slab: Slab<Session>,
+    by_client: HashTable<Key>,
+    seed: u64,
+}
+
+impl Sessions {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_client: HashTable::new(),
+            seed,
+        }
+    }
+
+    fn hash(seed: u64, client_id: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(seed, 0x5e55);
+        hasher.write(client_id.as_bytes());
+        hasher.finish()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn find(&self, client_id: &str) -> Option<Key> {
+        let hash = Self::hash(self.seed, client_id);
+        let same = |key: &Key| {
+            self.slab
+                .get(*key)
+                .is_some_and(|s| *s.client_id == *client_id)
+        };
+        self.by_client.find(hash, same).copied()
+    }
+
+    /// The caller has made sure that no session has this client identifier.
+    pub(crate) fn insert(&mut self, session: Session) -> Key {
+        let hash = Self::hash(self.seed, &session.client_id);
+        let key = self.slab.insert_with(|_| session);
+        let (slab, seed) = (&self.slab, self.seed);
+        self.by_client.insert_unique(hash, key, |key| {
+            slab.get(*key)
+                .map_or(0, |session| Self::hash(seed, &session.client_id))
+        });
+        key
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Session> {
+        let session = self.slab.remove(key)?;
+        let hash = Self::hash(self.seed, &session.client_id);
+        if let Ok(entry) = self.by_client.find_entry(hash, |known| *known == key) {
+            entry.remove();
+        }
+        Some(session)
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Session> {
+        self.slab.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Session> {
+        self.slab.get_mut(key)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Session> {
+        self.slab.at(index)
+    }
+
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut Session> {
+        self.slab.at_mut(index)
+    }
+
+    pub(crate) fn key_from(&self, index: u32) -> Option<Key> {
+        self.slab.key_from(index)
+    }
+}

@@ -1,0 +1,171 @@
+//! Messages that wait: for room in the in-flight window, or for their client to come back.
+
+use crate::codec::packet::QoS;
+use crate::message::Message;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+const QOS: u8 = 0b0000_0011;
+const RETAIN: u8 = 0b0000_0100;
+const SHARED: u8 = 0b0000_1000;
+const RECORDED: u8 = 0b0001_0000;
+
+/// A message on its way to one session: the shared message, and what differs by subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    pub(crate) message: Message,
+    /// Names this delivery within its session, for the log. Counts up.
+    pub(crate) sequence: u64,
+    flags: u8,
+    identifiers: Identifiers,
+}
+
+/// Subscription identifiers of the subscriptions that matched. Nearly always none or one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identifiers {
+    first: u32,
+    // A thin pointer: every queued message pays for this field, few use it.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in every delivery instead of three"
+    )]
+    more: Option<Box<Vec<u32>>>,
+}
+
+impl Identifiers {
+    /// Adds one; zero, which stands for none, is left out.
+    pub(crate) fn push(&mut self, identifier: u32) {
+        if identifier == 0 || self.iter().any(|known| known == identifier) {
+            return;
+        }
+        if self.first == 0 {
+            self.first = identifier;
+        } else {
+            self.more.get_or_insert_default().push(identifier);
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first == 0
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        let first = (self.first != 0).then_some(self.first);
+        first
+            .into_iter()
+            .chain(self.more.iter().flat_map(|more| more.iter().copied()))
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(message: Message, qos: QoS, retain: bool, identifiers: Identifiers) -> Self {
+        let flags = qos as u8 | if retain { RETAIN } else { 0 };
+        Self {
+            message,
+            sequence: 0,
+            flags,
+            identifiers,
+        }
+    }
+
+    /// What it is delivered with: never more than it was published with or subscribed for.
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_bits(self.flags & QOS).unwrap_or_default()
+    }
+
+    pub(crate) const fn retain(&self) -> bool {
+        self.flags & RETAIN != 0
+    }
+
+    /// It came by a shared subscription: should its session end first, another member gets it.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.flags & SHARED != 0
+    }
+
+    pub(crate) const fn set_shared(&mut self) {
+        self.flags |= SHARED;
+    }
+
+    /// The log knows of it.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        self.flags & RECORDED != 0
+    }
+
+    pub(crate) const fn set_recorded(&mut self) {
+        self.flags |= RECORDED;
+    }
+
+    pub(crate) const fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    /// From stored flags.
+    pub(crate) fn restored(message: Message, sequence: u64, flags: u8, ids: Identifiers) -> Self {
+        Self {
+            message,
+            sequence,
+            flags: flags | RECORDED,
+            identifiers: ids,
+        }
+    }
+
+    pub(crate) const fn identifiers(&self) -> &Identifiers {
+        &self.identifiers
+    }
+
+    /// What it counts against the limits: the message, as if nobody shared it, and its place here.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        self.message.as_bytes().len() + size_of::<Self>()
+    }
+}
+
+/// The waiting messages of one session, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    deliveries: VecDeque<Delivery>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn push(&mut self, delivery: Delivery) {
+        self.bytes += delivery.cost_bytes();
+        self.deliveries.push_back(delivery);
+    }
+
+    pub(crate) fn front(&self) -> Option<&Delivery> {
+        self.deliveries.front()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.deliveries.pop_front()?;
+        self.bytes -= delivery.cost_bytes();
+        // A queue that was long once does not keep its room for ever.
+        if self.deliveries.is_empty() && self.deliveries.capacity() > 64 {
+            self.deliveries = VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+        self.deliveries.iter()
+    }
+
+    /// Takes everything out, oldest first.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Delivery> {
+        self.bytes = 0;
+        core::mem::take(&mut self.deliveries).into_iter()
+    }
+}

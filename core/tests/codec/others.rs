@@ -1,0 +1,1 @@
+//! The packet tables of other projects, read from the folder that `WHIMBREL_CONFORMANCE` names.

@@ -1,0 +1,155 @@
+//! What is encoded decodes to the same, whatever it is.
+
+use crate::any::AnyPacket;
+use crate::notation::hex;
+use quickcheck::{QuickCheck, TestResult};
+use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::codec::{
+    Packet, Properties, PropertyBuffer, PropertyContext, PublishParts, decode, decode_publish,
+    encode, frame,
+};
+use whimbrel_core::id::PacketId;
+
+const VERSIONS: [Version; 3] = [Version::V3, Version::V4, Version::V5];
+
+#[test]
+fn every_packet_survives_encoding_and_decoding() {
+    fn property(any: AnyPacket) {
+        let packet = any.as_packet();
+        let mut out = Vec::new();
+        encode(&packet, any.version, &mut out).expect("the packet can be said");
+        let (frame, len) = frame::split(&out, u32::MAX)
+            .expect("a packet")
+            .expect("complete");
+        assert_eq!(len, out.len());
+        assert_eq!(frame::needed(&out), Some(len));
+        assert_eq!(decode(any.version, frame), Ok(packet), "{}", hex(&out));
+    }
+    QuickCheck::new()
+        .tests(5_000)
+        .quickcheck(property as fn(AnyPacket));
+}
+
+#[test]
+fn the_fast_paths_of_publish_agree_with_the_general_ones() {
+    fn property(any: AnyPacket) -> TestResult {
+        let packet = any.as_packet();
+        let Packet::Publish(publish) = packet else {
+            return TestResult::discard();
+        };
+        let raw = publish.properties.as_bytes();
+        let parts = PublishParts {
+            dup: publish.dup,
+            qos: publish.qos,
+            retain: publish.retain,
+            topic: publish.topic,
+            packet_id: None,
+            properties: raw.split_at(raw.len() / 2).into(),
+            payload: publish.payload,
+        };
+        let mut out = Vec::new();
+        encode(&packet, any.version, &mut out).expect("the packet can be said");
+        let mut patched = b"before".to_vec();
+        let packet_id_at = parts.encode(any.version, &mut patched);
+        if let Some(packet_id) = publish.packet_id {
+            patched[packet_id_at..packet_id_at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+        }
+        assert_eq!(hex(&patched[6..]), hex(&out));
+        assert_eq!(parts.encoded_len(any.version), Some(out.len()));
+        let split = frame::split(&out, u32::MAX).expect("a packet");
+        let (frame, _) = split.expect("complete");
+        assert_eq!(decode_publish(any.version, frame), Ok(publish));
+        TestResult::passed()
+    }
+    QuickCheck::new()
+        .tests(500)
+        .max_tests(50_000)
+        .quickcheck(property as fn(AnyPacket) -> TestResult);
+}
+
+#[test]
+fn random_bytes_never_panic_and_what_decodes_can_be_encoded() {
+    fn property(first_byte: u8, body: Vec<u8>) {
+        for version in VERSIONS {
+            let frame = frame::Frame {
+                first_byte,
+                body: &body,
+            };
+            if let Ok(packet) = decode(version, frame) {
+                let mut out = Vec::new();
+                assert_eq!(encode(&packet, version, &mut out), Ok(()), "{packet:?}");
+            }
+            let _ = decode_publish(version, frame);
+        }
+        let _ = frame::split(&body, u32::MAX);
+        let _ = Properties::decode(&body, PropertyContext::Publish);
+        PropertyBuffer::new().extend_raw(&body);
+    }
+    QuickCheck::new()
+        .tests(20_000)
+        .quickcheck(property as fn(u8, Vec<u8>));
+}
+
+#[test]
+fn what_is_forwarded_is_all_but_four_kinds_of_property_in_order() {
+    fn property(any: AnyPacket) -> TestResult {
+        let packet = any.as_packet();
+        let Packet::Publish(publish) = packet else {
+            return TestResult::discard();
+        };
+        let properties = publish.properties;
+        let mut expected = PropertyBuffer::new();
+        for property in properties {
+            if !is_for_neighbours_only(property) {
+                assert!(expected.push(property));
+            }
+        }
+        let mut out = Vec::new();
+        properties.forwardable(&mut out);
+        assert_eq!(hex(&out), hex(expected.as_properties().as_bytes()));
+        assert_eq!(properties.is_forwardable(), out == properties.as_bytes());
+        TestResult::passed()
+    }
+    QuickCheck::new()
+        .tests(500)
+        .max_tests(50_000)
+        .quickcheck(property as fn(AnyPacket) -> TestResult);
+}
+
+fn is_for_neighbours_only(property: whimbrel_core::codec::Property<'_>) -> bool {
+    use whimbrel_core::codec::Property as P;
+    matches!(
+        property,
+        P::MessageExpiryInterval(_)
+            | P::TopicAlias(_)
+            | P::SubscriptionIdentifier(_)
+            | P::WillDelayInterval(_)
+    )
+}
+
+#[test]
+fn lengths_at_every_boundary_are_stated_and_read_right() {
+    // Around what one, two and three bytes of remaining length can say.
+    for remaining in [126, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152] {
+        for version in VERSIONS {
+            let overhead = if version == Version::V5 { 4 } else { 3 };
+            let payload = vec![0x2A; remaining - overhead];
+            let parts = PublishParts {
+                dup: false,
+                qos: QoS::AtMostOnce,
+                retain: false,
+                topic: "t",
+                packet_id: PacketId::new(1),
+                properties: [&[], &[]],
+                payload: &payload,
+            };
+            let mut out = Vec::new();
+            parts.encode(version, &mut out);
+            let split = frame::split(&out, u32::MAX).expect("a packet");
+            let (frame, len) = split.expect("complete");
+            assert_eq!((frame.body.len(), len), (remaining, out.len()));
+            let publish = decode_publish(version, frame).expect("a PUBLISH");
+            assert_eq!(publish.payload, payload);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Statements of the specification that the codec decides.

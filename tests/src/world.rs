@@ -1,0 +1,426 @@
+//! A broker in a bottle: virtual time, connections that are two byte buffers, everything in one thread.
+//!
+//! A test reads as a story: who connects, who sends what, who hears what. Nothing here knows a rule of
+//! the protocol; packets are built and read with the core's own codec.
+
+use std::collections::HashMap;
+use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Verdict};
+use whimbrel_core::codec::packet::{Connect, Publish, QoS, Subscribe, SubscribeOptions, Version};
+use whimbrel_core::codec::{self, Packet, Properties, SubscribeBuffer, frame};
+use whimbrel_core::id::{PacketId, PeerId, Position};
+use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
+
+/// All versions, for tests with one body for all of them.
+pub const VERSIONS: [Version; 3] = [Version::V3, Version::V4, Version::V5];
+
+/// The wall clock when a test begins: 2026-01-01.
+pub const START: UnixTime = UnixTime(1_767_225_600_000);
+
+/// How verdicts are given.
+type Judge = Box<dyn FnMut(&Credentials) -> Option<Verdict>>;
+
+/// One broker and everything around it.
+pub struct World {
+    /// The broker itself, for tests that drive it by hand.
+    pub broker: Broker,
+    /// What time it is.
+    pub now: Now,
+    /// Everything that was reported.
+    pub events: Vec<Event>,
+    /// Batches that were to be persisted and are not yet reported durable.
+    pub unpersisted: Vec<(Position, Vec<u8>)>,
+    /// Batches are reported durable as soon as they come. Default: yes.
+    pub persists_at_once: bool,
+    /// Messages that were to be routed to peers.
+    pub routed: Vec<(Vec<PeerId>, RoutedMessage)>,
+    /// What the broker wants to be sent by its peers, as it told.
+    pub interest: Vec<(String, u32)>,
+    judge: Judge,
+    lines: HashMap<ConnectionId, Line>,
+}
+
+/// One transport: what the client has received, and whether it is open.
+#[derive(Default)]
+struct Line {
+    version: Option<Version>,
+    inbox: Vec<u8>,
+    is_closed: bool,
+    is_paused: bool,
+    /// The client's socket takes no bytes.
+    is_blocked: bool,
+    wants_to_send: bool,
+}
+
+/// A packet as it came, with the version it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The version of its connection.
+    pub version: Version,
+    /// The whole packet.
+    pub bytes: Vec<u8>,
+}
+
+impl Received {
+    /// Takes the packet apart.
+    ///
+    /// # Panics
+    ///
+    /// When the broker has sent something that is no packet.
+    pub fn packet(&self) -> Packet<'_> {
+        let split =
+            frame::split(&self.bytes, u32::MAX).expect("the broker sends well-formed packets");
+        let (frame, _) = split.expect("it is whole");
+        codec::decode(self.version, frame).expect("the broker sends well-formed packets")
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
+impl World {
+    /// A broker with this configuration, at the beginning of 2026.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration cannot run.
+    pub fn new(config: Config) -> Self {
+        let now = Now {
+            monotonic: Timestamp(0),
+            wall: START,
+        };
+        Self {
+            broker: Broker::new(config, 7, now).expect("the test's configuration is valid"),
+            now,
+            events: Vec::new(),
+            unpersisted: Vec::new(),
+            persists_at_once: true,
+            routed: Vec::new(),
+            interest: Vec::new(),
+            judge: Box::new(|_| Some(Verdict::Accept { data: None })),
+            lines: HashMap::new(),
+        }
+    }
+
+    /// Decides from now on who may connect; `None` leaves the question open, for
+    /// `Broker::authenticated` to answer later.
+    pub fn judge(&mut self, judge: impl FnMut(&Credentials) -> Option<Verdict> + 'static) {
+        self.judge = Box::new(judge);
+    }
+
+    /// Opens a transport, without a word.
+    pub fn open(&mut self) -> ConnectionId {
+        let connection = self.broker.accept(self.now, Peer::default());
+        self.lines.insert(connection, Line::default());
+        self.run();
+        connection
+    }
+
+    /// Opens a transport and sends this CONNECT. The answer waits to be `next`.
+    pub fn open_with(&mut self, connect: &Connect<'_>) -> ConnectionId {
+        let connection = self.open();
+        self.set_version(connection, connect.version);
+        self.send(connection, &Packet::Connect(*connect));
+        connection
+    }
+
+    /// A client that is connected, its CONNACK read.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused.
+    pub fn connect(&mut self, version: Version, client_id: &str) -> ConnectionId {
+        let connection = self.open_with(&connect(version, client_id));
+        let answer = self.next(connection).expect("CONNACK comes");
+        let Packet::ConnAck(answer) = answer.packet() else {
+            panic!("{answer:?}")
+        };
+        assert!(
+            !answer.reason.is_error(),
+            "{client_id} is refused: {:?}",
+            answer.reason
+        );
+        connection
+    }
+
+    /// Says in which version this connection is read.
+    pub fn set_version(&mut self, connection: ConnectionId, version: Version) {
+        self.line(connection).version = Some(version);
+    }
+
+    fn line(&mut self, connection: ConnectionId) -> &mut Line {
+        self.lines
+            .get_mut(&connection)
+            .expect("a connection of this world")
+    }
+
+    fn version(&mut self, connection: ConnectionId) -> Version {
+        self.line(connection).version.unwrap_or(Version::V4)
+    }
+
+    /// Sends a packet.
+    ///
+    /// # Panics
+    ///
+    /// When the version has no such packet.
+    pub fn send(&mut self, connection: ConnectionId, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        codec::encode(packet, self.version(connection), &mut bytes).expect("it can be said");
+        self.send_bytes(connection, &bytes);
+    }
+
+    /// Sends any bytes.
+    pub fn send_bytes(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        self.broker.receive(self.now, connection, bytes);
+        self.run();
+    }
+
+    /// Subscribes to one filter and reads the SUBACK; gives its reason code byte.
+    ///
+    /// # Panics
+    ///
+    /// When the next packet is not the SUBACK.
+    pub fn subscribe(&mut self, connection: ConnectionId, filter: &str, qos: QoS) -> u8 {
+        let options = SubscribeOptions {
+            maximum_qos: qos,
+            ..SubscribeOptions::default()
+        };
+        self.subscribe_with(connection, filter, options, Properties::EMPTY)
+    }
+
+    /// The same with options and properties.
+    ///
+    /// # Panics
+    ///
+    /// When the next packet is not the SUBACK.
+    pub fn subscribe_with(
+        &mut self,
+        connection: ConnectionId,
+        filter: &str,
+        options: SubscribeOptions,
+        properties: Properties<'_>,
+    ) -> u8 {
+        let mut filters = SubscribeBuffer::new();
+        filters.push(filter, options);
+        let version = self.version(connection);
+        let packet_id = PacketId::new(0x5b5b).expect("not zero");
+        let filters = filters.as_filters(version);
+        self.send(
+            connection,
+            &Packet::Subscribe(Subscribe {
+                packet_id,
+                properties,
+                filters,
+            }),
+        );
+        let answer = self.next(connection).expect("SUBACK comes");
+        let Packet::SubAck(answer) = answer.packet() else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(answer.packet_id, packet_id);
+        answer.reasons[0]
+    }
+
+    /// Publishes; acknowledgements wait to be `next`.
+    pub fn publish(&mut self, connection: ConnectionId, topic: &str, payload: &[u8], qos: QoS) {
+        self.send(
+            connection,
+            &Packet::Publish(publish(topic, payload, qos, 1)),
+        );
+    }
+
+    /// The next packet that this client has received.
+    pub fn next(&mut self, connection: ConnectionId) -> Option<Received> {
+        let version = self.version(connection);
+        let line = self.line(connection);
+        let split = frame::split(&line.inbox, u32::MAX).expect("the broker sends whole packets");
+        let (_, length) = split?;
+        let bytes = line.inbox.drain(..length).collect();
+        Some(Received { version, bytes })
+    }
+
+    /// Everything that this client has received and not read yet.
+    pub fn drain(&mut self, connection: ConnectionId) -> Vec<Received> {
+        core::iter::from_fn(|| self.next(connection)).collect()
+    }
+
+    /// The next packet as a PUBLISH: topic, payload, QoS.
+    ///
+    /// # Panics
+    ///
+    /// When nothing or something else came.
+    pub fn next_publish(&mut self, connection: ConnectionId) -> (String, Vec<u8>, QoS) {
+        let received = self.next(connection).expect("a PUBLISH comes");
+        let Packet::Publish(publish) = received.packet() else {
+            panic!("{:?}", received.packet())
+        };
+        (
+            publish.topic.to_owned(),
+            publish.payload.to_vec(),
+            publish.qos,
+        )
+    }
+
+    /// Whether the broker has closed this connection.
+    pub fn is_closed(&mut self, connection: ConnectionId) -> bool {
+        self.line(connection).is_closed
+    }
+
+    /// Whether the broker has asked not to read this connection.
+    pub fn is_paused(&mut self, connection: ConnectionId) -> bool {
+        self.line(connection).is_paused
+    }
+
+    /// The transport breaks.
+    pub fn cut(&mut self, connection: ConnectionId) {
+        self.line(connection).is_closed = true;
+        self.broker.closed(self.now, connection);
+        self.run();
+    }
+
+    /// From now on the client's socket takes nothing, or takes everything again.
+    pub fn block(&mut self, connection: ConnectionId, is_blocked: bool) {
+        let line = self.line(connection);
+        line.is_blocked = is_blocked;
+        if !is_blocked && line.wants_to_send {
+            self.transmit(connection);
+        }
+        self.run();
+    }
+
+    /// Lets time pass, firing every deadline on the way.
+    pub fn pass_ms(&mut self, ms: u64) {
+        let end = self.now.monotonic.after_ms(ms);
+        while let Some(deadline) = self.broker.next_deadline() {
+            if deadline > end {
+                break;
+            }
+            self.set_time(deadline.max(self.now.monotonic));
+            self.broker.advance(self.now);
+            self.run();
+        }
+        self.set_time(end);
+    }
+
+    fn set_time(&mut self, monotonic: Timestamp) {
+        let passed = monotonic.since(self.now.monotonic);
+        self.now.monotonic = monotonic;
+        self.now.wall.0 += passed;
+    }
+
+    /// Everything emitted so far becomes durable.
+    pub fn persist(&mut self) {
+        let last = self
+            .unpersisted
+            .drain(..)
+            .map(|(position, _)| position)
+            .last();
+        if let Some(position) = last {
+            self.broker.persisted(self.now, position);
+        }
+        self.run();
+    }
+
+    /// Carries out actions until there are none, as a runtime does.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not come to rest.
+    pub fn run(&mut self) {
+        for _ in 0..1_000_000 {
+            let Some(action) = self.broker.poll_action() else {
+                if self
+                    .broker
+                    .next_deadline()
+                    .is_some_and(|at| at <= self.now.monotonic)
+                {
+                    self.broker.advance(self.now);
+                    continue;
+                }
+                return;
+            };
+            self.carry_out(action);
+        }
+        panic!("the broker does not come to rest");
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Send(connection) => self.transmit(connection),
+            Action::Pause(connection) => self.line(connection).is_paused = true,
+            Action::Resume(connection) => self.line(connection).is_paused = false,
+            Action::Close {
+                connection,
+                last_bytes,
+            } => {
+                let line = self.line(connection);
+                line.inbox.extend_from_slice(&last_bytes);
+                line.is_closed = true;
+            }
+            Action::Authenticate {
+                connection,
+                credentials,
+            } => {
+                if let Some(verdict) = (self.judge)(&credentials) {
+                    self.broker.authenticated(self.now, connection, verdict);
+                }
+            }
+            Action::Persist(batch) => {
+                self.unpersisted.push((batch.position, batch.operations));
+                if self.persists_at_once {
+                    self.broker.persisted(self.now, batch.position);
+                }
+            }
+            Action::Route { peers, message } => self.routed.push((peers, message)),
+            Action::Interest(delta) => {
+                self.interest
+                    .push((delta.filter.into_string(), delta.members));
+            }
+            Action::Event(event) => self.events.push(event),
+        }
+    }
+
+    fn transmit(&mut self, connection: ConnectionId) {
+        let line = self.line(connection);
+        line.wants_to_send = line.is_blocked;
+        if line.is_blocked {
+            return;
+        }
+        let mut bytes = Vec::new();
+        self.broker.transmit(self.now, connection, &mut bytes);
+        self.line(connection).inbox.extend_from_slice(&bytes);
+    }
+}
+
+/// A CONNECT with nothing special: clean start, no keep alive.
+pub const fn connect(version: Version, client_id: &str) -> Connect<'_> {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id,
+        will: None,
+        username: None,
+        password: None,
+        properties: Properties::EMPTY,
+    }
+}
+
+/// A PUBLISH with nothing special. The packet identifier is left out at QoS 0.
+pub fn publish<'a>(topic: &'a str, payload: &'a [u8], qos: QoS, packet_id: u16) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_id: if qos == QoS::AtMostOnce {
+            None
+        } else {
+            PacketId::new(packet_id)
+        },
+        properties: Properties::EMPTY,
+        payload,
+    }
+}
