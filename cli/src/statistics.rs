@@ -34,6 +34,8 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped: _,
         publishers_paused,
         publishes_refused,
+        retained_refused,
+        unsent_bytes,
         events_lost,
     } = statistics;
     let dropped = |why| statistics.dropped_because(why);
@@ -48,12 +50,14 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         retained_bytes,
         queued_messages,
         queued_bytes,
+        unsent_bytes,
         received_bytes,
         sent_bytes,
         publishes_received,
         publishes_sent,
         publishes_unmatched,
         publishes_refused,
+        retained_refused,
         publishers_paused,
         connects_refused,
         violations,

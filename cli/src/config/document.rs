@@ -1,9 +1,12 @@
 //! The documentation of all keys, written from the table: `docs/whimbrel.toml`, and the tables in
 //! `docs/configuration.md`.
 
-#[cfg(test)]
-use super::key::{Key, Section};
 use super::keys::SECTIONS;
+#[cfg(test)]
+use super::{
+    key::{Key, Section},
+    value::{Kind, TOML_MAXIMUM, Unit},
+};
 
 const WIDTH: usize = 100;
 
@@ -25,7 +28,7 @@ pub(crate) fn example_file() -> String {
             comment(&mut out, &format!("Takes {}.", key.kind().describe()));
             match (key.default(), key.example) {
                 (Some(default), _) => {
-                    comment(&mut out, &format!("Default: {}", key.why));
+                    comment(&mut out, &format!("Why this default: {}", key.why));
                     out.push_str(&format!("#{} = {default}\n", key.name));
                 }
                 (None, example) => {
@@ -59,22 +62,49 @@ fn comment(out: &mut String, text: &str) {
 #[cfg(test)]
 pub(super) fn reference_table(section: &Section) -> String {
     let mut out = format!(
-        "{}\n\n| key | default | takes | what, and why that default |\n|---|---|---|---|\n",
+        "{}\n\n| key | default | unit | values | what, and why that default |\n|---|---|---|---|---|\n",
         section.doc
     );
     for key in section.keys {
         let default = key
             .default()
             .map_or_else(|| "–".to_owned(), |default| format!("`{default}`"));
+        let (unit, values) = unit_and_values(&key.kind());
+        let (name, doc, why) = (key.name, key.doc, key.why);
         out.push_str(&format!(
-            "| `{}` | {default} | {} | {} *{}* |\n",
-            key.name,
-            key.kind().describe().replace('|', "\\|"),
-            key.doc,
-            key.why,
+            "| `{name}` | {default} | {unit} | {values} | {doc} *{why}* |\n"
         ));
     }
     out
+}
+
+#[cfg(test)]
+fn unit_and_values(kind: &Kind) -> (&'static str, String) {
+    let code = |names: &[&str]| -> String {
+        let names: Vec<String> = names.iter().map(|name| format!("`\"{name}\"`")).collect();
+        names.join(", ")
+    };
+    match kind {
+        Kind::Truth => ("", "`true`, `false`".to_owned()),
+        Kind::Integer(range, unit) => {
+            let unit_words = match unit {
+                Unit::Count => "",
+                Unit::Bytes => "bytes",
+                Unit::Milliseconds => "ms",
+                Unit::Seconds => "s",
+            };
+            let least = unit.show(*range.start());
+            let values = if *range.end() == TOML_MAXIMUM {
+                format!("`{least}` or more")
+            } else {
+                format!("`{least}` to `{}`", unit.show(*range.end()))
+            };
+            (unit_words, values)
+        }
+        Kind::Text => ("", "text".to_owned()),
+        Kind::Choice(names) => ("", code(names)),
+        Kind::Choices(names) => ("", format!("a list of {}", code(names))),
+    }
 }
 
 /// A whole document with the text between the markers of each section replaced by its table.

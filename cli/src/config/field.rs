@@ -1,7 +1,7 @@
 //! How the fields of the configuration take and give values. One impl per type of field; which fields
 //! there are is told by the table in `keys`.
 
-use super::value::{Kind, Unit, Value};
+use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{QueueOverflow, SharedStrategy};
 use whimbrel_tokio::Anonymous;
@@ -132,9 +132,6 @@ impl<T: Field + Default> Field for Option<T> {
         self.as_ref().and_then(T::get)
     }
 }
-
-/// The largest number a TOML file can hold.
-const TOML_MAXIMUM: u64 = i64::MAX.unsigned_abs();
 
 macro_rules! integer_field {
     ($($integer:ty),*) => {$(

@@ -59,6 +59,9 @@ pub(crate) enum Written<'a> {
     Text(&'a str),
 }
 
+/// The largest number a TOML file can hold.
+pub(super) const TOML_MAXIMUM: u64 = i64::MAX.unsigned_abs();
+
 const SIZES: [(&str, u64); 5] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -95,14 +98,17 @@ impl Kind {
         match self {
             Self::Truth => "true or false".to_owned(),
             Self::Integer(range, unit) => {
-                let unit_words = match unit {
+                let of = match unit {
                     Unit::Count => "",
                     Unit::Bytes => " of bytes (or text such as \"64 KiB\")",
                     Unit::Milliseconds => " of milliseconds",
                     Unit::Seconds => " of seconds",
                 };
-                let (least, most) = (unit.show(*range.start()), unit.show(*range.end()));
-                format!("a number{unit_words} from {least} to {most}")
+                let least = unit.show(*range.start());
+                if *range.end() == TOML_MAXIMUM {
+                    return format!("a number{of}, {least} or more");
+                }
+                format!("a number{of} from {least} to {}", unit.show(*range.end()))
             }
             Self::Text => "text in quotes".to_owned(),
             Self::Choice(names) => format!("one of {}", quoted(names)),

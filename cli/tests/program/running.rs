@@ -1,9 +1,26 @@
 //! A broker that runs, and how it ends.
 
-use crate::harness::{Directory, Running, whimbrel};
+use crate::harness::{Directory, PATIENCE, Running, whimbrel};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
+
+/// CONNECT of a 5.0 client called "a", clean start, keep alive of a minute.
+const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x05\x02\0\x3c\0\0\x01a";
+
+/// A transport on which CONNECT was sent, and the reason code of CONNACK.
+fn connect(address: &str) -> (TcpStream, u8) {
+    let mut transport = TcpStream::connect(address).unwrap();
+    transport.set_read_timeout(Some(PATIENCE)).unwrap();
+    transport.write_all(CONNECT).unwrap();
+    let mut header = [0; 2];
+    transport.read_exact(&mut header).unwrap();
+    assert_eq!(header[0], 0x20, "a CONNACK");
+    let mut rest = vec![0; header[1].into()];
+    transport.read_exact(&mut rest).unwrap();
+    (transport, rest[1])
+}
 
 #[test]
 fn it_says_where_it_listens_what_it_promises_and_what_to_type() {
@@ -130,6 +147,30 @@ fn either_signal_stops_it_in_order() {
         let last = broker.said.last().unwrap();
         assert!(last.contains("stopped"), "{last}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn clients_are_told_that_it_stops() {
+    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT]));
+    let (mut client, reason) = connect(&broker.address());
+    assert_eq!(reason, 0x00);
+    broker.signal("INT");
+    let mut last = Vec::new();
+    client.read_to_end(&mut last).unwrap();
+    assert_eq!((last[0], last[2]), (0xe0, 0x8b), "{last:02x?}");
+    drop(client);
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn a_listener_may_be_closed_to_everyone() {
+    let mut command = whimbrel(&["-l", ANY_PORT]);
+    command.env("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "never");
+    let mut broker = Running::start(command);
+    let (_, reason) = connect(&broker.address());
+    assert_eq!(reason, 0x87);
+    broker.wait_for("client refused");
 }
 
 #[cfg(unix)]
