@@ -53,6 +53,7 @@ impl Environment {
                     environment.file = Some(text);
                     continue;
                 }
+                (Ok(text), None) if is_of_kubernetes(name, &text) => continue,
                 (Ok(_), None) => unknown(name),
                 (Err(_), _) => "is not UTF-8".to_owned(),
             };
@@ -145,6 +146,21 @@ fn key_of(variable: &str) -> Option<(&'static Section, &'static Key)> {
     let key = section.key(key_name)?;
     // Names are matched as they are written: in capitals.
     (section.variable(key) == variable).then_some((section, key))
+}
+
+/// Kubernetes tells every pod about every service in variables, which begin as ours when the service is
+/// called whimbrel: `WHIMBREL_SERVICE_HOST`, `WHIMBREL_PORT_1883_TCP_ADDR`, ...
+fn is_of_kubernetes(variable: &str, text: &str) -> bool {
+    let names_port = variable
+        .split_once("_PORT_")
+        .is_some_and(|(_, port)| port.starts_with(|first: char| first.is_ascii_digit()));
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    variable.ends_with("_SERVICE_HOST")
+        || variable.contains("_SERVICE_PORT")
+        || names_port
+        || variable.ends_with("_PORT") && is_url
 }
 
 fn unknown(variable: &str) -> String {

@@ -328,6 +328,33 @@ fn mistakes_in_the_environment_are_all_named() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_of_our_name_is_not_a_mistake() {
+    let of_kubernetes = [
+        ("WHIMBREL_SERVICE_HOST", "10.0.0.7"),
+        ("WHIMBREL_SERVICE_PORT", "1883"),
+        ("WHIMBREL_SERVICE_PORT_MQTT", "1883"),
+        ("WHIMBREL_PORT", "tcp://10.0.0.7:1883"),
+        ("WHIMBREL_PORT_1883_TCP", "tcp://10.0.0.7:1883"),
+        ("WHIMBREL_PORT_1883_TCP_PROTO", "tcp"),
+        ("WHIMBREL_EDGE_PORT_1883_TCP_ADDR", "10.0.0.7"),
+    ];
+    let loaded = with_environment(&of_kubernetes, &Flags::default()).unwrap();
+    assert_eq!(loaded.settings, defaults());
+    assert_eq!(loaded.variables, Vec::<String>::new());
+
+    assert!(with_environment(&[("WHIMBREL_PORT", "1883")], &Flags::default()).is_err());
+}
+
+#[test]
+fn no_torn_file_crashes_the_reader() {
+    let file = example_file().replace("\n#", "\n");
+    for end in (0..file.len()).step_by(61) {
+        let torn = String::from_utf8_lossy(&file.as_bytes()[..end]);
+        let _ = read(&torn);
+    }
+}
+
+#[test]
 fn keys_that_do_not_fit_together_are_blamed_on_the_one_that_was_set() {
     let problems = with_environment(
         &[("WHIMBREL_LIMITS_UNSENT_BYTES_MAXIMUM", "1 KiB")],

@@ -181,10 +181,12 @@ fn a_second_signal_does_not_wait_for_clients() {
         // Longer than this test waits.
         command.env("WHIMBREL_SERVER_SHUTDOWN_GRACE_MS", "600000");
         let mut broker = Running::start(command);
-        let _silent = TcpStream::connect(broker.address()).unwrap();
+        // It is told, and does not go.
+        let (_client, _) = connect(&broker.address());
         broker.signal("INT");
         broker.wait_for("stopping");
         broker.signal(second);
+        broker.wait_for("stopping at once");
         assert_eq!(broker.wait().code(), Some(0), "{second}");
     }
 }
