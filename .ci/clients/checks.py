@@ -5,6 +5,7 @@ nobody else uses. Its name, read as a sentence, is the line printed. It passes u
 """
 
 import os
+import queue
 import sys
 import time
 import uuid
@@ -39,6 +40,14 @@ def equal(got, wanted, what):
         raise Failed(f"{what}: got {short(got)}, wanted {short(wanted)}")
 
 
+def take(events, what):
+    """The next of a queue of events, which has to come in time."""
+    try:
+        return events.get(timeout=PATIENCE)
+    except queue.Empty:
+        raise Failed(f"no {what} within {PATIENCE:.0f} s") from None
+
+
 def short(value, limit=300):
     text = repr(value)
     return text if len(text) <= limit else text[:limit] + "…"
@@ -55,7 +64,7 @@ class At:
     def topic(self, *levels):
         return "/".join(("clients", self.run) + levels)
 
-    def client_id(self, role=""):
+    def client_id(self, role="c"):
         """At most 23 bytes: all that MQTT 3.1 allows."""
         return f"{role}-{uuid.uuid4().hex[:8]}"[-23:]
 
