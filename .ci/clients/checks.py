@@ -76,7 +76,7 @@ class At:
 def main(suite):
     host, port = sys.argv[1], int(sys.argv[2])
     wanted = sys.argv[3:]
-    any_broker = os.environ.get("WHIMBREL_CLIENTS_ANY_BROKER") == "1"
+    any_broker = os.environ.get("CLIENTS_ANY_BROKER") == "1"
     failed = False
     for version in ALL:
         for function, versions, our_choice in _checks:
