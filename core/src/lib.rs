@@ -8,6 +8,7 @@ extern crate alloc;
 mod access;
 pub mod action;
 pub mod broker;
+pub mod client;
 mod clock;
 pub mod codec;
 pub mod config;
