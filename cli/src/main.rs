@@ -1,3 +1,44 @@
 //! The `whimbrel` program.
 
-fn main() {}
+mod admission;
+mod arguments;
+mod check;
+mod config;
+mod logging;
+mod nearest;
+mod output;
+mod serve;
+mod signals;
+mod statistics;
+mod summary;
+
+use arguments::{Command, NoProgram, Program};
+use output::{complain, print};
+use std::process::ExitCode;
+
+/// What was typed, or the configuration, is wrong. Failures of the system are `ExitCode::FAILURE`.
+fn misuse() -> ExitCode {
+    ExitCode::from(2)
+}
+
+fn main() -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Program { version: true, .. }) => {
+            print(concat!("whimbrel ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(Program { command, .. }) => match command {
+            Some(Command::Serve(serve)) => serve.run(),
+            Some(Command::Check(check)) => check.run(),
+            None => unreachable!("`arguments` puts `serve` where no command is"),
+        },
+        Err(NoProgram::Help(text)) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(NoProgram::Misuse(why)) => {
+            complain(&why);
+            misuse()
+        }
+    }
+}

@@ -55,8 +55,20 @@ pub enum Action {
 pub struct Batch {
     /// Positions grow with every batch.
     pub position: Position,
-    /// Encoded operations; see `log::batch`.
+    /// Encoded operations; see [`log::batch`](crate::log::batch).
     pub operations: Vec<u8>,
+    /// Whether a checkpoint begins or ends with this batch.
+    pub mark: Option<BatchMark>,
+}
+
+/// Where a batch stands in a checkpoint: everything live, written once more so that the log before it
+/// can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchMark {
+    /// The checkpoint begins with this batch.
+    CheckpointBegin,
+    /// The checkpoint is complete with this batch.
+    CheckpointEnd,
 }
 
 /// A message on its way between shards or nodes.
@@ -248,6 +260,8 @@ pub enum CloseReason {
     NotAcknowledging,
     /// The broker stops.
     Shutdown,
+    /// The log has failed: nothing can be acknowledged any more.
+    StorageFailed,
     /// An operator or a hook asked for it.
     Administrative,
 }
@@ -265,6 +279,7 @@ impl CloseReason {
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
             Self::NotAcknowledging => Some(ReasonCode::UNSPECIFIED),
             Self::Shutdown => Some(ReasonCode::SERVER_SHUTTING_DOWN),
+            Self::StorageFailed => Some(ReasonCode::IMPLEMENTATION_SPECIFIC),
             Self::Administrative => Some(ReasonCode::ADMINISTRATIVE_ACTION),
         }
     }
@@ -285,6 +300,7 @@ impl fmt::Display for CloseReason {
             Self::QueueOverflow => f.write_str("queue overflow"),
             Self::NotAcknowledging => f.write_str("client does not acknowledge"),
             Self::Shutdown => f.write_str("server shutting down"),
+            Self::StorageFailed => f.write_str("storage failed"),
             Self::Administrative => f.write_str("administrative action"),
         }
     }

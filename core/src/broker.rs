@@ -1,6 +1,7 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
 use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::checkpoint::Walk;
 use crate::clock::Clock;
 use crate::codec::frame::{self, Frame};
 use crate::codec::packet::{Ack, Packet};
@@ -20,9 +21,9 @@ use crate::route::Routes;
 use crate::session::Sessions;
 use crate::slab::{Key, Slab};
 use crate::statistics::Statistics;
-use crate::time::{Now, Timestamp};
+use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
-use crate::topic::trie::Subscriptions;
+use crate::topic::Subscriptions;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -83,6 +84,10 @@ pub struct Broker {
     pub(crate) journal: Journal,
     pub(crate) gates: Gates,
     pub(crate) durable: Position,
+    /// How far a checkpoint has come.
+    pub(crate) walk: Option<Walk>,
+    /// What the machine's wall clock said last.
+    machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -91,6 +96,8 @@ pub struct Broker {
     /// Sessions opened so far.
     pub(crate) session_numbers: u64,
     pub(crate) shutting_down: bool,
+    /// The disk is nearly full: what needs more of it is refused.
+    pub(crate) storage_is_full: bool,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
     /// Connections that no longer stall, and have bytes to be handled.
@@ -135,12 +142,15 @@ impl Broker {
             timers: Timers::new(),
             gates: Gates::default(),
             durable: Position::default(),
+            walk: None,
+            machine_wall: now.wall,
             encoder: Encoder::default(),
             statistics: Statistics::default(),
             unsent_bytes: 0,
             sequence: 0,
             session_numbers: 0,
             shutting_down: false,
+            storage_is_full: false,
             ready: VecDeque::new(),
             resumable: VecDeque::new(),
             doomed: Vec::new(),
@@ -159,7 +169,7 @@ impl Broker {
 
     /// A transport connection exists. Should the broker be full, an [`Action::Close`] follows at once.
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
-        self.clock.tick(now);
+        self.tick(now);
         let time = self.clock.now();
         let key = self
             .connections
@@ -181,10 +191,16 @@ impl Broker {
         }
     }
 
+    /// Takes note of the time an input brought.
+    pub(crate) fn tick(&mut self, now: Now) {
+        self.clock.tick(now);
+        self.machine_wall = now.wall;
+    }
+
     /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while the
     /// connection is paused are kept too, so give no more than were read already.
     pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
-        self.clock.tick(now);
+        self.tick(now);
         let key = connection.key();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -248,6 +264,10 @@ impl Broker {
             // [MQTT-3.2.2-15]
             let limit = limit.min(self.config.protocol.maximum_packet_size);
             match frame::split(rest, limit) {
+                Ok(Some((frame, _))) if self.must_wait_for_storage(key, frame) => {
+                    self.stall(key, Stalls::STORAGE);
+                    break;
+                }
                 Ok(Some((frame, length))) => {
                     rest = rest.get(length..).unwrap_or_default();
                     if let Err(violation) = self.dispatch(key, frame) {
@@ -272,6 +292,19 @@ impl Broker {
             connection.inbox.reserve_exact(size.max(rest.len()));
         }
         connection.inbox.extend_from_slice(rest);
+    }
+
+    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then it is
+    /// not read until there is room. What frees room is always read.
+    fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>) -> bool {
+        const QOS: u8 = 0b0110;
+        self.storage_is_full
+            && frame::is_publish(frame.first_byte)
+            && frame.first_byte & QOS != 0
+            && self
+                .connections
+                .get(key)
+                .is_some_and(|c| !c.profile.hears_refusals())
     }
 
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
@@ -313,14 +346,14 @@ impl Broker {
 
     /// The transport is gone, or its peer will send no more. This is what fires wills.
     pub fn closed(&mut self, now: Now, connection: ConnectionId) {
-        self.clock.tick(now);
+        self.tick(now);
         self.close(connection.key(), CloseReason::TransportClosed);
         self.settle();
     }
 
     /// Time passed.
     pub fn advance(&mut self, now: Now) {
-        self.clock.tick(now);
+        self.tick(now);
         while let Some(timer) = self.timers.pop(self.clock.now()) {
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
@@ -362,8 +395,9 @@ impl Broker {
 
     /// All records up to and including `position` are on stable storage.
     pub fn persisted(&mut self, now: Now, position: Position) {
-        self.clock.tick(now);
+        self.tick(now);
         self.durable = self.durable.max(position);
+        self.continue_checkpoint();
         while let Some((key, gated)) = self.gates.pop(self.durable) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
@@ -386,23 +420,50 @@ impl Broker {
         self.settle();
     }
 
+    /// The log can take no more, or again can: met one segment early, so that what frees room can still
+    /// be written. While it lasts, 5.0 publishers of QoS above 0 are told quota exceeded, and 3.x ones are
+    /// not read.
+    pub fn storage_pressure(&mut self, now: Now, is_full: bool) {
+        self.tick(now);
+        if self.storage_is_full && !is_full {
+            let mut slot = 0;
+            while let Some(key) = self.connections.key_from(slot) {
+                self.unstall(key, Stalls::STORAGE);
+                slot = key.index + 1;
+            }
+        }
+        self.storage_is_full = is_full;
+        self.settle();
+    }
+
+    /// The log has failed for good. Nothing that waits for it will ever be acknowledged: all connections
+    /// are closed, and the process should end, so that recovery finds out what is durable.
+    pub fn persist_failed(&mut self, now: Now) {
+        self.tick(now);
+        self.shutting_down = true;
+        while let Some(key) = self.connections.key_from(0) {
+            self.close(key, CloseReason::StorageFailed);
+        }
+        self.settle();
+    }
+
     /// A message from another shard or node. It is never routed on.
     pub fn routed(&mut self, now: Now, peer: PeerId, message: RoutedMessage) {
-        self.clock.tick(now);
+        self.tick(now);
         self.publish_routed(peer, &message);
         self.settle();
     }
 
     /// What another shard or node wants to be sent has changed.
     pub fn interest(&mut self, now: Now, peer: PeerId, delta: InterestDelta) {
-        self.clock.tick(now);
+        self.tick(now);
         self.set_interest(peer, &delta);
     }
 
     /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the standard
     /// says for that reason.
     pub fn disconnect(&mut self, now: Now, connection: ConnectionId, why: CloseReason) {
-        self.clock.tick(now);
+        self.tick(now);
         self.close(connection.key(), why);
         self.settle();
     }
@@ -410,7 +471,7 @@ impl Broker {
     /// Stops taking new connections and closes all there are with 0x8B; wills are published.
     /// Sessions that may outlive the broker are kept.
     pub fn shut_down(&mut self, now: Now) {
-        self.clock.tick(now);
+        self.tick(now);
         self.shutting_down = true;
         while let Some(key) = self.connections.key_from(0) {
             self.close(key, CloseReason::Shutdown);
@@ -431,6 +492,7 @@ impl Broker {
                 return Some(Action::Send(connection.id()));
             }
         }
+        self.journal.clock(self.clock.wall(), self.machine_wall);
         self.journal.take_batch().map(Action::Persist)
     }
 
@@ -439,7 +501,7 @@ impl Broker {
     /// when everything that an earlier call gave was taken by the transport: that is how the broker
     /// knows what is unsent.
     pub fn transmit(&mut self, now: Now, connection: ConnectionId, out: &mut Vec<u8>) {
-        self.clock.tick(now);
+        self.tick(now);
         let key = connection.key();
         let Some(connection) = self.connections.get_mut(key) else {
             return;

@@ -21,6 +21,12 @@ impl Clock {
         }
     }
 
+    /// The wall clock goes on from another broker's, instead of the machine's.
+    pub(crate) const fn set_wall(&mut self, wall: UnixTime) {
+        self.started.wall = wall;
+        self.started.monotonic = self.now;
+    }
+
     /// Takes note of the time an input brought. Time that goes backwards stands still instead.
     pub(crate) fn tick(&mut self, now: Now) {
         self.now = self.now.max(now.monotonic);

@@ -33,8 +33,6 @@ pub(crate) struct Publication<'a> {
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
     message: Option<Message>,
-    /// The log has it.
-    pub(crate) recorded: bool,
 }
 
 impl<'a> Publication<'a> {
@@ -43,7 +41,6 @@ impl<'a> Publication<'a> {
             view,
             retain,
             message: None,
-            recorded: false,
         }
     }
 
@@ -53,7 +50,6 @@ impl<'a> Publication<'a> {
             view: message.view(),
             retain,
             message: Some(message.clone()),
-            recorded: false,
         }
     }
 
@@ -345,10 +341,6 @@ impl Broker {
             delivery.sequence = traffic.next_sequence;
             traffic.next_sequence += 1;
             delivery.set_recorded();
-            if !publication.recorded {
-                publication.recorded = true;
-                self.journal.message(&delivery.message);
-            }
             self.journal.queued(session.number, &delivery);
         }
         self.push_delivery(slot, delivery);
@@ -809,7 +801,6 @@ impl Broker {
                 traffic.next_sequence += 1;
                 delivery.set_recorded();
                 let number = session.number;
-                self.journal.message(&delivery.message);
                 self.journal.queued(number, &delivery);
             }
             self.start(key, session_key, delivery);

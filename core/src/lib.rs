@@ -4,10 +4,13 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod access;
 pub mod action;
 pub mod broker;
+mod checkpoint;
 pub mod client;
 mod clock;
 pub mod codec;
@@ -19,9 +22,12 @@ mod gate;
 mod handle;
 pub mod id;
 mod journal;
+pub mod log;
 pub mod message;
 mod profile;
 mod random;
+mod record;
+pub mod restore;
 mod retained;
 mod route;
 mod session;

@@ -47,7 +47,10 @@ impl Retained {
 
     /// Whether there is room for this message in the place of what is there.
     pub(crate) fn has_room(&self, view: &MessageView<'_>, count_max: u64, bytes_max: u64) -> bool {
-        let old = self.by_topic.get(view.topic).map(|(message, ())| message);
+        let old = self
+            .by_topic
+            .get_key_value(view.topic)
+            .map(|(message, ())| message);
         let grows = u64::from(old.is_none());
         let bytes = self.bytes + view.encoded_len() as u64 + OVERHEAD - old.map_or(0, cost);
         self.by_topic.len() as u64 + grows <= count_max && bytes <= bytes_max
@@ -90,9 +93,9 @@ impl Retained {
             .map(|(message, ())| message)
     }
 
-    /// The message of a topic.
-    pub(crate) fn get(&self, topic: &str) -> Option<&Message> {
-        self.by_topic.get(topic).map(|(message, ())| message)
+    /// The next message in topic order, whatever its topic.
+    pub(crate) fn next(&self, after: Option<&str>) -> Option<&Message> {
+        self.by_topic.next(after).map(|(message, ())| message)
     }
 
     /// When the next one expires, and which.

@@ -8,7 +8,7 @@
 use crate::codec::packet::QoS;
 use crate::session::queue::Identifiers;
 use crate::topic::name::TopicName;
-use crate::topic::trie::{GroupId, Matches, Subscriber, SubscriberKey, Subscriptions};
+use crate::topic::{GroupId, Matches, Subscriber, SubscriberKey, Subscriptions};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -62,7 +62,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(subscriber: &Subscriber) -> Self {
-        let subscription = subscriber.subscription();
+        let subscription = subscriber.subscription;
         let mut identifiers = Identifiers::default();
         identifiers.push(subscription.identifier);
         Self {
@@ -77,7 +77,7 @@ impl Target {
     /// Overlapping subscriptions of one session count as one with the highest QoS. [MQTT-3.3.4-2]
     /// All their identifiers are sent along. [MQTT-3.3.4-3] [MQTT-3.3.4-4]
     fn merge(&mut self, subscriber: &Subscriber) {
-        let subscription = subscriber.subscription();
+        let subscription = subscriber.subscription;
         self.maximum_qos = self.maximum_qos.max(subscription.options.maximum_qos);
         self.retain_as_published |= subscription.options.retain_as_published;
         self.no_local |= subscription.options.no_local;
@@ -192,7 +192,7 @@ fn resolve(matches: &mut Matches, publisher: Option<SubscriberKey>, route: &mut 
     route.groups.extend_from_slice(&matches.groups);
     matches.subscribers.sort_by_key(|subscriber| subscriber.key);
     for subscriber in &matches.subscribers {
-        let no_local = subscriber.subscription().options.no_local;
+        let no_local = subscriber.subscription.options.no_local;
         // [MQTT-3.8.3-3]
         if no_local && publisher == Some(subscriber.key) {
             continue;

@@ -8,7 +8,7 @@ pub(crate) mod received;
 
 use crate::slab::{Key, Slab};
 use crate::time::{Timestamp, UnixTime};
-use crate::topic::trie::{FilterId, GroupId};
+use crate::topic::{FilterId, GroupId};
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -104,6 +104,8 @@ pub(crate) struct Session {
     pub(crate) traffic: Option<Box<Traffic>>,
     /// Messages dropped for it so far.
     pub(crate) dropped: u64,
+    /// The log knows of it.
+    pub(crate) is_recorded: bool,
 }
 
 impl Session {
@@ -120,11 +122,20 @@ impl Session {
             subscriptions: Vec::new(),
             traffic: None,
             dropped: 0,
+            is_recorded: false,
         }
     }
 
     pub(crate) fn traffic(&mut self) -> &mut Traffic {
         self.traffic.get_or_insert_default()
+    }
+
+    /// When it ends if its connection is lost now.
+    pub(crate) const fn end_from(&self, wall: UnixTime) -> UnixTime {
+        match self.expiry_s {
+            NEVER_EXPIRES => UnixTime::MAX,
+            expiry => wall.after_s(expiry as u64),
+        }
     }
 
     /// Whether it outlives its connection, and so its records are worth keeping.

@@ -1,1 +1,53 @@
-//! Whimbrel on tokio.
+//! Whimbrel on tokio: the sockets, timers and threads of an MQTT broker.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use whimbrel_tokio::{ListenerConfig, Server, ServerConfig};
+//!
+//! let broker = Server::new(ServerConfig {
+//!     listeners: vec![ListenerConfig::at("127.0.0.1:0".parse()?)],
+//!     ..ServerConfig::default()
+//! })
+//! .start()?;
+//! println!("MQTT on {}", broker.addresses()[0]);
+//! broker.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does what it
+//! asks for. A [`Server`] runs one [`Broker`](whimbrel_core::Broker) a shard, each on a thread and a
+//! current-thread runtime of its own, so the program around it may use any runtime, or none.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `server` | starting, the [`Handle`], stopping |
+//! | `shard` | the loop |
+//! | `ready` | what is to be done next, and by whom the loop is woken |
+//! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `listen` | opening listeners, accepting |
+//! | `policy` | who may connect |
+//! | `report` | log lines |
+//! | `storage` | opening the log, and its thread |
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod config;
+mod listen;
+mod policy;
+mod ready;
+mod report;
+mod server;
+mod shard;
+mod socket;
+mod stop;
+mod storage;
+mod timer;
+
+pub use config::{Anonymous, ListenerConfig, ServerConfig};
+pub use listen::ListenError;
+pub use policy::{Authenticator, Decision};
+pub use server::{Crashed, Handle, Server, StartError, Stopped};
+pub use storage::{StorageConfig, StorageError};

@@ -116,8 +116,9 @@ impl Kind {
             Self::String => Value::String(reader.string()?),
             Self::Topic => {
                 let topic = reader.string()?; // [MQTT-3.3.2-13]
-                if topic.bytes().any(|byte| matches!(byte, b'#' | b'+')) {
-                    return Err(Violation::PropertyValue); // [MQTT-3.3.2-14]
+                // A topic name is at least one character long, and without wildcards. [MQTT-3.3.2-14]
+                if topic.is_empty() || topic.bytes().any(|byte| matches!(byte, b'#' | b'+')) {
+                    return Err(Violation::PropertyValue);
                 }
                 Value::Topic(topic)
             }

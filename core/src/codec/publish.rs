@@ -10,7 +10,7 @@ use crate::error::{EncodeError, Violation};
 use crate::id::PacketId;
 use alloc::vec::Vec;
 
-/// Decodes a PUBLISH: what [`super::decode`] does for one, without the choice between packets.
+/// Decodes a PUBLISH: what [`super::decode()`] does for one, without the choice between packets.
 ///
 /// # Errors
 ///

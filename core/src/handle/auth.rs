@@ -103,7 +103,7 @@ impl Broker {
 
     /// The answer to [`Action::Authenticate`].
     pub fn authenticated(&mut self, now: Now, connection: ConnectionId, verdict: Verdict) {
-        self.clock.tick(now);
+        self.tick(now);
         let key = connection.key();
         let Some(connection) = self.connections.get_mut(key) else {
             return;

@@ -11,7 +11,7 @@ use crate::connection::{Handshake, Stage, Stalls};
 use crate::error::Violation;
 use crate::handle::disconnect::refuse;
 use crate::profile::Profile;
-use crate::session::{NEVER_EXPIRES, Session};
+use crate::session::Session;
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
@@ -291,7 +291,6 @@ impl Broker {
             &mut session.armed,
             Timestamp::MAX,
         );
-        let was_persistent = session.is_persistent();
         session.connection = Some(key);
         session.ends_at = UnixTime::MAX;
         session.will_at = UnixTime::MAX;
@@ -302,9 +301,7 @@ impl Broker {
         if let Some(traffic) = session.traffic.as_mut() {
             traffic.restart();
         }
-        if self.journal.is_on() && (session.is_persistent() || was_persistent) {
-            self.journal.session(session);
-        }
+        self.record_session(session_key);
     }
 
     /// The keep alive in effect, in seconds. [MQTT-3.1.2-21]
@@ -441,6 +438,3 @@ fn keep_will(will: &WillPacket<'_>) -> Box<Will> {
         message_expiry_s: will.properties.message_expiry_interval(),
     })
 }
-
-/// An interval that stands for "never" is capped like any other.
-const _: () = assert!(NEVER_EXPIRES == u32::MAX);

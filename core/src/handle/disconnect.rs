@@ -8,7 +8,7 @@ use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stage};
 use crate::error::Violation;
 use crate::session::inflight;
-use crate::session::{NEVER_EXPIRES, Session, Traffic};
+use crate::session::{Session, Traffic};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
@@ -185,17 +185,12 @@ impl Broker {
         if session.expiry_s == 0 {
             return self.end_session(key, true);
         }
-        session.ends_at = match session.expiry_s {
-            NEVER_EXPIRES => UnixTime::MAX,
-            expiry => wall.after_s(u64::from(expiry)),
-        };
+        session.ends_at = session.end_from(wall);
         session.will_at = match session.will.as_ref() {
             Some(will) => wall.after_s(u64::from(will.delay_s)),
             None => UnixTime::MAX,
         };
-        if self.journal.is_on() {
-            self.journal.session(session);
-        }
+        self.record_session(key);
         self.session_timeout(key);
     }
 
@@ -226,6 +221,17 @@ impl Broker {
             .arm(TimerKey::Session(key), &mut session.armed, at);
     }
 
+    /// Tells the log how a session stands, if it is worth keeping, or was.
+    pub(crate) fn record_session(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if self.journal.is_on() && (session.is_persistent() || session.is_recorded) {
+            session.is_recorded = session.is_persistent();
+            self.journal.session(session);
+        }
+    }
+
     fn publish_will(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -235,11 +241,7 @@ impl Broker {
         };
         self.publish_own(&will);
         // The will is gone from the record as well. [MQTT-3.1.2-10]
-        if self.journal.is_on()
-            && let Some(session) = self.sessions.get(key)
-        {
-            self.journal.session(session);
-        }
+        self.record_session(key);
     }
 
     /// Ends a session: its will if that is still owed, its subscriptions, what was under way.
@@ -256,7 +258,7 @@ impl Broker {
         if let Some(traffic) = session.traffic.take() {
             self.abandon(key, *traffic, &shared);
         }
-        if self.journal.is_on() && session.is_persistent() {
+        if session.is_recorded {
             self.journal.session_ended(&session);
         }
         if !quiet {

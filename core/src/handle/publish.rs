@@ -14,13 +14,14 @@ use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
 use crate::route::{Member, Target};
+use crate::session::SubscriptionRef;
 use crate::session::queue::Delivery;
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
-use crate::topic::trie::{GroupId, Subscriber, Subscription};
+use crate::topic::{GroupId, Subscriber, Subscription};
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -41,7 +42,6 @@ pub(crate) struct Origin {
 pub(crate) struct Fanout {
     message: Message,
     retain: bool,
-    recorded: bool,
     origin: Origin,
     /// What is left to deliver to; `None` when it was not routed yet.
     targets: Option<Vec<Target>>,
@@ -250,6 +250,10 @@ impl Broker {
         {
             return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
         }
+        let clears = publish.retain && publish.payload.is_empty();
+        if publish.qos > QoS::AtMostOnce && self.storage_is_full && !clears {
+            return Some(ReasonCode::QUOTA_EXCEEDED);
+        }
         if publish.qos > QoS::AtMostOnce
             && self.memory_bytes() >= self.config.limits.memory_budget_bytes
         {
@@ -383,7 +387,7 @@ impl Broker {
                 continue;
             };
             let Some(share) = parsed.share else { continue };
-            if let Some(id) = self.subscriptions.find_group(parsed.filter, share) {
+            if let Some(id) = self.subscriptions.shared(parsed.filter, share) {
                 self.deliver_to_group(&mut publication, id, origin);
             }
         }
@@ -405,17 +409,17 @@ impl Broker {
         let topic = publication.view.topic;
         if publication.view.payload.is_empty() {
             // An empty payload clears, and is not kept itself. [MQTT-3.3.1-6] [MQTT-3.3.1-7]
-            if self.retained.clear(topic).is_some() && self.journal.is_on() {
-                self.journal.retained_cleared(topic);
+            if let Some(old) = self.retained.clear(topic)
+                && self.journal.is_on()
+            {
+                self.journal.retained_cleared(&old);
             }
         } else if self.has_retained_room(&publication.view) {
             let message = publication.message(&mut self.scratch);
+            let old = self.retained.set(message.clone());
             if self.journal.is_on() {
-                publication.recorded = true;
-                self.journal.message(&message);
-                self.journal.retained(&message);
+                self.journal.retained(&message, old.as_ref());
             }
-            self.retained.set(message);
         } else {
             self.statistics.retained_refused += 1;
         }
@@ -443,7 +447,7 @@ impl Broker {
             let message = message.clone();
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
-                self.journal.retained_cleared(message.topic_str());
+                self.journal.retained_cleared(&message);
             }
         }
         self.arm_retained();
@@ -558,7 +562,6 @@ impl Broker {
         self.fanouts.push_back(Fanout {
             message,
             retain: publication.retain,
-            recorded: publication.recorded,
             origin,
             targets,
             done: 0,
@@ -579,7 +582,6 @@ impl Broker {
             };
             let message = fanout.message.clone();
             let mut publication = Publication::shared(&message, fanout.retain);
-            publication.recorded = fanout.recorded;
             if let Some(targets) = fanout.targets.as_mut() {
                 self.encoder.begin();
                 let end = targets.len().min(fanout.done + budget);
@@ -587,7 +589,6 @@ impl Broker {
                 self.deliver_all(&mut publication, now, fanout.origin, true);
                 budget -= now.len().min(budget);
                 fanout.done = end;
-                fanout.recorded = publication.recorded;
                 if fanout.done < targets.len() {
                     self.fanouts.push_front(fanout);
                     return;
@@ -655,8 +656,17 @@ impl Broker {
                 self.deliver(publication, slot, &Target::new(&chosen), how);
             }
             Member::Peer(peer) => {
+                let Some(shared) = self.subscriptions.group(group) else {
+                    return;
+                };
                 let mut filter = String::new();
-                self.subscriptions.group_text(group, &mut filter);
+                self.text(
+                    SubscriptionRef {
+                        filter: shared.filter(),
+                        group: Some(group),
+                    },
+                    &mut filter,
+                );
                 self.route_to(publication, [PeerId(peer)].into(), [filter.into()].into());
             }
         }
@@ -732,9 +742,8 @@ impl Broker {
             if !parsed.filter.matches(name) {
                 continue;
             }
-            if let Some(group) = self.subscriptions.find_group(parsed.filter, share) {
+            if let Some(group) = self.subscriptions.shared(parsed.filter, share) {
                 let mut publication = Publication::shared(&delivery.message, delivery.retain());
-                publication.recorded = delivery.is_recorded();
                 self.encoder.begin();
                 return self.deliver_to_group(&mut publication, group, Origin::default());
             }

@@ -9,8 +9,8 @@ use crate::error::Violation;
 use crate::route::Member;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
+use crate::topic::Subscription;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
-use crate::topic::trie::Subscription;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -83,6 +83,7 @@ impl Broker {
         let is_new = !self.has_subscription(session_key, &parsed);
         if is_new
             && (session.subscriptions.len() >= limit
+                || (self.storage_is_full && session.is_persistent())
                 || self.memory_bytes() >= self.config.limits.memory_budget_bytes)
         {
             return Ok(ReasonCode::QUOTA_EXCEEDED);
@@ -175,7 +176,11 @@ impl Broker {
                     filter: inserted.filter,
                     group,
                 };
-                (reference, inserted.replaced.is_none(), inserted.members)
+                (
+                    reference,
+                    inserted.replaced.is_none(),
+                    u32::try_from(inserted.member_count).unwrap_or(u32::MAX),
+                )
             }
         };
         if is_new && let Some(session) = self.sessions.get_mut(session_key) {
@@ -188,11 +193,32 @@ impl Broker {
         }
     }
 
+    /// What a subscription of this session asks for.
+    pub(crate) fn subscription_of(
+        &self,
+        session: Key,
+        reference: SubscriptionRef,
+    ) -> Option<Subscription> {
+        let key = Member::Session(session.index).key();
+        match reference.group {
+            None => self.subscriptions.get_id(reference.filter, key),
+            Some(group) => self.subscriptions.group(group)?.get(key),
+        }
+    }
+
     /// The whole filter, with its share name.
     pub(crate) fn text(&self, reference: SubscriptionRef, out: &mut String) {
         match reference.group {
             None => self.subscriptions.filter(reference.filter, out),
-            Some(group) => self.subscriptions.group_text(group, out),
+            Some(group) => {
+                let Some(group) = self.subscriptions.group(group) else {
+                    return;
+                };
+                out.push_str("$share/");
+                out.push_str(group.share().as_str());
+                out.push('/');
+                self.subscriptions.filter(group.filter(), out);
+            }
         }
     }
 
@@ -239,7 +265,7 @@ impl Broker {
                         filter: removed.filter,
                         group,
                     },
-                    Some(removed.members),
+                    Some(u32::try_from(removed.member_count).unwrap_or(u32::MAX)),
                 )
             }
         };
@@ -283,7 +309,7 @@ impl Broker {
                     shared.push(text.clone().into());
                     self.subscriptions
                         .remove_member(group, key)
-                        .map(|removed| removed.members)
+                        .map(|removed| u32::try_from(removed.member_count).unwrap_or(u32::MAX))
                 }
             };
             if let Some(members) = members {

@@ -65,14 +65,6 @@ pub(crate) struct Inflight {
 }
 
 impl Inflight {
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Whether there is an identifier left. There are 65,535.
     pub(crate) fn has_identifier(&self) -> bool {
         self.ring.len() < usize::from(u16::MAX)

@@ -1,247 +1,517 @@
-#![allow(missing_docs, dead_code, clippy::all)]
-use super::*;
-use crate::codec::packet::*;
-use alloc::{boxed::Box, string::String, vec::Vec};
+//! The subscription index: filters to subscribers, insert, remove, match; no policy.
+//!
+//! Filters without wildcards stand in a hash table under their whole text, so that they cost one
+//! probe however many there are; the others in a tree. Plain subscribers and shared groups of one
+//! filter share its row but nothing else: no call for one kind can touch the other.
+//!
+//! Invariants: a filter has a row exactly while it has a subscriber or a group; a group exists
+//! exactly while it has a member. Each filter stands once, so a match finds it once.
+
+use crate::topic::filter::{ShareName, TopicFilter};
+use crate::topic::name::TopicName;
+use crate::topic::shared::{GroupId, SharedGroup};
+use crate::topic::slab::Slab;
+use crate::topic::subscribers::SubscriberList;
+pub use crate::topic::subscribers::{Subscriber, SubscriberKey, Subscription};
+use crate::topic::tree::{Hasher, Links, Position, Tree, Walk};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Names a filter while it has subscribers, plain or shared. Numbers of filters that are gone are
+/// used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriberKey(pub u32);
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilterId(pub u32);
+
+/// What a plain insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupId(pub u32);
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    pub options: SubscribeOptions,
-    pub identifier: u32,
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscriber {
-    pub key: SubscriberKey,
-    sub: Subscription,
-}
-impl Subscriber {
-    pub fn subscription(&self) -> Subscription {
-        self.sub
-    }
-}
-#[derive(Default)]
-pub struct Matches {
-    pub subscribers: Vec<Subscriber>,
-    pub groups: Vec<GroupId>,
-}
 pub struct Inserted {
+    /// The name of the filter, valid at least until this subscription is removed.
     pub filter: FilterId,
+    /// What this subscriber had before.
     pub replaced: Option<Subscription>,
+    /// The filter had no plain subscriber before.
     pub first: bool,
 }
-pub struct InsertedMember {
-    pub filter: FilterId,
-    pub group: GroupId,
-    pub replaced: Option<Subscription>,
-    pub members: u32,
-}
+
+/// What a plain removal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
+    /// The name of the filter. It may name nothing any more.
     pub filter: FilterId,
+    /// What was removed.
     pub subscription: Subscription,
+    /// The filter has no plain subscriber left.
     pub last: bool,
 }
-pub struct RemovedMember {
+
+/// What an insertion into a shared group did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsertedMember {
+    /// The name of the filter.
     pub filter: FilterId,
+    /// The name of the group, valid at least until this member is removed.
     pub group: GroupId,
+    /// What this member had before.
+    pub replaced: Option<Subscription>,
+    /// The group did not exist before.
+    pub first: bool,
+    /// How many members the group has now.
+    pub member_count: usize,
+}
+
+/// What a removal from a shared group did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovedMember {
+    /// The name of the filter. It may name nothing any more.
+    pub filter: FilterId,
+    /// The name of the group. It names nothing any more when the last member left.
+    pub group: GroupId,
+    /// What was removed.
     pub subscription: Subscription,
-    pub members: u32,
+    /// The group is gone.
+    pub last: bool,
+    /// How many members the group has now.
+    pub member_count: usize,
 }
-pub struct SharedGroup {
-    share: Box<str>,
-    filter: FilterId,
-    members: Vec<Subscriber>,
-    pub cursor: u32,
+
+/// The result of a match, and the room that matching needs. Keep one and pass it again: once it has
+/// grown, matching allocates nothing.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// One for every plain subscription that matches; a key stands as often as it has filters that
+    /// match.
+    pub subscribers: Vec<Subscriber>,
+    /// Every shared group whose filter matches, once.
+    pub groups: Vec<GroupId>,
+    walk: Walk,
 }
-impl SharedGroup {
-    pub fn members(&self) -> &[Subscriber] {
-        &self.members
-    }
-}
-#[derive(Default)]
-pub struct Subscriptions {
-    filters: Vec<(Box<str>, Vec<Subscriber>)>,
-    groups: Vec<SharedGroup>,
-    generation: u64,
-}
-impl Subscriptions {
-    pub fn new(_: u64) -> Self {
+
+impl Matches {
+    /// Nothing found, nothing allocated.
+    #[must_use]
+    pub fn new() -> Self {
         Self::default()
     }
-    pub fn generation(&self) -> u64 {
+
+    /// Whether nobody wants it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// What the index consists of. All zero when nobody subscribes to anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Plain subscriptions and group members.
+    pub subscriptions: usize,
+    /// Distinct filters.
+    pub filters: usize,
+    /// Filters found by their whole text.
+    pub exact: usize,
+    /// Shared groups.
+    pub groups: usize,
+    /// Levels in the tree of filters with wildcards.
+    pub nodes: usize,
+    /// Of these, the ones in the hash table.
+    pub edges: usize,
+}
+
+/// From filters to subscribers. See the [module](self).
+#[derive(Debug)]
+pub struct Subscriptions {
+    filters: Slab<FilterRow>,
+    exact: Links,
+    tree: Tree,
+    groups: Slab<SharedGroup>,
+    hasher: Hasher,
+    subscription_count: usize,
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct FilterRow {
+    place: Place,
+    subscribers: SubscriberList,
+    shared: Option<Box<GroupList>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Exact(Box<str>),
+    Tree(Position),
+}
+
+/// The groups of one filter, ordered by share name.
+#[derive(Debug, Default)]
+struct GroupList {
+    ids: Vec<u32>,
+}
+
+impl FilterRow {
+    fn groups(&self) -> &[u32] {
+        self.shared.as_ref().map_or(&[], |shared| &shared.ids)
+    }
+}
+
+impl Subscriptions {
+    /// An empty index. The seed keeps peers from choosing texts that collide in its hash tables;
+    /// results and their order do not depend on it.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let hasher = Hasher::new(seed);
+        Self {
+            filters: Slab::new(),
+            exact: Links::default(),
+            tree: Tree::new(hasher),
+            groups: Slab::new(),
+            hasher,
+            subscription_count: 0,
+            generation: 0,
+        }
+    }
+
+    /// How many plain subscriptions and group members there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.subscription_count
+    }
+
+    /// Whether nobody subscribes to anything.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.subscription_count == 0
+    }
+
+    /// How many distinct filters there are.
+    #[must_use]
+    pub const fn filter_count(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// A number that is another one after every change that could change the result of a match, or
+    /// the members of a group in it. While it is the same, results may be kept.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
         self.generation
     }
-    pub fn len(&self) -> usize {
-        self.filters.iter().map(|f| f.1.len()).sum::<usize>()
-            + self.groups.iter().map(|g| g.members.len()).sum::<usize>()
-    }
-    fn id(&mut self, f: &str) -> u32 {
-        if let Some(i) = self.filters.iter().position(|x| &*x.0 == f) {
-            return i as u32;
+
+    /// What the index consists of.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            subscriptions: self.subscription_count,
+            filters: self.filters.len(),
+            exact: self.exact.len(),
+            groups: self.groups.len(),
+            nodes: self.tree.node_count(),
+            edges: self.tree.edge_count(),
         }
-        self.filters.push((f.into(), Vec::new()));
-        self.filters.len() as u32 - 1
     }
+
+    /// Adds a plain subscription, or replaces the one that this subscriber has for this very
+    /// filter.
     pub fn insert(
         &mut self,
-        f: TopicFilter<'_>,
+        filter: TopicFilter<'_>,
         key: SubscriberKey,
-        sub: Subscription,
+        subscription: Subscription,
     ) -> Inserted {
-        self.generation += 1;
-        let i = self.id(f.as_str());
-        let l = &mut self.filters[i as usize].1;
-        let first = l.is_empty();
-        let old = l.iter().position(|s| s.key == key).map(|p| l.remove(p).sub);
-        l.push(Subscriber { key, sub });
+        let id = self.find_or_add(filter);
+        let subscribers = &mut self.filters.at_mut(id).subscribers;
+        let replaced = subscribers.insert(key, subscription);
+        let first = replaced.is_none() && subscribers.len() == 1;
+        self.count_insertion(replaced, subscription);
         Inserted {
-            filter: FilterId(i),
-            replaced: old,
+            filter: FilterId(id),
+            replaced,
             first,
         }
     }
-    pub fn remove(&mut self, f: TopicFilter<'_>, key: SubscriberKey) -> Option<Removed> {
-        let i = self.id(f.as_str());
-        self.remove_id(FilterId(i), key)
+
+    /// Removes a plain subscription. `None` when there is none.
+    pub fn remove(&mut self, filter: TopicFilter<'_>, key: SubscriberKey) -> Option<Removed> {
+        let id = self.find(filter)?;
+        self.remove_id(FilterId(id), key)
     }
-    pub fn remove_id(&mut self, i: FilterId, key: SubscriberKey) -> Option<Removed> {
-        self.generation += 1;
-        let l = &mut self.filters[i.0 as usize].1;
-        let p = l.iter().position(|s| s.key == key)?;
-        let s = l.remove(p).sub;
-        let last = l.is_empty();
+
+    /// Like [`Subscriptions::remove`], without looking the filter up.
+    pub fn remove_id(&mut self, filter: FilterId, key: SubscriberKey) -> Option<Removed> {
+        let subscribers = &mut self.filters.get_mut(filter.0)?.subscribers;
+        let subscription = subscribers.remove(key)?;
+        let last = subscribers.len() == 0;
+        self.count_removal();
+        self.drop_unused(filter.0);
         Some(Removed {
-            filter: i,
-            subscription: s,
+            filter,
+            subscription,
             last,
         })
     }
-    pub fn get(&self, f: TopicFilter<'_>, key: SubscriberKey) -> Option<(FilterId, Subscription)> {
-        let i = self.filters.iter().position(|x| &*x.0 == f.as_str())?;
-        self.filters[i]
-            .1
-            .iter()
-            .find(|s| s.key == key)
-            .map(|s| (FilterId(i as u32), s.sub))
+
+    /// The plain subscription that this subscriber has for this very filter.
+    #[must_use]
+    pub fn get(
+        &self,
+        filter: TopicFilter<'_>,
+        key: SubscriberKey,
+    ) -> Option<(FilterId, Subscription)> {
+        let id = self.find(filter)?;
+        let subscription = self.filters.at(id).subscribers.get(key)?;
+        Some((FilterId(id), subscription))
     }
+
+    /// Like [`Subscriptions::get`], without looking the filter up.
+    #[must_use]
+    pub fn get_id(&self, filter: FilterId, key: SubscriberKey) -> Option<Subscription> {
+        self.filters.get(filter.0)?.subscribers.get(key)
+    }
+
+    /// Adds a member to a shared group, or replaces the subscription that the member has there.
     pub fn insert_shared(
         &mut self,
-        f: TopicFilter<'_>,
+        filter: TopicFilter<'_>,
         share: ShareName<'_>,
         key: SubscriberKey,
-        sub: Subscription,
+        subscription: Subscription,
     ) -> InsertedMember {
-        self.generation += 1;
-        let i = self.id(f.as_str());
-        let g = match self
-            .groups
-            .iter()
-            .position(|g| g.filter.0 == i && &*g.share == share.as_str())
-        {
-            Some(g) => g,
-            None => {
-                self.groups.push(SharedGroup {
-                    share: share.as_str().into(),
-                    filter: FilterId(i),
-                    members: Vec::new(),
-                    cursor: 0,
-                });
-                self.groups.len() - 1
-            }
-        };
-        let m = &mut self.groups[g].members;
-        let old = m.iter().position(|s| s.key == key).map(|p| m.remove(p).sub);
-        m.push(Subscriber { key, sub });
+        let id = self.find_or_add(filter);
+        let group_id = self.find_or_add_group(id, share);
+        let group = self.groups.at_mut(group_id);
+        let replaced = group.insert(key, subscription);
+        let member_count = group.members().len();
+        self.count_insertion(replaced, subscription);
         InsertedMember {
-            filter: FilterId(i),
-            group: GroupId(g as u32),
-            replaced: old,
-            members: m.len() as u32,
+            filter: FilterId(id),
+            group: GroupId(group_id),
+            replaced,
+            first: replaced.is_none() && member_count == 1,
+            member_count,
         }
     }
+
+    /// Removes a member from a shared group. `None` when there is no such member.
     pub fn remove_shared(
         &mut self,
-        f: TopicFilter<'_>,
+        filter: TopicFilter<'_>,
         share: ShareName<'_>,
         key: SubscriberKey,
     ) -> Option<RemovedMember> {
-        let g = self.find_group(f, share)?;
-        self.remove_member(g, key)
+        let id = self.find(filter)?;
+        let group = self.find_group(id, share)?;
+        self.remove_member(GroupId(group), key)
     }
-    pub fn remove_member(&mut self, g: GroupId, key: SubscriberKey) -> Option<RemovedMember> {
-        self.generation += 1;
-        let gr = self.groups.get_mut(g.0 as usize)?;
-        let p = gr.members.iter().position(|s| s.key == key)?;
-        let s = gr.members.remove(p).sub;
+
+    /// Like [`Subscriptions::remove_shared`], without looking filter and share name up.
+    pub fn remove_member(&mut self, group: GroupId, key: SubscriberKey) -> Option<RemovedMember> {
+        let members = self.groups.get_mut(group.0)?;
+        let subscription = members.remove(key)?;
+        let member_count = members.members().len();
+        let filter = members.filter();
+        self.count_removal();
+        if member_count == 0 {
+            self.drop_group(group.0);
+            self.drop_unused(filter.0);
+        }
         Some(RemovedMember {
-            filter: gr.filter,
-            group: g,
-            subscription: s,
-            members: gr.members.len() as u32,
+            filter,
+            group,
+            subscription,
+            last: member_count == 0,
+            member_count,
         })
     }
+
+    /// The subscription that this member has in a shared group.
+    #[must_use]
     pub fn get_shared(
         &self,
-        f: TopicFilter<'_>,
+        filter: TopicFilter<'_>,
         share: ShareName<'_>,
         key: SubscriberKey,
-    ) -> Option<Subscription> {
-        let g = self.find_group(f, share)?;
-        self.groups[g.0 as usize]
-            .members
-            .iter()
-            .find(|s| s.key == key)
-            .map(|s| s.sub)
+    ) -> Option<(GroupId, Subscription)> {
+        let id = self.find(filter)?;
+        let group = self.find_group(id, share)?;
+        Some((GroupId(group), self.groups.at(group).get(key)?))
     }
-    pub fn find_group(&self, f: TopicFilter<'_>, share: ShareName<'_>) -> Option<GroupId> {
-        self.groups
-            .iter()
-            .position(|g| {
-                &*g.share == share.as_str()
-                    && &*self.filters[g.filter.0 as usize].0 == f.as_str()
-                    && !g.members.is_empty()
-            })
-            .map(|g| GroupId(g as u32))
+
+    /// The shared group of this name for this very filter.
+    #[must_use]
+    pub fn shared(&self, filter: TopicFilter<'_>, share: ShareName<'_>) -> Option<GroupId> {
+        let id = self.find(filter)?;
+        self.find_group(id, share).map(GroupId)
     }
-    pub fn group(&self, g: GroupId) -> Option<&SharedGroup> {
-        self.groups.get(g.0 as usize)
+
+    /// A shared group. `None` when it is gone.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> Option<&SharedGroup> {
+        self.groups.get(group.0)
     }
-    pub fn group_mut(&mut self, g: GroupId) -> Option<&mut SharedGroup> {
-        self.groups.get_mut(g.0 as usize)
+
+    /// A shared group, for the policy that keeps its state there. `None` when it is gone.
+    pub fn group_mut(&mut self, group: GroupId) -> Option<&mut SharedGroup> {
+        self.groups.get_mut(group.0)
     }
-    pub fn filter(&self, f: FilterId, out: &mut String) {
-        self.text(f, None, out)
-    }
-    pub fn group_text(&self, g: GroupId, out: &mut String) {
-        self.text(self.groups[g.0 as usize].filter, Some(g), out)
-    }
-    fn text(&self, f: FilterId, g: Option<GroupId>, out: &mut String) {
-        if let Some(g) = g {
-            out.push_str("$share/");
-            out.push_str(&self.groups[g.0 as usize].share);
-            out.push('/');
+
+    /// Appends the text of a filter, without `$share`; nothing when it is gone.
+    pub fn filter(&self, filter: FilterId, out: &mut String) {
+        match self.filters.get(filter.0).map(|row| &row.place) {
+            Some(Place::Exact(text)) => out.push_str(text),
+            Some(Place::Tree(position)) => self.tree.write(*position, out),
+            None => {}
         }
-        out.push_str(&self.filters[f.0 as usize].0)
     }
-    pub fn matches(&self, t: TopicName<'_>, m: &mut Matches) {
-        m.subscribers.clear();
-        m.groups.clear();
-        for (f, l) in &self.filters {
-            if TopicFilter::plain(f).unwrap().matches(t) {
-                m.subscribers.extend_from_slice(l);
+
+    /// Finds everybody who wants messages on this topic name. What `out` held before is gone.
+    ///
+    /// The order depends on nothing but the history of the index: filter by filter, and in each the
+    /// subscribers by key and the groups by share name.
+    pub fn matches(&self, name: TopicName<'_>, out: &mut Matches) {
+        let Matches {
+            subscribers,
+            groups,
+            walk,
+        } = out;
+        subscribers.clear();
+        groups.clear();
+        let mut found = |id| {
+            let row = self.filters.at(id);
+            row.subscribers.append_to(subscribers);
+            groups.extend(row.groups().iter().copied().map(GroupId));
+        };
+        if let Some(id) = self.find_exact(name.as_str()) {
+            found(id);
+        }
+        self.tree.walk(name, walk, found);
+    }
+
+    /// Calls `visit` once for every filter with plain subscribers, and once for every shared group,
+    /// with the number of subscribers: all that a peer has to know. The order depends on nothing
+    /// but the history of the index.
+    pub fn for_each_filter(
+        &self,
+        mut visit: impl FnMut(TopicFilter<'_>, Option<ShareName<'_>>, usize),
+    ) {
+        let mut text = String::new();
+        for (id, row) in self.filters.iter() {
+            text.clear();
+            self.filter(FilterId(id), &mut text);
+            let filter = TopicFilter::stored(&text, matches!(row.place, Place::Tree(_)));
+            if row.subscribers.len() > 0 {
+                visit(filter, None, row.subscribers.len());
+            }
+            for &group in row.groups() {
+                let group = self.groups.at(group);
+                visit(filter, Some(group.share()), group.members().len());
             }
         }
-        for (i, g) in self.groups.iter().enumerate() {
-            if !g.members.is_empty()
-                && TopicFilter::plain(&self.filters[g.filter.0 as usize].0)
-                    .unwrap()
-                    .matches(t)
-            {
-                m.groups.push(GroupId(i as u32));
+    }
+
+    fn find(&self, filter: TopicFilter<'_>) -> Option<u32> {
+        if filter.has_wildcards() {
+            self.tree.get(filter)
+        } else {
+            self.find_exact(filter.as_str())
+        }
+    }
+
+    fn find_exact(&self, text: &str) -> Option<u32> {
+        if self.exact.len() == 0 {
+            return None;
+        }
+        self.exact.find(
+            self.hasher.text(text),
+            |id| matches!(&self.filters.at(id).place, Place::Exact(other) if **other == *text),
+        )
+    }
+
+    fn find_or_add(&mut self, filter: TopicFilter<'_>) -> u32 {
+        if let Some(id) = self.find(filter) {
+            return id;
+        }
+        let text = filter.as_str();
+        let id = self.filters.insert(FilterRow {
+            place: Place::Exact(Box::default()),
+            subscribers: SubscriberList::Empty,
+            shared: None,
+        });
+        let place = if filter.has_wildcards() {
+            Place::Tree(self.tree.insert(filter, id))
+        } else {
+            self.exact.insert(self.hasher.text(text), id);
+            Place::Exact(text.into())
+        };
+        self.filters.at_mut(id).place = place;
+        id
+    }
+
+    fn find_group(&self, filter: u32, share: ShareName<'_>) -> Option<u32> {
+        let index = self.group_index(filter, share).ok()?;
+        self.filters.at(filter).groups().get(index).copied()
+    }
+
+    /// Where in the list of the filter the group is, or would be.
+    fn group_index(&self, filter: u32, share: ShareName<'_>) -> Result<usize, usize> {
+        let by_name = |id: &u32| self.groups.at(*id).share().cmp(&share);
+        self.filters.at(filter).groups().binary_search_by(by_name)
+    }
+
+    fn find_or_add_group(&mut self, filter: u32, share: ShareName<'_>) -> u32 {
+        match self.group_index(filter, share) {
+            Ok(index) => self.filters.at(filter).groups()[index],
+            Err(index) => {
+                let group = SharedGroup::new(FilterId(filter), share);
+                let id = self.groups.insert(group);
+                let shared = &mut self.filters.at_mut(filter).shared;
+                shared.get_or_insert_default().ids.insert(index, id);
+                id
             }
         }
+    }
+
+    /// Forgets a group whose last member left.
+    fn drop_group(&mut self, id: u32) {
+        let Some(group) = self.groups.get(id) else {
+            return;
+        };
+        let filter = group.filter().0;
+        if let Ok(index) = self.group_index(filter, group.share()) {
+            let row = self.filters.at_mut(filter);
+            if let Some(shared) = &mut row.shared {
+                shared.ids.remove(index);
+                if shared.ids.is_empty() {
+                    row.shared = None;
+                }
+            }
+        }
+        self.groups.remove(id);
+    }
+
+    /// Forgets a filter that nobody subscribes to any more.
+    fn drop_unused(&mut self, id: u32) {
+        let row = self.filters.at(id);
+        if row.subscribers.len() > 0 || row.shared.is_some() {
+            return;
+        }
+        match &row.place {
+            Place::Exact(text) => self.exact.remove(self.hasher.text(text), id),
+            Place::Tree(position) => self.tree.remove(*position),
+        }
+        self.filters.remove(id);
+    }
+
+    fn count_insertion(&mut self, replaced: Option<Subscription>, subscription: Subscription) {
+        if replaced.is_none() {
+            self.subscription_count += 1;
+        }
+        if replaced != Some(subscription) {
+            self.generation += 1;
+        }
+    }
+
+    const fn count_removal(&mut self) {
+        self.subscription_count -= 1;
+        self.generation += 1;
     }
 }

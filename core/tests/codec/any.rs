@@ -88,7 +88,7 @@ impl AnyPacket {
                 topic,
                 payload: &self.binaries[0],
                 qos: self.qos,
-                retain: self.number % 2 == 0,
+                retain: self.number < 0x8000,
                 properties: self.will_properties.as_properties(),
             }),
             username,
@@ -200,11 +200,9 @@ fn options(g: &mut Gen) -> SubscribeOptions {
 
 fn reason(g: &mut Gen, packet_type: PacketType, version: Version) -> ReasonCode {
     if version != Version::V5 {
-        return match packet_type {
-            PacketType::ConnAck => ReasonCode::from_return_code(u8::arbitrary(g) % 6),
-            _ => None,
-        }
-        .unwrap_or(ReasonCode::SUCCESS);
+        let return_code = (packet_type == PacketType::ConnAck).then(|| u8::arbitrary(g) % 6);
+        let reason = return_code.and_then(ReasonCode::from_return_code);
+        return reason.unwrap_or(ReasonCode::SUCCESS);
     }
     let possible: Vec<_> = (0..=u8::MAX)
         .map(ReasonCode)

@@ -3,6 +3,7 @@
 mod any;
 mod notation;
 mod others;
+mod properties;
 mod round_trip;
 mod statements;
 mod wire;

@@ -26,7 +26,7 @@ fn every_packet_survives_encoding_and_decoding() {
         assert_eq!(decode(any.version, frame), Ok(packet), "{}", hex(&out));
     }
     QuickCheck::new()
-        .tests(5_000)
+        .tests(2_000)
         .quickcheck(property as fn(AnyPacket));
 }
 
@@ -62,7 +62,7 @@ fn the_fast_paths_of_publish_agree_with_the_general_ones() {
         TestResult::passed()
     }
     QuickCheck::new()
-        .tests(500)
+        .tests(150)
         .max_tests(50_000)
         .quickcheck(property as fn(AnyPacket) -> TestResult);
 }
@@ -86,7 +86,7 @@ fn random_bytes_never_panic_and_what_decodes_can_be_encoded() {
         PropertyBuffer::new().extend_raw(&body);
     }
     QuickCheck::new()
-        .tests(20_000)
+        .tests(5_000)
         .quickcheck(property as fn(u8, Vec<u8>));
 }
 
@@ -111,7 +111,7 @@ fn what_is_forwarded_is_all_but_four_kinds_of_property_in_order() {
         TestResult::passed()
     }
     QuickCheck::new()
-        .tests(500)
+        .tests(150)
         .max_tests(50_000)
         .quickcheck(property as fn(AnyPacket) -> TestResult);
 }

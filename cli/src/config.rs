@@ -1,0 +1,179 @@
+//! The configuration: what a file, the environment and flags say, put together and checked.
+//!
+//! Flags win over the environment, that over the file, and that over the defaults. Every mistake in
+//! file and environment is reported at once, each with its place. What a setting means is for the
+//! types it ends up in; which keys there are is told by the table in `keys`.
+
+mod document;
+mod environment;
+mod field;
+mod file;
+mod key;
+mod keys;
+mod log;
+mod problem;
+mod url;
+mod value;
+
+pub(crate) use document::example_file;
+pub(crate) use log::{Format, Level, Log};
+pub(crate) use problem::{Place, Problem};
+pub(crate) use url::{MQTT_PORT, parse_url, show_url};
+
+use crate::output::say;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use whimbrel_tokio::{ListenerConfig, ServerConfig};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The broker and its sockets. No listeners until it is known that nobody named any.
+    pub(crate) server: ServerConfig,
+    /// What is written to standard error.
+    pub(crate) log: Log,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig {
+                listeners: Vec::new(),
+                ..ServerConfig::default()
+            },
+            log: Log::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The listener whose keys are being set: the one begun last.
+    fn listener(&mut self) -> &mut ListenerConfig {
+        let listeners = &mut self.server.listeners;
+        if listeners.is_empty() {
+            listeners.push(ListenerConfig::default());
+        }
+        listeners
+            .last_mut()
+            .expect("one was pushed if there was none")
+    }
+}
+
+/// What was set on the command line. It is checked there.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    /// Instead of all other listeners.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// `log.level`.
+    pub(crate) log_level: Option<Level>,
+    /// `log.format`.
+    pub(crate) log_format: Option<Format>,
+}
+
+/// A configuration that can run, and where it came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What holds.
+    pub(crate) settings: Settings,
+    /// The file that was read.
+    pub(crate) file: Option<String>,
+    /// The environment variables that were heeded.
+    pub(crate) variables: Vec<String>,
+}
+
+/// Where each setting was written, by its full name. Listeners are counted: `listener.url#0`.
+type Places = BTreeMap<String, Place>;
+
+/// Puts file, environment and flags together. `file` is what a flag says; without it the variable
+/// `WHIMBREL_CONFIG` may name one.
+///
+/// # Errors
+///
+/// Every mistake found, in the order of their places. All are the operator's.
+pub(crate) fn load(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    flags: &Flags,
+) -> Result<Loaded, Vec<Problem>> {
+    let mut settings = Settings::default();
+    let mut places = Places::new();
+    let mut problems = Vec::new();
+
+    let environment = environment::Environment::take(environment, &mut problems);
+    let file = file.map(str::to_owned).or_else(|| environment.file());
+    if let Some(path) = &file {
+        file::read(path, &mut settings, &mut places, &mut problems);
+    }
+    environment.replace_listeners(&mut settings, &mut places, &mut problems);
+    replace_listeners(flags, &mut settings, &mut places);
+    environment.apply(&mut settings, &mut places, &mut problems);
+    settings.log.level = flags.log_level.unwrap_or(settings.log.level);
+    settings.log.format = flags.log_format.unwrap_or(settings.log.format);
+
+    check_together(&settings, &places, &mut problems);
+    if problems.is_empty() {
+        Ok(Loaded {
+            settings,
+            file,
+            variables: environment.names(),
+        })
+    } else {
+        problems.sort();
+        problems.dedup();
+        Err(problems)
+    }
+}
+
+/// Listeners named by flags replace all others.
+fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places) {
+    let listeners = &mut settings.server.listeners;
+    if !flags.listen.is_empty() {
+        listeners.clear();
+    }
+    for address in &flags.listen {
+        let full_name = format!("listener.url#{}", listeners.len());
+        places.insert(full_name, Place::Flag("--listen"));
+        listeners.push(ListenerConfig::at(*address));
+    }
+    // Nobody named any: the default one.
+    settings.listener();
+}
+
+/// What no key can be blamed for alone.
+fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
+    if let Err(error) = settings.server.broker.validate() {
+        // The other key of the rule may be the one that was set.
+        let named = |path: &&String| error.key == path.as_str() || error.remedy.contains(*path);
+        let place = places.keys().find(named).and_then(|path| places.get(path));
+        problems.push(Problem {
+            place: place.cloned().unwrap_or(Place::Default),
+            message: error.to_string(),
+        });
+    }
+    let addresses: Vec<SocketAddr> = settings
+        .server
+        .listeners
+        .iter()
+        .map(|l| l.address)
+        .collect();
+    for (index, address) in addresses.iter().enumerate() {
+        if address.port() != 0 && addresses[..index].contains(address) {
+            let place = places.get(&format!("listener.url#{index}"));
+            problems.push(Problem {
+                place: place.cloned().unwrap_or(Place::Default),
+                message: format!("{} is listened at twice; name it once", show_url(*address)),
+            });
+        }
+    }
+}
+
+/// Writes every problem to standard error, a line each.
+pub(crate) fn complain_about(problems: &[Problem]) {
+    for problem in problems {
+        say(&problem.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests;

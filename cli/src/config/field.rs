@@ -1,0 +1,220 @@
+//! How the fields of the configuration take and give values. One impl per type of field; which fields
+//! there are is told by the table in `keys`.
+
+use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
+use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::config::{QueueOverflow, SharedStrategy};
+use whimbrel_tokio::Anonymous;
+
+/// A place a checked value can be put into and be read from.
+pub(crate) trait Field {
+    /// What the type can hold at most; a key may narrow the range.
+    fn kind(&self, unit: Unit) -> Kind;
+
+    /// Takes a value that [`Kind::read`] gave for this field's kind.
+    ///
+    /// # Errors
+    ///
+    /// In words, when the text means nothing to a field that gives it a meaning, such as an address.
+    fn set(&mut self, value: Value) -> Result<(), String>;
+
+    /// What it holds; `None` when it is left out.
+    fn get(&self) -> Option<Value>;
+}
+
+/// A type with a name for each of its values.
+pub(crate) trait Named: Copy + PartialEq + 'static {
+    /// All names, in the order in which they are documented.
+    const NAMES: &'static [&'static str];
+    /// The values they stand for, in the same order.
+    const VALUES: &'static [Self];
+
+    /// The value of a name.
+    fn from_name(name: &str) -> Option<Self> {
+        let index = Self::NAMES.iter().position(|known| *known == name)?;
+        Self::VALUES.get(index).copied()
+    }
+
+    /// The name of a value.
+    fn name(self) -> &'static str {
+        let index = Self::VALUES.iter().position(|value| *value == self);
+        let name = index.and_then(|index| Self::NAMES.get(index));
+        name.expect("VALUES lists every value, NAMES has one name for each")
+    }
+}
+
+impl<T: Named> Field for T {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Choice(T::NAMES)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Choice(name) = value
+            && let Some(named) = T::from_name(name)
+        {
+            *self = named;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Choice(self.name()))
+    }
+}
+
+impl<T: Named> Field for Vec<T> {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Choices(T::NAMES)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Choices(names) = value {
+            *self = names.into_iter().filter_map(T::from_name).collect();
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Choices(
+            self.iter().map(|value| value.name()).collect(),
+        ))
+    }
+}
+
+impl Field for bool {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Truth
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Truth(truth) = value {
+            *self = truth;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Truth(*self))
+    }
+}
+
+impl Field for String {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            *self = text;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(self.clone()))
+    }
+}
+
+/// A field that may be left out. Being named is what sets it.
+impl<T: Field + Default> Field for Option<T> {
+    fn kind(&self, unit: Unit) -> Kind {
+        T::default().kind(unit)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        let mut inner = T::default();
+        inner.set(value)?;
+        *self = Some(inner);
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        self.as_ref().and_then(T::get)
+    }
+}
+
+macro_rules! integer_field {
+    ($($integer:ty),*) => {$(
+        impl Field for $integer {
+            fn kind(&self, unit: Unit) -> Kind {
+                Kind::Integer(0..=u64::from(Self::MAX).min(TOML_MAXIMUM), unit)
+            }
+
+            fn set(&mut self, value: Value) -> Result<(), String> {
+                if let Value::Integer(number) = value {
+                    *self = Self::try_from(number).map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            }
+
+            fn get(&self) -> Option<Value> {
+                Some(Value::Integer((*self).into()))
+            }
+        }
+    )*};
+}
+
+integer_field!(u8, u16, u32, u64);
+
+impl Field for usize {
+    fn kind(&self, unit: Unit) -> Kind {
+        let most = u64::try_from(Self::MAX).unwrap_or(u64::MAX);
+        Kind::Integer(0..=most.min(TOML_MAXIMUM), unit)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Integer(number) = value {
+            *self = Self::try_from(number).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        u64::try_from(*self).ok().map(Value::Integer)
+    }
+}
+
+/// A number in MQTT, so a number here.
+impl Field for QoS {
+    fn kind(&self, unit: Unit) -> Kind {
+        Kind::Integer(0..=2, unit)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Integer(number) = value
+            && let Some(qos) = u8::try_from(number).ok().and_then(Self::from_bits)
+        {
+            *self = qos;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Integer(*self as u64))
+    }
+}
+
+impl Named for Version {
+    const NAMES: &'static [&'static str] = &["3.1", "3.1.1", "5.0"];
+    const VALUES: &'static [Self] = &[Self::V3, Self::V4, Self::V5];
+}
+
+impl Named for SharedStrategy {
+    const NAMES: &'static [&'static str] = &["round-robin", "sticky", "random", "least-inflight"];
+    const VALUES: &'static [Self] = &[
+        Self::RoundRobin,
+        Self::Sticky,
+        Self::Random,
+        Self::LeastInflight,
+    ];
+}
+
+impl Named for QueueOverflow {
+    const NAMES: &'static [&'static str] = &["drop-newest", "drop-oldest", "disconnect"];
+    const VALUES: &'static [Self] = &[Self::DropNewest, Self::DropOldest, Self::Disconnect];
+}
+
+impl Named for Anonymous {
+    const NAMES: &'static [&'static str] = &["loopback-only", "always", "never"];
+    const VALUES: &'static [Self] = &[Self::LoopbackOnly, Self::Always, Self::Never];
+}

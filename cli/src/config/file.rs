@@ -1,0 +1,169 @@
+//! Reads a TOML file into the settings.
+
+use super::key::Section;
+use super::keys::{SECTIONS, section};
+use super::problem::{Place, Problem};
+use super::value::Written;
+use super::{Places, Settings};
+use crate::nearest::nearest;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+use whimbrel_tokio::ListenerConfig;
+
+/// Reads the file at `path`. What is good in it is set, what is not is reported.
+pub(super) fn read(
+    path: &str,
+    settings: &mut Settings,
+    places: &mut Places,
+    problems: &mut Vec<Problem>,
+) {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Reader {
+            path,
+            text: &text,
+            settings,
+            places,
+            problems,
+        }
+        .read(),
+        Err(error) => problems.push(Problem {
+            place: Place::File(path.to_owned()),
+            message: format!("cannot be read: {error}"),
+        }),
+    }
+}
+
+/// One file being read.
+pub(super) struct Reader<'a> {
+    /// What to call it.
+    pub(super) path: &'a str,
+    /// What is in it.
+    pub(super) text: &'a str,
+    /// Where its values go.
+    pub(super) settings: &'a mut Settings,
+    /// Where each was written.
+    pub(super) places: &'a mut Places,
+    /// What is wrong with it.
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// Reads all of it.
+    pub(super) fn read(mut self) {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        if errors.is_empty() {
+            for (name, value) in table.get_ref() {
+                self.section(name, value);
+            }
+            return;
+        }
+        // What the parser made of the rest of a broken file would only mislead.
+        for error in errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            let message = error.message().replace('\n', ", ");
+            self.problem(offset, format!("this is not TOML: {message}"));
+        }
+    }
+
+    fn section(&mut self, name: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) {
+        let Some(section) = section(name.get_ref()) else {
+            self.unknown_section(name, value);
+            return;
+        };
+        match (value.get_ref(), section.repeated) {
+            (DeValue::Table(table), false) => self.keys(section, table, None),
+            (DeValue::Array(entries), true) if entries.iter().all(|e| e.get_ref().is_table()) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    self.settings
+                        .server
+                        .listeners
+                        .push(ListenerConfig::default());
+                    if let DeValue::Table(table) = entry.get_ref() {
+                        self.keys(section, table, Some(index));
+                    }
+                }
+            }
+            _ => self.problem(
+                name.span().start,
+                format!(
+                    "`{}` is a section; write {}",
+                    section.name,
+                    section.heading()
+                ),
+            ),
+        }
+    }
+
+    fn keys(&mut self, section: &'static Section, table: &DeTable<'_>, entry: Option<usize>) {
+        for (name, value) in table {
+            let Some(key) = section.key(name.get_ref()) else {
+                self.problem(name.span().start, unknown_key(section, name.get_ref()));
+                continue;
+            };
+            let full_name = format!("{}.{}", section.name, key.name);
+            let read = key.kind().read(Written::Toml(value.get_ref()));
+            match read.and_then(|value| key.set(self.settings, value)) {
+                Ok(()) => {
+                    let place = Place::in_text(self.path, self.text, value.span().start);
+                    let entry = entry.map(|index| format!("#{index}")).unwrap_or_default();
+                    self.places.insert(full_name + &entry, place);
+                }
+                Err(why) => self.problem(value.span().start, format!("`{full_name}`: {why}")),
+            }
+        }
+    }
+
+    fn unknown_section(&mut self, name: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) {
+        let given = name.get_ref();
+        let is_section = value.get_ref().is_table() || value.get_ref().is_array();
+        let hint = if let Some(home) = home_of(given) {
+            format!("; it belongs under {}", home.heading())
+        } else if let Some(meant) = nearest(given, SECTIONS.iter().map(|section| section.name)) {
+            format!("; did you mean `{meant}`?")
+        } else if let Some((home, meant)) = nearest_anywhere(given).filter(|_| !is_section) {
+            format!("; did you mean `{meant}` under {}?", home.heading())
+        } else {
+            let headings: Vec<String> = SECTIONS.iter().map(Section::heading).collect();
+            format!("; there are {}", headings.join(", "))
+        };
+        let what = if is_section { "section" } else { "key" };
+        self.problem(name.span().start, format!("unknown {what} `{given}`{hint}"));
+    }
+
+    fn problem(&mut self, offset: usize, message: String) {
+        self.problems.push(Problem {
+            place: Place::in_text(self.path, self.text, offset),
+            message,
+        });
+    }
+}
+
+/// What to say of a key that its section does not have.
+fn unknown_key(section: &Section, given: &str) -> String {
+    let heading = section.heading();
+    let hint = if let Some(meant) = nearest(given, section.key_names()) {
+        format!("did you mean `{meant}`?")
+    } else if let Some(home) = home_of(given) {
+        format!("it belongs under {}", home.heading())
+    } else if let Some((home, meant)) = nearest_anywhere(given) {
+        format!("did you mean `{meant}` under {}?", home.heading())
+    } else {
+        let names: Vec<String> = section
+            .key_names()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        format!("{heading} has {}", names.join(", "))
+    };
+    format!("unknown key `{given}` in {heading}; {hint}")
+}
+
+/// The section that has a key of exactly this name.
+fn home_of(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.key(name).is_some())
+}
+
+/// The nearest key of all sections.
+fn nearest_anywhere(name: &str) -> Option<(&'static Section, &'static str)> {
+    let meant = nearest(name, SECTIONS.iter().flat_map(Section::key_names))?;
+    home_of(meant).map(|home| (home, meant))
+}

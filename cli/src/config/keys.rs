@@ -1,0 +1,474 @@
+//! Every configuration key, each in one entry: name, field, what it does, why its default is what it
+//! is. The defaults themselves are those of the types, so there is no second copy to keep in step.
+
+use super::key::{Key, Section};
+use super::value::Unit::{Bytes, Milliseconds, Seconds};
+
+/// All sections, in the order in which they are documented.
+pub(crate) static SECTIONS: [Section; 6] = [
+    Section {
+        name: "server",
+        doc: "The process as a whole.",
+        repeated: false,
+        keys: SERVER,
+    },
+    Section {
+        name: "listener",
+        doc: "An address at which clients connect. May be there any number of times; without any, \
+              the broker listens at the default address, which this machine alone can reach.",
+        repeated: true,
+        keys: LISTENER,
+    },
+    Section {
+        name: "log",
+        doc: "What is written to standard error.",
+        repeated: false,
+        keys: LOG,
+    },
+    Section {
+        name: "protocol",
+        doc: "What is offered to clients: enforced, and announced to 5.0 clients.",
+        repeated: false,
+        keys: PROTOCOL,
+    },
+    Section {
+        name: "session",
+        doc: "How sessions live, queue and end.",
+        repeated: false,
+        keys: SESSION,
+    },
+    Section {
+        name: "limits",
+        doc: "Numbers that bound memory and work.",
+        repeated: false,
+        keys: LIMITS,
+    },
+];
+
+/// The section of that name.
+pub(crate) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+const SERVER: &[Key] = &[
+    Key::new(
+        "shutdown_grace_ms",
+        |s| &mut s.server.shutdown_grace_ms,
+        "How long clients may take to receive their last bytes when the broker is asked to stop. A \
+         second SIGINT or SIGTERM ends the wait.",
+        "The last round trip of a slow link, and well below the 10 s after which container managers \
+         kill.",
+    )
+    .unit(Milliseconds),
+    Key::new(
+        "read_buffer_bytes",
+        |s| &mut s.server.read_buffer_bytes,
+        "The one buffer connections are read with, and so what one of them may bring in a turn.",
+        "Larger reads save hardly any system calls.",
+    )
+    .unit(Bytes)
+    .range(1 << 10, 16 << 20),
+];
+
+const LISTENER: &[Key] = &[
+    Key::new(
+        "url",
+        |s| &mut s.listener().address,
+        "Where to listen: `tcp://ADDRESS:PORT`, with an IPv4 address or an IPv6 address in brackets. \
+         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one.",
+        "This machine alone, so that a broker without configuration is not open to others.",
+    ),
+    Key::new(
+        "allow_anonymous",
+        |s| &mut s.listener().allow_anonymous,
+        "Who may connect without having shown who they are. This version cannot check passwords, so \
+         a user name changes nothing.",
+        "A broker that is opened to the network by a slip is still closed.",
+    ),
+    Key::new(
+        "backlog",
+        |s| &mut s.listener().backlog,
+        "Connections the system holds until they are accepted; it may cut this (`net.core.somaxconn`).",
+        "A reconnect storm of some milliseconds.",
+    )
+    .least(1),
+    Key::new(
+        "nodelay",
+        |s| &mut s.listener().nodelay,
+        "Send small packets at once (`TCP_NODELAY`).",
+        "The broker batches by itself.",
+    ),
+    Key::new(
+        "reuse_port",
+        |s| &mut s.listener().reuse_port,
+        "Let other processes listen at the same address (`SO_REUSEPORT`), where the system can.",
+        "Starting the broker twice is an error.",
+    ),
+    Key::new(
+        "ipv6_only",
+        |s| &mut s.listener().ipv6_only,
+        "Whether an IPv6 address refuses IPv4 clients.",
+        "`[::]` serves both.",
+    ),
+    Key::new(
+        "tcp_keepalive_s",
+        |s| &mut s.listener().tcp_keepalive_s,
+        "Let TCP probe connections that were silent for this long. Useful for clients that ask for no \
+         keep alive.",
+        "MQTT's keep alive does it.",
+    )
+    .unit(Seconds)
+    .range(1, 32_767)
+    .example("300"),
+    Key::new(
+        "send_buffer_bytes",
+        |s| &mut s.listener().send_buffer_bytes,
+        "The system's send buffer of each connection.",
+        "The system chooses well.",
+    )
+    .unit(Bytes)
+    .range(1, 1 << 30)
+    .example("\"64 KiB\""),
+    Key::new(
+        "receive_buffer_bytes",
+        |s| &mut s.listener().receive_buffer_bytes,
+        "The system's receive buffer of each connection.",
+        "The system chooses well.",
+    )
+    .unit(Bytes)
+    .range(1, 1 << 30)
+    .example("\"64 KiB\""),
+];
+
+const LOG: &[Key] = &[
+    Key::new(
+        "level",
+        |s| &mut s.log.level,
+        "The least important lines that are written. `info` has one line for each connection, written \
+         when it ends; `debug` adds its beginning and what it subscribes to; `trace` is for developers.",
+        "Shows how each connection went, and nothing per message.",
+    ),
+    Key::new(
+        "format",
+        |s| &mut s.log.format,
+        "Lines for people, or one JSON object a line for machines.",
+        "People read it first.",
+    ),
+];
+
+const PROTOCOL: &[Key] = &[
+    Key::new(
+        "versions",
+        |s| &mut s.server.broker.protocol.versions,
+        "The versions of MQTT that are served.",
+        "All that are in use.",
+    ),
+    Key::new(
+        "maximum_qos",
+        |s| &mut s.server.broker.protocol.maximum_qos,
+        "The highest QoS a client may publish with; subscriptions are granted at most this.",
+        "No restriction.",
+    ),
+    Key::new(
+        "retain_available",
+        |s| &mut s.server.broker.protocol.retain_available,
+        "Whether messages may be retained.",
+        "No restriction.",
+    ),
+    Key::new(
+        "wildcard_subscription_available",
+        |s| &mut s.server.broker.protocol.wildcard_subscription_available,
+        "Whether topic filters may have wildcards.",
+        "No restriction.",
+    ),
+    Key::new(
+        "shared_subscription_available",
+        |s| &mut s.server.broker.protocol.shared_subscription_available,
+        "Whether `$share/…` may be subscribed to, by clients of any version.",
+        "No restriction.",
+    ),
+    Key::new(
+        "subscription_identifiers_available",
+        |s| &mut s.server.broker.protocol.subscription_identifiers_available,
+        "Whether subscriptions may carry an identifier.",
+        "No restriction.",
+    ),
+    Key::new(
+        "receive_maximum",
+        |s| &mut s.server.broker.protocol.receive_maximum,
+        "QoS 1 and 2 messages a client may have unacknowledged towards the broker.",
+        "Covers 10,000 messages a second at 100 ms of delay.",
+    )
+    .least(1),
+    Key::new(
+        "maximum_packet_size",
+        |s| &mut s.server.broker.protocol.maximum_packet_size,
+        "The largest packet a client may send. Larger ones are refused from their first five bytes.",
+        "A payload of 1 MiB with its topic and properties.",
+    )
+    .unit(Bytes)
+    .range(128, 268_435_460),
+    Key::new(
+        "topic_alias_maximum",
+        |s| &mut s.server.broker.protocol.topic_alias_maximum,
+        "Topic aliases a client may set.",
+        "At most 64 topics remembered for each connection.",
+    ),
+    Key::new(
+        "topic_alias_outbound_maximum",
+        |s| &mut s.server.broker.protocol.topic_alias_outbound_maximum,
+        "Topic aliases the broker sets towards a client that allows them, at most.",
+        "The hottest topics of a client; more cost memory and save little.",
+    ),
+    Key::new(
+        "server_keep_alive_s",
+        |s| &mut s.server.broker.protocol.server_keep_alive_s,
+        "Replaces the keep alive every client asks for.",
+        "Clients know their network.",
+    )
+    .unit(Seconds)
+    .least(1)
+    .example("60"),
+    Key::new(
+        "keep_alive_maximum_s",
+        |s| &mut s.server.broker.protocol.keep_alive_maximum_s,
+        "The longest keep alive a client may ask for. None at all counts as longer. 5.0 clients are \
+         told what holds for them.",
+        "The standard allows any.",
+    )
+    .unit(Seconds)
+    .least(1)
+    .example("3600"),
+    Key::new(
+        "response_information",
+        |s| &mut s.server.broker.protocol.response_information,
+        "Response information for 5.0 clients that ask for it; `%c` stands for the client identifier.",
+        "Few clients ask.",
+    )
+    .example("\"responses/%c\""),
+    Key::new(
+        "server_reference",
+        |s| &mut s.server.broker.protocol.server_reference,
+        "Another server, named to 5.0 clients when they are refused with \"use another server\" or \
+         \"server moved\", and when this one stops.",
+        "There is no other server.",
+    )
+    .example("\"other.example.org:1883\""),
+    Key::new(
+        "check_payload_format",
+        |s| &mut s.server.broker.protocol.check_payload_format,
+        "Refuse payloads that are declared UTF-8 and are not.",
+        "The standard makes it optional, and it costs a pass over each such payload.",
+    ),
+    Key::new(
+        "shared_strategy",
+        |s| &mut s.server.broker.protocol.shared_strategy,
+        "Who of a shared subscription gets the next message. Members that are connected and can take \
+         it are always preferred.",
+        "Spreads evenly without looking at anyone.",
+    ),
+];
+
+const SESSION: &[Key] = &[
+    Key::new(
+        "expiry_maximum_s",
+        |s| &mut s.server.broker.session.expiry_maximum_s,
+        "The longest a session outlives its connection. Longer wishes are cut to this, and 5.0 \
+         clients are told.",
+        "7 days: sessions of client identifiers that never come back would pile up.",
+    )
+    .unit(Seconds),
+    Key::new(
+        "expiry_3x_s",
+        |s| &mut s.server.broker.session.expiry_3x_s,
+        "How long the session of a 3.x client with clean session 0 outlives its connection; cut to \
+         `expiry_maximum_s`.",
+        "7 days, for the same reason.",
+    )
+    .unit(Seconds),
+    Key::new(
+        "queue_messages_maximum",
+        |s| &mut s.server.broker.session.queue_messages_maximum,
+        "Messages that wait for one client, at most.",
+        "A message a second for almost three hours.",
+    )
+    .least(1),
+    Key::new(
+        "queue_bytes_maximum",
+        |s| &mut s.server.broker.session.queue_bytes_maximum,
+        "Bytes of messages that wait for one client, at most.",
+        "Some of the largest messages, and many small ones.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "queue_overflow",
+        |s| &mut s.server.broker.session.queue_overflow,
+        "What happens to a message that finds the queue of its client full. It is counted in any case.",
+        "What was accepted first is kept.",
+    ),
+    Key::new(
+        "queue_qos0",
+        |s| &mut s.server.broker.session.queue_qos0,
+        "Whether QoS 0 messages are queued for clients that are away.",
+        "QoS 0 asks for no such effort.",
+    ),
+    Key::new(
+        "inflight_maximum",
+        |s| &mut s.server.broker.session.inflight_maximum,
+        "QoS 1 and 2 messages in flight to one client at most, if it allows so many.",
+        "What waits beyond that is still in the queue.",
+    )
+    .least(1),
+    Key::new(
+        "retransmit_interval_ms",
+        |s| &mut s.server.broker.session.retransmit_interval_ms,
+        "Resend to a connected 3.x client what it has not acknowledged for this long; 0 never does.",
+        "TCP already does it, and 5.0 forbids it.",
+    )
+    .unit(Milliseconds),
+    Key::new(
+        "retransmit_maximum",
+        |s| &mut s.server.broker.session.retransmit_maximum,
+        "How often one message is resent at most before the connection is closed.",
+        "Only with `retransmit_interval_ms`: a client that ignores three is not going to answer.",
+    ),
+];
+
+const LIMITS: &[Key] = &[
+    Key::new(
+        "connections_maximum",
+        |s| &mut s.server.broker.limits.connections_maximum,
+        "Open connections.",
+        "The operating system's limit on open files is met first.",
+    )
+    .least(1),
+    Key::new(
+        "sessions_maximum",
+        |s| &mut s.server.broker.limits.sessions_maximum,
+        "Sessions, connected or not.",
+        "Twice the connections.",
+    )
+    .least(1),
+    Key::new(
+        "connect_timeout_ms",
+        |s| &mut s.server.broker.limits.connect_timeout_ms,
+        "From the connection to a complete CONNECT packet and the verdict on it.",
+        "Silent connections end; slow networks still manage.",
+    )
+    .unit(Milliseconds)
+    .least(1),
+    Key::new(
+        "connect_packet_size_maximum",
+        |s| &mut s.server.broker.limits.connect_packet_size_maximum,
+        "Bytes of a CONNECT packet. A will with a large payload needs more.",
+        "Identifier, credentials and a small will, from someone not yet known.",
+    )
+    .unit(Bytes)
+    .least(64),
+    Key::new(
+        "client_id_bytes_maximum",
+        |s| &mut s.server.broker.limits.client_id_bytes_maximum,
+        "Bytes of a client identifier.",
+        "Every session keeps one.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "topic_bytes_maximum",
+        |s| &mut s.server.broker.limits.topic_bytes_maximum,
+        "Bytes of a topic name or filter.",
+        "Far above what people can read.",
+    )
+    .unit(Bytes)
+    .least(1),
+    Key::new(
+        "topic_levels_maximum",
+        |s| &mut s.server.broker.limits.topic_levels_maximum,
+        "Levels of a topic name or filter.",
+        "The work of matching grows with it.",
+    )
+    .least(1),
+    Key::new(
+        "subscriptions_per_session_maximum",
+        |s| &mut s.server.broker.limits.subscriptions_per_session_maximum,
+        "Subscriptions of one session.",
+        "Each is kept in memory; a wildcard usually does it.",
+    ),
+    Key::new(
+        "user_properties_maximum",
+        |s| &mut s.server.broker.limits.user_properties_maximum,
+        "User properties in one packet.",
+        "They are kept and copied with the message.",
+    ),
+    Key::new(
+        "queue_messages_total_maximum",
+        |s| &mut s.server.broker.limits.queue_messages_total_maximum,
+        "Messages that wait for clients, in all.",
+        "A thousand full queues.",
+    ),
+    Key::new(
+        "queue_bytes_total_maximum",
+        |s| &mut s.server.broker.limits.queue_bytes_total_maximum,
+        "Bytes that wait for clients, in all.",
+        "Half of the memory budget.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "retained_messages_maximum",
+        |s| &mut s.server.broker.limits.retained_messages_maximum,
+        "Retained messages. Further ones are refused with \"quota exceeded\".",
+        "The last value of as many sensors.",
+    ),
+    Key::new(
+        "retained_bytes_maximum",
+        |s| &mut s.server.broker.limits.retained_bytes_maximum,
+        "Bytes of retained messages.",
+        "A quarter of the memory budget.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "unsent_bytes_maximum",
+        |s| &mut s.server.broker.limits.unsent_bytes_maximum,
+        "Encoded bytes that wait for one connection to take them. Above this, QoS 0 messages for it are \
+         dropped and counted, and higher QoS stays in the queue.",
+        "A second of 10 Mbit/s.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "unsent_bytes_pause",
+        |s| &mut s.server.broker.limits.unsent_bytes_pause,
+        "Unsent bytes of a connection from which its publishers are no longer read. Not above \
+         `unsent_bytes_maximum`.",
+        "Slows publishers before anything has to be dropped.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "slow_consumer_grace_ms",
+        |s| &mut s.server.broker.limits.slow_consumer_grace_ms,
+        "How long publishers wait for a connection that does not take its bytes, before it counts as \
+         slow and they go on without it; 0 never waits.",
+        "A hiccup of the network is waited for, a dead subscriber is not.",
+    )
+    .unit(Milliseconds),
+    Key::new(
+        "memory_budget_bytes",
+        |s| &mut s.server.broker.limits.memory_budget_bytes,
+        "What sessions, queues, retained messages and buffers may take in all, by the broker's own \
+         count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of \
+         QoS above 0 are told \"quota exceeded\".",
+        "Set it to what the machine can spare.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "fanout_step",
+        |s| &mut s.server.broker.limits.fanout_step,
+        "Deliveries one input may start before the rest is put off to the next turn.",
+        "One message to many subscribers does not hold up everyone else.",
+    )
+    .least(1),
+    Key::new(
+        "events_maximum",
+        |s| &mut s.server.broker.limits.events_maximum,
+        "Events that wait for the log at most; further ones are counted, not kept.",
+        "A storm of connections does not grow memory.",
+    ),
+];

@@ -1,0 +1,201 @@
+//! `whimbrel serve`: runs the broker until a signal stops it.
+
+use crate::admission::Unverified;
+use crate::config::{
+    Flags, Format, Level, Loaded, MQTT_PORT, complain_about, load, parse_url, show_url,
+};
+use crate::output::say;
+use crate::signals::{Signal, Signals};
+use crate::{logging, misuse, statistics, summary};
+use argh::{ArgsInfo, FromArgs};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::process::ExitCode;
+use thiserror::Error;
+use tracing::{error, info, warn};
+use whimbrel_tokio::{Crashed, Handle, Server, StartError};
+
+/// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
+#[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "serve",
+    help_triggers("-h", "--help", "help"),
+    note = "SIGINT (Ctrl-C) or SIGTERM stops: clients are told, and get their last bytes within the grace period.\nA second one stops at once. SIGUSR1 writes the statistics to the log.",
+    note = "Every setting: whimbrel check --print-defaults",
+    example = "{command_name} -l tcp://0.0.0.0:1883",
+    error_code(0, "stopped by a signal"),
+    error_code(1, "cannot run: the port is in use, no permission, ..."),
+    error_code(2, "what was typed, or the configuration, is wrong")
+)]
+pub(crate) struct Serve {
+    /// the configuration file
+    #[argh(option, short = 'c', arg_name = "file")]
+    pub(crate) config: Option<String>,
+    /// where to listen, instead of what the configuration says; may be there several times
+    #[argh(
+        option,
+        short = 'l',
+        arg_name = "tcp://address:port",
+        from_str_fn(listen)
+    )]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// error, warn, info, debug or trace
+    #[argh(option, arg_name = "level")]
+    pub(crate) log_level: Option<Level>,
+    /// human or json
+    #[argh(option, arg_name = "format")]
+    pub(crate) log_format: Option<Format>,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    parse_url(text).map_err(|error| error.to_string())
+}
+
+impl Serve {
+    /// Does it.
+    pub(crate) fn run(self) -> ExitCode {
+        let flags = Flags {
+            listen: self.listen,
+            log_level: self.log_level,
+            log_format: self.log_format,
+        };
+        match load(self.config.as_deref(), std::env::vars_os(), &flags) {
+            Ok(loaded) => {
+                logging::start(&loaded.settings.log);
+                run(&loaded)
+            }
+            Err(problems) => {
+                complain_about(&problems);
+                misuse()
+            }
+        }
+    }
+}
+
+/// Serves until a signal comes.
+fn run(loaded: &Loaded) -> ExitCode {
+    match serve(loaded) {
+        Ok(()) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the broker does not run, or ran no longer.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    #[error(transparent)]
+    Crashed(#[from] Crashed),
+}
+
+fn serve(loaded: &Loaded) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    runtime.block_on(async {
+        // Before anyone can know that the broker is there to be stopped.
+        let signals = Signals::take()?;
+        let config = loaded.settings.server.clone();
+        let admission = Unverified::new(&config.listeners);
+        let broker = Server::new(config).authenticator(admission).start()?;
+        welcome(loaded, broker.addresses());
+        Ok(until_stopped(&broker, signals).await?)
+    })
+}
+
+/// Says what runs, what to look at, and what to type next.
+fn welcome(loaded: &Loaded, addresses: &[SocketAddr]) {
+    let Loaded { settings, file, .. } = loaded;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        file,
+        "serving; {}",
+        summary::GUARANTEE
+    );
+    for warning in summary::warnings(settings) {
+        warn!("{warning}");
+    }
+    let for_people = settings.log.format == Format::Human && settings.log.level.shows_info();
+    if for_people && let Some(address) = addresses.first() {
+        say(&what_to_type(*address));
+    }
+}
+
+/// The first signal to stop is obeyed gracefully, the next promptly.
+async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Crashed> {
+    let signal = loop {
+        tokio::select! {
+            crashed = broker.stopped() => return crashed,
+            signal = signals.next() => match signal {
+                Signal::Stop(name) => break name,
+                #[cfg(unix)]
+                Signal::Report => {
+                    if let Ok(shards) = broker.statistics().await {
+                        statistics::log(&shards);
+                    }
+                }
+            }
+        }
+    };
+    info!(signal, "stopping; the next signal stops at once");
+    let mut shutdown = pin!(broker.shutdown());
+    loop {
+        tokio::select! {
+            result = &mut shutdown => return result,
+            signal = signals.next() => if let Signal::Stop(signal) = signal {
+                info!(signal, "stopping at once");
+                broker.stop_now();
+            }
+        }
+    }
+}
+
+/// How to see the broker at work.
+fn what_to_type(address: SocketAddr) -> String {
+    // As it was typed, so that it can be typed again.
+    let program = std::env::args().next();
+    let program = program.as_deref().unwrap_or("whimbrel");
+    let mut at = String::new();
+    let everywhere = address.ip().is_unspecified() || address.ip() == Ipv4Addr::LOCALHOST;
+    if !everywhere {
+        at.push_str(&format!(" -h {}", address.ip()));
+    }
+    if address.port() != MQTT_PORT {
+        at.push_str(&format!(" -p {}", address.port()));
+    }
+    format!(
+        "\nClients connect to {}. To see it work, type in two other terminals:\n\n    \
+         {program} sub{at} -t 'hello/#' -v\n    {program} pub{at} -t hello/world -m hi\n\n\
+         Ctrl-C stops the broker.\n",
+        show_url(address)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_host_and_port_when_they_are_needed() {
+        for (address, expected) in [
+            ("127.0.0.1:1883", " sub -t"),
+            ("0.0.0.0:1883", " sub -t"),
+            ("[::]:18830", " sub -p 18830 -t"),
+            ("[::1]:1883", " sub -h ::1 -t"),
+            ("192.0.2.1:1", " sub -h 192.0.2.1 -p 1 -t"),
+        ] {
+            let text = what_to_type(address.parse().unwrap());
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+}

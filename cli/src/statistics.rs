@@ -1,0 +1,73 @@
+//! The statistics as a line of the log, one for each shard. What the numbers mean is documented with
+//! [`Statistics`] and in `docs/operations.md`.
+
+use tracing::info;
+use whimbrel_core::action::DropReason;
+use whimbrel_core::statistics::Statistics;
+
+/// Writes them.
+pub(crate) fn log(shards: &[Statistics]) {
+    for (shard, statistics) in shards.iter().enumerate() {
+        log_shard(shard, statistics);
+    }
+}
+
+fn log_shard(shard: usize, statistics: &Statistics) {
+    // All fields by name: a new one has to be thought of here.
+    let Statistics {
+        connections_accepted,
+        connections_open,
+        clients_connected,
+        sessions,
+        subscriptions,
+        retained_messages,
+        retained_bytes,
+        queued_messages,
+        queued_bytes,
+        received_bytes,
+        sent_bytes,
+        publishes_received,
+        publishes_sent,
+        publishes_unmatched,
+        connects_refused,
+        violations,
+        dropped: _,
+        publishers_paused,
+        publishes_refused,
+        retained_refused,
+        unsent_bytes,
+        events_lost,
+    } = statistics;
+    let dropped = |why| statistics.dropped_because(why);
+    info!(
+        shard,
+        connections_accepted,
+        connections_open,
+        clients_connected,
+        sessions,
+        subscriptions,
+        retained_messages,
+        retained_bytes,
+        queued_messages,
+        queued_bytes,
+        unsent_bytes,
+        received_bytes,
+        sent_bytes,
+        publishes_received,
+        publishes_sent,
+        publishes_unmatched,
+        publishes_refused,
+        retained_refused,
+        publishers_paused,
+        connects_refused,
+        violations,
+        events_lost,
+        dropped_queue_full = dropped(DropReason::QueueFull),
+        dropped_total_queue_full = dropped(DropReason::TotalQueueFull),
+        dropped_slow_consumer = dropped(DropReason::SlowConsumer),
+        dropped_too_large = dropped(DropReason::TooLarge),
+        dropped_expired = dropped(DropReason::Expired),
+        dropped_session_ended = dropped(DropReason::SessionEnded),
+        "statistics"
+    );
+}

@@ -1,0 +1,126 @@
+//! What people get wrong in a configuration file, and the answers. `whimbrel check` and
+//! `whimbrel serve` are asked; the place of each problem is a line and a column.
+
+use crate::harness::{Directory, whimbrel};
+
+#[test]
+fn check_names_every_mistake_with_its_place_and_the_nearest_key() {
+    let directory = Directory::new("mistakes");
+    for (text, expected) in MISTAKES {
+        let file = directory.write("test.toml", text);
+        let output = whimbrel(&["check", &file]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let problems: Vec<&str> = stderr
+            .lines()
+            .map(|line| {
+                line.strip_prefix(&file)
+                    .and_then(|rest| rest.strip_prefix(':'))
+            })
+            .map(|line| line.expect("a line begins with the file"))
+            .collect();
+        assert_eq!(problems, *expected, "in {text:?}");
+        assert_eq!(output.status.code(), Some(2), "in {text:?}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn serve_says_the_same_and_does_not_start() {
+    let directory = Directory::new("serve-mistakes");
+    let file = directory.write("test.toml", MISTAKES[0].0);
+    let checked = whimbrel(&["check", &file]).output().unwrap();
+    let served = whimbrel(&["-c", &file]).output().unwrap();
+    assert_eq!(served.status.code(), Some(2));
+    assert_eq!(served.stderr, checked.stderr);
+}
+
+const MISTAKES: &[(&str, &[&str])] = &[
+    (
+        "[limits]\nconections_maximum = 1\n",
+        &["2:1: unknown key `conections_maximum` in [limits]; did you mean `connections_maximum`?"],
+    ),
+    (
+        "[limits]\nmax_connections = 1\n",
+        &["2:1: unknown key `max_connections` in [limits]; did you mean `connections_maximum`?"],
+    ),
+    (
+        "[session]\nreceive_maximum = 1\n",
+        &["2:1: unknown key `receive_maximum` in [session]; it belongs under [protocol]"],
+    ),
+    (
+        "[log]\ncolour = true\n",
+        &["2:1: unknown key `colour` in [log]; [log] has `level`, `format`"],
+    ),
+    (
+        "receive_maximum = 1\n",
+        &["1:1: unknown key `receive_maximum`; it belongs under [protocol]"],
+    ),
+    (
+        "[protocoll]\n",
+        &["1:2: unknown section `protocoll`; did you mean `protocol`?"],
+    ),
+    (
+        "[bridge]\n",
+        &[
+            "1:2: unknown section `bridge`; there are [server], [[listener]], [log], [protocol], [session], [limits]",
+        ],
+    ),
+    (
+        "[listener]\nurl = \"tcp://127.0.0.1\"\n",
+        &["1:2: `listener` is a section; write [[listener]]"],
+    ),
+    (
+        "[[log]]\nlevel = \"info\"\n",
+        &["1:3: `log` is a section; write [log]"],
+    ),
+    (
+        "[protocol]\nreceive_maximum = 70000\n",
+        &[
+            "2:19: `protocol.receive_maximum`: 70000 is out of range: expected a number from 1 to 65_535",
+        ],
+    ),
+    (
+        "[protocol]\nmaximum_qos = -1\n",
+        &["2:15: `protocol.maximum_qos`: -1 is out of range: expected a number from 0 to 2"],
+    ),
+    (
+        "[protocol]\nretain_available = \"yes\"\n",
+        &["2:20: `protocol.retain_available`: expected true or false, found the text \"yes\""],
+    ),
+    (
+        "[protocol]\nversions = [\"3.1.1\", \"5\"]\n",
+        &["2:12: `protocol.versions`: \"5\" is not one of \"3.1\", \"3.1.1\", \"5.0\""],
+    ),
+    (
+        "[protocol]\nshared_strategy = \"round_robin\"\n",
+        &[
+            "2:19: `protocol.shared_strategy`: \"round_robin\" is not one of \"round-robin\", \"sticky\", \"random\", \"least-inflight\"; did you mean \"round-robin\"?",
+        ],
+    ),
+    (
+        "[limits]\nconnect_timeout_ms = 2.5\n",
+        &[
+            "2:22: `limits.connect_timeout_ms`: expected a number of milliseconds from 1 to 4_294_967_295, found the fraction 2.5",
+        ],
+    ),
+    (
+        "[limits]\nunsent_bytes_maximum = \"1 MB\"\n",
+        &[
+            "2:24: `limits.unsent_bytes_maximum`: \"1 MB\" is not a size: write a whole number of B, KiB, MiB, GiB or TiB, such as \"64 KiB\"",
+        ],
+    ),
+    (
+        "[[listener]]\nurl = \"0.0.0.0:1883\"\n",
+        &[
+            "2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\"",
+        ],
+    ),
+    (
+        "[log]\nlevel = \"inof\"\nformt = \"json\"\n[limits]\nfanout_step = 0\n",
+        &[
+            "2:9: `log.level`: \"inof\" is not one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"info\"?",
+            "3:1: unknown key `formt` in [log]; did you mean `format`?",
+            "5:15: `limits.fanout_step`: 0 is out of range: expected a number from 1 to 4_294_967_295",
+        ],
+    ),
+];

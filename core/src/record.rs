@@ -1,0 +1,270 @@
+//! Persistent records: keys and values, encode and decode only. `docs/log-format.md` shows them.
+//!
+//! | key | value | life |
+//! |---|---|---|
+//! | `B` | boot epoch | each start |
+//! | `C` | the broker's wall clock, the machine's wall clock | now and then |
+//! | `S` session | expiry, deadlines, will, client identifier | connect to end of session |
+//! | `U` session filter | options, identifier | subscribe to unsubscribe |
+//! | `M` message | the message | until nothing refers to it |
+//! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
+//! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
+//! | `R` topic | message | retained until replaced or cleared |
+//!
+//! All numbers little-endian. A value may be longer than what is read here: later versions append.
+
+use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions};
+use crate::id::{MessageId, PacketId};
+use crate::session::Session;
+use crate::session::inflight::Stage;
+use crate::session::queue::{Delivery, Identifiers};
+use crate::time::UnixTime;
+use crate::topic::Subscription;
+use crate::will::Will;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+pub(crate) const BOOT: u8 = b'B';
+pub(crate) const CLOCK: u8 = b'C';
+pub(crate) const SESSION: u8 = b'S';
+pub(crate) const SUBSCRIPTION: u8 = b'U';
+pub(crate) const MESSAGE: u8 = b'M';
+pub(crate) const DELIVERY: u8 = b'Q';
+pub(crate) const RECEIVED: u8 = b'I';
+pub(crate) const RETAINED: u8 = b'R';
+
+/// Reads values front to back; `None` at the first thing that is not there.
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.bytes(1).and_then(|bytes| bytes.first().copied())
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.bytes(2)?
+            .first_chunk()
+            .map(|bytes| u16::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.bytes(4)?
+            .first_chunk()
+            .map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.bytes(8)?
+            .first_chunk()
+            .map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn message_id(&mut self) -> Option<MessageId> {
+        Some(MessageId {
+            origin: self.u64()?,
+            sequence: self.u64()?,
+        })
+    }
+
+    /// A length of four bytes, and as many bytes.
+    fn counted(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()? as usize;
+        self.bytes(length)
+    }
+}
+
+pub(crate) fn session_key(kind: u8, session: u64) -> [u8; 9] {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&session.to_le_bytes());
+    key
+}
+
+pub(crate) fn delivery_key(session: u64, sequence: u64) -> [u8; 17] {
+    let mut key = [DELIVERY; 17];
+    key[1..9].copy_from_slice(&session.to_le_bytes());
+    key[9..].copy_from_slice(&sequence.to_le_bytes());
+    key
+}
+
+pub(crate) fn received_key(session: u64, id: PacketId) -> [u8; 11] {
+    let mut key = [RECEIVED; 11];
+    key[1..9].copy_from_slice(&session.to_le_bytes());
+    key[9..].copy_from_slice(&id.get().to_le_bytes());
+    key
+}
+
+pub(crate) fn message_id_bytes(id: MessageId) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&id.origin.to_le_bytes());
+    bytes[8..].copy_from_slice(&id.sequence.to_le_bytes());
+    bytes
+}
+
+pub(crate) fn message_key(id: MessageId) -> [u8; 17] {
+    let mut key = [MESSAGE; 17];
+    key[1..].copy_from_slice(&message_id_bytes(id));
+    key
+}
+
+/// What a session record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRecord {
+    pub(crate) client_id: Box<str>,
+    pub(crate) expiry_s: u32,
+    /// `MAX` while it has a connection, or when it never ends.
+    pub(crate) ends_at: UnixTime,
+    /// Whether it had a connection when this was written.
+    pub(crate) is_connected: bool,
+    pub(crate) will_at: UnixTime,
+    pub(crate) will: Option<Box<Will>>,
+}
+
+pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
+    out.extend_from_slice(&session.expiry_s.to_le_bytes());
+    out.extend_from_slice(&session.ends_at.0.to_le_bytes());
+    out.extend_from_slice(&session.will_at.0.to_le_bytes());
+    let connected = u8::from(session.connection.is_some());
+    out.push(connected | u8::from(session.will.is_some()) << 1);
+    counted(session.client_id.as_bytes(), out);
+    if let Some(will) = session.will.as_ref() {
+        out.push(will.qos as u8 | u8::from(will.retain) << 2);
+        out.push(u8::from(will.message_expiry_s.is_some()));
+        out.extend_from_slice(&will.message_expiry_s.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&will.delay_s.to_le_bytes());
+        counted(will.topic.as_bytes(), out);
+        counted(&will.properties, out);
+        counted(&will.payload, out);
+    }
+}
+
+fn counted(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+pub(crate) fn decode_session(value: &[u8]) -> Option<SessionRecord> {
+    let mut fields = Fields(value);
+    let expiry_s = fields.u32()?;
+    let ends_at = UnixTime(fields.u64()?);
+    let will_at = UnixTime(fields.u64()?);
+    let flags = fields.u8()?;
+    let client_id = core::str::from_utf8(fields.counted()?).ok()?.into();
+    let will = if flags & 2 == 0 {
+        None
+    } else {
+        Some(Box::new(decode_will(&mut fields)?))
+    };
+    Some(SessionRecord {
+        client_id,
+        expiry_s,
+        ends_at,
+        is_connected: flags & 1 != 0,
+        will_at,
+        will,
+    })
+}
+
+fn decode_will(fields: &mut Fields<'_>) -> Option<Will> {
+    let flags = fields.u8()?;
+    let expires = fields.u8()? != 0;
+    let expiry = fields.u32()?;
+    let delay_s = fields.u32()?;
+    Some(Will {
+        topic: core::str::from_utf8(fields.counted()?).ok()?.into(),
+        properties: fields.counted()?.to_vec(),
+        payload: fields.counted()?.into(),
+        qos: QoS::from_bits(flags & 3)?,
+        retain: flags & 4 != 0,
+        delay_s,
+        message_expiry_s: expires.then_some(expiry),
+    })
+}
+
+pub(crate) fn encode_subscription(subscription: Subscription) -> [u8; 5] {
+    let options = subscription.options;
+    let flags = options.maximum_qos as u8
+        | u8::from(options.no_local) << 2
+        | u8::from(options.retain_as_published) << 3
+        | (options.retain_handling as u8) << 4;
+    let [a, b, c, d] = subscription.identifier.to_le_bytes();
+    [flags, a, b, c, d]
+}
+
+pub(crate) fn decode_subscription(value: &[u8]) -> Option<Subscription> {
+    let mut fields = Fields(value);
+    let flags = fields.u8()?;
+    let options = SubscribeOptions {
+        maximum_qos: QoS::from_bits(flags & 3)?,
+        no_local: flags & 4 != 0,
+        retain_as_published: flags & 8 != 0,
+        retain_handling: match flags >> 4 & 3 {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            _ => RetainHandling::DoNotSend,
+        },
+    };
+    Some(Subscription {
+        options,
+        identifier: fields.u32()?,
+    })
+}
+
+/// What a delivery record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeliveryRecord {
+    pub(crate) message: MessageId,
+    pub(crate) flags: u8,
+    /// `None` while it waits in the queue.
+    pub(crate) exchange: Option<(Stage, PacketId)>,
+    pub(crate) identifiers: Identifiers,
+}
+
+pub(crate) fn encode_delivery(
+    delivery: &Delivery,
+    message: MessageId,
+    exchange: Option<(Stage, PacketId)>,
+    out: &mut Vec<u8>,
+) {
+    let (stage, id) = match exchange {
+        None => (0, 0),
+        Some((Stage::Published, id)) => (1, id.get()),
+        Some((Stage::Released, id)) => (2, id.get()),
+    };
+    out.extend_from_slice(&message_id_bytes(message));
+    out.push(delivery.flags());
+    out.push(stage);
+    out.extend_from_slice(&id.to_le_bytes());
+    for identifier in delivery.identifiers().iter() {
+        out.extend_from_slice(&identifier.to_le_bytes());
+    }
+}
+
+pub(crate) fn decode_delivery(value: &[u8]) -> Option<DeliveryRecord> {
+    let mut fields = Fields(value);
+    let message = fields.message_id()?;
+    let flags = fields.u8()?;
+    let stage = fields.u8()?;
+    let id = fields.u16()?;
+    let exchange = match stage {
+        0 => None,
+        1 => Some((Stage::Published, PacketId::new(id)?)),
+        2 => Some((Stage::Released, PacketId::new(id)?)),
+        _ => return None,
+    };
+    let mut identifiers = Identifiers::default();
+    while let Some(identifier) = fields.u32() {
+        identifiers.push(identifier);
+    }
+    Some(DeliveryRecord {
+        message,
+        flags,
+        exchange,
+        identifiers,
+    })
+}

@@ -1,0 +1,348 @@
+//! From records back to a broker.
+//!
+//! [`Restorer`] takes the batches of the log in order and keeps what is live at the end;
+//! [`Broker::restore`] makes a broker of it: sessions with their subscriptions, queues and open exchanges
+//! under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills and deadlines.
+
+use crate::broker::Broker;
+use crate::config::{Config, ConfigError};
+use crate::id::{MessageId, PacketId};
+use crate::log::{BatchError, BatchRef, Op};
+use crate::message::Message;
+use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
+use crate::session::Session;
+use crate::session::inflight::Stage;
+use crate::session::queue::Delivery;
+use crate::time::{Now, UnixTime};
+use crate::topic::{Subscription, TopicFilter};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// Records that this version cannot take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RestoreError {
+    /// The bytes are no batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A record of a kind that this version does not know, and that may not be skipped.
+    #[error(
+        "the log has records of kind {kind:#04x}, which this version does not know; start the \
+             version that wrote them, or a later one"
+    )]
+    UnknownKind {
+        /// The first byte of its key.
+        kind: u8,
+    },
+    /// A record that does not say what its kind must say.
+    #[error("a record of kind {:?} cannot be understood", char::from(*kind))]
+    BadRecord {
+        /// The first byte of its key.
+        kind: u8,
+    },
+}
+
+/// What is known of one session so far.
+#[derive(Debug, Default)]
+struct Kept {
+    record: Option<SessionRecord>,
+    subscriptions: BTreeMap<Box<str>, Subscription>,
+    received: BTreeSet<PacketId>,
+    deliveries: BTreeMap<u64, DeliveryRecord>,
+}
+
+/// Takes batches in order; knows at the end what is live.
+#[derive(Debug, Default)]
+pub struct Restorer {
+    boot_epoch: u32,
+    clock: Option<(UnixTime, UnixTime)>,
+    sessions: BTreeMap<u64, Kept>,
+    messages: BTreeMap<MessageId, Message>,
+    retained: BTreeMap<Box<str>, MessageId>,
+    last_session: u64,
+}
+
+impl Restorer {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The boot epoch for the broker that is about to start: one more than the last.
+    #[must_use]
+    pub const fn next_boot_epoch(&self) -> u32 {
+        self.boot_epoch.wrapping_add(1)
+    }
+
+    /// How many sessions and retained messages there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (
+            self.sessions
+                .values()
+                .filter(|kept| kept.record.is_some())
+                .count(),
+            self.retained.len(),
+        )
+    }
+
+    /// Applies one batch.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be understood: written by a later version, or not by this program. What was applied
+    /// before stays applied.
+    pub fn apply(&mut self, operations: &[u8]) -> Result<(), RestoreError> {
+        for op in BatchRef::new(operations).iter() {
+            let (key, value) = match op? {
+                Op::Put { key, value } => (key, Some(value)),
+                Op::Delete { key } => (key, None),
+            };
+            let Some((&kind, name)) = key.split_first() else {
+                return Err(RestoreError::BadRecord { kind: 0 });
+            };
+            let known = self.apply_record(kind, Fields(name), value);
+            if !known? && kind & crate::log::batch::SKIPPABLE == 0 {
+                return Err(RestoreError::UnknownKind { kind });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the kind is known.
+    fn apply_record(
+        &mut self,
+        kind: u8,
+        name: Fields<'_>,
+        value: Option<&[u8]>,
+    ) -> Result<bool, RestoreError> {
+        let done = match kind {
+            record::BOOT => value.map_or(Some(()), |value| {
+                self.boot_epoch = Fields(value).u32()?;
+                Some(())
+            }),
+            record::CLOCK => value.map_or(Some(()), |value| {
+                let mut fields = Fields(value);
+                self.clock = Some((UnixTime(fields.u64()?), UnixTime(fields.u64()?)));
+                Some(())
+            }),
+            record::SESSION => self.session(name, value),
+            record::SUBSCRIPTION => self.subscription(name, value),
+            record::MESSAGE => self.message(name, value),
+            record::DELIVERY => self.delivery(name, value),
+            record::RECEIVED => self.received(name, value),
+            record::RETAINED => self.retained(name, value),
+            _ => return Ok(false),
+        };
+        done.map(|()| true).ok_or(RestoreError::BadRecord { kind })
+    }
+
+    fn session(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let number = name.u64()?;
+        self.last_session = self.last_session.max(number);
+        match value {
+            Some(value) => {
+                let record = record::decode_session(value)?;
+                self.sessions.entry(number).or_default().record = Some(record);
+            }
+            None => {
+                self.sessions.remove(&number);
+            }
+        }
+        Some(())
+    }
+
+    fn subscription(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let kept = self.sessions.entry(name.u64()?).or_default();
+        let filter = core::str::from_utf8(name.0).ok()?;
+        match value {
+            Some(value) => {
+                kept.subscriptions
+                    .insert(filter.into(), record::decode_subscription(value)?);
+            }
+            None => {
+                kept.subscriptions.remove(filter);
+            }
+        }
+        Some(())
+    }
+
+    fn message(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let id = name.message_id()?;
+        match value {
+            Some(value) => {
+                self.messages.insert(id, Message::from_bytes(value)?);
+            }
+            None => {
+                self.messages.remove(&id);
+            }
+        }
+        Some(())
+    }
+
+    fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let kept = self.sessions.entry(name.u64()?).or_default();
+        let sequence = name.u64()?;
+        match value {
+            Some(value) => {
+                kept.deliveries
+                    .insert(sequence, record::decode_delivery(value)?);
+            }
+            None => {
+                kept.deliveries.remove(&sequence);
+            }
+        }
+        Some(())
+    }
+
+    fn received(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let kept = self.sessions.entry(name.u64()?).or_default();
+        let id = PacketId::new(name.u16()?)?;
+        match value {
+            Some(_) => kept.received.insert(id),
+            None => kept.received.remove(&id),
+        };
+        Some(())
+    }
+
+    fn retained(&mut self, name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let topic = core::str::from_utf8(name.0).ok()?;
+        match value {
+            Some(value) => {
+                self.retained
+                    .insert(topic.into(), Fields(value).message_id()?);
+            }
+            None => {
+                self.retained.remove(topic);
+            }
+        }
+        Some(())
+    }
+
+    /// The broker's wall clock at the start. Time that passed while the machine was off counts, unless
+    /// its clock says that it has gone back.
+    fn wall(&self, machine: UnixTime) -> UnixTime {
+        match self.clock {
+            Some((broker, then)) => UnixTime(broker.0.saturating_add(machine.since(then))),
+            None => machine,
+        }
+    }
+}
+
+impl Broker {
+    /// A broker that goes on where another one stopped, however it stopped. `config.identity.boot_epoch`
+    /// should be [`Restorer::next_boot_epoch`]. Its first batch is on offer at once.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that cannot run; see [`Config::validate`].
+    pub fn restore(
+        config: Config,
+        seed: u64,
+        now: Now,
+        restorer: Restorer,
+    ) -> Result<Self, ConfigError> {
+        let epoch = config.identity.boot_epoch;
+        let mut broker = Self::new(config, seed, now)?;
+        broker.clock.set_wall(restorer.wall(now.wall));
+        broker.session_numbers = restorer.last_session;
+        if broker.journal.is_on() {
+            broker.journal.boot(epoch);
+        }
+        let Restorer {
+            sessions,
+            messages,
+            retained,
+            ..
+        } = restorer;
+        for id in retained.into_values() {
+            if let Some(message) = messages.get(&id) {
+                broker.journal.restored(message);
+                broker.retained.set(message.clone());
+            }
+        }
+        for (number, kept) in sessions {
+            broker.restore_session(number, kept, &messages);
+        }
+        broker.expire_retained();
+        broker.settle();
+        Ok(broker)
+    }
+
+    fn restore_session(
+        &mut self,
+        number: u64,
+        kept: Kept,
+        messages: &BTreeMap<MessageId, Message>,
+    ) {
+        let Some(record) = kept.record else { return };
+        // Two records of one client cannot be; should they, the later session is the one that counts.
+        if let Some(earlier) = self.sessions.find(&record.client_id) {
+            self.end_session(earlier, true);
+        }
+        let wall = self.clock.wall();
+        let mut session = Session::new(record.client_id, number);
+        session.expiry_s = record.expiry_s;
+        session.will = record.will;
+        session.is_recorded = true;
+        (session.ends_at, session.will_at) = (record.ends_at, record.will_at);
+        if record.is_connected {
+            // It lost its connection when the broker stopped.
+            session.ends_at = session.end_from(wall);
+            session.will_at = session
+                .will
+                .as_ref()
+                .map_or(UnixTime::MAX, |will| wall.after_s(u64::from(will.delay_s)));
+        }
+        for id in kept.received {
+            session.traffic().received.insert(id);
+        }
+        if record.is_connected && self.journal.is_on() {
+            self.journal.session(&session);
+        }
+        let key = self.sessions.insert(session);
+        for (filter, subscription) in kept.subscriptions {
+            if let Ok(parsed) = TopicFilter::parse(&filter) {
+                self.insert_subscription(key, &parsed, subscription);
+            }
+        }
+        for (sequence, delivery) in kept.deliveries {
+            self.restore_delivery(key.index, sequence, delivery, messages);
+        }
+        self.session_timeout(key);
+    }
+
+    fn restore_delivery(
+        &mut self,
+        slot: u32,
+        sequence: u64,
+        record: DeliveryRecord,
+        messages: &BTreeMap<MessageId, Message>,
+    ) {
+        let is_released = matches!(record.exchange, Some((Stage::Released, _)));
+        let message = match messages.get(&record.message) {
+            Some(message) => message.clone(),
+            None if is_released => self.nothing.clone(),
+            None => return,
+        };
+        if !is_released {
+            self.journal.restored(&message);
+        }
+        let (flags, identifiers) = (record.flags, record.identifiers);
+        let delivery = Delivery::restored(message, sequence, flags, identifiers);
+        match record.exchange {
+            None => self.push_delivery(slot, delivery),
+            Some((stage, id)) => {
+                let Some(session) = self.sessions.at_mut(slot) else {
+                    return;
+                };
+                session.traffic().inflight.restore(id, stage, delivery);
+            }
+        }
+        if let Some(session) = self.sessions.at_mut(slot) {
+            let traffic = session.traffic();
+            traffic.next_sequence = traffic.next_sequence.max(sequence + 1);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Who has something to do: the list of sources that were woken since the last turn of a shard.
+//!
+//! A shard is one task. Each of its sources – a connection, a listener, the timer, … – has a waker of its
+//! own that puts the source on this list and wakes the shard. So a connection costs a waker of 48 bytes
+//! instead of a task of 256, everything woken by one system call is handled in one turn, and the order
+//! of work inside the turn is the shard's own, not a scheduler's.
+
+use core::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Wake;
+
+/// Something that can wake a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Somebody asks the shard to stop.
+    Stop,
+    /// Another thread has put something into the inbox.
+    Inbox,
+    /// The deadline has come.
+    Timer,
+    /// A connection that had been closed has taken its last bytes.
+    Lingering,
+    /// There may be somebody to accept.
+    Listener(u16),
+    /// The socket in this slot can be read or written. The slot may belong to another connection by
+    /// now, to which this is a spurious wake-up.
+    Connection(u32),
+}
+
+/// The sources that were woken, in the order in which they were.
+#[derive(Default)]
+pub(crate) struct ReadyList {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    woken: Vec<Source>,
+    shard: Option<Waker>,
+}
+
+impl ReadyList {
+    /// A waker that puts `source` on this list.
+    pub(crate) fn waker(self: &Arc<Self>, source: Source) -> Waker {
+        Waker::from(Arc::new(SourceWaker {
+            list: Arc::clone(self),
+            source,
+        }))
+    }
+
+    /// Moves what was woken to the end of `sources`; ready when that made it non-empty. The lock is
+    /// never held while anything else runs.
+    pub(crate) fn poll_take(&self, cx: &Context<'_>, sources: &mut Vec<Source>) -> Poll<()> {
+        let mut state = self.lock();
+        if sources.is_empty() {
+            core::mem::swap(&mut state.woken, sources);
+        } else {
+            sources.append(&mut state.woken);
+        }
+        if !sources.is_empty() {
+            return Poll::Ready(());
+        }
+        match &mut state.shard {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker @ None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn wake(&self, source: Source) {
+        let mut state = self.lock();
+        state.woken.push(source);
+        let shard = state.shard.take();
+        drop(state);
+        if let Some(shard) = shard {
+            shard.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A list of plain values is whole whatever happened to the thread that held the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct SourceWaker {
+    list: Arc<ReadyList>,
+    source: Source,
+}
+
+impl Wake for SourceWaker {
+    fn wake(self: Arc<Self>) {
+        self.list.wake(self.source);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.list.wake(self.source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_shard_is_woken_once_for_all_that_happened() {
+        let (list, count) = (Arc::new(ReadyList::default()), Arc::new(Count::default()));
+        let shard = Waker::from(Arc::clone(&count));
+        let mut sources = Vec::new();
+        let poll =
+            |sources: &mut Vec<Source>| list.poll_take(&Context::from_waker(&shard), sources);
+        assert_eq!(poll(&mut sources), Poll::Pending);
+        list.waker(Source::Connection(7)).wake();
+        list.waker(Source::Timer).wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(&mut sources), Poll::Ready(()));
+        assert_eq!(sources, [Source::Connection(7), Source::Timer]);
+        sources.clear();
+        assert_eq!(
+            poll(&mut sources),
+            Poll::Pending,
+            "nothing is reported twice"
+        );
+    }
+}

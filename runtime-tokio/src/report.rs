@@ -1,0 +1,102 @@
+//! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at `debug`.
+//! Never payloads, topics' contents or secrets.
+
+use core::fmt;
+use core::net::SocketAddr;
+use std::sync::Arc;
+use tracing::{debug, info, warn};
+use whimbrel_core::codec::packet::Version;
+use whimbrel_core::{CloseReason, Event};
+
+/// Gets every event of the broker, on the shard's thread; it must not block.
+pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// What a shard knows about a connection that the event does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) version: Option<Version>,
+    pub(crate) open_ms: u64,
+}
+
+/// Writes the line for one event.
+pub(crate) fn report(event: &Event, facts: Facts) {
+    match event {
+        Event::Connected {
+            client_id,
+            version,
+            address,
+            session_present,
+            keep_alive_s,
+            ..
+        } => debug!(
+            client_id = &**client_id,
+            address = %Address(*address),
+            ?version,
+            session_present,
+            keep_alive_s,
+            "client connected"
+        ),
+        Event::Refused {
+            client_id,
+            address,
+            why,
+            ..
+        } => {
+            let of_itself = matches!(why, CloseReason::TransportClosed | CloseReason::Shutdown);
+            // Somebody only looked at the port: nothing to tell.
+            if client_id.is_empty() && of_itself {
+                debug!(address = %Address(*address), "connection closed before CONNECT");
+            } else {
+                info!(
+                    client_id = &**client_id,
+                    address = %Address(*address),
+                    reason = %why,
+                    "client refused"
+                );
+            }
+        }
+        Event::Disconnected {
+            client_id,
+            address,
+            why,
+            session_kept,
+            ..
+        } => info!(
+            client_id = &**client_id,
+            address = %Address(*address),
+            version = facts.version.map(tracing::field::debug),
+            seconds = facts.open_ms as f64 / 1e3,
+            session_kept,
+            reason = %why,
+            "client disconnected"
+        ),
+        Event::SessionEnded { client_id } => debug!(client_id = &**client_id, "session ended"),
+        Event::Subscribed {
+            client_id,
+            filter,
+            reason,
+        } => debug!(client_id = &**client_id, filter = &**filter, %reason, "subscribed"),
+        Event::Unsubscribed { client_id, filter } => {
+            debug!(client_id = &**client_id, filter = &**filter, "unsubscribed");
+        }
+        Event::Dropped {
+            client_id,
+            why,
+            count,
+        } => debug!(client_id = &**client_id, reason = %why, count, "messages dropped"),
+        Event::EventsLost { count } => warn!(count, "events were lost"),
+        other => debug!(event = ?other, "event"),
+    }
+}
+
+/// An address, or that there is none.
+struct Address(Option<SocketAddr>);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("in process"),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Starting a broker, and what its owner holds of it.
+
+use crate::clock::Clock;
+use crate::config::ServerConfig;
+use crate::listen::{ListenError, bind};
+use crate::policy::{Authenticator, Policy};
+use crate::ready::{ReadyList, Source};
+use crate::report::EventSink;
+use crate::shard::{Input, Parts, Shard};
+use crate::stop::{Stop, StopLevel};
+use crate::storage::{self, StorageConfig, StorageError};
+use core::hash::{BuildHasher, Hasher};
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::any::Any;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::thread::{self, JoinHandle};
+use thiserror::Error;
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::info;
+use whimbrel_core::config::ConfigError;
+use whimbrel_core::log::LogUuid;
+use whimbrel_core::statistics::Statistics;
+use whimbrel_core::{Broker, Event};
+
+/// Messages from other threads that wait for a shard, at most; senders wait beyond that.
+const INBOX_MAXIMUM: usize = 1_024;
+
+/// Bytes that wait in each direction of an in-process connection, at most.
+const IN_PROCESS_BYTES: usize = 64 << 10;
+
+/// A broker that has not been started.
+pub struct Server {
+    config: ServerConfig,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    events: Option<EventSink>,
+}
+
+impl Server {
+    /// A server with this configuration. Several may run in one process.
+    #[must_use]
+    pub const fn new(config: ServerConfig) -> Self {
+        Self {
+            config,
+            authenticator: None,
+            events: None,
+        }
+    }
+
+    /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
+    /// anonymous clients lets in.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not block.
+    #[must_use]
+    pub fn events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(sink));
+        self
+    }
+
+    /// Opens all listeners, then starts to serve them on threads of its own. Needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration, or what the system refuses. Nothing is left running then.
+    pub fn start(self) -> Result<Handle, StartError> {
+        let Self {
+            config,
+            authenticator,
+            events,
+        } = self;
+        if config.threads != 1 {
+            return Err(StartError::Threads(config.threads));
+        }
+        config.broker.validate()?;
+        // What was kept is there again before anybody can connect.
+        let (mut log, mut restorer) = match &config.storage {
+            StorageConfig::Memory => (None, None),
+            StorageConfig::Log { directory, log } => {
+                let (log, restorer) = storage::open(directory, log, new_uuid())?;
+                (Some(log), Some(restorer))
+            }
+        };
+        let sockets = config
+            .listeners
+            .iter()
+            .map(bind)
+            .collect::<Result<Vec<_>, _>>()?;
+        let addresses = sockets
+            .iter()
+            .map(std::net::TcpListener::local_addr)
+            .collect::<io::Result<_>>()
+            .map_err(StartError::System)?;
+
+        let mut handle = Handle {
+            addresses,
+            shards: Vec::new(),
+            threads: Mutex::default(),
+            ended: watch::Sender::new(false),
+            storage_failed: Arc::default(),
+            log: Mutex::default(),
+        };
+        let (log_sender, batches) = std_mpsc::channel();
+        let mut inboxes = Vec::new();
+        let (config, clock) = (Arc::new(config), Clock::start());
+        for shard in 0..config.threads {
+            let mut broker = config.broker.clone();
+            broker.identity.shard = shard;
+            broker.durable = config.storage.is_durable();
+            let ready = Arc::new(ReadyList::default());
+            let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
+            let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
+            let parts = Parts {
+                broker: match restorer.take() {
+                    Some(restorer) => {
+                        broker.identity.boot_epoch = restorer.next_boot_epoch();
+                        Broker::restore(broker, unpredictable(), clock.now(), restorer)?
+                    }
+                    None => Broker::new(broker, unpredictable(), clock.now())?,
+                },
+                shard,
+                clock,
+                listeners: sockets
+                    .iter()
+                    .map(std::net::TcpListener::try_clone)
+                    .collect::<io::Result<_>>()
+                    .map_err(StartError::System)?,
+                policy: Policy::new(&config.listeners, authenticator.clone()),
+                events: events.clone(),
+                config: Arc::clone(&config),
+                ready,
+                stop: Arc::clone(&stop),
+                inbox,
+                inbox_sender: inbox_sender.clone(),
+                log: log.is_some().then(|| log_sender.clone()),
+                storage_failed: Arc::clone(&handle.storage_failed),
+            };
+            inboxes.push(inbox_sender.clone());
+            let thread =
+                spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
+            handle.shards.push(ShardHandle {
+                stop,
+                inbox: inbox_sender,
+            });
+            handle.threads().push((shard, thread));
+        }
+        drop(log_sender);
+        if let Some(log) = log.take() {
+            let thread =
+                storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
+            *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        }
+        for address in &handle.addresses {
+            info!(%address, "listening");
+        }
+        Ok(handle)
+    }
+}
+
+/// Starts the thread of one shard, and waits until it serves.
+fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>> {
+    let (started, result) = std_mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("whimbrel-{shard}"))
+        .spawn(move || {
+            let _ended = ended;
+            let runtime = match tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build()
+            {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not ready
+            // that are.
+            runtime.block_on(tokio::task::unconstrained(async move {
+                match Shard::new(parts) {
+                    Ok(shard) => {
+                        drop(started.send(Ok(())));
+                        shard.run().await;
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            }));
+        })?;
+    match result.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::other("the thread of a shard ended at once")),
+    }
+}
+
+/// Says that a shard has ended, also when it ended by a panic.
+struct SayEnded(watch::Sender<bool>);
+
+impl Drop for SayEnded {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Names a new log. Only has to differ from the names of others.
+fn new_uuid() -> LogUuid {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
+    bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());
+    LogUuid(bytes)
+}
+
+/// A number that peers cannot guess. The standard library seeds each of these hashers at random.
+fn unpredictable() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// Why a broker did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The broker's configuration does not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A number of threads that cannot be had.
+    #[error("threads: {0} is not possible yet, set it to 1")]
+    Threads(u16),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The system gives no thread, no descriptor or no event queue.
+    #[error("cannot start: {0}")]
+    System(#[source] io::Error),
+}
+
+/// A running broker. Dropping it stops the broker promptly, without waiting for it.
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    shards: Vec<ShardHandle>,
+    threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
+    /// Whether any shard has ended.
+    ended: watch::Sender<bool>,
+    storage_failed: Arc<AtomicBool>,
+    log: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct ShardHandle {
+    stop: Arc<Stop>,
+    inbox: mpsc::Sender<Input>,
+}
+
+impl Handle {
+    /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most the
+    /// configured time. Ready when all is done. Calling it again waits for the same;
+    /// [`stop_now`](Self::stop_now) hurries it.
+    ///
+    /// # Errors
+    ///
+    /// A shard had crashed.
+    pub async fn shutdown(&self) -> Result<(), Crashed> {
+        self.request(StopLevel::Gracefully);
+        self.stopped().await
+    }
+
+    /// Stops promptly: clients are told as far as they listen at this moment. Does not wait; see
+    /// [`stopped`](Self::stopped).
+    pub fn stop_now(&self) {
+        self.request(StopLevel::Promptly);
+    }
+
+    /// Waits until the broker has stopped, for whatever reason.
+    ///
+    /// # Errors
+    ///
+    /// A shard has crashed. The others are stopped then.
+    pub async fn stopped(&self) -> Result<(), Crashed> {
+        // Fails only when the sender is gone, which is in `self`.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        // A broker with a part missing would lose messages.
+        self.request(StopLevel::Gracefully);
+        for shard in &self.shards {
+            shard.inbox.closed().await;
+        }
+        // They have nothing left to do but to free their memory.
+        let threads = core::mem::take(&mut *self.threads());
+        let mut result = Ok(());
+        for (shard, thread) in threads {
+            if let Err(panic) = thread.join() {
+                let message = message_of(&*panic).to_owned();
+                result = Err(Crashed { shard, message });
+            }
+        }
+        // What is owed to the disk is there when this ends.
+        let log = self
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = log
+            && let Err(panic) = thread.join()
+        {
+            let message = message_of(&*panic).to_owned();
+            result = Err(Crashed { shard: 0, message });
+        }
+        if self.storage_failed.load(Ordering::Acquire) {
+            let message = "the log has failed".to_owned();
+            result = Err(Crashed { shard: 0, message });
+        }
+        result
+    }
+
+    /// Counters and gauges, one set a shard.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn statistics(&self) -> Result<Vec<Statistics>, Stopped> {
+        let mut all = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (answer, statistics) = oneshot::channel();
+            let question = Input::Statistics(answer);
+            shard.inbox.send(question).await.map_err(|_| Stopped)?;
+            all.push(statistics.await.map_err(|_| Stopped)?);
+        }
+        Ok(all)
+    }
+
+    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker like
+    /// any other, but has no address, needs no credentials and passes no socket.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn open(&self) -> Result<DuplexStream, Stopped> {
+        let (ours, theirs) = tokio::io::duplex(IN_PROCESS_BYTES);
+        let shard = self.shards.first().ok_or(Stopped)?;
+        let input = Input::Attach(theirs);
+        shard.inbox.send(input).await.map_err(|_| Stopped)?;
+        Ok(ours)
+    }
+
+    fn request(&self, level: StopLevel) {
+        for shard in &self.shards {
+            shard.stop.request(level);
+        }
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<(u16, JoinHandle<()>)>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop_now();
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// The broker has stopped, so it cannot answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the broker has stopped")]
+pub struct Stopped;
+
+/// A shard ended by a panic: a bug in the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("shard {shard} crashed: {message}")]
+pub struct Crashed {
+    /// Which.
+    pub shard: u16,
+    /// What the panic said.
+    pub message: String,
+}

@@ -1,0 +1,647 @@
+//! The loop: one broker, its sockets and its clock, as one task on one thread.
+//!
+//! Every turn does the same things in the same order, each in bounded measure, so that nobody can keep the
+//! others waiting; what is left over makes the shard busy, and a busy shard looks at the network once and
+//! goes on without sleeping. Actions are carried out once for everything that was read before, so a
+//! connection is written at most once a turn however many packets are for it.
+//!
+//! Nothing here knows MQTT.
+
+use crate::clock::Clock;
+use crate::config::ServerConfig;
+use crate::listen::Listener;
+use crate::policy::{Decision, IN_PROCESS, Policy};
+use crate::ready::{ReadyList, Source};
+use crate::report::{EventSink, Facts, report};
+use crate::socket::{Lingering, Socket, Transport, Written};
+use crate::stop::{Stop, StopLevel};
+use crate::timer::Timer;
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
+use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::statistics::Statistics;
+use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+
+/// Bytes that are read before what follows from them is carried out. Large enough for one write to carry
+/// many messages; small enough to stay in the cache, and for a publisher that is to be paused to be
+/// heard at most this much longer.
+const READ_BATCH_BYTES: usize = 256 << 10;
+
+/// Actions that are carried out before the network is looked at again; each moves at most about 64 KiB.
+const ACTIONS_PER_DRAIN: usize = 4_096;
+
+/// Connections that a listener hands over in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Things that are taken out of the inbox in one turn.
+const INPUTS_PER_TURN: usize = 256;
+
+/// Bytes of batches that the log may be behind before nobody is read until it has caught up: memory
+/// that waits for a disk, whatever the number of publishers.
+const UNPERSISTED_BYTES: usize = 32 << 20;
+
+/// A shared write buffer that grew beyond this, for a large packet, is given back.
+const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
+
+/// What other threads tell a shard.
+pub(crate) enum Input {
+    /// A connection from inside this program.
+    Attach(DuplexStream),
+    /// The verdict that had to be waited for.
+    Authenticated(ConnectionId, Verdict),
+    /// How is it going?
+    Statistics(oneshot::Sender<Statistics>),
+    /// A message from another shard or node.
+    #[expect(
+        dead_code,
+        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
+    )]
+    Routed(PeerId, RoutedMessage),
+    /// What another shard or node wants.
+    #[expect(
+        dead_code,
+        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
+    )]
+    Interest(PeerId, InterestDelta),
+    /// Everything up to there is on stable storage.
+    Persisted(Position),
+    /// The log is much larger than what is live.
+    Checkpoint,
+    /// Whether the disk is nearly full.
+    StoragePressure(bool),
+    /// The log has failed for good.
+    StorageFailed,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) broker: Broker,
+    pub(crate) shard: u16,
+    pub(crate) clock: Clock,
+    pub(crate) listeners: Vec<std::net::TcpListener>,
+    pub(crate) policy: Policy,
+    pub(crate) events: Option<EventSink>,
+    pub(crate) ready: Arc<ReadyList>,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) inbox: mpsc::Receiver<Input>,
+    pub(crate) inbox_sender: mpsc::Sender<Input>,
+    pub(crate) log: Option<LogSender>,
+    pub(crate) storage_failed: Arc<AtomicBool>,
+}
+
+/// Where batches go: to the thread of the log, with the number of the shard.
+pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
+
+/// One broker and everything it touches.
+pub(crate) struct Shard {
+    broker: Broker,
+    /// Which of the server's shards this is.
+    shard: u16,
+    clock: Clock,
+    /// Read once a batch: within one, everything happens at the same time.
+    now: Now,
+    sockets: Sockets,
+    listeners: Vec<Listener>,
+    policy: Policy,
+    events: Option<EventSink>,
+    ready: Arc<ReadyList>,
+    /// To be served in the next turn.
+    sources: Vec<Source>,
+    /// Read to their end; closed once what follows from their last bytes is carried out.
+    ended: Vec<ConnectionId>,
+    /// Who was closed last, for the report that follows.
+    departed: Option<(ConnectionId, Facts)>,
+    read_buffer: Box<[u8]>,
+    write_buffer: Vec<u8>,
+    /// Bytes read since the last drain.
+    undrained_bytes: usize,
+    /// Something was left over.
+    busy: bool,
+    inbox: mpsc::Receiver<Input>,
+    inbox_waker: Waker,
+    inbox_sender: mpsc::Sender<Input>,
+    timer: Timer,
+    lingering: Lingering,
+    stop: Arc<Stop>,
+    grace_ms: u64,
+    /// Set once it is stopping: when it stops in any case.
+    stopping_until: Option<Timestamp>,
+    missing_reported: bool,
+    log: Option<LogSender>,
+    storage_failed: Arc<AtomicBool>,
+    /// Batches that the log has and has not reported durable: their positions and sizes.
+    unpersisted: VecDeque<(Position, usize)>,
+    unpersisted_bytes: usize,
+    /// Connections that are not read until the log has caught up.
+    waiting_for_log: Vec<Source>,
+}
+
+impl Shard {
+    /// Must be called inside the runtime that will run it.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch a listener.
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { config, ready, .. } = parts;
+        let listeners = parts
+            .listeners
+            .into_iter()
+            .zip(&config.listeners)
+            .zip(0..)
+            .map(|((socket, config), number)| {
+                let waker = ready.waker(Source::Listener(number));
+                Listener::new(socket, number, config.clone(), waker)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            broker: parts.broker,
+            shard: parts.shard,
+            now: parts.clock.now(),
+            sockets: Sockets::default(),
+            listeners,
+            policy: parts.policy,
+            events: parts.events,
+            // The first turn makes every source know its waker.
+            sources: vec![Source::Inbox],
+            ended: Vec::new(),
+            departed: None,
+            read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
+            write_buffer: Vec::new(),
+            undrained_bytes: 0,
+            busy: false,
+            inbox: parts.inbox,
+            inbox_waker: ready.waker(Source::Inbox),
+            inbox_sender: parts.inbox_sender,
+            timer: Timer::new(parts.clock, ready.waker(Source::Timer)),
+            clock: parts.clock,
+            lingering: Lingering::new(&ready),
+            stop: parts.stop,
+            grace_ms: config.shutdown_grace_ms.into(),
+            stopping_until: None,
+            missing_reported: false,
+            log: parts.log,
+            storage_failed: parts.storage_failed,
+            unpersisted: VecDeque::new(),
+            unpersisted_bytes: 0,
+            waiting_for_log: Vec::new(),
+            ready,
+        })
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.turn();
+            if self.is_finished() {
+                return;
+            }
+            if self.busy {
+                // Polls the network without waiting for it.
+                tokio::task::yield_now().await;
+            }
+            poll_fn(|cx| match self.ready.poll_take(cx, &mut self.sources) {
+                Poll::Pending if !self.busy => Poll::Pending,
+                Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+            })
+            .await;
+        }
+    }
+
+    fn turn(&mut self) {
+        self.busy = false;
+        self.now = self.clock.now();
+
+        // 1. Whether to go on at all.
+        self.heed_stop();
+
+        // 2. Time.
+        let deadline = self.broker.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= self.now.monotonic) {
+            self.broker.advance(self.now);
+        }
+
+        // 3. Those who are here: write what is left, then read.
+        let mut sources = core::mem::take(&mut self.sources);
+        for source in sources.drain(..) {
+            match source {
+                // Looked at in every turn; the wake-up was all.
+                Source::Stop | Source::Lingering => {}
+                Source::Timer => self.timer.fired(),
+                Source::Inbox => self.take_inbox(),
+                Source::Listener(number) => {
+                    if let Some(listener) = self.listeners.get_mut(usize::from(number)) {
+                        listener.ready = true;
+                    }
+                }
+                Source::Connection(slot) => self.serve(slot),
+            }
+            if self.undrained_bytes >= READ_BATCH_BYTES {
+                self.drain(ACTIONS_PER_DRAIN);
+                self.now = self.clock.now();
+            }
+        }
+        // Keeps the allocation, and what asked to be served again meanwhile.
+        sources.append(&mut self.sources);
+        self.sources = sources;
+        self.drain(ACTIONS_PER_DRAIN);
+
+        // 4. Those who have left; what they sent last has been answered.
+        self.see_off();
+
+        // 5. Newcomers.
+        self.accept();
+        self.drain(ACTIONS_PER_DRAIN);
+
+        // 6. Last, when to come back.
+        self.arm_timer();
+    }
+
+    fn heed_stop(&mut self) {
+        let level = self.stop.level();
+        if level == StopLevel::Run {
+            return;
+        }
+        if self.stopping_until.is_none() {
+            self.listeners.clear();
+            self.broker.shut_down(self.now);
+            self.stopping_until = Some(self.now.monotonic.after_ms(self.grace_ms));
+        }
+        if level == StopLevel::Promptly {
+            // Everybody is told once, without waiting for who does not listen.
+            self.drain(usize::MAX);
+            self.stopping_until = Some(self.now.monotonic);
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stopping_until.is_some_and(|until| {
+            let everybody_left = self.sockets.is_empty() && self.lingering.is_empty();
+            (everybody_left && !self.busy) || until <= self.now.monotonic
+        })
+    }
+
+    fn take_inbox(&mut self) {
+        for _ in 0..INPUTS_PER_TURN {
+            let mut cx = Context::from_waker(&self.inbox_waker);
+            let Poll::Ready(Some(input)) = self.inbox.poll_recv(&mut cx) else {
+                return;
+            };
+            match input {
+                Input::Attach(stream) => self.open(Transport::Memory(Box::new(stream)), None),
+                Input::Authenticated(connection, verdict) => {
+                    self.broker.authenticated(self.now, connection, verdict);
+                }
+                // Whoever asked may have gone.
+                Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
+                Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
+                Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
+                Input::Persisted(position) => self.persisted(position),
+                Input::Checkpoint => self.broker.checkpoint(self.now),
+                Input::StoragePressure(is_full) => {
+                    self.broker.storage_pressure(self.now, is_full);
+                }
+                Input::StorageFailed => {
+                    self.broker.persist_failed(self.now);
+                    self.storage_failed.store(true, Ordering::Release);
+                    self.stop.request(StopLevel::Promptly);
+                }
+            }
+        }
+        self.sources.push(Source::Inbox);
+        self.busy = true;
+    }
+
+    fn serve(&mut self, slot: u32) {
+        let Some(socket) = self.sockets.in_slot(slot) else {
+            return;
+        };
+        let id = socket.id;
+        if socket.is_blocked() && socket.flush() != Written::Blocked && socket.send_due {
+            socket.send_due = false;
+            self.send(id);
+        }
+        self.read(id);
+    }
+
+    /// Reads a connection until it is dry, or has had its share of this turn.
+    fn read(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        if socket.paused {
+            return;
+        }
+        if self.unpersisted_bytes >= UNPERSISTED_BYTES {
+            self.waiting_for_log.push(source_of(id));
+            return;
+        }
+        let mut share = self.read_buffer.len();
+        loop {
+            match socket.poll_read(&mut self.read_buffer) {
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.ended.push(id);
+                    return;
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.broker
+                        .receive(self.now, id, &self.read_buffer[..count]);
+                    self.undrained_bytes += count;
+                    if count >= share {
+                        self.sources.push(source_of(id));
+                        self.busy = true;
+                        return;
+                    }
+                    share -= count;
+                }
+            }
+        }
+    }
+
+    /// Carries out what the core wants, up to `budget` actions.
+    fn drain(&mut self, budget: usize) {
+        self.undrained_bytes = 0;
+        for _ in 0..budget {
+            let Some(action) = self.broker.poll_action() else {
+                return;
+            };
+            match action {
+                Action::Send(connection) => self.send(connection),
+                Action::Pause(connection) => {
+                    if let Some(socket) = self.sockets.get_mut(connection) {
+                        socket.paused = true;
+                    }
+                }
+                Action::Resume(connection) => {
+                    if let Some(socket) = self.sockets.get_mut(connection) {
+                        socket.paused = false;
+                        self.sources.push(source_of(connection));
+                        self.busy = true;
+                    }
+                }
+                Action::Close {
+                    connection,
+                    last_bytes,
+                } => self.close(connection, &last_bytes),
+                Action::Authenticate {
+                    connection,
+                    credentials,
+                } => self.authenticate(connection, *credentials),
+                Action::Persist(batch) => self.persist(batch),
+                Action::Route { .. } | Action::Interest(_) => self.hand_to_peers(),
+                Action::Event(event) => self.report(&event),
+            }
+        }
+        self.busy = true;
+    }
+
+    /// Pulls what a connection may have, and writes it.
+    fn send(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        if socket.is_blocked() {
+            socket.send_due = true;
+            return;
+        }
+        self.write_buffer.clear();
+        self.broker.transmit(self.now, id, &mut self.write_buffer);
+        if !self.write_buffer.is_empty() {
+            socket.write(&self.write_buffer);
+            if self.write_buffer.capacity() > WRITE_BUFFER_KEPT_BYTES {
+                self.write_buffer = Vec::new();
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, last_bytes: &[u8]) {
+        self.departed = Some((id, self.facts(id)));
+        if let Some(socket) = self.sockets.remove(id) {
+            socket.close(last_bytes, &self.lingering);
+        }
+    }
+
+    fn authenticate(&mut self, connection: ConnectionId, credentials: Credentials) {
+        match self.policy.decide(credentials) {
+            Decision::Now(verdict) => self.broker.authenticated(self.now, connection, verdict),
+            Decision::Later(verdict) => {
+                let inbox = self.inbox_sender.clone();
+                tokio::spawn(async move {
+                    let verdict = verdict.await;
+                    // The shard has stopped when nobody takes it.
+                    let _ = inbox.send(Input::Authenticated(connection, verdict)).await;
+                });
+            }
+        }
+    }
+
+    /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
+    fn persist(&mut self, batch: Batch) {
+        let bytes = batch.operations.len();
+        self.unpersisted.push_back((batch.position, bytes));
+        self.unpersisted_bytes += bytes;
+        let shard = self.shard;
+        if self
+            .log
+            .as_ref()
+            .is_none_or(|log| log.send((shard, batch)).is_err())
+        {
+            self.report_missing("a log", 0);
+        }
+    }
+
+    fn persisted(&mut self, position: Position) {
+        while let Some((first, bytes)) = self.unpersisted.front().copied()
+            && first <= position
+        {
+            self.unpersisted.pop_front();
+            self.unpersisted_bytes -= bytes;
+        }
+        if self.unpersisted_bytes < UNPERSISTED_BYTES / 2 && !self.waiting_for_log.is_empty() {
+            self.sources.append(&mut self.waiting_for_log);
+            self.busy = true;
+        }
+        self.broker.persisted(self.now, position);
+    }
+
+    /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to be
+    /// routed arrives there as [`Input::Routed`] and [`Input::Interest`]. With one shard there is nobody.
+    fn hand_to_peers(&mut self) {
+        self.report_missing("another shard", 0);
+    }
+
+    fn report_missing(&mut self, what: &str, position: u64) {
+        if !core::mem::replace(&mut self.missing_reported, true) {
+            error!(position, "the broker asks for {what}, and there is none");
+        }
+    }
+
+    fn report(&mut self, event: &Event) {
+        if let Some(sink) = &self.events {
+            sink(event);
+        }
+        let mut facts = Facts::default();
+        if let Event::Connected {
+            connection,
+            version,
+            ..
+        } = *event
+        {
+            if let Some(socket) = self.sockets.get_mut(connection) {
+                socket.version = Some(version);
+            }
+        } else if let Event::Disconnected { connection, .. } = *event {
+            // Usually its end was the action before this one.
+            facts = match self.departed {
+                Some((id, facts)) if id == connection => facts,
+                _ => self.facts(connection),
+            };
+        }
+        report(event, facts);
+    }
+
+    fn facts(&mut self, connection: ConnectionId) -> Facts {
+        let now = self.now.monotonic;
+        self.sockets
+            .get_mut(connection)
+            .map(|socket| Facts {
+                version: socket.version,
+                open_ms: now.since(socket.accepted),
+            })
+            .unwrap_or_default()
+    }
+
+    /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it, and
+    /// its end is found again when it is resumed.
+    fn see_off(&mut self) {
+        let mut ended = core::mem::take(&mut self.ended);
+        for id in ended.drain(..) {
+            if self.sockets.get_mut(id).is_none_or(|socket| socket.paused) {
+                continue;
+            }
+            self.broker.closed(self.now, id);
+            // Its events are told before the facts for them are gone.
+            self.drain(ACTIONS_PER_DRAIN);
+            if let Some(socket) = self.sockets.remove(id) {
+                // It may have shut down only its sending side, and wait for what is left.
+                socket.close(&[], &self.lingering);
+            }
+        }
+        self.ended = ended;
+    }
+
+    fn accept(&mut self) {
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let listener = &mut self.listeners[index];
+                if !listener.ready {
+                    break;
+                }
+                let Some((stream, address)) = listener.accept(self.now.monotonic) else {
+                    break;
+                };
+                let number = listener.number;
+                self.open(Transport::Tcp(stream), Some((address, number)));
+            }
+            let listener = &self.listeners[index];
+            self.busy |= listener.ready && listener.next_deadline().is_none();
+        }
+    }
+
+    /// A transport connection exists. Without an address it comes from inside this program.
+    fn open(&mut self, transport: Transport, from: Option<(SocketAddr, u16)>) {
+        let peer = Peer {
+            // One form of an IPv4 address, whatever the socket that accepted it.
+            address: from
+                .map(|(address, _)| SocketAddr::new(address.ip().to_canonical(), address.port())),
+            listener: from.map_or(IN_PROCESS, |(_, listener)| listener),
+        };
+        let id = self.broker.accept(self.now, peer);
+        let Source::Connection(slot) = source_of(id) else {
+            return;
+        };
+        let waker = self.ready.waker(Source::Connection(slot));
+        self.sockets
+            .insert(Socket::new(id, transport, waker, self.now.monotonic));
+        // Usually finds nothing, and makes the socket know its waker.
+        self.read(id);
+    }
+
+    fn arm_timer(&mut self) {
+        let next = self
+            .listeners
+            .iter()
+            .filter_map(Listener::next_deadline)
+            .chain(self.broker.next_deadline())
+            .chain(self.stopping_until)
+            .min();
+        match next {
+            None => {}
+            Some(deadline) if deadline <= self.now.monotonic => self.busy = true,
+            Some(deadline) => self.timer.arm(deadline),
+        }
+    }
+}
+
+fn source_of(id: ConnectionId) -> Source {
+    // An index is made from a `u32`.
+    Source::Connection(u32::try_from(id.index()).unwrap_or(u32::MAX))
+}
+
+/// The open connections, by slot.
+#[derive(Default)]
+struct Sockets {
+    slots: Vec<Option<Socket>>,
+    /// Connections that the core has let go of and whose slot it has given away, before their `Close`
+    /// came to be carried out.
+    displaced: Vec<Socket>,
+    count: usize,
+}
+
+impl Sockets {
+    const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn in_slot(&mut self, slot: u32) -> Option<&mut Socket> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+        let socket = self.slots.get_mut(id.index())?.as_mut()?;
+        (socket.id == id).then_some(socket)
+    }
+
+    fn insert(&mut self, socket: Socket) {
+        let index = socket.id.index();
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        self.count += 1;
+        self.displaced.extend(self.slots[index].replace(socket));
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Socket> {
+        let slot = self.slots.get_mut(id.index())?;
+        let socket = if slot.as_ref().is_some_and(|socket| socket.id == id) {
+            slot.take()?
+        } else {
+            let at = self.displaced.iter().position(|socket| socket.id == id)?;
+            self.displaced.swap_remove(at)
+        };
+        self.count -= 1;
+        Some(socket)
+    }
+}

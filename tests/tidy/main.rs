@@ -1,0 +1,98 @@
+//! Reads the repository and says what is out of place: `cargo test -p whimbrel-tests --test tidy`.
+//!
+//! Two checks, each of which lists everything it found at once: the conformance list against the
+//! tags in code and tests ([`conformance`]), and the house style as far as a machine sees it
+//! ([`style`]).
+//! [`source`] splits Rust into code and comments, [`tags`] finds statement tags, [`tree`] the
+//! files.
+
+mod conformance;
+mod source;
+mod style;
+mod tags;
+mod tree;
+mod wrap;
+
+use std::sync::{Mutex, PoisonError};
+use std::{env, fmt, fs};
+
+/// What writes anew whatever this test can write itself.
+const BLESS: &str = "WHIMBREL_BLESS=1 cargo test -p whimbrel-tests --test tidy";
+
+/// Held by each check, so that neither reads what the other is writing.
+static TREE: Mutex<()> = Mutex::new(());
+
+fn blessing() -> bool {
+    env::var_os("WHIMBREL_BLESS").is_some_and(|value| value == "1")
+}
+
+/// Something out of place, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Problem {
+    /// Relative to the root of the repository.
+    path: String,
+    /// Counted from 1; 0 means the file as a whole.
+    line: usize,
+    /// What is wrong, and the remedy.
+    what: String,
+}
+
+impl Problem {
+    fn new(path: impl Into<String>, line: usize, what: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            line,
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.path, self.what),
+            line => write!(f, "{}:{line}: {}", self.path, self.what),
+        }
+    }
+}
+
+/// Fails with all problems, in the order of their places.
+fn report(mut problems: Vec<Problem>) {
+    problems.sort();
+    problems.dedup();
+    let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        list.is_empty(),
+        "{} out of place:\n\n{}\n",
+        list.len(),
+        list.join("\n")
+    );
+}
+
+#[test]
+fn conformance_list_code_and_tests_agree() {
+    let _tree = TREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = tree::read();
+    let mut problems = Vec::new();
+    let tags = tags::Tags::find(&files, &mut problems);
+    conformance::check(&tree::root(), &tags, &mut problems);
+    report(problems);
+}
+
+#[test]
+fn sources_keep_the_house_style() {
+    let _tree = TREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut files = tree::read();
+    if blessing() {
+        for file in files.iter_mut().filter(|file| file.is_rust()) {
+            let wrapped = wrap::wrap(&file.text, style::LINE_COLUMNS);
+            if wrapped != file.text {
+                fs::write(tree::root().join(&file.path), &wrapped).expect("sources can be written");
+                file.text = wrapped;
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    style::check(&tree::root(), &files, &mut problems);
+    report(problems);
+}
