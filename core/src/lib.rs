@@ -12,6 +12,7 @@ pub mod action;
 mod backpressure;
 pub mod broker;
 mod checkpoint;
+pub mod client;
 mod clock;
 pub mod codec;
 pub mod config;
