@@ -269,9 +269,7 @@ impl Broker {
         {
             return self.drop_message(slot, DropReason::SlowConsumer);
         }
-        if connection.outbox.capacity() == 0 {
-            connection.outbox = self.buffers.pop().unwrap_or_default();
-        }
+        self.buffers.lend(&mut connection.outbox);
         let before = connection.outbox.len();
         let fits = if how.many {
             self.encoder
@@ -554,9 +552,7 @@ impl Broker {
             return;
         }
         let before = connection.outbox.len();
-        if before == 0 && connection.outbox.capacity() == 0 {
-            connection.outbox = self.buffers.pop().unwrap_or_default();
-        }
+        self.buffers.lend(&mut connection.outbox);
         self.resend(key, session);
         self.start_queued(key, session);
         self.start_retained(key, session);

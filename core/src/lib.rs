@@ -8,6 +8,7 @@ extern crate alloc;
 mod access;
 pub mod action;
 pub mod broker;
+mod buffers;
 mod checkpoint;
 mod clock;
 pub mod codec;
