@@ -104,7 +104,7 @@ def run(name, function, at):
             complaint = complaint or f"while closing: {error!r}"
     if complaint:
         print(f"FAILED  {name}: {complaint}", flush=True)
-    elif os.environ.get("WHIMBREL_CLIENTS_TIMES"):
+    elif os.environ.get("CLIENTS_TIMES"):
         print(f"ok  {name} ({time.monotonic() - started:.2f} s)", flush=True)
     else:
         print(f"ok  {name}", flush=True)

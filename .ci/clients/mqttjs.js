@@ -9,7 +9,7 @@ const mqtt = require('mqtt')
 
 const [host, port, ...wanted] = process.argv.slice(2)
 const anyBroker = process.env.CLIENTS_ANY_BROKER === '1'
-const times = process.env.WHIMBREL_CLIENTS_TIMES
+const times = process.env.CLIENTS_TIMES
 const patience = 10_000 // milliseconds that any one awaited event may take
 
 const versions = {

@@ -1,6 +1,7 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
 use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
 use crate::codec::frame::{self, Frame};
@@ -29,12 +30,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// How many output buffers are kept for connections that have something to say.
-const BUFFERS_KEPT: usize = 32;
-
-/// A buffer that grew beyond this is given back to the allocator instead of being kept.
-const BUFFER_KEPT_BYTES: usize = 256 << 10;
 
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
@@ -116,7 +111,7 @@ pub struct Broker {
     pub(crate) origin: u64,
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
-    pub(crate) buffers: Vec<Vec<u8>>,
+    pub(crate) buffers: Buffers,
     actions: VecDeque<Action>,
     events_waiting: u32,
 }
@@ -161,7 +156,7 @@ impl Broker {
             alias_text: String::new(),
             origin: config.identity.origin(),
             nothing: Message::nothing(),
-            buffers: Vec::new(),
+            buffers: Buffers::default(),
             actions: VecDeque::new(),
             events_waiting: 0,
             config,
@@ -523,7 +518,7 @@ impl Broker {
             out.extend_from_slice(&buffer);
         }
         connection.slow &= length >= self.config.limits.unsent_bytes_pause as usize;
-        self.keep_buffer(buffer);
+        self.buffers.keep(buffer);
         self.after_transmit(key, length >= OUTBOX_FULL);
         self.settle();
     }
@@ -634,9 +629,7 @@ impl Broker {
             return;
         };
         let before = connection.outbox.len();
-        if connection.outbox.capacity() == 0 {
-            connection.outbox = self.buffers.pop().unwrap_or_default();
-        }
+        self.buffers.lend(&mut connection.outbox);
         encode(packet, connection);
         self.unsent_bytes += connection.outbox.len() - before;
         self.wake(key);
@@ -710,16 +703,6 @@ impl Broker {
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
-    }
-
-    pub(crate) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0
-            && buffer.capacity() <= BUFFER_KEPT_BYTES
-            && self.buffers.len() < BUFFERS_KEPT
-        {
-            buffer.clear();
-            self.buffers.push(buffer);
-        }
     }
 }
 

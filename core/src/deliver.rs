@@ -106,9 +106,7 @@ impl Broker {
         {
             return self.drop_message(slot, DropReason::SlowConsumer);
         }
-        if connection.outbox.capacity() == 0 {
-            connection.outbox = self.buffers.pop().unwrap_or_default();
-        }
+        self.buffers.lend(&mut connection.outbox);
         let before = connection.outbox.len();
         let fits = if how.many {
             self.encoder

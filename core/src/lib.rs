@@ -11,6 +11,7 @@ mod access;
 pub mod action;
 mod backpressure;
 pub mod broker;
+mod buffers;
 mod checkpoint;
 pub mod client;
 mod clock;

@@ -44,9 +44,7 @@ impl Broker {
             return;
         }
         let before = connection.outbox.len();
-        if before == 0 && connection.outbox.capacity() == 0 {
-            connection.outbox = self.buffers.pop().unwrap_or_default();
-        }
+        self.buffers.lend(&mut connection.outbox);
         self.resend(key, session);
         self.start_queued(key, session);
         self.start_retained(key, session);

@@ -66,7 +66,7 @@ impl Broker {
                 last_bytes,
             });
         }
-        self.keep_buffer(core::mem::take(&mut connection.outbox));
+        self.buffers.keep(core::mem::take(&mut connection.outbox));
         let address = connection.peer.address;
         match connection.stage {
             Stage::Waiting => {
