@@ -11,6 +11,7 @@ mod access;
 pub mod action;
 pub mod broker;
 mod checkpoint;
+pub mod client;
 mod clock;
 pub mod codec;
 pub mod config;
