@@ -3,6 +3,7 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use whimbrel_core::codec::packet::QoS;
 //! use whimbrel_tokio::{ListenerConfig, Server, ServerConfig};
 //!
 //! let broker = Server::new(ServerConfig {
@@ -11,6 +12,9 @@
 //! })
 //! .start()?;
 //! println!("MQTT on {}", broker.addresses()[0]);
+//! let mut greetings = broker.subscribe("hello/#", QoS::AtLeastOnce).await?;
+//! broker.publish("hello/world", b"hi", QoS::AtLeastOnce, false).await?;
+//! assert_eq!(greetings.next().await.map(|message| message.payload), Some(b"hi".to_vec()));
 //! broker.shutdown().await?;
 //! # Ok(())
 //! # }
@@ -27,6 +31,7 @@
 //! | `ready` | what is to be done next, and by whom the loop is woken |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `listen` | opening listeners, accepting |
+//! | `link` | clients inside this program |
 //! | `policy` | who may connect |
 //! | `report` | log lines |
 
@@ -34,6 +39,7 @@
 
 mod clock;
 mod config;
+mod link;
 mod listen;
 mod policy;
 mod ready;
@@ -45,6 +51,7 @@ mod stop;
 mod timer;
 
 pub use config::{Anonymous, ListenerConfig, ServerConfig};
+pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};

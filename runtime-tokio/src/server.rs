@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::ServerConfig;
+use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
@@ -18,6 +19,7 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
@@ -95,8 +97,10 @@ impl Server {
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
+            clock: Clock::start(),
+            publisher: tokio::sync::Mutex::default(),
         };
-        let (config, clock) = (Arc::new(config), Clock::start());
+        let (config, clock) = (Arc::new(config), handle.clock);
         for shard in 0..config.threads {
             let mut broker = config.broker.clone();
             broker.identity.shard = shard;
@@ -119,11 +123,12 @@ impl Server {
                 inbox,
                 inbox_sender: inbox_sender.clone(),
             };
-            let thread =
+            let (thread, runtime) =
                 spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
             handle.shards.push(ShardHandle {
                 stop,
                 inbox: inbox_sender,
+                runtime,
             });
             handle.threads().push((shard, thread));
         }
@@ -135,7 +140,11 @@ impl Server {
 }
 
 /// Starts the thread of one shard, and waits until it serves.
-fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    shard: u16,
+    parts: Parts,
+    ended: SayEnded,
+) -> io::Result<(JoinHandle<()>, tokio::runtime::Handle)> {
     let (started, result) = std_mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name(format!("whimbrel-{shard}"))
@@ -151,10 +160,11 @@ fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>
             };
             // The shard bounds its turns by itself; tokio's budget would make it see sockets as not ready
             // that are.
+            let handle = runtime.handle().clone();
             runtime.block_on(tokio::task::unconstrained(async move {
                 match Shard::new(parts) {
                     Ok(shard) => {
-                        drop(started.send(Ok(())));
+                        drop(started.send(Ok(handle)));
                         shard.run().await;
                     }
                     Err(error) => drop(started.send(Err(error))),
@@ -162,7 +172,7 @@ fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>
             }));
         })?;
     match result.recv() {
-        Ok(Ok(())) => Ok(thread),
+        Ok(Ok(runtime)) => Ok((thread, runtime)),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("the thread of a shard ended at once")),
     }
@@ -210,11 +220,15 @@ pub struct Handle {
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
     /// Whether any shard has ended.
     ended: watch::Sender<bool>,
+    clock: Clock,
+    /// The link that publishes, once there is one.
+    publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
 }
 
 struct ShardHandle {
     stop: Arc<Stop>,
     inbox: mpsc::Sender<Input>,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Handle {
@@ -295,6 +309,62 @@ impl Handle {
         let input = Input::Attach(theirs);
         shard.inbox.send(input).await.map_err(|_| Stopped)?;
         Ok(ours)
+    }
+
+    /// Publishes from inside this program, as a client would. Ready when the broker has taken the message
+    /// over; at QoS 0, when it is on its way there.
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), LinkError> {
+        let publisher = self.publisher().await?;
+        let message = Message {
+            topic: topic.to_owned(),
+            payload: payload.to_owned(),
+            qos,
+            retain,
+        };
+        ask(&publisher, |answer| Request::Publish(message, answer)).await
+    }
+
+    /// Subscribes from inside this program, as a client would. Ready when the broker has granted it;
+    /// messages come from [`Subscription::next`].
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
+        let (requests, messages) = self.link().await?;
+        let filter = filter.to_owned();
+        ask(&requests, |answer| Request::Subscribe(filter, qos, answer)).await?;
+        Ok(Subscription::new(requests, messages))
+    }
+
+    async fn publisher(&self) -> Result<mpsc::Sender<Request>, LinkError> {
+        let mut publisher = self.publisher.lock().await;
+        match &*publisher {
+            Some(requests) if !requests.is_closed() => Ok(requests.clone()),
+            _ => {
+                let (requests, _) = self.link().await?;
+                Ok(publisher.insert(requests).clone())
+            }
+        }
+    }
+
+    /// Starts a client inside this program.
+    async fn link(&self) -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Message>), LinkError> {
+        let shard = self.shards.first().ok_or(LinkError::Stopped)?;
+        let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
+        let (link, requests, messages) = Link::new(stream, self.clock)?;
+        shard.runtime.spawn(link.run());
+        Ok((requests, messages))
     }
 
     fn request(&self, level: StopLevel) {
