@@ -20,9 +20,10 @@
 //! # }
 //! ```
 //!
-//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does what it
-//! asks for. A [`Server`] runs one [`Broker`](whimbrel_core::Broker) a shard, each on a thread and a
-//! current-thread runtime of its own, so the program around it may use any runtime, or none.
+//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does
+//! what it asks for. A [`Server`] runs one [`Broker`](whimbrel_core::Broker) a shard, each on a
+//! thread and a current-thread runtime of its own, so the program around it may use any runtime, or
+//! none.
 //!
 //! | module | responsible for |
 //! |---|---|

@@ -1,9 +1,10 @@
 //! Clients inside this program: what [`Handle::publish`](crate::Handle::publish) and
 //! [`Handle::subscribe`](crate::Handle::subscribe) stand on.
 //!
-//! Each is the core's [`Client`] over an in-memory connection, driven by a task on the shard's runtime. To
-//! the broker it is a client like any other, so it has MQTT's meaning to the letter, quotas and slow
-//! consumers included, and the broker has no special case for it. Everything on the way is bounded.
+//! Each is the core's [`Client`] over an in-memory connection, driven by a task on the shard's
+//! runtime. To the broker it is a client like any other, so it has MQTT's meaning to the letter,
+//! quotas and slow consumers included, and the broker has no special case for it. Everything on the
+//! way is bounded.
 
 use crate::clock::Clock;
 use std::collections::HashMap;
@@ -61,8 +62,8 @@ impl Subscription {
         }
     }
 
-    /// The next message; `None` when the broker has stopped or has ended the subscription. Nothing is
-    /// lost when the future is dropped.
+    /// The next message; `None` when the broker has stopped or has ended the subscription. Nothing
+    /// is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
         self.messages.recv().await
     }
@@ -170,30 +171,35 @@ impl Link {
                 return;
             }
             let deadline = self.client.next_deadline();
-            let may_ask = self.client.is_connected()
-                && !self.is_leaving
-                && !self.has_ended
-                && self.client.window() > 0
-                && self.client.unsent_bytes() < UNSENT_BYTES_MAXIMUM;
+            let wake_at = self.clock.instant(deadline.unwrap_or(Timestamp::MAX));
+            let unwritten = &self.out[self.written..];
+            let (may_read, may_ask) = (self.may_read(), self.may_ask());
             tokio::select! {
-                count = self.writer.write(&self.out[self.written..]), if self.written < self.out.len() => {
-                    match count {
-                        Ok(count) => self.written += count,
-                        // The broker is gone, and with it who these bytes were for.
-                        Err(_) => return,
-                    }
-                }
+                count = self.writer.write(unwritten), if !unwritten.is_empty() => match count {
+                    Ok(count) => self.written += count,
+                    // The broker is gone, and with it who these bytes were for.
+                    Err(_) => return,
+                },
                 () = has_room(&self.messages), if self.arrived.is_some() => self.hand_over(),
-                count = self.reader.read(&mut buffer), if self.may_read() => {
+                count = self.reader.read(&mut buffer), if may_read => {
                     self.received(count, &buffer);
                 }
                 request = self.requests.recv(), if may_ask => self.handle(request),
-                () = sleep_until(self.clock.instant(deadline.unwrap_or(Timestamp::MAX)).into()), if deadline.is_some() => {
+                () = sleep_until(wake_at.into()), if deadline.is_some() => {
                     self.client.advance(self.clock.now().monotonic);
                 }
                 else => return,
             }
         }
+    }
+
+    /// Whether there is room for what a request would bring.
+    fn may_ask(&self) -> bool {
+        self.client.is_connected()
+            && !self.is_leaving
+            && !self.has_ended
+            && self.client.window() > 0
+            && self.client.unsent_bytes() < UNSENT_BYTES_MAXIMUM
     }
 
     const fn may_read(&self) -> bool {

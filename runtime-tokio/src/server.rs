@@ -56,7 +56,8 @@ impl Server {
         self
     }
 
-    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not block.
+    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not
+    /// block.
     #[must_use]
     pub fn events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(sink));
@@ -67,7 +68,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with the configuration, or what the system refuses. Nothing is left running then.
+    /// What is wrong with the configuration, or what the system refuses. Nothing is left running
+    /// then.
     pub fn start(self) -> Result<Handle, StartError> {
         let Self {
             config,
@@ -158,8 +160,8 @@ fn spawn(
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
             };
-            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not ready
-            // that are.
+            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not
+            // ready that are.
             let handle = runtime.handle().clone();
             runtime.block_on(tokio::task::unconstrained(async move {
                 match Shard::new(parts) {
@@ -238,8 +240,8 @@ impl Handle {
         &self.addresses
     }
 
-    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most the
-    /// configured time. Ready when all is done. Calling it again waits for the same;
+    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most
+    /// the configured time. Ready when all is done. Calling it again waits for the same;
     /// [`stop_now`](Self::stop_now) hurries it.
     ///
     /// # Errors
@@ -297,8 +299,8 @@ impl Handle {
         Ok(all)
     }
 
-    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker like
-    /// any other, but has no address, needs no credentials and passes no socket.
+    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
+    /// like any other, but has no address, needs no credentials and passes no socket.
     ///
     /// # Errors
     ///
@@ -311,8 +313,8 @@ impl Handle {
         Ok(ours)
     }
 
-    /// Publishes from inside this program, as a client would. Ready when the broker has taken the message
-    /// over; at QoS 0, when it is on its way there.
+    /// Publishes from inside this program, as a client would. Ready when the broker has taken the
+    /// message over; at QoS 0, when it is on its way there.
     ///
     /// # Errors
     ///
@@ -334,8 +336,8 @@ impl Handle {
         ask(&publisher, |answer| Request::Publish(message, answer)).await
     }
 
-    /// Subscribes from inside this program, as a client would. Ready when the broker has granted it;
-    /// messages come from [`Subscription::next`].
+    /// Subscribes from inside this program, as a client would. Ready when the broker has granted
+    /// it; messages come from [`Subscription::next`].
     ///
     /// # Errors
     ///
