@@ -35,6 +35,7 @@
 //! | `link` | clients inside this program |
 //! | `policy` | who may connect |
 //! | `report` | log lines |
+//! | `storage` | opening the log, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -49,6 +50,7 @@ mod server;
 mod shard;
 mod socket;
 mod stop;
+mod storage;
 mod timer;
 
 pub use config::{Anonymous, ListenerConfig, ServerConfig};
@@ -56,3 +58,4 @@ pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
+pub use storage::{StorageConfig, StorageError};
