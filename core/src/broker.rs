@@ -301,7 +301,10 @@ impl Broker {
         self.storage_is_full
             && frame::is_publish(frame.first_byte)
             && frame.first_byte & QOS != 0
-            && self.connections.get(key).is_some_and(|c| !c.profile.hears_refusals())
+            && self
+                .connections
+                .get(key)
+                .is_some_and(|c| !c.profile.hears_refusals())
     }
 
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
