@@ -214,6 +214,7 @@ impl Broker {
         } else {
             self.complete(key, bytes);
         }
+        self.count_inbox(key);
         self.settle();
     }
 
@@ -240,6 +241,22 @@ impl Broker {
                 let inbox = core::mem::take(&mut connection.inbox);
                 self.consume(key, &inbox);
             }
+        }
+    }
+
+    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited for.
+    fn count_inbox(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let bytes = u32::try_from(connection.inbox.capacity()).unwrap_or(u32::MAX);
+        let counted = core::mem::replace(&mut connection.inbox_counted, bytes);
+        self.statistics.partial_bytes += u64::from(bytes);
+        self.statistics.partial_bytes -= u64::from(counted);
+        if bytes as usize > OUTBOX_FULL
+            && self.memory_bytes() > self.config.limits.memory_budget_bytes
+        {
+            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
     }
 
@@ -282,9 +299,7 @@ impl Broker {
         }
         if connection.inbox.is_empty() {
             // Exactly what the packet needs, or what was read: idle connections own no more.
-            let size = frame::needed(rest)
-                .unwrap_or(rest.len())
-                .clamp(rest.len(), OUTBOX_FULL);
+            let size = frame::needed(rest).unwrap_or(rest.len()).min(OUTBOX_FULL);
             connection.inbox.reserve_exact(size.max(rest.len()));
         }
         connection.inbox.extend_from_slice(rest);
@@ -572,6 +587,8 @@ impl Broker {
         const SESSION: u64 = 256;
         const SUBSCRIPTION: u64 = 160;
         self.statistics.queued_bytes
+            + self.statistics.inflight_bytes
+            + self.statistics.partial_bytes
             + self.retained.bytes()
             + self.unsent_bytes as u64
             + self.connections.len() as u64 * CONNECTION
@@ -606,6 +623,7 @@ impl Broker {
             }
             let inbox = core::mem::take(&mut connection.inbox);
             self.consume(key, &inbox);
+            self.count_inbox(key);
         }
     }
 

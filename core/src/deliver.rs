@@ -127,6 +127,7 @@ impl Broker {
                 delivery.set_shared();
             }
             let traffic = session.traffic();
+            self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
             traffic.inflight.begin(delivery, self.clock.now());
             traffic.outstanding += 1;
             if self.config.session.retransmit_interval_ms > 0 {
@@ -257,6 +258,12 @@ impl Broker {
         self.statistics.queued_messages -= 1;
         self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
         Some(delivery)
+    }
+
+    /// A delivery is over, and its exchange with it.
+    pub(crate) fn finish_delivery(&mut self, slot: u32, delivery: &Delivery) {
+        self.statistics.inflight_bytes -= delivery.cost_bytes() as u64;
+        self.forget(slot, delivery);
     }
 
     /// Tells the log that a delivery is over, however it ended.

@@ -109,7 +109,7 @@ impl Broker {
             }
             traffic.outstanding -= 1;
             if let Some(exchange) = traffic.inflight.end(id) {
-                self.forget(session_key.index, &exchange.delivery);
+                self.finish_delivery(session_key.index, &exchange.delivery);
             }
             place = 0;
             self.drop_message(session_key.index, DropReason::TooLarge);
@@ -185,6 +185,7 @@ impl Broker {
             let number = session.number;
             self.journal.sent(number, &delivery, packet_id);
         }
+        self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
         traffic.inflight.begin(delivery, now);
         traffic.outstanding += 1;
         if gated {
@@ -233,7 +234,7 @@ impl Broker {
         }
         traffic.outstanding -= 1;
         if let Some(exchange) = traffic.inflight.end(packet_id) {
-            self.forget(session_key.index, &exchange.delivery);
+            self.finish_delivery(session_key.index, &exchange.delivery);
         }
         self.drop_message(session_key.index, DropReason::TooLarge);
     }
