@@ -9,7 +9,8 @@ use crate::codec::packet::{Ack, Packet};
 use crate::codec::{self, ReasonCode};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Connection, Stage, Stalls};
-use crate::deliver::{Encoder, OUTBOX_FULL};
+use crate::deliver::OUTBOX_FULL;
+use crate::encoder::Encoder;
 use crate::error::Violation;
 use crate::gate::{AckKind, Gated, Gates};
 use crate::handle::publish::Fanout;
@@ -605,31 +606,6 @@ impl Broker {
             }
             let inbox = core::mem::take(&mut connection.inbox);
             self.consume(key, &inbox);
-        }
-    }
-
-    /// Keeps the bytes of a connection instead of handling them, until `unstall`.
-    pub(crate) fn stall(&mut self, key: Key, why: Stalls) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        connection.stalls.add(why);
-        if !why.has(Stalls::VERDICT) && !connection.paused {
-            connection.paused = true;
-            self.actions.push_back(Action::Pause(connection.id()));
-        }
-    }
-
-    pub(crate) fn unstall(&mut self, key: Key, why: Stalls) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if !connection.stalls.has(why) {
-            return;
-        }
-        connection.stalls.clear(why);
-        if !connection.stalls.any() {
-            self.resumable.push_back(key);
         }
     }
 

@@ -4,17 +4,22 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod access;
 pub mod action;
+mod backpressure;
 pub mod broker;
 mod buffers;
 mod checkpoint;
+pub mod client;
 mod clock;
 pub mod codec;
 pub mod config;
 mod connection;
 mod deliver;
+mod encoder;
 pub mod error;
 mod gate;
 mod handle;
@@ -23,12 +28,14 @@ mod journal;
 pub mod log;
 pub mod message;
 mod profile;
+mod pump;
 mod random;
 mod record;
 pub mod restore;
 mod retained;
 mod route;
 mod session;
+mod shared;
 mod slab;
 pub mod statistics;
 pub mod time;
