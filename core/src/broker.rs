@@ -678,6 +678,12 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
+    /// What an answer has to wait for that says how things stand, without having changed them: the change
+    /// may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
     /// Answers at once, or when `gate` is durable; never before what was answered earlier.
     pub(crate) fn acknowledge(
         &mut self,
@@ -688,6 +694,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }
@@ -705,6 +712,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_packet(key, packet);
         }

@@ -41,9 +41,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return Ok(());
         };
-        let number = session.number;
+        let (number, persistent) = (session.number, session.is_persistent());
         let traffic = session.traffic();
-        let mark = self.journal.mark();
         let reason = match traffic.inflight.get_mut(id) {
             Some(exchange) if exchange.delivery.qos() == QoS::ExactlyOnce => {
                 if exchange.stage == Stage::Published {
@@ -60,7 +59,7 @@ impl Broker {
             }
             _ => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
-        let gate = self.journal.written_since(mark);
+        let gate = self.latest_gate().filter(|_| persistent);
         // [MQTT-4.3.3-4]
         self.acknowledge(key, gate, (AckKind::PubRel, id, reason));
         Ok(())
@@ -76,7 +75,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session) else {
             return Ok(());
         };
-        let mark = self.journal.mark();
+        let persistent = session.is_persistent();
         let known = session
             .traffic
             .as_mut()
@@ -84,7 +83,7 @@ impl Broker {
         if known && self.journal.is_on() && session.is_persistent() {
             self.journal.completed(session.number, ack.packet_id);
         }
-        let gate = self.journal.written_since(mark);
+        let gate = self.latest_gate().filter(|_| persistent);
         let reason = match known {
             true => ReasonCode::SUCCESS,
             false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,

@@ -227,8 +227,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.journal.is_on() && (session.is_persistent() || session.is_recorded) {
-            session.is_recorded = session.is_persistent();
+        if self.journal.is_on() && (session.is_worth_recording() || session.is_recorded) {
+            session.is_recorded = session.is_worth_recording();
             self.journal.session(session);
         }
     }

@@ -139,7 +139,8 @@ impl Broker {
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            self.acknowledge(key, None, (kind, packet_id, ReasonCode::SUCCESS));
+            let gate = self.latest_gate();
+            self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
         if let Some(reason) = self.refusal(topic, publish) {
@@ -603,7 +604,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then {
-                let gate = self.journal.is_on().then(|| self.journal.open_position());
+                let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             if let Some(key) = fanout.origin.connection
