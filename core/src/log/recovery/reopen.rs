@@ -94,6 +94,7 @@ impl Reopen {
             },
             base_lsn,
             durable_lsn: base_lsn.saturating_sub(1),
+            file_bytes: 0,
             gap_before: copied_whole.is_some_and(|whole| whole.header.gap_before),
         };
         let source = last.filter(|_| base_lsn < end_lsn);
@@ -128,6 +129,7 @@ impl Reopen {
             let needed = used + FRAME_HEADER_BYTES;
             reopen.file_bytes = reopen.file_bytes.max(needed.next_multiple_of(4096));
         }
+        reopen.header.file_bytes = reopen.file_bytes;
         reopen.choose_file(survey, &past.blank);
         reopen.plan_older(past.found.durable_lsn);
         reopen.plan_removals(survey);
