@@ -10,7 +10,7 @@ fn disk_of(bytes: usize) -> Disk {
     disk
 }
 
-/// Appends until there is pressure; gives how many bytes were still free to be written without a spare.
+/// Appends until there is pressure.
 fn fill(log: &mut Log) {
     for round in 0..10_000_u32 {
         if log.pressure != Pressure::None {
@@ -64,6 +64,7 @@ fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
         let config = LogConfig {
             quota_bytes: quota.then_some(bytes),
             checkpoint_min_bytes: 64 << 20,
+            reserve_bytes_max: 1 << 20,
             ..small()
         };
         let disk = if quota {
@@ -106,7 +107,8 @@ fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
                     break;
                 }
             }
-            assert_eq!(log.durable, log.position, "turn {turn}");
+            let statistics = log.engine.statistics();
+            assert_eq!(log.durable, log.position, "turn {turn}: {statistics:?}");
             assert_eq!(log.pressure, Pressure::None, "turn {turn}");
             assert!(log.engine.statistics().used_bytes <= bytes);
             let counted = log.engine.statistics().used_bytes;

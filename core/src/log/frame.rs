@@ -147,7 +147,7 @@ impl FrameKind {
     /// A batch of operations.
     pub(super) const BATCH: Self = Self(1);
     /// Last in a segment: the next one (`position`) exists and begins with this frame's number, which
-    /// the seal does not use up.
+    /// the seal does not use up. With 0 for the next one: the file was shortened to end here.
     pub(super) const SEAL: Self = Self(2);
     /// Last in a log that was closed in order.
     pub(super) const SHUTDOWN: Self = Self(3);

@@ -26,14 +26,12 @@ use super::frame::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
     frame_bytes, stamp,
 };
-use super::operation::{
-    Completion, FileAction, FileName, IoFailure, Operation, OperationId,
-};
+use super::operation::{Completion, FileAction, FileName, IoFailure, Operation, OperationId};
 use crate::time::Timestamp;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Space};
 use queue::{Positions, Queue};
 use upkeep::{Chore, Growth, Seal, SparePlan, Upkeep, file_bytes_for};
 
@@ -506,10 +504,15 @@ impl Engine {
 
     /// One spare for the log to go on, and as many as a checkpoint would fill.
     fn spares_wanted(&self) -> usize {
-        let reserve = self.checkpoint.live_bytes();
+        let reserve = self.checkpoint.size_bytes();
         let reserve = reserve.min(self.config.reserve_bytes_max);
-        let segments = reserve.div_ceil(self.config.segment_bytes);
+        let segments = reserve.div_ceil(self.segment_capacity());
         usize::try_from(segments).map_or(usize::MAX, |segments| segments.saturating_add(1))
+    }
+
+    /// Bytes of frames that a segment holds.
+    const fn segment_capacity(&self) -> u64 {
+        self.config.segment_bytes - SEGMENT_HEADER_BYTES - RESERVE_BYTES
     }
 
     fn spare_plan(&self) -> SparePlan {
@@ -550,8 +553,15 @@ impl Engine {
     }
 
     fn consider_checkpoint(&mut self) {
-        let short = self.upkeep.short;
-        if self.checkpoint.want(&self.config, &self.chain, short) {
+        let spares = self.chain.spare_count() as u64;
+        // A checkpoint that does not fit would only take the last of the space.
+        let fits = spares.saturating_mul(self.segment_capacity()) >= self.checkpoint.size_bytes();
+        let space = match (self.upkeep.short, fits) {
+            (false, _) => Space::Enough,
+            (true, true) => Space::Short,
+            (true, false) => Space::TooShort,
+        };
+        if self.checkpoint.want(&self.config, &self.chain, space) {
             self.events.push_back(LogEvent::CheckpointWanted);
         }
     }

@@ -207,6 +207,12 @@ impl Recovery {
             Ok(Completion::Done) => &[],
             Err(_) if may_fail => &[],
             Err(failure) => {
+                if let Phase::Reopen(reopen) = &mut self.phase
+                    && failure.kind == IoFailureKind::NoSpace
+                    && reopen.make_room()
+                {
+                    return;
+                }
                 self.phase = Phase::Failed(RecoveryError::Io {
                     verb,
                     file,
