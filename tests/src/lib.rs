@@ -1,6 +1,7 @@
 //! Helpers shared by the whole-broker tests.
 
 pub mod disk;
+pub mod fuzz;
 pub mod world;
 
 pub use disk::{CrashStyle, Disk, Random};
