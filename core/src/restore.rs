@@ -334,6 +334,7 @@ impl Broker {
         match record.exchange {
             None => self.push_delivery(slot, delivery),
             Some((stage, id)) => {
+                self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
                 let Some(session) = self.sessions.at_mut(slot) else {
                     return;
                 };

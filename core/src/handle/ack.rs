@@ -51,7 +51,10 @@ impl Broker {
                     if exchange.delivery.is_recorded() {
                         self.journal.released(number, &exchange.delivery, id);
                     }
+                    let before = exchange.delivery.cost_bytes();
                     exchange.delivery.message = self.nothing.clone();
+                    let freed = before - exchange.delivery.cost_bytes();
+                    self.statistics.inflight_bytes -= freed as u64;
                 }
                 ReasonCode::SUCCESS
             }
@@ -129,7 +132,7 @@ impl Broker {
             traffic.unsent -= 1;
         }
         let waiting = traffic.is_waiting();
-        self.forget(session_key.index, &exchange.delivery);
+        self.finish_delivery(session_key.index, &exchange.delivery);
         if waiting {
             self.wake(key);
         }

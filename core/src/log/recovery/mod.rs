@@ -487,10 +487,9 @@ impl Recovery {
             }
             _ if proven => {
                 let behind = search
-                    .all
-                    .first_in
-                    .and_then(|number| self.survey.find(number));
-                let behind = behind.filter(|file| file.header.is_err());
+                    .used
+                    .first()
+                    .and_then(|number| self.survey.find(*number));
                 if let (0, Some(file), None) = (search.inside.bytes, behind, link.limit_lsn) {
                     damage.file = FileName::Segment(file.number);
                     damage.offset = 0;
@@ -533,39 +532,37 @@ impl Recovery {
             batch: None,
         };
         let is_behind = |file: &SegmentFile| file.number < oldest.header.number;
+        let oldest_file = self.survey.find(oldest.header.number)?;
         let plan = match found.filter(is_behind) {
             Some(file) => Plan {
                 limit_lsn: Some(base_lsn),
                 ..self.guess(file, base_lsn, damage)
             },
             None => Plan {
-                header: SegmentHeader {
-                    previous: self.survey.before(oldest.header.number),
-                    gap_before: true,
-                    ..oldest.header
-                },
-                is_base_known: true,
                 limit_lsn: oldest.limit_lsn,
-                file_bytes: oldest.file_bytes,
-                copy: self.copy_number(oldest.header.number),
-                damage,
+                ..self.guess(oldest_file, base_lsn, damage)
             },
         };
         Some((damage, Some(plan)))
     }
 
-    /// A header for a segment that has lost its own.
+    /// How to go on with a segment that has lost its header, or what comes before it.
     fn guess(&self, file: SegmentFile, base_lsn: u64, damage: Damage) -> Plan {
+        let lost = SegmentHeader {
+            uuid: self.survey.uuid().unwrap_or(self.fresh_uuid),
+            number: file.number,
+            previous: 0,
+            base_lsn,
+            durable_lsn: 0,
+            gap_before: true,
+        };
         Plan {
             header: SegmentHeader {
-                uuid: self.survey.uuid().unwrap_or(self.fresh_uuid),
-                number: file.number,
                 previous: self.survey.before(file.number),
-                base_lsn,
-                durable_lsn: 0,
                 gap_before: true,
+                ..file.header.unwrap_or(lost)
             },
-            is_base_known: false,
+            is_base_known: file.header.is_ok(),
             limit_lsn: None,
             file_bytes: file.file_bytes,
             copy: self.copy_number(file.number),
