@@ -1,0 +1,146 @@
+//! What is kept, where, and what is said when it cannot be.
+
+use crate::harness::{Directory, PATIENCE, Running, whimbrel};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Output;
+
+const ANY_PORT: &str = "tcp://127.0.0.1:0";
+
+/// CONNECT of a 3.1.1 client called "a" that comes back: clean session 0.
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\0\0\x3c\0\x01a";
+/// SUBSCRIBE to "t" with QoS 1.
+const SUBSCRIBE: &[u8] = b"\x82\x06\0\x01\0\x01t\x01";
+/// PUBLISH of "m" to "t" with QoS 1.
+const PUBLISH: &[u8] = b"\x32\x06\0\x01t\0\x02m";
+
+/// Sends, and reads as many bytes as expected.
+fn exchange(transport: &mut TcpStream, sent: &[u8], expected: &[u8]) {
+    transport.set_read_timeout(Some(PATIENCE)).unwrap();
+    transport.write_all(sent).unwrap();
+    let mut received = vec![0; expected.len()];
+    transport.read_exact(&mut received).unwrap();
+    assert_eq!(received, expected);
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = whimbrel(arguments).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    stderr
+}
+
+#[test]
+fn without_settings_it_keeps_everything_beside_where_it_was_started() {
+    let directory = Directory::new("default-storage");
+    let mut command = whimbrel(&["-l", ANY_PORT]);
+    command.current_dir(directory.path());
+    let mut broker = Running::start(command);
+    broker.wait_for("acknowledged means on disk: kept in whimbrel-data");
+    assert!(directory.path().join("whimbrel-data").is_dir());
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_crash() {
+    let directory = Directory::new("kept");
+    let data = directory.path().join("data").display().to_string();
+    let start = || Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+
+    let mut broker = start();
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    transport.write_all(b"\xe0\0").unwrap();
+    transport.shutdown(std::net::Shutdown::Write).unwrap();
+    let _ = transport.read_to_end(&mut Vec::new());
+    let mut transport = TcpStream::connect(&broker_address(&broker)).unwrap();
+    exchange(&mut transport, &CONNECT_OTHER, b"\x20\x02\0\0");
+    exchange(&mut transport, PUBLISH, b"\x40\x02\0\x02");
+    broker.kill();
+
+    let mut broker = start();
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\x01\0");
+    exchange(&mut transport, b"", b"\x32\x06\0\x01t\0\x01m");
+}
+
+/// CONNECT of a 3.1.1 client called "b" that does not come back.
+const CONNECT_OTHER: [u8; 15] = *b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01b";
+
+fn broker_address(broker: &Running) -> String {
+    let line = broker.said.iter().find(|line| line.contains("listening"));
+    let (_, address) = line.unwrap().split_once("address=").unwrap();
+    address.trim().to_owned()
+}
+
+#[test]
+fn two_brokers_do_not_share_a_directory() {
+    let directory = Directory::new("two");
+    let data = directory.path().join("data").display().to_string();
+    let mut first = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    first.address();
+    let stderr = refused(&["-l", ANY_PORT, "-d", &data]);
+    assert!(
+        stderr.contains(&data) && stderr.contains("in use by another process"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_cannot_be_made_is_one_clear_line() {
+    let directory = Directory::new("no-directory");
+    let file = directory.write("a-file", "");
+    let stderr = refused(&["-l", ANY_PORT, "-d", &format!("{file}/data")]);
+    assert!(stderr.contains("a-file/data"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+/// A log of a broker that was stopped in order, with one byte of its records changed, and the segment
+/// where that was done.
+fn damaged(directory: &Directory) -> (String, PathBuf) {
+    let data = directory.path().join("data");
+    let name = data.display().to_string();
+    for _ in 0..3 {
+        let mut broker = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &name]));
+        let mut transport = TcpStream::connect(broker.address()).unwrap();
+        let mut connack = [0; 4];
+        transport.set_read_timeout(Some(PATIENCE)).unwrap();
+        transport.write_all(CONNECT).unwrap();
+        transport.read_exact(&mut connack).unwrap();
+        exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+        drop(transport);
+        broker.kill();
+    }
+    let segments = std::fs::read_dir(&data).unwrap();
+    let segments = segments.map(|entry| entry.unwrap().path());
+    let used = segments.filter(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.iter().skip(4_096).any(|byte| *byte != 0)
+    });
+    let segment = used.min().expect("records behind the header");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = 4_096 + bytes[4_096..].iter().position(|byte| *byte != 0).unwrap();
+    bytes[at + 20] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    (name, segment)
+}
+
+#[test]
+fn damage_is_refused_with_its_place_and_the_command_that_helps() {
+    let directory = Directory::new("damage");
+    let (data, segment) = damaged(&directory);
+    let stderr = refused(&["-l", ANY_PORT, "-d", &data]);
+    let segment = segment.file_name().unwrap().to_str().unwrap();
+    for expected in [
+        segment,
+        "damaged from byte",
+        "lost",
+        &format!("whimbrel log verify {data}"),
+        &format!("whimbrel log repair {data}"),
+    ] {
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+    }
+}
