@@ -241,6 +241,11 @@ impl World {
         Some(Received { version, bytes })
     }
 
+    /// The bytes that this client has received and not read yet, as they came.
+    pub fn take_bytes(&mut self, connection: ConnectionId) -> Vec<u8> {
+        core::mem::take(&mut self.line(connection).inbox)
+    }
+
     /// Everything that this client has received and not read yet.
     pub fn drain(&mut self, connection: ConnectionId) -> Vec<Received> {
         core::iter::from_fn(|| self.next(connection)).collect()

@@ -21,8 +21,7 @@ impl Broker {
             key,
             session,
             (ack.packet_id, QoS::AtLeastOnce, Stage::Published),
-        );
-        Ok(())
+        )
     }
 
     /// A QoS 2 message has arrived: it must not be sent again. An error code ends the exchange instead.
@@ -35,8 +34,7 @@ impl Broker {
         let id = ack.packet_id;
         if ack.reason.is_error() {
             // Nor is it given to another member of a shared subscription. [MQTT-4.8.2-6]
-            self.finish(key, session_key, (id, QoS::ExactlyOnce, Stage::Published));
-            return Ok(());
+            return self.finish(key, session_key, (id, QoS::ExactlyOnce, Stage::Published));
         }
         let Some(session) = self.sessions.get_mut(session_key) else {
             return Ok(());
@@ -55,7 +53,8 @@ impl Broker {
                 }
                 ReasonCode::SUCCESS
             }
-            _ => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            Some(_) => return Err(Violation::Acknowledgement),
+            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
         let gate = self.journal.written_since(mark);
         // [MQTT-4.3.3-4]
@@ -102,8 +101,7 @@ impl Broker {
             key,
             session,
             (ack.packet_id, QoS::ExactlyOnce, Stage::Released),
-        );
-        Ok(())
+        )
     }
 
     /// Ends an exchange. One that is not open, or is at another stage, is left alone: the client may have
