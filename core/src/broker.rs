@@ -301,7 +301,10 @@ impl Broker {
         self.storage_is_full
             && frame::is_publish(frame.first_byte)
             && frame.first_byte & QOS != 0
-            && self.connections.get(key).is_some_and(|c| !c.profile.hears_refusals())
+            && self
+                .connections
+                .get(key)
+                .is_some_and(|c| !c.profile.hears_refusals())
     }
 
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
@@ -674,13 +677,17 @@ impl Broker {
 
     fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends && let Some(connection) = self.connections.get_mut(key) {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
         let packet = match kind {
-            AckKind::PubAck => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-                }
-                Packet::PubAck(ack)
-            }
+            AckKind::PubAck => Packet::PubAck(ack),
             AckKind::PubRec => Packet::PubRec(ack),
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),

@@ -116,7 +116,8 @@ pub(crate) struct Connection {
     pub(crate) maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages may be in flight to it.
     pub(crate) window: u16,
-    /// How many of its QoS 1 messages wait for their acknowledgement.
+    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An exchange
+    /// that began on an earlier connection does not count, as it does not for the client.
     pub(crate) unacknowledged: u16,
     /// How many of its packets wait behind the log.
     pub(crate) gated: u32,
@@ -240,17 +241,28 @@ impl OutboundAliases {
         self.maximum == 0
     }
 
+    /// Says this topic by the alias that it has, if it has one.
+    pub(crate) fn known(&mut self, topic: &str) -> Aliased {
+        self.uses = self.uses.wrapping_add(1);
+        let uses = self.uses;
+        match self.topics.iter().position(|(known, _)| **known == *topic) {
+            Some(place) => {
+                self.topics[place].1 = uses;
+                Aliased::Known(alias_at(place))
+            }
+            None => Aliased::Plain,
+        }
+    }
+
     /// Decides how this topic is said, taking note that it was.
     pub(crate) fn choose(&mut self, topic: &str) -> Aliased {
         if self.is_off() {
             return Aliased::Plain;
         }
-        self.uses = self.uses.wrapping_add(1);
-        let uses = self.uses;
-        if let Some(place) = self.topics.iter().position(|(known, _)| **known == *topic) {
-            self.topics[place].1 = uses;
-            return Aliased::Known(alias_at(place));
+        if let Aliased::Known(alias) = self.known(topic) {
+            return Aliased::Known(alias);
         }
+        let uses = self.uses;
         let hash = fnv1a(topic);
         if !self.recent.contains(&hash) {
             let size = usize::from(self.maximum) * Self::RECENT_PER_ALIAS;

@@ -216,10 +216,18 @@ fn write_some(
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, unsent: &[u8]) -> io::Result<()> {
     stream.write_all(unsent).await?;
     stream.shutdown().await?;
-    let mut unread = [0; 512];
-    while stream.read(&mut unread).await? > 0 {}
+    let mut unread = [0; 1_024];
+    for _ in 0..UNREAD_MAXIMUM_BYTES / unread.len() {
+        if stream.read(&mut unread).await? == 0 {
+            break;
+        }
+    }
     Ok(())
 }
+
+/// What a peer may still send after it was told goodbye; enough for all that was on its way, and an end
+/// for one that goes on and on.
+const UNREAD_MAXIMUM_BYTES: usize = 4 << 20;
 
 /// Counts the connections that are closed but have not taken their last bytes.
 pub(crate) struct Lingering {

@@ -1,2 +1,1 @@
-//! x
-fn main(){}
+//! The contract of `Broker`, line by line.

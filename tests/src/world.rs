@@ -8,6 +8,7 @@ use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Ver
 use whimbrel_core::codec::packet::{Connect, Publish, QoS, Subscribe, SubscribeOptions, Version};
 use whimbrel_core::codec::{self, Packet, Properties, SubscribeBuffer, frame};
 use whimbrel_core::id::{PacketId, PeerId, Position};
+use whimbrel_core::restore::Restorer;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
 /// All versions, for tests with one body for all of them.
@@ -29,12 +30,15 @@ pub struct World {
     pub events: Vec<Event>,
     /// Batches that were to be persisted and are not yet reported durable.
     pub unpersisted: Vec<(Position, Vec<u8>)>,
+    /// The operations of all batches that are durable, in order: the log.
+    pub log: Vec<Vec<u8>>,
     /// Batches are reported durable as soon as they come. Default: yes.
     pub persists_at_once: bool,
     /// Messages that were to be routed to peers.
     pub routed: Vec<(Vec<PeerId>, RoutedMessage)>,
     /// What the broker wants to be sent by its peers, as it told.
     pub interest: Vec<(String, u32)>,
+    config: Config,
     judge: Judge,
     lines: HashMap<ConnectionId, Line>,
 }
@@ -87,6 +91,7 @@ impl World {
     ///
     /// When the configuration cannot run.
     pub fn new(config: Config) -> Self {
+        let kept = config.clone();
         let now = Now {
             monotonic: Timestamp(0),
             wall: START,
@@ -96,6 +101,8 @@ impl World {
             now,
             events: Vec::new(),
             unpersisted: Vec::new(),
+            log: Vec::new(),
+            config: kept,
             persists_at_once: true,
             routed: Vec::new(),
             interest: Vec::new(),
@@ -317,14 +324,35 @@ impl World {
 
     /// Everything emitted so far becomes durable.
     pub fn persist(&mut self) {
-        let last = self
-            .unpersisted
-            .drain(..)
-            .map(|(position, _)| position)
-            .last();
-        if let Some(position) = last {
-            self.broker.persisted(self.now, position);
+        while !self.unpersisted.is_empty() {
+            let mut last = Position(0);
+            for (position, operations) in self.unpersisted.drain(..) {
+                self.log.push(operations);
+                last = position;
+            }
+            self.broker.persisted(self.now, last);
+            self.run();
         }
+    }
+
+    /// The process is killed, and another one starts from what was durable. All connections are gone.
+    ///
+    /// # Panics
+    ///
+    /// When the log cannot be read back.
+    pub fn crash(&mut self) {
+        let mut restorer = Restorer::new();
+        for operations in &self.log {
+            restorer
+                .apply(operations)
+                .expect("the broker reads its own records");
+        }
+        self.config.identity.boot_epoch = restorer.next_boot_epoch();
+        self.now.monotonic = Timestamp(0);
+        self.broker = Broker::restore(self.config.clone(), 7, self.now, restorer)
+            .expect("the test's configuration is valid");
+        self.unpersisted.clear();
+        self.lines.clear();
         self.run();
     }
 
@@ -373,9 +401,11 @@ impl World {
                 }
             }
             Action::Persist(batch) => {
-                self.unpersisted.push((batch.position, batch.operations));
                 if self.persists_at_once {
+                    self.log.push(batch.operations);
                     self.broker.persisted(self.now, batch.position);
+                } else {
+                    self.unpersisted.push((batch.position, batch.operations));
                 }
             }
             Action::Route { peers, message } => self.routed.push((peers, message)),

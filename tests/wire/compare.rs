@@ -19,11 +19,16 @@ pub(crate) fn parse(version: Version, bytes: &[u8]) -> Option<Packet<'_>> {
 
 /// Whether this is how a broker says no before it closes.
 pub(crate) fn is_refusal(version: Version, bytes: &[u8]) -> bool {
-    match parse(version, bytes) {
+    match parse_any(version, bytes) {
         Some(Packet::ConnAck(answer)) => answer.reason.is_error(),
         Some(Packet::Disconnect(disconnect)) => disconnect.reason.is_error(),
         _ => false,
     }
+}
+
+/// A client of an unknown version may be answered in the words of 5.0.
+fn parse_any(version: Version, bytes: &[u8]) -> Option<Packet<'_>> {
+    parse(version, bytes).or_else(|| parse(Version::V5, bytes))
 }
 
 /// Which type of packet a byte begins.
@@ -36,7 +41,8 @@ pub(crate) fn agree(version: Version, expected: &[u8], came: &[u8]) -> bool {
     if expected == came {
         return true;
     }
-    let (Some(expected), Some(came)) = (parse(version, expected), parse(version, came)) else {
+    let (Some(expected), Some(came)) = (parse_any(version, expected), parse_any(version, came))
+    else {
         return false;
     };
     match (expected, came) {
@@ -56,7 +62,10 @@ pub(crate) fn agree(version: Version, expected: &[u8], came: &[u8]) -> bool {
         | (Packet::PubRec(expected), Packet::PubRec(came))
         | (Packet::PubRel(expected), Packet::PubRel(came))
         | (Packet::PubComp(expected), Packet::PubComp(came)) => {
-            expected.packet_id == came.packet_id && expected.reason == came.reason
+            let same = [expected.reason, came.reason]
+                .iter()
+                .all(|reason| CHOICES.contains(reason));
+            expected.packet_id == came.packet_id && (same || expected.reason == came.reason)
         }
         (Packet::SubAck(expected), Packet::SubAck(came))
         | (Packet::UnsubAck(expected), Packet::UnsubAck(came)) => {
@@ -69,6 +78,14 @@ pub(crate) fn agree(version: Version, expected: &[u8], came: &[u8]) -> bool {
         (expected, came) => expected == came,
     }
 }
+
+/// What an acknowledgement may say in place of success: that nobody has subscribed (MQTT 5.0 §3.4.2.1),
+/// or that the identifier is not known (§3.6.2.1). A broker need not know either.
+const CHOICES: [ReasonCode; 3] = [
+    ReasonCode::SUCCESS,
+    ReasonCode::NO_MATCHING_SUBSCRIBERS,
+    ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+];
 
 /// Malformed packet and protocol error say the same to a peer that is at fault, and a more specific
 /// code may always take the place of a general one (MQTT 5.0 §4.13.1).

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+use whimbrel_core::codec::packet::Version;
+use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::config::{Config, Protocol};
-use whimbrel_core::{ConnectionId, codec::packet::Version};
+use whimbrel_core::{ConnectionId, Verdict};
 use whimbrel_tests::World;
 
 /// How long a running program may take to answer.
@@ -28,7 +30,7 @@ pub(crate) trait Venue {
     fn cut(&mut self, line: Line);
 }
 
-/// The core in a world of its own for each case.
+/// The core, in a world.
 #[derive(Default)]
 pub(crate) struct Bottle {
     world: Option<World>,
@@ -38,7 +40,7 @@ pub(crate) struct Bottle {
 impl Bottle {
     fn world(&mut self) -> &mut World {
         self.world.get_or_insert_with(|| {
-            World::new(Config {
+            let mut world = World::new(Config {
                 // What the broker that the data comes from was configured with.
                 protocol: Protocol {
                     topic_alias_maximum: 10,
@@ -46,7 +48,15 @@ impl Bottle {
                     ..Protocol::default()
                 },
                 ..Config::default()
-            })
+            });
+            // Nobody here knows a method of enhanced authentication.
+            world.judge(|credentials| {
+                Some(match credentials.method {
+                    Some(_) => Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD),
+                    None => Verdict::Accept { data: None },
+                })
+            });
+            world
         })
     }
 }

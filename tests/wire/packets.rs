@@ -9,10 +9,7 @@ use whimbrel_core::codec::packet::PacketType;
 
 /// Plays those lines that are about what a server does with a packet of a client.
 pub(crate) fn play_all(venue: &mut dyn Venue, lines: &[Value]) -> Vec<Played> {
-    lines
-        .iter()
-        .filter_map(|line| play(venue, line))
-        .collect()
+    lines.iter().filter_map(|line| play(venue, line)).collect()
 }
 
 fn play(venue: &mut dyn Venue, case: &Value) -> Option<Played> {
@@ -43,7 +40,9 @@ fn play(venue: &mut dyn Venue, case: &Value) -> Option<Played> {
         Ok(false) => Err("refused".to_owned()),
         Err(what) => Err(what),
     };
-    let name = format!("{} {}", case["version"], case["hex"].as_str()?);
+    // The first 16 bytes tell cases of one description apart.
+    let hex = case["hex"].as_str()?;
+    let name = format!("{} {}", case["version"], hex.get(..32).unwrap_or(hex));
     let group = case["desc"].as_str()?.to_owned();
     Some((group, name, outcome))
 }

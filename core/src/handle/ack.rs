@@ -104,21 +104,28 @@ impl Broker {
         )
     }
 
-    /// Ends an exchange. One that is not open, or is at another stage, is left alone: the client may have
-    /// acknowledged twice, or on behalf of an earlier connection.
-    fn finish(&mut self, key: Key, session_key: Key, what: (PacketId, QoS, Stage)) {
-        let (id, qos, stage) = what;
+    /// Ends an exchange. One that is not open is left alone: the client may have acknowledged twice. One
+    /// of another kind, or at another stage, is the client's confusion, and nothing it says about that
+    /// message can be believed. MQTT 5.0 §4.3
+    fn finish(
+        &mut self,
+        key: Key,
+        session_key: Key,
+        (id, qos, stage): (PacketId, QoS, Stage),
+    ) -> Result<(), Violation> {
         let Some(session) = self.sessions.get_mut(session_key) else {
-            return;
+            return Ok(());
         };
         let Some(traffic) = session.traffic.as_mut() else {
-            return;
+            return Ok(());
         };
-        if traffic.inflight.is_at(id, qos, stage) == Acknowledged::Unknown {
-            return;
+        match traffic.inflight.is_at(id, qos, stage) {
+            Acknowledged::Done => {}
+            Acknowledged::Unknown => return Ok(()),
+            Acknowledged::Otherwise => return Err(Violation::Acknowledgement),
         }
         let Some(exchange) = traffic.inflight.end(id) else {
-            return;
+            return Ok(());
         };
         if exchange.counted {
             traffic.outstanding -= 1;
@@ -131,5 +138,6 @@ impl Broker {
         if waiting {
             self.wake(key);
         }
+        Ok(())
     }
 }

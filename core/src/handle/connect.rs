@@ -247,7 +247,7 @@ impl Broker {
             keep_alive_s,
             auth_data,
         };
-        self.send_connack(key, gate, &answer);
+        let said = self.send_connack(key, gate, &answer);
         if let Some(connection) = self.connections.get(key) {
             let event = Event::Connected {
                 connection: connection.id(),
@@ -258,6 +258,13 @@ impl Broker {
                 keep_alive_s,
             };
             self.event(event);
+        }
+        if !said {
+            // It would wait for its CONNACK for ever. No DISCONNECT may come in its place.
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.connack_gated = true;
+            }
+            return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
         }
         self.wake(key);
     }
@@ -334,9 +341,15 @@ impl Broker {
         keep_alive_s
     }
 
-    fn send_connack(&mut self, key: Key, gate: Option<crate::id::Position>, answer: &Answer<'_>) {
+    /// `false` when CONNACK is larger than the client accepts; nothing was sent then.
+    fn send_connack(
+        &mut self,
+        key: Key,
+        gate: Option<crate::id::Position>,
+        answer: &Answer<'_>,
+    ) -> bool {
         let Some(connection) = self.connections.get(key) else {
-            return;
+            return true;
         };
         let profile = connection.profile;
         let mut properties = PropertyBuffer::default();
@@ -372,8 +385,14 @@ impl Broker {
             reason: ReasonCode::SUCCESS,
             properties: properties.as_properties(),
         };
+        let mut bytes = Vec::new();
+        let encoded = codec::encode(&Packet::ConnAck(packet), profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
+            return false;
+        }
         // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
         self.respond(key, gate, &Packet::ConnAck(packet));
+        true
     }
 
     /// Says what differs from what the standard takes for granted.

@@ -2,7 +2,7 @@
 
 use crate::action::{Action, CloseReason, DropReason, Event};
 use crate::broker::{Broker, encode};
-use crate::codec::packet::{ConnAck, Disconnect, Packet, QoS};
+use crate::codec::packet::{ConnAck, Disconnect, Packet, PacketType, QoS};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stage};
@@ -114,6 +114,17 @@ impl Broker {
         let Some(reason) = why.reason_code() else {
             return;
         };
+        // A code that its packet cannot carry is said as the nearest one that it can.
+        let reason = match connection.stage {
+            Stage::Waiting => return, // Nothing is said to who did not say CONNECT. [MQTT-4.13.1-1]
+            Stage::Parked(_) if !reason.belongs_in(PacketType::ConnAck) => {
+                ReasonCode::SERVER_UNAVAILABLE
+            }
+            Stage::Connected { .. } if !reason.belongs_in(PacketType::Disconnect) => {
+                ReasonCode::NOT_AUTHORIZED
+            }
+            Stage::Parked(_) | Stage::Connected { .. } => reason,
+        };
         let mut properties = PropertyBuffer::default();
         let redirects = matches!(
             reason,
@@ -129,11 +140,12 @@ impl Broker {
             properties.push(Property::ReasonString(&text));
         }
         match connection.stage {
-            // Nothing is said to who did not say CONNECT. [MQTT-4.13.1-1]
             Stage::Waiting => {}
             Stage::Parked(_) => refuse(connection, reason, properties.as_properties()),
             // Only after a CONNACK with success. [MQTT-3.14.0-1]
-            Stage::Connected { .. } if connection.profile.hears_disconnect() => {
+            Stage::Connected { .. }
+                if connection.profile.hears_disconnect() && !connection.connack_gated =>
+            {
                 let before = connection.outbox.len();
                 let disconnect = Disconnect {
                     reason,

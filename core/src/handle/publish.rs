@@ -215,7 +215,7 @@ impl Broker {
         session: Key,
         (qos, packet_id): (QoS, PacketId),
     ) -> Result<(AckKind, bool), Violation> {
-        let maximum = usize::from(self.config.protocol.receive_maximum);
+        let maximum = self.config.protocol.receive_maximum;
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok((AckKind::PubAck, true));
         };
@@ -223,20 +223,19 @@ impl Broker {
             .sessions
             .get(session)
             .and_then(|session| session.traffic.as_ref());
-        let received = traffic.map_or(0, |traffic| traffic.received.len());
         if qos == QoS::ExactlyOnce && traffic.is_some_and(|t| t.received.contains(packet_id)) {
             return Ok((AckKind::PubRec, true));
         }
         // [MQTT-3.3.4-8]
-        let open = usize::from(connection.unacknowledged) + received;
-        if open >= maximum && connection.profile.has_receive_maximum() {
+        if connection.unacknowledged >= maximum && connection.profile.has_receive_maximum() {
             return Err(Violation::ReceiveMaximum);
         }
-        if qos == QoS::ExactlyOnce {
-            return Ok((AckKind::PubRec, false));
-        }
         connection.unacknowledged = connection.unacknowledged.saturating_add(1);
-        Ok((AckKind::PubAck, false))
+        let kind = match qos {
+            QoS::ExactlyOnce => AckKind::PubRec,
+            QoS::AtLeastOnce | QoS::AtMostOnce => AckKind::PubAck,
+        };
+        Ok((kind, false))
     }
 
     /// Why a well-formed message is not taken in, if so.

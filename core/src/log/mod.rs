@@ -1,3 +1,42 @@
-//! The log (placeholder until its branch lands).
+//! The log: acknowledged means kept.
+//!
+//! An append-only log of keyed, atomic batches, as a pure state machine: batches and answers of the disk
+//! go in, file operations one at a time and the durable positions come out. When to write, sync, rotate,
+//! compact, cut or refuse is decided here; `log::executor` (feature `std`) or a simulated disk only does
+//! what it is told. The bytes, the crash argument and the limits are in `docs/log-format.md`.
+//!
+//! ```text
+//!            directory ──► Recovery ──► batches, in order
+//!                             │ into_engine
+//!                             ▼
+//!   append(batch) ──►      Engine      ──► poll_event: Durable, CheckpointWanted, Pressure, Poisoned …
+//!   completed(id, …) ──►               ──► poll_operation: write, sync, …
+//!   advance(now) ──►                   ──► next_deadline
+//! ```
+//!
+//! What is live is known by the broker, not here. So that the log does not grow for ever, the engine asks
+//! for a *checkpoint* now and then: the broker appends all that is live once more, between a batch marked
+//! [`Marker::CheckpointBegin`] and one marked [`Marker::CheckpointEnd`]; when the end is durable, the
+//! segments before the begin are removed.
+
 pub mod batch;
+mod config;
+mod crc32c;
+mod engine;
+#[cfg(feature = "std")]
+pub mod executor;
+mod frame;
+mod operation;
+mod recovery;
+
 pub use batch::{BatchError, BatchRef, BatchWriter, Op};
+pub use config::{ConfigError, LogConfig, OnCorruption, SyncPolicy};
+pub use engine::{
+    AppendError, Batch, Engine, LogEvent, Marker, Poison, Pressure, Statistics, Warning,
+};
+pub use frame::{FORMAT_VERSION, FRAME_HEADER_BYTES, LogUuid, SEGMENT_HEADER_BYTES};
+pub use operation::{
+    Completion, DirectoryEntry, FileAction, FileName, IoFailure, IoFailureKind, Operation,
+    OperationId,
+};
+pub use recovery::{Damage, DamageKind, LogEnd, Recovered, Recovery, RecoveryError, Summary};

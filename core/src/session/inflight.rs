@@ -48,8 +48,10 @@ pub(crate) struct Exchange {
 pub(crate) enum Acknowledged {
     /// It belongs to an exchange at that stage.
     Done,
-    /// No such exchange, or one of another kind or stage.
+    /// No such exchange.
     Unknown,
+    /// The exchange under that identifier is of another kind, or at another stage.
+    Otherwise,
 }
 
 /// All exchanges of a session.
@@ -165,7 +167,8 @@ impl Inflight {
             Some(exchange) if exchange.stage == stage && exchange.delivery.qos() == qos => {
                 Acknowledged::Done
             }
-            _ => Acknowledged::Unknown,
+            Some(_) => Acknowledged::Otherwise,
+            None => Acknowledged::Unknown,
         }
     }
 

@@ -1,0 +1,243 @@
+//! Carries out what the log asks for, on real files, on the calling thread. It decides nothing.
+
+use super::operation::{
+    Completion, DirectoryEntry, FileAction, FileName, IoFailure, IoFailureKind,
+};
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// How many zeros go into one system call.
+const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Open files are kept, up to this many: a scan goes through all segments.
+const OPEN_FILES_MAX: usize = 16;
+
+/// The directory of a log, locked for this process.
+#[derive(Debug)]
+pub struct Executor {
+    directory: PathBuf,
+    files: BTreeMap<FileName, File>,
+    buffer: Vec<u8>,
+    entries: Vec<DirectoryEntry>,
+    /// Held, and with it the lock, as long as this lives.
+    _lock: File,
+}
+
+impl Executor {
+    /// Makes the directory if need be (only its owner may enter) and locks it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`] when another process has the lock; else what the system says.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        make_directory(directory)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let lock = private(&mut options).open(directory.join("LOCK"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            files: BTreeMap::new(),
+            buffer: Vec::new(),
+            entries: Vec::new(),
+            _lock: lock,
+        })
+    }
+
+    /// Carries out one operation, to its end.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, in the log's terms. To be handed to the log like every answer.
+    pub fn run(&mut self, action: &FileAction<'_>) -> Result<Completion<'_>, IoFailure> {
+        match self.try_run(action) {
+            Ok(()) => Ok(match action {
+                FileAction::List => Completion::Listed(&self.entries),
+                FileAction::ReadAt { .. } => Completion::Read(&self.buffer),
+                _ => Completion::Done,
+            }),
+            Err(error) => Err(IoFailure::from(&error)),
+        }
+    }
+
+    fn try_run(&mut self, action: &FileAction<'_>) -> io::Result<()> {
+        match *action {
+            FileAction::List => self.list(),
+            FileAction::Create { file } => self.create(file),
+            FileAction::ReadAt {
+                file,
+                offset,
+                bytes,
+            } => self.read(file, offset, bytes),
+            FileAction::WriteAt {
+                file,
+                offset,
+                bytes,
+            } => write_all_at(self.file(file)?, bytes, offset),
+            FileAction::ZeroAt {
+                file,
+                offset,
+                bytes,
+            } => zero(self.file(file)?, offset, bytes),
+            FileAction::Sync { file } => self.file(file)?.sync_data(),
+            FileAction::SyncDirectory => sync_directory(&self.directory),
+            FileAction::SetLength { file, bytes } => self.file(file)?.set_len(bytes),
+            FileAction::Rename { from, to } => {
+                self.files.remove(&from);
+                self.files.remove(&to);
+                fs::rename(self.path(from), self.path(to))
+            }
+            FileAction::Remove { file } => {
+                self.files.remove(&file);
+                fs::remove_file(self.path(file))
+            }
+        }
+    }
+
+    fn list(&mut self) -> io::Result<()> {
+        self.entries.clear();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name: String = entry.file_name().to_string_lossy().into_owned();
+            if name != "LOCK" {
+                let bytes = entry.metadata()?.len();
+                self.entries.push(DirectoryEntry { name, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, file: FileName) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let opened = private(&mut options).open(self.path(file))?;
+        self.files.insert(file, opened);
+        Ok(())
+    }
+
+    fn read(&mut self, file: FileName, offset: u64, bytes: u32) -> io::Result<()> {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.resize(bytes as usize, 0);
+        let mut read = 0;
+        let opened = self.file(file)?;
+        while read < buffer.len() {
+            match read_at(opened, &mut buffer[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(read);
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn file(&mut self, name: FileName) -> io::Result<&File> {
+        if self.files.len() >= OPEN_FILES_MAX && !self.files.contains_key(&name) {
+            self.files.pop_first();
+        }
+        let path = self.path(name);
+        match self.files.entry(name) {
+            alloc::collections::btree_map::Entry::Occupied(open) => Ok(open.into_mut()),
+            alloc::collections::btree_map::Entry::Vacant(closed) => {
+                let opened = OpenOptions::new().read(true).write(true).open(path)?;
+                Ok(closed.insert(opened))
+            }
+        }
+    }
+
+    fn path(&self, file: FileName) -> PathBuf {
+        self.directory.join(file.to_string())
+    }
+}
+
+impl From<&io::Error> for IoFailure {
+    fn from(error: &io::Error) -> Self {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are open-ended")]
+        let kind = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => IoFailureKind::NoSpace,
+            ErrorKind::NotFound => IoFailureKind::NotFound,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => IoFailureKind::Denied,
+            _ => IoFailureKind::Other,
+        };
+        Self {
+            kind,
+            code: error.raw_os_error(),
+        }
+    }
+}
+
+fn zero(file: &File, mut offset: u64, mut bytes: u64) -> io::Result<()> {
+    while bytes > 0 {
+        let count = bytes.min(ZEROS.len() as u64);
+        write_all_at(file, &ZEROS[..count as usize], offset)?;
+        offset += count;
+        bytes -= count;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+    io::Write::write_all(&mut file, bytes)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+    io::Read::read(&mut file, bytes)
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory)?;
+    // The new name is the parent's to keep.
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        Some(_) | None => sync_directory(Path::new(".")),
+    }
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Elsewhere a directory cannot be opened as a file; names are kept by the system's journal.
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}

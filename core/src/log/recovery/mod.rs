@@ -1,0 +1,575 @@
+//! Finds out what a log holds, and makes it one that can be written to.
+//!
+//! ```text
+//!  list ─► read headers ─► scan: batches in order ─► search behind the end ─► verdict
+//!                             ▲                                                 │
+//!                             └── rewrite one segment ◄── corrupt, to repair ◄──┤
+//!                                                                               ▼
+//!                                  Engine ◄── new segment, tail copied, synced ─┘ open
+//! ```
+//!
+//! Damage is a *torn tail*, and cut, only when nothing written later proves that the place was synced;
+//! otherwise it is *corruption*, and is reported. `docs/log-format.md` has the argument.
+//!
+//! Until the new segment's header is written nothing on the disk has changed that counts, and after it
+//! the log is whole: recovery may be interrupted anywhere and repeated.
+
+mod reader;
+mod reopen;
+mod rewrite;
+mod scan;
+mod search;
+mod survey;
+mod verdict;
+
+pub use verdict::{Damage, DamageKind, LogEnd, RecoveryError, Summary};
+
+use super::batch::BatchRef;
+use super::config::{LogConfig, OnCorruption};
+use super::engine::{Batch, Engine, Reopened};
+use super::frame::{FrameHeader, LogUuid, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::operation::{
+    Completion, FileAction, FileName, IoFailure, IoFailureKind, Operation, OperationId,
+};
+use crate::id::Position;
+use alloc::vec::Vec;
+use core::ops::Range;
+use reopen::{Past, Reopen};
+use rewrite::{Plan, Rewrite};
+use scan::{Scan, ScanEnd, Scanned};
+use search::Search;
+use survey::{SegmentFile, Survey};
+
+/// Reads a log, to open, check or repair it.
+///
+/// # Contract
+///
+/// Until [`poll_operation`](Self::poll_operation) gives `None`: drain [`poll_batch`](Self::poll_batch),
+/// take one operation, carry it out, and give the answer to [`completed`](Self::completed). Batches come
+/// in the order in which they were appended. They count only when recovery then succeeds: see
+/// [`into_engine`](Self::into_engine) and [`into_summary`](Self::into_summary).
+///
+/// ```text
+/// loop {
+///     while let Some(batch) = recovery.poll_batch() { state.apply(batch) }
+///     let Some(operation) = recovery.poll_operation() else { break };
+///     let id = operation.id;
+///     let result = executor.run(&operation.action);
+///     recovery.completed(id, result);
+/// }
+/// let (engine, summary) = recovery.into_engine()?;
+/// ```
+#[derive(Debug)]
+pub struct Recovery {
+    config: LogConfig,
+    fresh_uuid: LogUuid,
+    purpose: Purpose,
+    /// This pass only looks for damage; the batches come with the next.
+    repairing: bool,
+    phase: Phase,
+    survey: Survey,
+    summary: Summary,
+    outstanding: Option<(OperationId, &'static str, Option<FileName>)>,
+    operation_count: u64,
+}
+
+/// A batch that was read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered<'a> {
+    /// The number of its frame: counts up by one through the whole log.
+    pub lsn: u64,
+    /// As it was appended, and checked to be a sequence of operations.
+    pub batch: Batch<'a>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Open,
+    Verify,
+    Repair,
+}
+
+#[derive(Debug)]
+enum Phase {
+    List,
+    /// How many headers were read.
+    Headers(usize),
+    Scan(Scan),
+    Search(Search),
+    Rewrite(Rewrite),
+    Reopen(Reopen),
+    Opened(Reopened),
+    /// The verdict was all that was asked for.
+    Checked,
+    Failed(RecoveryError),
+}
+
+impl Recovery {
+    /// Opens the log, or begins one that is named `fresh_uuid`: sixteen random bytes that no other log
+    /// was named with. The configuration must be valid.
+    #[must_use]
+    pub fn open(config: LogConfig, fresh_uuid: LogUuid) -> Self {
+        let repairing = config.on_corruption == OnCorruption::Quarantine;
+        Self::new(config, fresh_uuid, Purpose::Open, repairing)
+    }
+
+    /// Only reads. The batches may be looked at as they come.
+    #[must_use]
+    pub fn verify() -> Self {
+        let config = LogConfig::default();
+        Self::new(config, LogUuid([0; 16]), Purpose::Verify, false)
+    }
+
+    /// Gives up what cannot be read, so that the log can be opened. Copies of the damaged segments are
+    /// kept. [`Summary::lost`] tells what was given up.
+    #[must_use]
+    pub fn repair() -> Self {
+        let config = LogConfig::default();
+        Self::new(config, LogUuid([0; 16]), Purpose::Repair, true)
+    }
+
+    fn new(config: LogConfig, fresh_uuid: LogUuid, purpose: Purpose, repairing: bool) -> Self {
+        Self {
+            config,
+            fresh_uuid,
+            purpose,
+            repairing,
+            phase: Phase::List,
+            survey: Survey::default(),
+            summary: Summary::default(),
+            outstanding: None,
+            operation_count: 0,
+        }
+    }
+
+    /// The next batch of what is read; `None` when more must be read first, or there is none.
+    pub fn poll_batch(&mut self) -> Option<Recovered<'_>> {
+        if self.outstanding.is_some() {
+            return None;
+        }
+        let (header, body) = self.scan_on()?;
+        let Phase::Scan(scan) = &self.phase else {
+            return None;
+        };
+        Some(Recovered {
+            lsn: header.lsn,
+            batch: Batch {
+                shard: header.shard,
+                position: Position(header.position),
+                marker: header.marker,
+                ops: scan.reader.body(body),
+            },
+        })
+    }
+
+    /// The next operation; `None` when recovery is done, has failed, or batches wait to be taken.
+    pub fn poll_operation(&mut self) -> Option<Operation<'_>> {
+        if self.outstanding.is_some() {
+            return None;
+        }
+        while self.repairing && self.scan_on().is_some() {}
+        self.conclude();
+        self.operation_count += 1;
+        let id = OperationId(self.operation_count);
+        let action = match &mut self.phase {
+            Phase::List => FileAction::List,
+            Phase::Headers(index) => FileAction::ReadAt {
+                file: FileName::Segment(self.survey.files.get(*index)?.number),
+                offset: 0,
+                bytes: SEGMENT_HEADER_BYTES as u32,
+            },
+            Phase::Scan(scan) => scan.pending_read()?,
+            Phase::Search(search) => search.read()?,
+            Phase::Rewrite(rewrite) => rewrite.action()?,
+            Phase::Reopen(reopen) => reopen.action()?,
+            Phase::Opened(_) | Phase::Checked | Phase::Failed(_) => return None,
+        };
+        self.outstanding = Some((id, action.verb(), action.file()));
+        Some(Operation { id, action })
+    }
+
+    /// The operation `id` was carried out, or failed. An id that is not the outstanding one is ignored.
+    pub fn completed(&mut self, id: OperationId, result: Result<Completion<'_>, IoFailure>) {
+        let expected = |outstanding: &mut (OperationId, _, _)| outstanding.0 == id;
+        let Some((_, verb, file)) = self.outstanding.take_if(expected) else {
+            return;
+        };
+        let may_fail = matches!(&self.phase, Phase::Reopen(reopen) if reopen.may_fail());
+        let bytes = match result {
+            Ok(Completion::Listed(entries)) => {
+                self.survey = Survey::list(entries);
+                self.phase = Phase::Headers(0);
+                return;
+            }
+            Ok(Completion::Read(bytes)) => bytes,
+            Ok(Completion::Done) => &[],
+            Err(_) if may_fail => &[],
+            Err(failure) => {
+                self.phase = Phase::Failed(RecoveryError::Io {
+                    verb,
+                    file,
+                    failure,
+                });
+                return;
+            }
+        };
+        match &mut self.phase {
+            Phase::Headers(index) => {
+                if let Some(file) = self.survey.files.get_mut(*index) {
+                    file.header = SegmentHeader::decode(bytes);
+                }
+                *index += 1;
+            }
+            Phase::Scan(scan) => scan.reader.feed(bytes),
+            Phase::Search(search) => search.feed(bytes),
+            Phase::Rewrite(rewrite) => rewrite.completed(bytes),
+            Phase::Reopen(reopen) => reopen.completed(bytes),
+            Phase::List | Phase::Opened(_) | Phase::Checked | Phase::Failed(_) => {}
+        }
+    }
+
+    /// The log, ready to be appended to, and what was found.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be opened. Batches that were given out must be forgotten.
+    pub fn into_engine(self) -> Result<(Engine, Summary), RecoveryError> {
+        match self.phase {
+            Phase::Opened(log) => Ok((Engine::reopen(self.config, log), self.summary)),
+            Phase::Failed(error) => Err(error),
+            _ => Err(RecoveryError::Unfinished),
+        }
+    }
+
+    /// What was found; for all purposes.
+    ///
+    /// # Errors
+    ///
+    /// Why the log cannot be read to its end.
+    pub fn into_summary(self) -> Result<Summary, RecoveryError> {
+        match self.phase {
+            Phase::Opened(_) | Phase::Checked => Ok(self.summary),
+            Phase::Failed(error) => Err(error),
+            _ => Err(RecoveryError::Unfinished),
+        }
+    }
+
+    /// Goes on with the scan up to the next batch.
+    fn scan_on(&mut self) -> Option<(FrameHeader, Range<usize>)> {
+        self.begin_scan();
+        let Phase::Scan(scan) = &mut self.phase else {
+            return None;
+        };
+        match scan.next() {
+            Scanned::Read => None,
+            Scanned::Batch(header, body) => {
+                let ops = BatchRef::new(scan.reader.body(body.clone()));
+                let Err(error) = ops.check() else {
+                    return Some((header, body));
+                };
+                self.phase = Phase::Failed(RecoveryError::Batch {
+                    file: FileName::Segment(scan.reader.segment),
+                    offset: scan.reader.offset - header.frame_bytes(),
+                    error,
+                });
+                None
+            }
+            Scanned::End(ScanEnd::Refused(error)) => {
+                self.phase = Phase::Failed(error);
+                None
+            }
+            Scanned::End(end) => {
+                if let Phase::Scan(scan) = core::mem::replace(&mut self.phase, Phase::List) {
+                    self.phase = Phase::Search(Search::after(scan, end, &self.survey));
+                }
+                None
+            }
+        }
+    }
+
+    /// All headers are read.
+    fn begin_scan(&mut self) {
+        if !matches!(self.phase, Phase::Headers(index) if index >= self.survey.files.len()) {
+            return;
+        }
+        self.phase = match self.survey.link() {
+            Err(error) => Phase::Failed(error),
+            Ok(()) => match Scan::new(self.survey.chain.clone()) {
+                Some(scan) => Phase::Scan(scan),
+                None => Phase::Search(Search::without_log(&self.survey)),
+            },
+        };
+    }
+
+    /// Goes from a phase that is done to the next.
+    fn conclude(&mut self) {
+        self.begin_scan();
+        while self.repairing && self.scan_on().is_some() {}
+        let phase = core::mem::replace(&mut self.phase, Phase::List);
+        self.phase = match phase {
+            Phase::Search(mut search) => {
+                if search.read().is_some() {
+                    Phase::Search(search)
+                } else {
+                    self.judge(search)
+                }
+            }
+            Phase::Rewrite(mut rewrite) => {
+                if rewrite.action().is_some() {
+                    Phase::Rewrite(rewrite)
+                } else {
+                    self.summary.lost.append(&mut rewrite.lost);
+                    Phase::List
+                }
+            }
+            Phase::Reopen(mut reopen) => {
+                if reopen.action().is_some() {
+                    Phase::Reopen(reopen)
+                } else {
+                    reopen
+                        .finish()
+                        .map_or(Phase::Failed(RecoveryError::Unfinished), Phase::Opened)
+                }
+            }
+            other => other,
+        };
+    }
+
+    /// Everything was read: is the log whole, torn or corrupt?
+    fn judge(&mut self, mut search: Search) -> Phase {
+        let Some(scan) = search.scan.take() else {
+            return self.judge_empty(&search);
+        };
+        if let Some((damage, plan)) = self.corruption(&scan, &search) {
+            return self.corrupt(damage, plan);
+        }
+        let found = scan.found;
+        let file = FileName::Segment(scan.reader.segment);
+        let is_torn = search.all.bytes > 0 || matches!(search.end, ScanEnd::Hole(_));
+        self.summary = Summary {
+            uuid: self.survey.uuid(),
+            segments: (scan.index + 1).min(scan.chain.len()),
+            batches: found.batches,
+            bytes: found.bytes,
+            last_lsn: found.expected_lsn.saturating_sub(1),
+            durable_lsn: found.durable_lsn,
+            end: if is_torn {
+                LogEnd::Torn {
+                    file,
+                    offset: search.offset,
+                    bytes: search.all.bytes,
+                }
+            } else if found.closed {
+                LogEnd::Clean
+            } else {
+                LogEnd::Unclean
+            },
+            gaps: found.gaps,
+            lost: core::mem::take(&mut self.summary.lost),
+            skipped: found.skipped,
+            foreign_files: self.survey.foreign.clone(),
+        };
+        let mut past = Past {
+            uuid: self.survey.uuid().unwrap_or(self.fresh_uuid),
+            chain: scan.chain,
+            end: (scan.reader.segment, search.offset),
+            found,
+            blank: search.blank,
+        };
+        past.chain.truncate(scan.index + 1);
+        self.accept(past)
+    }
+
+    /// No segment has a header. A log that was never finished being made holds no frames.
+    fn judge_empty(&mut self, search: &Search) -> Phase {
+        if let Some(number) = search.used.iter().copied().find(|_| search.all.bytes > 0) {
+            return Phase::Failed(RecoveryError::Corrupt(Damage {
+                file: FileName::Segment(number),
+                offset: 0,
+                kind: DamageKind::Header,
+                first_lsn: 1,
+                last_lsn: None,
+                batch: None,
+            }));
+        }
+        self.summary.foreign_files.clone_from(&self.survey.foreign);
+        self.accept(Past {
+            uuid: self.fresh_uuid,
+            chain: Vec::new(),
+            end: (0, SEGMENT_HEADER_BYTES),
+            found: scan::Found {
+                expected_lsn: 1,
+                ..scan::Found::default()
+            },
+            blank: search.blank.clone(),
+        })
+    }
+
+    /// The log is whole, but for what was never promised.
+    fn accept(&mut self, mut past: Past) -> Phase {
+        if self.purpose != Purpose::Open {
+            return Phase::Checked;
+        }
+        if self.repairing {
+            self.repairing = false;
+            return Phase::List;
+        }
+        if past.found.closed {
+            // The mark has done its duty; its number is used again.
+            past.found.expected_lsn -= 1;
+        }
+        Phase::Reopen(Reopen::new(&self.config, &self.survey, past))
+    }
+
+    fn corrupt(&mut self, damage: Damage, plan: Option<Plan>) -> Phase {
+        // Each repair mends at least one place for good; this bound is never met by a log.
+        let tries_max = self.survey.files.len() * 4 + 16;
+        match plan {
+            Some(plan) if self.repairing && self.summary.lost.len() < tries_max => {
+                Phase::Rewrite(Rewrite::new(plan))
+            }
+            _ => Phase::Failed(RecoveryError::Corrupt(damage)),
+        }
+    }
+
+    /// What is missing although something proves that it was durable, and how to go on without it.
+    fn corruption(&self, scan: &Scan, search: &Search) -> Option<(Damage, Option<Plan>)> {
+        let expected_lsn = scan.found.expected_lsn;
+        let proven = search.all.durable_lsn >= expected_lsn;
+        let last_lsn = search.all.next_lsn.map(|next| next - 1);
+        let mut damage = Damage {
+            file: FileName::Segment(scan.reader.segment),
+            offset: search.offset,
+            kind: DamageKind::Frames,
+            first_lsn: expected_lsn,
+            last_lsn: last_lsn.or_else(|| proven.then_some(search.all.durable_lsn)),
+            batch: None,
+        };
+        let link = scan.chain.get(scan.index)?;
+        let mut plan = Plan {
+            header: link.header,
+            is_base_known: true,
+            limit_lsn: link.limit_lsn,
+            file_bytes: link.file_bytes,
+            copy: self.copy_number(link.header.number),
+            damage,
+        };
+        match search.end {
+            ScanEnd::Missing { number, proven } if proven => {
+                // Without a header, the file may still be there.
+                let found = self.survey.find(number);
+                damage.file = FileName::Segment(number);
+                damage.offset = 0;
+                damage.last_lsn = None;
+                damage.kind = found.map_or(DamageKind::Missing, |_| DamageKind::Header);
+                plan.damage = damage;
+                match found.filter(|_| search.used.contains(&number)) {
+                    Some(file) => Some((damage, Some(self.guess(file, expected_lsn, damage)))),
+                    None => Some((damage, Some(plan))),
+                }
+            }
+            _ if proven => {
+                let behind = search
+                    .all
+                    .first_in
+                    .and_then(|number| self.survey.find(number));
+                let behind = behind.filter(|file| file.header.is_err());
+                if let (0, Some(file), None) = (search.inside.bytes, behind, link.limit_lsn) {
+                    damage.file = FileName::Segment(file.number);
+                    damage.offset = 0;
+                    damage.kind = DamageKind::Header;
+                    return Some((damage, Some(self.guess(file, expected_lsn, damage))));
+                }
+                if let ScanEnd::Hole(Some(header)) = search.end
+                    && header.lsn == expected_lsn
+                {
+                    damage.batch = Some((header.shard, Position(header.position)));
+                }
+                plan.damage = damage;
+                Some((damage, Some(plan)))
+            }
+            _ => self.missing_start(scan),
+        }
+    }
+
+    /// Segments before the oldest one were removed by a checkpoint, or are missing.
+    fn missing_start(&self, scan: &Scan) -> Option<(Damage, Option<Plan>)> {
+        let broken = self.survey.broken?;
+        let oldest = scan.chain.first()?;
+        let base_lsn = oldest.header.base_lsn;
+        if scan
+            .found
+            .checkpoint_lsn
+            .is_some_and(|begin| begin >= base_lsn)
+        {
+            return None;
+        }
+        let found = self.survey.find(broken);
+        let damage = Damage {
+            file: FileName::Segment(broken),
+            offset: 0,
+            kind: found.map_or(DamageKind::Missing, |_| DamageKind::Header),
+            first_lsn: 1,
+            last_lsn: Some(base_lsn.saturating_sub(1)),
+            batch: None,
+        };
+        let is_behind = |file: &SegmentFile| file.number < oldest.header.number;
+        let plan = match found.filter(is_behind) {
+            Some(file) => Plan {
+                limit_lsn: Some(base_lsn),
+                ..self.guess(file, base_lsn, damage)
+            },
+            None => Plan {
+                header: SegmentHeader {
+                    previous: self.survey.before(oldest.header.number),
+                    gap_before: true,
+                    ..oldest.header
+                },
+                is_base_known: true,
+                limit_lsn: oldest.limit_lsn,
+                file_bytes: oldest.file_bytes,
+                copy: self.copy_number(oldest.header.number),
+                damage,
+            },
+        };
+        Some((damage, Some(plan)))
+    }
+
+    /// A header for a segment that has lost its own.
+    fn guess(&self, file: SegmentFile, base_lsn: u64, damage: Damage) -> Plan {
+        Plan {
+            header: SegmentHeader {
+                uuid: self.survey.uuid().unwrap_or(self.fresh_uuid),
+                number: file.number,
+                previous: self.survey.before(file.number),
+                base_lsn,
+                durable_lsn: 0,
+                gap_before: true,
+            },
+            is_base_known: false,
+            limit_lsn: None,
+            file_bytes: file.file_bytes,
+            copy: self.copy_number(file.number),
+            damage,
+        }
+    }
+
+    /// The first number that no earlier copy of this segment has.
+    fn copy_number(&self, segment: u64) -> u32 {
+        let copies = self.survey.damaged.iter();
+        let copies = copies.filter(|(number, _)| *number == segment);
+        copies
+            .map(|(_, copy)| *copy)
+            .max()
+            .unwrap_or(0)
+            .saturating_add(1)
+    }
+}
+
+impl RecoveryError {
+    /// Whether the log could be opened if there were more space.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Io { failure, .. } if failure.kind == IoFailureKind::NoSpace)
+    }
+}

@@ -1,0 +1,184 @@
+//! What recovery finds out about a log.
+
+use crate::id::Position;
+use crate::log::batch::BatchError;
+use crate::log::frame::{FORMAT_VERSION, LogUuid};
+use crate::log::operation::{FileName, IoFailure};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use thiserror::Error;
+
+/// A log that could be read to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Names the log; `None` for a new one.
+    pub uuid: Option<LogUuid>,
+    /// Segments that count.
+    pub segments: usize,
+    /// Batches that were read.
+    pub batches: u64,
+    /// Bytes of frames that were read.
+    pub bytes: u64,
+    /// The last frame that counts.
+    pub last_lsn: u64,
+    /// What later frames prove to have been synced. The rest was read, and is written anew when the log
+    /// is opened.
+    pub durable_lsn: u64,
+    /// How the log ends.
+    pub end: LogEnd,
+    /// What is missing: lost before and accepted by a repair, now or earlier.
+    pub gaps: u64,
+    /// What a repair gave up in this run.
+    pub lost: Vec<Damage>,
+    /// Records of a newer version that may be skipped, and were.
+    pub skipped: u64,
+    /// Files in the directory that the log does not know. They are left alone.
+    pub foreign_files: Vec<String>,
+}
+
+/// How a log ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogEnd {
+    /// There was no log.
+    #[default]
+    New,
+    /// It was closed in order.
+    Clean,
+    /// The process ended without closing it. Nothing was cut.
+    Unclean,
+    /// The last write was not finished: nothing in it was promised, and it does not count.
+    Torn {
+        /// Where.
+        file: FileName,
+        /// From which byte on.
+        offset: u64,
+        /// How many bytes, up to the last that is not zero.
+        bytes: u64,
+    },
+}
+
+/// Damage where data was known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub struct Damage {
+    /// What is damaged.
+    pub file: FileName,
+    /// From which byte on.
+    pub offset: u64,
+    /// What it is.
+    pub kind: DamageKind,
+    /// The first frame that is lost.
+    pub first_lsn: u64,
+    /// The last frame that is lost, where later ones tell.
+    pub last_lsn: Option<u64>,
+    /// Who wrote the damaged batch, and its position, where that can still be read.
+    pub batch: Option<(u16, Position)>,
+}
+
+/// What kind of damage it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DamageKind {
+    /// The header of a segment cannot be read.
+    Header,
+    /// Frames cannot be read.
+    Frames,
+    /// A whole segment is missing.
+    Missing,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, .. } = self;
+        match self.kind {
+            DamageKind::Header => {
+                let first = self.first_lsn;
+                return write!(
+                    f,
+                    "{file}: the header is damaged, with records from {first} on"
+                );
+            }
+            DamageKind::Frames => write!(f, "{file}: damaged from byte {offset} on")?,
+            DamageKind::Missing => write!(f, "{file} is missing")?,
+        }
+        match self.last_lsn {
+            Some(last) if last == self.first_lsn => write!(f, ", record {last} is lost")?,
+            Some(last) => write!(f, ", records {} to {last} are lost", self.first_lsn)?,
+            None => write!(f, ", records from {} on are lost", self.first_lsn)?,
+        }
+        match self.batch {
+            Some((shard, position)) => {
+                write!(f, " (first: shard {shard}, position {})", position.0)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a log cannot be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecoveryError {
+    /// What was known to be durable cannot be read. A repair gives it up.
+    #[error("the log is damaged: {0}")]
+    Corrupt(Damage),
+    /// A segment of another log, or one that was renamed.
+    #[error("{file} does not belong to this log")]
+    Foreign {
+        /// Which.
+        file: FileName,
+    },
+    /// Written by another version of Whimbrel.
+    #[error("{file} has format version {version}; this program reads version {FORMAT_VERSION}")]
+    UnsupportedVersion {
+        /// Which.
+        file: FileName,
+        /// Its version.
+        version: u32,
+    },
+    /// A record that a newer version wrote, and that may not be skipped.
+    #[error(
+        "{file} has a record of unknown kind {kind} at byte {offset}, which must not be skipped"
+    )]
+    UnknownRecord {
+        /// Where.
+        file: FileName,
+        /// At which byte.
+        offset: u64,
+        /// What kind.
+        kind: u8,
+    },
+    /// A batch is whole, and not what a batch is: a defect of the program that wrote it.
+    #[error("{file} has a batch at byte {offset} that makes no sense: {error}")]
+    Batch {
+        /// Where.
+        file: FileName,
+        /// At which byte.
+        offset: u64,
+        /// What is wrong.
+        error: BatchError,
+    },
+    /// The disk failed, or is too full to begin.
+    #[error("{verb}{} failed: {failure}", OfFile(*.file))]
+    Io {
+        /// What was tried; see [`FileAction::verb`](super::super::FileAction::verb).
+        verb: &'static str,
+        /// On which file; `None` for the directory.
+        file: Option<FileName>,
+        /// What came of it.
+        failure: IoFailure,
+    },
+    /// The caller stopped before recovery did.
+    #[error("recovery was not driven to its end")]
+    Unfinished,
+}
+
+struct OfFile(Option<FileName>);
+
+impl fmt::Display for OfFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(file) => write!(f, " of {file}"),
+            None => Ok(()),
+        }
+    }
+}

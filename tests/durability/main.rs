@@ -1,0 +1,431 @@
+//! Acknowledged means kept: which answer waits for the log, and what a broker made from the log knows.
+//!
+//! The log here is the list of batches that were reported durable; files and disks are tested elsewhere.
+
+use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, Version, Will};
+use whimbrel_core::codec::{Packet, Property, PropertyBuffer, ReasonCode};
+use whimbrel_core::{Config, ConnectionId};
+use whimbrel_tests::world::{VERSIONS, connect, publish};
+use whimbrel_tests::{Received, World};
+
+fn durable() -> World {
+    World::new(Config {
+        durable: true,
+        ..Config::default()
+    })
+}
+
+/// Connects with a session that outlives its connection.
+fn persistent(world: &mut World, version: Version, client_id: &str) -> (ConnectionId, bool) {
+    let mut properties = PropertyBuffer::new();
+    if version == Version::V5 {
+        properties.push(Property::SessionExpiryInterval(3_600));
+    }
+    let packet = Connect {
+        clean_start: false,
+        properties: properties.as_properties(),
+        ..connect(version, client_id)
+    };
+    let connection = world.open_with(&packet);
+    let answer = world.next(connection).expect("CONNACK comes");
+    let Packet::ConnAck(answer) = answer.packet() else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(answer.reason, ReasonCode::SUCCESS);
+    (connection, answer.session_present)
+}
+
+fn id_of(received: &Received) -> whimbrel_core::id::PacketId {
+    match received.packet() {
+        Packet::Publish(publish) => publish.packet_id.expect("QoS above 0"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_publisher_is_acknowledged_when_the_log_has_its_message() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut world = durable();
+        let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+        let publisher = world.connect(Version::V5, "publisher");
+        world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+        world.persists_at_once = false;
+        world.publish(publisher, "t", b"x", qos);
+        assert_eq!(world.next(publisher), None, "not before it is durable");
+        world.persist();
+        assert!(world.next(publisher).is_some());
+    }
+}
+
+#[test]
+fn qos_0_and_sessions_that_end_never_touch_the_log() {
+    let mut world = durable();
+    let subscriber = world.connect(Version::V5, "subscriber");
+    let publisher = world.connect(Version::V5, "publisher");
+    world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        world.publish(publisher, "t", b"x", qos);
+    }
+    assert!(world.log.is_empty());
+    assert_eq!(world.drain(subscriber).len(), 3);
+}
+
+#[test]
+fn answers_keep_their_order_behind_one_that_waits() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    let publisher = world.connect(Version::V4, "publisher");
+    world.subscribe(subscriber, "kept", QoS::AtLeastOnce);
+    world.persists_at_once = false;
+    for (packet_id, topic) in [(1, "kept"), (2, "nobody"), (3, "kept")] {
+        let packet = publish(topic, b"", QoS::AtLeastOnce, packet_id);
+        world.send(publisher, &Packet::Publish(packet));
+    }
+    assert_eq!(world.next(publisher), None);
+    world.persist();
+    let ids: Vec<u16> = world
+        .drain(publisher)
+        .iter()
+        .map(|received| match received.packet() {
+            Packet::PubAck(ack) => ack.packet_id.get(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids, [1, 2, 3]);
+}
+
+#[test]
+fn a_subscription_is_acknowledged_when_the_log_has_it_and_survives() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (subscriber, _) = persistent(&mut world, version, "subscriber");
+        world.subscribe(subscriber, "a/+", QoS::AtLeastOnce);
+        world.crash();
+        let publisher = world.connect(Version::V4, "publisher");
+        world.publish(publisher, "a/b", b"after", QoS::AtLeastOnce);
+        let (subscriber, present) = persistent(&mut world, version, "subscriber");
+        assert_eq!(present, version != Version::V3);
+        assert_eq!(world.next_publish(subscriber).1, b"after");
+    }
+}
+
+#[test]
+fn what_was_queued_survives_in_order_and_is_stored_once() {
+    let mut world = durable();
+    for client_id in ["one", "two"] {
+        let (subscriber, _) = persistent(&mut world, Version::V5, client_id);
+        world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+        world.cut(subscriber);
+    }
+    let publisher = world.connect(Version::V5, "publisher");
+    for payload in [b"1", b"2", b"3"] {
+        world.publish(publisher, "t", payload, QoS::AtLeastOnce);
+    }
+    let stored = world
+        .log
+        .iter()
+        .flatten()
+        .filter(|byte| **byte == b'M')
+        .count();
+    assert!(stored >= 3, "each message has a record of its own");
+    world.crash();
+    for client_id in ["one", "two"] {
+        let (subscriber, _) = persistent(&mut world, Version::V5, client_id);
+        for payload in [b"1", b"2", b"3"] {
+            assert_eq!(world.next_publish(subscriber).1, payload);
+        }
+        assert_eq!(world.next(subscriber), None);
+    }
+}
+
+#[test]
+fn a_qos_2_message_goes_out_when_its_identifier_is_durable_and_keeps_it() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    let publisher = world.connect(Version::V5, "publisher");
+    world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    world.persists_at_once = false;
+    world.publish(publisher, "t", b"x", QoS::ExactlyOnce);
+    assert_eq!(world.next(subscriber), None);
+    world.persist();
+    let first = world.next(subscriber).expect("PUBLISH");
+    let id = id_of(&first);
+    world.crash();
+    world.persists_at_once = true;
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    let again = world.next(subscriber).expect("PUBLISH again");
+    assert_eq!(id_of(&again), id, "under the same identifier");
+    let Packet::Publish(packet) = again.packet() else {
+        unreachable!()
+    };
+    assert!(packet.dup);
+
+    world.persists_at_once = false;
+    world.send(
+        subscriber,
+        &Packet::PubRec(Ack::new(id, ReasonCode::SUCCESS)),
+    );
+    assert_eq!(
+        world.next(subscriber),
+        None,
+        "PUBREL waits for the record of PUBREC"
+    );
+    world.persist();
+    assert!(matches!(
+        world.next(subscriber).as_ref().map(Received::packet),
+        Some(Packet::PubRel(_))
+    ));
+    world.crash();
+    world.persists_at_once = true;
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    let received = world.next(subscriber).expect("PUBREL again");
+    assert_eq!(
+        received.packet(),
+        Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS))
+    );
+    world.send(
+        subscriber,
+        &Packet::PubComp(Ack::new(id, ReasonCode::SUCCESS)),
+    );
+    world.crash();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    assert_eq!(world.next(subscriber), None, "nothing is left of it");
+}
+
+#[test]
+fn an_incoming_qos_2_message_is_taken_in_once_across_a_crash() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    world.cut(subscriber);
+    let (publisher, _) = persistent(&mut world, Version::V4, "publisher");
+    let packet = publish("t", b"once", QoS::ExactlyOnce, 9);
+    world.send(publisher, &Packet::Publish(packet));
+    assert!(world.next(publisher).is_some(), "PUBREC");
+    world.crash();
+    let (publisher, _) = persistent(&mut world, Version::V4, "publisher");
+    world.send(
+        publisher,
+        &Packet::Publish(Publish {
+            dup: true,
+            ..packet
+        }),
+    );
+    assert!(world.next(publisher).is_some(), "PUBREC again");
+    let id = packet.packet_id.expect("QoS 2");
+    world.persists_at_once = false;
+    world.send(
+        publisher,
+        &Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS)),
+    );
+    assert_eq!(
+        world.next(publisher),
+        None,
+        "PUBCOMP waits until the identifier is free for good"
+    );
+    world.persist();
+    world.persists_at_once = true;
+    assert!(world.next(publisher).is_some(), "PUBCOMP");
+    world.crash();
+    let (publisher, _) = persistent(&mut world, Version::V4, "publisher");
+    world.send(
+        publisher,
+        &Packet::Publish(publish("t", b"another", QoS::ExactlyOnce, 9)),
+    );
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    assert_eq!(world.next_publish(subscriber).1, b"once");
+    assert_eq!(world.next_publish(subscriber).1, b"another");
+    assert_eq!(world.next(subscriber), None);
+}
+
+#[test]
+fn retained_messages_survive_and_so_does_clearing_them() {
+    let mut world = durable();
+    let publisher = world.connect(Version::V5, "publisher");
+    for (topic, payload) in [("a", "1"), ("b", "1"), ("a", "2"), ("b", "")] {
+        let packet = publish(topic, payload.as_bytes(), QoS::AtLeastOnce, 1);
+        world.send(
+            publisher,
+            &Packet::Publish(Publish {
+                retain: true,
+                ..packet
+            }),
+        );
+    }
+    world.crash();
+    let subscriber = world.connect(Version::V5, "subscriber");
+    world.subscribe(subscriber, "#", QoS::AtMostOnce);
+    assert_eq!(world.next_publish(subscriber).1, b"2");
+    assert_eq!(world.next(subscriber), None);
+}
+
+#[test]
+fn a_will_survives_the_broker_and_is_published_once() {
+    let mut world = durable();
+    let (listener, _) = persistent(&mut world, Version::V5, "listener");
+    world.subscribe(listener, "will", QoS::AtLeastOnce);
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::SessionExpiryInterval(3_600));
+    let mut delay = PropertyBuffer::new();
+    delay.push(Property::WillDelayInterval(60));
+    let will = Will {
+        topic: "will",
+        payload: b"gone",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: delay.as_properties(),
+    };
+    let packet = Connect {
+        will: Some(will),
+        properties: properties.as_properties(),
+        ..connect(Version::V5, "mortal")
+    };
+    world.persists_at_once = false;
+    let mortal = world.open_with(&packet);
+    assert_eq!(
+        world.next(mortal),
+        None,
+        "CONNACK waits for the record of the will"
+    );
+    world.persist();
+    world.persists_at_once = true;
+    assert!(world.next(mortal).is_some());
+    world.crash();
+    let (listener, _) = persistent(&mut world, Version::V5, "listener");
+    assert_eq!(world.next(listener), None, "it is delayed");
+    world.pass_ms(30_000);
+    world.crash();
+    let (listener, _) = persistent(&mut world, Version::V5, "listener");
+    world.pass_ms(31_000);
+    assert_eq!(world.next_publish(listener).1, b"gone");
+    world.crash();
+    world.pass_ms(120_000);
+    let (listener, _) = persistent(&mut world, Version::V5, "listener");
+    let again: Vec<_> = world.drain(listener);
+    assert!(
+        again.len() <= 1,
+        "only the unacknowledged delivery may come again: {again:?}"
+    );
+}
+
+#[test]
+fn a_clean_start_discards_the_session_for_good() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    world.cut(subscriber);
+    world.persists_at_once = false;
+    let subscriber = world.open_with(&connect(Version::V4, "subscriber"));
+    assert_eq!(
+        world.next(subscriber),
+        None,
+        "CONNACK waits for the record of the end"
+    );
+    world.persist();
+    world.persists_at_once = true;
+    assert!(world.next(subscriber).is_some());
+    world.crash();
+    let (_, present) = persistent(&mut world, Version::V4, "subscriber");
+    assert!(!present);
+}
+
+#[test]
+fn a_session_that_expired_while_the_broker_was_down_is_gone() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    world.cut(subscriber);
+    world.now.wall.0 += 3_601_000;
+    world.crash();
+    let (_, present) = persistent(&mut world, Version::V5, "subscriber");
+    assert!(!present);
+}
+
+#[test]
+fn a_machine_without_a_clock_ends_nothing_early() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    world.cut(subscriber);
+    let real = world.now.wall;
+    world.now.wall.0 = 0;
+    world.crash();
+    world.pass_ms(120_000);
+    // The time server answers; then the broker restarts once more.
+    world.now.wall.0 = real.0 + 86_400_000;
+    let publisher = world.connect(Version::V4, "publisher");
+    let packet = publish("r", b"x", QoS::AtLeastOnce, 1);
+    world.send(
+        publisher,
+        &Packet::Publish(Publish {
+            retain: true,
+            ..packet
+        }),
+    );
+    world.crash();
+    let (_, present) = persistent(&mut world, Version::V5, "subscriber");
+    assert!(
+        present,
+        "it has been away for two minutes of the broker's time"
+    );
+}
+
+#[test]
+fn a_checkpoint_alone_says_all_that_the_log_before_it_said() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    world.subscribe(subscriber, "t/#", QoS::ExactlyOnce);
+    world.subscribe(subscriber, "$share/g/s", QoS::AtLeastOnce);
+    let (publisher, _) = persistent(&mut world, Version::V5, "publisher");
+    for number in 0..2_000_u32 {
+        let topic = format!("t/{number}");
+        let packet = publish(
+            &topic,
+            &[7; 100],
+            QoS::ExactlyOnce,
+            1 + (number % 1_000) as u16,
+        );
+        let packet = Publish {
+            retain: number % 2 == 0,
+            ..packet
+        };
+        world.send(publisher, &Packet::Publish(packet));
+        world.send(
+            publisher,
+            &Packet::PubRel(Ack::new(packet.packet_id.expect("2"), ReasonCode::SUCCESS)),
+        );
+    }
+    world.drain(publisher);
+    let sent = world.drain(subscriber);
+    for received in &sent[..10] {
+        world.send(
+            subscriber,
+            &Packet::PubRec(Ack::new(id_of(received), ReasonCode::SUCCESS)),
+        );
+    }
+    world.cut(subscriber);
+    let before = world.log.len();
+    world.broker.checkpoint(world.now);
+    world.run();
+    let rest = world.log.split_off(before);
+    assert!(rest.len() > 3, "it is written in steps: {}", rest.len());
+
+    let mut whole = durable();
+    whole.now = world.now;
+    whole.log.clone_from(&world.log);
+    world.log = rest;
+    whole.crash();
+    world.crash();
+    let stories: Vec<_> = [&mut whole, &mut world]
+        .map(|world| {
+            let (subscriber, present) = persistent(world, Version::V5, "subscriber");
+            let watcher = world.connect(Version::V4, "watcher");
+            world.subscribe(watcher, "#", QoS::AtMostOnce);
+            (present, world.drain(subscriber), world.drain(watcher))
+        })
+        .into();
+    assert_eq!(stories[0].1.len(), stories[1].1.len());
+    assert!(
+        stories[0] == stories[1],
+        "the same packets come out of both"
+    );
+    assert_eq!(stories[0].2.len(), 1_000);
+}
