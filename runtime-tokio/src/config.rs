@@ -1,6 +1,7 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its reason.
 //! What the broker itself is set to is [`whimbrel_core::Config`].
 
+use crate::storage::StorageConfig;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
@@ -12,6 +13,8 @@ pub struct ServerConfig {
     /// Where clients connect. Default: `127.0.0.1:1883` alone, which cannot be reached from outside.
     /// Empty is allowed: then only this program's own links connect.
     pub listeners: Vec<ListenerConfig>,
+    /// Where sessions and messages are kept. Default: in memory.
+    pub storage: StorageConfig,
     /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
     /// connections to each other.
     pub threads: u16,
@@ -29,6 +32,7 @@ impl Default for ServerConfig {
         Self {
             broker: whimbrel_core::Config::default(),
             listeners: vec![ListenerConfig::default()],
+            storage: StorageConfig::default(),
             threads: 1,
             shutdown_grace_ms: 5_000,
             read_buffer_bytes: 64 << 10,

@@ -29,6 +29,7 @@
 //! | `listen` | opening listeners, accepting |
 //! | `policy` | who may connect |
 //! | `report` | log lines |
+//! | `storage` | opening the log, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -42,9 +43,11 @@ mod server;
 mod shard;
 mod socket;
 mod stop;
+mod storage;
 mod timer;
 
 pub use config::{Anonymous, ListenerConfig, ServerConfig};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
+pub use storage::{StorageConfig, StorageError};

@@ -8,8 +8,10 @@ use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
+use crate::storage::{self, StorageConfig, StorageError};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
@@ -19,6 +21,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use whimbrel_core::config::ConfigError;
+use whimbrel_core::log::LogUuid;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -75,10 +78,15 @@ impl Server {
         if config.threads != 1 {
             return Err(StartError::Threads(config.threads));
         }
-        if config.broker.durable {
-            return Err(StartError::Durable);
-        }
         config.broker.validate()?;
+        // What was kept is there again before anybody can connect.
+        let (mut log, mut restorer) = match &config.storage {
+            StorageConfig::Memory => (None, None),
+            StorageConfig::Log { directory, log } => {
+                let (log, restorer) = storage::open(directory, log, new_uuid())?;
+                (Some(log), Some(restorer))
+            }
+        };
         let sockets = config
             .listeners
             .iter()
@@ -95,16 +103,28 @@ impl Server {
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
+            storage_failed: Arc::default(),
+            log: Mutex::default(),
         };
+        let (log_sender, batches) = std_mpsc::channel();
+        let mut inboxes = Vec::new();
         let (config, clock) = (Arc::new(config), Clock::start());
         for shard in 0..config.threads {
             let mut broker = config.broker.clone();
             broker.identity.shard = shard;
+            broker.durable = config.storage.is_durable();
             let ready = Arc::new(ReadyList::default());
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
             let parts = Parts {
-                broker: Broker::new(broker, unpredictable(), clock.now())?,
+                broker: match restorer.take() {
+                    Some(restorer) => {
+                        broker.identity.boot_epoch = restorer.next_boot_epoch();
+                        Broker::restore(broker, unpredictable(), clock.now(), restorer)?
+                    }
+                    None => Broker::new(broker, unpredictable(), clock.now())?,
+                },
+                shard,
                 clock,
                 listeners: sockets
                     .iter()
@@ -118,7 +138,10 @@ impl Server {
                 stop: Arc::clone(&stop),
                 inbox,
                 inbox_sender: inbox_sender.clone(),
+                log: log.is_some().then(|| log_sender.clone()),
+                storage_failed: Arc::clone(&handle.storage_failed),
             };
+            inboxes.push(inbox_sender.clone());
             let thread =
                 spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
             handle.shards.push(ShardHandle {
@@ -126,6 +149,12 @@ impl Server {
                 inbox: inbox_sender,
             });
             handle.threads().push((shard, thread));
+        }
+        drop(log_sender);
+        if let Some(log) = log.take() {
+            let thread =
+                storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
+            *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
         for address in &handle.addresses {
             info!(%address, "listening");
@@ -177,6 +206,14 @@ impl Drop for SayEnded {
     }
 }
 
+/// Names a new log. Only has to differ from the names of others.
+fn new_uuid() -> LogUuid {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
+    bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());
+    LogUuid(bytes)
+}
+
 /// A number that peers cannot guess. The standard library seeds each of these hashers at random.
 fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
@@ -195,9 +232,9 @@ pub enum StartError {
     /// A number of threads that cannot be had.
     #[error("threads: {0} is not possible yet, set it to 1")]
     Threads(u16),
-    /// Durability was asked for.
-    #[error("durable: there is no log yet, set it to false")]
-    Durable,
+    /// The log cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The system gives no thread, no descriptor or no event queue.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -210,6 +247,8 @@ pub struct Handle {
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
     /// Whether any shard has ended.
     ended: watch::Sender<bool>,
+    storage_failed: Arc<AtomicBool>,
+    log: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
@@ -263,6 +302,22 @@ impl Handle {
                 let message = message_of(&*panic).to_owned();
                 result = Err(Crashed { shard, message });
             }
+        }
+        // What is owed to the disk is there when this ends.
+        let log = self
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = log
+            && let Err(panic) = thread.join()
+        {
+            let message = message_of(&*panic).to_owned();
+            result = Err(Crashed { shard: 0, message });
+        }
+        if self.storage_failed.load(Ordering::Acquire) {
+            let message = "the log has failed".to_owned();
+            result = Err(Crashed { shard: 0, message });
         }
         result
     }

@@ -3,7 +3,7 @@
 use super::operation::{
     Completion, DirectoryEntry, FileAction, FileName, IoFailure, IoFailureKind,
 };
-use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// How many zeros go into one system call.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Open files are kept, up to this many: a scan goes through all segments.
 const OPEN_FILES_MAX: usize = 16;
@@ -25,6 +25,13 @@ pub struct Executor {
     entries: Vec<DirectoryEntry>,
     /// Held, and with it the lock, as long as this lives.
     _lock: File,
+}
+
+/// Where the answer to an operation is.
+enum Answer {
+    Done,
+    Listed,
+    Read,
 }
 
 impl Executor {
@@ -59,50 +66,49 @@ impl Executor {
     /// What the system says, in the log's terms. To be handed to the log like every answer.
     pub fn run(&mut self, action: &FileAction<'_>) -> Result<Completion<'_>, IoFailure> {
         match self.try_run(action) {
-            Ok(()) => Ok(match action {
-                FileAction::List => Completion::Listed(&self.entries),
-                FileAction::ReadAt { .. } => Completion::Read(&self.buffer),
-                _ => Completion::Done,
-            }),
+            Ok(Answer::Done) => Ok(Completion::Done),
+            Ok(Answer::Listed) => Ok(Completion::Listed(&self.entries)),
+            Ok(Answer::Read) => Ok(Completion::Read(&self.buffer)),
             Err(error) => Err(IoFailure::from(&error)),
         }
     }
 
-    fn try_run(&mut self, action: &FileAction<'_>) -> io::Result<()> {
+    fn try_run(&mut self, action: &FileAction<'_>) -> io::Result<Answer> {
         match *action {
-            FileAction::List => self.list(),
-            FileAction::Create { file } => self.create(file),
+            FileAction::List => return self.list(),
+            FileAction::Create { file } => self.create(file)?,
             FileAction::ReadAt {
                 file,
                 offset,
                 bytes,
-            } => self.read(file, offset, bytes),
+            } => return self.read(file, offset, bytes),
             FileAction::WriteAt {
                 file,
                 offset,
                 bytes,
-            } => write_all_at(self.file(file)?, bytes, offset),
+            } => write_all_at(self.file(file)?, bytes, offset)?,
             FileAction::ZeroAt {
                 file,
                 offset,
                 bytes,
-            } => zero(self.file(file)?, offset, bytes),
-            FileAction::Sync { file } => self.file(file)?.sync_data(),
-            FileAction::SyncDirectory => sync_directory(&self.directory),
-            FileAction::SetLength { file, bytes } => self.file(file)?.set_len(bytes),
+            } => zero(self.file(file)?, offset, bytes)?,
+            FileAction::Sync { file } => self.file(file)?.sync_data()?,
+            FileAction::SyncDirectory => sync_directory(&self.directory)?,
+            FileAction::SetLength { file, bytes } => self.file(file)?.set_len(bytes)?,
             FileAction::Rename { from, to } => {
                 self.files.remove(&from);
                 self.files.remove(&to);
-                fs::rename(self.path(from), self.path(to))
+                fs::rename(self.path(from), self.path(to))?;
             }
             FileAction::Remove { file } => {
                 self.files.remove(&file);
-                fs::remove_file(self.path(file))
+                fs::remove_file(self.path(file))?;
             }
         }
+        Ok(Answer::Done)
     }
 
-    fn list(&mut self) -> io::Result<()> {
+    fn list(&mut self) -> io::Result<Answer> {
         self.entries.clear();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
@@ -112,7 +118,7 @@ impl Executor {
                 self.entries.push(DirectoryEntry { name, bytes });
             }
         }
-        Ok(())
+        Ok(Answer::Listed)
     }
 
     fn create(&mut self, file: FileName) -> io::Result<()> {
@@ -123,7 +129,7 @@ impl Executor {
         Ok(())
     }
 
-    fn read(&mut self, file: FileName, offset: u64, bytes: u32) -> io::Result<()> {
+    fn read(&mut self, file: FileName, offset: u64, bytes: u32) -> io::Result<Answer> {
         let mut buffer = core::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.resize(bytes as usize, 0);
@@ -139,7 +145,7 @@ impl Executor {
         }
         buffer.truncate(read);
         self.buffer = buffer;
-        Ok(())
+        Ok(Answer::Read)
     }
 
     fn file(&mut self, name: FileName) -> io::Result<&File> {
@@ -148,8 +154,8 @@ impl Executor {
         }
         let path = self.path(name);
         match self.files.entry(name) {
-            alloc::collections::btree_map::Entry::Occupied(open) => Ok(open.into_mut()),
-            alloc::collections::btree_map::Entry::Vacant(closed) => {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(closed) => {
                 let opened = OpenOptions::new().read(true).write(true).open(path)?;
                 Ok(closed.insert(opened))
             }

@@ -519,7 +519,8 @@ impl Engine {
         match self.config.sync {
             SyncPolicy::Always => self.syncing = true,
             SyncPolicy::Interval { ms } => {
-                self.sync_at = self.sync_at.or(Some(self.now.after_ms(ms)));
+                let interval_end = self.now.after_ms(ms);
+                self.sync_at = self.sync_at.or(Some(interval_end));
                 self.report_durable();
             }
             SyncPolicy::Never => self.report_durable(),

@@ -61,9 +61,8 @@ impl Queue {
     ) -> Option<u64> {
         let mut taken = 0;
         let mut last = None;
-        while let Some(frame) = self
-            .frames
-            .pop_front_if(|frame| taken + frame.bytes <= room)
+        while let Some(frame) = self.frames.front()
+            && taken + frame.bytes <= room
         {
             taken += frame.bytes;
             last = Some(frame.lsn);
@@ -72,6 +71,7 @@ impl Queue {
             {
                 *slot = Some(position);
             }
+            self.frames.pop_front();
         }
         if self.frames.is_empty() && out.is_empty() {
             core::mem::swap(&mut self.bytes, out);

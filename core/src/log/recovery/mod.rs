@@ -32,6 +32,7 @@ use super::operation::{
     Completion, FileAction, FileName, IoFailure, IoFailureKind, Operation, OperationId,
 };
 use crate::id::Position;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use reopen::{Past, Reopen};
@@ -94,10 +95,10 @@ enum Phase {
     List,
     /// How many headers were read.
     Headers(usize),
-    Scan(Scan),
-    Search(Search),
-    Rewrite(Rewrite),
-    Reopen(Reopen),
+    Scan(Box<Scan>),
+    Search(Box<Search>),
+    Rewrite(Box<Rewrite>),
+    Reopen(Box<Reopen>),
     Opened(Reopened),
     /// The verdict was all that was asked for.
     Checked,
@@ -237,7 +238,13 @@ impl Recovery {
         match self.phase {
             Phase::Opened(log) => Ok((Engine::reopen(self.config, log), self.summary)),
             Phase::Failed(error) => Err(error),
-            _ => Err(RecoveryError::Unfinished),
+            Phase::List
+            | Phase::Headers(_)
+            | Phase::Scan(_)
+            | Phase::Search(_)
+            | Phase::Rewrite(_)
+            | Phase::Reopen(_)
+            | Phase::Checked => Err(RecoveryError::Unfinished),
         }
     }
 
@@ -250,7 +257,12 @@ impl Recovery {
         match self.phase {
             Phase::Opened(_) | Phase::Checked => Ok(self.summary),
             Phase::Failed(error) => Err(error),
-            _ => Err(RecoveryError::Unfinished),
+            Phase::List
+            | Phase::Headers(_)
+            | Phase::Scan(_)
+            | Phase::Search(_)
+            | Phase::Rewrite(_)
+            | Phase::Reopen(_) => Err(RecoveryError::Unfinished),
         }
     }
 
@@ -280,7 +292,7 @@ impl Recovery {
             }
             Scanned::End(end) => {
                 if let Phase::Scan(scan) = core::mem::replace(&mut self.phase, Phase::List) {
-                    self.phase = Phase::Search(Search::after(scan, end, &self.survey));
+                    self.phase = Phase::Search(Box::new(Search::after(*scan, end, &self.survey)));
                 }
                 None
             }
@@ -295,8 +307,8 @@ impl Recovery {
         self.phase = match self.survey.link() {
             Err(error) => Phase::Failed(error),
             Ok(()) => match Scan::new(self.survey.chain.clone()) {
-                Some(scan) => Phase::Scan(scan),
-                None => Phase::Search(Search::without_log(&self.survey)),
+                Some(scan) => Phase::Scan(Box::new(scan)),
+                None => Phase::Search(Box::new(Search::without_log(&self.survey))),
             },
         };
     }
@@ -311,7 +323,7 @@ impl Recovery {
                 if search.read().is_some() {
                     Phase::Search(search)
                 } else {
-                    self.judge(search)
+                    self.judge(*search)
                 }
             }
             Phase::Rewrite(mut rewrite) => {
@@ -331,7 +343,12 @@ impl Recovery {
                         .map_or(Phase::Failed(RecoveryError::Unfinished), Phase::Opened)
                 }
             }
-            other => other,
+            Phase::List
+            | Phase::Headers(_)
+            | Phase::Scan(_)
+            | Phase::Opened(_)
+            | Phase::Checked
+            | Phase::Failed(_) => phase,
         };
     }
 
@@ -418,15 +435,15 @@ impl Recovery {
             // The mark has done its duty; its number is used again.
             past.found.expected_lsn -= 1;
         }
-        Phase::Reopen(Reopen::new(&self.config, &self.survey, past))
+        Phase::Reopen(Box::new(Reopen::new(&self.config, &self.survey, past)))
     }
 
-    fn corrupt(&mut self, damage: Damage, plan: Option<Plan>) -> Phase {
+    fn corrupt(&self, damage: Damage, plan: Option<Plan>) -> Phase {
         // Each repair mends at least one place for good; this bound is never met by a log.
         let tries_max = self.survey.files.len() * 4 + 16;
         match plan {
             Some(plan) if self.repairing && self.summary.lost.len() < tries_max => {
-                Phase::Rewrite(Rewrite::new(plan))
+                Phase::Rewrite(Box::new(Rewrite::new(plan)))
             }
             _ => Phase::Failed(RecoveryError::Corrupt(damage)),
         }
@@ -488,7 +505,9 @@ impl Recovery {
                 plan.damage = damage;
                 Some((damage, Some(plan)))
             }
-            _ => self.missing_start(scan),
+            ScanEnd::Whole | ScanEnd::Hole(_) | ScanEnd::Missing { .. } | ScanEnd::Refused(_) => {
+                self.missing_start(scan)
+            }
         }
     }
 
