@@ -695,7 +695,8 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,

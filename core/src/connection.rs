@@ -186,7 +186,7 @@ impl Connection {
         alias: u16,
         protocol: &Protocol,
     ) -> Result<&'a str, Violation> {
-        // [MQTT-3.2.2-17] [MQTT-3.3.2-9]
+        // [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9]
         if alias == 0 || alias > protocol.topic_alias_maximum {
             return Err(Violation::TopicAlias);
         }
@@ -201,6 +201,7 @@ impl Connection {
         if aliases.len() <= place {
             aliases.resize(place + 1, None);
         }
+        // [MQTT-3.3.2-12]
         if aliases[place].as_deref() != Some(topic) {
             aliases[place] = Some(topic.into());
         }
@@ -257,7 +258,7 @@ impl OutboundAliases {
     /// Decides how this topic is said, taking note that it was.
     pub(crate) fn choose(&mut self, topic: &str) -> Aliased {
         if self.is_off() {
-            return Aliased::Plain;
+            return Aliased::Plain; // [MQTT-3.1.2-27]
         }
         if let Aliased::Known(alias) = self.known(topic) {
             return Aliased::Known(alias);
@@ -273,6 +274,7 @@ impl OutboundAliases {
             }
             return Aliased::Plain;
         }
+        // [MQTT-3.1.2-26]
         if self.topics.len() < usize::from(self.maximum) {
             self.topics.push((topic.into(), uses));
             return Aliased::Introduced(alias_at(self.topics.len() - 1));
@@ -291,7 +293,7 @@ impl OutboundAliases {
     }
 }
 
-/// Aliases count from 1, and there are at most 65,535. [MQTT-3.3.2-8]
+/// Aliases count from 1, and there are at most 65,535.
 fn alias_at(place: usize) -> u16 {
     u16::try_from(place + 1).expect("no more aliases than the client's maximum, a u16")
 }

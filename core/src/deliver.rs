@@ -238,7 +238,8 @@ impl Broker {
         target: &Target,
         how: How,
     ) {
-        let qos = publication.view.qos.min(target.maximum_qos);
+        let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
+        // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
         let Some(session) = self.sessions.at_mut(slot) else {
@@ -248,6 +249,7 @@ impl Broker {
             .connection
             .and_then(|key| self.connections.get_mut(key));
         let Some(connection) = connection.filter(|connection| !connection.connack_gated) else {
+            // [MQTT311-3.1.2-5]
             if qos > QoS::AtMostOnce
                 || session.connection.is_some()
                 || self.config.session.queue_qos0
@@ -259,7 +261,7 @@ impl Broker {
         let mut form = Form {
             qos,
             retain,
-            dup: false,
+            dup: false, // Whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
             packet_id: None,
             identifiers: &target.identifiers,
         };
@@ -269,12 +271,13 @@ impl Broker {
             let window = usize::from(connection.window);
             if gate
                 || traffic.is_waiting()
-                || traffic.outstanding >= window
+                || traffic.outstanding >= window // [MQTT-4.9.0-2]
                 || !traffic.inflight.has_identifier()
                 || connection.outbox.len() >= OUTBOX_FULL
             {
                 return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
             }
+            // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
         } else if connection.outbox.len() + publication.view.payload.len()
             > self.config.limits.unsent_bytes_maximum as usize
@@ -294,6 +297,7 @@ impl Broker {
                 .publish(connection, &publication.view, form, wall)
         };
         if !fits {
+            // As if it had been delivered. [MQTT-3.1.2-25]
             return self.drop_message(slot, DropReason::TooLarge);
         }
         self.unsent_bytes += connection.outbox.len() - before;
@@ -609,10 +613,11 @@ impl Broker {
                 crate::broker::encode(&ack, connection);
                 continue;
             }
-            // [MQTT-3.3.4-7]
+            // [MQTT-3.3.4-9]
             if traffic.outstanding >= usize::from(connection.window) {
                 return;
             }
+            // Its expiry is not looked at any more. [MQTT-4.3.3-7]
             exchange.sent = true;
             exchange.counted = true;
             exchange.sent_at = now;
@@ -807,7 +812,7 @@ impl Broker {
             }
             let mut identifiers = Identifiers::default();
             identifiers.push(cursor.identifier);
-            // A retained message that is sent for a new subscription says so. [MQTT-3.3.1-8]
+            // A retained message that is sent for a new subscription says so. [MQTT311-3.3.1-8]
             let mut delivery = Delivery::new(message, qos, true, identifiers);
             if qos > QoS::AtMostOnce && persistent && self.journal.is_on() {
                 delivery.sequence = traffic.next_sequence;

@@ -1,7 +1,10 @@
 //! Helpers shared by the whole-broker tests.
 
+mod compose;
 pub mod disk;
+mod received;
 pub mod world;
 
 pub use disk::{CrashStyle, Disk, Random};
-pub use world::{Received, World};
+pub use received::Received;
+pub use world::World;

@@ -10,7 +10,7 @@ use crate::session::inflight::{Acknowledged, Stage};
 use crate::slab::Key;
 
 impl Broker {
-    /// A QoS 1 message has arrived.
+    /// A QoS 1 message has arrived. [MQTT-4.3.2-3]
     pub(crate) fn handle_puback(
         &mut self,
         key: Key,
@@ -25,6 +25,7 @@ impl Broker {
     }
 
     /// A QoS 2 message has arrived: it must not be sent again. An error code ends the exchange instead.
+    /// [MQTT-4.3.3-3]
     pub(crate) fn handle_pubrec(
         &mut self,
         key: Key,
@@ -33,7 +34,7 @@ impl Broker {
     ) -> Result<(), Violation> {
         let id = ack.packet_id;
         if ack.reason.is_error() {
-            // Nor is it given to another member of a shared subscription. [MQTT-4.8.2-6]
+            // Nor is it given to another member of a shared subscription. [MQTT-4.4.0-2] [MQTT-4.8.2-6]
             return self.finish(key, session_key, (id, QoS::ExactlyOnce, Stage::Published));
         }
         let Some(session) = self.sessions.get_mut(session_key) else {
@@ -45,7 +46,7 @@ impl Broker {
         let reason = match traffic.inflight.get_mut(id) {
             Some(exchange) if exchange.delivery.qos() == QoS::ExactlyOnce => {
                 if exchange.stage == Stage::Published {
-                    exchange.stage = Stage::Released;
+                    exchange.stage = Stage::Released; // [MQTT-4.3.3-6]
                     if exchange.delivery.is_recorded() {
                         self.journal.released(number, &exchange.delivery, id);
                     }
@@ -62,7 +63,7 @@ impl Broker {
         Ok(())
     }
 
-    /// The client will not send that QoS 2 message again: its identifier is free.
+    /// The client will not send that QoS 2 message again: its identifier is free. [MQTT-4.3.3-12]
     pub(crate) fn handle_pubrel(
         &mut self,
         key: Key,
@@ -90,7 +91,7 @@ impl Broker {
         Ok(())
     }
 
-    /// A QoS 2 exchange is complete.
+    /// A QoS 2 exchange is complete. [MQTT-4.3.3-5]
     pub(crate) fn handle_pubcomp(
         &mut self,
         key: Key,

@@ -72,7 +72,7 @@ impl Inflight {
         self.ring.len() < usize::from(u16::MAX)
     }
 
-    /// The identifier that `begin` will use. [MQTT-2.2.1-4]
+    /// The identifier that `begin` will use. [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
     pub(crate) fn next_identifier(&self) -> PacketId {
         self.last.map_or(PacketId::FIRST, PacketId::next)
     }
