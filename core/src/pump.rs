@@ -94,10 +94,11 @@ impl Broker {
                 }
                 continue;
             }
-            // [MQTT-3.3.4-7]
+            // [MQTT-3.3.4-9]
             if traffic.outstanding >= usize::from(connection.window) {
                 return;
             }
+            // Its expiry is not looked at any more. [MQTT-4.3.3-7]
             exchange.sent = true;
             exchange.counted = true;
             exchange.sent_at = now;
@@ -334,7 +335,7 @@ impl Broker {
         }
         let mut identifiers = Identifiers::default();
         identifiers.push(cursor.identifier);
-        // A retained message that is sent for a new subscription says so. [MQTT-3.3.1-8]
+        // A retained message that is sent for a new subscription says so. [MQTT311-3.3.1-8]
         let mut delivery = Delivery::new(message, qos, true, identifiers);
         if qos > QoS::AtMostOnce && records {
             delivery.sequence = traffic.next_sequence;

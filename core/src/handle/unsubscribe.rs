@@ -19,6 +19,7 @@ impl Broker {
     ) -> Result<(), Violation> {
         self.check_user_properties(unsubscribe.properties)?;
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        // [MQTT-3.10.4-6]
         for filter in unsubscribe.filters.iter() {
             let parsed = TopicFilter::parse(filter).map_err(|_| Violation::TopicFilter)?;
             // [MQTT-3.10.4-1] [MQTT-3.10.4-2]

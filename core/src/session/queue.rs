@@ -147,7 +147,7 @@ impl Queue {
 
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.cost_bytes();
-        self.deliveries.push_back(delivery);
+        self.deliveries.push_back(delivery); // [MQTT-4.6.0-5]
     }
 
     pub(crate) fn front(&self) -> Option<&Delivery> {
