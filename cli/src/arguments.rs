@@ -6,7 +6,9 @@
 
 use crate::check::Check;
 use crate::nearest::nearest;
+use crate::publish::Publish;
 use crate::serve::Serve;
+use crate::subscribe::Subscribe;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs};
 use std::ffi::OsString;
 
@@ -37,6 +39,10 @@ pub(crate) struct Program {
 pub(crate) enum Command {
     /// Run the broker.
     Serve(Serve),
+    /// Publish messages.
+    Publish(Publish),
+    /// Subscribe, and write what arrives.
+    Subscribe(Subscribe),
     /// Check a configuration file.
     Check(Check),
 }
@@ -200,7 +206,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, check",
+                "unknown command frobnicate; there are serve, pub, sub, check",
             ),
             (
                 "--listne tcp://127.0.0.1:1",
