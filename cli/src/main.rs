@@ -4,6 +4,7 @@ mod admission;
 mod arguments;
 mod check;
 mod config;
+mod log;
 mod logging;
 mod nearest;
 mod output;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Ok(Program { command, .. }) => match command {
             Some(Command::Serve(serve)) => serve.run(),
             Some(Command::Check(check)) => check.run(),
+            Some(Command::Log(log)) => log.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {

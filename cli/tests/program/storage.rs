@@ -54,7 +54,7 @@ fn what_was_acknowledged_is_there_after_a_crash() {
     transport.write_all(b"\xe0\0").unwrap();
     transport.shutdown(std::net::Shutdown::Write).unwrap();
     let _ = transport.read_to_end(&mut Vec::new());
-    let mut transport = TcpStream::connect(&broker_address(&broker)).unwrap();
+    let mut transport = TcpStream::connect(broker_address(&broker)).unwrap();
     exchange(&mut transport, &CONNECT_OTHER, b"\x20\x02\0\0");
     exchange(&mut transport, PUBLISH, b"\x40\x02\0\x02");
     broker.kill();
@@ -143,4 +143,103 @@ fn damage_is_refused_with_its_place_and_the_command_that_helps() {
     ] {
         assert!(stderr.contains(expected), "{expected}: {stderr}");
     }
+}
+
+#[test]
+fn a_damaged_log_is_verified_repaired_and_served() {
+    let directory = Directory::new("repair");
+    let (data, segment) = damaged(&directory);
+    let log = |command: &str| {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = whimbrel(&["log", command, &data]).output().unwrap();
+        let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+        (status.code(), said)
+    };
+    let before = std::fs::read(&segment).unwrap();
+
+    for command in ["verify", "dump"] {
+        let (code, said) = log(command);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("damaged from byte"), "{said}");
+        assert!(
+            said.contains(&format!("whimbrel log repair {data}")),
+            "{said}"
+        );
+    }
+    assert_eq!(std::fs::read(&segment).unwrap(), before, "nothing changed");
+
+    let (code, said) = log("repair");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("given up: seg-"), "{said}");
+    assert!(said.contains(": whole"), "{said}");
+    let copy = format!("{}.damaged-1", segment.display());
+    assert_eq!(std::fs::read(copy).unwrap(), before, "a copy is kept");
+
+    let (code, said) = log("verify");
+    assert_eq!(code, Some(0), "{said}");
+    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    broker.address();
+}
+
+#[test]
+fn a_log_is_printed_without_payloads_unless_asked() {
+    let directory = Directory::new("dump");
+    let data = directory.path().join("data").display().to_string();
+    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    let address = broker.address();
+    let mut subscriber = TcpStream::connect(&address).unwrap();
+    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    let mut publisher = TcpStream::connect(&address).unwrap();
+    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    exchange(
+        &mut publisher,
+        b"\x33\x0b\0\x01t\0\x02secret",
+        b"\x40\x02\0\x02",
+    );
+
+    let busy = whimbrel(&["log", "dump", &data]).output().unwrap();
+    assert_eq!(busy.status.code(), Some(1));
+    let said = String::from_utf8(busy.stderr).unwrap();
+    assert!(said.contains("stop the broker first"), "{said}");
+    broker.kill();
+
+    let dump = |arguments: &[&str]| {
+        let output = whimbrel(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let printed = dump(&["log", "dump", &data]);
+    for expected in [
+        "start number 1",
+        "session client=\"a\"",
+        "subscribed client=\"a\" filter=\"t\" qos=1",
+        "topic=\"t\" qos=1 properties=0 bytes payload=6 bytes",
+        "delivery client=\"a\" sequence=",
+        "retained topic=\"t\" message",
+    ] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(!printed.contains("secret"), "{printed}");
+    assert!(dump(&["log", "dump", "--payload", &data]).contains("payload \"secret\""));
+    let verified = dump(&["log", "verify", &data]);
+    assert!(
+        verified
+            .contains("holds 1 sessions, 1 subscriptions, 1 deliveries, 1 retained, 1 messages"),
+        "{verified}"
+    );
+}
+
+#[test]
+fn a_log_that_is_not_there_is_not_made() {
+    let directory = Directory::new("nowhere");
+    let data = directory.path().join("data").display().to_string();
+    for command in ["verify", "dump", "repair"] {
+        let said = refused(&["log", command, &data]);
+        assert!(said.contains("is not a directory"), "{said}");
+    }
+    assert!(!directory.path().join("data").exists());
 }
