@@ -78,18 +78,15 @@ enum Failure {
     #[error("{directory}: {source}{remedy}")]
     Recovery {
         directory: String,
-        source: RecoveryError,
+        source: Box<RecoveryError>,
         remedy: String,
     },
 }
 
 impl Failure {
-    const fn code(&self) -> u8 {
+    fn code(&self) -> u8 {
         match self {
-            Self::Recovery {
-                source: RecoveryError::Corrupt(_),
-                ..
-            } => 3,
+            Self::Recovery { source, .. } if matches!(**source, RecoveryError::Corrupt(_)) => 3,
             Self::NoDirectory(_) | Self::InUse(_) | Self::Directory(..) | Self::Recovery { .. } => {
                 1
             }
@@ -97,19 +94,16 @@ impl Failure {
     }
 
     fn of(directory: &str, source: RecoveryError) -> Self {
-        let remedy = match source {
-            RecoveryError::Corrupt(_) => format!(
+        let mut remedy = String::new();
+        if matches!(source, RecoveryError::Corrupt(_)) {
+            remedy = format!(
                 "\nNothing was changed. `whimbrel log repair {directory}` gives up what cannot be read, keeps \
                  a copy, and lists what is lost."
-            ),
-            RecoveryError::UnsupportedVersion { .. } | RecoveryError::UnknownRecord { .. } => {
-                "\nUse the version of Whimbrel that wrote it, or a later one.".to_owned()
-            }
-            _ => String::new(),
-        };
+            );
+        }
         Self::Recovery {
             directory: directory.to_owned(),
-            source,
+            source: Box::new(source),
             remedy,
         }
     }
@@ -125,9 +119,11 @@ fn drive(
     if !path.is_dir() {
         return Err(Failure::NoDirectory(directory.to_owned()));
     }
-    let mut executor = Executor::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => Failure::InUse(directory.to_owned()),
-        _ => Failure::Directory(directory.to_owned(), error),
+    let mut executor = Executor::open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Failure::InUse(directory.to_owned());
+        }
+        Failure::Directory(directory.to_owned(), error)
     })?;
     loop {
         while let Some(recovered) = recovery.poll_batch() {

@@ -4,7 +4,7 @@ use crate::harness::{Directory, PATIENCE, Running, whimbrel};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -24,8 +24,15 @@ fn exchange(transport: &mut TcpStream, sent: &[u8], expected: &[u8]) {
     assert_eq!(received, expected);
 }
 
-fn refused(arguments: &[&str]) -> String {
-    let Output { status, stderr, .. } = whimbrel(arguments).output().unwrap();
+/// A broker that keeps things in `data`, in small files so that they are quickly made.
+fn keeping(data: &str) -> Command {
+    let mut command = whimbrel(&["-l", ANY_PORT, "-d", data]);
+    command.env("WHIMBREL_STORAGE_SEGMENT_BYTES", "64 KiB");
+    command
+}
+
+fn refused(mut command: Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{stderr}");
     stderr
@@ -45,7 +52,7 @@ fn without_settings_it_keeps_everything_beside_where_it_was_started() {
 fn what_was_acknowledged_is_there_after_a_crash() {
     let directory = Directory::new("kept");
     let data = directory.path().join("data").display().to_string();
-    let start = || Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    let start = || Running::start(keeping(&data));
 
     let mut broker = start();
     let mut transport = TcpStream::connect(broker.address()).unwrap();
@@ -78,9 +85,9 @@ fn broker_address(broker: &Running) -> String {
 fn two_brokers_do_not_share_a_directory() {
     let directory = Directory::new("two");
     let data = directory.path().join("data").display().to_string();
-    let mut first = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    let mut first = Running::start(keeping(&data));
     first.address();
-    let stderr = refused(&["-l", ANY_PORT, "-d", &data]);
+    let stderr = refused(keeping(&data));
     assert!(
         stderr.contains(&data) && stderr.contains("in use by another process"),
         "{stderr}"
@@ -93,7 +100,7 @@ fn two_brokers_do_not_share_a_directory() {
 fn a_directory_that_cannot_be_made_is_one_clear_line() {
     let directory = Directory::new("no-directory");
     let file = directory.write("a-file", "");
-    let stderr = refused(&["-l", ANY_PORT, "-d", &format!("{file}/data")]);
+    let stderr = refused(keeping(&format!("{file}/data")));
     assert!(stderr.contains("a-file/data"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
@@ -104,7 +111,7 @@ fn damaged(directory: &Directory) -> (String, PathBuf) {
     let data = directory.path().join("data");
     let name = data.display().to_string();
     for _ in 0..3 {
-        let mut broker = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &name]));
+        let mut broker = Running::start(keeping(&name));
         let mut transport = TcpStream::connect(broker.address()).unwrap();
         let mut connack = [0; 4];
         transport.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -132,7 +139,7 @@ fn damaged(directory: &Directory) -> (String, PathBuf) {
 fn damage_is_refused_with_its_place_and_the_command_that_helps() {
     let directory = Directory::new("damage");
     let (data, segment) = damaged(&directory);
-    let stderr = refused(&["-l", ANY_PORT, "-d", &data]);
+    let stderr = refused(keeping(&data));
     let segment = segment.file_name().unwrap().to_str().unwrap();
     for expected in [
         segment,
@@ -180,7 +187,7 @@ fn a_damaged_log_is_verified_repaired_and_served() {
 
     let (code, said) = log("verify");
     assert_eq!(code, Some(0), "{said}");
-    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    let mut broker = Running::start(keeping(&data));
     broker.address();
 }
 
@@ -188,7 +195,7 @@ fn a_damaged_log_is_verified_repaired_and_served() {
 fn a_log_is_printed_without_payloads_unless_asked() {
     let directory = Directory::new("dump");
     let data = directory.path().join("data").display().to_string();
-    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT, "-d", &data]));
+    let mut broker = Running::start(keeping(&data));
     let address = broker.address();
     let mut subscriber = TcpStream::connect(&address).unwrap();
     exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
@@ -238,7 +245,7 @@ fn a_log_that_is_not_there_is_not_made() {
     let directory = Directory::new("nowhere");
     let data = directory.path().join("data").display().to_string();
     for command in ["verify", "dump", "repair"] {
-        let said = refused(&["log", command, &data]);
+        let said = refused(whimbrel(&["log", command, &data]));
         assert!(said.contains("is not a directory"), "{said}");
     }
     assert!(!directory.path().join("data").exists());
