@@ -7,7 +7,7 @@ use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::{ConnectionId, Verdict};
 use whimbrel_tests::World;
-use whimbrel_tests::world::{connect, properties, publish};
+use whimbrel_tests::world::{VERSIONS, connect, properties, publish};
 
 /// A method of two rounds: "hello" is answered with a challenge, the challenge with its answer.
 fn judge(credentials: &Credentials) -> Option<Verdict> {
@@ -170,7 +170,6 @@ fn the_method_does_not_change_within_an_exchange() {
 #[test]
 fn without_a_method_there_is_no_auth() {
     let mut world = World::default();
-    // Even a policy that would ask on cannot: the client could not answer.
     world.judge(|_| {
         Some(Verdict::Accept {
             data: Some(b"x".to_vec()),
@@ -181,6 +180,16 @@ fn without_a_method_there_is_no_auth() {
     assert_eq!(received.conn_ack().reason, ReasonCode::SUCCESS);
     assert_eq!(received.conn_ack().properties.authentication_method(), None);
     assert_eq!(received.conn_ack().properties.authentication_data(), None);
+    // A policy that would ask on cannot: the client could not answer.
+    world.judge(|_| {
+        Some(Verdict::Continue {
+            data: b"x".to_vec(),
+        })
+    });
+    for version in VERSIONS {
+        let client = world.open_with(&connect(version, "client"));
+        assert_eq!(world.farewell(client), Some(ReasonCode::NOT_AUTHORIZED));
+    }
 }
 
 /// [MQTT-4.12.0-7]
