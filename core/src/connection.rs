@@ -106,6 +106,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
     pub(crate) inbox: Vec<u8>,
+    /// What of the inbox is in the statistics.
+    pub(crate) inbox_counted: u32,
     /// Encoded bytes that the runtime has not pulled yet.
     pub(crate) outbox: Vec<u8>,
     pub(crate) last_heard: Timestamp,
@@ -143,6 +145,7 @@ impl Connection {
             stage: Stage::Waiting,
             peer,
             inbox: Vec::new(),
+            inbox_counted: 0,
             outbox: Vec::new(),
             last_heard: now,
             patience_ms: 0,

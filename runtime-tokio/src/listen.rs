@@ -1,5 +1,5 @@
-//! Listening sockets: opened with all their options before anything runs, then accepted from without
-//! ever letting an error of one stop the others.
+//! Listening sockets: opened with all their options before anything runs, then accepted from
+//! without ever letting an error of one stop the others.
 
 use crate::config::ListenerConfig;
 use core::net::SocketAddr;
@@ -45,8 +45,8 @@ fn explain(error: &io::Error) -> String {
 
 /// Opens a listening socket.
 ///
-/// Where the system lets accepted sockets inherit them, the options of connections are set here, once
-/// for all.
+/// Where the system lets accepted sockets inherit them, the options of connections are set here,
+/// once for all.
 ///
 /// # Errors
 ///
@@ -161,7 +161,8 @@ impl Listener {
                 }
                 Poll::Ready(Ok((stream, address))) => {
                     // Linux lets connections inherit all options; elsewhere that is not certain. A
-                    // connection that cannot have them has ended already, which its first read says.
+                    // connection that cannot have them has ended already, which its first read
+                    // says.
                     if !cfg!(target_os = "linux") {
                         let _ = set_options(&SockRef::from(&stream), &self.config);
                     }

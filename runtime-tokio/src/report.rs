@@ -1,5 +1,5 @@
-//! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at `debug`.
-//! Never payloads, topics' contents or secrets.
+//! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at
+//! `debug`. Never payloads, topics' contents or secrets.
 
 use core::fmt;
 use core::net::SocketAddr;

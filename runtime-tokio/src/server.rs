@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::ServerConfig;
+use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
@@ -20,6 +21,7 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::statistics::Statistics;
@@ -57,7 +59,8 @@ impl Server {
         self
     }
 
-    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not block.
+    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not
+    /// block.
     #[must_use]
     pub fn events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(sink));
@@ -68,7 +71,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with the configuration, or what the system refuses. Nothing is left running then.
+    /// What is wrong with the configuration, or what the system refuses. Nothing is left running
+    /// then.
     pub fn start(self) -> Result<Handle, StartError> {
         let Self {
             config,
@@ -103,12 +107,14 @@ impl Server {
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
+            clock: Clock::start(),
+            publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
         let mut inboxes = Vec::new();
-        let (config, clock) = (Arc::new(config), Clock::start());
+        let (config, clock) = (Arc::new(config), handle.clock);
         for shard in 0..config.threads {
             let mut broker = config.broker.clone();
             broker.identity.shard = shard;
@@ -142,11 +148,12 @@ impl Server {
                 storage_failed: Arc::clone(&handle.storage_failed),
             };
             inboxes.push(inbox_sender.clone());
-            let thread =
+            let (thread, runtime) =
                 spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
             handle.shards.push(ShardHandle {
                 stop,
                 inbox: inbox_sender,
+                runtime,
             });
             handle.threads().push((shard, thread));
         }
@@ -164,7 +171,11 @@ impl Server {
 }
 
 /// Starts the thread of one shard, and waits until it serves.
-fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    shard: u16,
+    parts: Parts,
+    ended: SayEnded,
+) -> io::Result<(JoinHandle<()>, tokio::runtime::Handle)> {
     let (started, result) = std_mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name(format!("whimbrel-{shard}"))
@@ -178,12 +189,13 @@ fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
             };
-            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not ready
-            // that are.
+            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not
+            // ready that are.
+            let handle = runtime.handle().clone();
             runtime.block_on(tokio::task::unconstrained(async move {
                 match Shard::new(parts) {
                     Ok(shard) => {
-                        drop(started.send(Ok(())));
+                        drop(started.send(Ok(handle)));
                         shard.run().await;
                     }
                     Err(error) => drop(started.send(Err(error))),
@@ -191,7 +203,7 @@ fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>
             }));
         })?;
     match result.recv() {
-        Ok(Ok(())) => Ok(thread),
+        Ok(Ok(runtime)) => Ok((thread, runtime)),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("the thread of a shard ended at once")),
     }
@@ -247,6 +259,9 @@ pub struct Handle {
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
     /// Whether any shard has ended.
     ended: watch::Sender<bool>,
+    clock: Clock,
+    /// The link that publishes, once there is one.
+    publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
 }
@@ -254,6 +269,7 @@ pub struct Handle {
 struct ShardHandle {
     stop: Arc<Stop>,
     inbox: mpsc::Sender<Input>,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Handle {
@@ -263,8 +279,8 @@ impl Handle {
         &self.addresses
     }
 
-    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most the
-    /// configured time. Ready when all is done. Calling it again waits for the same;
+    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most
+    /// the configured time. Ready when all is done. Calling it again waits for the same;
     /// [`stop_now`](Self::stop_now) hurries it.
     ///
     /// # Errors
@@ -338,8 +354,8 @@ impl Handle {
         Ok(all)
     }
 
-    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker like
-    /// any other, but has no address, needs no credentials and passes no socket.
+    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
+    /// like any other, but has no address, needs no credentials and passes no socket.
     ///
     /// # Errors
     ///
@@ -350,6 +366,62 @@ impl Handle {
         let input = Input::Attach(theirs);
         shard.inbox.send(input).await.map_err(|_| Stopped)?;
         Ok(ours)
+    }
+
+    /// Publishes from inside this program, as a client would. Ready when the broker has taken the
+    /// message over; at QoS 0, when it is on its way there.
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), LinkError> {
+        let publisher = self.publisher().await?;
+        let message = Message {
+            topic: topic.to_owned(),
+            payload: payload.to_owned(),
+            qos,
+            retain,
+        };
+        ask(&publisher, |answer| Request::Publish(message, answer)).await
+    }
+
+    /// Subscribes from inside this program, as a client would. Ready when the broker has granted
+    /// it; messages come from [`Subscription::next`].
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
+        let (requests, messages) = self.link().await?;
+        let filter = filter.to_owned();
+        ask(&requests, |answer| Request::Subscribe(filter, qos, answer)).await?;
+        Ok(Subscription::new(requests, messages))
+    }
+
+    async fn publisher(&self) -> Result<mpsc::Sender<Request>, LinkError> {
+        let mut publisher = self.publisher.lock().await;
+        match &*publisher {
+            Some(requests) if !requests.is_closed() => Ok(requests.clone()),
+            _ => {
+                let (requests, _) = self.link().await?;
+                Ok(publisher.insert(requests).clone())
+            }
+        }
+    }
+
+    /// Starts a client inside this program.
+    async fn link(&self) -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Message>), LinkError> {
+        let shard = self.shards.first().ok_or(LinkError::Stopped)?;
+        let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
+        let (link, requests, messages) = Link::new(stream, self.clock)?;
+        shard.runtime.spawn(link.run());
+        Ok((requests, messages))
     }
 
     fn request(&self, level: StopLevel) {

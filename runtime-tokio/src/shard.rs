@@ -1,9 +1,9 @@
 //! The loop: one broker, its sockets and its clock, as one task on one thread.
 //!
-//! Every turn does the same things in the same order, each in bounded measure, so that nobody can keep the
-//! others waiting; what is left over makes the shard busy, and a busy shard looks at the network once and
-//! goes on without sleeping. Actions are carried out once for everything that was read before, so a
-//! connection is written at most once a turn however many packets are for it.
+//! Every turn does the same things in the same order, each in bounded measure, so that nobody can
+//! keep the others waiting; what is left over makes the shard busy, and a busy shard looks at the
+//! network once and goes on without sleeping. Actions are carried out once for everything that was
+//! read before, so a connection is written at most once a turn however many packets are for it.
 //!
 //! Nothing here knows MQTT.
 
@@ -31,12 +31,13 @@ use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
-/// Bytes that are read before what follows from them is carried out. Large enough for one write to carry
-/// many messages; small enough to stay in the cache, and for a publisher that is to be paused to be
-/// heard at most this much longer.
+/// Bytes that are read before what follows from them is carried out. Large enough for one write to
+/// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
+/// to be heard at most this much longer.
 const READ_BATCH_BYTES: usize = 256 << 10;
 
-/// Actions that are carried out before the network is looked at again; each moves at most about 64 KiB.
+/// Actions that are carried out before the network is looked at again; each moves at most about 64
+/// KiB.
 const ACTIONS_PER_DRAIN: usize = 4_096;
 
 /// Connections that a listener hands over in one turn.
@@ -476,8 +477,9 @@ impl Shard {
         self.broker.persisted(self.now, position);
     }
 
-    /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to be
-    /// routed arrives there as [`Input::Routed`] and [`Input::Interest`]. With one shard there is nobody.
+    /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to
+    /// be routed arrives there as [`Input::Routed`] and [`Input::Interest`]. With one shard there
+    /// is nobody.
     fn hand_to_peers(&mut self) {
         self.report_missing("another shard", 0);
     }
@@ -523,8 +525,8 @@ impl Shard {
             .unwrap_or_default()
     }
 
-    /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it, and
-    /// its end is found again when it is resumed.
+    /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
+    /// and its end is found again when it is resumed.
     fn see_off(&mut self) {
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
@@ -604,8 +606,8 @@ fn source_of(id: ConnectionId) -> Source {
 #[derive(Default)]
 struct Sockets {
     slots: Vec<Option<Socket>>,
-    /// Connections that the core has let go of and whose slot it has given away, before their `Close`
-    /// came to be carried out.
+    /// Connections that the core has let go of and whose slot it has given away, before their
+    /// `Close` came to be carried out.
     displaced: Vec<Socket>,
     count: usize,
 }

@@ -99,12 +99,13 @@ pub(crate) fn open(
     uuid: LogUuid,
 ) -> Result<(OpenLog, Restorer), StorageError> {
     config.validate()?;
-    let mut executor = Executor::open(directory).map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => StorageError::InUse(directory.to_path_buf()),
-        _ => StorageError::Directory {
-            directory: directory.to_path_buf(),
-            source,
-        },
+    let mut executor = Executor::open(directory).map_err(|source| {
+        let directory = directory.to_path_buf();
+        if source.kind() == io::ErrorKind::WouldBlock {
+            StorageError::InUse(directory)
+        } else {
+            StorageError::Directory { directory, source }
+        }
     })?;
     let mut recovery = Recovery::open(config.clone(), uuid);
     let mut restorer = Restorer::new();

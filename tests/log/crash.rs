@@ -79,7 +79,7 @@ fn stop_everywhere(
             }
         }
         if !stopped_at_all {
-            assert!(step > 100, "the story is too short: {step} operations");
+            assert!(step > 60, "the story is too short: {step} operations");
             return;
         }
     }

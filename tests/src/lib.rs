@@ -2,6 +2,7 @@
 
 mod compose;
 pub mod disk;
+pub mod fuzz;
 mod received;
 pub mod world;
 

@@ -40,9 +40,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return Ok(());
         };
-        let number = session.number;
+        let (number, persistent) = (session.number, session.is_persistent());
         let traffic = session.traffic();
-        let mark = self.journal.mark();
         let reason = match traffic.inflight.get_mut(id) {
             Some(exchange) if exchange.delivery.qos() == QoS::ExactlyOnce => {
                 if exchange.stage == Stage::Published {
@@ -50,14 +49,17 @@ impl Broker {
                     if exchange.delivery.is_recorded() {
                         self.journal.released(number, &exchange.delivery, id);
                     }
+                    let before = exchange.delivery.cost_bytes();
                     exchange.delivery.message = self.nothing.clone();
+                    let freed = before - exchange.delivery.cost_bytes();
+                    self.statistics.inflight_bytes -= freed as u64;
                 }
                 ReasonCode::SUCCESS
             }
             Some(_) => return Err(Violation::Acknowledgement),
             None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
-        let gate = self.journal.written_since(mark);
+        let gate = self.latest_gate().filter(|_| persistent);
         // [MQTT-4.3.3-4]
         self.acknowledge(key, gate, (AckKind::PubRel, id, reason));
         Ok(())
@@ -73,7 +75,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session) else {
             return Ok(());
         };
-        let mark = self.journal.mark();
+        let persistent = session.is_persistent();
         let known = session
             .traffic
             .as_mut()
@@ -81,7 +83,7 @@ impl Broker {
         if known && self.journal.is_on() && session.is_persistent() {
             self.journal.completed(session.number, ack.packet_id);
         }
-        let gate = self.journal.written_since(mark);
+        let gate = self.latest_gate().filter(|_| persistent);
         let reason = match known {
             true => ReasonCode::SUCCESS,
             false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
@@ -135,7 +137,7 @@ impl Broker {
             traffic.unsent -= 1;
         }
         let waiting = traffic.is_waiting();
-        self.forget(session_key.index, &exchange.delivery);
+        self.finish_delivery(session_key.index, &exchange.delivery);
         if waiting {
             self.wake(key);
         }

@@ -38,7 +38,20 @@ impl Broker {
                 self.close(key, CloseReason::ClientDisconnect(ReasonCode::SUCCESS));
                 Ok(())
             }
-            _ => Err(Violation::FirstPacket),
+            Packet::Auth(_)
+            | Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::Publish(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::Subscribe(_)
+            | Packet::SubAck(_)
+            | Packet::Unsubscribe(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingReq
+            | Packet::PingResp => Err(Violation::FirstPacket),
         }
     }
 

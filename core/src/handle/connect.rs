@@ -210,7 +210,7 @@ impl Broker {
             return;
         };
         let (clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
-        let mark = self.journal.mark();
+        let has_will = handshake.will.is_some();
         let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         if let Some(other) = taken {
@@ -245,7 +245,10 @@ impl Broker {
         self.statistics.clients_connected += 1;
         self.attach(key, session_key, &mut handshake);
         let keep_alive_s = self.start_keep_alive(key, &handshake);
-        let gate = self.journal.written_since(mark);
+        // The end of an earlier session, and a will, are promises; a new or resumed session alone is kept
+        // by what is promised for it later.
+        let owes = clean_start || has_will;
+        let gate = self.latest_gate().filter(|_| owes);
         let answer = Answer {
             handshake: &handshake,
             session_present,

@@ -53,6 +53,7 @@ impl Broker {
         );
         self.statistics.connections_open -= 1;
         self.unsent_bytes -= connection.outbox.len();
+        self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         if let Some(extra) = connection.extra.take() {
             self.drop_waiters(key, extra.waiters, extra.slow_armed);
         }
@@ -69,7 +70,7 @@ impl Broker {
                 last_bytes,
             });
         }
-        self.keep_buffer(core::mem::take(&mut connection.outbox));
+        self.buffers.keep(core::mem::take(&mut connection.outbox));
         let address = connection.peer.address;
         match connection.stage {
             Stage::Waiting => {
@@ -241,8 +242,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.journal.is_on() && (session.is_persistent() || session.is_recorded) {
-            session.is_recorded = session.is_persistent();
+        if self.journal.is_on() && (session.is_worth_recording() || session.is_recorded) {
+            session.is_recorded = session.is_worth_recording();
             self.journal.session(session);
         }
     }
@@ -291,6 +292,7 @@ impl Broker {
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
         let why = DropReason::SessionEnded as usize;
         for exchange in traffic.inflight.drain() {
+            self.statistics.inflight_bytes -= exchange.delivery.cost_bytes() as u64;
             // QoS 2 that was begun is not sent to anybody else. [MQTT-4.8.2-5]
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;

@@ -6,7 +6,6 @@ use crate::broker::Broker;
 use crate::codec::packet::{Publish, QoS, SubscribeOptions};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
-use crate::config::SharedStrategy;
 use crate::connection::Stalls;
 use crate::deliver::{How, Publication};
 use crate::error::Violation;
@@ -14,14 +13,12 @@ use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
 use crate::route::{Member, Target};
-use crate::session::SubscriptionRef;
-use crate::session::queue::Delivery;
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
-use crate::topic::{GroupId, Subscriber, Subscription};
+use crate::topic::{GroupId, Subscription};
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -31,11 +28,11 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
     /// The connection it came by: can be held, and does not get its own with no local.
-    connection: Option<Key>,
+    pub(crate) connection: Option<Key>,
     /// The slot of the session that published it.
     session: Option<u32>,
     /// It comes from another shard or node: it is not routed on.
-    from_peer: bool,
+    pub(crate) from_peer: bool,
 }
 
 /// A fan-out that was too large for one step, or a message published while one was.
@@ -143,7 +140,8 @@ impl Broker {
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            self.acknowledge(key, None, (kind, packet_id, ReasonCode::SUCCESS));
+            let gate = self.latest_gate();
+            self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
@@ -177,7 +175,7 @@ impl Broker {
             .is_some_and(|c| c.profile.hears_refusals());
         let reason = match routed {
             Routed::Unmatched if says_unmatched => ReasonCode::NO_MATCHING_SUBSCRIBERS,
-            _ => ReasonCode::SUCCESS,
+            Routed::Done | Routed::Unmatched | Routed::Later => ReasonCode::SUCCESS,
         };
         let gate = self.journal.written_since(mark);
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
@@ -241,7 +239,7 @@ impl Broker {
     }
 
     /// Why a well-formed message is not taken in, if so.
-    fn refusal(&mut self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
+    fn refusal(&self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
         if !access::may_publish(topic) {
             return Some(ReasonCode::NOT_AUTHORIZED);
         }
@@ -538,7 +536,7 @@ impl Broker {
         }
     }
 
-    fn route_to(
+    pub(crate) fn route_to(
         &mut self,
         publication: &mut Publication<'_>,
         peers: Vec<PeerId>,
@@ -608,7 +606,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then {
-                let gate = self.journal.is_on().then(|| self.journal.open_position());
+                let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             if let Some(key) = fanout.origin.connection
@@ -635,122 +633,6 @@ impl Broker {
         for group in groups {
             self.deliver_to_group(publication, *group, origin);
         }
-    }
-
-    /// Delivers to one member of a shared subscription. [MQTT-4.8.2-4]
-    fn deliver_to_group(
-        &mut self,
-        publication: &mut Publication<'_>,
-        group: GroupId,
-        origin: Origin,
-    ) {
-        let Some(chosen) = self.choose_member(group, origin.from_peer) else {
-            return;
-        };
-        match Member::of(chosen.key) {
-            Member::Session(slot) => {
-                // Never above what that member was granted. [MQTT-4.8.2-3]
-                let how = How {
-                    many: false,
-                    shared: true,
-                    publisher: origin.connection,
-                };
-                self.deliver(publication, slot, &Target::new(&chosen), how);
-            }
-            Member::Peer(peer) => {
-                let Some(shared) = self.subscriptions.group(group) else {
-                    return;
-                };
-                let mut filter = String::new();
-                self.text(
-                    SubscriptionRef {
-                        filter: shared.filter(),
-                        group: Some(group),
-                    },
-                    &mut filter,
-                );
-                self.route_to(publication, [PeerId(peer)].into(), [filter.into()].into());
-            }
-        }
-    }
-
-    /// The member whose turn it is: connected ones with room in their window before connected ones, and
-    /// those before members that are away.
-    fn choose_member(&mut self, group: GroupId, here_only: bool) -> Option<Subscriber> {
-        let strategy = self.config.protocol.shared_strategy;
-        let count = self.subscriptions.group(group)?.members().len();
-        let start = match strategy {
-            SharedStrategy::RoundRobin | SharedStrategy::Sticky => {
-                self.subscriptions.group(group)?.cursor as usize
-            }
-            SharedStrategy::Random => self.random.below(count),
-            SharedStrategy::LeastInflight => 0,
-        };
-        let mut best: Option<(Rank, usize)> = None;
-        for step in 0..count {
-            let place = (start + step) % count;
-            let member = self.subscriptions.group(group)?.members()[place];
-            let rank = self.rank(&member);
-            if here_only && matches!(Member::of(member.key), Member::Peer(_)) {
-                continue;
-            }
-            if best.as_ref().is_none_or(|(known, _)| rank < *known) {
-                best = Some((rank, place));
-            }
-            if rank.class == 0 && strategy != SharedStrategy::LeastInflight {
-                break;
-            }
-        }
-        let (_, place) = best?;
-        let group = self.subscriptions.group_mut(group)?;
-        let member = *group.members().get(place)?;
-        let next = match strategy {
-            SharedStrategy::RoundRobin => (place + 1) % count,
-            _ => place,
-        };
-        group.cursor = u32::try_from(next).unwrap_or(0);
-        Some(member)
-    }
-
-    fn rank(&self, member: &Subscriber) -> Rank {
-        let Member::Session(slot) = Member::of(member.key) else {
-            return Rank { class: 0, open: 0 };
-        };
-        let Some(session) = self.sessions.at(slot) else {
-            return Rank { class: 3, open: 0 };
-        };
-        let traffic = session.traffic.as_ref();
-        let open = traffic.map_or(0, |traffic| traffic.outstanding + traffic.queue.len());
-        let connection = session.connection.and_then(|key| self.connections.get(key));
-        let class = match connection {
-            Some(connection) if open < usize::from(connection.window) && !connection.slow => 0,
-            Some(_) => 1,
-            None => 2,
-        };
-        Rank { class, open }
-    }
-
-    /// Gives a message of a shared subscription whose member is gone to another one.
-    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[Box<str>]) {
-        let topic = delivery.message.view().topic;
-        let Ok(name) = TopicName::new(topic) else {
-            return;
-        };
-        for text in shared {
-            let Ok(parsed) = TopicFilter::parse(text) else {
-                continue;
-            };
-            let Some(share) = parsed.share else { continue };
-            if !parsed.filter.matches(name) {
-                continue;
-            }
-            if let Some(group) = self.subscriptions.shared(parsed.filter, share) {
-                let mut publication = Publication::shared(&delivery.message, delivery.retain());
-                self.encoder.begin();
-                return self.deliver_to_group(&mut publication, group, Origin::default());
-            }
-        }
-        self.statistics.dropped[crate::action::DropReason::SessionEnded as usize] += 1;
     }
 
     /// Takes note of what another shard or node wants.
@@ -784,13 +666,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// How well a member can take the next message; less is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    class: u8,
-    open: usize,
 }
 
 impl Routed {

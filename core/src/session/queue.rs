@@ -92,6 +92,11 @@ impl Delivery {
         self.flags & RECORDED != 0
     }
 
+    /// It may go out only under a packet identifier that the log has.
+    pub(crate) fn must_be_durable(&self) -> bool {
+        self.is_recorded() && self.qos() == QoS::ExactlyOnce
+    }
+
     pub(crate) const fn set_recorded(&mut self) {
         self.flags |= RECORDED;
     }

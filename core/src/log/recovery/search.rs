@@ -49,8 +49,11 @@ impl Search {
             durable_lsn: scan.found.durable_lsn,
             ..Evidence::default()
         };
-        for link in scan.chain.iter().skip(scan.index + 1) {
-            all.durable_lsn = all.durable_lsn.max(link.header.durable_lsn);
+        let headers = scan.chain.iter().skip(scan.index + 1);
+        let headers = headers.map(|link| link.header);
+        let headers = headers.chain(survey.behind().filter_map(|file| file.header.ok()));
+        for header in headers {
+            all.durable_lsn = all.durable_lsn.max(header.durable_lsn);
         }
         let todo = later.chain(survey.behind()).collect();
         let offset = scan.reader.offset;

@@ -38,6 +38,13 @@ pub(super) struct Link {
     pub(super) limit_lsn: Option<u64>,
 }
 
+impl Link {
+    /// It was begun while frames before it were not synced.
+    const fn is_ahead_of_sync(&self) -> bool {
+        self.header.durable_lsn.saturating_add(1) < self.header.base_lsn
+    }
+}
+
 impl Survey {
     pub(super) fn list(entries: &[DirectoryEntry]) -> Self {
         let mut survey = Self::default();
@@ -64,13 +71,34 @@ impl Survey {
     /// not reached this way was given up by an earlier recovery or removed by a checkpoint.
     pub(super) fn link(&mut self) -> Result<(), RecoveryError> {
         self.check_versions()?;
-        let good = |file: &SegmentFile| file.header.ok().map(|header| (*file, header));
-        let Some((mut file, mut header)) = self.files.iter().rev().find_map(good) else {
-            return Ok(());
-        };
-        self.check_uuid(header.uuid)?;
+        let newest = self.before(u64::MAX);
+        if let Some((_, header)) = self.good(newest) {
+            self.check_uuid(header.uuid)?;
+        }
+        self.link_from(newest);
+        // Without syncs, a segment may have lost its header while a later one kept it. Then the log ends
+        // before the loss, unless something behind it proves otherwise.
+        while let Some(broken) = self.broken
+            && self.find(broken).is_some()
+            && self.chain.first().is_some_and(Link::is_ahead_of_sync)
+            && self.before(broken) > 0
+        {
+            self.link_from(self.before(broken));
+        }
+        Ok(())
+    }
+
+    fn link_from(&mut self, newest: u64) {
+        self.chain.clear();
+        self.broken = None;
         let mut limit_lsn: Option<u64> = None;
-        loop {
+        let mut next = newest;
+        while next != 0 {
+            let number = next;
+            let Some((file, header)) = self.good(number) else {
+                self.broken = Some(number);
+                break;
+            };
             self.chain.push(Link {
                 header,
                 file_bytes: file.file_bytes,
@@ -78,22 +106,18 @@ impl Survey {
             });
             let limit = limit_lsn.unwrap_or(u64::MAX);
             limit_lsn = Some(limit.min(header.base_lsn));
-            if header.previous == 0 {
+            next = header.previous;
+            if next >= number {
+                self.broken = Some(next);
                 break;
             }
-            let previous = self.find(header.previous);
-            let Some(before) = previous.and_then(|file| good(&file)) else {
-                self.broken = Some(header.previous);
-                break;
-            };
-            if before.0.number >= file.number {
-                self.broken = Some(header.previous);
-                break;
-            }
-            (file, header) = before;
         }
         self.chain.reverse();
-        Ok(())
+    }
+
+    fn good(&self, number: u64) -> Option<(SegmentFile, SegmentHeader)> {
+        let file = self.find(number)?;
+        file.header.ok().map(|header| (file, header))
     }
 
     fn check_versions(&self) -> Result<(), RecoveryError> {
