@@ -182,6 +182,13 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
+    /// Whether CONNECT named a method of enhanced authentication.
+    pub(crate) fn has_method(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| extra.method.is_some())
+    }
+
     /// Remembers or resolves the topic alias of an incoming PUBLISH.
     pub(crate) fn resolve_alias<'a>(
         &'a mut self,
