@@ -7,6 +7,7 @@ mod client_failure;
 mod client_options;
 mod client_property;
 mod config;
+mod log;
 mod logging;
 mod message_format;
 mod nearest;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             Some(Command::Publish(publish)) => publish.run(),
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
+            Some(Command::Log(log)) => log.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {

@@ -664,13 +664,17 @@ impl Broker {
 
     fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends && let Some(connection) = self.connections.get_mut(key) {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
         let packet = match kind {
-            AckKind::PubAck => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-                }
-                Packet::PubAck(ack)
-            }
+            AckKind::PubAck => Packet::PubAck(ack),
             AckKind::PubRec => Packet::PubRec(ack),
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),
@@ -678,7 +682,14 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    /// What an answer has to wait for that says how things stand, without having changed them: the change
+    /// may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,
@@ -688,6 +699,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }
@@ -705,6 +717,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_packet(key, packet);
         }
