@@ -1,5 +1,5 @@
-//! `whimbrel pub` and `whimbrel sub` as people use them: the real binary, against a broker that runs in
-//! this process.
+//! `whimbrel pub` and `whimbrel sub` as people use them: the real binary, against a broker that
+//! runs in this process.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 

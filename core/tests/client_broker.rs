@@ -1,5 +1,5 @@
-//! Clients against a broker, without anything in between: what one end of this crate says, the other
-//! end understands.
+//! Clients against a broker, without anything in between: what one end of this crate says, the
+//! other end understands.
 
 use std::collections::BTreeMap;
 use whimbrel_core::client::{

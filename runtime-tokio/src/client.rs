@@ -147,8 +147,8 @@ impl Acknowledgement {
 
 /// What is asked of a connection. Clones ask the same one.
 ///
-/// When the last of them is dropped, or the [`Events`], the transport is closed without a DISCONNECT, so
-/// that the server publishes the will.
+/// When the last of them is dropped, or the [`Events`], the transport is closed without a
+/// DISCONNECT, so that the server publishes the will.
 #[derive(Clone, Debug)]
 pub struct Connection {
     commands: mpsc::Sender<Command>,
@@ -169,7 +169,8 @@ impl Events {
         &self.accepted
     }
 
-    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its end.
+    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its
+    /// end.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
@@ -263,8 +264,8 @@ impl Connection {
         acknowledged.await.map(drop)
     }
 
-    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages that
-    /// still arrive are dropped.
+    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages
+    /// that still arrive are dropped.
     pub async fn disconnect(&self, events: &mut Events) {
         let drain = async { while events.next().await.is_some() {} };
         let _ = tokio::join!(self.request(Request::Disconnect), drain);

@@ -27,7 +27,8 @@ const REQUESTS_AT_ONCE: usize = 64;
 /// How long the server may take for the last bytes.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The reasons the server gives, one for a message and one a filter; empty when it is not asked for any.
+/// The reasons the server gives, one for a message and one a filter; empty when it is not asked for
+/// any.
 pub(super) type Answer = Result<Vec<ReasonCode>, Misuse>;
 
 #[derive(Debug)]
