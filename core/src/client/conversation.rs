@@ -144,7 +144,7 @@ impl Conversation {
         debug_assert!(encoded.is_ok(), "a clean start makes no CONNECT invalid");
     }
 
-    /// The server has accepted the connection. Gives whether its session goes on.
+    /// The server has accepted the connection: the session goes on, or begins.
     pub(super) fn accepted(
         &mut self,
         limits: ServerLimits,
