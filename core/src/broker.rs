@@ -420,6 +420,7 @@ impl Broker {
                 Gated::Bytes(bytes) => self.send_bytes(key, &bytes),
                 Gated::ConnAck(bytes) => {
                     connection.connack_gated = false;
+                    connection.is_greeted = true;
                     self.send_bytes(key, &bytes);
                 }
                 Gated::Publish(id) => self.send_gated(key, id),
@@ -641,16 +642,17 @@ impl Broker {
         }
     }
 
-    /// Encodes a packet for one connection, and announces it.
-    pub(crate) fn send_packet(&mut self, key: Key, packet: &Packet<'_>) {
+    /// Encodes a packet for one connection, and announces it. Whether the client accepts so large a one.
+    pub(crate) fn send_packet(&mut self, key: Key, packet: &Packet<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
-            return;
+            return false;
         };
         let before = connection.outbox.len();
         self.buffers.lend(&mut connection.outbox);
-        encode(packet, connection);
+        let fits = encode(packet, connection);
         self.unsent_bytes += connection.outbox.len() - before;
         self.wake(key);
+        fits
     }
 
     fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
@@ -675,6 +677,7 @@ impl Broker {
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),
         };
+        // The shortest packets there are fit everybody.
         self.send_packet(key, &packet);
     }
 
@@ -700,17 +703,23 @@ impl Broker {
         }
     }
 
-    /// The same for a packet that is encoded already.
-    pub(crate) fn respond(&mut self, key: Key, gate: Option<Position>, packet: &Packet<'_>) {
+    /// The same for a packet that is encoded already. Whether the client accepts so large a one.
+    pub(crate) fn respond(
+        &mut self,
+        key: Key,
+        gate: Option<Position>,
+        packet: &Packet<'_>,
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
-            return;
+            return false;
         };
         if gate.is_none() && connection.gated == 0 {
             return self.send_packet(key, packet);
         }
         let mut bytes = Vec::new();
-        if codec::encode(packet, connection.profile.version(), &mut bytes).is_err() {
-            return;
+        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
+            return false;
         }
         connection.gated += 1;
         let bytes: Box<[u8]> = bytes.into();
@@ -721,11 +730,12 @@ impl Broker {
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
+        true
     }
 }
 
 /// Appends a packet to the output of a connection, unless the client does not accept so large a one.
-pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) {
+pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) -> bool {
     let before = connection.outbox.len();
     let version = connection.profile.version();
     let fits = codec::encode(packet, version, &mut connection.outbox).is_ok()
@@ -733,4 +743,5 @@ pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) {
     if !fits {
         connection.outbox.truncate(before);
     }
+    fits
 }

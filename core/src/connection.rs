@@ -131,6 +131,8 @@ pub(crate) struct Connection {
     pub(crate) slow: bool,
     /// CONNACK waits for the log: nothing may overtake it.
     pub(crate) connack_gated: bool,
+    /// CONNACK was said: the client is in, and knows.
+    pub(crate) is_greeted: bool,
     /// It waits for some subscriber.
     pub(crate) waits: bool,
     pub(crate) extra: Option<Box<Extra>>,
@@ -158,6 +160,7 @@ impl Connection {
             ready: false,
             slow: false,
             connack_gated: false,
+            is_greeted: false,
             waits: false,
             extra: None,
         }

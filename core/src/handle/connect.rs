@@ -247,7 +247,7 @@ impl Broker {
             keep_alive_s,
             auth_data,
         };
-        self.send_connack(key, gate, &answer);
+        let is_told = self.send_connack(key, gate, &answer);
         if let Some(connection) = self.connections.get(key) {
             let event = Event::Connected {
                 connection: connection.id(),
@@ -259,7 +259,12 @@ impl Broker {
             };
             self.event(event);
         }
-        self.wake(key);
+        if is_told {
+            self.wake(key);
+        } else {
+            // A client that takes no packet of this size cannot be let in: it would never know.
+            self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
+        }
     }
 
     /// The connection that had the session is closed; its client is told why. [MQTT-3.1.4-3]
@@ -334,9 +339,15 @@ impl Broker {
         keep_alive_s
     }
 
-    fn send_connack(&mut self, key: Key, gate: Option<crate::id::Position>, answer: &Answer<'_>) {
+    /// Says that the client is in, unless that is larger than it accepts.
+    fn send_connack(
+        &mut self,
+        key: Key,
+        gate: Option<crate::id::Position>,
+        answer: &Answer<'_>,
+    ) -> bool {
         let Some(connection) = self.connections.get(key) else {
-            return;
+            return false;
         };
         let profile = connection.profile;
         let mut properties = PropertyBuffer::default();
@@ -373,7 +384,11 @@ impl Broker {
             properties: properties.as_properties(),
         };
         // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
-        self.respond(key, gate, &Packet::ConnAck(packet));
+        let is_told = self.respond(key, gate, &Packet::ConnAck(packet));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.is_greeted = is_told && !connection.connack_gated;
+        }
+        is_told
     }
 
     /// Says what differs from what the standard takes for granted.

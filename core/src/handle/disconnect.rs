@@ -133,15 +133,16 @@ impl Broker {
             // Nothing is said to who did not say CONNECT. [MQTT-4.13.1-1]
             Stage::Waiting => {}
             Stage::Parked(_) => refuse(connection, reason, properties.as_properties()),
-            // Only after a CONNACK with success. [MQTT-3.14.0-1]
+            // Only after a CONNACK with success, which may wait for the log. [MQTT-3.14.0-1]
+            Stage::Connected { .. } if !connection.is_greeted => {
+                refuse(connection, reason, properties.as_properties());
+            }
             Stage::Connected { .. } if connection.profile.hears_disconnect() => {
-                let before = connection.outbox.len();
                 let disconnect = Disconnect {
                     reason,
                     properties: properties.as_properties(),
                 };
-                encode(&Packet::Disconnect(disconnect), connection);
-                if connection.outbox.len() == before {
+                if !encode(&Packet::Disconnect(disconnect), connection) {
                     // Without the text it may fit. [MQTT-3.14.2-3]
                     let properties = Properties::EMPTY;
                     encode(
@@ -304,10 +305,14 @@ impl Broker {
 /// Encodes a CONNACK that refuses.
 pub(crate) fn refuse(connection: &mut Connection, reason: ReasonCode, properties: Properties<'_>) {
     // [MQTT-3.2.2-6]
-    let packet = ConnAck {
+    let mut packet = ConnAck {
         session_present: false,
         reason,
         properties,
     };
-    encode(&Packet::ConnAck(packet), connection);
+    if !encode(&Packet::ConnAck(packet), connection) {
+        // Without the text it may fit.
+        packet.properties = Properties::EMPTY;
+        encode(&Packet::ConnAck(packet), connection);
+    }
 }
