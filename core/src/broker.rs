@@ -420,7 +420,6 @@ impl Broker {
                 Gated::Bytes(bytes) => self.send_bytes(key, &bytes),
                 Gated::ConnAck(bytes) => {
                     connection.connack_gated = false;
-                    connection.is_greeted = true;
                     self.send_bytes(key, &bytes);
                 }
                 Gated::Publish(id) => self.send_gated(key, id),
@@ -642,17 +641,19 @@ impl Broker {
         }
     }
 
-    /// Encodes a packet for one connection, and announces it. Whether the client accepts so large a one.
-    pub(crate) fn send_packet(&mut self, key: Key, packet: &Packet<'_>) -> bool {
+    /// Encodes a packet for one connection, and announces it.
+    pub(crate) fn send_packet(&mut self, key: Key, packet: &Packet<'_>) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return false;
+            return;
         };
+        if connection.connack_gated {
+            return self.respond(key, None, packet);
+        }
         let before = connection.outbox.len();
         self.buffers.lend(&mut connection.outbox);
-        let fits = encode(packet, connection);
+        encode(packet, connection);
         self.unsent_bytes += connection.outbox.len() - before;
         self.wake(key);
-        fits
     }
 
     fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
@@ -666,22 +667,32 @@ impl Broker {
 
     fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends && let Some(connection) = self.connections.get_mut(key) {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
         let packet = match kind {
-            AckKind::PubAck => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-                }
-                Packet::PubAck(ack)
-            }
+            AckKind::PubAck => Packet::PubAck(ack),
             AckKind::PubRec => Packet::PubRec(ack),
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),
         };
-        // The shortest packets there are fit everybody.
         self.send_packet(key, &packet);
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    /// What an answer has to wait for that says how things stand, without having changed them: the change
+    /// may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,
@@ -691,6 +702,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }
@@ -703,23 +715,19 @@ impl Broker {
         }
     }
 
-    /// The same for a packet that is encoded already. Whether the client accepts so large a one.
-    pub(crate) fn respond(
-        &mut self,
-        key: Key,
-        gate: Option<Position>,
-        packet: &Packet<'_>,
-    ) -> bool {
+    /// The same for a packet that is encoded already.
+    pub(crate) fn respond(&mut self, key: Key, gate: Option<Position>, packet: &Packet<'_>) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return false;
+            return;
         };
-        if gate.is_none() && connection.gated == 0 {
+        let gate = gate.filter(|position| *position > self.durable);
+        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
             return self.send_packet(key, packet);
         }
         let mut bytes = Vec::new();
         let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
         if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
-            return false;
+            return;
         }
         connection.gated += 1;
         let bytes: Box<[u8]> = bytes.into();
@@ -730,12 +738,11 @@ impl Broker {
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
-        true
     }
 }
 
 /// Appends a packet to the output of a connection, unless the client does not accept so large a one.
-pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) -> bool {
+pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) {
     let before = connection.outbox.len();
     let version = connection.profile.version();
     let fits = codec::encode(packet, version, &mut connection.outbox).is_ok()
@@ -743,5 +750,4 @@ pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) -> bool {
     if !fits {
         connection.outbox.truncate(before);
     }
-    fits
 }

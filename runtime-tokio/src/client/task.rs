@@ -34,6 +34,7 @@ pub(super) enum Request {
     Publish(Message),
     Subscribe(Vec<(String, SubscribeOptions)>, PropertyBuffer),
     Unsubscribe(Vec<String>),
+    Acknowledge(PacketId),
     Disconnect,
 }
 
@@ -156,7 +157,7 @@ impl Task {
             match self.client.poll_event()? {
                 ClientEvent::Message(message) => {
                     // There is room; should nobody listen, the task ends soon.
-                    let _ = self.events.try_send(Event::Message(owned(&message)));
+                    let _ = self.events.try_send(owned(&message));
                 }
                 ClientEvent::Acknowledged(ack) => {
                     if let Some(answer) = self.answers.remove(&ack.packet_id) {
@@ -266,6 +267,12 @@ impl Task {
                 };
                 self.client.unsubscribe(now, &request).map(Some)
             }
+            Request::Acknowledge(packet_id) => {
+                let taken = self
+                    .client
+                    .acknowledge(now, *packet_id, ReasonCode::SUCCESS);
+                taken.map(|()| None)
+            }
             Request::Disconnect => {
                 let request = DisconnectRequest::default();
                 self.client.disconnect(now, &request).map(|()| None)
@@ -288,19 +295,22 @@ async fn sleep(until: Option<Instant>) {
     }
 }
 
-fn owned(message: &Publish<'_>) -> Message {
+fn owned(message: &Publish<'_>) -> Event {
     let mut properties = PropertyBuffer::new();
     // An alias has been resolved, and means nothing beyond its connection.
     let lasting = |property: &Property<'_>| !matches!(property, Property::TopicAlias(_));
     for property in message.properties.iter().filter(lasting) {
         properties.push(property);
     }
-    Message {
-        topic: message.topic.to_owned(),
-        payload: message.payload.to_vec(),
-        qos: message.qos,
-        retain: message.retain,
-        properties,
+    Event::Message {
+        message: Message {
+            topic: message.topic.to_owned(),
+            payload: message.payload.to_vec(),
+            qos: message.qos,
+            retain: message.retain,
+            properties,
+        },
+        packet_id: message.packet_id,
     }
 }
 
