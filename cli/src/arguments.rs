@@ -4,6 +4,7 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+use crate::bench::Bench;
 use crate::check::Check;
 use crate::nearest::nearest;
 use crate::serve::Serve;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check a configuration file.
     Check(Check),
+    /// Put load on a broker, and measure.
+    Bench(Bench),
 }
 
 /// Why there is no program to run.
@@ -200,7 +203,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, check",
+                "unknown command frobnicate; there are serve, check, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

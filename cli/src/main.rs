@@ -2,6 +2,7 @@
 
 mod admission;
 mod arguments;
+mod bench;
 mod check;
 mod config;
 mod logging;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Ok(Program { command, .. }) => match command {
             Some(Command::Serve(serve)) => serve.run(),
             Some(Command::Check(check)) => check.run(),
+            Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {
