@@ -35,10 +35,12 @@
 //! | `link` | clients inside this program |
 //! | `policy` | who may connect |
 //! | `report` | log lines |
+//! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod clock;
 mod config;
 mod link;

@@ -120,7 +120,7 @@ impl Broker {
 
     /// A topic name inside the limits. Names that have a route were checked when it was found.
     fn checked_topic<'a>(&self, topic: &'a str) -> Result<TopicName<'a>, Violation> {
-        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?;
+        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?; // [MQTT-3.3.2-2]
         let limits = &self.config.limits;
         let fits = topic.len() <= usize::from(limits.topic_bytes_maximum)
             && name.level_count() <= usize::from(limits.topic_levels_maximum);
@@ -133,15 +133,18 @@ impl Broker {
 
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
         let topic = self.checked_topic(publish.topic)?;
+        // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
             return self.take_in_unacknowledged(key, session, (topic, publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            self.acknowledge(key, None, (kind, packet_id, ReasonCode::SUCCESS));
+            let gate = self.latest_gate();
+            self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
+        // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
         if let Some(reason) = self.refusal(topic, publish) {
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
@@ -212,7 +215,7 @@ impl Broker {
         session: Key,
         (qos, packet_id): (QoS, PacketId),
     ) -> Result<(AckKind, bool), Violation> {
-        let maximum = usize::from(self.config.protocol.receive_maximum);
+        let maximum = self.config.protocol.receive_maximum;
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok((AckKind::PubAck, true));
         };
@@ -220,20 +223,19 @@ impl Broker {
             .sessions
             .get(session)
             .and_then(|session| session.traffic.as_ref());
-        let received = traffic.map_or(0, |traffic| traffic.received.len());
         if qos == QoS::ExactlyOnce && traffic.is_some_and(|t| t.received.contains(packet_id)) {
             return Ok((AckKind::PubRec, true));
         }
-        // [MQTT-3.3.4-8]
-        let open = usize::from(connection.unacknowledged) + received;
-        if open >= maximum && connection.profile.has_receive_maximum() {
+        // [MQTT-3.3.4-7]
+        if connection.unacknowledged >= maximum && connection.profile.has_receive_maximum() {
             return Err(Violation::ReceiveMaximum);
         }
-        if qos == QoS::ExactlyOnce {
-            return Ok((AckKind::PubRec, false));
-        }
         connection.unacknowledged = connection.unacknowledged.saturating_add(1);
-        Ok((AckKind::PubAck, false))
+        let kind = match qos {
+            QoS::ExactlyOnce => AckKind::PubRec,
+            QoS::AtLeastOnce | QoS::AtMostOnce => AckKind::PubAck,
+        };
+        Ok((kind, false))
     }
 
     /// Why a well-formed message is not taken in, if so.
@@ -275,7 +277,7 @@ impl Broker {
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later. [MQTT-3.3.5-2]
+    /// is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -290,10 +292,10 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doomed.push((key, CloseReason::Limit(reason)));
+            self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
         }
         Ok(())
     }
@@ -330,8 +332,7 @@ impl Broker {
         self.sequence += 1;
         let mut forwarded = core::mem::take(&mut self.forwarded);
         forwarded.clear();
-        // Forwarded unaltered and in order. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
-        // [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
+        // Unaltered and in order: see `Properties::forwardable`.
         publish.properties.forwardable(&mut forwarded);
         let view = self.view(topic, publish, &forwarded);
         let mut publication = Publication::new(view, publish.retain);
@@ -392,6 +393,7 @@ impl Broker {
 
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
     fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+        // [MQTT-3.3.1-8]
         if publication.retain {
             self.retain(publication);
         }
@@ -433,7 +435,7 @@ impl Broker {
             .arm(TimerKey::Retained, &mut self.retained_armed, at);
     }
 
-    /// Forgets retained messages whose time has passed. [MQTT-3.3.2-5]
+    /// Forgets retained messages whose time has passed.
     pub(crate) fn expire_retained(&mut self) {
         self.retained_armed = Timestamp::MAX;
         let wall = self.clock.wall();
@@ -450,6 +452,7 @@ impl Broker {
         self.arm_retained();
     }
 
+    /// Brings a message to every session with a matching subscription. [MQTT-4.5.0-1]
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
@@ -603,7 +606,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then {
-                let gate = self.journal.is_on().then(|| self.journal.open_position());
+                let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             if let Some(key) = fanout.origin.connection
