@@ -214,6 +214,7 @@ impl Broker {
         } else {
             self.complete(key, bytes);
         }
+        self.count_inbox(key);
         self.settle();
     }
 
@@ -240,6 +241,22 @@ impl Broker {
                 let inbox = core::mem::take(&mut connection.inbox);
                 self.consume(key, &inbox);
             }
+        }
+    }
+
+    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited for.
+    fn count_inbox(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let bytes = u32::try_from(connection.inbox.capacity()).unwrap_or(u32::MAX);
+        let counted = core::mem::replace(&mut connection.inbox_counted, bytes);
+        self.statistics.partial_bytes += u64::from(bytes);
+        self.statistics.partial_bytes -= u64::from(counted);
+        if bytes as usize > OUTBOX_FULL
+            && self.memory_bytes() > self.config.limits.memory_budget_bytes
+        {
+            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
     }
 
@@ -282,9 +299,7 @@ impl Broker {
         }
         if connection.inbox.is_empty() {
             // Exactly what the packet needs, or what was read: idle connections own no more.
-            let size = frame::needed(rest)
-                .unwrap_or(rest.len())
-                .clamp(rest.len(), OUTBOX_FULL);
+            let size = frame::needed(rest).unwrap_or(rest.len()).min(OUTBOX_FULL);
             connection.inbox.reserve_exact(size.max(rest.len()));
         }
         connection.inbox.extend_from_slice(rest);
@@ -540,7 +555,7 @@ impl Broker {
             self.wake(key);
         }
         if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
-            self.release_waiters(key);
+            self.relieve(key);
         }
     }
 
@@ -572,6 +587,8 @@ impl Broker {
         const SESSION: u64 = 256;
         const SUBSCRIPTION: u64 = 160;
         self.statistics.queued_bytes
+            + self.statistics.inflight_bytes
+            + self.statistics.partial_bytes
             + self.retained.bytes()
             + self.unsent_bytes as u64
             + self.connections.len() as u64 * CONNECTION
@@ -606,6 +623,7 @@ impl Broker {
             }
             let inbox = core::mem::take(&mut connection.inbox);
             self.consume(key, &inbox);
+            self.count_inbox(key);
         }
     }
 
@@ -646,13 +664,17 @@ impl Broker {
 
     fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends && let Some(connection) = self.connections.get_mut(key) {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
         let packet = match kind {
-            AckKind::PubAck => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-                }
-                Packet::PubAck(ack)
-            }
+            AckKind::PubAck => Packet::PubAck(ack),
             AckKind::PubRec => Packet::PubRec(ack),
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),
@@ -660,7 +682,14 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    /// What an answer has to wait for that says how things stand, without having changed them: the change
+    /// may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,
@@ -670,6 +699,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }
@@ -687,6 +717,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_packet(key, packet);
         }

@@ -62,7 +62,8 @@ impl Broker {
         target: &Target,
         how: How,
     ) {
-        let qos = publication.view.qos.min(target.maximum_qos);
+        let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
+        // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
         let Some(session) = self.sessions.at_mut(slot) else {
@@ -72,6 +73,7 @@ impl Broker {
             .connection
             .and_then(|key| self.connections.get_mut(key));
         let Some(connection) = connection.filter(|connection| !connection.connack_gated) else {
+            // [MQTT311-3.1.2-5]
             if qos > QoS::AtMostOnce
                 || session.connection.is_some()
                 || self.config.session.queue_qos0
@@ -83,7 +85,7 @@ impl Broker {
         let mut form = Form {
             qos,
             retain,
-            dup: false,
+            dup: false, // Whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
             packet_id: None,
             identifiers: &target.identifiers,
         };
@@ -93,12 +95,13 @@ impl Broker {
             let window = usize::from(connection.window);
             if gate
                 || traffic.is_waiting()
-                || traffic.outstanding >= window
+                || traffic.outstanding >= window // [MQTT-4.9.0-2]
                 || !traffic.inflight.has_identifier()
                 || connection.outbox.len() >= OUTBOX_FULL
             {
                 return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
             }
+            // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
         } else if connection.outbox.len() + publication.view.payload.len()
             > self.config.limits.unsent_bytes_maximum as usize
@@ -116,6 +119,7 @@ impl Broker {
                 .publish(connection, &publication.view, form, wall)
         };
         if !fits {
+            // As if it had been delivered. [MQTT-3.1.2-25]
             return self.drop_message(slot, DropReason::TooLarge);
         }
         self.unsent_bytes += connection.outbox.len() - before;
@@ -127,6 +131,7 @@ impl Broker {
                 delivery.set_shared();
             }
             let traffic = session.traffic();
+            self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
             traffic.inflight.begin(delivery, self.clock.now());
             traffic.outstanding += 1;
             if self.config.session.retransmit_interval_ms > 0 {
@@ -189,9 +194,7 @@ impl Broker {
         let Some(traffic) = session.traffic.as_ref() else {
             return;
         };
-        let backlog = traffic.queue.bytes() >= self.config.limits.unsent_bytes_pause as usize
-            || traffic.queue.len() * 2 > self.config.session.queue_messages_maximum as usize;
-        if backlog {
+        if self.is_backlog(&traffic.queue) {
             self.hold(how.publisher, key);
         }
         self.wake(key);
@@ -257,6 +260,12 @@ impl Broker {
         self.statistics.queued_messages -= 1;
         self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
         Some(delivery)
+    }
+
+    /// A delivery is over, and its exchange with it.
+    pub(crate) fn finish_delivery(&mut self, slot: u32, delivery: &Delivery) {
+        self.statistics.inflight_bytes -= delivery.cost_bytes() as u64;
+        self.forget(slot, delivery);
     }
 
     /// Tells the log that a delivery is over, however it ended.
