@@ -1,8 +1,8 @@
 //! Fuzzing: one function for each target, from any bytes to a panic or to nothing.
 //!
-//! They are ordinary functions of a stable crate. `fuzz/` calls them from libFuzzer; `tests/fuzz` calls
-//! them with the committed corpora and with a few thousand inputs of its own, in every `cargo test`. A
-//! finding is a panic; its message says what the broker should have done instead.
+//! They are ordinary functions of a stable crate. `fuzz/` calls them from libFuzzer; `tests/fuzz`
+//! calls them with the committed corpora and with a few thousand inputs of its own, in every `cargo
+//! test`. A finding is a panic; its message says what the broker should have done instead.
 
 mod broker;
 mod codec;
