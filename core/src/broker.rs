@@ -559,7 +559,7 @@ impl Broker {
             self.wake(key);
         }
         if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
-            self.release_waiters(key);
+            self.relieve(key);
         }
     }
 

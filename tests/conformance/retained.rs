@@ -172,32 +172,32 @@ fn a_retained_message_expires() {
 
 #[test]
 fn ten_thousand_retained_messages_reach_a_client_whose_queue_holds_ten() {
-    for version in VERSIONS {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            let mut world = World::new(Config {
-                session: SessionConfig {
-                    queue_messages_maximum: 10,
-                    inflight_maximum: 20,
-                    ..SessionConfig::default()
-                },
-                ..Config::default()
-            });
-            let publisher = world.connect(Version::V5, "publisher");
-            for number in 0..10_000 {
-                let topic = format!("t/{number}");
-                let mut message = publish(&topic, b"x", qos, 1);
-                message.retain = true;
-                world.send(publisher, &Packet::Publish(message));
-                if qos == QoS::ExactlyOnce {
-                    world.answer(publisher, Packet::PubRel, 1, ReasonCode::SUCCESS);
-                }
-            }
-            let client = world.connect(version, "client");
-            world.subscribe(client, "#", qos);
-            assert_eq!(world.take_all(client).len(), 10_000);
-            assert_eq!(world.broker.statistics().dropped.iter().sum::<u64>(), 0);
-        }
+    let mut world = World::new(Config {
+        session: SessionConfig {
+            queue_messages_maximum: 10,
+            inflight_maximum: 20,
+            ..SessionConfig::default()
+        },
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V4, "publisher");
+    for number in 0..10_000 {
+        let topic = format!("t/{number}");
+        let mut message = publish(&topic, b"x", QoS::ExactlyOnce, 1);
+        message.retain = true;
+        world.send(publisher, &Packet::Publish(message));
+        world.answer(publisher, Packet::PubRel, 1, ReasonCode::SUCCESS);
     }
+    for (version, qos) in [
+        (Version::V3, QoS::AtMostOnce),
+        (Version::V4, QoS::AtLeastOnce),
+        (Version::V5, QoS::ExactlyOnce),
+    ] {
+        let client = world.connect(version, "client");
+        world.subscribe(client, "#", qos);
+        assert_eq!(world.take_all(client).len(), 10_000);
+    }
+    assert_eq!(world.broker.statistics().dropped.iter().sum::<u64>(), 0);
 }
 
 #[test]
