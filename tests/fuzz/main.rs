@@ -86,6 +86,11 @@ fn a_broker_withstands_any_script() {
 }
 
 #[test]
+fn a_client_withstands_any_server() {
+    run("client");
+}
+
+#[test]
 fn decoding_withstands_any_bytes() {
     run("decode");
 }

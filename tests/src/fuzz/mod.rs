@@ -5,12 +5,14 @@
 //! test`. A finding is a panic; its message says what the broker should have done instead.
 
 mod broker;
+mod client;
 mod codec;
 mod filter;
 mod recover;
 mod script;
 
 pub use broker::broker;
+pub use client::client;
 pub use codec::{decode, roundtrip};
 pub use filter::filter;
 pub use recover::{recover, restore};
@@ -19,8 +21,9 @@ pub use recover::{recover, restore};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("broker", broker),
+    ("client", client),
     ("decode", decode),
     ("filter", filter),
     ("recover", recover),
