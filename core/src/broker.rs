@@ -270,6 +270,10 @@ impl Broker {
             if connection.stalls.any() {
                 break;
             }
+            // One byte tells what does not begin with CONNECT; see `handle_first`.
+            if matches!(connection.stage, Stage::Waiting) && !frame::is_connect(rest) {
+                return self.close(key, CloseReason::Violation(Violation::FirstPacket));
+            }
             let limit = match connection.stage {
                 Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
                 Stage::Connected { .. } => u32::MAX,
