@@ -319,6 +319,7 @@ impl Broker {
     }
 
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        self.journal.cut();
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
@@ -366,6 +367,7 @@ impl Broker {
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
         while let Some(timer) = self.timers.pop(self.clock.now()) {
+            self.journal.cut();
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),
@@ -688,6 +690,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }

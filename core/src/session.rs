@@ -142,6 +142,11 @@ impl Session {
     pub(crate) const fn is_persistent(&self) -> bool {
         self.expiry_s > 0
     }
+
+    /// Whether a broker that stops without warning owes anything for it: a session, or a will.
+    pub(crate) const fn is_worth_recording(&self) -> bool {
+        self.is_persistent() || self.will.is_some()
+    }
 }
 
 /// All sessions of a shard, by slot and by client identifier.

@@ -227,8 +227,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.journal.is_on() && (session.is_persistent() || session.is_recorded) {
-            session.is_recorded = session.is_persistent();
+        let worthwhile = session.is_worth_recording();
+        if self.journal.is_on() && (worthwhile || session.is_recorded) {
+            session.is_recorded = worthwhile;
             self.journal.session(session);
         }
     }

@@ -445,6 +445,7 @@ impl Broker {
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
                 self.journal.retained_cleared(&message);
+                self.journal.cut();
             }
         }
         self.arm_retained();
@@ -603,7 +604,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then {
-                let gate = self.journal.is_on().then(|| self.journal.open_position());
+                let gate = Some(self.journal.last_position());
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             if let Some(key) = fanout.origin.connection
