@@ -447,6 +447,7 @@ impl Broker {
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
                 self.journal.retained_cleared(&message);
+                self.journal.cut();
             }
         }
         self.arm_retained();
