@@ -87,7 +87,10 @@ fn check_lines(file: &File, problems: &mut Vec<Problem>) {
 /// searched for as a whole.
 fn is_unbreakable(line: &str) -> bool {
     let line = line.trim_start();
-    let comment = line.trim_start_matches('/').trim_start_matches('!').trim_start();
+    let comment = line
+        .trim_start_matches('/')
+        .trim_start_matches('!')
+        .trim_start();
     comment.starts_with('|') || line.contains('"')
 }
 
