@@ -85,6 +85,8 @@ pub(super) struct Player {
     version: Version,
     /// Its sessions outlive their connections.
     is_persistent: bool,
+    /// In this life.
+    persists: bool,
     /// 3.x: a session with clean start is needed before the next one that is to persist.
     is_purged: bool,
     client: Client,
@@ -118,6 +120,7 @@ impl Player {
             role,
             version,
             is_persistent,
+            persists: false,
             is_purged: true,
             client: placeholder.expect("the default is valid"),
             is_manual: false,
@@ -135,6 +138,7 @@ impl Player {
     /// A new client, which knows nothing of the one before.
     fn begin_life(&mut self, scene: &mut Scene) {
         let persists = self.is_persistent && (self.version == Version::V5 || self.is_purged);
+        self.persists = persists;
         self.is_purged = false;
         scene.oracle.born(self.index, self.version, persists);
         self.requests.clear();
@@ -204,7 +208,7 @@ impl Player {
         while let Some(fact) = self.client.poll_event().map(Fact::from) {
             match fact {
                 Fact::Connected(is_present) => {
-                    self.is_purged = true;
+                    self.is_purged = !self.persists;
                     if let Some(line) = self.line {
                         scene.oracle.connected(self.index, line, is_present);
                     }
