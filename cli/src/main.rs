@@ -2,11 +2,13 @@
 
 mod admission;
 mod arguments;
+mod bench;
 mod check;
 mod client_failure;
 mod client_options;
 mod client_property;
 mod config;
+mod log;
 mod logging;
 mod message_format;
 mod nearest;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
             Some(Command::Publish(publish)) => publish.run(),
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
+            Some(Command::Log(log)) => log.run(),
+            Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {

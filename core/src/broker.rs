@@ -270,6 +270,10 @@ impl Broker {
             if connection.stalls.any() {
                 break;
             }
+            // One byte tells what does not begin with CONNECT; see `handle_first`.
+            if matches!(connection.stage, Stage::Waiting) && !frame::is_connect(rest) {
+                return self.close(key, CloseReason::Violation(Violation::FirstPacket));
+            }
             let limit = match connection.stage {
                 Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
                 Stage::Connected { .. } => u32::MAX,
@@ -555,7 +559,7 @@ impl Broker {
             self.wake(key);
         }
         if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
-            self.release_waiters(key);
+            self.relieve(key);
         }
     }
 
@@ -646,6 +650,9 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.connack_gated {
+            return self.respond(key, None, packet);
+        }
         let before = connection.outbox.len();
         self.buffers.lend(&mut connection.outbox);
         encode(packet, connection);
@@ -718,11 +725,12 @@ impl Broker {
             return;
         };
         let gate = gate.filter(|position| *position > self.durable);
-        if gate.is_none() && connection.gated == 0 {
+        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
             return self.send_packet(key, packet);
         }
         let mut bytes = Vec::new();
-        if codec::encode(packet, connection.profile.version(), &mut bytes).is_err() {
+        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
             return;
         }
         connection.gated += 1;

@@ -11,6 +11,7 @@ use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::will::Will;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -84,7 +85,7 @@ impl Stalls {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     /// Publishers that wait until this connection has taken its bytes.
-    pub(crate) waiters: Vec<Key>,
+    pub(crate) waiters: VecDeque<Key>,
     /// The armed deadline after which they go on without it.
     pub(crate) slow_armed: Option<Timestamp>,
     /// Topics the client has given aliases to.
@@ -180,6 +181,13 @@ impl Connection {
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Whether CONNECT named a method of enhanced authentication.
+    pub(crate) fn has_method(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| extra.method.is_some())
     }
 
     /// Remembers or resolves the topic alias of an incoming PUBLISH.

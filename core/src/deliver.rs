@@ -194,9 +194,7 @@ impl Broker {
         let Some(traffic) = session.traffic.as_ref() else {
             return;
         };
-        let backlog = traffic.queue.bytes() >= self.config.limits.unsent_bytes_pause as usize
-            || traffic.queue.len() * 2 > self.config.session.queue_messages_maximum as usize;
-        if backlog {
+        if self.is_backlog(&traffic.queue) {
             self.hold(how.publisher, key);
         }
         self.wake(key);

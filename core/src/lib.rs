@@ -24,6 +24,7 @@ pub mod error;
 mod gate;
 mod handle;
 pub mod id;
+pub mod inspect;
 mod journal;
 pub mod log;
 pub mod message;

@@ -11,7 +11,8 @@ use whimbrel_core::codec::packet::{
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
 use whimbrel_core::id::{PacketId, PeerId, Position};
-use whimbrel_core::{Broker, Config, ConnectionId, Now, Restorer, Timestamp, UnixTime};
+use whimbrel_core::restore::Restorer;
+use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
 pub use crate::compose::{connect, lasting, properties, publish, will};
 

@@ -14,7 +14,7 @@ use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::will;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 impl Broker {
     pub(crate) fn handle_disconnect(
@@ -169,7 +169,7 @@ impl Broker {
         }
     }
 
-    fn drop_waiters(&mut self, key: Key, waiters: Vec<Key>, slow_armed: Option<Timestamp>) {
+    fn drop_waiters(&mut self, key: Key, waiters: VecDeque<Key>, slow_armed: Option<Timestamp>) {
         if let Some(mut armed) = slow_armed {
             self.timers
                 .arm(TimerKey::Slow(key), &mut armed, Timestamp::MAX);

@@ -89,6 +89,15 @@ impl Scan {
                 .limit_lsn
                 .is_some_and(|limit| self.found.expected_lsn >= limit)
             {
+                match self.reader.look() {
+                    Look::More if self.reader.read().is_some() => return Scanned::Read,
+                    // Written after the first commit to the next segment, which it proves.
+                    Look::Frame(seal, _) if seal.kind == FrameKind::SEAL => {
+                        let durable = &mut self.found.durable_lsn;
+                        *durable = seal.durable_lsn.max(*durable);
+                    }
+                    Look::More | Look::Frame(..) | Look::Blank | Look::Damaged(_) => {}
+                }
                 self.enter_next();
                 continue;
             }
