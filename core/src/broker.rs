@@ -31,6 +31,9 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+/// By how many milliseconds the machine's clock may stray from the monotonic one before it was set.
+const CLOCK_JUMP_MS: u64 = 5_000;
+
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
@@ -189,8 +192,17 @@ impl Broker {
 
     /// Takes note of the time an input brought.
     pub(crate) fn tick(&mut self, now: Now) {
+        let before = self.clock.now();
         self.clock.tick(now);
+        let expected = self
+            .machine_wall
+            .0
+            .saturating_add(self.clock.now().since(before));
         self.machine_wall = now.wall;
+        // Somebody set the time: a restart must not take the difference for time that passed.
+        if self.journal.is_on() && expected.abs_diff(now.wall.0) > CLOCK_JUMP_MS {
+            self.journal.clock_now(self.clock.wall(), now.wall);
+        }
     }
 
     /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while the
@@ -270,9 +282,10 @@ impl Broker {
             if connection.stalls.any() {
                 break;
             }
-            // One byte tells what does not begin with CONNECT; see `handle_first`.
-            if matches!(connection.stage, Stage::Waiting) && !frame::is_connect(rest) {
-                return self.close(key, CloseReason::Violation(Violation::FirstPacket));
+            // Who does not take its answers is not read: they would pile up here.
+            if connection.outbox.len() >= self.config.limits.unsent_bytes_pause.max(1) as usize {
+                self.stall(key, Stalls::OUTPUT);
+                break;
             }
             let limit = match connection.stage {
                 Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
@@ -322,8 +335,15 @@ impl Broker {
                 .is_some_and(|c| !c.profile.hears_refusals())
     }
 
+    /// Whether some of the sessions that a message is for have it, and others not yet.
+    pub(crate) fn is_fanning_out(&self) -> bool {
+        self.fanouts.front().is_some_and(Fanout::is_begun)
+    }
+
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
-        self.journal.cut();
+        if !self.is_fanning_out() {
+            self.journal.cut();
+        }
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
@@ -395,7 +415,7 @@ impl Broker {
             return self.close(key, CloseReason::ConnectTimeout);
         }
         // Bytes that wait here because the broker would not handle them are signs of life.
-        if connection.stalls.any() {
+        if connection.stalls.are_ours() {
             connection.last_heard = now;
         }
         let due = connection
@@ -458,9 +478,7 @@ impl Broker {
     pub fn persist_failed(&mut self, now: Now) {
         self.tick(now);
         self.shutting_down = true;
-        while let Some(key) = self.connections.key_from(0) {
-            self.close(key, CloseReason::StorageFailed);
-        }
+        self.close_all(CloseReason::StorageFailed);
         self.settle();
     }
 
@@ -490,10 +508,16 @@ impl Broker {
     pub fn shut_down(&mut self, now: Now) {
         self.tick(now);
         self.shutting_down = true;
-        while let Some(key) = self.connections.key_from(0) {
-            self.close(key, CloseReason::Shutdown);
-        }
+        self.close_all(CloseReason::Shutdown);
         self.settle();
+    }
+
+    fn close_all(&mut self, why: CloseReason) {
+        let mut slot = 0;
+        while let Some(key) = self.connections.key_from(slot) {
+            self.close(key, why);
+            slot = key.index + 1;
+        }
     }
 
     /// What the runtime has to do next; `None` when it is up to date.
@@ -508,6 +532,10 @@ impl Broker {
             if let Some(connection) = self.connections.get(key) {
                 return Some(Action::Send(connection.id()));
             }
+        }
+        // A fan-out under way is one batch: half of it must not be kept without the other.
+        if self.is_fanning_out() {
+            return self.journal.take_closed().map(Action::Persist);
         }
         self.journal.clock(self.clock.wall(), self.machine_wall);
         self.journal.take_batch().map(Action::Persist)
@@ -538,7 +566,6 @@ impl Broker {
         } else {
             out.extend_from_slice(&buffer);
         }
-        connection.slow &= length >= self.config.limits.unsent_bytes_pause as usize;
         self.buffers.keep(buffer);
         self.after_transmit(key, length >= OUTBOX_FULL);
         self.settle();
@@ -557,8 +584,13 @@ impl Broker {
             .extra
             .as_ref()
             .is_some_and(|extra| !extra.waiters.is_empty());
+        let catches_up = backlog * 2 <= self.config.limits.unsent_bytes_pause as usize;
         if waiting && was_full {
             self.wake(key);
+        }
+        self.unstall(key, Stalls::OUTPUT);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.slow &= !catches_up || was_full;
         }
         if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
             self.relieve(key);
@@ -594,6 +626,7 @@ impl Broker {
         const SUBSCRIPTION: u64 = 160;
         self.statistics.queued_bytes
             + self.statistics.inflight_bytes
+            + self.statistics.will_bytes
             + self.statistics.partial_bytes
             + self.retained.bytes()
             + self.unsent_bytes as u64
@@ -713,12 +746,9 @@ impl Broker {
             return self.send_ack(key, kind, id, reason);
         }
         connection.gated += 1;
-        let full = connection.gated >= u32::from(self.config.protocol.receive_maximum).max(64);
         self.gates
             .push(gate.unwrap_or_default(), key, Gated::Ack(kind, id, reason));
-        if full {
-            self.stall(key, Stalls::GATED);
-        }
+        self.stall_if_gated(key);
     }
 
     /// The same for a packet that is encoded already.
@@ -744,6 +774,16 @@ impl Broker {
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
+        self.stall_if_gated(key);
+    }
+
+    /// Does not read a connection any further that has many answers waiting for the log, or its CONNACK.
+    fn stall_if_gated(&mut self, key: Key) {
+        let maximum = u32::from(self.config.protocol.receive_maximum).max(64);
+        let is_full = |c: &Connection| c.gated >= maximum || c.connack_gated;
+        if self.connections.get(key).is_some_and(is_full) {
+            self.stall(key, Stalls::GATED);
+        }
     }
 }
 

@@ -65,6 +65,14 @@ impl Stalls {
     /// The disk is full, and its version knows no refusal.
     pub(crate) const STORAGE: Self = Self(16);
 
+    /// It does not take what it is sent.
+    pub(crate) const OUTPUT: Self = Self(32);
+
+    /// Whether it waits for the broker, and not the broker for it.
+    pub(crate) const fn are_ours(self) -> bool {
+        self.0 & !Self::OUTPUT.0 != 0
+    }
+
     pub(crate) const fn any(self) -> bool {
         self.0 != 0
     }

@@ -14,6 +14,7 @@ use crate::message::{Message, MessageView};
 use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
+use crate::topic::GroupId;
 use alloc::vec::Vec;
 
 /// Encoded bytes beyond which no further delivery is started for a connection in one turn: enough for one
@@ -58,6 +59,11 @@ impl<'a> Publication<'a> {
 }
 
 impl Broker {
+    /// Whether memory is short.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.memory_bytes() > self.config.limits.memory_budget_bytes
+    }
+
     /// Puts a message into the hands of one session. `many`: others get the same one.
     pub(crate) fn deliver(
         &mut self,
@@ -107,9 +113,13 @@ impl Broker {
             }
             // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
-        } else if connection.outbox.len() + publication.view.payload.len()
-            > self.config.limits.unsent_bytes_maximum as usize
-            && !connection.outbox.is_empty()
+        } else if session.traffic.as_ref().is_some_and(|t| t.queue.has_qos0()) {
+            // Behind those that wait. [MQTT-4.6.0-6]
+            return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
+        } else if connection.outbox.len() > OUTBOX_FULL / 16
+            && (connection.outbox.len() + publication.view.payload.len()
+                > self.config.limits.unsent_bytes_maximum as usize
+                || how.over_budget)
         {
             return self.drop_message(slot, DropReason::SlowConsumer);
         }
@@ -131,8 +141,8 @@ impl Broker {
         if qos > QoS::AtMostOnce {
             let message = publication.message(&mut self.scratch);
             let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
-            if how.shared {
-                delivery.set_shared();
+            if let Some(group) = how.group {
+                delivery.set_shared(group);
             }
             let traffic = session.traffic();
             self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
@@ -171,8 +181,8 @@ impl Broker {
     ) {
         let message = publication.message(&mut self.scratch);
         let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
-        if how.shared {
-            delivery.set_shared();
+        if let Some(group) = how.group {
+            delivery.set_shared(group);
         }
         if !self.make_room(slot, delivery.cost_bytes()) {
             return;
@@ -319,7 +329,9 @@ pub(crate) struct How {
     /// Others get the same message.
     pub(crate) many: bool,
     /// It comes by a shared subscription.
-    pub(crate) shared: bool,
+    pub(crate) group: Option<GroupId>,
+    /// Memory is short: QoS 0 does not wait for who does not take its bytes.
+    pub(crate) over_budget: bool,
     /// The connection it came by, which can be asked to wait.
     pub(crate) publisher: Option<Key>,
 }

@@ -135,6 +135,11 @@ impl Journal {
         self.closed.pop_front().or_else(|| self.close_batch())
     }
 
+    /// The next batch that was closed before.
+    pub(crate) fn take_closed(&mut self) -> Option<Batch> {
+        self.closed.pop_front()
+    }
+
     fn close_batch(&mut self) -> Option<Batch> {
         if self.batch.is_empty() && self.mark.is_none() {
             return None;
@@ -188,7 +193,9 @@ impl Journal {
             checkpoint: 0,
         });
         entry.references += 1;
-        if entry.references == 1 || entry.checkpoint != self.checkpoint {
+        if (entry.references == 1 || entry.checkpoint != self.checkpoint)
+            || entry.checkpoint != self.checkpoint
+        {
             entry.checkpoint = self.checkpoint;
             BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
         }

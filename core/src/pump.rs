@@ -232,6 +232,10 @@ impl Broker {
         let Some(exchange) = traffic.inflight.get_mut(packet_id) else {
             return;
         };
+        // Acknowledged before it was sent: the client has guessed.
+        if exchange.stage != Stage::Published {
+            return;
+        }
         let form = Form {
             qos: exchange.delivery.qos(),
             retain: exchange.delivery.retain(),
@@ -376,6 +380,8 @@ impl Broker {
     pub(crate) fn retransmit(&mut self, session_key: Key) {
         let interval = u64::from(self.config.session.retransmit_interval_ms);
         let (now, wall) = (self.clock.now(), self.clock.wall());
+        // What the log does not have yet may not have been sent once.
+        let is_behind = self.latest_gate() > Some(self.durable);
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
@@ -389,10 +395,17 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let (mut place, mut next) = (0, Timestamp::MAX);
+        let (mut place, mut next) = (
+            0,
+            if is_behind {
+                now.after_ms(interval)
+            } else {
+                Timestamp::MAX
+            },
+        );
         while let Some((at, id, exchange)) = traffic.inflight.at_or_after(place) {
             place = at + 1;
-            if !exchange.sent {
+            if !exchange.sent || (is_behind && exchange.delivery.is_recorded()) {
                 continue;
             }
             if now.since(exchange.sent_at) >= interval {

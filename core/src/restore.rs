@@ -155,8 +155,14 @@ impl Restorer {
         Some(())
     }
 
+    /// Numbers are never used twice, whatever record tells of them.
+    fn kept(&mut self, number: u64) -> &mut Kept {
+        self.last_session = self.last_session.max(number);
+        self.sessions.entry(number).or_default()
+    }
+
     fn subscription(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
-        let kept = self.sessions.entry(name.u64()?).or_default();
+        let kept = self.kept(name.u64()?);
         let filter = core::str::from_utf8(name.0).ok()?;
         match value {
             Some(value) => {
@@ -184,7 +190,7 @@ impl Restorer {
     }
 
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
-        let kept = self.sessions.entry(name.u64()?).or_default();
+        let kept = self.kept(name.u64()?);
         let sequence = name.u64()?;
         match value {
             Some(value) => {
@@ -199,7 +205,7 @@ impl Restorer {
     }
 
     fn received(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
-        let kept = self.sessions.entry(name.u64()?).or_default();
+        let kept = self.kept(name.u64()?);
         let id = PacketId::new(name.u16()?)?;
         match value {
             Some(_) => kept.received.insert(id),
@@ -311,6 +317,7 @@ impl Broker {
             self.journal.session(&session);
         }
         let key = self.sessions.insert(session);
+        self.count_will(key);
         for (filter, subscription) in kept.subscriptions {
             if let Ok(parsed) = TopicFilter::parse(&filter) {
                 self.insert_subscription(key, &parsed, subscription);

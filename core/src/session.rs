@@ -106,6 +106,8 @@ pub(crate) struct Session {
     pub(crate) dropped: u64,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
+    /// What of its will is in the statistics.
+    pub(crate) will_counted: u32,
 }
 
 impl Session {
@@ -123,6 +125,7 @@ impl Session {
             traffic: None,
             dropped: 0,
             is_recorded: false,
+            will_counted: 0,
         }
     }
 

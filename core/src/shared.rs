@@ -36,7 +36,8 @@ impl Broker {
                 // Never above what that member was granted. [MQTT-4.8.2-3]
                 let how = How {
                     many: false,
-                    shared: true,
+                    group: Some(group),
+                    over_budget: self.is_over_budget(),
                     publisher: origin.connection,
                 };
                 self.deliver(publication, slot, &Target::new(&chosen), how);
@@ -117,12 +118,23 @@ impl Broker {
     }
 
     /// Gives a message of a shared subscription whose member is gone to another one.
-    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[Box<str>]) {
+    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[(GroupId, Box<str>)]) {
+        if let Some(group) = delivery.group() {
+            let was_member = shared.binary_search_by_key(&group, |(id, _)| *id).is_ok();
+            if was_member && self.subscriptions.group(group).is_some() {
+                let mut publication = Publication::shared(&delivery.message, delivery.retain());
+                self.encoder.begin();
+                return self.deliver_to_group(&mut publication, group, Origin::default());
+            }
+            self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
+            return;
+        }
+        // After a restart the group is found by what it matches.
         let topic = delivery.message.view().topic;
         let Ok(name) = TopicName::new(topic) else {
             return;
         };
-        for text in shared {
+        for (_, text) in shared {
             let Ok(parsed) = TopicFilter::parse(text) else {
                 continue;
             };

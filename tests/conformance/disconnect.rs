@@ -58,7 +58,11 @@ fn disconnect_is_not_sent_before_a_connack_that_accepts() {
     let client = world.open_with(&lasting(Version::V5, "client"));
     world.hears_nothing(client);
     world.send(client, &Packet::PingResp);
-    assert_eq!(world.farewell(client), None);
+    world.hears_nothing(client);
+    world.persist();
+    assert!(matches!(world.hear(client).packet(), Packet::ConnAck(_)));
+    assert_eq!(world.farewell(client), Some(ReasonCode::PROTOCOL_ERROR));
+    world.persists_at_once = true;
     // The same while the verdict is awaited.
     world.judge(|_| None);
     let client = world.open_with(&connect(Version::V5, "other"));

@@ -247,7 +247,7 @@ impl Broker {
         let keep_alive_s = self.start_keep_alive(key, &handshake);
         // The end of an earlier session, and a will, are promises; a new or resumed session alone is kept
         // by what is promised for it later.
-        let owes = clean_start || has_will;
+        let owes = !session_present || has_will;
         let gate = self.latest_gate().filter(|_| owes);
         let answer = Answer {
             handshake: &handshake,

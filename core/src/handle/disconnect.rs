@@ -12,6 +12,7 @@ use crate::session::{Session, Traffic};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
+use crate::topic::GroupId;
 use crate::will;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -237,8 +238,21 @@ impl Broker {
             .arm(TimerKey::Session(key), &mut session.armed, at);
     }
 
+    /// Counts the will of a session as it is now.
+    pub(crate) fn count_will(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let bytes = session.will.as_ref().map_or(0, |will| will.cost_bytes());
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let counted = core::mem::replace(&mut session.will_counted, bytes);
+        self.statistics.will_bytes += u64::from(bytes);
+        self.statistics.will_bytes -= u64::from(counted);
+    }
+
     /// Tells the log how a session stands, if it is worth keeping, or was.
     pub(crate) fn record_session(&mut self, key: Key) {
+        self.count_will(key);
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -266,11 +280,15 @@ impl Broker {
     /// A will is never delayed beyond the end of its session.
     pub(crate) fn end_session(&mut self, key: Key, quiet: bool) {
         self.publish_will(key);
+        self.count_will(key);
         let Some(mut session) = self.sessions.remove(key) else {
             return;
         };
         self.timers
             .arm(TimerKey::Session(key), &mut session.armed, Timestamp::MAX);
+        for fanout in &mut self.fanouts {
+            fanout.forget(key.index);
+        }
         let shared = self.unsubscribe_all(key.index, &session);
         if let Some(traffic) = session.traffic.take() {
             self.abandon(key, *traffic, &shared);
@@ -287,7 +305,7 @@ impl Broker {
 
     /// Messages under way to a session that ends. What came by a shared subscription and was not begun,
     /// or may be repeated, goes to another member.
-    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[Box<str>]) {
+    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[(GroupId, Box<str>)]) {
         let armed = &mut traffic.retransmit_armed;
         self.timers
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);

@@ -46,6 +46,21 @@ pub(crate) struct Fanout {
     then: Option<(Key, AckKind, PacketId)>,
 }
 
+impl Fanout {
+    /// Whether some have it already.
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.targets.is_some()
+    }
+
+    /// A session has ended: its slot may go to another one, which must not get what is left.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if let Some(targets) = self.targets.as_mut() {
+            targets.drain(..core::mem::take(&mut self.done));
+            targets.retain(|target| target.member != Member::Session(slot));
+        }
+    }
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Routed {
@@ -431,7 +446,7 @@ impl Broker {
             {
                 self.journal.retained_cleared(&old);
             }
-        } else if self.has_retained_room(&publication.view) {
+        } else if !self.must_spare_storage() && self.has_retained_room(&publication.view) {
             let message = publication.message(&mut self.scratch);
             let old = self.retained.set(message.clone());
             if self.journal.is_on() {
@@ -441,6 +456,11 @@ impl Broker {
             self.statistics.retained_refused += 1;
         }
         self.arm_retained();
+    }
+
+    /// The disk is nearly full, and what is retained goes there.
+    const fn must_spare_storage(&self) -> bool {
+        self.storage_is_full && self.journal.is_on()
     }
 
     fn arm_retained(&mut self) {
@@ -549,7 +569,8 @@ impl Broker {
     ) {
         let how = How {
             many,
-            shared: false,
+            group: None,
+            over_budget: self.is_over_budget(),
             publisher: origin.connection,
         };
         let mut peers = Vec::new();
@@ -634,6 +655,7 @@ impl Broker {
                     return;
                 }
             }
+            let was_begun = fanout.targets.is_some();
             if let Some((key, kind, id)) = fanout.then {
                 let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
@@ -645,6 +667,10 @@ impl Broker {
                     .any(|other| other.origin.connection == Some(key))
             {
                 self.unstall(key, Stalls::FANOUT);
+            }
+            // What it recorded may leave before the next one begins.
+            if was_begun {
+                return self.journal.cut();
             }
         }
     }

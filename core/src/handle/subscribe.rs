@@ -9,6 +9,7 @@ use crate::error::Violation;
 use crate::route::Member;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
+use crate::topic::GroupId;
 use crate::topic::Subscription;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
 use alloc::boxed::Box;
@@ -106,7 +107,9 @@ impl Broker {
             let filter: Box<str> = parsed.filter.as_str().into();
             let traffic = session.traffic();
             // Subscribing again starts again. [MQTT-3.8.4-4]
-            traffic.cursors.retain(|cursor| cursor.filter != filter);
+            if !is_new {
+                traffic.cursors.retain(|cursor| cursor.filter != filter);
+            }
             let cursor = Cursor {
                 filter,
                 after: None,
@@ -293,7 +296,11 @@ impl Broker {
     }
 
     /// Ends all subscriptions of a session that ends. Gives back the shared ones.
-    pub(crate) fn unsubscribe_all(&mut self, slot: u32, session: &Session) -> Vec<Box<str>> {
+    pub(crate) fn unsubscribe_all(
+        &mut self,
+        slot: u32,
+        session: &Session,
+    ) -> Vec<(GroupId, Box<str>)> {
         let key = Member::Session(slot).key();
         let mut shared = Vec::new();
         for reference in &session.subscriptions {
@@ -307,7 +314,7 @@ impl Broker {
                     removed.and_then(|removed| removed.last.then_some(0))
                 }
                 Some(group) => {
-                    shared.push(text.clone().into());
+                    shared.push((group, text.clone().into()));
                     self.subscriptions
                         .remove_member(group, key)
                         .map(|removed| u32::try_from(removed.member_count).unwrap_or(u32::MAX))
@@ -317,6 +324,7 @@ impl Broker {
                 self.announce(text, members);
             }
         }
+        shared.sort_unstable_by_key(|(group, _)| *group);
         shared
     }
 }
