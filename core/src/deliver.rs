@@ -70,6 +70,7 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
+        let is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -107,9 +108,10 @@ impl Broker {
             }
             // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
-        } else if connection.outbox.len() + publication.view.payload.len()
-            > self.config.limits.unsent_bytes_maximum as usize
-            && !connection.outbox.is_empty()
+        } else if !connection.outbox.is_empty()
+            && (is_tight
+                || connection.outbox.len() + publication.view.payload.len()
+                    > self.config.limits.unsent_bytes_maximum as usize)
         {
             return self.drop_message(slot, DropReason::SlowConsumer);
         }

@@ -248,12 +248,14 @@ quickcheck! {
     }
 
     /// 2. Lax draining: whether actions are carried out after each input or after many, clients hear
-    /// the same.
+    /// the same. Retained messages are left out: they are looked up when there is room for them, and
+    /// one that was replaced meanwhile is not sent.
     fn draining_late_changes_nothing(happenings: Vec<Happening>, every: u8) -> bool {
         let lasting = |happening: &&Happening| !matches!(
             happening,
             // What was not transmitted is not heard by who is gone.
-            Happening::Garbage(..) | Happening::Cut(_) | Happening::Return(_) | Happening::Pass(_)
+            Happening::Publish(_, _, _, true)
+                | Happening::Garbage(..) | Happening::Cut(_) | Happening::Return(_) | Happening::Pass(_)
         );
         let (mut eager, mut lax) = (Stage::new(durable(false)), Stage::new(durable(false)));
         for (place, happening) in happenings.iter().filter(lasting).enumerate() {
@@ -415,7 +417,7 @@ fn scripts_of_random_bytes_break_nothing() {
         true
     }
     QuickCheck::new()
-        .r#gen(Gen::new(600))
+        .rng(Gen::new(600))
         .tests(300)
         .quickcheck(plays as fn(Vec<u8>) -> bool);
 }

@@ -291,6 +291,7 @@ impl Broker {
             limits.retained_bytes_maximum,
         );
         self.retained.has_room(view, count, bytes)
+            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
