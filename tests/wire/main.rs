@@ -38,7 +38,11 @@ fn data(file: &str) -> Option<Vec<serde_json::Value>> {
 /// Where to play: against the core, or against the program.
 fn venue() -> Box<dyn Venue> {
     match env::var("WHIMBREL_ADDRESS") {
-        Ok(address) => Box::new(Network::new(address)),
+        Ok(address) => {
+            let mut network = Network::new(address);
+            sequences::clear_retained(&mut network).expect("the program answers");
+            Box::new(network)
+        }
         Err(_) => Box::new(Bottle::default()),
     }
 }
