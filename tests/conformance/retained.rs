@@ -200,8 +200,8 @@ fn ten_thousand_retained_messages_reach_a_client_whose_queue_holds_ten() {
     assert_eq!(world.broker.statistics().dropped.iter().sum::<u64>(), 0);
 }
 
-/// A new subscriber that has not got so far in the retained messages gets a later one live, and so not
-/// from there as well.
+/// A new subscriber that has not got so far in the retained messages gets a later one live, and so
+/// not from there as well.
 #[test]
 fn what_came_live_is_not_sent_as_retained_again() {
     let mut world = World::default();
