@@ -213,6 +213,9 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if bytes.is_empty() {
+            return;
+        }
         connection.last_heard = self.clock.now();
         self.statistics.received_bytes += bytes.len() as u64;
         if connection.stalls.any() {

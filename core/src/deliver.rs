@@ -59,11 +59,6 @@ impl<'a> Publication<'a> {
 }
 
 impl Broker {
-    /// Whether memory is short.
-    pub(crate) fn is_over_budget(&self) -> bool {
-        self.memory_bytes() > self.config.limits.memory_budget_bytes
-    }
-
     /// Puts a message into the hands of one session. `many`: others get the same one.
     pub(crate) fn deliver(
         &mut self,
@@ -76,6 +71,7 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
+        let is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -114,12 +110,12 @@ impl Broker {
             // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
         } else if session.traffic.as_ref().is_some_and(|t| t.queue.has_qos0()) {
-            // Behind those that wait. [MQTT-4.6.0-6]
+            // Behind those that wait.
             return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
-        } else if connection.outbox.len() > OUTBOX_FULL / 16
-            && (connection.outbox.len() + publication.view.payload.len()
-                > self.config.limits.unsent_bytes_maximum as usize
-                || how.over_budget)
+        } else if !connection.outbox.is_empty()
+            && (is_tight
+                || connection.outbox.len() + publication.view.payload.len()
+                    > self.config.limits.unsent_bytes_maximum as usize)
         {
             return self.drop_message(slot, DropReason::SlowConsumer);
         }
@@ -330,8 +326,6 @@ pub(crate) struct How {
     pub(crate) many: bool,
     /// It comes by a shared subscription.
     pub(crate) group: Option<GroupId>,
-    /// Memory is short: QoS 0 does not wait for who does not take its bytes.
-    pub(crate) over_budget: bool,
     /// The connection it came by, which can be asked to wait.
     pub(crate) publisher: Option<Key>,
 }

@@ -334,7 +334,8 @@ impl Broker {
             return false;
         }
         cursor.after = Some(view.topic.into());
-        if view.expires_at <= self.clock.wall() {
+        let came_live = view.id.origin == cursor.last.origin && view.id > cursor.last;
+        if came_live || view.expires_at <= self.clock.wall() {
             return true;
         }
         let mut identifiers = Identifiers::default();

@@ -6,6 +6,7 @@ pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
 
+use crate::id::MessageId;
 use crate::slab::{Key, Slab};
 use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
@@ -39,6 +40,8 @@ pub(crate) struct Cursor {
     pub(crate) after: Option<Box<str>>,
     pub(crate) maximum_qos: crate::codec::packet::QoS,
     pub(crate) identifier: u32,
+    /// The last message that was taken in before the subscription. Later ones came live.
+    pub(crate) last: MessageId,
 }
 
 /// Messages under way, in both directions.

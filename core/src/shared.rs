@@ -37,7 +37,6 @@ impl Broker {
                 let how = How {
                     many: false,
                     group: Some(group),
-                    over_budget: self.is_over_budget(),
                     publisher: origin.connection,
                 };
                 self.deliver(publication, slot, &Target::new(&chosen), how);

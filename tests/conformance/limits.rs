@@ -17,6 +17,11 @@ fn queue_of(queue_messages_maximum: u32, queue_overflow: QueueOverflow) -> Confi
             inflight_maximum: 1,
             ..SessionConfig::default()
         },
+        // Publishers do not wait for anybody.
+        limits: Limits {
+            slow_consumer_grace_ms: 0,
+            ..Limits::default()
+        },
         ..Config::default()
     }
 }

@@ -339,14 +339,14 @@ impl Disk {
         let inode = self.names.get(name);
         inode
             .map(|inode| &self.contents[*inode])
-            .ok_or(failure(IoFailureKind::NotFound))
+            .ok_or_else(|| failure(IoFailureKind::NotFound))
     }
 
     fn content_mut(&mut self, name: &str) -> Result<&mut Content, IoFailure> {
         let inode = self.names.get(name).copied();
         inode
             .map(|inode| &mut self.contents[inode])
-            .ok_or(failure(IoFailureKind::NotFound))
+            .ok_or_else(|| failure(IoFailureKind::NotFound))
     }
 }
 

@@ -306,6 +306,7 @@ impl Broker {
             limits.retained_bytes_maximum,
         );
         self.retained.has_room(view, count, bytes)
+            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
@@ -570,7 +571,6 @@ impl Broker {
         let how = How {
             many,
             group: None,
-            over_budget: self.is_over_budget(),
             publisher: origin.connection,
         };
         let mut peers = Vec::new();

@@ -6,6 +6,7 @@ use crate::codec::packet::{Packet, RetainHandling, SubAck, Subscribe, SubscribeO
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
+use crate::id::MessageId;
 use crate::route::Member;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
@@ -105,6 +106,10 @@ impl Broker {
         };
         if wants_retained && parsed.share.is_none() && self.retained.len() > 0 {
             let filter: Box<str> = parsed.filter.as_str().into();
+            let last = MessageId {
+                origin: self.origin,
+                sequence: self.sequence,
+            };
             let traffic = session.traffic();
             // Subscribing again starts again. [MQTT-3.8.4-4]
             if !is_new {
@@ -115,6 +120,7 @@ impl Broker {
                 after: None,
                 maximum_qos: granted,
                 identifier,
+                last,
             };
             traffic.cursors.push_back(cursor);
         }
