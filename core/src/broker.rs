@@ -506,7 +506,21 @@ impl Broker {
             }
         }
         self.journal.clock(self.clock.wall(), self.machine_wall);
-        self.journal.take_batch().map(Action::Persist)
+        let live_bytes = self.live_bytes();
+        self.journal.take_batch(live_bytes).map(Action::Persist)
+    }
+
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths.
+    fn live_bytes(&self) -> u64 {
+        const SESSION: u64 = 96;
+        const SUBSCRIPTION: u64 = 64;
+        const DELIVERY: u64 = 48;
+        const RETAINED: u64 = 64;
+        self.journal.stored_bytes()
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.queued_messages * DELIVERY
+            + self.retained.len() as u64 * RETAINED
     }
 
     /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was encoded

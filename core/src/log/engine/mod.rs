@@ -683,7 +683,9 @@ impl Engine {
     fn spares_wanted(&self) -> usize {
         let reserve = self.checkpoint.live_bytes();
         let reserve = reserve.min(self.config.reserve_bytes_max);
-        let segments = reserve.div_ceil(self.config.segment_bytes);
+        // Headers, and what is left at the end of a segment because the next batch does not fit.
+        let usable = (self.config.segment_bytes - SEGMENT_HEADER_BYTES) / 4 * 3;
+        let segments = reserve.div_ceil(usable);
         usize::try_from(segments).map_or(usize::MAX, |segments| segments.saturating_add(1))
     }
 
