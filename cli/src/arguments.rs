@@ -4,10 +4,13 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
+use crate::publish::Publish;
 use crate::serve::Serve;
+use crate::subscribe::Subscribe;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs};
 use std::ffi::OsString;
 
@@ -38,10 +41,16 @@ pub(crate) struct Program {
 pub(crate) enum Command {
     /// Run the broker.
     Serve(Serve),
+    /// Publish messages.
+    Publish(Publish),
+    /// Subscribe, and write what arrives.
+    Subscribe(Subscribe),
     /// Check a configuration file.
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Put load on a broker, and measure.
+    Bench(Bench),
 }
 
 /// Why there is no program to run.
@@ -233,7 +242,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, check, log",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

@@ -270,6 +270,10 @@ impl Broker {
             if connection.stalls.any() {
                 break;
             }
+            // One byte tells what does not begin with CONNECT; see `handle_first`.
+            if matches!(connection.stage, Stage::Waiting) && !frame::is_connect(rest) {
+                return self.close(key, CloseReason::Violation(Violation::FirstPacket));
+            }
             let limit = match connection.stage {
                 Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
                 Stage::Connected { .. } => u32::MAX,
@@ -510,17 +514,19 @@ impl Broker {
         self.journal.take_batch(live_bytes).map(Action::Persist)
     }
 
-    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths.
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and an
+    /// eighth for frames and for steps that do not fill a segment.
     fn live_bytes(&self) -> u64 {
         const SESSION: u64 = 96;
         const SUBSCRIPTION: u64 = 64;
         const DELIVERY: u64 = 48;
         const RETAINED: u64 = 64;
-        self.journal.stored_bytes()
+        let bytes = self.journal.stored_bytes()
             + self.sessions.len() as u64 * SESSION
             + self.subscriptions.len() as u64 * SUBSCRIPTION
             + self.statistics.queued_messages * DELIVERY
-            + self.retained.len() as u64 * RETAINED
+            + self.retained.len() as u64 * RETAINED;
+        bytes + bytes / 8
     }
 
     /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was encoded
@@ -571,7 +577,7 @@ impl Broker {
             self.wake(key);
         }
         if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
-            self.release_waiters(key);
+            self.relieve(key);
         }
     }
 
@@ -662,6 +668,9 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.connack_gated {
+            return self.respond(key, None, packet);
+        }
         let before = connection.outbox.len();
         self.buffers.lend(&mut connection.outbox);
         encode(packet, connection);
@@ -680,13 +689,17 @@ impl Broker {
 
     fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends && let Some(connection) = self.connections.get_mut(key) {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
         let packet = match kind {
-            AckKind::PubAck => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-                }
-                Packet::PubAck(ack)
-            }
+            AckKind::PubAck => Packet::PubAck(ack),
             AckKind::PubRec => Packet::PubRec(ack),
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),
@@ -694,7 +707,14 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    /// What an answer has to wait for that says how things stand, without having changed them: the change
+    /// may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,
@@ -722,11 +742,13 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if gate.is_none() && connection.gated == 0 {
+        let gate = gate.filter(|position| *position > self.durable);
+        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
             return self.send_packet(key, packet);
         }
         let mut bytes = Vec::new();
-        if codec::encode(packet, connection.profile.version(), &mut bytes).is_err() {
+        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
             return;
         }
         connection.gated += 1;

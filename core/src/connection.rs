@@ -7,10 +7,12 @@ use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::profile::Profile;
+use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::will::Will;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -84,7 +86,7 @@ impl Stalls {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     /// Publishers that wait until this connection has taken its bytes.
-    pub(crate) waiters: Vec<Key>,
+    pub(crate) waiters: VecDeque<Key>,
     /// The armed deadline after which they go on without it.
     pub(crate) slow_armed: Option<Timestamp>,
     /// Topics the client has given aliases to.
@@ -118,8 +120,11 @@ pub(crate) struct Connection {
     pub(crate) maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages may be in flight to it.
     pub(crate) window: u16,
-    /// How many of its QoS 1 messages wait for their acknowledgement.
+    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An exchange
+    /// that began on an earlier connection does not count, as it does not for the client.
     pub(crate) unacknowledged: u16,
+    /// Where the route of the last message it published lies.
+    pub(crate) route: RouteSlot,
     /// How many of its packets wait behind the log.
     pub(crate) gated: u32,
     pub(crate) stalls: Stalls,
@@ -152,6 +157,7 @@ impl Connection {
             maximum_packet_size: u32::MAX,
             window: 0,
             unacknowledged: 0,
+            route: RouteSlot::default(),
             gated: 0,
             stalls: Stalls::default(),
             paused: false,
@@ -181,6 +187,13 @@ impl Connection {
         self.extra.get_or_insert_default()
     }
 
+    /// Whether CONNECT named a method of enhanced authentication.
+    pub(crate) fn has_method(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| extra.method.is_some())
+    }
+
     /// Remembers or resolves the topic alias of an incoming PUBLISH.
     pub(crate) fn resolve_alias<'a>(
         &'a mut self,
@@ -188,7 +201,7 @@ impl Connection {
         alias: u16,
         protocol: &Protocol,
     ) -> Result<&'a str, Violation> {
-        // [MQTT-3.2.2-17] [MQTT-3.3.2-9]
+        // [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9]
         if alias == 0 || alias > protocol.topic_alias_maximum {
             return Err(Violation::TopicAlias);
         }
@@ -203,6 +216,7 @@ impl Connection {
         if aliases.len() <= place {
             aliases.resize(place + 1, None);
         }
+        // [MQTT-3.3.2-12]
         if aliases[place].as_deref() != Some(topic) {
             aliases[place] = Some(topic.into());
         }
@@ -243,17 +257,28 @@ impl OutboundAliases {
         self.maximum == 0
     }
 
+    /// Says this topic by the alias that it has, if it has one.
+    pub(crate) fn known(&mut self, topic: &str) -> Aliased {
+        self.uses = self.uses.wrapping_add(1);
+        let uses = self.uses;
+        match self.topics.iter().position(|(known, _)| **known == *topic) {
+            Some(place) => {
+                self.topics[place].1 = uses;
+                Aliased::Known(alias_at(place))
+            }
+            None => Aliased::Plain,
+        }
+    }
+
     /// Decides how this topic is said, taking note that it was.
     pub(crate) fn choose(&mut self, topic: &str) -> Aliased {
         if self.is_off() {
-            return Aliased::Plain;
+            return Aliased::Plain; // [MQTT-3.1.2-27]
         }
-        self.uses = self.uses.wrapping_add(1);
+        if let Aliased::Known(alias) = self.known(topic) {
+            return Aliased::Known(alias);
+        }
         let uses = self.uses;
-        if let Some(place) = self.topics.iter().position(|(known, _)| **known == *topic) {
-            self.topics[place].1 = uses;
-            return Aliased::Known(alias_at(place));
-        }
         let hash = fnv1a(topic);
         if !self.recent.contains(&hash) {
             let size = usize::from(self.maximum) * Self::RECENT_PER_ALIAS;
@@ -264,6 +289,7 @@ impl OutboundAliases {
             }
             return Aliased::Plain;
         }
+        // [MQTT-3.1.2-26]
         if self.topics.len() < usize::from(self.maximum) {
             self.topics.push((topic.into(), uses));
             return Aliased::Introduced(alias_at(self.topics.len() - 1));
@@ -282,7 +308,7 @@ impl OutboundAliases {
     }
 }
 
-/// Aliases count from 1, and there are at most 65,535. [MQTT-3.3.2-8]
+/// Aliases count from 1, and there are at most 65,535.
 fn alias_at(place: usize) -> u16 {
     u16::try_from(place + 1).expect("no more aliases than the client's maximum, a u16")
 }

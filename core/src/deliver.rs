@@ -11,7 +11,7 @@ use crate::config::QueueOverflow;
 use crate::connection::Connection;
 use crate::encoder::Form;
 use crate::message::{Message, MessageView};
-use crate::route::Target;
+use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use alloc::vec::Vec;
@@ -24,6 +24,8 @@ pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 pub(crate) struct Publication<'a> {
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
+    /// Its route, if it was looked for already.
+    pub(crate) route: Option<RouteSlot>,
     message: Option<Message>,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Publication<'a> {
         Self {
             view,
             retain,
+            route: None,
             message: None,
         }
     }
@@ -41,6 +44,7 @@ impl<'a> Publication<'a> {
         Self {
             view: message.view(),
             retain,
+            route: None,
             message: Some(message.clone()),
         }
     }
@@ -62,7 +66,8 @@ impl Broker {
         target: &Target,
         how: How,
     ) {
-        let qos = publication.view.qos.min(target.maximum_qos);
+        let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
+        // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
         let Some(session) = self.sessions.at_mut(slot) else {
@@ -72,6 +77,7 @@ impl Broker {
             .connection
             .and_then(|key| self.connections.get_mut(key));
         let Some(connection) = connection.filter(|connection| !connection.connack_gated) else {
+            // [MQTT311-3.1.2-5]
             if qos > QoS::AtMostOnce
                 || session.connection.is_some()
                 || self.config.session.queue_qos0
@@ -83,7 +89,7 @@ impl Broker {
         let mut form = Form {
             qos,
             retain,
-            dup: false,
+            dup: false, // Whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
             packet_id: None,
             identifiers: &target.identifiers,
         };
@@ -93,12 +99,13 @@ impl Broker {
             let window = usize::from(connection.window);
             if gate
                 || traffic.is_waiting()
-                || traffic.outstanding >= window
+                || traffic.outstanding >= window // [MQTT-4.9.0-2]
                 || !traffic.inflight.has_identifier()
                 || connection.outbox.len() >= OUTBOX_FULL
             {
                 return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
             }
+            // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
         } else if connection.outbox.len() + publication.view.payload.len()
             > self.config.limits.unsent_bytes_maximum as usize
@@ -116,6 +123,7 @@ impl Broker {
                 .publish(connection, &publication.view, form, wall)
         };
         if !fits {
+            // As if it had been delivered. [MQTT-3.1.2-25]
             return self.drop_message(slot, DropReason::TooLarge);
         }
         self.unsent_bytes += connection.outbox.len() - before;
@@ -190,9 +198,7 @@ impl Broker {
         let Some(traffic) = session.traffic.as_ref() else {
             return;
         };
-        let backlog = traffic.queue.bytes() >= self.config.limits.unsent_bytes_pause as usize
-            || traffic.queue.len() * 2 > self.config.session.queue_messages_maximum as usize;
-        if backlog {
+        if self.is_backlog(&traffic.queue) {
             self.hold(how.publisher, key);
         }
         self.wake(key);

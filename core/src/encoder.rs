@@ -10,6 +10,10 @@ use crate::session::queue::Identifiers;
 use crate::time::UnixTime;
 use alloc::vec::Vec;
 
+/// At most what a PUBLISH takes beside topic, payload and other properties: fixed header, lengths,
+/// packet identifier and topic alias.
+const ALIASED_BYTES: usize = 5 + 2 + 2 + 4 + 3;
+
 /// How a PUBLISH to one client looks.
 #[derive(Clone, Copy)]
 pub(crate) struct Form<'a> {
@@ -61,8 +65,17 @@ impl Encoder {
                 self.properties
                     .push(Property::SubscriptionIdentifier(identifier));
             }
+            // Room for the alias as well, or the client would not hear which topic it stands for.
+            let plain = [view.properties, self.properties.as_properties().as_bytes()];
+            let has_room = connection.maximum_packet_size as usize
+                >= (ALIASED_BYTES + topic.len() + view.payload.len())
+                    .saturating_add(plain[0].len() + plain[1].len());
             if let Some(extra) = connection.extra.as_mut() {
-                match extra.outbound.choose(topic) {
+                let aliased = match has_room {
+                    true => extra.outbound.choose(topic),
+                    false => extra.outbound.known(topic),
+                };
+                match aliased {
                     Aliased::Plain => {}
                     Aliased::Introduced(alias) => {
                         self.properties.push(Property::TopicAlias(alias));

@@ -100,6 +100,15 @@ impl Journal {
         Position(self.next)
     }
 
+    /// The position that covers everything said so far.
+    pub(crate) const fn latest(&self) -> Position {
+        if self.batch.is_empty() && self.mark.is_none() {
+            Position(self.next - 1)
+        } else {
+            Position(self.next)
+        }
+    }
+
     /// A mark to ask `written_since` about.
     pub(crate) const fn mark(&self) -> JournalMark {
         JournalMark {
@@ -113,13 +122,7 @@ impl Journal {
         if self.next == mark.next && self.batch.len() == mark.bytes {
             return None;
         }
-        Some(self.last_position())
-    }
-
-    /// Where the last thing that was written stands.
-    pub(crate) const fn last_position(&self) -> Position {
-        let in_open_batch = !self.batch.is_empty();
-        Position(self.next - !in_open_batch as u64)
+        Some(self.latest())
     }
 
     /// Everything so far may be a batch of its own. It becomes one when it is large, so that no batch

@@ -48,4 +48,5 @@ pub use action::{Action, CloseReason, Event, Peer, Verdict};
 pub use broker::Broker;
 pub use config::Config;
 pub use id::ConnectionId;
+pub use restore::Restorer;
 pub use time::{Now, Timestamp, UnixTime};

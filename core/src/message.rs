@@ -135,6 +135,12 @@ impl Message {
         self.view().topic
     }
 
+    /// The bytes of that text.
+    pub(crate) fn topic_bytes(&self) -> &[u8] {
+        let length = usize::from(u16::from_le_bytes([self.0[26], self.0[27]]));
+        &self.0[HEADER..HEADER + length]
+    }
+
     /// Its fields.
     #[must_use]
     pub fn view(&self) -> MessageView<'_> {

@@ -10,7 +10,7 @@ use crate::codec::packet::{Ack, Packet, QoS};
 use crate::codec::reason::ReasonCode;
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Form;
-use crate::gate::Gated;
+use crate::gate::{AckKind, Gated};
 use crate::id::PacketId;
 use crate::message::Message;
 use crate::session::inflight::Stage;
@@ -58,6 +58,10 @@ impl Broker {
     fn resend(&mut self, key: Key, session_key: Key) {
         let wall = self.clock.wall();
         let now = self.clock.now();
+        // What an earlier connection began may not be durable yet.
+        let gate = self
+            .latest_gate()
+            .filter(|position| *position > self.durable);
         let mut place = 0;
         loop {
             let Some(connection) = self.connections.get_mut(key) else {
@@ -80,19 +84,31 @@ impl Broker {
             if exchange.stage == Stage::Released {
                 exchange.sent = true;
                 traffic.unsent -= 1;
-                let ack = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
-                crate::broker::encode(&ack, connection);
+                if let Some(position) = gate.filter(|_| exchange.delivery.is_recorded()) {
+                    let ack = Gated::Ack(AckKind::PubRel, id, ReasonCode::SUCCESS);
+                    self.gates.push(position, key, ack);
+                    connection.gated += 1;
+                } else {
+                    let ack = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
+                    crate::broker::encode(&ack, connection);
+                }
                 continue;
             }
-            // [MQTT-3.3.4-7]
+            // [MQTT-3.3.4-9]
             if traffic.outstanding >= usize::from(connection.window) {
                 return;
             }
+            // Its expiry is not looked at any more. [MQTT-4.3.3-7]
             exchange.sent = true;
             exchange.counted = true;
             exchange.sent_at = now;
             traffic.unsent -= 1;
             traffic.outstanding += 1;
+            if let Some(position) = gate.filter(|_| exchange.delivery.must_be_durable()) {
+                self.gates.push(position, key, Gated::Publish(id));
+                connection.gated += 1;
+                continue;
+            }
             let form = Form {
                 qos: exchange.delivery.qos(),
                 retain: exchange.delivery.retain(),
@@ -163,7 +179,7 @@ impl Broker {
         let traffic = session.traffic.get_or_insert_default();
         let qos = delivery.qos();
         let packet_id = (qos > QoS::AtMostOnce).then(|| traffic.inflight.next_identifier());
-        let gated = delivery.is_recorded() && qos == QoS::ExactlyOnce;
+        let gated = delivery.must_be_durable();
         let form = Form {
             qos,
             retain: delivery.retain(),
@@ -319,7 +335,7 @@ impl Broker {
         }
         let mut identifiers = Identifiers::default();
         identifiers.push(cursor.identifier);
-        // A retained message that is sent for a new subscription says so. [MQTT-3.3.1-8]
+        // A retained message that is sent for a new subscription says so. [MQTT311-3.3.1-8]
         let mut delivery = Delivery::new(message, qos, true, identifiers);
         if qos > QoS::AtMostOnce && records {
             delivery.sequence = traffic.next_sequence;

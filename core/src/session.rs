@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    /// Whether it outlives its connection, and so its records are worth keeping.
+    /// Whether it outlives its connection: what is under way to it is kept.
     pub(crate) const fn is_persistent(&self) -> bool {
         self.expiry_s > 0
     }

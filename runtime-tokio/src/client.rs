@@ -7,10 +7,10 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use whimbrel_tokio::client::{Config, Connection, Message};
 //!
-//! let connection = Connection::open("localhost:1883", Config::default()).await?;
+//! let (connection, mut events) = Connection::open("localhost:1883", Config::default()).await?;
 //! let message = Message { topic: "t".into(), payload: b"42".to_vec(), ..Message::default() };
 //! connection.publish(message).await?.wait().await?;
-//! connection.disconnect().await;
+//! connection.disconnect(&mut events).await;
 //! # Ok(())
 //! # }
 //! ```
@@ -19,7 +19,7 @@ mod task;
 
 use crate::clock::Clock;
 use std::io;
-use task::{Command, Request, Task};
+use task::{Answer, Command, Request, Task};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +29,7 @@ pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
 use whimbrel_core::client::Client;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
+use whimbrel_core::id::PacketId;
 
 /// Events and commands that may wait; beyond that the other side waits.
 const QUEUE: usize = 256;
@@ -47,8 +48,14 @@ pub struct Message {
 /// What a connection brings.
 #[derive(Debug)]
 pub enum Event {
-    /// A message; it is acknowledged already.
-    Message(Message),
+    /// A message. Above QoS 0 it has been acknowledged, or is to be, when that is
+    /// [manual](Config::manual_acknowledgement).
+    Message {
+        /// The message.
+        message: Message,
+        /// What to acknowledge it under, above QoS 0.
+        packet_id: Option<PacketId>,
+    },
     /// The end, and the last event.
     Ended(Ended),
 }
@@ -62,7 +69,7 @@ pub enum Ended {
     /// The server said goodbye.
     #[error("the server closed the connection: {}", reason_in_words(*.0, .1))]
     Server(ReasonCode, Option<String>),
-    /// [`Connection::disconnect`] did.
+    /// This client did.
     #[error("disconnected")]
     Local,
     /// The transport broke, or the server closed it without a word.
@@ -117,32 +124,56 @@ pub struct Accepted {
     pub properties: PropertyBuffer,
 }
 
-/// The answer to a message that was taken for sending.
+/// The answer to a message that is on its way.
 #[derive(Debug)]
-pub struct Acknowledgement(oneshot::Receiver<Vec<ReasonCode>>);
+pub struct Acknowledgement(oneshot::Receiver<Answer>);
 
 impl Acknowledgement {
-    /// What the server says; at QoS 0 success as soon as the message is on its way.
+    /// What the server says; at QoS 0 success as soon as the message was taken for sending.
     ///
     /// # Errors
     ///
-    /// The connection ended first.
+    /// The server or this version does not take the message; the connection ended first.
     pub async fn wait(self) -> Result<ReasonCode, RequestError> {
-        let reasons = self.0.await.map_err(|_| RequestError::Ended)?;
+        let reasons = self.reasons().await?;
         Ok(reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
+    }
+
+    async fn reasons(self) -> Result<Vec<ReasonCode>, RequestError> {
+        let answer = self.0.await.map_err(|_| RequestError::Ended)?;
+        Ok(answer?)
     }
 }
 
-/// A connection to a server. Dropping it closes the transport without a DISCONNECT, so that the server
-/// publishes the will.
+/// What is asked of a connection. Clones ask the same one.
 ///
-/// Events must be taken: while [`Self::next_event`] is not called and many wait, nothing more is read,
-/// acknowledgements included.
-#[derive(Debug)]
+/// When the last of them is dropped, or the [`Events`], the transport is closed without a
+/// DISCONNECT, so that the server publishes the will.
+#[derive(Clone, Debug)]
 pub struct Connection {
     commands: mpsc::Sender<Command>,
+}
+
+/// What a connection brings. Events must be taken: while many wait, nothing more is read,
+/// acknowledgements included.
+#[derive(Debug)]
+pub struct Events {
     events: mpsc::Receiver<Event>,
     accepted: Accepted,
+}
+
+impl Events {
+    /// What the server said when it accepted the connection.
+    #[must_use]
+    pub const fn accepted(&self) -> &Accepted {
+        &self.accepted
+    }
+
+    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its
+    /// end.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
 }
 
 impl Connection {
@@ -151,7 +182,7 @@ impl Connection {
     /// # Errors
     ///
     /// Whatever comes in between.
-    pub async fn open(address: &str, config: Config) -> Result<Self, OpenError> {
+    pub async fn open(address: &str, config: Config) -> Result<(Self, Events), OpenError> {
         let patience = Duration::from_millis(config.response_timeout_ms);
         let clock = Clock::start();
         let mut client = Client::new(config, clock.now().monotonic)?;
@@ -168,43 +199,33 @@ impl Connection {
         let task = Task::new(client, clock, commands, events, accepted_sender);
         tokio::spawn(task.run(reader, writer));
         match accepted.await {
-            Ok(accepted) => Ok(Self {
-                commands: command_sender,
-                events: event_receiver,
-                accepted,
-            }),
+            Ok(accepted) => {
+                let events = Events {
+                    events: event_receiver,
+                    accepted,
+                };
+                let commands = command_sender;
+                Ok((Self { commands }, events))
+            }
             Err(_) => match event_receiver.recv().await {
                 Some(Event::Ended(ended)) => Err(ended.into()),
-                Some(Event::Message(_)) | None => Err(Ended::Local.into()),
+                Some(Event::Message { .. }) | None => Err(Ended::Local.into()),
             },
         }
     }
 
-    /// What the server said when it accepted the connection.
-    #[must_use]
-    pub const fn accepted(&self) -> &Accepted {
-        &self.accepted
-    }
-
     async fn request(&self, request: Request) -> Result<Acknowledgement, RequestError> {
-        let (taken, is_taken) = oneshot::channel();
         let (answer, acknowledgement) = oneshot::channel();
-        let command = Command {
-            request,
-            taken,
-            answer,
-        };
-        let sent = self.commands.send(command).await;
+        let sent = self.commands.send(Command { request, answer }).await;
         sent.map_err(|_| RequestError::Ended)?;
-        is_taken.await.map_err(|_| RequestError::Ended)??;
         Ok(Acknowledgement(acknowledgement))
     }
 
-    /// Publishes: waits until there is room for the message, not until it has arrived.
+    /// Publishes. Waits while many messages wait to be sent, not until this one has arrived.
     ///
     /// # Errors
     ///
-    /// The server or this version does not take it; the connection ended.
+    /// The connection ended.
     pub async fn publish(&self, message: Message) -> Result<Acknowledgement, RequestError> {
         self.request(Request::Publish(message)).await
     }
@@ -219,8 +240,8 @@ impl Connection {
         filters: Vec<(String, SubscribeOptions)>,
         properties: PropertyBuffer,
     ) -> Result<Vec<ReasonCode>, RequestError> {
-        let answer = self.request(Request::Subscribe(filters, properties));
-        answer.await?.0.await.map_err(|_| RequestError::Ended)
+        let request = Request::Subscribe(filters, properties);
+        self.request(request).await?.reasons().await
     }
 
     /// Gives subscriptions up, and waits for one reason a filter (none before 5.0).
@@ -229,28 +250,24 @@ impl Connection {
     ///
     /// A filter is none; the connection ended.
     pub async fn unsubscribe(&self, filters: Vec<String>) -> Result<Vec<ReasonCode>, RequestError> {
-        let answer = self.request(Request::Unsubscribe(filters));
-        answer.await?.0.await.map_err(|_| RequestError::Ended)
+        let request = Request::Unsubscribe(filters);
+        self.request(request).await?.reasons().await
     }
 
-    /// What happens next. `None` after the end.
-    pub async fn next_event(&mut self) -> Option<Event> {
-        self.events.recv().await
+    /// Takes a message over, when acknowledgements are manual.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended. What is to be acknowledged no longer is not.
+    pub async fn acknowledge(&self, packet_id: PacketId) -> Result<(), RequestError> {
+        let acknowledged = self.request(Request::Acknowledge(packet_id));
+        acknowledged.await.map(drop)
     }
 
-    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages that
-    /// still arrive are dropped.
-    pub async fn disconnect(mut self) {
-        let events = &mut self.events;
-        let (taken, _) = oneshot::channel();
-        let (answer, _) = oneshot::channel();
-        let command = Command {
-            request: Request::Disconnect,
-            taken,
-            answer,
-        };
-        let send = self.commands.send(command);
-        let drain = async { while events.recv().await.is_some() {} };
-        let _ = tokio::join!(send, drain);
+    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages
+    /// that still arrive are dropped.
+    pub async fn disconnect(&self, events: &mut Events) {
+        let drain = async { while events.next().await.is_some() {} };
+        let _ = tokio::join!(self.request(Request::Disconnect), drain);
     }
 }

@@ -263,6 +263,8 @@ impl Shard {
         // 5. Newcomers.
         self.accept();
         self.drain(ACTIONS_PER_DRAIN);
+        // A newcomer may have left already.
+        self.busy |= !self.ended.is_empty();
 
         // 6. Last, when to come back.
         self.arm_timer();

@@ -1,13 +1,11 @@
 //! The client over a real socket, against the broker of this package.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
 use std::time::Duration;
 use tokio::net::TcpListener;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{Property, PropertyBuffer, ReasonCode};
 use whimbrel_tokio::client::{
-    Config, Connection, Ended, Event, Message, Misuse, OpenError, RequestError,
+    Config, Connection, Ended, Event, Events, Message, Misuse, OpenError, RequestError,
 };
 use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
 
@@ -32,6 +30,13 @@ fn message(qos: QoS, payload: &str) -> Message {
     }
 }
 
+async fn next_message(events: &mut Events) -> Message {
+    match events.next().await {
+        Some(Event::Message { message, .. }) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn all() -> Vec<(String, SubscribeOptions)> {
     let options = SubscribeOptions {
         maximum_qos: QoS::ExactlyOnce,
@@ -49,19 +54,16 @@ async fn messages_come_and_go_at_every_qos_in_every_version() {
             client_id: "c".into(),
             ..Config::default()
         };
-        let mut connection = Connection::open(&address, config).await.unwrap();
+        let (connection, mut events) = Connection::open(&address, config).await.unwrap();
         let granted = connection.subscribe(all(), PropertyBuffer::new()).await;
         assert_eq!(granted, Ok(vec![ReasonCode::GRANTED_QOS_2]));
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let taken = connection.publish(message(qos, "x")).await.unwrap();
             assert_eq!(taken.wait().await, Ok(ReasonCode::SUCCESS));
-            let Some(Event::Message(arrived)) = connection.next_event().await else {
-                panic!("no message");
-            };
-            assert_eq!(arrived, message(qos, "x"));
+            assert_eq!(next_message(&mut events).await, message(qos, "x"));
         }
         connection.unsubscribe(vec!["#".into()]).await.unwrap();
-        connection.disconnect().await;
+        connection.disconnect(&mut events).await;
     }
     broker.shutdown().await.unwrap();
 }
@@ -73,7 +75,7 @@ async fn more_messages_than_the_window_holds_wait_for_room() {
         inflight_max: 3,
         ..Config::default()
     };
-    let connection = Connection::open(&address, config).await.unwrap();
+    let (connection, mut events) = Connection::open(&address, config).await.unwrap();
     let mut acknowledgements = Vec::new();
     for n in 0..1_000 {
         let message = message(QoS::AtLeastOnce, &n.to_string());
@@ -83,16 +85,16 @@ async fn more_messages_than_the_window_holds_wait_for_room() {
         let reason = acknowledgement.wait().await.unwrap();
         assert_eq!(reason, ReasonCode::NO_MATCHING_SUBSCRIBERS);
     }
-    connection.disconnect().await;
+    connection.disconnect(&mut events).await;
     broker.shutdown().await.unwrap();
 }
 
 #[tokio::test]
 async fn many_messages_arrive_whole_and_in_order() {
     let (broker, address) = broker();
-    let mut to = Connection::open(&address, Config::default()).await.unwrap();
+    let (to, mut events) = Connection::open(&address, Config::default()).await.unwrap();
     to.subscribe(all(), PropertyBuffer::new()).await.unwrap();
-    let from = Connection::open(&address, Config::default()).await.unwrap();
+    let (from, mut no_events) = Connection::open(&address, Config::default()).await.unwrap();
     let sending = tokio::spawn(async move {
         for n in 0..2_000 {
             let mut message = message(QoS::AtLeastOnce, &n.to_string());
@@ -100,12 +102,10 @@ async fn many_messages_arrive_whole_and_in_order() {
             message.properties.push(Property::UserProperty("n", "v"));
             from.publish(message).await.unwrap();
         }
-        from.disconnect().await;
+        from.disconnect(&mut no_events).await;
     });
     for n in 0..2_000 {
-        let Some(Event::Message(message)) = to.next_event().await else {
-            panic!("no message");
-        };
+        let message = next_message(&mut events).await;
         assert_eq!(message.payload.trim_ascii_end(), n.to_string().as_bytes());
         assert_eq!(message.payload.len(), 1_000);
     }
@@ -114,14 +114,52 @@ async fn many_messages_arrive_whole_and_in_order() {
 }
 
 #[tokio::test]
+async fn what_was_not_acknowledged_comes_again() {
+    let (broker, address) = broker();
+    let config = Config {
+        client_id: "c".into(),
+        clean_start: false,
+        session_expiry_s: 100,
+        manual_acknowledgement: true,
+        ..Config::default()
+    };
+    let (connection, mut events) = Connection::open(&address, config.clone()).await.unwrap();
+    connection
+        .subscribe(all(), PropertyBuffer::new())
+        .await
+        .unwrap();
+    for payload in ["1", "2"] {
+        connection
+            .publish(message(QoS::ExactlyOnce, payload))
+            .await
+            .unwrap();
+    }
+    let Some(Event::Message { packet_id, .. }) = events.next().await else {
+        panic!("no message");
+    };
+    connection.acknowledge(packet_id.unwrap()).await.unwrap();
+    connection.disconnect(&mut events).await;
+    let (_connection, mut events) = Connection::open(&address, config).await.unwrap();
+    assert!(events.accepted().session_present);
+    assert_eq!(next_message(&mut events).await.payload, b"2");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_refused_and_the_connection_lives() {
     let (broker, address) = broker();
-    let connection = Connection::open(&address, Config::default()).await.unwrap();
+    let (connection, _events) = Connection::open(&address, Config::default()).await.unwrap();
     let wrong = Message {
         topic: "#".into(),
         ..Message::default()
     };
-    let refused = connection.publish(wrong).await.unwrap_err();
+    let refused = connection
+        .publish(wrong)
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap_err();
     assert!(matches!(
         refused,
         RequestError::Misuse(Misuse::TopicName(_))
@@ -136,14 +174,14 @@ async fn what_cannot_be_asked_is_refused_and_the_connection_lives() {
 #[tokio::test]
 async fn the_end_of_the_server_is_told() {
     let (broker, address) = broker();
-    let mut connection = Connection::open(&address, Config::default()).await.unwrap();
-    let (stopped, event) = tokio::join!(broker.shutdown(), connection.next_event());
+    let (connection, mut events) = Connection::open(&address, Config::default()).await.unwrap();
+    let (stopped, event) = tokio::join!(broker.shutdown(), events.next());
     stopped.unwrap();
     let Some(Event::Ended(Ended::Server(reason, _))) = event else {
         panic!("{event:?}");
     };
     assert_eq!(reason, ReasonCode::SERVER_SHUTTING_DOWN);
-    assert!(connection.next_event().await.is_none());
+    assert!(events.next().await.is_none());
     let refused = connection
         .publish(message(QoS::AtMostOnce, ""))
         .await

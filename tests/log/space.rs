@@ -1,1 +1,142 @@
-//! todo
+//! A full disk: met one segment early, survived, and left by itself.
+
+use crate::harness::{Log, check_prefix, open, small};
+use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
+use whimbrel_tests::Disk;
+
+fn disk_of(bytes: usize) -> Disk {
+    let mut disk = Disk::default();
+    disk.capacity_bytes = Some(bytes);
+    disk
+}
+
+/// Appends until there is pressure.
+fn fill(log: &mut Log) {
+    for round in 0..10_000_u32 {
+        if log.pressure != Pressure::None {
+            return;
+        }
+        log.put(&format!("k{round}"), &[1; 700]);
+        assert_eq!(log.durable, log.position);
+    }
+    panic!("never full");
+}
+
+#[test]
+fn a_full_disk_is_met_one_segment_early() {
+    let (mut log, ..) = open(&small(), disk_of(200 << 10));
+    fill(&mut log);
+    assert_eq!(log.pressure, Pressure::High);
+    // What frees space is still taken, a whole segment of it.
+    for round in 0..100_u32 {
+        log.append(&[(format!("k{round}").as_bytes(), None)])
+            .unwrap();
+        log.run();
+        assert_eq!(log.durable, log.position);
+    }
+}
+
+#[test]
+fn a_disk_that_is_freed_is_used_again() {
+    let (mut log, ..) = open(&small(), disk_of(200 << 10));
+    fill(&mut log);
+    while log.pressure != Pressure::Full {
+        log.put("more", &[2; 700]);
+    }
+    assert!(log.durable < log.position);
+    log.wait();
+    log.run();
+    assert_eq!(log.pressure, Pressure::Full);
+    check_prefix(&small(), &log, log.disk.clone(), "while full");
+    log.disk.capacity_bytes = Some(400 << 10);
+    log.wait();
+    log.run();
+    assert_eq!(log.pressure, Pressure::None);
+    assert_eq!(log.durable, log.position);
+    check_prefix(&small(), &log, log.disk.clone(), "after");
+}
+
+/// The broker refuses new messages, the clients fetch theirs, and a checkpoint gives the space back.
+#[test]
+fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
+    for quota in [false, true] {
+        let bytes = 320_u64 << 10;
+        let config = LogConfig {
+            quota_bytes: quota.then_some(bytes),
+            checkpoint_min_bytes: 64 << 20,
+            reserve_bytes_max: 1 << 20,
+            ..small()
+        };
+        let disk = if quota {
+            Disk::default()
+        } else {
+            disk_of(bytes as usize)
+        };
+        let (mut log, ..) = open(&config, disk);
+        for turn in 0..6 {
+            let mut live = 0;
+            for round in 0..10_000_u32 {
+                if log.pressure != Pressure::None {
+                    break;
+                }
+                log.put(&format!("k{round}"), &[turn; 700]);
+                live = log
+                    .state()
+                    .values()
+                    .map(|value| value.len() as u64 + 60)
+                    .sum();
+                log.engine.set_live_bytes(live);
+            }
+            assert_eq!(log.pressure, Pressure::High, "turn {turn}");
+            assert!(live > bytes / 6, "turn {turn}: {live} bytes are in use");
+            let keys: Vec<Vec<u8>> = log.state().keys().cloned().collect();
+            for key in keys {
+                log.append(&[(&key, None)]).unwrap();
+                log.run();
+                let live = log
+                    .state()
+                    .values()
+                    .map(|value| value.len() as u64 + 60)
+                    .sum();
+                log.engine.set_live_bytes(live);
+                log.run();
+                if log.heard(LogEvent::CheckpointWanted) {
+                    log.checkpoint().unwrap();
+                }
+                if log.pressure == Pressure::None {
+                    break;
+                }
+            }
+            let statistics = log.engine.statistics();
+            assert_eq!(log.durable, log.position, "turn {turn}: {statistics:?}");
+            assert_eq!(log.pressure, Pressure::None, "turn {turn}");
+            assert!(log.engine.statistics().used_bytes <= bytes);
+            let counted = log.engine.statistics().used_bytes;
+            assert_eq!(counted, log.disk.used_bytes() as u64, "turn {turn}");
+        }
+        check_prefix(&config, &log, log.disk.clone(), "at last");
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_prevent_a_start() {
+    let (mut log, ..) = open(&small(), disk_of(200 << 10));
+    fill(&mut log);
+    log.disk.capacity_bytes = Some(log.disk.used_bytes());
+    for _ in 0..3 {
+        let disk = check_prefix(&small(), &log, log.disk.clone(), "restart");
+        assert!(disk.used_bytes() <= log.disk.used_bytes());
+    }
+}
+
+#[test]
+fn a_quota_works_like_a_full_disk() {
+    let config = LogConfig {
+        quota_bytes: Some(128 << 10),
+        ..small()
+    };
+    let (mut log, ..) = open(&config, Disk::default());
+    fill(&mut log);
+    assert_eq!(log.pressure, Pressure::High);
+    assert!(log.disk.used_bytes() <= 128 << 10);
+}

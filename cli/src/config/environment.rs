@@ -5,6 +5,7 @@ use super::keys::{SECTIONS, section};
 use super::problem::{Place, Problem};
 use super::value::Written;
 use super::{Places, Settings};
+use crate::client_options::PASSWORD_VARIABLE;
 use crate::nearest::nearest;
 use std::ffi::OsString;
 use whimbrel_tokio::ListenerConfig;
@@ -53,6 +54,7 @@ impl Environment {
                     environment.file = Some(text);
                     continue;
                 }
+                (_, None) if name == PASSWORD_VARIABLE => continue, // of `pub` and `sub`
                 (Ok(text), None) if is_of_kubernetes(name, &text) => continue,
                 (Ok(_), None) => unknown(name),
                 (Err(_), _) => "is not UTF-8".to_owned(),

@@ -96,7 +96,8 @@ fn connack<'a>(mut reader: Reader<'a>, version: Version) -> Result<ConnAck<'a>, 
     let properties = properties(&mut reader, version, PropertyContext::ConnAck)?;
     reader.finish()?;
     Ok(ConnAck {
-        session_present,
+        // A refusal has no session, whatever the flag says.
+        session_present: session_present && !reason.is_error(),
         reason,
         properties,
     })

@@ -56,6 +56,12 @@ pub const fn is_publish(first_byte: u8) -> bool {
     first_byte >> 4 == 3
 }
 
+/// Whether what begins here may become a CONNECT.
+#[must_use]
+pub fn is_connect(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|first_byte| first_byte >> 4 == 1)
+}
+
 /// The size of the whole packet that `bytes` starts with, as soon as its remaining length is complete:
 /// what to reserve for reassembling it. `None` when that is not known yet, or never will be.
 #[must_use]

@@ -81,7 +81,7 @@ impl Broker {
             .extra
             .as_ref()
             .and_then(|extra| extra.method.as_deref());
-        // The method is the one that CONNECT named. [MQTT-4.12.0-5] [MQTT-4.12.1-1]
+        // The method is the one that CONNECT named. [MQTT-4.12.0-5] [MQTT-4.12.0-7] [MQTT-4.12.1-1]
         if method.is_none() || auth.properties.authentication_method() != method {
             return Err(Violation::Auth);
         }
@@ -126,7 +126,12 @@ impl Broker {
         }
         let connecting = matches!(connection.stage, Stage::Parked(_));
         match verdict {
+            // CONNACK or DISCONNECT says why. [MQTT-4.12.0-1] [MQTT-4.12.0-4] [MQTT-4.12.1-2]
             Verdict::Refuse(reason) => self.close(key, CloseReason::Refused(reason)),
+            // The client cannot answer: whoever judged has taken it for another.
+            Verdict::Continue { .. } if !connection.has_method() => {
+                self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
+            }
             Verdict::Continue { data } => {
                 if let Stage::Parked(handshake) = &mut connection.stage {
                     handshake.awaits_auth = true;
@@ -152,7 +157,7 @@ impl Broker {
             return;
         };
         let Some(method) = extra.method.as_deref() else {
-            return;
+            return; // [MQTT-4.12.0-6]
         };
         let mut properties = PropertyBuffer::default();
         properties.push(Property::AuthenticationMethod(method));

@@ -12,7 +12,7 @@ use crate::error::Violation;
 use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
-use crate::route::{Member, Target};
+use crate::route::{Member, RouteSlot, Target};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
@@ -120,7 +120,7 @@ impl Broker {
 
     /// A topic name inside the limits. Names that have a route were checked when it was found.
     fn checked_topic<'a>(&self, topic: &'a str) -> Result<TopicName<'a>, Violation> {
-        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?;
+        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?; // [MQTT-3.3.2-2]
         let limits = &self.config.limits;
         let fits = topic.len() <= usize::from(limits.topic_bytes_maximum)
             && name.level_count() <= usize::from(limits.topic_levels_maximum);
@@ -131,17 +131,37 @@ impl Broker {
         }
     }
 
+    /// The same, and its route if there is one that holds: then the name was checked when that was found.
+    fn known_topic<'a>(
+        &self,
+        key: Key,
+        topic: &'a str,
+    ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
+        let (routes, index) = (&self.routes, &self.subscriptions);
+        let last = self.connections.get(key).map(|c| c.route);
+        let route = routes
+            .recall(last.unwrap_or_default(), topic, index)
+            .or_else(|| routes.known(topic, index));
+        match route {
+            Some(_) => Ok((TopicName::known(topic), route)),
+            None => Ok((self.checked_topic(topic)?, None)),
+        }
+    }
+
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
-        let topic = self.checked_topic(publish.topic)?;
+        let (topic, route) = self.known_topic(key, publish.topic)?;
+        // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
-            return self.take_in_unacknowledged(key, session, (topic, publish));
+            return self.take_in_unacknowledged(key, session, ((topic, route), publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            self.acknowledge(key, None, (kind, packet_id, ReasonCode::SUCCESS));
+            let gate = self.latest_gate();
+            self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
+        // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
         if let Some(reason) = self.refusal(topic, publish) {
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
@@ -159,7 +179,7 @@ impl Broker {
             session: Some(session.index),
             from_peer: false,
         };
-        let routed = self.publish_packet(topic, publish, origin);
+        let routed = self.publish_packet((topic, route), publish, origin);
         if routed == Routed::Later {
             if let Some(fanout) = self.fanouts.back_mut() {
                 fanout.then = Some((key, kind, packet_id));
@@ -184,7 +204,7 @@ impl Broker {
         &mut self,
         key: Key,
         session: Key,
-        (topic, publish): (TopicName<'_>, &Publish<'_>),
+        ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
         match self.refusal(topic, publish) {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
@@ -198,7 +218,7 @@ impl Broker {
                     session: Some(session.index),
                     from_peer: false,
                 };
-                self.publish_packet(topic, publish, origin);
+                self.publish_packet((topic, route), publish, origin);
                 Ok(())
             }
         }
@@ -212,7 +232,7 @@ impl Broker {
         session: Key,
         (qos, packet_id): (QoS, PacketId),
     ) -> Result<(AckKind, bool), Violation> {
-        let maximum = usize::from(self.config.protocol.receive_maximum);
+        let maximum = self.config.protocol.receive_maximum;
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok((AckKind::PubAck, true));
         };
@@ -220,20 +240,19 @@ impl Broker {
             .sessions
             .get(session)
             .and_then(|session| session.traffic.as_ref());
-        let received = traffic.map_or(0, |traffic| traffic.received.len());
         if qos == QoS::ExactlyOnce && traffic.is_some_and(|t| t.received.contains(packet_id)) {
             return Ok((AckKind::PubRec, true));
         }
-        // [MQTT-3.3.4-8]
-        let open = usize::from(connection.unacknowledged) + received;
-        if open >= maximum && connection.profile.has_receive_maximum() {
+        // [MQTT-3.3.4-7]
+        if connection.unacknowledged >= maximum && connection.profile.has_receive_maximum() {
             return Err(Violation::ReceiveMaximum);
         }
-        if qos == QoS::ExactlyOnce {
-            return Ok((AckKind::PubRec, false));
-        }
         connection.unacknowledged = connection.unacknowledged.saturating_add(1);
-        Ok((AckKind::PubAck, false))
+        let kind = match qos {
+            QoS::ExactlyOnce => AckKind::PubRec,
+            QoS::AtLeastOnce | QoS::AtMostOnce => AckKind::PubAck,
+        };
+        Ok((kind, false))
     }
 
     /// Why a well-formed message is not taken in, if so.
@@ -275,7 +294,7 @@ impl Broker {
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later. [MQTT-3.3.5-2]
+    /// is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -290,10 +309,10 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doomed.push((key, CloseReason::Limit(reason)));
+            self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
         }
         Ok(())
     }
@@ -323,18 +342,18 @@ impl Broker {
 
     fn publish_packet(
         &mut self,
-        topic: TopicName<'_>,
+        (topic, route): (TopicName<'_>, Option<RouteSlot>),
         publish: &Publish<'_>,
         origin: Origin,
     ) -> Routed {
         self.sequence += 1;
         let mut forwarded = core::mem::take(&mut self.forwarded);
         forwarded.clear();
-        // Forwarded unaltered and in order. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
-        // [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
+        // Unaltered and in order: see `Properties::forwardable`.
         publish.properties.forwardable(&mut forwarded);
         let view = self.view(topic, publish, &forwarded);
         let mut publication = Publication::new(view, publish.retain);
+        publication.route = route;
         let routed = self.publish(&mut publication, origin);
         self.forwarded = forwarded;
         routed
@@ -392,6 +411,7 @@ impl Broker {
 
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
     fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+        // [MQTT-3.3.1-8]
         if publication.retain {
             self.retain(publication);
         }
@@ -433,7 +453,7 @@ impl Broker {
             .arm(TimerKey::Retained, &mut self.retained_armed, at);
     }
 
-    /// Forgets retained messages whose time has passed. [MQTT-3.3.2-5]
+    /// Forgets retained messages whose time has passed.
     pub(crate) fn expire_retained(&mut self) {
         self.retained_armed = Timestamp::MAX;
         let wall = self.clock.wall();
@@ -451,18 +471,29 @@ impl Broker {
         self.arm_retained();
     }
 
+    /// Brings a message to every session with a matching subscription. [MQTT-4.5.0-1]
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
-        let slot = match self.routes.known(topic, &self.subscriptions) {
+        let index = &self.subscriptions;
+        let known = publication
+            .route
+            .or_else(|| self.routes.known(topic, index));
+        let slot = match known {
             Some(slot) => slot,
             None => {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                self.routes.find(name, &self.subscriptions)
+                self.routes.find(name, index)
             }
         };
+        if let Some(connection) = origin
+            .connection
+            .and_then(|key| self.connections.get_mut(key))
+        {
+            connection.route = slot;
+        }
         if self.routes.peek(slot).no_local
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
@@ -478,13 +509,13 @@ impl Broker {
                 routed.or_done()
             };
         }
-        let route = self.routes.take(slot);
-        let mut routed = self.walk(publication, &route.targets, origin);
-        if !route.groups.is_empty() {
-            self.serve_groups(publication, &route.groups, origin);
+        let (targets, groups) = self.routes.take(slot);
+        let mut routed = self.walk(publication, &targets, origin);
+        if !groups.is_empty() {
+            self.serve_groups(publication, &groups, origin);
             routed = routed.or_done();
         }
-        self.routes.put_back(slot, route);
+        self.routes.put_back(slot, targets, groups);
         routed
     }
 
@@ -604,7 +635,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then {
-                let gate = Some(self.journal.last_position());
+                let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             if let Some(key) = fanout.origin.connection

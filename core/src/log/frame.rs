@@ -23,7 +23,7 @@ pub(super) const FRAME_ALIGN: u64 = 8;
 pub(super) const BODY_BYTES_MAX: u32 = 512 << 20;
 
 const MAGIC: [u8; 8] = *b"whimblog";
-const HEADER_USED: usize = 68;
+const HEADER_USED: usize = 76;
 const FRAME_HEADER: usize = 40;
 
 /// Names a log: random, the same in all its segments.
@@ -53,6 +53,8 @@ pub(super) struct SegmentHeader {
     pub(super) base_lsn: u64,
     /// What was known to be synced when this header was written.
     pub(super) durable_lsn: u64,
+    /// The size of the file, synced before this header was written; 0 when it was not.
+    pub(super) file_bytes: u64,
     /// A repair accepted that frames are missing before this segment.
     pub(super) gap_before: bool,
 }
@@ -75,7 +77,13 @@ impl SegmentHeader {
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         out.extend_from_slice(&u32::from(self.gap_before).to_le_bytes());
         out.extend_from_slice(&self.uuid.0);
-        for number in [self.number, self.previous, self.base_lsn, self.durable_lsn] {
+        for number in [
+            self.number,
+            self.previous,
+            self.base_lsn,
+            self.durable_lsn,
+            self.file_bytes,
+        ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let crc = Crc32c::new().update(&out[start..]).finish();
@@ -107,6 +115,7 @@ impl SegmentHeader {
             previous: u64_at(used, 40),
             base_lsn: u64_at(used, 48),
             durable_lsn: u64_at(used, 56),
+            file_bytes: u64_at(used, 64),
             gap_before: u32_at(used, 12) & 1 == 1,
         })
     }
@@ -138,7 +147,7 @@ impl FrameKind {
     /// A batch of operations.
     pub(super) const BATCH: Self = Self(1);
     /// Last in a segment: the next one (`position`) exists and begins with this frame's number, which
-    /// the seal does not use up.
+    /// the seal does not use up. With 0 for the next one: the file was shortened to end here.
     pub(super) const SEAL: Self = Self(2);
     /// Last in a log that was closed in order.
     pub(super) const SHUTDOWN: Self = Self(3);

@@ -43,6 +43,15 @@ enum Stage {
     },
 }
 
+/// Whether there is room for a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    Enough,
+    /// Space is sought, but a checkpoint fits in what is ready.
+    Short,
+    TooShort,
+}
+
 /// All shards have ended their part: write the frame that makes the checkpoint count.
 pub(super) struct AllEnded {
     pub(super) begin_lsn: u64,
@@ -67,6 +76,12 @@ impl Checkpoint {
     /// The best guess at what a checkpoint would write.
     pub(super) fn live_bytes(&self) -> u64 {
         self.live_bytes.unwrap_or(self.last_bytes)
+    }
+
+    /// What a checkpoint would take, with the ends of segments that stay empty.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let live = self.live_bytes();
+        live.saturating_add(live / 8)
     }
 
     /// A frame was appended.
@@ -145,9 +160,10 @@ impl Checkpoint {
         self.floor_bytes = segment_bytes.saturating_sub(self.live_bytes());
     }
 
-    /// Whether to ask for a checkpoint now. Says so once.
-    pub(super) fn want(&mut self, config: &LogConfig, chain: &Chain, short: bool) -> bool {
-        if !matches!(self.stage, Stage::Idle) {
+    /// Whether to ask for a checkpoint now. Says so once. When space is short, it is worth while to free
+    /// even one segment.
+    pub(super) fn want(&mut self, config: &LogConfig, chain: &Chain, space: Space) -> bool {
+        if !matches!(self.stage, Stage::Idle) || space == Space::TooShort {
             return false;
         }
         let live = self.live_bytes();
@@ -158,7 +174,8 @@ impl Checkpoint {
         let reclaimable = || chain.segment_bytes().saturating_sub(live);
         let wanted = self.since_begin_bytes > allowed
             || chain.segment_count() as u64 > segments_allowed
-            || short && reclaimable() >= self.floor_bytes.saturating_add(config.segment_bytes);
+            || space == Space::Short
+                && reclaimable() >= self.floor_bytes.saturating_add(config.segment_bytes);
         // One segment cannot be compacted into fewer.
         let wanted = wanted && chain.segment_count() > 1;
         if wanted {

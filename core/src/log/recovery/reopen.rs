@@ -10,7 +10,8 @@ use super::survey::{Link, SegmentFile, Survey};
 use crate::log::config::LogConfig;
 use crate::log::engine::{Chain, Reopened, Segment, Spare};
 use crate::log::frame::{
-    FRAME_HEADER_BYTES, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, stamp,
+    FRAME_HEADER_BYTES, FrameHeader, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+    stamp,
 };
 use crate::log::operation::{FileAction, FileName};
 use crate::log::recovery::scan::Found;
@@ -24,6 +25,12 @@ const CHUNK_BYTES: u64 = 1 << 20;
 enum Step {
     Create,
     Zero,
+    /// There is no room for the new segment: what it took is given back, and what does not count.
+    GiveBack,
+    FreeFile,
+    WriteCut,
+    SyncCut,
+    ApplyCut,
     ReadTail,
     WriteTail,
     Sync,
@@ -69,15 +76,23 @@ pub(super) struct Reopen {
     kept: Vec<Segment>,
     spares: VecDeque<Spare>,
     removals: VecDeque<FileName>,
-    /// The last old segment, and where it ends.
+    /// Those of them that may go before the new segment is there.
+    early_removals: VecDeque<FileName>,
+    /// The last segment that is kept, and where it ends.
     cut: Option<(u64, u64)>,
+    /// The last old segment and where it ends, if there is room to be gained.
+    early_cut: Option<(u64, u64)>,
+    /// Room was made; what is missing now can only be saved on the new segment.
+    is_relieved: bool,
+    needed_bytes: u64,
     found: Found,
 }
 
 impl Reopen {
     pub(super) fn new(config: &LogConfig, survey: &Survey, past: Past) -> Self {
         let end_lsn = past.found.expected_lsn;
-        let mut kept: Vec<Link> = past.chain;
+        let chain = past.chain;
+        let mut kept = chain.clone();
         kept.retain(|link| link.header.base_lsn < end_lsn);
         let last = kept.last().copied();
         let unproven = past.found.durable_lsn.saturating_add(1).min(end_lsn);
@@ -94,6 +109,7 @@ impl Reopen {
             },
             base_lsn,
             durable_lsn: base_lsn.saturating_sub(1),
+            file_bytes: 0,
             gap_before: copied_whole.is_some_and(|whole| whole.header.gap_before),
         };
         let source = last.filter(|_| base_lsn < end_lsn);
@@ -115,23 +131,23 @@ impl Reopen {
             kept: kept.iter().map(segment).collect(),
             spares: VecDeque::new(),
             removals: VecDeque::new(),
+            early_removals: VecDeque::new(),
             cut: None,
+            early_cut: None,
+            is_relieved: false,
+            needed_bytes: SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES,
             found: past.found,
         };
-        if let Some(source) = source {
-            let in_last = source.header.number == past.end.0;
-            let used = if in_last {
-                past.end.1
-            } else {
-                source.file_bytes
-            };
-            let needed = used + FRAME_HEADER_BYTES;
-            reopen.file_bytes = reopen.file_bytes.max(needed.next_multiple_of(4096));
+        if source.is_some() {
+            reopen.needed_bytes += past.found.unproven_bytes;
         }
+        let needed = reopen.needed_bytes.next_multiple_of(4096);
+        reopen.file_bytes = reopen.file_bytes.max(needed);
         reopen.choose_file(survey, &past.blank);
         reopen.plan_older(past.found.durable_lsn);
-        reopen.plan_removals(survey);
-        reopen.plan_cut(past.end);
+        let chain: Vec<u64> = chain.iter().map(|link| link.header.number).collect();
+        reopen.plan_removals(survey, &chain);
+        reopen.plan_cut(survey, past.end);
         reopen
     }
 
@@ -168,26 +184,41 @@ impl Reopen {
     }
 
     /// What the checkpoint made needless, and what does not count.
-    fn plan_removals(&mut self, survey: &Survey) {
+    fn plan_removals(&mut self, survey: &Survey, chain: &[u64]) {
+        let mut needless = 0;
         if let Some(begin_lsn) = self.found.checkpoint_lsn {
             let next = self.kept.iter().skip(1).map(|segment| segment.base_lsn);
             let next = next.chain([self.header.base_lsn]);
-            let needless = next.take_while(|base_lsn| *base_lsn <= begin_lsn).count();
-            self.kept.drain(..needless);
+            needless = next.take_while(|base_lsn| *base_lsn <= begin_lsn).count();
         }
+        let needless: Vec<u64> = self.kept.drain(..needless).map(|old| old.number).collect();
         let keep = |number: u64| {
             number == self.header.number
                 || self.kept.iter().any(|segment| segment.number == number)
                 || self.spares.iter().any(|spare| spare.number == number)
         };
-        let unneeded = survey.files.iter().filter(|file| !keep(file.number));
-        let unneeded = unneeded.map(|file| FileName::Segment(file.number));
-        let rewrite = survey.has_rewrite.then_some(FileName::Rewrite);
-        self.removals = unneeded.chain(rewrite).collect();
+        for file in survey.files.iter().filter(|file| !keep(file.number)) {
+            let name = FileName::Segment(file.number);
+            self.removals.push_back(name);
+            if needless.contains(&file.number) || !chain.contains(&file.number) {
+                self.early_removals.push_back(name);
+            }
+        }
+        if survey.has_rewrite {
+            self.removals.push_back(FileName::Rewrite);
+            self.early_removals.push_back(FileName::Rewrite);
+        }
     }
 
     /// The room behind the end of the log is not used any more.
-    fn plan_cut(&mut self, (number, offset): (u64, u64)) {
+    fn plan_cut(&mut self, survey: &Survey, (number, offset): (u64, u64)) {
+        let has_room = |bytes: u64| bytes > offset + FRAME_HEADER_BYTES;
+        if survey
+            .find(number)
+            .is_some_and(|file| has_room(file.file_bytes))
+        {
+            self.early_cut = Some((number, offset));
+        }
         let last = self.kept.last_mut();
         let last = last.filter(|last| last.number == number && last.file_bytes > offset);
         if let Some(last) = last {
@@ -213,6 +244,30 @@ impl Reopen {
                 offset: self.zeroed_bytes,
                 bytes: CHUNK_BYTES.min(self.file_bytes - self.zeroed_bytes),
             },
+            Step::GiveBack => FileAction::Remove { file },
+            Step::FreeFile => FileAction::Remove {
+                file: *self.early_removals.front()?,
+            },
+            Step::WriteCut => {
+                let (number, offset) = self.early_cut?;
+                let file = FileName::Segment(number);
+                let seed = Seed::new(self.header.uuid, number);
+                self.out.clear();
+                // The number of a shutdown mark is used again, but not in this file.
+                let lsn = self.end_lsn + u64::from(self.found.closed);
+                let cut = FrameHeader::control(FrameKind::SEAL, lsn, 0);
+                cut.encode(&[], &mut self.out);
+                stamp(&mut self.out, seed, offset, self.found.durable_lsn);
+                let bytes = &self.out;
+                FileAction::WriteAt {
+                    file,
+                    offset,
+                    bytes,
+                }
+            }
+            Step::SyncCut => FileAction::Sync {
+                file: FileName::Segment(self.early_cut?.0),
+            },
             Step::ReadTail | Step::WriteTail => FileAction::WriteAt {
                 file,
                 offset: self.tail,
@@ -224,6 +279,7 @@ impl Reopen {
             },
             Step::WriteHeader => {
                 self.out.clear();
+                self.header.file_bytes = self.file_bytes;
                 self.header.encode(&mut self.out);
                 FileAction::WriteAt {
                     file,
@@ -235,8 +291,12 @@ impl Reopen {
             Step::Remove => FileAction::Remove {
                 file: *self.removals.front()?,
             },
-            Step::Cut => {
-                let (number, bytes) = self.cut?;
+            Step::Cut | Step::ApplyCut => {
+                let (number, bytes) = if self.step == Step::Cut {
+                    self.cut?
+                } else {
+                    self.early_cut?
+                };
                 FileAction::SetLength {
                     file: FileName::Segment(number),
                     bytes,
@@ -252,6 +312,13 @@ impl Reopen {
                 Step::ReadTail
             } else {
                 Step::Sync
+            };
+        }
+        if self.step == Step::FreeFile && self.early_removals.is_empty() {
+            self.step = if self.early_cut.is_some() {
+                Step::WriteCut
+            } else {
+                Step::Create
             };
         }
         if self.step == Step::SyncOlder && self.older.is_empty() {
@@ -274,6 +341,33 @@ impl Reopen {
                 let rest = self.file_bytes - self.zeroed_bytes;
                 self.zeroed_bytes += CHUNK_BYTES.min(rest);
                 Step::Zero
+            }
+            Step::GiveBack if self.is_relieved => Step::Create,
+            Step::GiveBack => {
+                self.is_relieved = true;
+                Step::FreeFile
+            }
+            Step::FreeFile => {
+                let removed = self.early_removals.pop_front();
+                self.removals.retain(|file| Some(*file) != removed);
+                Step::FreeFile
+            }
+            Step::WriteCut => {
+                self.out.clear();
+                if let Some((number, offset)) = &mut self.early_cut {
+                    *offset += FRAME_HEADER_BYTES;
+                    let last = self.kept.last_mut();
+                    if let Some(last) = last.filter(|last| last.number == *number) {
+                        last.file_bytes = *offset;
+                    }
+                }
+                self.cut = None;
+                Step::SyncCut
+            }
+            Step::SyncCut => Step::ApplyCut,
+            Step::ApplyCut => {
+                self.early_cut = None;
+                Step::Create
             }
             Step::ReadTail => {
                 if let Some(source) = &mut self.source {
@@ -313,7 +407,31 @@ impl Reopen {
     /// Whether the log can do without the operation: everything after the new segment is durable, but for
     /// the last sync, whose failure means that the disk is failing.
     pub(super) const fn may_fail(&self) -> bool {
-        matches!(self.step, Step::Remove | Step::Cut)
+        matches!(
+            self.step,
+            Step::Remove | Step::Cut | Step::GiveBack | Step::FreeFile
+        )
+    }
+
+    /// There is no room for what the current operation writes. Gives `false` when nothing can be done
+    /// about it.
+    ///
+    /// First whatever does not count goes, and the unused end of the last segment, which says so itself:
+    /// a segment that is shorter than it was is damage otherwise. Then a smaller segment must do.
+    pub(super) fn make_room(&mut self) -> bool {
+        if !matches!(self.step, Step::Create | Step::Zero) {
+            return false;
+        }
+        if self.is_relieved {
+            let half = (self.file_bytes / 2).next_multiple_of(4096);
+            if half < self.needed_bytes || half == self.file_bytes {
+                return false;
+            }
+            self.file_bytes = half;
+        }
+        self.zeroed_bytes = 0;
+        self.step = Step::GiveBack;
+        true
     }
 
     /// Encodes what is read anew. `None` when there is something to write, or the end.

@@ -60,7 +60,8 @@ pub(super) struct Rewrite {
 }
 
 impl Rewrite {
-    pub(super) fn new(plan: Plan) -> Self {
+    pub(super) fn new(mut plan: Plan) -> Self {
+        plan.header.file_bytes = 0;
         let header = plan.header;
         let seed = Seed::new(header.uuid, header.number);
         Self {

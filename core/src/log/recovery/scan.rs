@@ -32,6 +32,8 @@ pub(super) struct Found {
     pub(super) checkpoint_lsn: Option<u64>,
     pub(super) checkpoint_bytes: u64,
     pub(super) since_checkpoint_bytes: u64,
+    /// Bytes of the frames that nothing proves to be synced, or more.
+    pub(super) unproven_bytes: u64,
     pub(super) batches: u64,
     pub(super) bytes: u64,
     pub(super) gaps: u64,
@@ -54,6 +56,8 @@ pub(super) enum ScanEnd {
     Whole,
     /// Frames are missing at the cursor; the header of the first where it can be read.
     Hole(Option<FrameHeader>),
+    /// Nothing more in the newest segment, which was shortened on purpose.
+    CutShort,
     /// The newest segment says that there is a newer one.
     Missing {
         number: u64,
@@ -85,6 +89,15 @@ impl Scan {
                 .limit_lsn
                 .is_some_and(|limit| self.found.expected_lsn >= limit)
             {
+                match self.reader.look() {
+                    Look::More if self.reader.read().is_some() => return Scanned::Read,
+                    // Written after the first commit to the next segment, which it proves.
+                    Look::Frame(seal, _) if seal.kind == FrameKind::SEAL => {
+                        let durable = &mut self.found.durable_lsn;
+                        *durable = seal.durable_lsn.max(*durable);
+                    }
+                    Look::More | Look::Frame(..) | Look::Blank | Look::Damaged(_) => {}
+                }
                 self.enter_next();
                 continue;
             }
@@ -118,6 +131,10 @@ impl Scan {
             return Some(Scanned::End(ScanEnd::Hole(None)));
         }
         if header.kind == FrameKind::SEAL {
+            if header.position == 0 {
+                self.reader.skip(&header);
+                return Some(Scanned::End(ScanEnd::CutShort));
+            }
             // What the seal is for: the segment it names is not in the chain.
             return Some(Scanned::End(ScanEnd::Missing {
                 number: header.position,
@@ -127,6 +144,10 @@ impl Scan {
         let offset = self.reader.offset;
         let found = &mut self.found;
         found.durable_lsn = found.durable_lsn.max(header.durable_lsn);
+        if header.durable_lsn.saturating_add(1) == header.lsn {
+            found.unproven_bytes = 0;
+        }
+        found.unproven_bytes += header.frame_bytes();
         found.closed = header.kind == FrameKind::SHUTDOWN;
         found.bytes += header.frame_bytes();
         found.since_checkpoint_bytes += header.frame_bytes();

@@ -84,6 +84,8 @@ pub enum DamageKind {
     Frames,
     /// A whole segment is missing.
     Missing,
+    /// A segment is shorter than it was.
+    Shortened,
 }
 
 impl fmt::Display for Damage {
@@ -98,6 +100,9 @@ impl fmt::Display for Damage {
                 );
             }
             DamageKind::Frames => write!(f, "{file}: damaged from byte {offset} on")?,
+            DamageKind::Shortened => {
+                write!(f, "{file} was cut off, somewhere from byte {offset} on")?
+            }
             DamageKind::Missing => write!(f, "{file} is missing")?,
         }
         match self.last_lsn {
