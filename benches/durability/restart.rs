@@ -1,8 +1,7 @@
 //! How long a start takes with much to read, and how much room it takes on disk.
 
 use crate::publishers::{connect, publish_packet, subscribe};
-use crate::server::Server;
-use std::fs;
+use crate::server::{Server, used};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -89,12 +88,4 @@ fn publish(
         stream.read_exact(&mut acknowledgements)?;
     }
     Ok(())
-}
-
-fn used(data: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(data)? {
-        bytes += entry?.metadata()?.len();
-    }
-    Ok(bytes)
 }

@@ -11,6 +11,15 @@ use std::time::{Duration, Instant};
 /// How long it may take to listen.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What all files in a directory take together.
+pub(crate) fn used(data: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(data)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
 /// A broker that runs, until it is dropped; then its data are gone as well.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -27,7 +36,24 @@ impl Server {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        Self::start_with(program, data)
+        let server = Self::start_with(program, data)?;
+        server.settle()?;
+        Ok(server)
+    }
+
+    /// Waits until the files that it prepares ahead are there: a broker that has run for a while.
+    fn settle(&self) -> io::Result<()> {
+        let mut last = used(&self.data)?;
+        let mut since = Instant::now();
+        let deadline = Instant::now() + PATIENCE;
+        while since.elapsed() < Duration::from_millis(400) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+            let bytes = used(&self.data)?;
+            if bytes != last {
+                (last, since) = (bytes, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// Starts it with what is there, and waits until it listens.
