@@ -59,6 +59,8 @@ pub struct Batch {
     pub operations: Vec<u8>,
     /// Whether a checkpoint begins or ends with this batch.
     pub mark: Option<BatchMark>,
+    /// What is live in all, in bytes: roughly what a checkpoint would write now. The log keeps room for it.
+    pub live_bytes: u64,
 }
 
 /// Where a batch stands in a checkpoint: everything live, written once more so that the log before it

@@ -537,11 +537,29 @@ impl Broker {
             }
         }
         // A fan-out under way is one batch: half of it must not be kept without the other.
-        if self.is_fanning_out() {
-            return self.journal.take_closed().map(Action::Persist);
+        let is_half = self.is_fanning_out();
+        if !is_half {
+            self.journal.clock(self.clock.wall(), self.machine_wall);
         }
-        self.journal.clock(self.clock.wall(), self.machine_wall);
-        self.journal.take_batch().map(Action::Persist)
+        let live_bytes = self.live_bytes();
+        self.journal
+            .take_batch(live_bytes, is_half)
+            .map(Action::Persist)
+    }
+
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and an
+    /// eighth for frames and for steps that do not fill a segment.
+    fn live_bytes(&self) -> u64 {
+        const SESSION: u64 = 96;
+        const SUBSCRIPTION: u64 = 64;
+        const DELIVERY: u64 = 48;
+        const RETAINED: u64 = 64;
+        let bytes = self.journal.stored_bytes()
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.queued_messages * DELIVERY
+            + self.retained.len() as u64 * RETAINED;
+        bytes + bytes / 8
     }
 
     /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was encoded

@@ -10,8 +10,9 @@ use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-/// About how many bytes one step writes.
-const STEP_BYTES: usize = 64 << 10;
+/// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64 KiB:
+/// a step that does not fit needs a longer file, for which a full disk has no room.
+const STEP_BYTES: usize = 16 << 10;
 
 /// Where the walk has come.
 #[derive(Debug)]

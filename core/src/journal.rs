@@ -25,6 +25,8 @@ use siphasher::sip::SipHasher13;
 #[derive(Clone, Copy, Debug)]
 struct Stored {
     references: u32,
+    /// How long the message is.
+    bytes: u32,
     /// The checkpoint that wrote it last; see `checkpoint`.
     checkpoint: u32,
 }
@@ -51,6 +53,8 @@ pub(crate) struct Journal {
     next: u64,
     mark: Option<BatchMark>,
     stored: HashMap<MessageId, Stored, ById>,
+    /// What these messages take together.
+    stored_bytes: u64,
     checkpoint: u32,
     scratch: Vec<u8>,
     /// When the clock was last recorded.
@@ -80,6 +84,7 @@ impl Journal {
             next: 1,
             mark: None,
             stored: HashMap::with_hasher(ById),
+            stored_bytes: 0,
             checkpoint: 0,
             scratch: Vec::new(),
             clock_at: UnixTime(0),
@@ -130,14 +135,18 @@ impl Journal {
         }
     }
 
-    /// The next batch, if there is anything to say.
-    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
-        self.closed.pop_front().or_else(|| self.close_batch())
-    }
-
-    /// The next batch that was closed before.
-    pub(crate) fn take_closed(&mut self) -> Option<Batch> {
-        self.closed.pop_front()
+    /// The next batch, if there is anything to say, with what is live by now in bytes. Not the open one
+    /// while that is but half of something.
+    pub(crate) fn take_batch(&mut self, live_bytes: u64, is_half: bool) -> Option<Batch> {
+        let batch = match self.closed.pop_front() {
+            None if is_half => None,
+            None => self.close_batch(),
+            batch => batch,
+        };
+        Some(Batch {
+            live_bytes,
+            ..batch?
+        })
     }
 
     fn close_batch(&mut self) -> Option<Batch> {
@@ -151,6 +160,7 @@ impl Journal {
             position,
             operations,
             mark: self.mark.take(),
+            live_bytes: 0,
         })
     }
 
@@ -188,15 +198,11 @@ impl Journal {
     /// referred to it before may be gone when the checkpoint gets there.
     fn refer(&mut self, message: &Message) -> MessageId {
         let id = message.view().id;
-        let entry = self.stored.entry(id).or_insert(Stored {
-            references: 0,
-            checkpoint: 0,
-        });
+        let checkpoint = self.checkpoint;
+        let entry = self.store(message);
         entry.references += 1;
-        if (entry.references == 1 || entry.checkpoint != self.checkpoint)
-            || entry.checkpoint != self.checkpoint
-        {
-            entry.checkpoint = self.checkpoint;
+        if entry.references == 1 || entry.checkpoint != checkpoint {
+            entry.checkpoint = checkpoint;
             BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
         }
         id
@@ -209,6 +215,7 @@ impl Journal {
         };
         stored.references -= 1;
         if stored.references == 0 {
+            self.stored_bytes -= u64::from(stored.bytes);
             self.stored.remove(&id);
             self.delete(&message_key(id));
         }
@@ -216,12 +223,26 @@ impl Journal {
 
     /// Counts a reference that the log has already, while restoring.
     pub(crate) fn restored(&mut self, message: &Message) {
-        let id = message.view().id;
-        let stored = self.stored.entry(id).or_insert(Stored {
-            references: 0,
-            checkpoint: 0,
-        });
-        stored.references += 1;
+        self.store(message).references += 1;
+    }
+
+    fn store(&mut self, message: &Message) -> &mut Stored {
+        let bytes = u32::try_from(message.as_bytes().len()).unwrap_or(u32::MAX);
+        let stored_bytes = &mut self.stored_bytes;
+        self.stored.entry(message.view().id).or_insert_with(|| {
+            *stored_bytes += u64::from(bytes);
+            Stored {
+                references: 0,
+                bytes,
+                checkpoint: 0,
+            }
+        })
+    }
+
+    /// What the messages take that the log must keep.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        const KEY: u64 = 24;
+        self.stored_bytes + self.stored.len() as u64 * KEY
     }
 
     fn delivery(

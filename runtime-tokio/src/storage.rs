@@ -92,6 +92,19 @@ pub(crate) struct OpenLog {
     executor: Executor,
 }
 
+/// What a batch may hold beside one packet of the largest size: the core closes batches long before.
+const BATCH_MARGIN_BYTES: u32 = 8 << 20;
+
+/// The log's settings, with room for whatever the broker lets in.
+pub(crate) fn fitted(log: &LogConfig, broker: &whimbrel_core::Config) -> LogConfig {
+    let packet_bytes = broker.protocol.maximum_packet_size;
+    let needed = packet_bytes.saturating_add(BATCH_MARGIN_BYTES);
+    LogConfig {
+        batch_bytes_max: log.batch_bytes_max.max(needed),
+        ..log.clone()
+    }
+}
+
 /// Opens the log, and says what is in it.
 pub(crate) fn open(
     directory: &Path,
@@ -238,6 +251,7 @@ impl LogThread {
     }
 
     fn append(&mut self, shard: u16, batch: &Batch) {
+        self.engine.set_live_bytes(batch.live_bytes);
         let appended = self.engine.append(log::Batch {
             shard,
             position: batch.position,

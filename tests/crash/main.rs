@@ -5,9 +5,11 @@
 //! the system let it. `WHIMBREL` names the program; without it, it is built.
 
 mod cast;
+mod full;
 mod kills;
 mod line;
 mod mourner;
+mod power;
 mod program;
 mod publisher;
 mod subscriber;

@@ -186,7 +186,7 @@ const STORAGE: &[Key] = &[
         "Preparing one takes well under a second on slow cards.",
     )
     .unit(Bytes)
-    .range(16 << 10, 1 << 30),
+    .range(64 << 10, 1 << 30),
     Key::new(
         "quota_bytes",
         |s| &mut s.storage.log.quota_bytes,
@@ -195,7 +195,7 @@ const STORAGE: &[Key] = &[
         "What the disk has.",
     )
     .unit(Bytes)
-    .least(64 << 10)
+    .least(256 << 10)
     .example("\"4 GiB\""),
     Key::new(
         "checkpoint_min_bytes",
