@@ -323,6 +323,7 @@ impl Broker {
     }
 
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        self.journal.cut();
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
@@ -370,6 +371,7 @@ impl Broker {
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
         while let Some(timer) = self.timers.pop(self.clock.now()) {
+            self.journal.cut();
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),

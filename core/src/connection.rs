@@ -7,6 +7,7 @@ use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::profile::Profile;
+use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::will::Will;
@@ -122,6 +123,8 @@ pub(crate) struct Connection {
     /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An exchange
     /// that began on an earlier connection does not count, as it does not for the client.
     pub(crate) unacknowledged: u16,
+    /// Where the route of the last message it published lies.
+    pub(crate) route: RouteSlot,
     /// How many of its packets wait behind the log.
     pub(crate) gated: u32,
     pub(crate) stalls: Stalls,
@@ -154,6 +157,7 @@ impl Connection {
             maximum_packet_size: u32::MAX,
             window: 0,
             unacknowledged: 0,
+            route: RouteSlot::default(),
             gated: 0,
             stalls: Stalls::default(),
             paused: false,

@@ -11,7 +11,7 @@ use crate::config::QueueOverflow;
 use crate::connection::Connection;
 use crate::encoder::Form;
 use crate::message::{Message, MessageView};
-use crate::route::Target;
+use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use alloc::vec::Vec;
@@ -24,6 +24,8 @@ pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 pub(crate) struct Publication<'a> {
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
+    /// Its route, if it was looked for already.
+    pub(crate) route: Option<RouteSlot>,
     message: Option<Message>,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Publication<'a> {
         Self {
             view,
             retain,
+            route: None,
             message: None,
         }
     }
@@ -41,6 +44,7 @@ impl<'a> Publication<'a> {
         Self {
             view: message.view(),
             retain,
+            route: None,
             message: Some(message.clone()),
         }
     }

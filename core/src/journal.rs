@@ -1,6 +1,7 @@
 //! The journal: what the log is told, so that nothing acknowledged is lost.
 //!
-//! Everything that happens between two drains becomes one batch, applied by recovery all or not at all.
+//! Everything that happens between two drains becomes one batch, applied by recovery all or not at all;
+//! more than one when that is much.
 //! A message is written once, when the first durable reference to it is; the table here counts the
 //! references, and the record goes when the last of them does.
 
@@ -14,6 +15,7 @@ use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::time::UnixTime;
 use crate::topic::Subscription;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use hashbrown::HashMap;
@@ -43,6 +45,8 @@ impl BuildHasher for ById {
 pub(crate) struct Journal {
     on: bool,
     batch: Vec<u8>,
+    /// Batches that were closed because they were large enough.
+    closed: VecDeque<Batch>,
     /// The position that the open batch will have.
     next: u64,
     mark: Option<BatchMark>,
@@ -56,11 +60,23 @@ pub(crate) struct Journal {
 /// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed time.
 const CLOCK_INTERVAL_MS: u64 = 60_000;
 
+/// How much was written at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalMark {
+    next: u64,
+    bytes: usize,
+}
+
+/// From how many bytes on a batch is closed at the next opportunity. Far more than what makes writing
+/// efficient, far less than what a log takes.
+const CUT_BYTES: usize = 1 << 20;
+
 impl Journal {
     pub(crate) fn new(on: bool) -> Self {
         Self {
             on,
             batch: Vec::new(),
+            closed: VecDeque::new(),
             next: 1,
             mark: None,
             stored: HashMap::with_hasher(ById),
@@ -89,17 +105,37 @@ impl Journal {
     }
 
     /// A mark to ask `written_since` about.
-    pub(crate) const fn mark(&self) -> usize {
-        self.batch.len()
+    pub(crate) const fn mark(&self) -> JournalMark {
+        JournalMark {
+            next: self.next,
+            bytes: self.batch.len(),
+        }
     }
 
     /// The position to wait for, if anything was written since `mark`.
-    pub(crate) fn written_since(&self, mark: usize) -> Option<Position> {
-        (self.batch.len() > mark).then_some(Position(self.next))
+    pub(crate) const fn written_since(&self, mark: JournalMark) -> Option<Position> {
+        if self.next == mark.next && self.batch.len() == mark.bytes {
+            return None;
+        }
+        Some(self.latest())
     }
 
-    /// Closes the open batch, if it says anything.
+    /// Everything so far may be a batch of its own. It becomes one when it is large, so that no batch
+    /// grows with the number of clients or of messages.
+    pub(crate) fn cut(&mut self) {
+        if self.batch.len() >= CUT_BYTES
+            && let Some(batch) = self.close_batch()
+        {
+            self.closed.push_back(batch);
+        }
+    }
+
+    /// The next batch, if there is anything to say.
     pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        self.closed.pop_front().or_else(|| self.close_batch())
+    }
+
+    fn close_batch(&mut self) -> Option<Batch> {
         if self.batch.is_empty() && self.mark.is_none() {
             return None;
         }
@@ -143,7 +179,8 @@ impl Journal {
         self.clock_now(broker, machine);
     }
 
-    /// One more reference to a message; the first writes it.
+    /// One more reference to a message; the first writes it, and the first that a checkpoint meets: what
+    /// referred to it before may be gone when the checkpoint gets there.
     fn refer(&mut self, message: &Message) -> MessageId {
         let id = message.view().id;
         let entry = self.stored.entry(id).or_insert(Stored {
@@ -151,7 +188,7 @@ impl Journal {
             checkpoint: 0,
         });
         entry.references += 1;
-        if entry.references == 1 {
+        if entry.references == 1 || entry.checkpoint != self.checkpoint {
             entry.checkpoint = self.checkpoint;
             BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
         }

@@ -13,10 +13,12 @@ use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
 use crate::session::Session;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
+use crate::slab::Key;
 use crate::time::{Now, UnixTime};
 use crate::topic::{Subscription, TopicFilter};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use thiserror::Error;
 
 /// Records that this version cannot take.
@@ -262,14 +264,15 @@ impl Broker {
                 broker.retained.set(message.clone());
             }
         }
+        let mut keys = Vec::new();
         for (number, kept) in sessions {
-            broker.restore_session(number, kept, &messages);
+            keys.extend(broker.restore_session(number, kept, &messages));
+            broker.journal.cut();
         }
-        // Only when everybody is back: wills that are due are for all of them.
-        let mut slot = 0;
-        while let Some(key) = broker.sessions.key_from(slot) {
+        // Only now, when all subscribers are there and everything that refers to a message is known.
+        for key in keys {
             broker.session_timeout(key);
-            slot = key.index + 1;
+            broker.journal.cut();
         }
         broker.expire_retained();
         broker.settle();
@@ -281,8 +284,8 @@ impl Broker {
         number: u64,
         kept: Kept,
         messages: &BTreeMap<MessageId, Message>,
-    ) {
-        let Some(record) = kept.record else { return };
+    ) -> Option<Key> {
+        let record = kept.record?;
         // Two records of one client cannot be; should they, the later session is the one that counts.
         if let Some(earlier) = self.sessions.find(&record.client_id) {
             self.end_session(earlier, true);
@@ -316,6 +319,7 @@ impl Broker {
         for (sequence, delivery) in kept.deliveries {
             self.restore_delivery(key.index, sequence, delivery, messages);
         }
+        Some(key)
     }
 
     fn restore_delivery(

@@ -242,8 +242,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.journal.is_on() && (session.is_worth_recording() || session.is_recorded) {
-            session.is_recorded = session.is_worth_recording();
+        let worthwhile = session.is_worth_recording();
+        if self.journal.is_on() && (worthwhile || session.is_recorded) {
+            session.is_recorded = worthwhile;
             self.journal.session(session);
         }
     }

@@ -12,7 +12,7 @@ use crate::error::Violation;
 use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
-use crate::route::{Member, Target};
+use crate::route::{Member, RouteSlot, Target};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
@@ -131,11 +131,28 @@ impl Broker {
         }
     }
 
+    /// The same, and its route if there is one that holds: then the name was checked when that was found.
+    fn known_topic<'a>(
+        &self,
+        key: Key,
+        topic: &'a str,
+    ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
+        let (routes, index) = (&self.routes, &self.subscriptions);
+        let last = self.connections.get(key).map(|c| c.route);
+        let route = routes
+            .recall(last.unwrap_or_default(), topic, index)
+            .or_else(|| routes.known(topic, index));
+        match route {
+            Some(_) => Ok((TopicName::known(topic), route)),
+            None => Ok((self.checked_topic(topic)?, None)),
+        }
+    }
+
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
-        let topic = self.checked_topic(publish.topic)?;
+        let (topic, route) = self.known_topic(key, publish.topic)?;
         // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
-            return self.take_in_unacknowledged(key, session, (topic, publish));
+            return self.take_in_unacknowledged(key, session, ((topic, route), publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
@@ -162,7 +179,7 @@ impl Broker {
             session: Some(session.index),
             from_peer: false,
         };
-        let routed = self.publish_packet(topic, publish, origin);
+        let routed = self.publish_packet((topic, route), publish, origin);
         if routed == Routed::Later {
             if let Some(fanout) = self.fanouts.back_mut() {
                 fanout.then = Some((key, kind, packet_id));
@@ -187,7 +204,7 @@ impl Broker {
         &mut self,
         key: Key,
         session: Key,
-        (topic, publish): (TopicName<'_>, &Publish<'_>),
+        ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
         match self.refusal(topic, publish) {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
@@ -201,7 +218,7 @@ impl Broker {
                     session: Some(session.index),
                     from_peer: false,
                 };
-                self.publish_packet(topic, publish, origin);
+                self.publish_packet((topic, route), publish, origin);
                 Ok(())
             }
         }
@@ -325,7 +342,7 @@ impl Broker {
 
     fn publish_packet(
         &mut self,
-        topic: TopicName<'_>,
+        (topic, route): (TopicName<'_>, Option<RouteSlot>),
         publish: &Publish<'_>,
         origin: Origin,
     ) -> Routed {
@@ -336,6 +353,7 @@ impl Broker {
         publish.properties.forwardable(&mut forwarded);
         let view = self.view(topic, publish, &forwarded);
         let mut publication = Publication::new(view, publish.retain);
+        publication.route = route;
         let routed = self.publish(&mut publication, origin);
         self.forwarded = forwarded;
         routed
@@ -447,6 +465,7 @@ impl Broker {
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
                 self.journal.retained_cleared(&message);
+                self.journal.cut();
             }
         }
         self.arm_retained();
@@ -456,15 +475,25 @@ impl Broker {
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
-        let slot = match self.routes.known(topic, &self.subscriptions) {
+        let index = &self.subscriptions;
+        let known = publication
+            .route
+            .or_else(|| self.routes.known(topic, index));
+        let slot = match known {
             Some(slot) => slot,
             None => {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                self.routes.find(name, &self.subscriptions)
+                self.routes.find(name, index)
             }
         };
+        if let Some(connection) = origin
+            .connection
+            .and_then(|key| self.connections.get_mut(key))
+        {
+            connection.route = slot;
+        }
         if self.routes.peek(slot).no_local
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
@@ -480,13 +509,13 @@ impl Broker {
                 routed.or_done()
             };
         }
-        let route = self.routes.take(slot);
-        let mut routed = self.walk(publication, &route.targets, origin);
-        if !route.groups.is_empty() {
-            self.serve_groups(publication, &route.groups, origin);
+        let (targets, groups) = self.routes.take(slot);
+        let mut routed = self.walk(publication, &targets, origin);
+        if !groups.is_empty() {
+            self.serve_groups(publication, &groups, origin);
             routed = routed.or_done();
         }
-        self.routes.put_back(slot, route);
+        self.routes.put_back(slot, targets, groups);
         routed
     }
 

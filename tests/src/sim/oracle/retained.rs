@@ -1,0 +1,57 @@
+//! Retained messages: what is there in the end is the last one that was acknowledged, or a later
+//! attempt.
+
+use super::{Fate, Message};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+#[derive(Debug, Default)]
+struct Topic {
+    /// In the order in which they were sent. Each topic has one publisher.
+    attempts: Vec<u64>,
+    /// Where in them the last acknowledged one is.
+    accepted: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RetainedBook {
+    topics: BTreeMap<String, Topic>,
+}
+
+impl RetainedBook {
+    pub(super) fn attempt(&mut self, topic: &str, number: u64) {
+        let book = self.topics.entry(topic.to_owned()).or_default();
+        book.attempts.push(number);
+    }
+
+    pub(super) fn accepted(&mut self, topic: &str, number: u64) {
+        if let Some(book) = self.topics.get_mut(topic) {
+            let place = book.attempts.iter().position(|known| *known == number);
+            book.accepted = book.accepted.max(place);
+        }
+    }
+
+    /// Compares with what a fresh subscriber has got.
+    pub(super) fn finish(&self, messages: &[Message], found: &[(String, u64)], owed: &mut String) {
+        for (topic, book) in &self.topics {
+            let there = found.iter().find(|(name, _)| name == topic);
+            let there = there.map(|(_, number)| *number);
+            let candidates = &book.attempts[book.accepted.unwrap_or(0)..];
+            let clears = |number: &&u64| messages[**number as usize].clears;
+            let is_right = match there {
+                Some(number) => candidates.contains(&number),
+                None => book.accepted.is_none() || candidates.iter().any(|number| clears(&number)),
+            };
+            if !is_right {
+                let fates: Vec<(u64, bool, Fate)> = candidates
+                    .iter()
+                    .map(|number| {
+                        let message = &messages[*number as usize];
+                        (*number, message.clears, message.fate)
+                    })
+                    .collect();
+                let _ = write!(owed, "\n  {topic} retains {there:?}, not one of {fates:?}");
+            }
+        }
+    }
+}
