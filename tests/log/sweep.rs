@@ -281,7 +281,7 @@ fn every_length() {
         let newest = sample.segments.last().unwrap().0.clone();
         for (file, _) in sample.segments.clone() {
             let length = sample.disk.file(&file).unwrap().len();
-            for cut in (0..length).filter(|cut| cut % 17 == 0 || *cut < 90) {
+            for cut in (0..length).filter(|cut| cut % 41 == 0 || *cut < 90) {
                 let damaged = sample.tampered(&file, |bytes| bytes.truncate(cut));
                 let hit = sample.expect(&file, cut, length, false);
                 let expect = if file == newest && cut >= 76 {
@@ -429,7 +429,7 @@ fn any_bytes_are_read_without_panic() {
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
-    for _ in 0..400 {
+    for _ in 0..200 {
         let mut disk = sample.disk.clone();
         for _ in 0..=random.below(6) {
             let file = &names[random.below(names.len())];
