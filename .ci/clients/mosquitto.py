@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from checks import Failed, check, equal, expect, main, take
+from checks import PATIENCE, Failed, check, equal, expect, main, take
 
 VERSION = {"v31": "mqttv31", "v311": "mqttv311", "v5": "mqttv5"}
 V5 = ("v5",)

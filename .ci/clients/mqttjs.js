@@ -8,8 +8,8 @@ const { once } = require('node:events')
 const mqtt = require('mqtt')
 
 const [host, port, ...wanted] = process.argv.slice(2)
-const anyBroker = process.env.WHIMBREL_CLIENTS_ANY_BROKER === '1'
-const times = process.env.WHIMBREL_CLIENTS_TIMES
+const anyBroker = process.env.CLIENTS_ANY_BROKER === '1'
+const times = process.env.CLIENTS_TIMES
 const patience = 10_000 // milliseconds that any one awaited event may take
 
 const versions = {
@@ -114,6 +114,16 @@ class Client {
     }), 'acknowledgement')
   }
 
+  /** How many messages to have on their way at once: MQTT.js leaves the broker's limit to us. */
+  get batch () { return Math.min(this.connack.properties?.receiveMaximum ?? 65_535, 500) }
+
+  async publishAll (topic, all, options) {
+    for (let start = 0; start < all.length; start += this.batch) {
+      const part = all.slice(start, start + this.batch)
+      await Promise.all(part.map((payload) => this.publish(topic, payload, options)))
+    }
+  }
+
   async next () {
     while (this.messages.length === 0) {
       await within(new Promise((resolve) => { this.wake = resolve }), 'message')
@@ -149,12 +159,12 @@ class Client {
   }
 }
 
-const all = ['v31', 'v311', 'v5']
+const everyVersion = ['v31', 'v311', 'v5']
 const checks = []
-const check = (run) => checks.push({ run, versions: all })
+const check = (run) => checks.push({ run, versions: everyVersion })
 const check5 = (run) => checks.push({ run, versions: ['v5'] })
 /** The standard leaves room, and this is what Whimbrel does. */
-const ourChoice = (run, which = all) => checks.push({ run, versions: which, ourChoice: true })
+const ourChoice = (run, which = everyVersion) => checks.push({ run, versions: which, ourChoice: true })
 
 // --- every version -------------------------------------------------------------------------------
 
@@ -300,20 +310,14 @@ check(async function takeover_closes_the_first_connection (at) {
 
 check(async function ten_thousand_messages_at_QoS_1_arrive_in_order (at) {
   const [sender, receiver] = [await at.connect(), await at.connect()]
-  const [topic, all, ahead] = [at.topic('many'), numbers(10_000), 500]
+  const [topic, count, batch] = [at.topic('many'), 10_000, sender.batch]
   await receiver.subscribe(topic)
-  // Never more than `ahead` on their way: fewer than any sensible queue limit, and
-  // far fewer than the packet identifiers there are.
-  const acknowledged = []
-  const send = (number) => {
-    if (number < all.length) acknowledged.push(sender.publish(topic, all[number]))
+  const all = numbers(count)
+  for (let start = 0; start < count; start += batch) {
+    const part = all.slice(start, start + batch)
+    const [got] = await Promise.all([receiver.receive(part.length), sender.publishAll(topic, part)])
+    assert.deepEqual(payloads(got), part)
   }
-  for (let number = 0; number < ahead; number++) send(number)
-  for (const number of all) {
-    assert.equal((await receiver.next()).payload.toString(), number)
-    send(Number(number) + ahead)
-  }
-  await Promise.all(acknowledged)
   assert.deepEqual(payloads(await receiver.receivedSoFar()), [])
 })
 
@@ -430,7 +434,8 @@ ourChoice(async function overlapping_subscriptions_deliver_once_with_all_identif
   }
   await sender.publish(at.topic('overlap', 'x'))
   const got = await receiver.receivedSoFar()
-  assert.deepEqual(got.map((m) => sorted([m.packet.properties.subscriptionIdentifier].flat())), [[1, 2, 3]])
+  const identifiers = got.map((m) => sorted([m.packet.properties.subscriptionIdentifier].flat()))
+  assert.deepEqual(identifiers, [[1, 2, 3]])
 }, ['v5'])
 
 check5(async function reason_codes_are_told (at) {
@@ -538,7 +543,7 @@ check5(async function receive_maximum_1_and_maximum_packet_size_are_kept (at) {
   for (const qos of [1, 2]) {
     await receiver.subscribe(at.topic('limits'), { qos })
     const sent = [...numbers(50), 'x'.repeat(1000), ...numbers(50)]
-    await Promise.all(sent.map((payload) => sender.publish(at.topic('limits'), payload, { qos })))
+    await sender.publishAll(at.topic('limits'), sent, { qos })
     const got = payloads(await receiver.receivedSoFar())
     assert.deepEqual(got, [...numbers(50), ...numbers(50)])
   }
@@ -562,7 +567,7 @@ async function play (name, run, at) {
 
 async function main () {
   let passed = true
-  for (const version of all) {
+  for (const version of everyVersion) {
     for (const { run, versions, ourChoice } of checks) {
       if (!versions.includes(version) || (wanted.length && !wanted.includes(run.name))) continue
       const name = `mqttjs ${version}: ${run.name.replaceAll('_', ' ')}`
@@ -570,7 +575,7 @@ async function main () {
       else passed = await play(name, run, new At(version)) && passed
     }
   }
-  process.exit(passed ? 0 : 1)
+  process.exit(passed ? 0 : 3) // not 1, which is how Node itself ends in distress
 }
 
 main()

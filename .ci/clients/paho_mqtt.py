@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from checks import check, equal, expect, main, take
+from checks import PATIENCE, check, equal, expect, main, take
 
 PROTOCOL = {"v31": mqtt.MQTTv31, "v311": mqtt.MQTTv311, "v5": mqtt.MQTTv5}
 V5 = ("v5",)

@@ -5,8 +5,11 @@
 //! `--flag value`, and whoever mistypes is told what is near.
 
 use crate::check::Check;
+use crate::log::Log;
 use crate::nearest::nearest;
+use crate::publish::Publish;
 use crate::serve::Serve;
+use crate::subscribe::Subscribe;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs};
 use std::ffi::OsString;
 
@@ -37,8 +40,14 @@ pub(crate) struct Program {
 pub(crate) enum Command {
     /// Run the broker.
     Serve(Serve),
+    /// Publish messages.
+    Publish(Publish),
+    /// Subscribe, and write what arrives.
+    Subscribe(Subscribe),
     /// Check a configuration file.
     Check(Check),
+    /// Look at the directory of a log, or mend it.
+    Log(Log),
 }
 
 /// Why there is no program to run.
@@ -63,7 +72,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Program
         .iter()
         .find(|command| arguments.first().is_some_and(|first| first == command.name));
     let arguments = match command {
-        Some(command) => spell_out(&command.command, &arguments)?,
+        Some(command) => spell_out_nested(&command.command, &arguments)?,
         None => arguments,
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -99,6 +108,36 @@ fn with_command(
         Some(_) | None => arguments.insert(0, "serve".to_owned()),
     }
     Ok(arguments)
+}
+
+/// The same for a command that has commands of its own.
+fn spell_out_nested(
+    command: &CommandInfoWithArgs,
+    arguments: &[String],
+) -> Result<Vec<String>, NoProgram> {
+    let [name, second, ..] = arguments else {
+        return spell_out(command, arguments);
+    };
+    if command.commands.is_empty() || second.starts_with('-') || second == "help" {
+        return spell_out(command, arguments);
+    }
+    let mut names = command.commands.iter().map(|command| command.name);
+    let Some(inner) = command.commands.iter().find(|inner| inner.name == second) else {
+        let hint = match nearest(second, names.clone()) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!(
+                "there are {}",
+                names.by_ref().collect::<Vec<_>>().join(", ")
+            ),
+        };
+        return Err(misuse(
+            &format!("unknown command {name} {second}; {hint}"),
+            name,
+        ));
+    };
+    let mut spelled = vec![name.clone()];
+    spelled.extend(spell_out(&inner.command, &arguments[1..])?);
+    Ok(spelled)
 }
 
 /// Splits `--flag=value`, and stops at a flag that the command does not have.
@@ -200,7 +239,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, check",
+                "unknown command frobnicate; there are serve, pub, sub, check, log",
             ),
             (
                 "--listne tcp://127.0.0.1:1",
@@ -210,6 +249,16 @@ mod tests {
                 "serve --confg=f",
                 "unknown flag --confg; did you mean --config?",
             ),
+            (
+                "log verfy d",
+                "unknown command log verfy; did you mean verify?",
+            ),
+            ("log mend d", "there are verify, dump, repair"),
+            (
+                "log dump --payloads d",
+                "unknown flag --payloads; did you mean --payload?",
+            ),
+            ("log verify", "Required positional arguments not provided"),
             ("-x", "unknown flag -x"),
             (
                 "check --print-defaults=1",
@@ -238,6 +287,8 @@ mod tests {
             "serve --help",
             "--help serve",
             "check --help",
+            "log --help",
+            "log repair --help",
         ] {
             assert!(matches!(parsed(line), Err(NoProgram::Help(_))), "{line}");
         }

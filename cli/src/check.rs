@@ -56,7 +56,7 @@ fn report(file: &str, loaded: &Loaded) -> String {
     for listener in &settings.server.listeners {
         out.push_str(&format!("listens at {}\n", summary::listener(listener)));
     }
-    out.push_str(summary::GUARANTEE);
+    out.push_str(&settings.storage.guarantee());
     out.push('\n');
     for warning in summary::warnings(settings) {
         out.push_str(&format!("note: {warning}\n"));

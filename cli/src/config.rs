@@ -12,25 +12,31 @@ mod key;
 mod keys;
 mod log;
 mod problem;
+mod storage;
 mod url;
 mod value;
 
 pub(crate) use document::example_file;
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
+pub(crate) use storage::{Backend, Storage};
 pub(crate) use url::{MQTT_PORT, parse_url, show_url};
 
 use crate::output::say;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use whimbrel_core::log::ConfigError;
 use whimbrel_tokio::{ListenerConfig, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// The broker and its sockets. No listeners until it is known that nobody named any.
+    /// Its storage is told by `storage`; see [`server_config`](Self::server_config).
     pub(crate) server: ServerConfig,
+    /// Where sessions and messages are kept.
+    pub(crate) storage: Storage,
     /// What is written to standard error.
     pub(crate) log: Log,
 }
@@ -42,12 +48,21 @@ impl Default for Settings {
                 listeners: Vec::new(),
                 ..ServerConfig::default()
             },
+            storage: Storage::default(),
             log: Log::default(),
         }
     }
 }
 
 impl Settings {
+    /// What the runtime is started with.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        ServerConfig {
+            storage: self.storage.to_config(),
+            ..self.server.clone()
+        }
+    }
+
     /// The listener whose keys are being set: the one begun last.
     fn listener(&mut self) -> &mut ListenerConfig {
         let listeners = &mut self.server.listeners;
@@ -65,6 +80,10 @@ impl Settings {
 pub(crate) struct Flags {
     /// Instead of all other listeners.
     pub(crate) listen: Vec<SocketAddr>,
+    /// Instead of `storage.directory`; also takes `storage.backend` back to the log.
+    pub(crate) data_dir: Option<String>,
+    /// `storage.backend` is memory.
+    pub(crate) memory: bool,
     /// `log.level`.
     pub(crate) log_level: Option<Level>,
     /// `log.format`.
@@ -108,6 +127,7 @@ pub(crate) fn load(
     environment.replace_listeners(&mut settings, &mut places, &mut problems);
     replace_listeners(flags, &mut settings, &mut places);
     environment.apply(&mut settings, &mut places, &mut problems);
+    apply_storage(flags, &mut settings, &mut places);
     settings.log.level = flags.log_level.unwrap_or(settings.log.level);
     settings.log.format = flags.log_format.unwrap_or(settings.log.format);
 
@@ -140,6 +160,18 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
     settings.listener();
 }
 
+/// Where a flag says that sessions and messages are kept.
+fn apply_storage(flags: &Flags, settings: &mut Settings, places: &mut Places) {
+    if let Some(directory) = &flags.data_dir {
+        settings.storage.directory.clone_from(directory);
+        settings.storage.backend = Backend::Log;
+        places.insert("storage.directory".to_owned(), Place::Flag("--data-dir"));
+    }
+    if flags.memory {
+        settings.storage.backend = Backend::Memory;
+    }
+}
+
 /// What no key can be blamed for alone.
 fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
     if let Err(error) = settings.server.broker.validate() {
@@ -151,6 +183,7 @@ fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Probl
             message: error.to_string(),
         });
     }
+    check_storage(&settings.storage, places, problems);
     let addresses: Vec<SocketAddr> = settings
         .server
         .listeners
@@ -165,6 +198,30 @@ fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Probl
                 message: format!("{} is listened at twice; name it once", show_url(*address)),
             });
         }
+    }
+}
+
+/// The log's own rules. What is only for the log may be wrong while nothing is logged.
+fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>) {
+    if storage.backend == Backend::Memory {
+        return;
+    }
+    let mut complain = |key: &str, message: String| {
+        let place = places.get(key).cloned().unwrap_or(Place::Default);
+        problems.push(Problem { place, message });
+    };
+    if storage.directory.is_empty() {
+        let message = "storage.directory: must name a directory; write \".\" for the current one";
+        complain("storage.directory", message.to_owned());
+    }
+    if let Err(error) = storage.log().validate() {
+        let key = match error {
+            ConfigError::SegmentBytes => "storage.segment_bytes",
+            ConfigError::QuotaBytes => "storage.quota_bytes",
+            ConfigError::Interval => "storage.sync_interval_ms",
+            ConfigError::BatchBytes | ConfigError::Shards => "storage",
+        };
+        complain(key, format!("{key}: {error}"));
     }
 }
 

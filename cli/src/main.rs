@@ -3,13 +3,20 @@
 mod admission;
 mod arguments;
 mod check;
+mod client_failure;
+mod client_options;
+mod client_property;
 mod config;
+mod log;
 mod logging;
+mod message_format;
 mod nearest;
 mod output;
+mod publish;
 mod serve;
 mod signals;
 mod statistics;
+mod subscribe;
 mod summary;
 
 use arguments::{Command, NoProgram, Program};
@@ -29,7 +36,10 @@ fn main() -> ExitCode {
         }
         Ok(Program { command, .. }) => match command {
             Some(Command::Serve(serve)) => serve.run(),
+            Some(Command::Publish(publish)) => publish.run(),
+            Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
+            Some(Command::Log(log)) => log.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {

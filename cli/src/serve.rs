@@ -4,7 +4,7 @@ use crate::admission::Unverified;
 use crate::config::{
     Flags, Format, Level, Loaded, MQTT_PORT, complain_about, load, parse_url, show_url,
 };
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::signals::{Signal, Signals};
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
@@ -13,7 +13,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use thiserror::Error;
 use tracing::{error, info, warn};
-use whimbrel_tokio::{Crashed, Handle, Server, StartError};
+use whimbrel_core::log::RecoveryError;
+use whimbrel_tokio::{Crashed, Handle, Server, StartError, StorageError};
 
 /// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -25,7 +26,10 @@ use whimbrel_tokio::{Crashed, Handle, Server, StartError};
     note = "Every setting: whimbrel check --print-defaults",
     example = "{command_name} -l tcp://0.0.0.0:1883",
     error_code(0, "stopped by a signal"),
-    error_code(1, "cannot run: the port is in use, no permission, ..."),
+    error_code(
+        1,
+        "cannot run: the port or the directory is in use, the log is damaged, ..."
+    ),
     error_code(2, "what was typed, or the configuration, is wrong")
 )]
 pub(crate) struct Serve {
@@ -40,6 +44,12 @@ pub(crate) struct Serve {
         from_str_fn(listen)
     )]
     pub(crate) listen: Vec<SocketAddr>,
+    /// the directory where sessions and messages are kept; default: whimbrel-data
+    #[argh(option, short = 'd', arg_name = "directory")]
+    pub(crate) data_dir: Option<String>,
+    /// keep sessions and messages in memory only: what is acknowledged is lost at the end
+    #[argh(switch)]
+    pub(crate) memory: bool,
     /// error, warn, info, debug or trace
     #[argh(option, arg_name = "level")]
     pub(crate) log_level: Option<Level>,
@@ -55,8 +65,16 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
 impl Serve {
     /// Does it.
     pub(crate) fn run(self) -> ExitCode {
+        if self.memory && self.data_dir.is_some() {
+            complain(
+                "--memory keeps nothing in a directory; leave out one of --memory and --data-dir",
+            );
+            return misuse();
+        }
         let flags = Flags {
             listen: self.listen,
+            data_dir: self.data_dir,
+            memory: self.memory,
             log_level: self.log_level,
             log_format: self.log_format,
         };
@@ -82,6 +100,9 @@ fn run(loaded: &Loaded) -> ExitCode {
         }
         Err(failure) => {
             error!("{failure}");
+            if let Some(remedy) = failure.remedy() {
+                error!("{remedy}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -98,6 +119,25 @@ enum Failure {
     Crashed(#[from] Crashed),
 }
 
+impl Failure {
+    /// What to do about it, where that is more than the failure says itself.
+    fn remedy(&self) -> Option<String> {
+        let Self::Start(StartError::Storage(StorageError::Recovery { directory, source })) = self
+        else {
+            return None;
+        };
+        let directory = directory.display();
+        let is_damage = matches!(source, RecoveryError::Corrupt(_));
+        is_damage.then(|| {
+            format!(
+                "nothing was changed. `whimbrel log verify {directory}` tells what is readable, `whimbrel \
+                 log repair {directory}` gives up what is not, keeps a copy and lists what is lost; \
+                 storage.on_corruption = \"quarantine\" does so at every start"
+            )
+        })
+    }
+}
+
 fn serve(loaded: &Loaded) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -105,7 +145,7 @@ fn serve(loaded: &Loaded) -> Result<(), Failure> {
     runtime.block_on(async {
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
-        let config = loaded.settings.server.clone();
+        let config = loaded.settings.server_config();
         let admission = Unverified::new(&config.listeners);
         let broker = Server::new(config).authenticator(admission).start()?;
         welcome(loaded, broker.addresses());
@@ -120,7 +160,7 @@ fn welcome(loaded: &Loaded, addresses: &[SocketAddr]) {
         version = env!("CARGO_PKG_VERSION"),
         file,
         "serving; {}",
-        summary::GUARANTEE
+        settings.storage.guarantee()
     );
     for warning in summary::warnings(settings) {
         warn!("{warning}");

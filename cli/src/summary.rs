@@ -3,10 +3,6 @@
 use crate::config::{Settings, show_url};
 use whimbrel_tokio::{Anonymous, ListenerConfig};
 
-/// What an acknowledgement is worth.
-pub(crate) const GUARANTEE: &str =
-    "kept in memory: what is acknowledged is lost when the broker stops";
-
 /// A listener in a line.
 pub(crate) fn listener(listener: &ListenerConfig) -> String {
     let loopback = listener.address.ip().is_loopback();

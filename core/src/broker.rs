@@ -1,6 +1,7 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
 use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
 use crate::codec::frame::{self, Frame};
@@ -8,7 +9,8 @@ use crate::codec::packet::{Ack, Packet};
 use crate::codec::{self, ReasonCode};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Connection, Stage, Stalls};
-use crate::deliver::{Encoder, OUTBOX_FULL};
+use crate::deliver::OUTBOX_FULL;
+use crate::encoder::Encoder;
 use crate::error::Violation;
 use crate::gate::{AckKind, Gated, Gates};
 use crate::handle::publish::Fanout;
@@ -28,12 +30,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// How many output buffers are kept for connections that have something to say.
-const BUFFERS_KEPT: usize = 32;
-
-/// A buffer that grew beyond this is given back to the allocator instead of being kept.
-const BUFFER_KEPT_BYTES: usize = 256 << 10;
 
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
@@ -115,7 +111,7 @@ pub struct Broker {
     pub(crate) origin: u64,
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
-    pub(crate) buffers: Vec<Vec<u8>>,
+    pub(crate) buffers: Buffers,
     actions: VecDeque<Action>,
     events_waiting: u32,
 }
@@ -160,7 +156,7 @@ impl Broker {
             alias_text: String::new(),
             origin: config.identity.origin(),
             nothing: Message::nothing(),
-            buffers: Vec::new(),
+            buffers: Buffers::default(),
             actions: VecDeque::new(),
             events_waiting: 0,
             config,
@@ -218,6 +214,7 @@ impl Broker {
         } else {
             self.complete(key, bytes);
         }
+        self.count_inbox(key);
         self.settle();
     }
 
@@ -244,6 +241,22 @@ impl Broker {
                 let inbox = core::mem::take(&mut connection.inbox);
                 self.consume(key, &inbox);
             }
+        }
+    }
+
+    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited for.
+    fn count_inbox(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let bytes = u32::try_from(connection.inbox.capacity()).unwrap_or(u32::MAX);
+        let counted = core::mem::replace(&mut connection.inbox_counted, bytes);
+        self.statistics.partial_bytes += u64::from(bytes);
+        self.statistics.partial_bytes -= u64::from(counted);
+        if bytes as usize > OUTBOX_FULL
+            && self.memory_bytes() > self.config.limits.memory_budget_bytes
+        {
+            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
     }
 
@@ -286,9 +299,7 @@ impl Broker {
         }
         if connection.inbox.is_empty() {
             // Exactly what the packet needs, or what was read: idle connections own no more.
-            let size = frame::needed(rest)
-                .unwrap_or(rest.len())
-                .clamp(rest.len(), OUTBOX_FULL);
+            let size = frame::needed(rest).unwrap_or(rest.len()).min(OUTBOX_FULL);
             connection.inbox.reserve_exact(size.max(rest.len()));
         }
         connection.inbox.extend_from_slice(rest);
@@ -522,7 +533,7 @@ impl Broker {
             out.extend_from_slice(&buffer);
         }
         connection.slow &= length >= self.config.limits.unsent_bytes_pause as usize;
-        self.keep_buffer(buffer);
+        self.buffers.keep(buffer);
         self.after_transmit(key, length >= OUTBOX_FULL);
         self.settle();
     }
@@ -576,6 +587,8 @@ impl Broker {
         const SESSION: u64 = 256;
         const SUBSCRIPTION: u64 = 160;
         self.statistics.queued_bytes
+            + self.statistics.inflight_bytes
+            + self.statistics.partial_bytes
             + self.retained.bytes()
             + self.unsent_bytes as u64
             + self.connections.len() as u64 * CONNECTION
@@ -610,31 +623,7 @@ impl Broker {
             }
             let inbox = core::mem::take(&mut connection.inbox);
             self.consume(key, &inbox);
-        }
-    }
-
-    /// Keeps the bytes of a connection instead of handling them, until `unstall`.
-    pub(crate) fn stall(&mut self, key: Key, why: Stalls) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        connection.stalls.add(why);
-        if !why.has(Stalls::VERDICT) && !connection.paused {
-            connection.paused = true;
-            self.actions.push_back(Action::Pause(connection.id()));
-        }
-    }
-
-    pub(crate) fn unstall(&mut self, key: Key, why: Stalls) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if !connection.stalls.has(why) {
-            return;
-        }
-        connection.stalls.clear(why);
-        if !connection.stalls.any() {
-            self.resumable.push_back(key);
+            self.count_inbox(key);
         }
     }
 
@@ -658,9 +647,7 @@ impl Broker {
             return;
         };
         let before = connection.outbox.len();
-        if connection.outbox.capacity() == 0 {
-            connection.outbox = self.buffers.pop().unwrap_or_default();
-        }
+        self.buffers.lend(&mut connection.outbox);
         encode(packet, connection);
         self.unsent_bytes += connection.outbox.len() - before;
         self.wake(key);
@@ -677,13 +664,17 @@ impl Broker {
 
     fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends && let Some(connection) = self.connections.get_mut(key) {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
         let packet = match kind {
-            AckKind::PubAck => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-                }
-                Packet::PubAck(ack)
-            }
+            AckKind::PubAck => Packet::PubAck(ack),
             AckKind::PubRec => Packet::PubRec(ack),
             AckKind::PubRel => Packet::PubRel(ack),
             AckKind::PubComp => Packet::PubComp(ack),
@@ -691,7 +682,14 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier.
+    /// What an answer has to wait for that says how things stand, without having changed them: the change
+    /// may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
+    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,
@@ -701,6 +699,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }
@@ -718,6 +717,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_packet(key, packet);
         }
@@ -734,16 +734,6 @@ impl Broker {
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
-    }
-
-    pub(crate) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0
-            && buffer.capacity() <= BUFFER_KEPT_BYTES
-            && self.buffers.len() < BUFFERS_KEPT
-        {
-            buffer.clear();
-            self.buffers.push(buffer);
-        }
     }
 }
 

@@ -106,6 +106,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
     pub(crate) inbox: Vec<u8>,
+    /// What of the inbox is in the statistics.
+    pub(crate) inbox_counted: u32,
     /// Encoded bytes that the runtime has not pulled yet.
     pub(crate) outbox: Vec<u8>,
     pub(crate) last_heard: Timestamp,
@@ -116,7 +118,8 @@ pub(crate) struct Connection {
     pub(crate) maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages may be in flight to it.
     pub(crate) window: u16,
-    /// How many of its QoS 1 messages wait for their acknowledgement.
+    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An exchange
+    /// that began on an earlier connection does not count, as it does not for the client.
     pub(crate) unacknowledged: u16,
     /// How many of its packets wait behind the log.
     pub(crate) gated: u32,
@@ -142,6 +145,7 @@ impl Connection {
             stage: Stage::Waiting,
             peer,
             inbox: Vec::new(),
+            inbox_counted: 0,
             outbox: Vec::new(),
             last_heard: now,
             patience_ms: 0,
@@ -185,7 +189,7 @@ impl Connection {
         alias: u16,
         protocol: &Protocol,
     ) -> Result<&'a str, Violation> {
-        // [MQTT-3.2.2-17] [MQTT-3.3.2-9]
+        // [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9]
         if alias == 0 || alias > protocol.topic_alias_maximum {
             return Err(Violation::TopicAlias);
         }
@@ -200,6 +204,7 @@ impl Connection {
         if aliases.len() <= place {
             aliases.resize(place + 1, None);
         }
+        // [MQTT-3.3.2-12]
         if aliases[place].as_deref() != Some(topic) {
             aliases[place] = Some(topic.into());
         }
@@ -240,17 +245,28 @@ impl OutboundAliases {
         self.maximum == 0
     }
 
+    /// Says this topic by the alias that it has, if it has one.
+    pub(crate) fn known(&mut self, topic: &str) -> Aliased {
+        self.uses = self.uses.wrapping_add(1);
+        let uses = self.uses;
+        match self.topics.iter().position(|(known, _)| **known == *topic) {
+            Some(place) => {
+                self.topics[place].1 = uses;
+                Aliased::Known(alias_at(place))
+            }
+            None => Aliased::Plain,
+        }
+    }
+
     /// Decides how this topic is said, taking note that it was.
     pub(crate) fn choose(&mut self, topic: &str) -> Aliased {
         if self.is_off() {
-            return Aliased::Plain;
+            return Aliased::Plain; // [MQTT-3.1.2-27]
         }
-        self.uses = self.uses.wrapping_add(1);
+        if let Aliased::Known(alias) = self.known(topic) {
+            return Aliased::Known(alias);
+        }
         let uses = self.uses;
-        if let Some(place) = self.topics.iter().position(|(known, _)| **known == *topic) {
-            self.topics[place].1 = uses;
-            return Aliased::Known(alias_at(place));
-        }
         let hash = fnv1a(topic);
         if !self.recent.contains(&hash) {
             let size = usize::from(self.maximum) * Self::RECENT_PER_ALIAS;
@@ -261,6 +277,7 @@ impl OutboundAliases {
             }
             return Aliased::Plain;
         }
+        // [MQTT-3.1.2-26]
         if self.topics.len() < usize::from(self.maximum) {
             self.topics.push((topic.into(), uses));
             return Aliased::Introduced(alias_at(self.topics.len() - 1));
@@ -279,7 +296,7 @@ impl OutboundAliases {
     }
 }
 
-/// Aliases count from 1, and there are at most 65,535. [MQTT-3.3.2-8]
+/// Aliases count from 1, and there are at most 65,535.
 fn alias_at(place: usize) -> u16 {
     u16::try_from(place + 1).expect("no more aliases than the client's maximum, a u16")
 }

@@ -125,6 +125,9 @@ pub enum Violation {
     /// DISCONNECT sets a session expiry where CONNECT had set none.
     #[error("DISCONNECT sets a session expiry where CONNECT had none")]
     SessionExpiry,
+    /// An acknowledgement of another kind than the message asks for, or out of turn.
+    #[error("an acknowledgement does not fit the message it is for")]
+    Acknowledgement,
     /// AUTH without an authentication method, or with another one than CONNECT named.
     #[error("AUTH does not fit the authentication in progress")]
     Auth,
@@ -145,6 +148,7 @@ impl Violation {
             | Self::NoTopicFilter
             | Self::NoLocalOnShared
             | Self::SessionExpiry
+            | Self::Acknowledgement
             | Self::Auth => ReasonCode::PROTOCOL_ERROR,
             Self::Version => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
             Self::ClientId => ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,

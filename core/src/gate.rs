@@ -11,6 +11,7 @@ use alloc::collections::VecDeque;
 
 /// Which acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the names of the standard")]
 pub(crate) enum AckKind {
     PubAck,
     PubRec,

@@ -79,6 +79,15 @@ impl Journal {
         Position(self.next)
     }
 
+    /// The position that covers everything said so far.
+    pub(crate) const fn latest(&self) -> Position {
+        if self.batch.is_empty() && self.mark.is_none() {
+            Position(self.next - 1)
+        } else {
+            Position(self.next)
+        }
+    }
+
     /// A mark to ask `written_since` about.
     pub(crate) const fn mark(&self) -> usize {
         self.batch.len()
@@ -233,7 +242,7 @@ impl Journal {
     /// The session as it is now.
     pub(crate) fn session(&mut self, session: &Session) {
         let key = session_key(record::SESSION, session.number);
-        if !session.is_persistent() {
+        if !session.is_worth_recording() {
             return self.delete(&key);
         }
         self.scratch.clear();

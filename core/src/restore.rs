@@ -265,6 +265,12 @@ impl Broker {
         for (number, kept) in sessions {
             broker.restore_session(number, kept, &messages);
         }
+        // Only when everybody is back: wills that are due are for all of them.
+        let mut slot = 0;
+        while let Some(key) = broker.sessions.key_from(slot) {
+            broker.session_timeout(key);
+            slot = key.index + 1;
+        }
         broker.expire_retained();
         broker.settle();
         Ok(broker)
@@ -310,7 +316,6 @@ impl Broker {
         for (sequence, delivery) in kept.deliveries {
             self.restore_delivery(key.index, sequence, delivery, messages);
         }
-        self.session_timeout(key);
     }
 
     fn restore_delivery(
@@ -334,6 +339,7 @@ impl Broker {
         match record.exchange {
             None => self.push_delivery(slot, delivery),
             Some((stage, id)) => {
+                self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
                 let Some(session) = self.sessions.at_mut(slot) else {
                     return;
                 };

@@ -3,8 +3,8 @@
 use crate::id::MessageId;
 use crate::message::{Message, MessageView};
 use crate::time::UnixTime;
-use crate::topic::filter::TopicFilter;
-use crate::topic::ordered::{TopicKey, TopicMap};
+use crate::topic::TopicFilter;
+use crate::topic::{Found, TopicKey, TopicMap};
 use alloc::collections::BTreeMap;
 
 impl TopicKey for Message {
@@ -82,15 +82,14 @@ impl Retained {
         Some(message)
     }
 
-    /// The next retained message, in topic order, that a filter matches.
-    pub(crate) fn next_match(
+    /// The next retained message, in topic order, that a filter matches; looks at `steps` at most.
+    pub(crate) fn search(
         &self,
         filter: TopicFilter<'_>,
         after: Option<&str>,
-    ) -> Option<&Message> {
-        self.by_topic
-            .next_match(filter, after)
-            .map(|(message, ())| message)
+        steps: &mut usize,
+    ) -> Found<'_, Message, ()> {
+        self.by_topic.search(filter, after, steps)
     }
 
     /// The next message in topic order, whatever its topic.

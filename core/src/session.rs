@@ -138,7 +138,13 @@ impl Session {
         }
     }
 
-    /// Whether it outlives its connection, and so its records are worth keeping.
+    /// Whether a crash of the broker must not make it forgotten: it outlives its connection, or a will is
+    /// owed for it.
+    pub(crate) const fn is_worth_recording(&self) -> bool {
+        self.is_persistent() || self.will.is_some()
+    }
+
+    /// Whether it outlives its connection: what is under way to it is kept.
     pub(crate) const fn is_persistent(&self) -> bool {
         self.expiry_s > 0
     }

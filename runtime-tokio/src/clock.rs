@@ -26,8 +26,8 @@ impl Clock {
         }
     }
 
-    /// When `timestamp` will be, for a timer. Deadlines too far away to be represented become a day,
-    /// after which they are looked at again.
+    /// When `timestamp` will be, for a timer. Deadlines too far away to be represented become a
+    /// day, after which they are looked at again.
     pub(crate) fn instant(self, timestamp: Timestamp) -> Instant {
         const DAY: core::time::Duration = core::time::Duration::from_secs(24 * 3_600);
         let after = core::time::Duration::from_millis(timestamp.0);

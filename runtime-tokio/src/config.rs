@@ -1,6 +1,7 @@
-//! What an operator sets about sockets, threads and stopping: plain data, each default with its reason.
-//! What the broker itself is set to is [`whimbrel_core::Config`].
+//! What an operator sets about sockets, threads and stopping: plain data, each default with its
+//! reason. What the broker itself is set to is [`whimbrel_core::Config`].
 
+use crate::storage::StorageConfig;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
@@ -9,18 +10,21 @@ use core::time::Duration;
 pub struct ServerConfig {
     /// Protocol, sessions and limits.
     pub broker: whimbrel_core::Config,
-    /// Where clients connect. Default: `127.0.0.1:1883` alone, which cannot be reached from outside.
-    /// Empty is allowed: then only this program's own links connect.
+    /// Where clients connect. Default: `127.0.0.1:1883` alone, which cannot be reached from
+    /// outside. Empty is allowed: then only this program's own links connect.
     pub listeners: Vec<ListenerConfig>,
+    /// Where sessions and messages are kept. Default: in memory.
+    pub storage: StorageConfig,
     /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
     /// connections to each other.
     pub threads: u16,
-    /// How long a graceful stop waits for clients to take their last bytes, in milliseconds. Default
-    /// 5 s: enough for a slow link's last round trip, and well below the 10 s after which container
-    /// managers kill.
+    /// How long a graceful stop waits for clients to take their last bytes, in milliseconds.
+    /// Default 5 s: enough for a slow link's last round trip, and well below the 10 s after which
+    /// container managers kill.
     pub shutdown_grace_ms: u32,
-    /// Size of the one buffer a shard reads with, in bytes, and what one connection may put in a turn.
-    /// Default 64 KiB: larger reads save hardly any system calls, and the buffer stays in the cache.
+    /// Size of the one buffer a shard reads with, in bytes, and what one connection may put in a
+    /// turn. Default 64 KiB: larger reads save hardly any system calls, and the buffer stays in the
+    /// cache.
     pub read_buffer_bytes: usize,
 }
 
@@ -29,6 +33,7 @@ impl Default for ServerConfig {
         Self {
             broker: whimbrel_core::Config::default(),
             listeners: vec![ListenerConfig::default()],
+            storage: StorageConfig::default(),
             threads: 1,
             shutdown_grace_ms: 5_000,
             read_buffer_bytes: 64 << 10,
@@ -39,17 +44,17 @@ impl Default for ServerConfig {
 /// One listening TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// Where it listens. Port 0 lets the system choose; see [`Handle::addresses`](crate::Handle::addresses).
-    /// Default `127.0.0.1:1883`.
+    /// Where it listens. Port 0 lets the system choose; see
+    /// [`Handle::addresses`](crate::Handle::addresses). Default `127.0.0.1:1883`.
     pub address: SocketAddr,
-    /// Connections the system holds until they are accepted. Default 1,024: a reconnect storm of some
-    /// milliseconds. The system may cut it (`net.core.somaxconn`).
+    /// Connections the system holds until they are accepted. Default 1,024: a reconnect storm of
+    /// some milliseconds. The system may cut it (`net.core.somaxconn`).
     pub backlog: u32,
     /// Send small packets at once (`TCP_NODELAY`). Default yes: the broker batches by itself, and
     /// waiting for acknowledgements of the peer costs up to 40 ms.
     pub nodelay: bool,
-    /// Let other sockets listen on the same address (`SO_REUSEPORT`). Default no, so that starting the
-    /// broker twice is an error. Ignored where the system has no such option.
+    /// Let other sockets listen on the same address (`SO_REUSEPORT`). Default no, so that starting
+    /// the broker twice is an error. Ignored where the system has no such option.
     pub reuse_port: bool,
     /// Whether an IPv6 socket refuses IPv4 clients. Default no: `[::]` serves both.
     pub ipv6_only: bool,
@@ -94,8 +99,8 @@ impl Default for ListenerConfig {
 /// Who may connect without a user name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anonymous {
-    /// Clients on this machine: those with a loopback address. A broker that is opened to the network
-    /// by a slip is then still closed.
+    /// Clients on this machine: those with a loopback address. A broker that is opened to the
+    /// network by a slip is then still closed.
     #[default]
     LoopbackOnly,
     /// Everybody.
@@ -117,8 +122,8 @@ impl Anonymous {
     }
 }
 
-/// How long a closed connection may take to read its last bytes before it is cut. Two round trips on a
-/// bad mobile link; a graceful stop may cut it short.
+/// How long a closed connection may take to read its last bytes before it is cut. Two round trips
+/// on a bad mobile link; a graceful stop may cut it short.
 pub(crate) const LINGER: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use whimbrel_core::codec::packet::QoS;
 //! use whimbrel_tokio::{ListenerConfig, Server, ServerConfig};
 //!
 //! let broker = Server::new(ServerConfig {
@@ -11,14 +12,18 @@
 //! })
 //! .start()?;
 //! println!("MQTT on {}", broker.addresses()[0]);
+//! let mut greetings = broker.subscribe("hello/#", QoS::AtLeastOnce).await?;
+//! broker.publish("hello/world", b"hi", QoS::AtLeastOnce, false).await?;
+//! assert_eq!(greetings.next().await.map(|message| message.payload), Some(b"hi".to_vec()));
 //! broker.shutdown().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does what it
-//! asks for. A [`Server`] runs one [`Broker`](whimbrel_core::Broker) a shard, each on a thread and a
-//! current-thread runtime of its own, so the program around it may use any runtime, or none.
+//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does
+//! what it asks for. A [`Server`] runs one [`Broker`](whimbrel_core::Broker) a shard, each on a
+//! thread and a current-thread runtime of its own, so the program around it may use any runtime, or
+//! none.
 //!
 //! | module | responsible for |
 //! |---|---|
@@ -27,13 +32,18 @@
 //! | `ready` | what is to be done next, and by whom the loop is woken |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `listen` | opening listeners, accepting |
+//! | `link` | clients inside this program |
 //! | `policy` | who may connect |
 //! | `report` | log lines |
+//! | [`client`] | the other end: a connection to a broker |
+//! | `storage` | opening the log, and its thread |
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod clock;
 mod config;
+mod link;
 mod listen;
 mod policy;
 mod ready;
@@ -42,9 +52,12 @@ mod server;
 mod shard;
 mod socket;
 mod stop;
+mod storage;
 mod timer;
 
 pub use config::{Anonymous, ListenerConfig, ServerConfig};
+pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
+pub use storage::{StorageConfig, StorageError};

@@ -1,5 +1,5 @@
-//! Listening sockets: opened with all their options before anything runs, then accepted from without
-//! ever letting an error of one stop the others.
+//! Listening sockets: opened with all their options before anything runs, then accepted from
+//! without ever letting an error of one stop the others.
 
 use crate::config::ListenerConfig;
 use core::net::SocketAddr;
@@ -45,8 +45,8 @@ fn explain(error: &io::Error) -> String {
 
 /// Opens a listening socket.
 ///
-/// Where the system lets accepted sockets inherit them, the options of connections are set here, once
-/// for all.
+/// Where the system lets accepted sockets inherit them, the options of connections are set here,
+/// once for all.
 ///
 /// # Errors
 ///
@@ -111,8 +111,10 @@ pub(crate) struct Listener {
     waker: Waker,
     /// It may have somebody.
     pub(crate) ready: bool,
-    /// It rests until then, because of an error that has been reported.
+    /// It rests until then, because of an error.
     resting_until: Option<Timestamp>,
+    /// There was such an error, it was reported, and somebody may be waiting still.
+    in_trouble: bool,
 }
 
 impl Listener {
@@ -132,6 +134,7 @@ impl Listener {
             waker,
             ready: true,
             resting_until: None,
+            in_trouble: false,
         })
     }
 
@@ -145,19 +148,21 @@ impl Listener {
         if self.resting_until.is_some_and(|until| now < until) {
             return None;
         }
+        self.resting_until = None;
         let mut cx = Context::from_waker(&self.waker);
         loop {
             match self.socket.poll_accept(&mut cx) {
                 Poll::Pending => {
                     self.ready = false;
+                    if core::mem::take(&mut self.in_trouble) {
+                        info!(listener = %self.config.address, "everybody is accepted again");
+                    }
                     return None;
                 }
                 Poll::Ready(Ok((stream, address))) => {
-                    if self.resting_until.take().is_some() {
-                        info!(listener = %self.config.address, "accepting connections again");
-                    }
                     // Linux lets connections inherit all options; elsewhere that is not certain. A
-                    // connection that cannot have them has ended already, which its first read says.
+                    // connection that cannot have them has ended already, which its first read
+                    // says.
                     if !cfg!(target_os = "linux") {
                         let _ = set_options(&SockRef::from(&stream), &self.config);
                     }
@@ -165,7 +170,7 @@ impl Listener {
                 }
                 Poll::Ready(Err(error)) if is_about_one_connection(&error) => {}
                 Poll::Ready(Err(error)) => {
-                    if self.resting_until.is_none() {
+                    if !core::mem::replace(&mut self.in_trouble, true) {
                         warn!(
                             listener = %self.config.address, %error,
                             "cannot accept connections; those that are open are served on"

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use whimbrel_core::action::{Credentials, Peer, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
 
-/// Decides who may connect. Asked for every CONNECT that the listener's rule on anonymous clients lets
-/// through, and for every AUTH.
+/// Decides who may connect. Asked for every CONNECT that the listener's rule on anonymous clients
+/// lets through, and for every AUTH.
 pub trait Authenticator: Send + Sync + 'static {
-    /// Decides, or says that it will. Runs on the thread of the shard, so it must not block; what takes
-    /// time goes into [`Decision::Later`]. The client is not read meanwhile, and is cut when the time
-    /// for CONNECT is over.
+    /// Decides, or says that it will. Runs on the thread of the shard, so it must not block; what
+    /// takes time goes into [`Decision::Later`]. The client is not read meanwhile, and is cut when
+    /// the time for CONNECT is over.
     fn authenticate(&self, credentials: Credentials) -> Decision;
 }
 
@@ -19,7 +19,8 @@ pub trait Authenticator: Send + Sync + 'static {
 pub enum Decision {
     /// The answer is known.
     Now(Verdict),
-    /// The answer will be what this future returns. It runs on the shard's own tokio runtime, as a task.
+    /// The answer will be what this future returns. It runs on the shard's own tokio runtime, as a
+    /// task.
     Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
 }
 

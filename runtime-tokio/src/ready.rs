@@ -1,9 +1,9 @@
 //! Who has something to do: the list of sources that were woken since the last turn of a shard.
 //!
-//! A shard is one task. Each of its sources – a connection, a listener, the timer, … – has a waker of its
-//! own that puts the source on this list and wakes the shard. So a connection costs a waker of 48 bytes
-//! instead of a task of 256, everything woken by one system call is handled in one turn, and the order
-//! of work inside the turn is the shard's own, not a scheduler's.
+//! A shard is one task. Each of its sources – a connection, a listener, the timer, … – has a waker
+//! of its own that puts the source on this list and wakes the shard. So a connection costs a waker
+//! of 48 bytes instead of a task of 256, everything woken by one system call is handled in one
+//! turn, and the order of work inside the turn is the shard's own, not a scheduler's.
 
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at `debug`.
-//! Never payloads, topics' contents or secrets.
+//! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at
+//! `debug`. Never payloads, topics' contents or secrets.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -42,8 +42,9 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             why,
             ..
         } => {
-            // Somebody looked at the port, or went away before saying anything: nothing to tell.
-            if client_id.is_empty() && matches!(why, CloseReason::TransportClosed) {
+            let of_itself = matches!(why, CloseReason::TransportClosed | CloseReason::Shutdown);
+            // Somebody only looked at the port: nothing to tell.
+            if client_id.is_empty() && of_itself {
                 debug!(address = %Address(*address), "connection closed before CONNECT");
             } else {
                 info!(

@@ -2,14 +2,17 @@
 
 use crate::clock::Clock;
 use crate::config::ServerConfig;
+use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
+use crate::storage::{self, StorageConfig, StorageError};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
@@ -18,7 +21,9 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
+use whimbrel_core::log::LogUuid;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -54,7 +59,8 @@ impl Server {
         self
     }
 
-    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not block.
+    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not
+    /// block.
     #[must_use]
     pub fn events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(sink));
@@ -65,7 +71,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is wrong with the configuration, or what the system refuses. Nothing is left running then.
+    /// What is wrong with the configuration, or what the system refuses. Nothing is left running
+    /// then.
     pub fn start(self) -> Result<Handle, StartError> {
         let Self {
             config,
@@ -75,10 +82,15 @@ impl Server {
         if config.threads != 1 {
             return Err(StartError::Threads(config.threads));
         }
-        if config.broker.durable {
-            return Err(StartError::Durable);
-        }
         config.broker.validate()?;
+        // What was kept is there again before anybody can connect.
+        let (mut log, mut restorer) = match &config.storage {
+            StorageConfig::Memory => (None, None),
+            StorageConfig::Log { directory, log } => {
+                let (log, restorer) = storage::open(directory, log, new_uuid())?;
+                (Some(log), Some(restorer))
+            }
+        };
         let sockets = config
             .listeners
             .iter()
@@ -95,16 +107,30 @@ impl Server {
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
+            clock: Clock::start(),
+            publisher: tokio::sync::Mutex::default(),
+            storage_failed: Arc::default(),
+            log: Mutex::default(),
         };
-        let (config, clock) = (Arc::new(config), Clock::start());
+        let (log_sender, batches) = std_mpsc::channel();
+        let mut inboxes = Vec::new();
+        let (config, clock) = (Arc::new(config), handle.clock);
         for shard in 0..config.threads {
             let mut broker = config.broker.clone();
             broker.identity.shard = shard;
+            broker.durable = config.storage.is_durable();
             let ready = Arc::new(ReadyList::default());
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
             let parts = Parts {
-                broker: Broker::new(broker, unpredictable(), clock.now())?,
+                broker: match restorer.take() {
+                    Some(restorer) => {
+                        broker.identity.boot_epoch = restorer.next_boot_epoch();
+                        Broker::restore(broker, unpredictable(), clock.now(), restorer)?
+                    }
+                    None => Broker::new(broker, unpredictable(), clock.now())?,
+                },
+                shard,
                 clock,
                 listeners: sockets
                     .iter()
@@ -118,14 +144,24 @@ impl Server {
                 stop: Arc::clone(&stop),
                 inbox,
                 inbox_sender: inbox_sender.clone(),
+                log: log.is_some().then(|| log_sender.clone()),
+                storage_failed: Arc::clone(&handle.storage_failed),
             };
-            let thread =
+            inboxes.push(inbox_sender.clone());
+            let (thread, runtime) =
                 spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
             handle.shards.push(ShardHandle {
                 stop,
                 inbox: inbox_sender,
+                runtime,
             });
             handle.threads().push((shard, thread));
+        }
+        drop(log_sender);
+        if let Some(log) = log.take() {
+            let thread =
+                storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
+            *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
         for address in &handle.addresses {
             info!(%address, "listening");
@@ -135,7 +171,11 @@ impl Server {
 }
 
 /// Starts the thread of one shard, and waits until it serves.
-fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    shard: u16,
+    parts: Parts,
+    ended: SayEnded,
+) -> io::Result<(JoinHandle<()>, tokio::runtime::Handle)> {
     let (started, result) = std_mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name(format!("whimbrel-{shard}"))
@@ -149,12 +189,13 @@ fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
             };
-            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not ready
-            // that are.
+            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not
+            // ready that are.
+            let handle = runtime.handle().clone();
             runtime.block_on(tokio::task::unconstrained(async move {
                 match Shard::new(parts) {
                     Ok(shard) => {
-                        drop(started.send(Ok(())));
+                        drop(started.send(Ok(handle)));
                         shard.run().await;
                     }
                     Err(error) => drop(started.send(Err(error))),
@@ -162,7 +203,7 @@ fn spawn(shard: u16, parts: Parts, ended: SayEnded) -> io::Result<JoinHandle<()>
             }));
         })?;
     match result.recv() {
-        Ok(Ok(())) => Ok(thread),
+        Ok(Ok(runtime)) => Ok((thread, runtime)),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("the thread of a shard ended at once")),
     }
@@ -175,6 +216,14 @@ impl Drop for SayEnded {
     fn drop(&mut self) {
         self.0.send_replace(true);
     }
+}
+
+/// Names a new log. Only has to differ from the names of others.
+fn new_uuid() -> LogUuid {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
+    bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());
+    LogUuid(bytes)
 }
 
 /// A number that peers cannot guess. The standard library seeds each of these hashers at random.
@@ -195,9 +244,9 @@ pub enum StartError {
     /// A number of threads that cannot be had.
     #[error("threads: {0} is not possible yet, set it to 1")]
     Threads(u16),
-    /// Durability was asked for.
-    #[error("durable: there is no log yet, set it to false")]
-    Durable,
+    /// The log cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The system gives no thread, no descriptor or no event queue.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -210,11 +259,17 @@ pub struct Handle {
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
     /// Whether any shard has ended.
     ended: watch::Sender<bool>,
+    clock: Clock,
+    /// The link that publishes, once there is one.
+    publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
+    storage_failed: Arc<AtomicBool>,
+    log: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
     stop: Arc<Stop>,
     inbox: mpsc::Sender<Input>,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Handle {
@@ -224,8 +279,8 @@ impl Handle {
         &self.addresses
     }
 
-    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most the
-    /// configured time. Ready when all is done. Calling it again waits for the same;
+    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most
+    /// the configured time. Ready when all is done. Calling it again waits for the same;
     /// [`stop_now`](Self::stop_now) hurries it.
     ///
     /// # Errors
@@ -264,6 +319,22 @@ impl Handle {
                 result = Err(Crashed { shard, message });
             }
         }
+        // What is owed to the disk is there when this ends.
+        let log = self
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = log
+            && let Err(panic) = thread.join()
+        {
+            let message = message_of(&*panic).to_owned();
+            result = Err(Crashed { shard: 0, message });
+        }
+        if self.storage_failed.load(Ordering::Acquire) {
+            let message = "the log has failed".to_owned();
+            result = Err(Crashed { shard: 0, message });
+        }
         result
     }
 
@@ -283,8 +354,8 @@ impl Handle {
         Ok(all)
     }
 
-    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker like
-    /// any other, but has no address, needs no credentials and passes no socket.
+    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
+    /// like any other, but has no address, needs no credentials and passes no socket.
     ///
     /// # Errors
     ///
@@ -295,6 +366,62 @@ impl Handle {
         let input = Input::Attach(theirs);
         shard.inbox.send(input).await.map_err(|_| Stopped)?;
         Ok(ours)
+    }
+
+    /// Publishes from inside this program, as a client would. Ready when the broker has taken the
+    /// message over; at QoS 0, when it is on its way there.
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), LinkError> {
+        let publisher = self.publisher().await?;
+        let message = Message {
+            topic: topic.to_owned(),
+            payload: payload.to_owned(),
+            qos,
+            retain,
+        };
+        ask(&publisher, |answer| Request::Publish(message, answer)).await
+    }
+
+    /// Subscribes from inside this program, as a client would. Ready when the broker has granted
+    /// it; messages come from [`Subscription::next`].
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
+        let (requests, messages) = self.link().await?;
+        let filter = filter.to_owned();
+        ask(&requests, |answer| Request::Subscribe(filter, qos, answer)).await?;
+        Ok(Subscription::new(requests, messages))
+    }
+
+    async fn publisher(&self) -> Result<mpsc::Sender<Request>, LinkError> {
+        let mut publisher = self.publisher.lock().await;
+        match &*publisher {
+            Some(requests) if !requests.is_closed() => Ok(requests.clone()),
+            _ => {
+                let (requests, _) = self.link().await?;
+                Ok(publisher.insert(requests).clone())
+            }
+        }
+    }
+
+    /// Starts a client inside this program.
+    async fn link(&self) -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Message>), LinkError> {
+        let shard = self.shards.first().ok_or(LinkError::Stopped)?;
+        let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
+        let (link, requests, messages) = Link::new(stream, self.clock)?;
+        shard.runtime.spawn(link.run());
+        Ok((requests, messages))
     }
 
     fn request(&self, level: StopLevel) {

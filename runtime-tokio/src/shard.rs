@@ -1,9 +1,9 @@
 //! The loop: one broker, its sockets and its clock, as one task on one thread.
 //!
-//! Every turn does the same things in the same order, each in bounded measure, so that nobody can keep the
-//! others waiting; what is left over makes the shard busy, and a busy shard looks at the network once and
-//! goes on without sleeping. Actions are carried out once for everything that was read before, so a
-//! connection is written at most once a turn however many packets are for it.
+//! Every turn does the same things in the same order, each in bounded measure, so that nobody can
+//! keep the others waiting; what is left over makes the shard busy, and a busy shard looks at the
+//! network once and goes on without sleeping. Actions are carried out once for everything that was
+//! read before, so a connection is written at most once a turn however many packets are for it.
 //!
 //! Nothing here knows MQTT.
 
@@ -18,7 +18,9 @@ use crate::stop::{Stop, StopLevel};
 use crate::timer::Timer;
 use core::future::poll_fn;
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -29,12 +31,13 @@ use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
-/// Bytes that are read before what follows from them is carried out. Large enough for one write to carry
-/// many messages; small enough to stay in the cache, and for a publisher that is to be paused to be
-/// heard at most this much longer.
+/// Bytes that are read before what follows from them is carried out. Large enough for one write to
+/// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
+/// to be heard at most this much longer.
 const READ_BATCH_BYTES: usize = 256 << 10;
 
-/// Actions that are carried out before the network is looked at again; each moves at most about 64 KiB.
+/// Actions that are carried out before the network is looked at again; each moves at most about 64
+/// KiB.
 const ACTIONS_PER_DRAIN: usize = 4_096;
 
 /// Connections that a listener hands over in one turn.
@@ -42,6 +45,10 @@ const ACCEPTS_PER_TURN: usize = 64;
 
 /// Things that are taken out of the inbox in one turn.
 const INPUTS_PER_TURN: usize = 256;
+
+/// Bytes of batches that the log may be behind before nobody is read until it has caught up: memory
+/// that waits for a disk, whatever the number of publishers.
+const UNPERSISTED_BYTES: usize = 32 << 20;
 
 /// A shared write buffer that grew beyond this, for a large packet, is given back.
 const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
@@ -67,17 +74,20 @@ pub(crate) enum Input {
     )]
     Interest(PeerId, InterestDelta),
     /// Everything up to there is on stable storage.
-    #[expect(
-        dead_code,
-        reason = "sent by the log, once attached; see `Shard::persist`"
-    )]
     Persisted(Position),
+    /// The log is much larger than what is live.
+    Checkpoint,
+    /// Whether the disk is nearly full.
+    StoragePressure(bool),
+    /// The log has failed for good.
+    StorageFailed,
 }
 
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) broker: Broker,
+    pub(crate) shard: u16,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<std::net::TcpListener>,
     pub(crate) policy: Policy,
@@ -86,11 +96,18 @@ pub(crate) struct Parts {
     pub(crate) stop: Arc<Stop>,
     pub(crate) inbox: mpsc::Receiver<Input>,
     pub(crate) inbox_sender: mpsc::Sender<Input>,
+    pub(crate) log: Option<LogSender>,
+    pub(crate) storage_failed: Arc<AtomicBool>,
 }
+
+/// Where batches go: to the thread of the log, with the number of the shard.
+pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
     broker: Broker,
+    /// Which of the server's shards this is.
+    shard: u16,
     clock: Clock,
     /// Read once a batch: within one, everything happens at the same time.
     now: Now,
@@ -121,6 +138,13 @@ pub(crate) struct Shard {
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
     missing_reported: bool,
+    log: Option<LogSender>,
+    storage_failed: Arc<AtomicBool>,
+    /// Batches that the log has and has not reported durable: their positions and sizes.
+    unpersisted: VecDeque<(Position, usize)>,
+    unpersisted_bytes: usize,
+    /// Connections that are not read until the log has caught up.
+    waiting_for_log: Vec<Source>,
 }
 
 impl Shard {
@@ -143,6 +167,7 @@ impl Shard {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             broker: parts.broker,
+            shard: parts.shard,
             now: parts.clock.now(),
             sockets: Sockets::default(),
             listeners,
@@ -166,6 +191,11 @@ impl Shard {
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
             missing_reported: false,
+            log: parts.log,
+            storage_failed: parts.storage_failed,
+            unpersisted: VecDeque::new(),
+            unpersisted_bytes: 0,
+            waiting_for_log: Vec::new(),
             ready,
         })
     }
@@ -277,7 +307,16 @@ impl Shard {
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
                 Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
                 Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
-                Input::Persisted(position) => self.broker.persisted(self.now, position),
+                Input::Persisted(position) => self.persisted(position),
+                Input::Checkpoint => self.broker.checkpoint(self.now),
+                Input::StoragePressure(is_full) => {
+                    self.broker.storage_pressure(self.now, is_full);
+                }
+                Input::StorageFailed => {
+                    self.broker.persist_failed(self.now);
+                    self.storage_failed.store(true, Ordering::Release);
+                    self.stop.request(StopLevel::Promptly);
+                }
             }
         }
         self.sources.push(Source::Inbox);
@@ -302,6 +341,10 @@ impl Shard {
             return;
         };
         if socket.paused {
+            return;
+        }
+        if self.unpersisted_bytes >= UNPERSISTED_BYTES {
+            self.waiting_for_log.push(source_of(id));
             return;
         }
         let mut share = self.read_buffer.len();
@@ -357,7 +400,7 @@ impl Shard {
                     connection,
                     credentials,
                 } => self.authenticate(connection, *credentials),
-                Action::Persist(batch) => self.persist(&batch),
+                Action::Persist(batch) => self.persist(batch),
                 Action::Route { .. } | Action::Interest(_) => self.hand_to_peers(),
                 Action::Event(event) => self.report(&event),
             }
@@ -405,15 +448,38 @@ impl Shard {
         }
     }
 
-    /// Storage is attached here: a bounded channel to the thread that executes the log's operations takes
-    /// the batch; it answers with [`Input::Persisted`], which wakes this shard. With `durable` off, as
-    /// [`Server::start`](crate::Server::start) demands for now, no batch ever comes.
-    fn persist(&mut self, batch: &Batch) {
-        self.report_missing("a log", batch.position.0);
+    /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
+    fn persist(&mut self, batch: Batch) {
+        let bytes = batch.operations.len();
+        self.unpersisted.push_back((batch.position, bytes));
+        self.unpersisted_bytes += bytes;
+        let shard = self.shard;
+        if self
+            .log
+            .as_ref()
+            .is_none_or(|log| log.send((shard, batch)).is_err())
+        {
+            self.report_missing("a log", 0);
+        }
     }
 
-    /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to be
-    /// routed arrives there as [`Input::Routed`] and [`Input::Interest`]. With one shard there is nobody.
+    fn persisted(&mut self, position: Position) {
+        while let Some((first, bytes)) = self.unpersisted.front().copied()
+            && first <= position
+        {
+            self.unpersisted.pop_front();
+            self.unpersisted_bytes -= bytes;
+        }
+        if self.unpersisted_bytes < UNPERSISTED_BYTES / 2 && !self.waiting_for_log.is_empty() {
+            self.sources.append(&mut self.waiting_for_log);
+            self.busy = true;
+        }
+        self.broker.persisted(self.now, position);
+    }
+
+    /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to
+    /// be routed arrives there as [`Input::Routed`] and [`Input::Interest`]. With one shard there
+    /// is nobody.
     fn hand_to_peers(&mut self) {
         self.report_missing("another shard", 0);
     }
@@ -459,8 +525,8 @@ impl Shard {
             .unwrap_or_default()
     }
 
-    /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it, and
-    /// its end is found again when it is resumed.
+    /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
+    /// and its end is found again when it is resumed.
     fn see_off(&mut self) {
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
@@ -540,8 +606,8 @@ fn source_of(id: ConnectionId) -> Source {
 #[derive(Default)]
 struct Sockets {
     slots: Vec<Option<Socket>>,
-    /// Connections that the core has let go of and whose slot it has given away, before their `Close`
-    /// came to be carried out.
+    /// Connections that the core has let go of and whose slot it has given away, before their
+    /// `Close` came to be carried out.
     displaced: Vec<Socket>,
     count: usize,
 }

@@ -1,8 +1,8 @@
 //! One transport connection, as a shard holds it: its bytes, never their meaning.
 //!
-//! Reading goes into a buffer that the shard lends. Writing is direct; only what the system does not take
-//! stays here, in an allocation of exactly that size, and until it is gone nothing more is pulled from the
-//! core. A connection that keeps up owns no buffer at all.
+//! Reading goes into a buffer that the shard lends. Writing is direct; only what the system does
+//! not take stays here, in an allocation of exactly that size, and until it is gone nothing more is
+//! pulled from the core. A connection that keeps up owns no buffer at all.
 
 use crate::config::LINGER;
 use crate::ready::{ReadyList, Source};
@@ -31,8 +31,8 @@ impl Transport {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            // Unlike `try_read`, this takes a short read as "drained" and so saves the one that would
-            // say so.
+            // Unlike `try_read`, this takes a short read as "drained" and so saves the one that
+            // would say so.
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -71,8 +71,8 @@ pub(crate) enum Written {
     All,
     /// Some are left; the connection's waker fires when there is room.
     Blocked,
-    /// The peer does not take bytes any more. Now and later they are dropped; what it has sent before it
-    /// went away can still be read, and the end of that ends the connection.
+    /// The peer does not take bytes any more. Now and later they are dropped; what it has sent
+    /// before it went away can still be read, and the end of that ends the connection.
     Broken,
 }
 
@@ -102,8 +102,8 @@ impl Socket {
         }
     }
 
-    /// Reads what fits into `buffer`; 0 bytes are the end. When pending, the connection's waker fires
-    /// once there is something.
+    /// Reads what fits into `buffer`; 0 bytes are the end. When pending, the connection's waker
+    /// fires once there is something.
     pub(crate) fn poll_read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut cx = Context::from_waker(&self.waker);
         let mut buffer = ReadBuf::new(buffer);
@@ -116,7 +116,8 @@ impl Socket {
         matches!(self.unsent, Unsent::Bytes { .. })
     }
 
-    /// Writes `bytes`. What the transport does not take is copied and kept, behind what is kept already.
+    /// Writes `bytes`. What the transport does not take is copied and kept, behind what is kept
+    /// already.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
         match &mut self.unsent {
             Unsent::Broken => return Written::Broken,
@@ -159,8 +160,8 @@ impl Socket {
         state
     }
 
-    /// Writes `last_bytes` and closes, without keeping the shard: what takes time is done aside. The
-    /// peer gets to read everything, unless it takes longer than [`LINGER`].
+    /// Writes `last_bytes` and closes, without keeping the shard: what takes time is done aside.
+    /// The peer gets to read everything, unless it takes longer than [`LINGER`].
     pub(crate) fn close(mut self, last_bytes: &[u8], lingering: &Lingering) {
         if !last_bytes.is_empty() {
             self.write(last_bytes);
@@ -210,16 +211,24 @@ fn write_some(
     Written::All
 }
 
-/// Writes the last bytes, says that there are no more, and waits for the peer to close. Closing while
-/// bytes of the peer are unread would make the system reset the connection, and the peer might never
-/// see the last packet.
+/// Writes the last bytes, says that there are no more, and waits for the peer to close. Closing
+/// while bytes of the peer are unread would make the system reset the connection, and the peer
+/// might never see the last packet.
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, unsent: &[u8]) -> io::Result<()> {
     stream.write_all(unsent).await?;
     stream.shutdown().await?;
-    let mut unread = [0; 512];
-    while stream.read(&mut unread).await? > 0 {}
+    let mut unread = [0; 1_024];
+    for _ in 0..UNREAD_MAXIMUM_BYTES / unread.len() {
+        if stream.read(&mut unread).await? == 0 {
+            break;
+        }
+    }
     Ok(())
 }
+
+/// What a peer may still send after it was told goodbye; enough for all that was on its way, and an
+/// end for one that goes on and on.
+const UNREAD_MAXIMUM_BYTES: usize = 4 << 20;
 
 /// Counts the connections that are closed but have not taken their last bytes.
 pub(crate) struct Lingering {
@@ -227,8 +236,8 @@ pub(crate) struct Lingering {
     waker: Waker,
 }
 
-/// As many may linger; beyond that, a closed connection is cut. They hold a file descriptor each, and
-/// peers that are refused by the thousand are better cut than served.
+/// As many may linger; beyond that, a closed connection is cut. They hold a file descriptor each,
+/// and peers that are refused by the thousand are better cut than served.
 const LINGERING_MAXIMUM: usize = 16_384;
 
 impl Lingering {

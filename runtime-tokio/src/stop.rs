@@ -1,5 +1,5 @@
-//! How a shard is asked to stop: a level that only rises, so that requests cannot overtake each other,
-//! and that is never stuck behind other messages.
+//! How a shard is asked to stop: a level that only rises, so that requests cannot overtake each
+//! other, and that is never stuck behind other messages.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 use core::task::Waker;

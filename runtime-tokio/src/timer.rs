@@ -1,5 +1,5 @@
-//! The one timer of a shard. Deadlines mostly move away, so it is only set anew when one comes nearer; when
-//! it fires too early, that costs one turn with nothing to do.
+//! The one timer of a shard. Deadlines mostly move away, so it is only set anew when one comes
+//! nearer; when it fires too early, that costs one turn with nothing to do.
 
 use crate::clock::Clock;
 use core::pin::Pin;

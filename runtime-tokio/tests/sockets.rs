@@ -1,6 +1,6 @@
-//! The server over real sockets, spoken to in bytes that are written out by hand: nothing of the broker's
-//! own codec could hide a mistake here. Waits are bounded, and for something that must happen; nothing
-//! sleeps in the hope that it did.
+//! The server over real sockets, spoken to in bytes that are written out by hand: nothing of the
+//! broker's own codec could hide a mistake here. Waits are bounded, and for something that must
+//! happen; nothing sleeps in the hope that it did.
 #![expect(
     clippy::unwrap_used,
     reason = "in a test, and in what plays the clients, it is an assertion"
@@ -381,11 +381,11 @@ fn what_cannot_run_is_refused() {
         Server::new(config).start().err().unwrap().to_string()
     };
     assert!(refuse(|config| config.threads = 0).contains("threads"));
-    assert!(refuse(|config| config.broker.durable = true).contains("durable"));
     assert!(refuse(|config| config.broker.limits.fanout_step = 0).contains("limits.fanout_step"));
 }
 
-// ---- who plays the clients --------------------------------------------------------------------------
+// ---- who plays the clients
+// --------------------------------------------------------------------------
 
 const ANY_PORT: SocketAddr =
     SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 0);

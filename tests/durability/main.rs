@@ -429,3 +429,95 @@ fn a_checkpoint_alone_says_all_that_the_log_before_it_said() {
     );
     assert_eq!(stories[0].2.len(), 1_000);
 }
+
+#[test]
+fn an_answer_that_repeats_an_earlier_one_waits_for_the_same_record() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    world.cut(subscriber);
+    let (publisher, _) = persistent(&mut world, Version::V4, "publisher");
+    world.persists_at_once = false;
+    let packet = publish("t", b"once", QoS::ExactlyOnce, 9);
+    world.send(publisher, &Packet::Publish(packet));
+    world.cut(publisher);
+    // The connection broke before PUBREC; the disk is still busy when the client comes back.
+    let connect = Connect {
+        clean_start: false,
+        ..connect(Version::V4, "publisher")
+    };
+    let publisher = world.open_with(&connect);
+    assert!(matches!(
+        world.next(publisher).as_ref().map(Received::packet),
+        Some(Packet::ConnAck(_))
+    ));
+    world.send(
+        publisher,
+        &Packet::Publish(Publish {
+            dup: true,
+            ..packet
+        }),
+    );
+    assert_eq!(
+        world.next(publisher),
+        None,
+        "the identifier is not durable yet"
+    );
+    world.persist();
+    assert!(matches!(
+        world.next(publisher).as_ref().map(Received::packet),
+        Some(Packet::PubRec(_))
+    ));
+}
+
+#[test]
+fn a_large_fan_out_to_sessions_that_end_needs_no_log() {
+    let mut config = Config {
+        durable: true,
+        ..Config::default()
+    };
+    config.limits.fanout_step = 2;
+    let mut world = World::new(config);
+    let subscribers: Vec<_> = (0..5)
+        .map(|number| {
+            let subscriber = world.connect(Version::V4, &format!("subscriber {number}"));
+            world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+            subscriber
+        })
+        .collect();
+    let publisher = world.connect(Version::V4, "publisher");
+    world.publish(publisher, "t", b"x", QoS::AtLeastOnce);
+    assert!(matches!(
+        world.next(publisher).as_ref().map(Received::packet),
+        Some(Packet::PubAck(_))
+    ));
+    for subscriber in subscribers {
+        assert_eq!(world.next_publish(subscriber).1, b"x");
+    }
+    assert!(world.log.is_empty());
+}
+
+#[test]
+fn the_will_of_a_session_that_ends_survives_the_broker_and_reaches_everybody() {
+    let mut world = durable();
+    let will = Will {
+        topic: "will",
+        payload: b"gone",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: whimbrel_core::codec::Properties::EMPTY,
+    };
+    let mortal = world.open_with(&Connect {
+        will: Some(will),
+        ..connect(Version::V4, "a mortal")
+    });
+    assert!(world.next(mortal).is_some());
+    // This session has a higher number than the mortal's.
+    let (listener, _) = persistent(&mut world, Version::V4, "listener");
+    world.subscribe(listener, "will", QoS::AtLeastOnce);
+    world.crash();
+    let (listener, _) = persistent(&mut world, Version::V4, "listener");
+    assert_eq!(world.next_publish(listener).1, b"gone");
+    let mortal = world.open_with(&connect(Version::V4, "a mortal"));
+    assert!(world.next(mortal).is_some());
+}

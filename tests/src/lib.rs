@@ -1,7 +1,11 @@
 //! Helpers shared by the whole-broker tests.
 
+mod compose;
 pub mod disk;
+pub mod fuzz;
+mod received;
 pub mod world;
 
 pub use disk::{CrashStyle, Disk, Random};
-pub use world::{Received, World};
+pub use received::Received;
+pub use world::World;

@@ -3,13 +3,18 @@
 //! A test reads as a story: who connects, who sends what, who hears what. Nothing here knows a rule of
 //! the protocol; packets are built and read with the core's own codec.
 
+use crate::received::Received;
 use std::collections::HashMap;
 use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Verdict};
-use whimbrel_core::codec::packet::{Connect, Publish, QoS, Subscribe, SubscribeOptions, Version};
-use whimbrel_core::codec::{self, Packet, Properties, SubscribeBuffer, frame};
+use whimbrel_core::codec::packet::{
+    Ack, Connect, Disconnect, PacketType, QoS, Subscribe, SubscribeOptions, Version,
+};
+use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
 use whimbrel_core::id::{PacketId, PeerId, Position};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
+
+pub use crate::compose::{connect, lasting, properties, publish, will};
 
 /// All versions, for tests with one body for all of them.
 pub const VERSIONS: [Version; 3] = [Version::V3, Version::V4, Version::V5];
@@ -53,29 +58,6 @@ struct Line {
     /// The client's socket takes no bytes.
     is_blocked: bool,
     wants_to_send: bool,
-}
-
-/// A packet as it came, with the version it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// The version of its connection.
-    pub version: Version,
-    /// The whole packet.
-    pub bytes: Vec<u8>,
-}
-
-impl Received {
-    /// Takes the packet apart.
-    ///
-    /// # Panics
-    ///
-    /// When the broker has sent something that is no packet.
-    pub fn packet(&self) -> Packet<'_> {
-        let split =
-            frame::split(&self.bytes, u32::MAX).expect("the broker sends well-formed packets");
-        let (frame, _) = split.expect("it is whole");
-        codec::decode(self.version, frame).expect("the broker sends well-formed packets")
-    }
 }
 
 impl Default for World {
@@ -150,6 +132,26 @@ impl World {
             answer.reason
         );
         connection
+    }
+
+    /// A client with this CONNECT, its CONNACK read; gives whether its session was there.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused.
+    #[track_caller]
+    pub fn enter(&mut self, connect: &Connect<'_>) -> (ConnectionId, bool) {
+        let connection = self.open_with(connect);
+        let received = self.next(connection).expect("CONNACK comes");
+        let answer = received.conn_ack();
+        assert_eq!(answer.reason, ReasonCode::SUCCESS);
+        (connection, answer.session_present)
+    }
+
+    /// A client whose session lasts, and is resumed if it is there.
+    #[track_caller]
+    pub fn resume(&mut self, version: Version, client_id: &str) -> ConnectionId {
+        self.enter(&lasting(version, client_id)).0
     }
 
     /// Says in which version this connection is read.
@@ -246,6 +248,134 @@ impl World {
         let (_, length) = split?;
         let bytes = line.inbox.drain(..length).collect();
         Some(Received { version, bytes })
+    }
+
+    /// The next packet, which must be there.
+    ///
+    /// # Panics
+    ///
+    /// When nothing came.
+    #[track_caller]
+    pub fn hear(&mut self, connection: ConnectionId) -> Received {
+        self.next(connection).expect("a packet comes")
+    }
+
+    /// Nothing came.
+    ///
+    /// # Panics
+    ///
+    /// When something did.
+    #[track_caller]
+    pub fn hears_nothing(&mut self, connection: ConnectionId) {
+        let came = self.drain(connection);
+        let came: Vec<Packet<'_>> = came.iter().map(Received::packet).collect();
+        assert!(came.is_empty(), "{came:?}");
+    }
+
+    /// The payloads of all messages that came, and nothing but messages did. Acknowledges none.
+    ///
+    /// # Panics
+    ///
+    /// When something else came.
+    #[track_caller]
+    pub fn payloads(&mut self, connection: ConnectionId) -> Vec<String> {
+        let came = self.drain(connection);
+        came.iter()
+            .map(|received| String::from_utf8_lossy(received.publish().payload).into_owned())
+            .collect()
+    }
+
+    /// Takes all messages there are, with all that belongs to their QoS; gives their payloads.
+    ///
+    /// # Panics
+    ///
+    /// When something else than messages and PUBREL came.
+    #[track_caller]
+    pub fn take_all(&mut self, connection: ConnectionId) -> Vec<String> {
+        let mut payloads = Vec::new();
+        while let Some(received) = self.next(connection) {
+            let packet = received.packet();
+            if let Packet::PubRel(ack) = packet {
+                let done = Ack::new(ack.packet_id, ReasonCode::SUCCESS);
+                self.send(connection, &Packet::PubComp(done));
+                continue;
+            }
+            let publish = received.publish();
+            payloads.push(String::from_utf8_lossy(publish.payload).into_owned());
+            if let Some(id) = publish.packet_id {
+                let ack = Ack::new(id, ReasonCode::SUCCESS);
+                let answer = match publish.qos {
+                    QoS::ExactlyOnce => Packet::PubRec(ack),
+                    QoS::AtLeastOnce | QoS::AtMostOnce => Packet::PubAck(ack),
+                };
+                self.send(connection, &answer);
+            }
+        }
+        payloads
+    }
+
+    /// Sends one of the packets that acknowledge, made by its constructor: `Packet::PubAck`.
+    ///
+    /// # Panics
+    ///
+    /// When the identifier is zero.
+    pub fn answer(
+        &mut self,
+        connection: ConnectionId,
+        packet: impl FnOnce(Ack<'static>) -> Packet<'static>,
+        id: u16,
+        reason: ReasonCode,
+    ) {
+        let id = PacketId::new(id).expect("not zero");
+        self.send(connection, &packet(Ack::new(id, reason)));
+    }
+
+    /// Publishes at QoS 2 and goes through with it.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not.
+    #[track_caller]
+    pub fn publish_exactly_once(&mut self, connection: ConnectionId, topic: &str, payload: &[u8]) {
+        self.publish(connection, topic, payload, QoS::ExactlyOnce);
+        assert_eq!(self.hear(connection).ack().0, PacketType::PubRec);
+        self.answer(connection, Packet::PubRel, 1, ReasonCode::SUCCESS);
+        assert_eq!(self.hear(connection).ack().0, PacketType::PubComp);
+    }
+
+    /// The connection is closed; the reason that was given last, if one was.
+    ///
+    /// # Panics
+    ///
+    /// When it is open.
+    #[track_caller]
+    pub fn farewell(&mut self, connection: ConnectionId) -> Option<ReasonCode> {
+        assert!(self.is_closed(connection), "still open");
+        let last = self.drain(connection).pop()?;
+        match last.packet() {
+            Packet::Disconnect(disconnect) => Some(disconnect.reason),
+            Packet::ConnAck(answer) => Some(answer.reason),
+            _ => None,
+        }
+    }
+
+    /// Sends a packet that ends the connection; gives the reason the broker names.
+    #[track_caller]
+    pub fn refused(&mut self, connection: ConnectionId, packet: &Packet<'_>) -> Option<ReasonCode> {
+        self.send(connection, packet);
+        self.farewell(connection)
+    }
+
+    /// Leaves with a DISCONNECT.
+    pub fn disconnect(&mut self, connection: ConnectionId, reason: ReasonCode) {
+        let properties = Properties::EMPTY;
+        let goodbye = Disconnect { reason, properties };
+        self.send(connection, &Packet::Disconnect(goodbye));
+    }
+
+    /// The bytes that this client has received and not read yet, as they came.
+    pub fn take_bytes(&mut self, connection: ConnectionId) -> Vec<u8> {
+        core::mem::take(&mut self.line(connection).inbox)
     }
 
     /// Everything that this client has received and not read yet.
@@ -421,36 +551,5 @@ impl World {
         let mut bytes = Vec::new();
         self.broker.transmit(self.now, connection, &mut bytes);
         self.line(connection).inbox.extend_from_slice(&bytes);
-    }
-}
-
-/// A CONNECT with nothing special: clean start, no keep alive.
-pub const fn connect(version: Version, client_id: &str) -> Connect<'_> {
-    Connect {
-        version,
-        clean_start: true,
-        keep_alive_s: 0,
-        client_id,
-        will: None,
-        username: None,
-        password: None,
-        properties: Properties::EMPTY,
-    }
-}
-
-/// A PUBLISH with nothing special. The packet identifier is left out at QoS 0.
-pub fn publish<'a>(topic: &'a str, payload: &'a [u8], qos: QoS, packet_id: u16) -> Publish<'a> {
-    Publish {
-        dup: false,
-        qos,
-        retain: false,
-        topic,
-        packet_id: if qos == QoS::AtMostOnce {
-            None
-        } else {
-            PacketId::new(packet_id)
-        },
-        properties: Properties::EMPTY,
-        payload,
     }
 }

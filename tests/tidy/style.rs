@@ -58,7 +58,7 @@ pub(crate) fn check(root: &Path, files: &[File], problems: &mut Vec<Problem>) {
             check_lines(file, problems);
             check_words(file, &source, problems);
             lengths.add(file, &source);
-            if file.path.starts_with("core/src/") {
+            if file.path.starts_with("core/src/") && !EXECUTES.contains(&file.path.as_str()) {
                 check_purity(file, &source, problems);
             }
         }
@@ -67,16 +67,28 @@ pub(crate) fn check(root: &Path, files: &[File], problems: &mut Vec<Problem>) {
     check_modules(files, problems);
 }
 
+/// The one place in core that touches files: it carries out what the log asks for, behind the feature
+/// `std`, and decides nothing.
+const EXECUTES: [&str; 1] = ["core/src/log/executor.rs"];
+
 fn check_lines(file: &File, problems: &mut Vec<Problem>) {
     for (number, line) in file.text.lines().enumerate() {
         let columns = without_tags(line).chars().count();
-        if columns > LINE_COLUMNS {
+        if columns > LINE_COLUMNS && !is_unbreakable(line) {
             let what = format!(
                 "{columns} columns; break the line at {LINE_COLUMNS} (comments: `{BLESS}`)"
             );
             problems.push(Problem::new(&file.path, number + 1, what));
         }
     }
+}
+
+/// A line that cannot be broken without harm: a row of a table or a drawing, or one with a text that is
+/// searched for as a whole.
+fn is_unbreakable(line: &str) -> bool {
+    let line = line.trim_start();
+    let comment = line.trim_start_matches('/').trim_start_matches('!').trim_start();
+    comment.starts_with('|') || line.contains('"')
 }
 
 /// A line without the tags at its end: they may stand beyond the limit, beside what they name.

@@ -5,7 +5,7 @@ use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 6] = [
+pub(crate) static SECTIONS: [Section; 7] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -18,6 +18,13 @@ pub(crate) static SECTIONS: [Section; 6] = [
               the broker listens at the default address, which this machine alone can reach.",
         repeated: true,
         keys: LISTENER,
+    },
+    Section {
+        name: "storage",
+        doc: "Where sessions, queued and retained messages are kept, and what an acknowledgement of \
+              QoS 1 or 2 is worth.",
+        repeated: false,
+        keys: STORAGE,
     },
     Section {
         name: "log",
@@ -138,6 +145,81 @@ const LISTENER: &[Key] = &[
     .unit(Bytes)
     .range(1, 1 << 30)
     .example("\"64 KiB\""),
+];
+
+const STORAGE: &[Key] = &[
+    Key::new(
+        "backend",
+        |s| &mut s.storage.backend,
+        "`log` keeps them in files: what is acknowledged is there after a restart. `memory` keeps \
+         nothing and needs no disk. Also said by `--data-dir` and `--memory`.",
+        "What was acknowledged is kept; that is what acknowledging is for.",
+    ),
+    Key::new(
+        "directory",
+        |s| &mut s.storage.directory,
+        "The directory of the log; it is made if need be. Relative to where the broker is started. \
+         One broker at a time can use it. Also `--data-dir`.",
+        "Works without any permission, and is found again beside where it was started.",
+    ),
+    Key::new(
+        "sync",
+        |s| &mut s.storage.sync,
+        "When an acknowledgement may be sent: `always` when the disk has confirmed it; `interval` when \
+         it is written, and the disk confirms within `sync_interval_ms`; `never` when it is written. The \
+         end of the broker loses nothing with any of them, a power cut does with the last two.",
+        "Acknowledged means on disk. Messages that arrive meanwhile share one confirmation.",
+    ),
+    Key::new(
+        "sync_interval_ms",
+        |s| &mut s.storage.sync_interval_ms,
+        "What a power cut may take at most, when `sync` is `interval`.",
+        "Ten syncs a second are no load for a disk.",
+    )
+    .unit(Milliseconds)
+    .least(1),
+    Key::new(
+        "segment_bytes",
+        |s| &mut s.storage.log.segment_bytes,
+        "The size of a file of the log, a multiple of 4,096. At least two exist. Small devices choose \
+         `\"1 MiB\"`.",
+        "Preparing one takes well under a second on slow cards.",
+    )
+    .unit(Bytes)
+    .range(16 << 10, 1 << 30),
+    Key::new(
+        "quota_bytes",
+        |s| &mut s.storage.log.quota_bytes,
+        "The most that all files of the log may take together, at least four segments. When it is \
+         used up, messages of QoS 1 and 2 are refused until something is delivered, as on a full disk.",
+        "What the disk has.",
+    )
+    .unit(Bytes)
+    .least(64 << 10)
+    .example("\"4 GiB\""),
+    Key::new(
+        "checkpoint_min_bytes",
+        |s| &mut s.storage.log.checkpoint_min_bytes,
+        "How much is written at least before what is still needed is written once more, so that older \
+         files can be removed.",
+        "Keeps the log of a small broker small, and that work rare.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "reserve_bytes_maximum",
+        |s| &mut s.storage.log.reserve_bytes_max,
+        "How much of the disk is held ready, at most, so that a full disk can still be tidied. The \
+         reserve follows what is live.",
+        "More is rarely needed, and would be missed elsewhere.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "on_corruption",
+        |s| &mut s.storage.log.on_corruption,
+        "When files turn out damaged that were known to be good: `refuse` to start and say what to do; or \
+         `quarantine`, which keeps a copy, gives up what cannot be read, lists it and starts.",
+        "A person should decide what may be lost. Devices that nobody reaches choose `quarantine`.",
+    ),
 ];
 
 const LOG: &[Key] = &[

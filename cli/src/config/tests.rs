@@ -137,7 +137,7 @@ fn every_field_of_the_configuration_is_a_key() {
             "runtime-tokio/src/config.rs",
             "ServerConfig",
             "server",
-            &["broker", "listeners", "threads"],
+            &["broker", "listeners", "storage", "threads"],
         ),
         (
             "runtime-tokio/src/config.rs",
@@ -163,6 +163,88 @@ fn every_field_of_the_configuration_is_a_key() {
         fields.sort_unstable();
         known.sort_unstable();
         assert_eq!(known, fields, "[{}]", section.name);
+    }
+}
+
+/// The same for the log, whose section begins with what is not a field there.
+#[test]
+fn every_field_of_the_log_is_a_key_or_not_for_operators() {
+    let path = repository().join("core/src/log/config.rs");
+    let source = std::fs::read_to_string(path).unwrap();
+    let (_, body) = source.split_once("pub struct LogConfig {").unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let fields = body
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub "))
+        .filter_map(|field| field.split_once(':').map(|(name, _)| name));
+    let section = keys::section("storage").unwrap();
+    for field in fields {
+        // Both follow from the rest of the configuration.
+        let is_internal = ["batch_bytes_max", "shards"].contains(&field);
+        let name = field.replace("_max", "_maximum");
+        assert_eq!(section.key(&name).is_none(), is_internal, "{field}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_log_is_blamed_on_the_setting() {
+    for (name, text, expected) in [
+        ("SEGMENT_BYTES", "100001", "a multiple of 4,096"),
+        ("QUOTA_BYTES", "1 MiB", "room for four segments"),
+        ("DIRECTORY", "", "must name a directory"),
+    ] {
+        let name = format!("WHIMBREL_STORAGE_{name}");
+        let problems = with_environment(&[(&name, text)], &Flags::default()).unwrap_err();
+        let problem = problems[0].to_string();
+        assert!(problem.starts_with(&format!("environment variable {name}: storage.")));
+        assert!(problem.contains(expected), "{problem}");
+
+        let memory = [(&*name, text), ("WHIMBREL_STORAGE_BACKEND", "memory")];
+        assert!(with_environment(&memory, &Flags::default()).is_ok());
+    }
+}
+
+#[test]
+fn flags_decide_where_things_are_kept() {
+    let memory = [("WHIMBREL_STORAGE_BACKEND", "memory")];
+    let flags = Flags {
+        data_dir: Some("elsewhere".to_owned()),
+        ..Flags::default()
+    };
+    let storage = with_environment(&memory, &flags).unwrap().settings.storage;
+    assert_eq!(storage.backend, Backend::Log);
+    assert_eq!(storage.directory, "elsewhere");
+
+    let flags = Flags {
+        memory: true,
+        ..Flags::default()
+    };
+    let loaded = with_environment(&[], &flags).unwrap();
+    assert_eq!(loaded.settings.storage.backend, Backend::Memory);
+}
+
+#[test]
+fn the_guarantee_is_what_holds() {
+    for (variables, expected) in [
+        (&[][..], "acknowledged means on disk"),
+        (&[("BACKEND", "memory")], "lost when the broker stops"),
+        (&[("SYNC", "never")], "a power cut may take anything"),
+        (
+            &[("SYNC", "interval"), ("SYNC_INTERVAL_MS", "250")],
+            "a power cut may take the last 250 ms",
+        ),
+    ] {
+        let variables: Vec<(String, &str)> = variables
+            .iter()
+            .map(|(name, text)| (format!("WHIMBREL_STORAGE_{name}"), *text))
+            .collect();
+        let variables: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, text)| (name.as_str(), *text))
+            .collect();
+        let loaded = with_environment(&variables, &Flags::default()).unwrap();
+        let guarantee = loaded.settings.storage.guarantee();
+        assert!(guarantee.contains(expected), "{guarantee}");
     }
 }
 
@@ -273,7 +355,7 @@ fn flags_win_over_the_environment() {
     let flags = Flags {
         listen: vec!["127.0.0.1:7".parse().unwrap()],
         log_level: Some(Level::Error),
-        log_format: None,
+        ..Flags::default()
     };
     let variables = [
         (

@@ -26,6 +26,8 @@ fn help_names_commands_flags_and_exit_codes() {
     for expected in [
         "--config",
         "--listen",
+        "--data-dir",
+        "--memory",
         "--log-level",
         "--log-format",
         "SIGTERM",
@@ -43,6 +45,7 @@ fn misuse_says_what_to_do_and_ends_with_2() {
         (&["-l"], "No value provided"),
         (&["--log-level=loud"], "expected one of error, warn, info"),
         (&["check"], "name the file to check"),
+        (&["--memory", "-d", "x"], "leave out one of"),
         (&["-c", "there-is-no-such.toml"], "cannot be read"),
     ] {
         let output = whimbrel(arguments).output().unwrap();
@@ -65,7 +68,7 @@ fn check_tells_what_would_run() {
         "good.toml: ok\n",
         "listens at tcp://0.0.0.0:18830",
         "listens at tcp://[::1]:1883",
-        "lost when the broker stops",
+        "acknowledged means on disk: kept in whimbrel-data",
         "allow_anonymous = \"always\"",
     ] {
         assert!(summary.contains(expected), "{expected}: {summary}");

@@ -1,7 +1,7 @@
 //! A directory of its own and a program to run in it.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -21,6 +21,11 @@ impl Directory {
         Self(path)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Writes a file and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
@@ -33,6 +38,13 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A broker that keeps nothing, for tests that are not about what it keeps.
+pub(crate) fn forgetful(arguments: &[&str]) -> Command {
+    let mut command = whimbrel(arguments);
+    command.env("WHIMBREL_STORAGE_BACKEND", "memory");
+    command
 }
 
 /// The program, without settings of whoever runs the tests.
@@ -99,6 +111,12 @@ impl Running {
         let line = self.wait_for("listening");
         let (_, address) = line.split_once("address=").expect("it says where");
         address.trim().to_owned()
+    }
+
+    /// Ends it as a power cut would, as far as a program can tell.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends a signal.

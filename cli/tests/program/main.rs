@@ -8,3 +8,4 @@ mod embed;
 mod harness;
 mod mistakes;
 mod running;
+mod storage;

@@ -1,6 +1,6 @@
 //! A broker that runs, and how it ends.
 
-use crate::harness::{Directory, PATIENCE, Running, whimbrel};
+use crate::harness::{Directory, PATIENCE, Running, forgetful};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -24,7 +24,7 @@ fn connect(address: &str) -> (TcpStream, u8) {
 
 #[test]
 fn it_says_where_it_listens_what_it_promises_and_what_to_type() {
-    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT]));
+    let mut broker = Running::start(forgetful(&["-l", ANY_PORT]));
     let address = broker.address();
     broker.wait_for("what is acknowledged is lost when the broker stops");
     broker.wait_for(&format!("tcp://{address}"));
@@ -44,7 +44,7 @@ fn it_says_where_it_listens_what_it_promises_and_what_to_type() {
 
 #[test]
 fn it_listens_at_every_address() {
-    let mut broker = Running::start(whimbrel(&["serve", "-l", ANY_PORT, "-l", ANY_PORT]));
+    let mut broker = Running::start(forgetful(&["serve", "-l", ANY_PORT, "-l", ANY_PORT]));
     let (first, second) = (broker.address(), broker.address());
     assert_ne!(first, second);
     TcpStream::connect(first).unwrap();
@@ -53,14 +53,14 @@ fn it_listens_at_every_address() {
 
 #[test]
 fn an_open_address_comes_with_the_remedy() {
-    let mut broker = Running::start(whimbrel(&["-l", "tcp://0.0.0.0:0"]));
+    let mut broker = Running::start(forgetful(&["-l", "tcp://0.0.0.0:0"]));
     let line = broker.wait_for("will be refused");
     assert!(
         line.contains("WHIMBREL_LISTENER_ALLOW_ANONYMOUS=always"),
         "{line}"
     );
 
-    let mut command = whimbrel(&["-l", "tcp://0.0.0.0:0"]);
+    let mut command = forgetful(&["-l", "tcp://0.0.0.0:0"]);
     command.env("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "always");
     let mut broker = Running::start(command);
     broker.wait_for("Ctrl-C");
@@ -79,7 +79,7 @@ fn flags_win_over_the_environment_that_over_the_file() {
         (Some("human"), None, Some(&file), false),
         (None, Some("json"), None, true),
     ] {
-        let mut command = whimbrel(&["-l", ANY_PORT]);
+        let mut command = forgetful(&["-l", ANY_PORT]);
         if let Some(file) = file {
             command.args(["-c", file]);
         }
@@ -103,7 +103,7 @@ fn a_variable_may_name_the_file() {
         "whimbrel.toml",
         "[log]\nformat = \"json\"\n[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n",
     );
-    let mut command = whimbrel(&[]);
+    let mut command = forgetful(&[]);
     command.env("WHIMBREL_CONFIG", &file);
     let mut broker = Running::start(command);
     let line = broker.wait_for("listening");
@@ -114,7 +114,7 @@ fn a_variable_may_name_the_file() {
 fn a_port_in_use_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = whimbrel(&["-l", &format!("tcp://{address}")])
+    let output = forgetful(&["-l", &format!("tcp://{address}")])
         .output()
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -129,7 +129,7 @@ fn a_port_in_use_is_one_clear_line() {
 #[test]
 fn an_address_of_another_machine_is_one_clear_line() {
     // Kept for documentation, so no machine has it.
-    let output = whimbrel(&["-l", "tcp://192.0.2.1:1883"]).output().unwrap();
+    let output = forgetful(&["-l", "tcp://192.0.2.1:1883"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -140,7 +140,7 @@ fn an_address_of_another_machine_is_one_clear_line() {
 #[test]
 fn either_signal_stops_it_in_order() {
     for signal in ["INT", "TERM"] {
-        let mut broker = Running::start(whimbrel(&["-l", ANY_PORT]));
+        let mut broker = Running::start(forgetful(&["-l", ANY_PORT]));
         broker.address();
         broker.signal(signal);
         assert_eq!(broker.wait().code(), Some(0), "{signal}");
@@ -152,7 +152,7 @@ fn either_signal_stops_it_in_order() {
 #[cfg(unix)]
 #[test]
 fn clients_are_told_that_it_stops() {
-    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT]));
+    let mut broker = Running::start(forgetful(&["-l", ANY_PORT]));
     let (mut client, reason) = connect(&broker.address());
     assert_eq!(reason, 0x00);
     broker.signal("INT");
@@ -165,7 +165,7 @@ fn clients_are_told_that_it_stops() {
 
 #[test]
 fn a_listener_may_be_closed_to_everyone() {
-    let mut command = whimbrel(&["-l", ANY_PORT]);
+    let mut command = forgetful(&["-l", ANY_PORT]);
     command.env("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "never");
     let mut broker = Running::start(command);
     let (_, reason) = connect(&broker.address());
@@ -177,7 +177,7 @@ fn a_listener_may_be_closed_to_everyone() {
 #[test]
 fn a_second_signal_does_not_wait_for_clients() {
     for second in ["INT", "TERM"] {
-        let mut command = whimbrel(&["-l", ANY_PORT]);
+        let mut command = forgetful(&["-l", ANY_PORT]);
         // Longer than this test waits.
         command.env("WHIMBREL_SERVER_SHUTDOWN_GRACE_MS", "600000");
         let mut broker = Running::start(command);
@@ -194,7 +194,7 @@ fn a_second_signal_does_not_wait_for_clients() {
 #[cfg(unix)]
 #[test]
 fn statistics_are_written_on_demand() {
-    let mut broker = Running::start(whimbrel(&["-l", ANY_PORT]));
+    let mut broker = Running::start(forgetful(&["-l", ANY_PORT]));
     let _silent = TcpStream::connect(broker.address()).unwrap();
     broker.signal("USR1");
     let line = broker.wait_for("statistics");

@@ -130,7 +130,7 @@ reason_codes! {
 const RETURN_CODES: [&[ReasonCode]; 6] = [
     &[ReasonCode::SUCCESS],
     &[ReasonCode::UNSUPPORTED_PROTOCOL_VERSION],
-    &[ReasonCode::CLIENT_IDENTIFIER_NOT_VALID],
+    &[ReasonCode::CLIENT_IDENTIFIER_NOT_VALID], // [MQTT311-3.1.3-9]
     &[
         ReasonCode::SERVER_UNAVAILABLE,
         ReasonCode::UNSPECIFIED,

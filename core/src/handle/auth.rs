@@ -38,7 +38,20 @@ impl Broker {
                 self.close(key, CloseReason::ClientDisconnect(ReasonCode::SUCCESS));
                 Ok(())
             }
-            _ => Err(Violation::FirstPacket),
+            Packet::Auth(_)
+            | Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::Publish(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::Subscribe(_)
+            | Packet::SubAck(_)
+            | Packet::Unsubscribe(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingReq
+            | Packet::PingResp => Err(Violation::FirstPacket),
         }
     }
 
@@ -68,7 +81,7 @@ impl Broker {
             .extra
             .as_ref()
             .and_then(|extra| extra.method.as_deref());
-        // The method is the one that CONNECT named. [MQTT-4.12.0-5] [MQTT-4.12.1-1]
+        // The method is the one that CONNECT named. [MQTT-4.12.0-5] [MQTT-4.12.0-7] [MQTT-4.12.1-1]
         if method.is_none() || auth.properties.authentication_method() != method {
             return Err(Violation::Auth);
         }
@@ -113,6 +126,7 @@ impl Broker {
         }
         let connecting = matches!(connection.stage, Stage::Parked(_));
         match verdict {
+            // CONNACK or DISCONNECT says why. [MQTT-4.12.0-1] [MQTT-4.12.0-4] [MQTT-4.12.1-2]
             Verdict::Refuse(reason) => self.close(key, CloseReason::Refused(reason)),
             Verdict::Continue { data } => {
                 if let Stage::Parked(handshake) = &mut connection.stage {
@@ -139,7 +153,7 @@ impl Broker {
             return;
         };
         let Some(method) = extra.method.as_deref() else {
-            return;
+            return; // [MQTT-4.12.0-6]
         };
         let mut properties = PropertyBuffer::default();
         properties.push(Property::AuthenticationMethod(method));

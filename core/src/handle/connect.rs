@@ -26,6 +26,7 @@ impl Broker {
     pub(crate) fn handle_first(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
         let Some(version) = codec::connect_version(frame) else {
             // Not CONNECT, or a level nobody speaks: the latter is told so in the words of 3.1.1.
+            // [MQTT311-3.1.2-2]
             let unknown = codec::decode(Version::V4, frame) == Err(Violation::Version);
             if unknown {
                 self.refuse_connect(key, Violation::Version.reason_code());
@@ -58,6 +59,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        // [MQTT311-3.2.2-6]
         let has_words = connection.profile.hears_refusals() || reason.to_return_code() != 5;
         if has_words {
             let before = connection.outbox.len();
@@ -65,7 +67,7 @@ impl Broker {
             self.unsent_bytes += connection.outbox.len() - before;
         }
         self.statistics.connects_refused += 1;
-        self.close(key, CloseReason::Refused(reason));
+        self.close(key, CloseReason::Refused(reason)); // [MQTT-3.1.4-6]
     }
 
     /// What can be said about a CONNECT before anybody is asked.
@@ -76,7 +78,8 @@ impl Broker {
             return Err(Violation::Version); // [MQTT-3.1.2-2]
         }
         self.check_user_properties(connect.properties)?;
-        if connect.client_id.len() > usize::from(limits.client_id_bytes_maximum) {
+        // Up to 23 bytes are always allowed. [MQTT-3.1.3-5]
+        if connect.client_id.len() > usize::from(limits.client_id_bytes_maximum.max(23)) {
             return Err(Violation::ClientId);
         }
         // [MQTT-3.1.3-6] [MQTT311-3.1.3-8]
@@ -122,7 +125,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Keeps what CONNECT said, and asks for a verdict. [MQTT-3.1.4-1]
+    /// Keeps what CONNECT said, and asks for a verdict.
     fn park(&mut self, key: Key, connect: &Connect<'_>) -> Result<(), Violation> {
         let assigned = connect.client_id.is_empty();
         let client_id: Box<str> = if assigned {
@@ -139,6 +142,7 @@ impl Broker {
         let problem_information = properties.request_problem_information() != Some(false);
         connection.profile = Profile::new(connect.version, problem_information);
         let receive_maximum = properties.receive_maximum().unwrap_or(u16::MAX);
+        // [MQTT-4.9.0-1]
         connection.window = receive_maximum.min(self.config.session.inflight_maximum);
         connection.maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
         let aliases = properties.topic_alias_maximum().unwrap_or(0);
@@ -154,7 +158,7 @@ impl Broker {
             (true, _) => properties.session_expiry_interval().unwrap_or(0),
             // [MQTT311-3.1.2-6] A clean session lasts as long as its connection.
             (false, true) => 0,
-            (false, false) => self.config.session.expiry_3x_s,
+            (false, false) => self.config.session.expiry_3x_s, // [MQTT311-3.1.2-4]
         };
         let username = connect.username.map(String::from);
         connection.stage = Stage::Parked(Box::new(Handshake {
@@ -206,8 +210,8 @@ impl Broker {
             return;
         };
         let (clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
-        let mark = self.journal.mark();
-        let mut existing = self.sessions.find(&client_id);
+        let has_will = handshake.will.is_some();
+        let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
@@ -228,6 +232,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        // No way leads back from there to a second CONNACK. [MQTT-3.2.0-2]
         let stage = core::mem::replace(
             &mut connection.stage,
             Stage::Connected {
@@ -240,14 +245,17 @@ impl Broker {
         self.statistics.clients_connected += 1;
         self.attach(key, session_key, &mut handshake);
         let keep_alive_s = self.start_keep_alive(key, &handshake);
-        let gate = self.journal.written_since(mark);
+        // The end of an earlier session, and a will, are promises; a new or resumed session alone is kept
+        // by what is promised for it later.
+        let owes = clean_start || has_will;
+        let gate = self.latest_gate().filter(|_| owes);
         let answer = Answer {
             handshake: &handshake,
             session_present,
             keep_alive_s,
             auth_data,
         };
-        self.send_connack(key, gate, &answer);
+        let said = self.send_connack(key, gate, &answer);
         if let Some(connection) = self.connections.get(key) {
             let event = Event::Connected {
                 connection: connection.id(),
@@ -258,6 +266,13 @@ impl Broker {
                 keep_alive_s,
             };
             self.event(event);
+        }
+        if !said {
+            // It would wait for its CONNACK for ever. No DISCONNECT may come in its place.
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.connack_gated = true;
+            }
+            return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
         }
         self.wake(key);
     }
@@ -304,7 +319,7 @@ impl Broker {
         self.record_session(session_key);
     }
 
-    /// The keep alive in effect, in seconds. [MQTT-3.1.2-21]
+    /// The keep alive in effect, in seconds. [MQTT-3.1.2-21] [MQTT-3.2.2-22]
     fn start_keep_alive(&mut self, key: Key, handshake: &Handshake) -> u16 {
         let protocol = &self.config.protocol;
         let mut keep_alive_s = handshake.keep_alive_s;
@@ -334,9 +349,15 @@ impl Broker {
         keep_alive_s
     }
 
-    fn send_connack(&mut self, key: Key, gate: Option<crate::id::Position>, answer: &Answer<'_>) {
+    /// `false` when CONNACK is larger than the client accepts; nothing was sent then.
+    fn send_connack(
+        &mut self,
+        key: Key,
+        gate: Option<crate::id::Position>,
+        answer: &Answer<'_>,
+    ) -> bool {
         let Some(connection) = self.connections.get(key) else {
-            return;
+            return true;
         };
         let profile = connection.profile;
         let mut properties = PropertyBuffer::default();
@@ -372,8 +393,14 @@ impl Broker {
             reason: ReasonCode::SUCCESS,
             properties: properties.as_properties(),
         };
+        let mut bytes = Vec::new();
+        let encoded = codec::encode(&Packet::ConnAck(packet), profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
+            return false;
+        }
         // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
         self.respond(key, gate, &Packet::ConnAck(packet));
+        true
     }
 
     /// Says what differs from what the standard takes for granted.

@@ -2,7 +2,7 @@
 
 use crate::action::{Action, CloseReason, DropReason, Event};
 use crate::broker::{Broker, encode};
-use crate::codec::packet::{ConnAck, Disconnect, Packet, QoS};
+use crate::codec::packet::{ConnAck, Disconnect, Packet, PacketType, QoS};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stage};
@@ -39,6 +39,9 @@ impl Broker {
     }
 
     /// Ends a connection: last words, will, session. The one place where a connection ends.
+    ///
+    /// Whatever was to be said is in the last bytes; after that there is no connection to say more on.
+    /// [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
     pub(crate) fn close(&mut self, key: Key, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(key) else {
             return;
@@ -50,6 +53,7 @@ impl Broker {
         );
         self.statistics.connections_open -= 1;
         self.unsent_bytes -= connection.outbox.len();
+        self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         if let Some(extra) = connection.extra.take() {
             self.drop_waiters(key, extra.waiters, extra.slow_armed);
         }
@@ -66,7 +70,7 @@ impl Broker {
                 last_bytes,
             });
         }
-        self.keep_buffer(core::mem::take(&mut connection.outbox));
+        self.buffers.keep(core::mem::take(&mut connection.outbox));
         let address = connection.peer.address;
         match connection.stage {
             Stage::Waiting => {
@@ -114,6 +118,17 @@ impl Broker {
         let Some(reason) = why.reason_code() else {
             return;
         };
+        // A code that its packet cannot carry is said as the nearest one that it can.
+        let reason = match connection.stage {
+            Stage::Waiting => return, // Nothing is said to who did not say CONNECT. [MQTT-4.13.1-1]
+            Stage::Parked(_) if !reason.belongs_in(PacketType::ConnAck) => {
+                ReasonCode::SERVER_UNAVAILABLE
+            }
+            Stage::Connected { .. } if !reason.belongs_in(PacketType::Disconnect) => {
+                ReasonCode::NOT_AUTHORIZED
+            }
+            Stage::Parked(_) | Stage::Connected { .. } => reason,
+        };
         let mut properties = PropertyBuffer::default();
         let redirects = matches!(
             reason,
@@ -129,11 +144,12 @@ impl Broker {
             properties.push(Property::ReasonString(&text));
         }
         match connection.stage {
-            // Nothing is said to who did not say CONNECT. [MQTT-4.13.1-1]
             Stage::Waiting => {}
             Stage::Parked(_) => refuse(connection, reason, properties.as_properties()),
             // Only after a CONNACK with success. [MQTT-3.14.0-1]
-            Stage::Connected { .. } if connection.profile.hears_disconnect() => {
+            Stage::Connected { .. }
+                if connection.profile.hears_disconnect() && !connection.connack_gated =>
+            {
                 let before = connection.outbox.len();
                 let disconnect = Disconnect {
                     reason,
@@ -185,7 +201,7 @@ impl Broker {
         if session.expiry_s == 0 {
             return self.end_session(key, true);
         }
-        session.ends_at = session.end_from(wall);
+        session.ends_at = session.end_from(wall); // [MQTT-3.1.2-23]
         session.will_at = match session.will.as_ref() {
             Some(will) => wall.after_s(u64::from(will.delay_s)),
             None => UnixTime::MAX,
@@ -204,10 +220,10 @@ impl Broker {
         self.timers
             .arm(TimerKey::Session(key), &mut session.armed, at);
         if session.connection.is_some() {
-            return;
+            return; // [MQTT-4.1.0-1]
         }
         if session.ends_at <= wall {
-            return self.end_session(key, false);
+            return self.end_session(key, false); // [MQTT-4.1.0-2]
         }
         if session.will_at <= wall {
             session.will_at = UnixTime::MAX;
@@ -226,8 +242,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.journal.is_on() && (session.is_persistent() || session.is_recorded) {
-            session.is_recorded = session.is_persistent();
+        if self.journal.is_on() && (session.is_worth_recording() || session.is_recorded) {
+            session.is_recorded = session.is_worth_recording();
             self.journal.session(session);
         }
     }
@@ -240,13 +256,13 @@ impl Broker {
             return;
         };
         self.publish_own(&will);
-        // The will is gone from the record as well. [MQTT-3.1.2-10]
+        // The will is gone from the record as well.
         self.record_session(key);
     }
 
     /// Ends a session: its will if that is still owed, its subscriptions, what was under way.
     ///
-    /// A will is never delayed beyond the end of its session. [MQTT-3.1.3-9]
+    /// A will is never delayed beyond the end of its session.
     pub(crate) fn end_session(&mut self, key: Key, quiet: bool) {
         self.publish_will(key);
         let Some(mut session) = self.sessions.remove(key) else {
@@ -276,6 +292,7 @@ impl Broker {
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
         let why = DropReason::SessionEnded as usize;
         for exchange in traffic.inflight.drain() {
+            self.statistics.inflight_bytes -= exchange.delivery.cost_bytes() as u64;
             // QoS 2 that was begun is not sent to anybody else. [MQTT-4.8.2-5]
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;
@@ -301,11 +318,15 @@ impl Broker {
 
 /// Encodes a CONNACK that refuses.
 pub(crate) fn refuse(connection: &mut Connection, reason: ReasonCode, properties: Properties<'_>) {
-    // [MQTT-3.2.2-6]
-    let packet = ConnAck {
+    let before = connection.outbox.len();
+    let mut packet = ConnAck {
         session_present: false,
         reason,
         properties,
     };
     encode(&Packet::ConnAck(packet), connection);
+    if connection.outbox.len() == before {
+        packet.properties = Properties::EMPTY; // Without the text it may fit. [MQTT-3.2.2-19]
+        encode(&Packet::ConnAck(packet), connection);
+    }
 }

@@ -6,7 +6,6 @@ use crate::broker::Broker;
 use crate::codec::packet::{Publish, QoS, SubscribeOptions};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
-use crate::config::SharedStrategy;
 use crate::connection::Stalls;
 use crate::deliver::{How, Publication};
 use crate::error::Violation;
@@ -14,14 +13,12 @@ use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
 use crate::route::{Member, Target};
-use crate::session::SubscriptionRef;
-use crate::session::queue::Delivery;
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
-use crate::topic::{GroupId, Subscriber, Subscription};
+use crate::topic::{GroupId, Subscription};
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -31,11 +28,11 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
     /// The connection it came by: can be held, and does not get its own with no local.
-    connection: Option<Key>,
+    pub(crate) connection: Option<Key>,
     /// The slot of the session that published it.
     session: Option<u32>,
     /// It comes from another shard or node: it is not routed on.
-    from_peer: bool,
+    pub(crate) from_peer: bool,
 }
 
 /// A fan-out that was too large for one step, or a message published while one was.
@@ -123,7 +120,7 @@ impl Broker {
 
     /// A topic name inside the limits. Names that have a route were checked when it was found.
     fn checked_topic<'a>(&self, topic: &'a str) -> Result<TopicName<'a>, Violation> {
-        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?;
+        let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?; // [MQTT-3.3.2-2]
         let limits = &self.config.limits;
         let fits = topic.len() <= usize::from(limits.topic_bytes_maximum)
             && name.level_count() <= usize::from(limits.topic_levels_maximum);
@@ -136,15 +133,18 @@ impl Broker {
 
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
         let topic = self.checked_topic(publish.topic)?;
+        // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
             return self.take_in_unacknowledged(key, session, (topic, publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            self.acknowledge(key, None, (kind, packet_id, ReasonCode::SUCCESS));
+            let gate = self.latest_gate();
+            self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
+        // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
         if let Some(reason) = self.refusal(topic, publish) {
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
@@ -175,7 +175,7 @@ impl Broker {
             .is_some_and(|c| c.profile.hears_refusals());
         let reason = match routed {
             Routed::Unmatched if says_unmatched => ReasonCode::NO_MATCHING_SUBSCRIBERS,
-            _ => ReasonCode::SUCCESS,
+            Routed::Done | Routed::Unmatched | Routed::Later => ReasonCode::SUCCESS,
         };
         let gate = self.journal.written_since(mark);
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
@@ -215,7 +215,7 @@ impl Broker {
         session: Key,
         (qos, packet_id): (QoS, PacketId),
     ) -> Result<(AckKind, bool), Violation> {
-        let maximum = usize::from(self.config.protocol.receive_maximum);
+        let maximum = self.config.protocol.receive_maximum;
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok((AckKind::PubAck, true));
         };
@@ -223,24 +223,23 @@ impl Broker {
             .sessions
             .get(session)
             .and_then(|session| session.traffic.as_ref());
-        let received = traffic.map_or(0, |traffic| traffic.received.len());
         if qos == QoS::ExactlyOnce && traffic.is_some_and(|t| t.received.contains(packet_id)) {
             return Ok((AckKind::PubRec, true));
         }
-        // [MQTT-3.3.4-8]
-        let open = usize::from(connection.unacknowledged) + received;
-        if open >= maximum && connection.profile.has_receive_maximum() {
+        // [MQTT-3.3.4-7]
+        if connection.unacknowledged >= maximum && connection.profile.has_receive_maximum() {
             return Err(Violation::ReceiveMaximum);
         }
-        if qos == QoS::ExactlyOnce {
-            return Ok((AckKind::PubRec, false));
-        }
         connection.unacknowledged = connection.unacknowledged.saturating_add(1);
-        Ok((AckKind::PubAck, false))
+        let kind = match qos {
+            QoS::ExactlyOnce => AckKind::PubRec,
+            QoS::AtLeastOnce | QoS::AtMostOnce => AckKind::PubAck,
+        };
+        Ok((kind, false))
     }
 
     /// Why a well-formed message is not taken in, if so.
-    fn refusal(&mut self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
+    fn refusal(&self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
         if !access::may_publish(topic) {
             return Some(ReasonCode::NOT_AUTHORIZED);
         }
@@ -278,7 +277,7 @@ impl Broker {
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later. [MQTT-3.3.5-2]
+    /// is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -293,10 +292,10 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doomed.push((key, CloseReason::Limit(reason)));
+            self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
         }
         Ok(())
     }
@@ -333,8 +332,7 @@ impl Broker {
         self.sequence += 1;
         let mut forwarded = core::mem::take(&mut self.forwarded);
         forwarded.clear();
-        // Forwarded unaltered and in order. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
-        // [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
+        // Unaltered and in order: see `Properties::forwardable`.
         publish.properties.forwardable(&mut forwarded);
         let view = self.view(topic, publish, &forwarded);
         let mut publication = Publication::new(view, publish.retain);
@@ -395,6 +393,7 @@ impl Broker {
 
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
     fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+        // [MQTT-3.3.1-8]
         if publication.retain {
             self.retain(publication);
         }
@@ -436,7 +435,7 @@ impl Broker {
             .arm(TimerKey::Retained, &mut self.retained_armed, at);
     }
 
-    /// Forgets retained messages whose time has passed. [MQTT-3.3.2-5]
+    /// Forgets retained messages whose time has passed.
     pub(crate) fn expire_retained(&mut self) {
         self.retained_armed = Timestamp::MAX;
         let wall = self.clock.wall();
@@ -453,6 +452,7 @@ impl Broker {
         self.arm_retained();
     }
 
+    /// Brings a message to every session with a matching subscription. [MQTT-4.5.0-1]
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
@@ -536,7 +536,7 @@ impl Broker {
         }
     }
 
-    fn route_to(
+    pub(crate) fn route_to(
         &mut self,
         publication: &mut Publication<'_>,
         peers: Vec<PeerId>,
@@ -606,7 +606,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then {
-                let gate = self.journal.is_on().then(|| self.journal.open_position());
+                let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             if let Some(key) = fanout.origin.connection
@@ -633,122 +633,6 @@ impl Broker {
         for group in groups {
             self.deliver_to_group(publication, *group, origin);
         }
-    }
-
-    /// Delivers to one member of a shared subscription. [MQTT-4.8.2-4]
-    fn deliver_to_group(
-        &mut self,
-        publication: &mut Publication<'_>,
-        group: GroupId,
-        origin: Origin,
-    ) {
-        let Some(chosen) = self.choose_member(group, origin.from_peer) else {
-            return;
-        };
-        match Member::of(chosen.key) {
-            Member::Session(slot) => {
-                // Never above what that member was granted. [MQTT-4.8.2-3]
-                let how = How {
-                    many: false,
-                    shared: true,
-                    publisher: origin.connection,
-                };
-                self.deliver(publication, slot, &Target::new(&chosen), how);
-            }
-            Member::Peer(peer) => {
-                let Some(shared) = self.subscriptions.group(group) else {
-                    return;
-                };
-                let mut filter = String::new();
-                self.text(
-                    SubscriptionRef {
-                        filter: shared.filter(),
-                        group: Some(group),
-                    },
-                    &mut filter,
-                );
-                self.route_to(publication, [PeerId(peer)].into(), [filter.into()].into());
-            }
-        }
-    }
-
-    /// The member whose turn it is: connected ones with room in their window before connected ones, and
-    /// those before members that are away.
-    fn choose_member(&mut self, group: GroupId, here_only: bool) -> Option<Subscriber> {
-        let strategy = self.config.protocol.shared_strategy;
-        let count = self.subscriptions.group(group)?.members().len();
-        let start = match strategy {
-            SharedStrategy::RoundRobin | SharedStrategy::Sticky => {
-                self.subscriptions.group(group)?.cursor as usize
-            }
-            SharedStrategy::Random => self.random.below(count),
-            SharedStrategy::LeastInflight => 0,
-        };
-        let mut best: Option<(Rank, usize)> = None;
-        for step in 0..count {
-            let place = (start + step) % count;
-            let member = self.subscriptions.group(group)?.members()[place];
-            let rank = self.rank(&member);
-            if here_only && matches!(Member::of(member.key), Member::Peer(_)) {
-                continue;
-            }
-            if best.as_ref().is_none_or(|(known, _)| rank < *known) {
-                best = Some((rank, place));
-            }
-            if rank.class == 0 && strategy != SharedStrategy::LeastInflight {
-                break;
-            }
-        }
-        let (_, place) = best?;
-        let group = self.subscriptions.group_mut(group)?;
-        let member = *group.members().get(place)?;
-        let next = match strategy {
-            SharedStrategy::RoundRobin => (place + 1) % count,
-            _ => place,
-        };
-        group.cursor = u32::try_from(next).unwrap_or(0);
-        Some(member)
-    }
-
-    fn rank(&self, member: &Subscriber) -> Rank {
-        let Member::Session(slot) = Member::of(member.key) else {
-            return Rank { class: 0, open: 0 };
-        };
-        let Some(session) = self.sessions.at(slot) else {
-            return Rank { class: 3, open: 0 };
-        };
-        let traffic = session.traffic.as_ref();
-        let open = traffic.map_or(0, |traffic| traffic.outstanding + traffic.queue.len());
-        let connection = session.connection.and_then(|key| self.connections.get(key));
-        let class = match connection {
-            Some(connection) if open < usize::from(connection.window) && !connection.slow => 0,
-            Some(_) => 1,
-            None => 2,
-        };
-        Rank { class, open }
-    }
-
-    /// Gives a message of a shared subscription whose member is gone to another one.
-    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[Box<str>]) {
-        let topic = delivery.message.view().topic;
-        let Ok(name) = TopicName::new(topic) else {
-            return;
-        };
-        for text in shared {
-            let Ok(parsed) = TopicFilter::parse(text) else {
-                continue;
-            };
-            let Some(share) = parsed.share else { continue };
-            if !parsed.filter.matches(name) {
-                continue;
-            }
-            if let Some(group) = self.subscriptions.shared(parsed.filter, share) {
-                let mut publication = Publication::shared(&delivery.message, delivery.retain());
-                self.encoder.begin();
-                return self.deliver_to_group(&mut publication, group, Origin::default());
-            }
-        }
-        self.statistics.dropped[crate::action::DropReason::SessionEnded as usize] += 1;
     }
 
     /// Takes note of what another shard or node wants.
@@ -782,13 +666,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// How well a member can take the next message; less is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    class: u8,
-    open: usize,
 }
 
 impl Routed {

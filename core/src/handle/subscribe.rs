@@ -51,7 +51,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes or replaces one subscription. The reason code is for SUBACK. [MQTT-3.9.3-2]
+    /// Makes or replaces one subscription. The reason code is for SUBACK.
     fn subscribe(
         &mut self,
         session_key: Key,
@@ -67,6 +67,7 @@ impl Broker {
         if let Some(reason) = self.unavailable(&parsed, identifier) {
             return Ok(reason);
         }
+        // [MQTT-3.2.2-10]
         let granted = options.maximum_qos.min(self.config.protocol.maximum_qos);
         let options = SubscribeOptions {
             maximum_qos: granted,
@@ -124,7 +125,7 @@ impl Broker {
             return Some(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
         }
         if parsed.filter.has_wildcards() && !protocol.wildcard_subscription_available {
-            return Some(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED);
+            return Some(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED); // [MQTT311-3.8.3-2]
         }
         if identifier != 0 && !protocol.subscription_identifiers_available {
             return Some(ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED);

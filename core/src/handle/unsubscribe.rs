@@ -18,8 +18,8 @@ impl Broker {
         unsubscribe: &Unsubscribe<'_>,
     ) -> Result<(), Violation> {
         self.check_user_properties(unsubscribe.properties)?;
-        let mark = self.journal.mark();
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        // [MQTT-3.10.4-6]
         for filter in unsubscribe.filters.iter() {
             let parsed = TopicFilter::parse(filter).map_err(|_| Violation::TopicFilter)?;
             // [MQTT-3.10.4-1] [MQTT-3.10.4-2]
@@ -40,7 +40,7 @@ impl Broker {
             };
             reasons.push(reason.0);
         }
-        let gate = self.journal.written_since(mark);
+        let gate = self.latest_gate();
         // Even when nothing was there to end. [MQTT-3.10.4-4] [MQTT-3.10.4-5]
         let answer = SubAck {
             packet_id: unsubscribe.packet_id,

@@ -48,8 +48,10 @@ pub(crate) struct Exchange {
 pub(crate) enum Acknowledged {
     /// It belongs to an exchange at that stage.
     Done,
-    /// No such exchange, or one of another kind or stage.
+    /// No such exchange.
     Unknown,
+    /// The exchange under that identifier is of another kind, or at another stage.
+    Otherwise,
 }
 
 /// All exchanges of a session.
@@ -70,7 +72,7 @@ impl Inflight {
         self.ring.len() < usize::from(u16::MAX)
     }
 
-    /// The identifier that `begin` will use. [MQTT-2.2.1-4]
+    /// The identifier that `begin` will use. [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
     pub(crate) fn next_identifier(&self) -> PacketId {
         self.last.map_or(PacketId::FIRST, PacketId::next)
     }
@@ -165,7 +167,8 @@ impl Inflight {
             Some(exchange) if exchange.stage == stage && exchange.delivery.qos() == qos => {
                 Acknowledged::Done
             }
-            _ => Acknowledged::Unknown,
+            Some(_) => Acknowledged::Otherwise,
+            None => Acknowledged::Unknown,
         }
     }
 

@@ -92,6 +92,11 @@ impl Delivery {
         self.flags & RECORDED != 0
     }
 
+    /// It may go out only under a packet identifier that the log has.
+    pub(crate) fn must_be_durable(&self) -> bool {
+        self.is_recorded() && self.qos() == QoS::ExactlyOnce
+    }
+
     pub(crate) const fn set_recorded(&mut self) {
         self.flags |= RECORDED;
     }
@@ -142,7 +147,7 @@ impl Queue {
 
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.cost_bytes();
-        self.deliveries.push_back(delivery);
+        self.deliveries.push_back(delivery); // [MQTT-4.6.0-5]
     }
 
     pub(crate) fn front(&self) -> Option<&Delivery> {

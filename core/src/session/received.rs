@@ -4,17 +4,14 @@
 use crate::id::PacketId;
 use alloc::vec::Vec;
 
-/// The identifiers, sorted. Bounded by the receive maximum that the broker announces.
+/// The identifiers, sorted. There are 65,535 at most, and on one connection no
+/// more than the receive maximum that the broker announces.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     identifiers: Vec<PacketId>,
 }
 
 impl Received {
-    pub(crate) const fn len(&self) -> usize {
-        self.identifiers.len()
-    }
-
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         self.identifiers.binary_search(&id).is_ok()
     }

@@ -1,7 +1,7 @@
 //! Topic filters: where wildcards may stand, what they match, and the `$share` form.
 //!
-//! Responsible for the grammar and for the reference matcher of one filter and one name. The indexes
-//! in this directory must agree with [`TopicFilter::matches`], and are tested against it.
+//! Responsible for the grammar and for the reference matcher of one filter and one name. The
+//! indexes in this directory must agree with [`TopicFilter::matches`], and are tested against it.
 
 use crate::error::Violation;
 use crate::topic::name::{self, Levels, TextError, TopicName};
@@ -10,8 +10,8 @@ use thiserror::Error;
 
 /// A topic filter: what is subscribed to. Not empty; wildcards stand only where they may.
 ///
-/// Never the `$share/…` form of a shared subscription, unless [`TopicFilter::plain`] was asked to take
-/// that literally: see [`TopicFilter::parse`].
+/// Never the `$share/…` form of a shared subscription, unless [`TopicFilter::plain`] was asked to
+/// take that literally: see [`TopicFilter::parse`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TopicFilter<'a> {
     text: &'a str,
@@ -107,7 +107,8 @@ impl<'a> TopicFilter<'a> {
     #[must_use]
     pub fn matches(self, name: TopicName<'_>) -> bool {
         if !self.wildcards {
-            // Bytes are bytes: no normalization, here or in an index. [MQTT-4.7.3-4] [MQTT311-4.7.3-4]
+            // Bytes are bytes: no normalization, here or in an index. [MQTT-4.7.3-4]
+            // [MQTT311-4.7.3-4]
             return self.text == name.as_str();
         }
         if name.is_dollar() && self.starts_with_wildcard() {
@@ -269,7 +270,7 @@ mod tests {
         }
     }
 
-    /// [MQTT-4.7.3-1] [MQTT311-4.7.3-1] [MQTT-4.7.3-2] [MQTT311-4.7.3-2] [MQTT-4.7.3-3] [MQTT311-4.7.3-3]
+    /// [MQTT-4.7.3-1] [MQTT311-4.7.3-1] [MQTT-4.7.3-3] [MQTT311-4.7.3-3]
     #[test]
     fn filters_keep_the_limits_of_names() {
         assert_eq!(TopicFilter::plain(""), Err(TextError::Empty.into()));

@@ -1,9 +1,9 @@
 //! Stored topic names in an order in which the matches of a filter are found by jumping.
 //!
-//! [`LevelOrder`] puts `/` below every other byte: then names are ordered level by level, and all names
-//! below `a` follow `a` without a gap. [`TopicMap`] keeps entries in this order. To find the matches of a
-//! filter it looks at an entry, asks [`Seek::decide`], and either has a match or learns the first place
-//! behind it where the next one can be:
+//! [`LevelOrder`] puts `/` below every other byte: then names are ordered level by level, and all
+//! names below `a` follow `a` without a gap. [`TopicMap`] keeps entries in this order. To find the
+//! matches of a filter it looks at an entry, asks [`Seek::decide`], and either has a match or
+//! learns the first place behind it where the next one can be:
 //!
 //! ```text
 //! site/+/temperature      site/1/humidity      too low at the third level: to site/1/temperature
@@ -12,7 +12,8 @@
 //!                         site/2/…
 //! ```
 //!
-//! So a search costs its matches and the distinct values at the levels of `+`, not the size of the map.
+//! So a search costs its matches and the distinct values at the levels of `+`, not the size of the
+//! map.
 
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::Levels;
@@ -134,8 +135,8 @@ fn level_start(name: &str, levels: &Levels<'_>) -> usize {
         .map_or(name.len(), |rest| name.len() - rest.len())
 }
 
-/// Appends the lowest text that these levels of a filter match: the empty level stands for `+`, nothing
-/// for `#`.
+/// Appends the lowest text that these levels of a filter match: the empty level stands for `+`,
+/// nothing for `#`.
 fn push_lowest<'f>(patterns: impl Iterator<Item = &'f str>, bound: &mut String) {
     let mut separator = "";
     for pattern in patterns {
@@ -176,7 +177,8 @@ impl TopicKey for Arc<str> {
     }
 }
 
-// The next impls let a map with keys `K` be searched with a borrowed text: both are a `dyn TopicKey`.
+// The next impls let a map with keys `K` be searched with a borrowed text: both are a `dyn
+// TopicKey`.
 
 impl Ord for dyn TopicKey + '_ {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -241,8 +243,8 @@ pub enum Found<'a, K, V> {
 
 /// An ordered map from topic names to values that can be searched with a filter.
 ///
-/// A search holds nothing but the last topic name it saw, so the map may change between its steps: what
-/// is put in behind that place is found, what is put in before it is not.
+/// A search holds nothing but the last topic name it saw, so the map may change between its steps:
+/// what is put in behind that place is found, what is put in before it is not.
 #[derive(Clone, Debug)]
 pub struct TopicMap<K, V> {
     entries: BTreeMap<ByLevel<K>, V>,
@@ -295,8 +297,8 @@ impl<K: TopicKey, V> TopicMap<K, V> {
         Some((key, value))
     }
 
-    /// Puts a value in and answers what it replaced. The key is replaced as well, so that the old one
-    /// keeps nothing alive.
+    /// Puts a value in and answers what it replaced. The key is replaced as well, so that the old
+    /// one keeps nothing alive.
     pub fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         let replaced = self.remove(key.topic());
         self.entries.insert(ByLevel(key), value);
@@ -325,8 +327,8 @@ impl<K: TopicKey, V> TopicMap<K, V> {
         }
     }
 
-    /// The first match of a filter behind the topic name `after`, or from the start. That name itself
-    /// need not be in the map any more.
+    /// The first match of a filter behind the topic name `after`, or from the start. That name
+    /// itself need not be in the map any more.
     #[must_use]
     pub fn next_match(&self, filter: TopicFilter<'_>, after: Option<&str>) -> Option<(&K, &V)> {
         let mut steps = usize::MAX;
@@ -336,9 +338,9 @@ impl<K: TopicKey, V> TopicMap<K, V> {
         }
     }
 
-    /// Like [`TopicMap::next_match`], but looks at no more than `steps` entries, and counts `steps` down.
-    /// A filter such as `+/+/x` that matches nothing may have to look at all of a map: bound the work with
-    /// this and go on later. At least one entry is looked at.
+    /// Like [`TopicMap::next_match`], but looks at no more than `steps` entries, and counts `steps`
+    /// down. A filter such as `+/+/x` that matches nothing may have to look at all of a map: bound
+    /// the work with this and go on later. At least one entry is looked at.
     #[must_use]
     pub fn search(
         &self,

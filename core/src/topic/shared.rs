@@ -1,8 +1,8 @@
 //! The members of a shared subscription.
 //!
-//! Responsible for who belongs to a group and in which order they joined. Not responsible for choosing
-//! one of them: that is the broker's policy, which keeps its state in [`SharedGroup::cursor`] and
-//! [`SharedGroup::sticky`].
+//! Responsible for who belongs to a group and in which order they joined. Not responsible for
+//! choosing one of them: that is the broker's policy, which keeps its state in
+//! [`SharedGroup::cursor`] and [`SharedGroup::sticky`].
 
 use crate::topic::filter::ShareName;
 use crate::topic::subscribers::{Subscriber, SubscriberKey, Subscription};
@@ -20,8 +20,8 @@ pub struct SharedGroup {
     filter: FilterId,
     share: Box<str>,
     members: Vec<Subscriber>,
-    /// For policies that go around: an index into the members, kept on the same member when one before
-    /// it leaves, and below the number of members.
+    /// For policies that go around: an index into the members, kept on the same member when one
+    /// before it leaves, and below the number of members.
     pub cursor: u32,
     /// For policies that stay with one member; forgotten when that member leaves.
     pub sticky: Option<SubscriberKey>,
@@ -50,8 +50,8 @@ impl SharedGroup {
         ShareName::stored(&self.share)
     }
 
-    /// In the order in which they joined; never empty. A member that renews its subscription keeps its
-    /// place.
+    /// In the order in which they joined; never empty. A member that renews its subscription keeps
+    /// its place.
     #[must_use]
     pub fn members(&self) -> &[Subscriber] {
         &self.members

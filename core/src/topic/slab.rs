@@ -1,7 +1,7 @@
 //! A table whose rows are named by a number that stays the same while the row exists.
 //!
-//! Rows move only when the table grows. Numbers of removed rows are used again, the latest first, so
-//! equal histories give equal numbers.
+//! Rows move only when the table grows. Numbers of removed rows are used again, the latest first,
+//! so equal histories give equal numbers.
 
 use alloc::vec::Vec;
 

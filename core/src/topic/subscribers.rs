@@ -27,8 +27,8 @@ pub struct Subscriber {
     pub subscription: Subscription,
 }
 
-/// Most filters have one subscriber, a few have very many. Always in ascending order of the keys, so
-/// that the order of deliveries depends on nothing else.
+/// Most filters have one subscriber, a few have very many. Always in ascending order of the keys,
+/// so that the order of deliveries depends on nothing else.
 #[derive(Debug, Default)]
 pub(super) enum SubscriberList {
     #[default]

@@ -6,9 +6,9 @@
 //!                        below = #
 //! ```
 //!
-//! The nodes live in one slab and name each other by number. A `+` child stands in its parent; all other
-//! children stand in one hash table under (parent, level), so a node with one child costs no map of its
-//! own. The table is keyed with a seed, because peers choose the levels.
+//! The nodes live in one slab and name each other by number. A `+` child stands in its parent; all
+//! other children stand in one hash table under (parent, level), so a node with one child costs no
+//! map of its own. The table is keyed with a seed, because peers choose the levels.
 //!
 //! Invariant: a node other than the root has a filter or a child.
 
@@ -266,6 +266,9 @@ impl Tree {
             }
             id = node.parent;
         }
+        if self.nodes.at(ROOT).is_unused() {
+            *self = Self::new(self.hasher); // gives back the room of a tree that once was big
+        }
     }
 
     /// Appends the text of the filter that stands here.
@@ -287,8 +290,8 @@ impl Tree {
         }
     }
 
-    /// Calls `found` with every filter that matches. As many steps as there are nodes whose path matches
-    /// a beginning of the name; the stack is no deeper than the name, and not the thread's.
+    /// Calls `found` with every filter that matches. As many steps as there are nodes whose path
+    /// matches a beginning of the name; the stack is no deeper than the name, and not the thread's.
     pub(super) fn walk(&self, name: TopicName<'_>, walk: &mut Walk, mut found: impl FnMut(u32)) {
         if self.nodes.at(ROOT).is_unused() {
             return;
@@ -384,8 +387,8 @@ struct HashedLevel {
 }
 
 impl Walk {
-    /// The level at this depth, found and hashed when the first step gets there. A walk reaches a depth
-    /// only after the one before, so the next level is always the next of the iterator.
+    /// The level at this depth, found and hashed when the first step gets there. A walk reaches a
+    /// depth only after the one before, so the next level is always the next of the iterator.
     fn level(
         &mut self,
         depth: u32,

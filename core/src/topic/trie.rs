@@ -1,11 +1,11 @@
 //! The subscription index: filters to subscribers, insert, remove, match; no policy.
 //!
-//! Filters without wildcards stand in a hash table under their whole text, so that they cost one probe
-//! however many there are; the others in a tree. Plain subscribers and shared groups of one filter share
-//! its row but nothing else: no call for one kind can touch the other.
+//! Filters without wildcards stand in a hash table under their whole text, so that they cost one
+//! probe however many there are; the others in a tree. Plain subscribers and shared groups of one
+//! filter share its row but nothing else: no call for one kind can touch the other.
 //!
-//! Invariants: a filter has a row exactly while it has a subscriber or a group; a group exists exactly
-//! while it has a member. Each filter stands once, so a match finds it once.
+//! Invariants: a filter has a row exactly while it has a subscriber or a group; a group exists
+//! exactly while it has a member. Each filter stands once, so a match finds it once.
 
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
@@ -18,8 +18,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Names a filter while it has subscribers, plain or shared. Numbers of filters that are gone are used
-/// again.
+/// Names a filter while it has subscribers, plain or shared. Numbers of filters that are gone are
+/// used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FilterId(pub u32);
 
@@ -79,7 +79,8 @@ pub struct RemovedMember {
 /// grown, matching allocates nothing.
 #[derive(Debug, Default)]
 pub struct Matches {
-    /// One for every plain subscription that matches; a key stands as often as it has filters that match.
+    /// One for every plain subscription that matches; a key stands as often as it has filters that
+    /// match.
     pub subscribers: Vec<Subscriber>,
     /// Every shared group whose filter matches, once.
     pub groups: Vec<GroupId>,
@@ -155,8 +156,8 @@ impl FilterRow {
 }
 
 impl Subscriptions {
-    /// An empty index. The seed keeps peers from choosing texts that collide in its hash tables; results
-    /// and their order do not depend on it.
+    /// An empty index. The seed keeps peers from choosing texts that collide in its hash tables;
+    /// results and their order do not depend on it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let hasher = Hasher::new(seed);
@@ -189,8 +190,8 @@ impl Subscriptions {
         self.filters.len()
     }
 
-    /// A number that is another one after every change that could change the result of a match, or the
-    /// members of a group in it. While it is the same, results may be kept.
+    /// A number that is another one after every change that could change the result of a match, or
+    /// the members of a group in it. While it is the same, results may be kept.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
@@ -209,7 +210,8 @@ impl Subscriptions {
         }
     }
 
-    /// Adds a plain subscription, or replaces the one that this subscriber has for this very filter.
+    /// Adds a plain subscription, or replaces the one that this subscriber has for this very
+    /// filter.
     pub fn insert(
         &mut self,
         filter: TopicFilter<'_>,
@@ -384,9 +386,9 @@ impl Subscriptions {
         self.tree.walk(name, walk, found);
     }
 
-    /// Calls `visit` once for every filter with plain subscribers, and once for every shared group, with
-    /// the number of subscribers: all that a peer has to know. The order depends on nothing but the
-    /// history of the index.
+    /// Calls `visit` once for every filter with plain subscribers, and once for every shared group,
+    /// with the number of subscribers: all that a peer has to know. The order depends on nothing
+    /// but the history of the index.
     pub fn for_each_filter(
         &self,
         mut visit: impl FnMut(TopicFilter<'_>, Option<ShareName<'_>>, usize),

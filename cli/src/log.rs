@@ -1,0 +1,158 @@
+//! `whimbrel log`: looks at the directory of a log, and mends it. Drives what `core` knows about logs;
+//! nothing is decided here.
+
+mod census;
+mod dump;
+mod repair;
+mod verify;
+
+use crate::output::complain;
+use argh::{ArgsInfo, FromArgs};
+use dump::Dump;
+use repair::Repair;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use thiserror::Error;
+use verify::Verify;
+use whimbrel_core::log::executor::Executor;
+use whimbrel_core::log::{LogEnd, Recovered, Recovery, RecoveryError, Summary};
+
+/// Look at the directory where a broker keeps its sessions and messages, or mend it. The broker must
+/// not be running.
+#[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "log",
+    help_triggers("-h", "--help", "help"),
+    error_code(0, "the log is whole, or was mended"),
+    error_code(1, "it cannot be read: no such directory, in use by a broker, ..."),
+    error_code(2, "what was typed is wrong"),
+    error_code(3, "it is damaged; the message says where")
+)]
+pub(crate) struct Log {
+    /// what to do
+    #[argh(subcommand)]
+    command: Command,
+}
+
+/// What to do with a log.
+#[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum Command {
+    /// Check it.
+    Verify(Verify),
+    /// Print it.
+    Dump(Dump),
+    /// Mend it.
+    Repair(Repair),
+}
+
+impl Log {
+    /// Does it.
+    pub(crate) fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Verify(verify) => verify.run(),
+            Command::Dump(dump) => dump.run(),
+            Command::Repair(repair) => repair.run(),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                complain(&failure.to_string());
+                ExitCode::from(failure.code())
+            }
+        }
+    }
+}
+
+/// Why a log was not read to its end.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{0} is not a directory")]
+    NoDirectory(String),
+    #[error("{0} is in use by another process; stop the broker first")]
+    InUse(String),
+    #[error("cannot use {0}: {1}")]
+    Directory(String, #[source] io::Error),
+    #[error("{directory}: {source}{remedy}")]
+    Recovery {
+        directory: String,
+        source: Box<RecoveryError>,
+        remedy: String,
+    },
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Recovery { source, .. } if matches!(**source, RecoveryError::Corrupt(_)) => 3,
+            Self::NoDirectory(_) | Self::InUse(_) | Self::Directory(..) | Self::Recovery { .. } => {
+                1
+            }
+        }
+    }
+
+    fn of(directory: &str, source: RecoveryError) -> Self {
+        let mut remedy = String::new();
+        if matches!(source, RecoveryError::Corrupt(_)) {
+            remedy = format!(
+                "\nNothing was changed. `whimbrel log repair {directory}` gives up what cannot be read, keeps \
+                 a copy, and lists what is lost."
+            );
+        }
+        Self::Recovery {
+            directory: directory.to_owned(),
+            source: Box::new(source),
+            remedy,
+        }
+    }
+}
+
+/// Drives a recovery of what is in `directory` to its end, and shows every batch to `look`.
+fn drive(
+    directory: &str,
+    mut recovery: Recovery,
+    mut look: impl FnMut(&Recovered<'_>),
+) -> Result<Summary, Failure> {
+    let path = Path::new(directory);
+    if !path.is_dir() {
+        return Err(Failure::NoDirectory(directory.to_owned()));
+    }
+    let mut executor = Executor::open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Failure::InUse(directory.to_owned());
+        }
+        Failure::Directory(directory.to_owned(), error)
+    })?;
+    loop {
+        while let Some(recovered) = recovery.poll_batch() {
+            look(&recovered);
+        }
+        let Some(operation) = recovery.poll_operation() else {
+            break;
+        };
+        let (id, result) = (operation.id, executor.run(&operation.action));
+        recovery.completed(id, result);
+    }
+    recovery
+        .into_summary()
+        .map_err(|source| Failure::of(directory, source))
+}
+
+/// How a log ends, in words.
+fn end(summary: &Summary) -> String {
+    match summary.end {
+        LogEnd::New => "there is no log here".to_owned(),
+        LogEnd::Clean => "closed in order".to_owned(),
+        LogEnd::Unclean => "not closed: the broker was killed, or the power failed".to_owned(),
+        LogEnd::Torn {
+            file,
+            offset,
+            bytes,
+        } => format!(
+            "the last write was not finished: {bytes} bytes of {file} from byte {offset} on do not count, \
+             and were never acknowledged"
+        ),
+    }
+}

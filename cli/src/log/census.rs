@@ -1,0 +1,143 @@
+//! What a log holds when all of it is read: how much of each, and what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use whimbrel_core::id::MessageId;
+use whimbrel_core::inspect::Record;
+use whimbrel_core::log::{BatchRef, Recovered};
+
+/// What is live, as far as it was read.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    sessions: BTreeMap<u64, Known>,
+    messages: BTreeSet<MessageId>,
+    retained: BTreeMap<String, MessageId>,
+}
+
+/// What is known of one session.
+#[derive(Debug, Default)]
+struct Known {
+    /// `None` when the record that says so is lost.
+    client_id: Option<Box<str>>,
+    subscriptions: BTreeSet<String>,
+    deliveries: BTreeMap<u64, Option<MessageId>>,
+}
+
+impl Census {
+    /// Counts what a batch says.
+    pub(super) fn count(&mut self, recovered: &Recovered<'_>) {
+        for op in BatchRef::new(recovered.batch.ops) {
+            if let Some(record) = op.ok().and_then(Record::parse) {
+                self.count_record(record);
+            }
+        }
+    }
+
+    fn count_record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Session(view) => {
+                self.known(view.session).client_id = Some(view.client_id);
+            }
+            Record::SessionEnded { session } => {
+                self.sessions.remove(&session);
+            }
+            Record::Subscribed {
+                session, filter, ..
+            } => {
+                let filters = &mut self.known(session).subscriptions;
+                filters.insert(filter.to_owned());
+            }
+            Record::Unsubscribed { session, filter } => {
+                self.known(session).subscriptions.remove(filter);
+            }
+            Record::Message(view) => {
+                self.messages.insert(view.id);
+            }
+            Record::MessageGone { id } => {
+                self.messages.remove(&id);
+            }
+            Record::Delivery {
+                session,
+                sequence,
+                message,
+                ..
+            } => {
+                self.known(session).deliveries.insert(sequence, message);
+            }
+            Record::Delivered { session, sequence } => {
+                self.known(session).deliveries.remove(&sequence);
+            }
+            Record::Retained { topic, message } => {
+                self.retained.insert(topic.to_owned(), message);
+            }
+            Record::RetainedCleared { topic } => {
+                self.retained.remove(topic);
+            }
+            // Says nothing about what waits or is retained.
+            Record::Boot { .. }
+            | Record::Clock { .. }
+            | Record::Received { .. }
+            | Record::Completed { .. }
+            | Record::Unknown { .. } => {}
+        }
+    }
+
+    fn known(&mut self, session: u64) -> &mut Known {
+        self.sessions.entry(session).or_default()
+    }
+
+    /// Whose session it is, for people.
+    pub(super) fn name(&self, session: u64) -> String {
+        match self.sessions.get(&session) {
+            Some(Known {
+                client_id: Some(client_id),
+                ..
+            }) => format!("{client_id:?}"),
+            _ => format!("#{session}"),
+        }
+    }
+
+    /// How much there is.
+    pub(super) fn totals(&self) -> String {
+        let sessions = self.sessions.values();
+        let whole = sessions.filter(|known| known.client_id.is_some());
+        let (mut count, mut subscriptions, mut deliveries) = (0, 0, 0);
+        for known in whole {
+            count += 1;
+            subscriptions += known.subscriptions.len();
+            deliveries += known.deliveries.len();
+        }
+        format!(
+            "{count} sessions, {subscriptions} subscriptions, {deliveries} deliveries, {} retained, {} messages",
+            self.retained.len(),
+            self.messages.len()
+        )
+    }
+
+    /// What something refers to and is not there, a line each.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (session, known) in &self.sessions {
+            let lost = known.deliveries.values().flatten();
+            let lost = lost.filter(|id| !self.messages.contains(id)).count();
+            if known.client_id.is_none() {
+                let (subscriptions, deliveries) =
+                    (known.subscriptions.len(), known.deliveries.len());
+                if subscriptions + deliveries > 0 {
+                    lines.push(format!(
+                        "a session whose client cannot be read (#{session}), with {subscriptions} \
+                         subscriptions and {deliveries} messages that waited for it"
+                    ));
+                }
+            } else if lost > 0 {
+                let name = self.name(*session);
+                lines.push(format!("{lost} messages that waited for client {name}"));
+            }
+        }
+        for (topic, message) in &self.retained {
+            if !self.messages.contains(message) {
+                lines.push(format!("the retained message of topic {topic:?}"));
+            }
+        }
+        lines
+    }
+}

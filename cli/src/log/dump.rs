@@ -1,0 +1,163 @@
+//! `whimbrel log dump`: prints the records of a log.
+
+use super::census::Census;
+use super::{Failure, drive};
+use argh::{ArgsInfo, FromArgs};
+use std::io::{BufWriter, Write};
+use whimbrel_core::id::MessageId;
+use whimbrel_core::inspect::Record;
+use whimbrel_core::log::{BatchRef, Marker, Op, Recovered, Recovery};
+use whimbrel_core::message::MessageView;
+use whimbrel_core::time::UnixTime;
+
+/// Print every record, a line each: number of the batch, kind, whose, topic, sizes. Changes nothing.
+#[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "dump",
+    help_triggers("-h", "--help", "help"),
+    note = "What was read before damage is found is printed in any case.",
+    error_code(0, "it is whole"),
+    error_code(1, "it cannot be read: no such directory, in use by a broker, ..."),
+    error_code(3, "it is damaged; the message says where")
+)]
+pub(crate) struct Dump {
+    /// also print payloads; what is not printable is escaped
+    #[argh(switch)]
+    payload: bool,
+    /// the directory
+    #[argh(positional)]
+    directory: String,
+}
+
+impl Dump {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut census = Census::default();
+        let result = drive(&self.directory, Recovery::verify(), |batch| {
+            // Sessions are called by what is known of them up to here.
+            census.count(batch);
+            // Whoever closed the pipe has read enough.
+            let _ = self.print(&mut out, &census, batch);
+        });
+        let _ = out.flush();
+        result.map(|_| ())
+    }
+
+    fn print(
+        &self,
+        out: &mut impl Write,
+        census: &Census,
+        recovered: &Recovered<'_>,
+    ) -> std::io::Result<()> {
+        let Recovered { lsn, batch } = recovered;
+        match batch.marker {
+            Marker::CheckpointBegin => writeln!(out, "{lsn} checkpoint begins")?,
+            Marker::CheckpointEnd => writeln!(out, "{lsn} checkpoint ends")?,
+            Marker::None => {}
+        }
+        for op in BatchRef::new(batch.ops) {
+            let Ok(op) = op else {
+                return writeln!(out, "{lsn} unreadable");
+            };
+            let bytes = match op {
+                Op::Put { key, value } => key.len() + value.len(),
+                Op::Delete { key } => key.len(),
+            };
+            let line = match Record::parse(op) {
+                Some(record) => describe(&record, census),
+                None => format!("unreadable, {bytes} bytes"),
+            };
+            write!(out, "{lsn} {line}")?;
+            if let (true, Some(Record::Message(view))) = (self.payload, Record::parse(op)) {
+                write!(out, " payload \"{}\"", view.payload.escape_ascii())?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn describe(record: &Record<'_>, census: &Census) -> String {
+    match record {
+        Record::Boot { epoch } => format!("start number {epoch}"),
+        Record::Clock { broker, machine } => {
+            format!("clock broker={} machine={}", broker.0, machine.0)
+        }
+        Record::Session(view) => {
+            let connected = if view.is_connected {
+                "connected"
+            } else {
+                "away"
+            };
+            let will = view.will_topic.as_ref();
+            let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
+            format!(
+                "session client={:?} number={} expiry={}s {connected}{will}",
+                view.client_id, view.session, view.expiry_s
+            )
+        }
+        Record::SessionEnded { session } => format!("session ended number={session}"),
+        Record::Subscribed {
+            session,
+            filter,
+            qos,
+        } => {
+            let (client, qos) = (census.name(*session), *qos as u8);
+            format!("subscribed client={client} filter={filter:?} qos={qos}")
+        }
+        Record::Unsubscribed { session, filter } => {
+            format!(
+                "unsubscribed client={} filter={filter:?}",
+                census.name(*session)
+            )
+        }
+        Record::Message(view) => message(view),
+        Record::MessageGone { id } => format!("message gone {}", name(*id)),
+        Record::Delivery {
+            session,
+            sequence,
+            message,
+            packet,
+        } => {
+            let client = census.name(*session);
+            let message = message.map_or_else(|| "acknowledged by PUBREC".to_owned(), name);
+            let packet = packet.map_or_else(|| "queued".to_owned(), |id| format!("sent as {id}"));
+            format!("delivery client={client} sequence={sequence} {packet}, {message}")
+        }
+        Record::Delivered { session, sequence } => {
+            let client = census.name(*session);
+            format!("delivered client={client} sequence={sequence}")
+        }
+        Record::Received { session, packet } => {
+            format!("received client={} packet={packet}", census.name(*session))
+        }
+        Record::Completed { session, packet } => {
+            format!("completed client={} packet={packet}", census.name(*session))
+        }
+        Record::Retained { topic, message } => {
+            format!("retained topic={topic:?} {}", name(*message))
+        }
+        Record::RetainedCleared { topic } => format!("retained cleared topic={topic:?}"),
+        Record::Unknown { kind } => format!("record of unknown kind {kind:#04x}"),
+    }
+}
+
+fn message(view: &MessageView<'_>) -> String {
+    let expiry = match view.expires_at {
+        UnixTime::MAX => String::new(),
+        at => format!(" expires={}", at.0),
+    };
+    format!(
+        "{} topic={:?} qos={} properties={} bytes payload={} bytes{expiry}",
+        name(view.id),
+        view.topic,
+        view.qos as u8,
+        view.properties.len(),
+        view.payload.len()
+    )
+}
+
+fn name(id: MessageId) -> String {
+    format!("message {:x}.{}", id.origin, id.sequence)
+}

@@ -1,0 +1,250 @@
+//! `whimbrel pub`: publishes what it is given, and ends when the server has it.
+
+use crate::client_failure::{Failure, exit_code, explain, in_words, open, run};
+use crate::client_options::{ClientOptions, with_client_options};
+use crate::client_property::Target;
+use argh::{ArgsInfo, FromArgs};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::sync::mpsc;
+use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_tokio::client::{
+    Acknowledgement, Config, Connection, Event, Events, Message, RequestError,
+};
+
+/// Lines that are read ahead, and messages whose acknowledgement is waited for later.
+const AHEAD: usize = 1_000;
+
+with_client_options! {
+    /// Publish a message, or one for each line of the standard input.
+    #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
+    #[argh(
+        subcommand,
+        name = "pub",
+        help_triggers("--help"),
+        example = "{command_name} -t lamp -m on -r",
+        example = "{command_name} -h broker.example -u me -q 1 -t log -l < lines",
+        error_code(0, "the server has everything; at QoS 0: everything was sent"),
+        error_code(1, "no connection, refused, or lost; the message says what to do"),
+        error_code(2, "what was typed is wrong")
+    )]
+    pub(crate) struct Publish {
+        /// where to publish
+        #[argh(option, short = 't', arg_name = "topic")]
+        pub(crate) topic: String,
+        /// the message
+        #[argh(option, short = 'm', arg_name = "text")]
+        pub(crate) message: Option<String>,
+        /// the message is what is in this file; - is the standard input
+        #[argh(option, short = 'f', arg_name = "file")]
+        pub(crate) file: Option<PathBuf>,
+        /// each line of the standard input is a message
+        #[argh(switch, short = 'l')]
+        pub(crate) lines: bool,
+        /// the message is all of the standard input
+        #[argh(switch, short = 's')]
+        pub(crate) stdin: bool,
+        /// the message is empty; with -r that removes what the server keeps
+        #[argh(switch, short = 'n')]
+        pub(crate) null: bool,
+        /// the server keeps the message for later subscribers
+        #[argh(switch, short = 'r')]
+        pub(crate) retain: bool,
+    }
+}
+
+/// What is published.
+#[derive(Debug)]
+enum Source {
+    Whole(Vec<u8>),
+    Lines,
+}
+
+impl Publish {
+    /// Does it.
+    pub(crate) fn run(mut self) -> ExitCode {
+        let options = self.client_options();
+        match self.prepare(&options) {
+            Ok((config, template)) => run(self.publish(&options.address(), config, template)),
+            Err(failure) => exit_code(Err(failure)),
+        }
+    }
+
+    /// CONNECT, and the message without its payload.
+    fn prepare(&self, options: &ClientOptions) -> Result<(Config, Message), Failure> {
+        let sources = [
+            self.message.is_some(),
+            self.file.is_some(),
+            self.lines,
+            self.stdin,
+            self.null,
+        ];
+        if sources.into_iter().filter(|given| *given).count() != 1 {
+            let why = "what to publish? give one of -m, -f, -l, -s, -n";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        let properties = options.properties(Target::Publish, Target::Publish);
+        let template = Message {
+            topic: self.topic.clone(),
+            payload: Vec::new(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: properties.map_err(Failure::Usage)?,
+        };
+        let subscribe = options.properties(Target::Subscribe, Target::Publish);
+        if !subscribe.is_ok_and(|properties| properties.is_empty()) {
+            let why = "-D subscribe: nothing is subscribed to here";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        let config = options.config(Target::Publish).map_err(Failure::Usage)?;
+        Ok((config, template))
+    }
+
+    fn source(&self) -> Result<Source, Failure> {
+        if self.lines {
+            return Ok(Source::Lines);
+        }
+        let payload = match (&self.message, &self.file) {
+            (Some(message), _) => Ok(message.clone().into_bytes()),
+            (None, Some(path)) if path != Path::new("-") => read_file(path),
+            (None, None) if self.null => Ok(Vec::new()),
+            (None, _) => {
+                let mut payload = Vec::new();
+                let read = io::stdin().lock().read_to_end(&mut payload);
+                read.map(|_| payload)
+                    .map_err(|error| format!("cannot read the standard input: {error}"))
+            }
+        };
+        payload.map(Source::Whole).map_err(Failure::Failed)
+    }
+
+    async fn publish(
+        self,
+        address: &str,
+        config: Config,
+        template: Message,
+    ) -> Result<(), Failure> {
+        // What cannot be read is no reason to connect.
+        let source = self.source()?;
+        let (connection, mut events) = open(address, config).await?;
+        let publishing = async {
+            match source {
+                Source::Whole(payload) => publish_whole(&connection, payload, template).await,
+                Source::Lines => publish_lines(&connection, template).await,
+            }
+        };
+        let published = tokio::select! {
+            published = publishing => published,
+            failure = ended(&mut events) => return Err(failure),
+        };
+        match published {
+            Ok(()) => {
+                connection.disconnect(&mut events).await;
+                Ok(())
+            }
+            Err(Unpublished::Request(error)) => Err(explain(error, &mut events).await),
+            Err(Unpublished::Failed(why)) => {
+                connection.disconnect(&mut events).await;
+                Err(Failure::Failed(why))
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let mut payload = Vec::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut payload))
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(payload)
+}
+
+/// Drops what arrives of an earlier session, until the connection ends.
+async fn ended(events: &mut Events) -> Failure {
+    loop {
+        match events.next().await {
+            Some(Event::Message { .. }) => {}
+            Some(Event::Ended(ended)) => return Failure::Failed(in_words(&ended)),
+            None => return Failure::failed("the connection ended"),
+        }
+    }
+}
+
+/// Why something was not published.
+enum Unpublished {
+    Request(RequestError),
+    Failed(String),
+}
+
+impl From<RequestError> for Unpublished {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+async fn publish_whole(
+    connection: &Connection,
+    payload: Vec<u8>,
+    template: Message,
+) -> Result<(), Unpublished> {
+    let message = Message {
+        payload,
+        ..template
+    };
+    let taken = connection.publish(message).await?;
+    accepted(taken).await
+}
+
+/// The server has it, or has refused it.
+async fn accepted(taken: Acknowledgement) -> Result<(), Unpublished> {
+    let reason = taken.wait().await?;
+    if reason.is_error() {
+        let why = format!("the server did not take the message: {reason}");
+        return Err(Unpublished::Failed(why));
+    }
+    Ok(())
+}
+
+/// Publishes line by line, without waiting for one acknowledgement after the other.
+async fn publish_lines(connection: &Connection, template: Message) -> Result<(), Unpublished> {
+    let mut lines = read_lines();
+    let mut open = VecDeque::new();
+    while let Some(line) = lines.recv().await {
+        let payload = line.map_err(|error| {
+            Unpublished::Failed(format!("cannot read the standard input: {error}"))
+        })?;
+        let message = Message {
+            payload,
+            ..template.clone()
+        };
+        let taken = connection.publish(message).await?;
+        if template.qos != QoS::AtMostOnce {
+            open.push_back(taken);
+        }
+        if open.len() > AHEAD
+            && let Some(oldest) = open.pop_front()
+        {
+            accepted(oldest).await?;
+        }
+    }
+    for taken in open {
+        accepted(taken).await?;
+    }
+    Ok(())
+}
+
+/// Reads on a thread of its own, which a terminal may keep waiting for ever.
+fn read_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, lines) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().split(b'\n') {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}

@@ -1,0 +1,179 @@
+//! Encoding a PUBLISH for one client, or once for many of a kind.
+
+use crate::codec::PublishParts;
+use crate::codec::packet::{QoS, Version};
+use crate::codec::property::{Property, PropertyBuffer};
+use crate::connection::{Aliased, Connection};
+use crate::id::PacketId;
+use crate::message::MessageView;
+use crate::session::queue::Identifiers;
+use crate::time::UnixTime;
+use alloc::vec::Vec;
+
+/// At most what a PUBLISH takes beside topic, payload and other properties: fixed header, lengths,
+/// packet identifier and topic alias.
+const ALIASED_BYTES: usize = 5 + 2 + 2 + 4 + 3;
+
+/// How a PUBLISH to one client looks.
+#[derive(Clone, Copy)]
+pub(crate) struct Form<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) identifiers: &'a Identifiers,
+}
+
+/// Encodes PUBLISH packets; owns the working space for that.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    properties: PropertyBuffer,
+    /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned out.
+    templates: [Template; 12],
+}
+
+#[derive(Default)]
+struct Template {
+    bytes: Vec<u8>,
+    packet_id_at: usize,
+    valid: bool,
+}
+
+impl Encoder {
+    /// The next message differs from the one before.
+    pub(crate) fn begin(&mut self) {
+        for template in &mut self.templates {
+            template.valid = false;
+        }
+    }
+
+    /// Appends a PUBLISH to the output of a connection. `false` when it is larger than the client
+    /// accepts; nothing was appended then. [MQTT-3.1.2-24]
+    pub(crate) fn publish(
+        &mut self,
+        connection: &mut Connection,
+        view: &MessageView<'_>,
+        form: Form<'_>,
+        wall: UnixTime,
+    ) -> bool {
+        let version = connection.profile.version();
+        self.properties.clear();
+        let mut topic = view.topic;
+        if connection.profile.has_properties() {
+            self.expiry(view.expires_at, wall);
+            for identifier in form.identifiers.iter() {
+                self.properties
+                    .push(Property::SubscriptionIdentifier(identifier));
+            }
+            // Room for the alias as well, or the client would not hear which topic it stands for.
+            let plain = [view.properties, self.properties.as_properties().as_bytes()];
+            let has_room = connection.maximum_packet_size as usize
+                >= (ALIASED_BYTES + topic.len() + view.payload.len())
+                    .saturating_add(plain[0].len() + plain[1].len());
+            if let Some(extra) = connection.extra.as_mut() {
+                let aliased = match has_room {
+                    true => extra.outbound.choose(topic),
+                    false => extra.outbound.known(topic),
+                };
+                match aliased {
+                    Aliased::Plain => {}
+                    Aliased::Introduced(alias) => {
+                        self.properties.push(Property::TopicAlias(alias));
+                    }
+                    Aliased::Known(alias) => {
+                        topic = "";
+                        self.properties.push(Property::TopicAlias(alias));
+                    }
+                }
+            }
+        }
+        let parts = PublishParts {
+            dup: form.dup,
+            qos: form.qos,
+            retain: form.retain,
+            topic,
+            packet_id: form.packet_id,
+            properties: [view.properties, self.properties.as_properties().as_bytes()],
+            payload: view.payload,
+        };
+        if !fits(parts.encoded_len(version), connection) {
+            return false;
+        }
+        parts.encode(version, &mut connection.outbox);
+        true
+    }
+
+    /// The remaining lifetime, in whole seconds that have not passed. [MQTT-3.3.2-6]
+    fn expiry(&mut self, expires_at: UnixTime, wall: UnixTime) {
+        if expires_at != UnixTime::MAX {
+            let seconds = expires_at.since(wall).div_ceil(1_000);
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            self.properties
+                .push(Property::MessageExpiryInterval(seconds));
+        }
+    }
+
+    /// The same for one of many recipients: encoded once for each kind, then copied and patched.
+    pub(crate) fn publish_copy(
+        &mut self,
+        connection: &mut Connection,
+        view: &MessageView<'_>,
+        form: Form<'_>,
+        wall: UnixTime,
+    ) -> bool {
+        let has_alias = connection
+            .extra
+            .as_ref()
+            .is_some_and(|extra| !extra.outbound.is_off());
+        if !form.identifiers.is_empty() || has_alias {
+            return self.publish(connection, view, form, wall);
+        }
+        let version = connection.profile.version();
+        let class = usize::from(connection.profile.has_properties());
+        let place = class * 6 + form.qos as usize * 2 + usize::from(form.retain);
+        if !self.templates[place].valid {
+            self.fill(place, view, form, (version, wall));
+        }
+        let template = &self.templates[place];
+        if !fits(Some(template.bytes.len()), connection) {
+            return false;
+        }
+        let start = connection.outbox.len();
+        connection.outbox.extend_from_slice(&template.bytes);
+        if let Some(id) = form.packet_id {
+            let at = start + template.packet_id_at;
+            connection.outbox[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
+        }
+        true
+    }
+
+    fn fill(
+        &mut self,
+        place: usize,
+        view: &MessageView<'_>,
+        form: Form<'_>,
+        (version, wall): (Version, UnixTime),
+    ) {
+        self.properties.clear();
+        if version == Version::V5 {
+            self.expiry(view.expires_at, wall);
+        }
+        let parts = PublishParts {
+            dup: false,
+            qos: form.qos,
+            retain: form.retain,
+            topic: view.topic,
+            packet_id: form.packet_id,
+            properties: [view.properties, self.properties.as_properties().as_bytes()],
+            payload: view.payload,
+        };
+        let template = &mut self.templates[place];
+        template.bytes.clear();
+        template.packet_id_at = parts.encode(version, &mut template.bytes);
+        template.valid = true;
+    }
+}
+
+fn fits(length: Option<usize>, connection: &Connection) -> bool {
+    length.is_some_and(|length| length <= connection.maximum_packet_size as usize)
+}

@@ -1,0 +1,214 @@
+//! Records of the log in readable form, for tools that look at one.
+//!
+//! Not for restoring a broker: that is [`restore`](crate::restore). Nothing here is needed to run one.
+
+use crate::codec::packet::QoS;
+use crate::id::MessageId;
+use crate::log::Op;
+use crate::message::MessageView;
+use crate::record::{self, Fields};
+use crate::session::inflight::Stage;
+use crate::time::UnixTime;
+use alloc::boxed::Box;
+
+/// One operation of a batch, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// The broker has started.
+    Boot {
+        /// The how manieth time.
+        epoch: u32,
+    },
+    /// What time it was.
+    Clock {
+        /// For the broker, whose time never goes back.
+        broker: UnixTime,
+        /// For the machine.
+        machine: UnixTime,
+    },
+    /// A session exists, or has changed.
+    Session(Box<SessionView>),
+    /// A session has ended, with everything of it.
+    SessionEnded {
+        /// Its number.
+        session: u64,
+    },
+    /// A session has subscribed.
+    Subscribed {
+        /// Its number.
+        session: u64,
+        /// To what.
+        filter: &'a str,
+        /// Up to which QoS.
+        qos: QoS,
+    },
+    /// A session has unsubscribed.
+    Unsubscribed {
+        /// Its number.
+        session: u64,
+        /// From what.
+        filter: &'a str,
+    },
+    /// A message.
+    Message(MessageView<'a>),
+    /// A message that nobody refers to any longer.
+    MessageGone {
+        /// Which.
+        id: MessageId,
+    },
+    /// A message is to be delivered to a session.
+    Delivery {
+        /// Its number.
+        session: u64,
+        /// Which delivery of this session.
+        sequence: u64,
+        /// What; `None` when only the identifier is still in use.
+        message: Option<MessageId>,
+        /// The packet identifier, once it was sent.
+        packet: Option<u16>,
+    },
+    /// A delivery is over.
+    Delivered {
+        /// The session's number.
+        session: u64,
+        /// Which delivery of this session.
+        sequence: u64,
+    },
+    /// A QoS 2 message came in under this identifier.
+    Received {
+        /// The session's number.
+        session: u64,
+        /// The packet identifier.
+        packet: u16,
+    },
+    /// Its PUBREL came.
+    Completed {
+        /// The session's number.
+        session: u64,
+        /// The packet identifier.
+        packet: u16,
+    },
+    /// A topic has a retained message.
+    Retained {
+        /// The topic.
+        topic: &'a str,
+        /// The message.
+        message: MessageId,
+    },
+    /// A topic has none any longer.
+    RetainedCleared {
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Of a kind that this version does not know.
+    Unknown {
+        /// The first byte of its key.
+        kind: u8,
+    },
+}
+
+/// What is told of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its number, by which other records refer to it.
+    pub session: u64,
+    /// Whose it is.
+    pub client_id: Box<str>,
+    /// How long it outlives its connection, in seconds.
+    pub expiry_s: u32,
+    /// Whether it had a connection when this was written.
+    pub is_connected: bool,
+    /// Where its will is published, if it has one.
+    pub will_topic: Option<Box<str>>,
+}
+
+impl<'a> Record<'a> {
+    /// Takes an operation apart; `None` when it does not say what its kind must say.
+    #[must_use]
+    pub fn parse(op: Op<'a>) -> Option<Self> {
+        let (key, value) = match op {
+            Op::Put { key, value } => (key, Some(value)),
+            Op::Delete { key } => (key, None),
+        };
+        let (&kind, name) = key.split_first()?;
+        let mut name = Fields(name);
+        match kind {
+            record::BOOT => Some(Self::Boot {
+                epoch: Fields(value?).u32()?,
+            }),
+            record::CLOCK => {
+                let mut fields = Fields(value?);
+                Some(Self::Clock {
+                    broker: UnixTime(fields.u64()?),
+                    machine: UnixTime(fields.u64()?),
+                })
+            }
+            record::SESSION => Self::session(name.u64()?, value),
+            record::SUBSCRIPTION => {
+                let session = name.u64()?;
+                let filter = core::str::from_utf8(name.0).ok()?;
+                Some(match value {
+                    None => Self::Unsubscribed { session, filter },
+                    Some(value) => Self::Subscribed {
+                        session,
+                        filter,
+                        qos: record::decode_subscription(value)?.options.maximum_qos,
+                    },
+                })
+            }
+            record::MESSAGE => Some(match value {
+                None => Self::MessageGone {
+                    id: name.message_id()?,
+                },
+                Some(value) => Self::Message(MessageView::parse(value)?),
+            }),
+            record::DELIVERY => Self::delivery(name.u64()?, name.u64()?, value),
+            record::RECEIVED => {
+                let (session, packet) = (name.u64()?, name.u16()?);
+                Some(match value {
+                    None => Self::Completed { session, packet },
+                    Some(_) => Self::Received { session, packet },
+                })
+            }
+            record::RETAINED => {
+                let topic = core::str::from_utf8(name.0).ok()?;
+                Some(match value {
+                    None => Self::RetainedCleared { topic },
+                    Some(value) => Self::Retained {
+                        topic,
+                        message: Fields(value).message_id()?,
+                    },
+                })
+            }
+            kind => Some(Self::Unknown { kind }),
+        }
+    }
+
+    fn session(session: u64, value: Option<&[u8]>) -> Option<Self> {
+        let Some(value) = value else {
+            return Some(Self::SessionEnded { session });
+        };
+        let record = record::decode_session(value)?;
+        Some(Self::Session(Box::new(SessionView {
+            session,
+            client_id: record.client_id,
+            expiry_s: record.expiry_s,
+            is_connected: record.is_connected,
+            will_topic: record.will.map(|will| will.topic),
+        })))
+    }
+
+    fn delivery(session: u64, sequence: u64, value: Option<&[u8]>) -> Option<Self> {
+        let Some(value) = value else {
+            return Some(Self::Delivered { session, sequence });
+        };
+        let record = record::decode_delivery(value)?;
+        let is_released = matches!(record.exchange, Some((Stage::Released, _)));
+        Some(Self::Delivery {
+            session,
+            sequence,
+            message: (!is_released).then_some(record.message),
+            packet: record.exchange.map(|(_, id)| id.get()),
+        })
+    }
+}

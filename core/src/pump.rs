@@ -1,0 +1,436 @@
+//! Starting what waits: when a connection has room, its session's messages go out.
+//!
+//! What an earlier connection left open comes first, in the order in which it began; then the queue; then
+//! retained messages for new subscriptions. Window and output decide how far it gets; a message that is
+//! in flight is never expired half-way.
+
+use crate::action::{CloseReason, DropReason};
+use crate::broker::Broker;
+use crate::codec::packet::{Ack, Packet, QoS};
+use crate::codec::reason::ReasonCode;
+use crate::deliver::OUTBOX_FULL;
+use crate::encoder::Form;
+use crate::gate::{AckKind, Gated};
+use crate::id::PacketId;
+use crate::message::Message;
+use crate::session::inflight::Stage;
+use crate::session::queue::{Delivery, Identifiers};
+use crate::slab::Key;
+use crate::time::Timestamp;
+use crate::timer::TimerKey;
+use crate::topic::{Found, TopicFilter};
+
+/// Retained messages that one turn of one connection looks at, whether they match or not.
+const RETAINED_STEPS: usize = 4_096;
+
+impl Broker {
+    /// Starts deliveries for a connection while it has room: what an earlier connection left open first,
+    /// in the order in which it began; then the queue; then retained messages.
+    pub(crate) fn pump(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(session) = connection.session() else {
+            return;
+        };
+        if connection.connack_gated {
+            return;
+        }
+        if self
+            .sessions
+            .get(session)
+            .is_none_or(|s| s.traffic.is_none())
+        {
+            return;
+        }
+        let before = connection.outbox.len();
+        self.buffers.lend(&mut connection.outbox);
+        self.resend(key, session);
+        self.start_queued(key, session);
+        self.start_retained(key, session);
+        if let Some(connection) = self.connections.get_mut(key) {
+            self.unsent_bytes += connection.outbox.len() - before;
+        }
+    }
+
+    /// After a resumption everything unacknowledged is sent again, under its identifier, in the original
+    /// order. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+    fn resend(&mut self, key: Key, session_key: Key) {
+        let wall = self.clock.wall();
+        let now = self.clock.now();
+        // What an earlier connection began may not be durable yet.
+        let gate = self
+            .latest_gate()
+            .filter(|position| *position > self.durable);
+        let mut place = 0;
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            let Some(session) = self.sessions.get_mut(session_key) else {
+                return;
+            };
+            let traffic = session.traffic();
+            if traffic.unsent == 0 || connection.outbox.len() >= OUTBOX_FULL {
+                return;
+            }
+            let Some((at, id, exchange)) = traffic.inflight.at_or_after(place) else {
+                return;
+            };
+            place = at + 1;
+            if exchange.sent {
+                continue;
+            }
+            if exchange.stage == Stage::Released {
+                exchange.sent = true;
+                traffic.unsent -= 1;
+                if let Some(position) = gate.filter(|_| exchange.delivery.is_recorded()) {
+                    let ack = Gated::Ack(AckKind::PubRel, id, ReasonCode::SUCCESS);
+                    self.gates.push(position, key, ack);
+                    connection.gated += 1;
+                } else {
+                    let ack = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
+                    crate::broker::encode(&ack, connection);
+                }
+                continue;
+            }
+            // [MQTT-3.3.4-9]
+            if traffic.outstanding >= usize::from(connection.window) {
+                return;
+            }
+            // Its expiry is not looked at any more. [MQTT-4.3.3-7]
+            exchange.sent = true;
+            exchange.counted = true;
+            exchange.sent_at = now;
+            traffic.unsent -= 1;
+            traffic.outstanding += 1;
+            if let Some(position) = gate.filter(|_| exchange.delivery.must_be_durable()) {
+                self.gates.push(position, key, Gated::Publish(id));
+                connection.gated += 1;
+                continue;
+            }
+            let form = Form {
+                qos: exchange.delivery.qos(),
+                retain: exchange.delivery.retain(),
+                dup: exchange.was_sent, // [MQTT-3.3.1-1]
+                packet_id: Some(id),
+                identifiers: exchange.delivery.identifiers(),
+            };
+            let fits =
+                self.encoder
+                    .publish(connection, &exchange.delivery.message.view(), form, wall);
+            if fits {
+                self.statistics.publishes_sent += 1;
+                continue;
+            }
+            traffic.outstanding -= 1;
+            if let Some(exchange) = traffic.inflight.end(id) {
+                self.finish_delivery(session_key.index, &exchange.delivery);
+            }
+            place = 0;
+            self.drop_message(session_key.index, DropReason::TooLarge);
+        }
+    }
+
+    fn start_queued(&mut self, key: Key, session_key: Key) {
+        let slot = session_key.index;
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            let Some(session) = self.sessions.get_mut(session_key) else {
+                return;
+            };
+            let traffic = session.traffic();
+            let Some(front) = traffic.queue.front() else {
+                return;
+            };
+            if connection.outbox.len() >= OUTBOX_FULL || traffic.unsent > 0 {
+                return;
+            }
+            let needs_window = front.qos() > QoS::AtMostOnce;
+            let window = usize::from(connection.window);
+            if needs_window && (traffic.outstanding >= window || !traffic.inflight.has_identifier())
+            {
+                return;
+            }
+            let Some(delivery) = self.pop_delivery(slot) else {
+                return;
+            };
+            // [MQTT-3.3.2-5]
+            if delivery.message.view().expires_at <= self.clock.wall() {
+                self.forget(slot, &delivery);
+                self.drop_message(slot, DropReason::Expired);
+                continue;
+            }
+            self.start(key, session_key, delivery);
+        }
+    }
+
+    /// Sends a message now, and opens its exchange.
+    fn start(&mut self, key: Key, session_key: Key, delivery: Delivery) {
+        let (slot, wall, now) = (session_key.index, self.clock.wall(), self.clock.now());
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let traffic = session.traffic.get_or_insert_default();
+        let qos = delivery.qos();
+        let packet_id = (qos > QoS::AtMostOnce).then(|| traffic.inflight.next_identifier());
+        let gated = delivery.must_be_durable();
+        let form = Form {
+            qos,
+            retain: delivery.retain(),
+            dup: false,
+            packet_id,
+            identifiers: delivery.identifiers(),
+        };
+        let view = delivery.message.view();
+        // A gated one is encoded when its record is durable; whether it fits is known by then.
+        if !gated && !self.encoder.publish(connection, &view, form, wall) {
+            self.forget(slot, &delivery);
+            return self.drop_message(slot, DropReason::TooLarge);
+        }
+        let Some(packet_id) = packet_id else {
+            self.statistics.publishes_sent += 1;
+            return;
+        };
+        if delivery.is_recorded() {
+            let number = session.number;
+            self.journal.sent(number, &delivery, packet_id);
+        }
+        self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
+        traffic.inflight.begin(delivery, now);
+        traffic.outstanding += 1;
+        if gated {
+            self.gates
+                .push(self.journal.open_position(), key, Gated::Publish(packet_id));
+            connection.gated += 1;
+        } else {
+            self.statistics.publishes_sent += 1;
+        }
+        if self.config.session.retransmit_interval_ms > 0 {
+            self.arm_retransmit(slot);
+        }
+    }
+
+    /// A message whose packet identifier is durable now goes out.
+    pub(crate) fn send_gated(&mut self, key: Key, packet_id: PacketId) {
+        let wall = self.clock.wall();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(session_key) = connection.session() else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let traffic = session.traffic.get_or_insert_default();
+        let Some(exchange) = traffic.inflight.get_mut(packet_id) else {
+            return;
+        };
+        let form = Form {
+            qos: exchange.delivery.qos(),
+            retain: exchange.delivery.retain(),
+            dup: exchange.was_sent,
+            packet_id: Some(packet_id),
+            identifiers: exchange.delivery.identifiers(),
+        };
+        let before = connection.outbox.len();
+        if self
+            .encoder
+            .publish(connection, &exchange.delivery.message.view(), form, wall)
+        {
+            self.unsent_bytes += connection.outbox.len() - before;
+            self.statistics.publishes_sent += 1;
+            return self.wake(key);
+        }
+        traffic.outstanding -= 1;
+        if let Some(exchange) = traffic.inflight.end(packet_id) {
+            self.finish_delivery(session_key.index, &exchange.delivery);
+        }
+        self.drop_message(session_key.index, DropReason::TooLarge);
+    }
+
+    /// Retained messages for new subscriptions, paced by window and output: the queue limit does not
+    /// apply, and none is left out. The walk over the retained messages is bounded as well: a filter may
+    /// match few of many.
+    fn start_retained(&mut self, key: Key, session_key: Key) {
+        let mut steps = RETAINED_STEPS;
+        while self.may_start_retained(key, session_key) {
+            if steps == 0 {
+                return self.wake(key);
+            }
+            let Some(session) = self.sessions.get_mut(session_key) else {
+                return;
+            };
+            let Some(cursor) = session.traffic().cursors.front_mut() else {
+                return;
+            };
+            let Ok(filter) = TopicFilter::plain(&cursor.filter) else {
+                return;
+            };
+            let after = cursor.after.as_deref();
+            let message = match self.retained.search(filter, after, &mut steps) {
+                Found::Match(message, ()) => message.clone(),
+                Found::Paused(message) => {
+                    cursor.after = Some(message.topic_str().into());
+                    continue;
+                }
+                Found::Done => {
+                    session.traffic().cursors.pop_front();
+                    continue;
+                }
+            };
+            if !self.start_one_retained(key, session_key, message) {
+                return;
+            }
+        }
+    }
+
+    /// Whether it is the turn of retained messages, and there are some.
+    fn may_start_retained(&self, key: Key, session_key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let session = self.sessions.get(session_key);
+        let Some(traffic) = session.and_then(|session| session.traffic.as_ref()) else {
+            return false;
+        };
+        !traffic.cursors.is_empty()
+            && traffic.queue.is_empty()
+            && traffic.unsent == 0
+            && connection.outbox.len() < OUTBOX_FULL
+    }
+
+    /// Starts one, unless the window is full.
+    fn start_one_retained(&mut self, key: Key, session_key: Key, message: Message) -> bool {
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let window = usize::from(connection.window);
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return false;
+        };
+        let (number, records) = (
+            session.number,
+            session.is_persistent() && self.journal.is_on(),
+        );
+        let traffic = session.traffic();
+        let Some(cursor) = traffic.cursors.front_mut() else {
+            return false;
+        };
+        let view = message.view();
+        let qos = view.qos.min(cursor.maximum_qos);
+        let has_room = traffic.outstanding < window && traffic.inflight.has_identifier();
+        if qos > QoS::AtMostOnce && !has_room {
+            return false;
+        }
+        cursor.after = Some(view.topic.into());
+        if view.expires_at <= self.clock.wall() {
+            return true;
+        }
+        let mut identifiers = Identifiers::default();
+        identifiers.push(cursor.identifier);
+        // A retained message that is sent for a new subscription says so. [MQTT311-3.3.1-8]
+        let mut delivery = Delivery::new(message, qos, true, identifiers);
+        if qos > QoS::AtMostOnce && records {
+            delivery.sequence = traffic.next_sequence;
+            traffic.next_sequence += 1;
+            delivery.set_recorded();
+            self.journal.queued(number, &delivery);
+        }
+        self.start(key, session_key, delivery);
+        true
+    }
+
+    pub(crate) fn arm_retransmit(&mut self, slot: u32) {
+        let at = self
+            .clock
+            .now()
+            .after_ms(u64::from(self.config.session.retransmit_interval_ms));
+        let Some(session) = self.sessions.at_mut(slot) else {
+            return;
+        };
+        let Some(connection) = session.connection.and_then(|key| self.connections.get(key)) else {
+            return;
+        };
+        if !connection.profile.may_retransmit() {
+            return;
+        }
+        let Some(key) = self.sessions.key_from(slot) else {
+            return;
+        };
+        if let Some(traffic) = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut())
+            && traffic.retransmit_armed == Timestamp::MAX
+        {
+            self.timers
+                .arm(TimerKey::Retransmit(key), &mut traffic.retransmit_armed, at);
+        }
+    }
+
+    /// Resends to a 3.x client what it has not acknowledged for too long.
+    pub(crate) fn retransmit(&mut self, session_key: Key) {
+        let interval = u64::from(self.config.session.retransmit_interval_ms);
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let Some(traffic) = session.traffic.as_mut() else {
+            return;
+        };
+        traffic.retransmit_armed = Timestamp::MAX;
+        let Some(key) = session.connection else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let (mut place, mut next) = (0, Timestamp::MAX);
+        while let Some((at, id, exchange)) = traffic.inflight.at_or_after(place) {
+            place = at + 1;
+            if !exchange.sent {
+                continue;
+            }
+            if now.since(exchange.sent_at) >= interval {
+                if exchange.resent >= self.config.session.retransmit_maximum {
+                    self.doomed.push((key, CloseReason::NotAcknowledging));
+                    return;
+                }
+                if connection.outbox.len() < OUTBOX_FULL {
+                    exchange.resent += 1;
+                    exchange.sent_at = now;
+                    let before = connection.outbox.len();
+                    if exchange.stage == Stage::Released {
+                        let ack = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
+                        crate::broker::encode(&ack, connection);
+                    } else {
+                        let form = Form {
+                            qos: exchange.delivery.qos(),
+                            retain: exchange.delivery.retain(),
+                            dup: true,
+                            packet_id: Some(id),
+                            identifiers: exchange.delivery.identifiers(),
+                        };
+                        let view = exchange.delivery.message.view();
+                        self.encoder.publish(connection, &view, form, wall);
+                        self.statistics.publishes_sent += 1;
+                    }
+                    self.unsent_bytes += connection.outbox.len() - before;
+                } else {
+                    exchange.sent_at = now;
+                }
+            }
+            next = next.min(exchange.sent_at.after_ms(interval));
+        }
+        self.timers.arm(
+            TimerKey::Retransmit(session_key),
+            &mut traffic.retransmit_armed,
+            next,
+        );
+        self.wake(key);
+    }
+}

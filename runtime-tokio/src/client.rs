@@ -1,0 +1,274 @@
+//! A client over TCP: the core's [`Client`] with one task that carries bytes and time to it.
+//!
+//! Not responsible for connecting again, and not for enhanced authentication.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use whimbrel_tokio::client::{Config, Connection, Message};
+//!
+//! let (connection, mut events) = Connection::open("localhost:1883", Config::default()).await?;
+//! let message = Message { topic: "t".into(), payload: b"42".to_vec(), ..Message::default() };
+//! connection.publish(message).await?.wait().await?;
+//! connection.disconnect(&mut events).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod task;
+
+use crate::clock::Clock;
+use std::io;
+use task::{Command, Request, Task};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, timeout};
+pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
+
+use whimbrel_core::client::Client;
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
+use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
+use whimbrel_core::id::PacketId;
+
+/// Events and commands that may wait; beyond that the other side waits.
+const QUEUE: usize = 256;
+
+/// A message, sent or received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `whimbrel_core::client::PublishRequest`")]
+pub struct Message {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: QoS,
+    pub retain: bool,
+    pub properties: PropertyBuffer,
+}
+
+/// What a connection brings.
+#[derive(Debug)]
+pub enum Event {
+    /// A message. Above QoS 0 it has been acknowledged, or is to be, when that is
+    /// [manual](Config::manual_acknowledgement).
+    Message {
+        /// The message.
+        message: Message,
+        /// What to acknowledge it under, above QoS 0.
+        packet_id: Option<PacketId>,
+    },
+    /// The end, and the last event.
+    Ended(Ended),
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum Ended {
+    /// The server did not want it from the start.
+    #[error("the server refused the connection: {}", reason_in_words(*.0, .1))]
+    Refused(ReasonCode, Option<String>),
+    /// The server said goodbye.
+    #[error("the server closed the connection: {}", reason_in_words(*.0, .1))]
+    Server(ReasonCode, Option<String>),
+    /// This client did.
+    #[error("disconnected")]
+    Local,
+    /// The transport broke, or the server closed it without a word.
+    #[error("the connection was lost: {0}")]
+    Transport(io::Error),
+    /// The server broke a rule.
+    #[error("the server broke the protocol: {0}")]
+    Fault(Fault),
+    /// The server did not answer in time.
+    #[error("the server did not answer in time")]
+    Timeout,
+}
+
+fn reason_in_words(reason: ReasonCode, text: &Option<String>) -> String {
+    match text {
+        Some(text) => format!("{reason} ({text})"),
+        None => reason.to_string(),
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// What the configuration asks for cannot be said.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// There is no transport.
+    #[error(transparent)]
+    Connect(#[from] io::Error),
+    /// There was one.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// Why a request came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// It cannot be asked.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// The connection ended first; the last event says why.
+    #[error("the connection ended before the answer came")]
+    Ended,
+}
+
+/// What the server said when it accepted the connection.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Its session was there already.
+    pub session_present: bool,
+    /// CONNACK properties.
+    pub properties: PropertyBuffer,
+}
+
+/// The answer to a message that was taken for sending.
+#[derive(Debug)]
+pub struct Acknowledgement(oneshot::Receiver<Vec<ReasonCode>>);
+
+impl Acknowledgement {
+    /// What the server says; at QoS 0 success as soon as the message is on its way.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended first.
+    pub async fn wait(self) -> Result<ReasonCode, RequestError> {
+        let reasons = self.0.await.map_err(|_| RequestError::Ended)?;
+        Ok(reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
+    }
+}
+
+/// What is asked of a connection. Clones ask the same one.
+///
+/// When the last of them is dropped, or the [`Events`], the transport is closed without a DISCONNECT, so
+/// that the server publishes the will.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    commands: mpsc::Sender<Command>,
+}
+
+/// What a connection brings. Events must be taken: while many wait, nothing more is read,
+/// acknowledgements included.
+#[derive(Debug)]
+pub struct Events {
+    events: mpsc::Receiver<Event>,
+    accepted: Accepted,
+}
+
+impl Events {
+    /// What the server said when it accepted the connection.
+    #[must_use]
+    pub const fn accepted(&self) -> &Accepted {
+        &self.accepted
+    }
+
+    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its end.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+impl Connection {
+    /// Connects to `host:port` and waits until the server has accepted.
+    ///
+    /// # Errors
+    ///
+    /// Whatever comes in between.
+    pub async fn open(address: &str, config: Config) -> Result<(Self, Events), OpenError> {
+        let patience = Duration::from_millis(config.response_timeout_ms);
+        let clock = Clock::start();
+        let mut client = Client::new(config, clock.now().monotonic)?;
+        let connecting = TcpStream::connect(address);
+        let stream = timeout(patience, connecting)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        client.connected(clock.now().monotonic);
+        let (reader, writer) = stream.into_split();
+        let (command_sender, commands) = mpsc::channel(QUEUE);
+        let (events, mut event_receiver) = mpsc::channel(QUEUE);
+        let (accepted_sender, accepted) = oneshot::channel();
+        let task = Task::new(client, clock, commands, events, accepted_sender);
+        tokio::spawn(task.run(reader, writer));
+        match accepted.await {
+            Ok(accepted) => {
+                let events = Events {
+                    events: event_receiver,
+                    accepted,
+                };
+                let commands = command_sender;
+                Ok((Self { commands }, events))
+            }
+            Err(_) => match event_receiver.recv().await {
+                Some(Event::Ended(ended)) => Err(ended.into()),
+                Some(Event::Message { .. }) | None => Err(Ended::Local.into()),
+            },
+        }
+    }
+
+    async fn request(&self, request: Request) -> Result<Acknowledgement, RequestError> {
+        let (taken, is_taken) = oneshot::channel();
+        let (answer, acknowledgement) = oneshot::channel();
+        let command = Command {
+            request,
+            taken,
+            answer,
+        };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| RequestError::Ended)?;
+        is_taken.await.map_err(|_| RequestError::Ended)??;
+        Ok(Acknowledgement(acknowledgement))
+    }
+
+    /// Publishes: waits until there is room for the message, not until it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// The server or this version does not take it; the connection ended.
+    pub async fn publish(&self, message: Message) -> Result<Acknowledgement, RequestError> {
+        self.request(Request::Publish(message)).await
+    }
+
+    /// Subscribes, and waits for one reason a filter.
+    ///
+    /// # Errors
+    ///
+    /// The server or this version does not take it; the connection ended.
+    pub async fn subscribe(
+        &self,
+        filters: Vec<(String, SubscribeOptions)>,
+        properties: PropertyBuffer,
+    ) -> Result<Vec<ReasonCode>, RequestError> {
+        let answer = self.request(Request::Subscribe(filters, properties));
+        answer.await?.0.await.map_err(|_| RequestError::Ended)
+    }
+
+    /// Gives subscriptions up, and waits for one reason a filter (none before 5.0).
+    ///
+    /// # Errors
+    ///
+    /// A filter is none; the connection ended.
+    pub async fn unsubscribe(&self, filters: Vec<String>) -> Result<Vec<ReasonCode>, RequestError> {
+        let answer = self.request(Request::Unsubscribe(filters));
+        answer.await?.0.await.map_err(|_| RequestError::Ended)
+    }
+
+    /// Takes a message over, when acknowledgements are manual.
+    ///
+    /// # Errors
+    ///
+    /// It is of an earlier connection, or acknowledged already; the connection ended.
+    pub async fn acknowledge(&self, packet_id: PacketId) -> Result<(), RequestError> {
+        let acknowledged = self.request(Request::Acknowledge(packet_id));
+        acknowledged.await.map(drop)
+    }
+
+    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages that
+    /// still arrive are dropped.
+    pub async fn disconnect(&self, events: &mut Events) {
+        let drain = async { while events.next().await.is_some() {} };
+        let _ = tokio::join!(self.request(Request::Disconnect), drain);
+    }
+}

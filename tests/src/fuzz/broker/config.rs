@@ -1,0 +1,97 @@
+//! Configurations in which limits are met.
+
+use crate::fuzz::script::Script;
+use whimbrel_core::Config;
+use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::config::{
+    Identity, Limits, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
+};
+
+/// A configuration that can run.
+pub(super) fn config(script: &mut Script<'_>) -> Config {
+    let durable = script.flag();
+    let config = Config {
+        protocol: protocol(script),
+        session: session(script),
+        limits: limits(script),
+        identity: Identity {
+            has_peers: script.flag(),
+            boot_epoch: 1,
+            ..Identity::default()
+        },
+        durable,
+    };
+    config
+        .validate()
+        .expect("each choice is valid, and so are all together");
+    config
+}
+
+fn protocol(script: &mut Script<'_>) -> Protocol {
+    let flags = script.u8();
+    let rare = |bit: u8| flags & bit == bit;
+    Protocol {
+        maximum_qos: if rare(0b11) {
+            QoS::AtLeastOnce
+        } else {
+            QoS::ExactlyOnce
+        },
+        retain_available: !rare(0b101),
+        wildcard_subscription_available: !rare(0b1001),
+        shared_subscription_available: !rare(0b1_0001),
+        subscription_identifiers_available: !rare(0b10_0001),
+        check_payload_format: rare(0b100_0000),
+        server_keep_alive_s: rare(0b1000_0001).then_some(5),
+        receive_maximum: script.choose(&[1_024, 1, 3]),
+        maximum_packet_size: script.choose(&[1 << 20, 128, 1_000]),
+        topic_alias_maximum: script.choose(&[64, 0, 1]),
+        topic_alias_outbound_maximum: script.choose(&[16, 0, 1]),
+        shared_strategy: script.choose(&[
+            SharedStrategy::RoundRobin,
+            SharedStrategy::Sticky,
+            SharedStrategy::Random,
+            SharedStrategy::LeastInflight,
+        ]),
+        ..Protocol::default()
+    }
+}
+
+fn session(script: &mut Script<'_>) -> SessionConfig {
+    SessionConfig {
+        expiry_maximum_s: script.choose(&[u32::MAX, 10, 0]),
+        queue_messages_maximum: script.choose(&[10_000, 1, 4]),
+        queue_bytes_maximum: script.choose(&[1 << 20, 100]),
+        queue_overflow: script.choose(&[
+            QueueOverflow::DropNewest,
+            QueueOverflow::DropOldest,
+            QueueOverflow::Disconnect,
+        ]),
+        queue_qos0: script.flag(),
+        inflight_maximum: script.choose(&[1_024, 1, 2]),
+        retransmit_interval_ms: script.choose(&[0, 100]),
+        retransmit_maximum: 2,
+        ..SessionConfig::default()
+    }
+}
+
+fn limits(script: &mut Script<'_>) -> Limits {
+    Limits {
+        connections_maximum: script.choose(&[100, 3]),
+        sessions_maximum: script.choose(&[100, 2]),
+        connect_timeout_ms: 1_000,
+        subscriptions_per_session_maximum: script.choose(&[100, 2]),
+        user_properties_maximum: 4,
+        topic_levels_maximum: script.choose(&[128, 2]),
+        queue_messages_total_maximum: script.choose(&[1_000, 5]),
+        queue_bytes_total_maximum: script.choose(&[1 << 20, 500]),
+        retained_messages_maximum: script.choose(&[100, 2]),
+        retained_bytes_maximum: script.choose(&[1 << 20, 200]),
+        unsent_bytes_maximum: script.choose(&[1 << 20, 200]),
+        unsent_bytes_pause: script.choose(&[200, 0, 50]),
+        slow_consumer_grace_ms: script.choose(&[1_000, 0, 10]),
+        memory_budget_bytes: script.choose(&[1 << 30, 6_000]),
+        fanout_step: script.choose(&[1_024, 1, 2]),
+        events_maximum: script.choose(&[4_096, 0, 1]),
+        ..Limits::default()
+    }
+}
