@@ -1,5 +1,5 @@
-//! Every bit flipped, every length cut, blocks zeroed, doubled and swapped: what comes of it is compared
-//! with an oracle that knows the layout of the file and nothing of the code that reads it.
+//! Every bit flipped, every length cut, blocks zeroed, doubled and swapped: what comes of it is
+//! compared with an oracle that knows the layout of the file and nothing of the code that reads it.
 
 use crate::harness::{Contents, Log, drive, open, small, try_open, verify};
 use whimbrel_core::log::{LogEnd, Recovery, RecoveryError, Summary};
@@ -194,8 +194,8 @@ fn read(mut disk: Disk) -> (Contents, Result<Summary, RecoveryError>) {
     (contents, recovery.into_summary())
 }
 
-/// Four lives: one closed in order, one that ends in the middle, one empty, one whose last commit nobody
-/// has witnessed.
+/// Four lives: one closed in order, one that ends in the middle, one empty, one whose last commit
+/// nobody has witnessed.
 fn lives() -> Disk {
     let (mut log, ..) = open(&small(), Disk::default());
     log.put("a", b"first");

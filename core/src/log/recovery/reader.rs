@@ -138,8 +138,8 @@ impl Reader {
         self.advance(header.frame_bytes());
     }
 
-    /// Goes to the next place where a frame could begin, over zeros in one step. `false` at the end of
-    /// what is read.
+    /// Goes to the next place where a frame could begin, over zeros in one step. `false` at the end
+    /// of what is read.
     pub(super) fn skip_step(&mut self) -> bool {
         let bytes = self.buffered();
         let zeros = bytes.iter().position(|byte| *byte != 0);
@@ -155,8 +155,8 @@ impl Reader {
         self.start += usize::try_from(bytes).unwrap_or(usize::MAX);
     }
 
-    /// Goes through what is read in search of frame headers that are good in their place, whatever their
-    /// bodies: a frame that was written says what was durable then.
+    /// Goes through what is read in search of frame headers that are good in their place, whatever
+    /// their bodies: a frame that was written says what was durable then.
     pub(super) fn search(&mut self, from: u64, expected_lsn: u64, evidence: &mut Evidence) {
         let last = self.read().is_none();
         while !self.buffered().is_empty() {
