@@ -1,6 +1,6 @@
 //! Faults that a review found, each as the story that showed it. What should be is what each asserts.
 
-use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, Version};
+use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, SubscribeOptions, Version, Will};
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Action, Config, ConnectionId, Peer, Verdict};
@@ -114,7 +114,7 @@ fn a_checkpoint_keeps_messages_that_sessions_behind_it_still_need() {
     let mut filters = codec::SubscribeBuffer::new();
     filters.push(
         "r",
-        whimbrel_core::codec::packet::SubscribeOptions {
+        SubscribeOptions {
             maximum_qos: QoS::AtLeastOnce,
             ..Default::default()
         },
@@ -327,7 +327,7 @@ fn a_will_reaches_everybody_though_the_broker_dies_on_the_way() {
     }
     let mortal = world
         .enter(&Connect {
-            will: Some(whimbrel_core::codec::packet::Will {
+            will: Some(Will {
                 qos: QoS::AtLeastOnce,
                 ..will("w", b"gone")
             }),

@@ -206,7 +206,11 @@ impl Server {
         {
             process.broker.advance(now);
         }
-        while let Some((_, connection)) = process.verdicts.pop_front_if(|(at, _)| *at <= scene.now)
+        while process
+            .verdicts
+            .front()
+            .is_some_and(|(at, _)| *at <= scene.now)
+            && let Some((_, connection)) = process.verdicts.pop_front()
         {
             let verdict = Verdict::Accept { data: None };
             process.broker.authenticated(now, connection, verdict);
