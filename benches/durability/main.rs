@@ -1,13 +1,13 @@
-//! What durability costs on this machine: the program, on a real disk, with publishers over loopback,
-//! beside what the disk itself does in the same minute.
+//! What durability costs on this machine: the program, on a real disk, with publishers over
+//! loopback, beside what the disk itself does in the same minute.
 //!
 //! ```sh
 //! cargo build --release -p whimbrel
 //! cargo run --release -p whimbrel-benches --bin durability -- target/release/whimbrel DIRECTORY
 //! ```
 //!
-//! The directory must be on the disk in question; it is left empty. Figures are medians of several short
-//! rounds, disk and broker in turns, since the disk may be shared with others.
+//! The directory must be on the disk in question; it is left empty. Figures are medians of several
+//! short rounds, disk and broker in turns, since the disk may be shared with others.
 
 mod disk;
 mod publishers;

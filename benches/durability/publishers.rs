@@ -1,4 +1,5 @@
-//! Publishers with one message in flight each: what a device does that waits for its acknowledgement.
+//! Publishers with one message in flight each: what a device does that waits for its
+//! acknowledgement.
 
 use crate::PAYLOAD_BYTES;
 use std::io::{self, Read, Write};

@@ -37,24 +37,26 @@ const CLOCK_JUMP_MS: u64 = 5_000;
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
-/// One shard: a set of connections, sessions, subscriptions and retained messages that one thread owns.
+/// One shard: a set of connections, sessions, subscriptions and retained messages that one thread
+/// owns.
 ///
 /// # The contract
 ///
-/// Inputs take the time as a value, return nothing (only [`accept`](Self::accept) hands out an id), and
-/// cannot fail because of a peer. Outputs are [`poll_action`](Self::poll_action) until `None`,
+/// Inputs take the time as a value, return nothing (only [`accept`](Self::accept) hands out an id),
+/// and cannot fail because of a peer. Outputs are [`poll_action`](Self::poll_action) until `None`,
 /// [`transmit`](Self::transmit) for the connections that [`Action::Send`] names, and one
 /// [`next_deadline`](Self::next_deadline).
 ///
-/// 1. *Time.* `now.monotonic` never goes backwards; should it, the latest is used. `now.wall` may jump.
+/// 1. *Time.* `now.monotonic` never goes backwards; should it, the latest is used. `now.wall` may
+///    jump.
 /// 2. *Lax draining.* Any number of inputs may come before a drain. Spurious calls, and calls for
 ///    connections that are gone, are harmless.
-/// 3. *Progress.* After `advance` at `next_deadline()`, an action is queued or the deadline has moved
-///    forward. There are no busy loops.
-/// 4. *Bounded.* One input costs its own bytes plus at most `limits.fanout_step` deliveries; what is
-///    left over makes the deadline now.
-/// 5. *Deterministic.* The same configuration, seed and inputs give the same outputs, byte for byte, on
-///    every platform.
+/// 3. *Progress.* After `advance` at `next_deadline()`, an action is queued or the deadline has
+///    moved forward. There are no busy loops.
+/// 4. *Bounded.* One input costs its own bytes plus at most `limits.fanout_step` deliveries; what
+///    is left over makes the deadline now.
+/// 5. *Deterministic.* The same configuration, seed and inputs give the same outputs, byte for
+///    byte, on every platform.
 /// 6. *Total.* No byte sequence, order of calls or clock jump panics, and memory stays inside the
 ///    limits.
 ///
@@ -64,9 +66,9 @@ const STASH_BYTES: usize = 16 << 10;
 /// for each readable transport:   receive(now, connection, bytes)
 /// timer fired:                   advance(now)
 /// then:                          while let Some(action) = poll_action() { carry it out }
-///                                  Send(c): transmit(now, c, &mut buffer), write; when the transport
-///                                  does not take it all, keep the rest and call transmit again
-///                                  only when it was written
+///                                Send(c): transmit(now, c, &mut buffer), write; when the
+///                                transport does not take it all, keep the rest and call
+///                                transmit again only when it was written
 /// last:                          re-arm the timer with next_deadline()
 /// ```
 pub struct Broker {
@@ -120,8 +122,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker without connections. `seed` must be unpredictable to peers where hash flooding matters,
-    /// and decides everything that is drawn at random.
+    /// A broker without connections. `seed` must be unpredictable to peers where hash flooding
+    /// matters, and decides everything that is drawn at random.
     ///
     /// # Errors
     ///
@@ -166,7 +168,8 @@ impl Broker {
         })
     }
 
-    /// A transport connection exists. Should the broker be full, an [`Action::Close`] follows at once.
+    /// A transport connection exists. Should the broker be full, an [`Action::Close`] follows at
+    /// once.
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
         self.tick(now);
         let time = self.clock.now();
@@ -205,8 +208,8 @@ impl Broker {
         }
     }
 
-    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while the
-    /// connection is paused are kept too, so give no more than were read already.
+    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while
+    /// the connection is paused are kept too, so give no more than were read already.
     pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
         self.tick(now);
         let key = connection.key();
@@ -259,7 +262,8 @@ impl Broker {
         }
     }
 
-    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited for.
+    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited
+    /// for.
     fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -325,8 +329,8 @@ impl Broker {
         connection.inbox.extend_from_slice(rest);
     }
 
-    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then it is
-    /// not read until there is room. What frees room is always read.
+    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
+    /// it is not read until there is room. What frees room is always read.
     fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>) -> bool {
         const QOS: u8 = 0b0110;
         self.storage_is_full
@@ -460,9 +464,9 @@ impl Broker {
         self.settle();
     }
 
-    /// The log can take no more, or again can: met one segment early, so that what frees room can still
-    /// be written. While it lasts, 5.0 publishers of QoS above 0 are told quota exceeded, and 3.x ones are
-    /// not read.
+    /// The log can take no more, or again can: met one segment early, so that what frees room can
+    /// still be written. While it lasts, 5.0 publishers of QoS above 0 are told quota exceeded, and
+    /// 3.x ones are not read.
     pub fn storage_pressure(&mut self, now: Now, is_full: bool) {
         self.tick(now);
         if self.storage_is_full && !is_full {
@@ -476,8 +480,9 @@ impl Broker {
         self.settle();
     }
 
-    /// The log has failed for good. Nothing that waits for it will ever be acknowledged: all connections
-    /// are closed, and the process should end, so that recovery finds out what is durable.
+    /// The log has failed for good. Nothing that waits for it will ever be acknowledged: all
+    /// connections are closed, and the process should end, so that recovery finds out what is
+    /// durable.
     pub fn persist_failed(&mut self, now: Now) {
         self.tick(now);
         self.shutting_down = true;
@@ -498,8 +503,8 @@ impl Broker {
         self.set_interest(peer, &delta);
     }
 
-    /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the standard
-    /// says for that reason.
+    /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the
+    /// standard says for that reason.
     pub fn disconnect(&mut self, now: Now, connection: ConnectionId, why: CloseReason) {
         self.tick(now);
         self.close(connection.key(), why);
@@ -547,8 +552,8 @@ impl Broker {
             .map(Action::Persist)
     }
 
-    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and an
-    /// eighth for frames and for steps that do not fill a segment.
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
+    /// an eighth for frames and for steps that do not fill a segment.
     fn live_bytes(&self) -> u64 {
         const SESSION: u64 = 96;
         const SUBSCRIPTION: u64 = 64;
@@ -562,10 +567,10 @@ impl Broker {
         bytes + bytes / 8
     }
 
-    /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was encoded
-    /// already, in whole packets. When more is waiting, another [`Action::Send`] follows. Call it only
-    /// when everything that an earlier call gave was taken by the transport: that is how the broker
-    /// knows what is unsent.
+    /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was
+    /// encoded already, in whole packets. When more is waiting, another [`Action::Send`] follows.
+    /// Call it only when everything that an earlier call gave was taken by the transport: that is
+    /// how the broker knows what is unsent.
     pub fn transmit(&mut self, now: Now, connection: ConnectionId, out: &mut Vec<u8>) {
         self.tick(now);
         let key = connection.key();
@@ -656,8 +661,9 @@ impl Broker {
             + self.subscriptions.len() as u64 * SUBSCRIPTION
     }
 
-    /// Does what had to wait until the current input was handled: closes who is doomed, handles the bytes
-    /// of who no longer stalls. Each of the latter once; who stalls again has to wait for the next turn.
+    /// Does what had to wait until the current input was handled: closes who is doomed, handles the
+    /// bytes of who no longer stalls. Each of the latter once; who stalls again has to wait for the
+    /// next turn.
     pub(crate) fn settle(&mut self) {
         let mut turns = self.resumable.len();
         loop {
@@ -745,8 +751,8 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// What an answer has to wait for that says how things stand, without having changed them: the change
-    /// may have been made for an earlier connection, and not be durable yet.
+    /// What an answer has to wait for that says how things stand, without having changed them: the
+    /// change may have been made for an earlier connection, and not be durable yet.
     pub(crate) fn latest_gate(&self) -> Option<Position> {
         self.journal.is_on().then(|| self.journal.latest())
     }
@@ -798,7 +804,8 @@ impl Broker {
         self.stall_if_gated(key);
     }
 
-    /// Does not read a connection any further that has many answers waiting for the log, or its CONNACK.
+    /// Does not read a connection any further that has many answers waiting for the log, or its
+    /// CONNACK.
     fn stall_if_gated(&mut self, key: Key) {
         let maximum = u32::from(self.config.protocol.receive_maximum).max(64);
         let is_full = |c: &Connection| c.gated >= maximum || c.connack_gated;
@@ -808,7 +815,8 @@ impl Broker {
     }
 }
 
-/// Appends a packet to the output of a connection, unless the client does not accept so large a one.
+/// Appends a packet to the output of a connection, unless the client does not accept so large a
+/// one.
 pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) {
     let before = connection.outbox.len();
     let version = connection.profile.version();

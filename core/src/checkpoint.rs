@@ -1,8 +1,9 @@
 //! Checkpoints: everything live is written to the log once more, in bounded steps between ordinary
 //! batches, so that the log before it can go.
 //!
-//! What changes behind the walk is in the batches anyway; what changes before it is written as it is when
-//! the walk comes by. Records are set and deleted by key, so writing one twice does no harm.
+//! What changes behind the walk is in the batches anyway; what changes before it is written as it
+//! is when the walk comes by. Records are set and deleted by key, so writing one twice does no
+//! harm.
 
 use crate::broker::Broker;
 use crate::slab::Key;
@@ -10,15 +11,15 @@ use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-/// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64 KiB:
-/// a step that does not fit needs a longer file, for which a full disk has no room.
+/// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64
+/// KiB: a step that does not fit needs a longer file, for which a full disk has no room.
 const STEP_BYTES: usize = 16 << 10;
 
 /// Where the walk has come.
 #[derive(Debug)]
 pub(crate) enum Walk {
-    /// Sessions, slot by slot. A slot that gets a new tenant meanwhile is as good as walked: what the new
-    /// one is and has is recorded behind the begin of the checkpoint.
+    /// Sessions, slot by slot. A slot that gets a new tenant meanwhile is as good as walked: what
+    /// the new one is and has is recorded behind the begin of the checkpoint.
     Session { slot: u32, place: Place },
     /// Retained messages, topic by topic.
     Retained { after: Option<Box<str>> },
@@ -106,8 +107,8 @@ impl Broker {
         }
     }
 
-    /// From the last to the first: when one is removed, the last takes its place in the list, and that
-    /// was walked already.
+    /// From the last to the first: when one is removed, the last takes its place in the list, and
+    /// that was walked already.
     fn walk_subscriptions(&mut self, key: Key, mut left: usize, full: usize) -> Place {
         let Some(session) = self.sessions.get(key) else {
             return Place::Deliveries(0);

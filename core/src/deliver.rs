@@ -1,8 +1,9 @@
 //! Deliveries: putting a message into the hands of one session.
 //!
-//! A connected client that keeps up gets it encoded into its output at once: packet identifier, alias and
-//! remaining expiry are decided there, and QoS 0 then owns no memory beside those bytes. Everybody else's
-//! waits in the queue of its session, and [`Broker::transmit`] starts it when there is room.
+//! A connected client that keeps up gets it encoded into its output at once: packet identifier,
+//! alias and remaining expiry are decided there, and QoS 0 then owns no memory beside those bytes.
+//! Everybody else's waits in the queue of its session, and [`Broker::transmit`] starts it when
+//! there is room.
 
 use crate::action::{CloseReason, DropReason, Event};
 use crate::broker::Broker;
@@ -17,8 +18,8 @@ use crate::slab::Key;
 use crate::topic::GroupId;
 use alloc::vec::Vec;
 
-/// Encoded bytes beyond which no further delivery is started for a connection in one turn: enough for one
-/// large write, little enough to be fair.
+/// Encoded bytes beyond which no further delivery is started for a connection in one turn: enough
+/// for one large write, little enough to be fair.
 pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 
 /// A message that is being published, borrowed as long as nobody has to keep it.

@@ -1,7 +1,7 @@
 //! The journal: what the log is told, so that nothing acknowledged is lost.
 //!
-//! Everything that happens between two drains becomes one batch, applied by recovery all or not at all;
-//! more than one when that is much.
+//! Everything that happens between two drains becomes one batch, applied by recovery all or not at
+//! all; more than one when that is much.
 //! A message is written once, when the first durable reference to it is; the table here counts the
 //! references, and the record goes when the last of them does.
 
@@ -61,7 +61,8 @@ pub(crate) struct Journal {
     clock_at: UnixTime,
 }
 
-/// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed time.
+/// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed
+/// time.
 const CLOCK_INTERVAL_MS: u64 = 60_000;
 
 /// How much was written at some moment.
@@ -71,8 +72,8 @@ pub(crate) struct JournalMark {
     bytes: usize,
 }
 
-/// From how many bytes on a batch is closed at the next opportunity. Far more than what makes writing
-/// efficient, far less than what a log takes.
+/// From how many bytes on a batch is closed at the next opportunity. Far more than what makes
+/// writing efficient, far less than what a log takes.
 const CUT_BYTES: usize = 1 << 20;
 
 impl Journal {
@@ -125,8 +126,8 @@ impl Journal {
         Some(self.latest())
     }
 
-    /// Everything so far may be a batch of its own. It becomes one when it is large, so that no batch
-    /// grows with the number of clients or of messages.
+    /// Everything so far may be a batch of its own. It becomes one when it is large, so that no
+    /// batch grows with the number of clients or of messages.
     pub(crate) fn cut(&mut self) {
         if self.batch.len() >= CUT_BYTES
             && let Some(batch) = self.close_batch()
@@ -135,8 +136,8 @@ impl Journal {
         }
     }
 
-    /// The next batch, if there is anything to say, with what is live by now in bytes. Not the open one
-    /// while that is but half of something.
+    /// The next batch, if there is anything to say, with what is live by now in bytes. Not the open
+    /// one while that is but half of something.
     pub(crate) fn take_batch(&mut self, live_bytes: u64, is_half: bool) -> Option<Batch> {
         let batch = match self.closed.pop_front() {
             None if is_half => None,
@@ -194,8 +195,8 @@ impl Journal {
         self.clock_now(broker, machine);
     }
 
-    /// One more reference to a message; the first writes it, and the first that a checkpoint meets: what
-    /// referred to it before may be gone when the checkpoint gets there.
+    /// One more reference to a message; the first writes it, and the first that a checkpoint meets:
+    /// what referred to it before may be gone when the checkpoint gets there.
     fn refer(&mut self, message: &Message) -> MessageId {
         let id = message.view().id;
         let checkpoint = self.checkpoint;
@@ -315,8 +316,8 @@ impl Journal {
         BatchWriter::new(&mut self.batch).put(&key, &self.scratch);
     }
 
-    /// The session and everything of it is gone. Recovery drops what belongs to a session that is not
-    /// there, so its deliveries and subscriptions need no record of their own.
+    /// The session and everything of it is gone. Recovery drops what belongs to a session that is
+    /// not there, so its deliveries and subscriptions need no record of their own.
     pub(crate) fn session_ended(&mut self, session: &Session) {
         self.delete(&session_key(record::SESSION, session.number));
     }

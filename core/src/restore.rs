@@ -1,8 +1,9 @@
 //! From records back to a broker.
 //!
 //! [`Restorer`] takes the batches of the log in order and keeps what is live at the end;
-//! [`Broker::restore`] makes a broker of it: sessions with their subscriptions, queues and open exchanges
-//! under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills and deadlines.
+//! [`Broker::restore`] makes a broker of it: sessions with their subscriptions, queues and open
+//! exchanges under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills
+//! and deadlines.
 
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
@@ -93,8 +94,8 @@ impl Restorer {
     ///
     /// # Errors
     ///
-    /// When it cannot be understood: written by a later version, or not by this program. What was applied
-    /// before stays applied.
+    /// When it cannot be understood: written by a later version, or not by this program. What was
+    /// applied before stays applied.
     pub fn apply(&mut self, operations: &[u8]) -> Result<(), RestoreError> {
         for op in BatchRef::new(operations).iter() {
             let (key, value) = match op? {
@@ -228,8 +229,8 @@ impl Restorer {
         Some(())
     }
 
-    /// The broker's wall clock at the start. Time that passed while the machine was off counts, unless
-    /// its clock says that it has gone back.
+    /// The broker's wall clock at the start. Time that passed while the machine was off counts,
+    /// unless its clock says that it has gone back.
     fn wall(&self, machine: UnixTime) -> UnixTime {
         match self.clock {
             Some((broker, then)) => UnixTime(broker.0.saturating_add(machine.since(then))),
@@ -239,8 +240,9 @@ impl Restorer {
 }
 
 impl Broker {
-    /// A broker that goes on where another one stopped, however it stopped. `config.identity.boot_epoch`
-    /// should be [`Restorer::next_boot_epoch`]. Its first batch is on offer at once.
+    /// A broker that goes on where another one stopped, however it stopped.
+    /// `config.identity.boot_epoch` should be [`Restorer::next_boot_epoch`]. Its first batch is on
+    /// offer at once.
     ///
     /// # Errors
     ///
@@ -275,7 +277,8 @@ impl Broker {
             keys.extend(broker.restore_session(number, kept, &messages));
             broker.journal.cut();
         }
-        // Only now, when all subscribers are there and everything that refers to a message is known.
+        // Only now, when all subscribers are there and everything that refers to a message is
+        // known.
         for key in keys {
             broker.session_timeout(key);
             broker.journal.cut();
@@ -292,7 +295,8 @@ impl Broker {
         messages: &BTreeMap<MessageId, Message>,
     ) -> Option<Key> {
         let record = kept.record?;
-        // Two records of one client cannot be; should they, the later session is the one that counts.
+        // Two records of one client cannot be; should they, the later session is the one that
+        // counts.
         if let Some(earlier) = self.sessions.find(&record.client_id) {
             self.end_session(earlier, true);
         }

@@ -1,4 +1,5 @@
-//! A session: what outlives the connection. Subscriptions, expiry, will, and the messages under way.
+//! A session: what outlives the connection. Subscriptions, expiry, will, and the messages under
+//! way.
 //!
 //! It knows no version and no socket. An idle session owns no [`Traffic`].
 

@@ -58,8 +58,8 @@ impl Broker {
         }
     }
 
-    /// The member whose turn it is: connected ones with room in their window before connected ones, and
-    /// those before members that are away.
+    /// The member whose turn it is: connected ones with room in their window before connected ones,
+    /// and those before members that are away.
     fn choose_member(&mut self, group: GroupId, here_only: bool) -> Option<Subscriber> {
         let strategy = self.config.protocol.shared_strategy;
         let count = self.subscriptions.group(group)?.members().len();

@@ -6,8 +6,8 @@
 //!   └──── durable up to ──┘
 //! ```
 //!
-//! The thread takes everything that waits, lets the engine write it at once and sync once, and reports how
-//! far that got: batching comes by itself while a sync runs. It decides nothing.
+//! The thread takes everything that waits, lets the engine write it at once and sync once, and
+//! reports how far that got: batching comes by itself while a sync runs. It decides nothing.
 
 use crate::clock::Clock;
 use crate::shard::Input;
@@ -29,8 +29,8 @@ use whimbrel_core::restore::{RestoreError, Restorer};
 /// Where sessions and messages are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StorageConfig {
-    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which asks
-    /// for no directory.
+    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which
+    /// asks for no directory.
     #[default]
     Memory,
     /// In a log on disk: what is acknowledged is on stable storage.
@@ -92,7 +92,8 @@ pub(crate) struct OpenLog {
     executor: Executor,
 }
 
-/// What a batch may hold beside one packet of the largest size: the core closes batches long before.
+/// What a batch may hold beside one packet of the largest size: the core closes batches long
+/// before.
 const BATCH_MARGIN_BYTES: u32 = 8 << 20;
 
 /// The log's settings, with room for whatever the broker lets in.
@@ -230,7 +231,8 @@ impl LogThread {
         true
     }
 
-    /// Sleeps until there is a batch, or the engine wants to be called. `false` when all shards are gone.
+    /// Sleeps until there is a batch, or the engine wants to be called. `false` when all shards are
+    /// gone.
     fn wait(&mut self, batches: &std_mpsc::Receiver<(u16, Batch)>) -> bool {
         let now = self.clock.now().monotonic;
         let received = match self.engine.next_deadline() {
@@ -258,8 +260,8 @@ impl LogThread {
             marker: batch.mark.into(),
             ops: &batch.operations,
         });
-        // A log that has failed says so once, by its event; anything else is a bug, and must not pass for
-        // an acknowledgement.
+        // A log that has failed says so once, by its event; anything else is a bug, and must not
+        // pass for an acknowledgement.
         if let Err(problem) = appended
             && problem != log::AppendError::Poisoned
         {

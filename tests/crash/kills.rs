@@ -161,8 +161,8 @@ impl Company {
     }
 }
 
-/// Lets it run for a while, often only until something was acknowledged, sometimes not even until it
-/// listens; then kills it.
+/// Lets it run for a while, often only until something was acknowledged, sometimes not even until
+/// it listens; then kills it.
 fn live_and_die(program: &mut Program, setup: &Setup, company: &Company, random: &mut Random) {
     if random.below(5) == 0 {
         thread::sleep(Duration::from_micros(random.below(40_000) as u64));

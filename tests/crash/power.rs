@@ -1,7 +1,7 @@
-//! Power cuts: the broker keeps things on a file system in a file. It is stopped, the file is copied as
-//! it is, and a second broker starts from the copy: what the system had not written to the file by then is
-//! not there, as after a power cut. Needs root and loop devices, so it runs only when `WHIMBREL_POWER_CUTS`
-//! says how often.
+//! Power cuts: the broker keeps things on a file system in a file. It is stopped, the file is
+//! copied as it is, and a second broker starts from the copy: what the system had not written to
+//! the file by then is not there, as after a power cut. Needs root and loop devices, so it runs
+//! only when `WHIMBREL_POWER_CUTS` says how often.
 
 use crate::cast::{Directions, Playing};
 use crate::line::{Introduction, Line};

@@ -1,6 +1,8 @@
-//! Acknowledged means kept: which answer waits for the log, and what a broker made from the log knows.
+//! Acknowledged means kept: which answer waits for the log, and what a broker made from the log
+//! knows.
 //!
-//! The log here is the list of batches that were reported durable; files and disks are tested elsewhere.
+//! The log here is the list of batches that were reported durable; files and disks are tested
+//! elsewhere.
 
 use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, Version, Will};
 use whimbrel_core::codec::{Packet, Property, PropertyBuffer, ReasonCode};

@@ -1,4 +1,5 @@
-//! Faults that a review found, each as the story that showed it. What should be is what each asserts.
+//! Faults that a review found, each as the story that showed it. What should be is what each
+//! asserts.
 
 use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, SubscribeOptions, Version, Will};
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode};

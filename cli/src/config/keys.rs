@@ -1,5 +1,6 @@
-//! Every configuration key, each in one entry: name, field, what it does, why its default is what it
-//! is. The defaults themselves are those of the types, so there is no second copy to keep in step.
+//! Every configuration key, each in one entry: name, field, what it does, why its default is what
+//! it is. The defaults themselves are those of the types, so there is no second copy to keep in
+//! step.
 
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};

@@ -41,8 +41,8 @@ impl Broker {
 
     /// Ends a connection: last words, will, session. The one place where a connection ends.
     ///
-    /// Whatever was to be said is in the last bytes; after that there is no connection to say more on.
-    /// [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
+    /// Whatever was to be said is in the last bytes; after that there is no connection to say more
+    /// on. [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
     pub(crate) fn close(&mut self, key: Key, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(key) else {
             return;
@@ -114,7 +114,8 @@ impl Broker {
         }
     }
 
-    /// Tells the client why, in the words its version has: CONNACK before it was in, DISCONNECT after.
+    /// Tells the client why, in the words its version has: CONNACK before it was in, DISCONNECT
+    /// after.
     fn say_why(&self, connection: &mut Connection, why: CloseReason) {
         let Some(reason) = why.reason_code() else {
             return;
@@ -211,7 +212,8 @@ impl Broker {
         self.session_timeout(key);
     }
 
-    /// Publishes a will that is due, ends a session whose time has come, and sets the next deadline.
+    /// Publishes a will that is due, ends a session whose time has come, and sets the next
+    /// deadline.
     pub(crate) fn session_timeout(&mut self, key: Key) {
         let wall = self.clock.wall();
         let Some(session) = self.sessions.get_mut(key) else {
@@ -303,8 +305,8 @@ impl Broker {
         }
     }
 
-    /// Messages under way to a session that ends. What came by a shared subscription and was not begun,
-    /// or may be repeated, goes to another member.
+    /// Messages under way to a session that ends. What came by a shared subscription and was not
+    /// begun, or may be repeated, goes to another member.
     fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[(GroupId, Box<str>)]) {
         let armed = &mut traffic.retransmit_armed;
         self.timers

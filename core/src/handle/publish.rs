@@ -146,7 +146,8 @@ impl Broker {
         }
     }
 
-    /// The same, and its route if there is one that holds: then the name was checked when that was found.
+    /// The same, and its route if there is one that holds: then the name was checked when that was
+    /// found.
     fn known_topic<'a>(
         &self,
         key: Key,
@@ -239,8 +240,8 @@ impl Broker {
         }
     }
 
-    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and whether
-    /// it was taken in before.
+    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and
+    /// whether it was taken in before.
     fn count_in(
         &mut self,
         key: Key,
@@ -309,8 +310,8 @@ impl Broker {
             && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
-    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later.
+    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
+    /// what is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -325,7 +326,8 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
+            // nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
             self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]

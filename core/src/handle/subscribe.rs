@@ -155,8 +155,8 @@ impl Broker {
         }
     }
 
-    /// Enters a subscription into the index and the session. An identical filter is replaced, so that
-    /// nothing is lost in between. [MQTT-3.8.4-3]
+    /// Enters a subscription into the index and the session. An identical filter is replaced, so
+    /// that nothing is lost in between. [MQTT-3.8.4-3]
     pub(crate) fn insert_subscription(
         &mut self,
         session_key: Key,

@@ -1,4 +1,5 @@
-//! The process under test: the broker, its log, and what a runtime does between them. It can be killed.
+//! The process under test: the broker, its log, and what a runtime does between them. It can be
+//! killed.
 
 use super::defect::{Defect, Mischief};
 use super::network::{Owner, Piece};

@@ -1,11 +1,12 @@
 //! What the broker owes, by the plain book-keeping of somebody who sees only what clients see.
 //!
-//! Facts come in as they happen at the clients; a promise that is not kept, or something that must not
-//! be, is a violation. What excuses the broker is what a client did or may have done itself: it gave a
-//! subscription up, asked for a clean start, lost its session with its connection, set an expiry.
+//! Facts come in as they happen at the clients; a promise that is not kept, or something that must
+//! not be, is a violation. What excuses the broker is what a client did or may have done itself: it
+//! gave a subscription up, asked for a clean start, lost its session with its connection, set an
+//! expiry.
 //!
-//! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart from
-//! ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
+//! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart
+//! from ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
 
 mod retained;
 mod session;
@@ -55,6 +56,8 @@ struct Message {
     /// The publisher's connections until then.
     connection: u64,
     fate: Fate,
+    /// The fact that it was acknowledged.
+    settled: u64,
 }
 
 /// What is kept from the oracle: nothing that clients could not know.
@@ -62,6 +65,9 @@ struct Message {
 pub(super) struct Rules {
     /// Queues are so small that messages are dropped.
     pub(super) queues_overflow: bool,
+    /// The disk is full now and then. A refusal that gets lost turns the order around: what was
+    /// sent after it is taken, and then what was refused, when it comes again.
+    pub(super) disk_fills: bool,
 }
 
 /// Judges.
@@ -222,13 +228,15 @@ impl Oracle {
             sent,
             connection: book.connections,
             fate: Fate::Open,
+            settled: u64::MAX,
         });
     }
 
     /// The broker has acknowledged a message, or refused it.
     pub(super) fn acknowledged(&mut self, number: u64, is_error: bool) {
-        self.fact();
+        let fact = self.fact();
         let message = &mut self.messages[number as usize];
+        message.settled = fact;
         if is_error {
             message.fate = Fate::Refused;
             return;
@@ -302,7 +310,9 @@ impl Oracle {
         let is_first_attempt =
             publisher.life == life && publisher.connections == message.connection;
         let boots = self.boots;
-        let keeps_order = !self.rules.queues_overflow && !message.topic.starts_with("s/");
+        let keeps_order = !self.rules.queues_overflow
+            && !self.rules.disk_fills
+            && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
         if is_first_attempt {
             book.check_dup(number, arrival, boots)?;
@@ -344,7 +354,8 @@ impl Oracle {
         if !self.rules.queues_overflow {
             self.wills.finish(&mut owed);
         }
-        self.retained.finish(&self.messages, retained, &mut owed);
+        let book = &self.retained;
+        book.finish(&self.messages, retained, self.rules.disk_fills, &mut owed);
         if !owed.is_empty() {
             self.fail(format!("owed at the end:{owed}"));
         }
