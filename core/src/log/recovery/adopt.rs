@@ -1,8 +1,9 @@
 //! Goes on in the last segment of an earlier process, for want of space for a new one.
 //!
-//! Every byte up to the end of the log is written once more where it is, so that the system must store
-//! it now even if it had given up on it; what was torn behind is zeroed, so that it can never be taken
-//! for a continuation of what comes. The same bytes in the same place: a crash does no harm.
+//! Every byte up to the end of the log is written once more where it is, so that the system must
+//! store it now even if it had given up on it; what was torn behind is zeroed, so that it can never
+//! be taken for a continuation of what comes. The same bytes in the same place: a crash does no
+//! harm.
 
 use super::reader::READ_BYTES;
 use crate::log::operation::{FileAction, FileName};
