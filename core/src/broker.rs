@@ -102,6 +102,8 @@ pub struct Broker {
     pub(crate) doomed: Vec<(Key, CloseReason)>,
     /// Fan-outs too large for one step, and what was published behind them.
     pub(crate) fanouts: VecDeque<Fanout>,
+    /// Who is not read until they are done.
+    pub(crate) fanout_publishers: Vec<Key>,
     pub(crate) scratch: Vec<u8>,
     /// Properties of the message that is being taken in, as they are forwarded.
     pub(crate) forwarded: Vec<u8>,
@@ -151,6 +153,7 @@ impl Broker {
             resumable: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
+            fanout_publishers: Vec::new(),
             scratch: Vec::new(),
             forwarded: Vec::new(),
             alias_text: String::new(),
@@ -506,6 +509,10 @@ impl Broker {
             if let Some(connection) = self.connections.get(key) {
                 return Some(Action::Send(connection.id()));
             }
+        }
+        // A message, its references and the identifier it came under are kept together or not at all.
+        if !self.fanouts.is_empty() {
+            return None;
         }
         self.journal.clock(self.clock.wall(), self.machine_wall);
         self.journal.take_batch().map(Action::Persist)

@@ -1,5 +1,7 @@
 //! The whole broker, simulated from seeds.
 
+mod found;
+
 use whimbrel_tests::sim::{Options, run};
 
 #[test]

@@ -22,15 +22,15 @@ use crate::topic::{GroupId, Subscription};
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::vec::{IntoIter, Vec};
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
     /// The connection it came by: can be held, and does not get its own with no local.
     pub(crate) connection: Option<Key>,
-    /// The slot of the session that published it.
-    session: Option<u32>,
+    /// The session that published it.
+    session: Option<Key>,
     /// It comes from another shard or node: it is not routed on.
     pub(crate) from_peer: bool,
 }
@@ -40,9 +40,9 @@ pub(crate) struct Fanout {
     message: Message,
     retain: bool,
     origin: Origin,
-    /// What is left to deliver to; `None` when it was not routed yet.
-    targets: Option<Vec<Target>>,
-    done: usize,
+    /// What is left to deliver to, and the session that is meant: by then its slot may have another
+    /// tenant. `None` when it was not routed yet.
+    targets: Option<IntoIter<(Target, Option<Key>)>>,
     then: Option<(Key, AckKind, PacketId)>,
 }
 
@@ -159,7 +159,7 @@ impl Broker {
         }
         let origin = Origin {
             connection: Some(key),
-            session: Some(session.index),
+            session: Some(session),
             from_peer: false,
         };
         let routed = self.publish_packet(topic, publish, origin);
@@ -198,7 +198,7 @@ impl Broker {
             None => {
                 let origin = Origin {
                     connection: Some(key),
-                    session: Some(session.index),
+                    session: Some(session),
                     from_peer: false,
                 };
                 self.publish_packet(topic, publish, origin);
@@ -471,7 +471,7 @@ impl Broker {
         {
             let route = self
                 .routes
-                .without_local(name, &self.subscriptions, publisher);
+                .without_local(name, &self.subscriptions, publisher.index);
             let routed = self.walk(publication, &route.targets, origin);
             self.serve_groups(publication, &route.groups, origin);
             return if route.groups.is_empty() {
@@ -507,8 +507,19 @@ impl Broker {
         if later.is_empty() {
             return Routed::Done;
         }
-        self.put_off(publication, origin, Some(later.to_vec()));
+        let later: Vec<_> = later
+            .iter()
+            .map(|target| (target.clone(), self.session_of(target)))
+            .collect();
+        self.put_off(publication, origin, Some(later.into_iter()));
         Routed::Later
+    }
+
+    fn session_of(&self, target: &Target) -> Option<Key> {
+        match target.member {
+            Member::Session(slot) => self.sessions.key_from(slot),
+            Member::Peer(_) => None,
+        }
     }
 
     fn deliver_all(
@@ -556,7 +567,7 @@ impl Broker {
         &mut self,
         publication: &mut Publication<'_>,
         origin: Origin,
-        targets: Option<Vec<Target>>,
+        targets: Option<IntoIter<(Target, Option<Key>)>>,
     ) {
         let message = publication.message(&mut self.scratch);
         self.fanouts.push_back(Fanout {
@@ -564,59 +575,62 @@ impl Broker {
             retain: publication.retain,
             origin,
             targets,
-            done: 0,
             then: None,
         });
         if let Some(key) = origin.connection {
+            self.fanout_publishers.push(key);
             self.stall(key, Stalls::FANOUT);
         }
     }
 
-    /// One more step of the fan-outs that are under way.
+    /// One more step of the fan-outs that are under way. After the last one, what they wrote is one whole
+    /// batch, and their publishers are read again.
     pub(crate) fn continue_fanouts(&mut self) {
-        let step = self.config.limits.fanout_step as usize;
-        let mut budget = step;
+        let mut budget = self.config.limits.fanout_step as usize;
         while budget > 0 {
-            let Some(mut fanout) = self.fanouts.pop_front() else {
-                return;
+            let Some(fanout) = self.fanouts.pop_front() else {
+                break;
             };
-            let message = fanout.message.clone();
-            let mut publication = Publication::shared(&message, fanout.retain);
-            if let Some(targets) = fanout.targets.as_mut() {
-                self.encoder.begin();
-                let end = targets.len().min(fanout.done + budget);
-                let now = targets.get(fanout.done..end).unwrap_or_default();
-                self.deliver_all(&mut publication, now, fanout.origin, true);
-                budget -= now.len().min(budget);
-                fanout.done = end;
-                if fanout.done < targets.len() {
-                    self.fanouts.push_front(fanout);
-                    return;
-                }
-            } else {
-                budget -= 1;
-                let waiting = self.fanouts.len();
-                if self.fan_out(&mut publication, fanout.origin) == Routed::Later
-                    && self.fanouts.len() > waiting
-                    && let Some(mut rest) = self.fanouts.pop_back()
-                {
-                    rest.then = fanout.then;
-                    self.fanouts.push_front(rest);
-                    return;
-                }
-            }
-            if let Some((key, kind, id)) = fanout.then {
-                let gate = self.latest_gate();
-                self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
-            }
-            if let Some(key) = fanout.origin.connection
-                && !self
-                    .fanouts
-                    .iter()
-                    .any(|other| other.origin.connection == Some(key))
-            {
+            self.step_fanout(fanout, &mut budget);
+        }
+        if self.fanouts.is_empty() {
+            for key in core::mem::take(&mut self.fanout_publishers) {
                 self.unstall(key, Stalls::FANOUT);
             }
+        }
+    }
+
+    fn step_fanout(&mut self, mut fanout: Fanout, budget: &mut usize) {
+        let is_there = |key: &Key| self.sessions.get(*key).is_some();
+        fanout.origin.session = fanout.origin.session.filter(is_there);
+        let message = fanout.message.clone();
+        let mut publication = Publication::shared(&message, fanout.retain);
+        if let Some(targets) = fanout.targets.as_mut() {
+            let step = targets.by_ref().take(*budget);
+            *budget -= step.len();
+            let now: Vec<Target> = step
+                .filter(|(_, session)| session.as_ref().is_none_or(is_there))
+                .map(|(target, _)| target)
+                .collect();
+            self.encoder.begin();
+            self.deliver_all(&mut publication, &now, fanout.origin, true);
+            if targets.len() > 0 {
+                return self.fanouts.push_front(fanout);
+            }
+        } else {
+            *budget -= 1;
+            let waiting = self.fanouts.len();
+            if self.fan_out(&mut publication, fanout.origin) == Routed::Later
+                && self.fanouts.len() > waiting
+                && let Some(mut rest) = self.fanouts.pop_back()
+            {
+                rest.then = fanout.then;
+                return self.fanouts.push_front(rest);
+            }
+        }
+        if let Some((key, kind, id)) = fanout.then {
+            let gate = self.journal.is_on().then(|| self.journal.open_position());
+            self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
         }
     }
 

@@ -64,7 +64,10 @@ impl From<ClientEvent<'_>> for Fact {
                 packet_id: publish.packet_id.map_or(0, PacketId::get),
             }),
             ClientEvent::Acknowledged(ack) => {
-                Self::Acknowledged(ack.packet_id.get(), ack.reason.is_error())
+                // A PUBCOMP for what the broker has completed before says that it knows nothing of it.
+                let is_refused =
+                    ack.reason.is_error() && ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                Self::Acknowledged(ack.packet_id.get(), is_refused)
             }
             ClientEvent::Subscribed(answer) => {
                 Self::Subscribed(answer.packet_id.get(), answer.reasons.to_vec())

@@ -66,6 +66,7 @@ impl<'a> Simulation<'a> {
     fn new(options: &'a Options) -> Self {
         let rules = Rules {
             queues_overflow: options.small_queues,
+            disk_fills: options.full_disks,
         };
         let mut scene = Scene {
             now: 0,

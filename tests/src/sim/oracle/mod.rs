@@ -55,6 +55,8 @@ struct Message {
     /// The publisher's connections until then.
     connection: u64,
     fate: Fate,
+    /// The fact that it was acknowledged.
+    settled: u64,
 }
 
 /// What is kept from the oracle: nothing that clients could not know.
@@ -62,6 +64,9 @@ struct Message {
 pub(super) struct Rules {
     /// Queues are so small that messages are dropped.
     pub(super) queues_overflow: bool,
+    /// The disk is full now and then. A refusal that gets lost turns the order around: what was sent
+    /// after it is taken, and then what was refused, when it comes again.
+    pub(super) disk_fills: bool,
 }
 
 /// Judges.
@@ -222,13 +227,15 @@ impl Oracle {
             sent,
             connection: book.connections,
             fate: Fate::Open,
+            settled: u64::MAX,
         });
     }
 
     /// The broker has acknowledged a message, or refused it.
     pub(super) fn acknowledged(&mut self, number: u64, is_error: bool) {
-        self.fact();
+        let fact = self.fact();
         let message = &mut self.messages[number as usize];
+        message.settled = fact;
         if is_error {
             message.fate = Fate::Refused;
             return;
@@ -302,7 +309,9 @@ impl Oracle {
         let is_first_attempt =
             publisher.life == life && publisher.connections == message.connection;
         let boots = self.boots;
-        let keeps_order = !self.rules.queues_overflow && !message.topic.starts_with("s/");
+        let keeps_order = !self.rules.queues_overflow
+            && !self.rules.disk_fills
+            && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
         if is_first_attempt {
             book.check_dup(number, arrival, boots)?;
@@ -344,7 +353,8 @@ impl Oracle {
         if !self.rules.queues_overflow {
             self.wills.finish(&mut owed);
         }
-        self.retained.finish(&self.messages, retained, &mut owed);
+        let book = &self.retained;
+        book.finish(&self.messages, retained, self.rules.disk_fills, &mut owed);
         if !owed.is_empty() {
             self.fail(format!("owed at the end:{owed}"));
         }

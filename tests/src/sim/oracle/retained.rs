@@ -1,7 +1,7 @@
 //! Retained messages: what is there in the end is the last one that was acknowledged, or a later
 //! attempt.
 
-use super::{Fate, Message};
+use super::Message;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -31,26 +31,43 @@ impl RetainedBook {
         }
     }
 
-    /// Compares with what a fresh subscriber has got.
-    pub(super) fn finish(&self, messages: &[Message], found: &[(String, u64)], owed: &mut String) {
+    /// Compares with what a fresh subscriber has got. Where messages are refused, one that was open when
+    /// a later one was accepted may have come after it.
+    pub(super) fn finish(
+        &self,
+        messages: &[Message],
+        found: &[(String, u64)],
+        refuses: bool,
+        owed: &mut String,
+    ) {
         for (topic, book) in &self.topics {
             let there = found.iter().find(|(name, _)| name == topic);
             let there = there.map(|(_, number)| *number);
-            let candidates = &book.attempts[book.accepted.unwrap_or(0)..];
-            let clears = |number: &&u64| messages[**number as usize].clears;
+            let message = |number: u64| &messages[number as usize];
+            let (earlier, later) = book.attempts.split_at(book.accepted.unwrap_or(0));
+            let was_open = |number: &&u64| {
+                let accepted = later.first().map(|accepted| message(*accepted).sent);
+                refuses && accepted.is_some_and(|sent| message(**number).settled > sent)
+            };
+            let candidates: Vec<u64> = earlier
+                .iter()
+                .filter(was_open)
+                .chain(later)
+                .copied()
+                .collect();
             let is_right = match there {
                 Some(number) => candidates.contains(&number),
-                None => book.accepted.is_none() || candidates.iter().any(|number| clears(&number)),
+                None => {
+                    let clears = |number: &u64| message(*number).clears;
+                    book.accepted.is_none() || candidates.iter().any(clears)
+                }
             };
             if !is_right {
-                let fates: Vec<(u64, bool, Fate)> = candidates
+                let what: Vec<_> = candidates
                     .iter()
-                    .map(|number| {
-                        let message = &messages[*number as usize];
-                        (*number, message.clears, message.fate)
-                    })
+                    .map(|number| (*number, message(*number).clears, message(*number).fate))
                     .collect();
-                let _ = write!(owed, "\n  {topic} retains {there:?}, not one of {fates:?}");
+                let _ = write!(owed, "\n  {topic} retains {there:?}, not one of {what:?}");
             }
         }
     }

@@ -95,7 +95,12 @@ impl SessionBook {
             self.lost_its_session = !session_present;
         }
         if self.is_persistent {
-            self.existence = Existence::Yes;
+            // A new session is kept by the first promise in it, not by CONNACK alone.
+            self.existence = if session_present {
+                Existence::Yes
+            } else {
+                Existence::Maybe
+            };
         }
         Ok(())
     }
@@ -124,6 +129,9 @@ impl SessionBook {
     }
 
     pub(super) fn subscribed(&mut self, filter: &str, is_granted: bool, fact: u64) {
+        if is_granted && self.is_persistent {
+            self.existence = Existence::Yes;
+        }
         match self.subscriptions.get_mut(filter) {
             Some(subscription) if is_granted => {
                 subscription.since.get_or_insert(fact);
