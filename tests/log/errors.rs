@@ -39,8 +39,9 @@ fn a_failed_sync_is_the_end() {
     assert_eq!(log.engine.next_deadline(), None);
 }
 
-/// After a failed sync the system shows what it did not write, and the next sync of the same file says
-/// that all is well. Whatever recovery takes for read must be written anew before it is reported.
+/// After a failed sync the system shows what it did not write, and the next sync of the same file
+/// says that all is well. Whatever recovery takes for read must be written anew before it is
+/// reported.
 #[test]
 fn a_lying_disk_is_not_believed() {
     for seed in 0..400 {

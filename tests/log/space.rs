@@ -56,7 +56,8 @@ fn a_disk_that_is_freed_is_used_again() {
     check_prefix(&small(), &log, log.disk.clone(), "after");
 }
 
-/// The broker refuses new messages, the clients fetch theirs, and a checkpoint gives the space back.
+/// The broker refuses new messages, the clients fetch theirs, and a checkpoint gives the space
+/// back.
 #[test]
 fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
     for quota in [false, true] {

@@ -27,8 +27,8 @@ fn hand_in(world: &mut World, connection: ConnectionId, packet: &Packet<'_>) {
     world.broker.receive(world.now, connection, &bytes);
 }
 
-/// A session that ended while a message was on its way to many had its place taken by another one, which
-/// then got the message without ever having asked for it.
+/// A session that ended while a message was on its way to many had its place taken by another one,
+/// which then got the message without ever having asked for it.
 #[test]
 fn a_message_does_not_go_to_who_took_the_place_of_its_subscriber() {
     let mut world = one_at_a_time();
@@ -58,8 +58,8 @@ fn a_message_does_not_go_to_who_took_the_place_of_its_subscriber() {
     assert_eq!(bytes, [0x20, 2, 0, 0], "CONNACK and nothing else");
 }
 
-/// The log had the identifier of a QoS 2 message and the references of some of its subscribers, and the
-/// process ended: the message that came again was taken for known, and the others never got it.
+/// The log had the identifier of a QoS 2 message and the references of some of its subscribers, and
+/// the process ended: the message that came again was taken for known, and the others never got it.
 #[test]
 fn a_message_for_many_is_in_one_batch() {
     let mut world = one_at_a_time();

@@ -1,9 +1,9 @@
-//! A disk that forgets: every file has a live image, which reads see, and a durable one, which a crash
-//! leaves. What was written and not synced survives a crash or not, sector by sector, in any order;
-//! names created, renamed and removed likewise, until the directory is synced.
+//! A disk that forgets: every file has a live image, which reads see, and a durable one, which a
+//! crash leaves. What was written and not synced survives a crash or not, sector by sector, in any
+//! order; names created, renamed and removed likewise, until the directory is synced.
 //!
-//! It can be full, fail any operation by its number, and lie after a failed sync as Linux does: reads go
-//! on giving what was never written, and a later sync reports success without writing it.
+//! It can be full, fail any operation by its number, and lie after a failed sync as Linux does:
+//! reads go on giving what was never written, and a later sync reports success without writing it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use whimbrel_core::log::{Completion, DirectoryEntry, FileAction, IoFailure, IoFailureKind};
@@ -339,14 +339,14 @@ impl Disk {
         let inode = self.names.get(name);
         inode
             .map(|inode| &self.contents[*inode])
-            .ok_or(failure(IoFailureKind::NotFound))
+            .ok_or_else(|| failure(IoFailureKind::NotFound))
     }
 
     fn content_mut(&mut self, name: &str) -> Result<&mut Content, IoFailure> {
         let inode = self.names.get(name).copied();
         inode
             .map(|inode| &mut self.contents[inode])
-            .ok_or(failure(IoFailureKind::NotFound))
+            .ok_or_else(|| failure(IoFailureKind::NotFound))
     }
 }
 

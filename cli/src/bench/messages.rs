@@ -204,8 +204,8 @@ impl Crowd {
         }
     }
 
-    /// Each message when it is due, whatever became of those before it; the time it was due is what its
-    /// latency counts from.
+    /// Each message when it is due, whatever became of those before it; the time it was due is what
+    /// its latency counts from.
     fn publish_on_time(&mut self, network: &mut Network, options: &Options) -> Result<(), Failure> {
         let seconds = u64::from(options.duration_s.unwrap_or(5));
         let rate = u64::from(options.rate);

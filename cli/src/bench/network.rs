@@ -267,7 +267,8 @@ impl Link {
     }
 }
 
-/// Takes packets off the front of `bytes`, and answers as a client has to. How many bytes that were.
+/// Takes packets off the front of `bytes`, and answers as a client has to. How many bytes that
+/// were.
 fn handle(
     version: Version,
     bytes: &[u8],

@@ -1,4 +1,5 @@
-//! Subscriptions, retained and offline: what a broker keeps, and how fast it takes it in and gives it out.
+//! Subscriptions, retained and offline: what a broker keeps, and how fast it takes it in and gives
+//! it out.
 
 use super::Failure;
 use super::messages;

@@ -52,8 +52,8 @@ pub fn decode<'a>(version: Version, frame: Frame<'a>) -> Result<Packet<'a>, Viol
     })
 }
 
-/// The version that a CONNECT names, even if the rest of it does not decode: the one to answer it in.
-/// `None` for other packets, and when there is no such version.
+/// The version that a CONNECT names, even if the rest of it does not decode: the one to answer it
+/// in. `None` for other packets, and when there is no such version.
 #[must_use]
 pub fn connect_version(frame: Frame<'_>) -> Option<Version> {
     match frame::packet_type(frame.first_byte) {

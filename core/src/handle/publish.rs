@@ -12,7 +12,7 @@ use crate::error::Violation;
 use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
-use crate::route::{Member, Target};
+use crate::route::{Member, RouteSlot, Target};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
@@ -22,15 +22,15 @@ use crate::topic::{GroupId, Subscription};
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec::{IntoIter, Vec};
+use alloc::vec::Vec;
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
     /// The connection it came by: can be held, and does not get its own with no local.
     pub(crate) connection: Option<Key>,
-    /// The session that published it.
-    session: Option<Key>,
+    /// The slot of the session that published it.
+    session: Option<u32>,
     /// It comes from another shard or node: it is not routed on.
     pub(crate) from_peer: bool,
 }
@@ -40,10 +40,25 @@ pub(crate) struct Fanout {
     message: Message,
     retain: bool,
     origin: Origin,
-    /// What is left to deliver to, and the session that is meant: by then its slot may have another
-    /// tenant. `None` when it was not routed yet.
-    targets: Option<IntoIter<(Target, Option<Key>)>>,
+    /// What is left to deliver to; `None` when it was not routed yet.
+    targets: Option<Vec<Target>>,
+    done: usize,
     then: Option<(Key, AckKind, PacketId)>,
+}
+
+impl Fanout {
+    /// Whether some have it already.
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.targets.is_some()
+    }
+
+    /// A session has ended: its slot may go to another one, which must not get what is left.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if let Some(targets) = self.targets.as_mut() {
+            targets.drain(..core::mem::take(&mut self.done));
+            targets.retain(|target| target.member != Member::Session(slot));
+        }
+    }
 }
 
 /// What became of a message.
@@ -131,11 +146,29 @@ impl Broker {
         }
     }
 
+    /// The same, and its route if there is one that holds: then the name was checked when that was
+    /// found.
+    fn known_topic<'a>(
+        &self,
+        key: Key,
+        topic: &'a str,
+    ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
+        let (routes, index) = (&self.routes, &self.subscriptions);
+        let last = self.connections.get(key).map(|c| c.route);
+        let route = routes
+            .recall(last.unwrap_or_default(), topic, index)
+            .or_else(|| routes.known(topic, index));
+        match route {
+            Some(_) => Ok((TopicName::known(topic), route)),
+            None => Ok((self.checked_topic(topic)?, None)),
+        }
+    }
+
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
-        let topic = self.checked_topic(publish.topic)?;
+        let (topic, route) = self.known_topic(key, publish.topic)?;
         // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
-            return self.take_in_unacknowledged(key, session, (topic, publish));
+            return self.take_in_unacknowledged(key, session, ((topic, route), publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
@@ -159,10 +192,10 @@ impl Broker {
         }
         let origin = Origin {
             connection: Some(key),
-            session: Some(session),
+            session: Some(session.index),
             from_peer: false,
         };
-        let routed = self.publish_packet(topic, publish, origin);
+        let routed = self.publish_packet((topic, route), publish, origin);
         if routed == Routed::Later {
             if let Some(fanout) = self.fanouts.back_mut() {
                 fanout.then = Some((key, kind, packet_id));
@@ -187,7 +220,7 @@ impl Broker {
         &mut self,
         key: Key,
         session: Key,
-        (topic, publish): (TopicName<'_>, &Publish<'_>),
+        ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
         match self.refusal(topic, publish) {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
@@ -198,17 +231,17 @@ impl Broker {
             None => {
                 let origin = Origin {
                     connection: Some(key),
-                    session: Some(session),
+                    session: Some(session.index),
                     from_peer: false,
                 };
-                self.publish_packet(topic, publish, origin);
+                self.publish_packet((topic, route), publish, origin);
                 Ok(())
             }
         }
     }
 
-    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and whether
-    /// it was taken in before.
+    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and
+    /// whether it was taken in before.
     fn count_in(
         &mut self,
         key: Key,
@@ -274,10 +307,11 @@ impl Broker {
             limits.retained_bytes_maximum,
         );
         self.retained.has_room(view, count, bytes)
+            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
-    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later.
+    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
+    /// what is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -292,7 +326,8 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
+            // nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
             self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
@@ -325,7 +360,7 @@ impl Broker {
 
     fn publish_packet(
         &mut self,
-        topic: TopicName<'_>,
+        (topic, route): (TopicName<'_>, Option<RouteSlot>),
         publish: &Publish<'_>,
         origin: Origin,
     ) -> Routed {
@@ -336,6 +371,7 @@ impl Broker {
         publish.properties.forwardable(&mut forwarded);
         let view = self.view(topic, publish, &forwarded);
         let mut publication = Publication::new(view, publish.retain);
+        publication.route = route;
         let routed = self.publish(&mut publication, origin);
         self.forwarded = forwarded;
         routed
@@ -413,7 +449,7 @@ impl Broker {
             {
                 self.journal.retained_cleared(&old);
             }
-        } else if self.has_retained_room(&publication.view) {
+        } else if !self.must_spare_storage() && self.has_retained_room(&publication.view) {
             let message = publication.message(&mut self.scratch);
             let old = self.retained.set(message.clone());
             if self.journal.is_on() {
@@ -423,6 +459,11 @@ impl Broker {
             self.statistics.retained_refused += 1;
         }
         self.arm_retained();
+    }
+
+    /// The disk is nearly full, and what is retained goes there.
+    const fn must_spare_storage(&self) -> bool {
+        self.storage_is_full && self.journal.is_on()
     }
 
     fn arm_retained(&mut self) {
@@ -447,6 +488,7 @@ impl Broker {
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
                 self.journal.retained_cleared(&message);
+                self.journal.cut();
             }
         }
         self.arm_retained();
@@ -456,22 +498,32 @@ impl Broker {
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
-        let slot = match self.routes.known(topic, &self.subscriptions) {
+        let index = &self.subscriptions;
+        let known = publication
+            .route
+            .or_else(|| self.routes.known(topic, index));
+        let slot = match known {
             Some(slot) => slot,
             None => {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                self.routes.find(name, &self.subscriptions)
+                self.routes.find(name, index)
             }
         };
+        if let Some(connection) = origin
+            .connection
+            .and_then(|key| self.connections.get_mut(key))
+        {
+            connection.route = slot;
+        }
         if self.routes.peek(slot).no_local
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
         {
             let route = self
                 .routes
-                .without_local(name, &self.subscriptions, publisher.index);
+                .without_local(name, &self.subscriptions, publisher);
             let routed = self.walk(publication, &route.targets, origin);
             self.serve_groups(publication, &route.groups, origin);
             return if route.groups.is_empty() {
@@ -480,13 +532,13 @@ impl Broker {
                 routed.or_done()
             };
         }
-        let route = self.routes.take(slot);
-        let mut routed = self.walk(publication, &route.targets, origin);
-        if !route.groups.is_empty() {
-            self.serve_groups(publication, &route.groups, origin);
+        let (targets, groups) = self.routes.take(slot);
+        let mut routed = self.walk(publication, &targets, origin);
+        if !groups.is_empty() {
+            self.serve_groups(publication, &groups, origin);
             routed = routed.or_done();
         }
-        self.routes.put_back(slot, route);
+        self.routes.put_back(slot, targets, groups);
         routed
     }
 
@@ -507,19 +559,8 @@ impl Broker {
         if later.is_empty() {
             return Routed::Done;
         }
-        let later: Vec<_> = later
-            .iter()
-            .map(|target| (target.clone(), self.session_of(target)))
-            .collect();
-        self.put_off(publication, origin, Some(later.into_iter()));
+        self.put_off(publication, origin, Some(later.to_vec()));
         Routed::Later
-    }
-
-    fn session_of(&self, target: &Target) -> Option<Key> {
-        match target.member {
-            Member::Session(slot) => self.sessions.key_from(slot),
-            Member::Peer(_) => None,
-        }
     }
 
     fn deliver_all(
@@ -531,7 +572,7 @@ impl Broker {
     ) {
         let how = How {
             many,
-            shared: false,
+            group: None,
             publisher: origin.connection,
         };
         let mut peers = Vec::new();
@@ -567,7 +608,7 @@ impl Broker {
         &mut self,
         publication: &mut Publication<'_>,
         origin: Origin,
-        targets: Option<IntoIter<(Target, Option<Key>)>>,
+        targets: Option<Vec<Target>>,
     ) {
         let message = publication.message(&mut self.scratch);
         self.fanouts.push_back(Fanout {
@@ -575,62 +616,64 @@ impl Broker {
             retain: publication.retain,
             origin,
             targets,
+            done: 0,
             then: None,
         });
         if let Some(key) = origin.connection {
-            self.fanout_publishers.push(key);
             self.stall(key, Stalls::FANOUT);
         }
     }
 
-    /// One more step of the fan-outs that are under way. After the last one, what they wrote is one whole
-    /// batch, and their publishers are read again.
+    /// One more step of the fan-outs that are under way.
     pub(crate) fn continue_fanouts(&mut self) {
-        let mut budget = self.config.limits.fanout_step as usize;
+        let step = self.config.limits.fanout_step as usize;
+        let mut budget = step;
         while budget > 0 {
-            let Some(fanout) = self.fanouts.pop_front() else {
-                break;
+            let Some(mut fanout) = self.fanouts.pop_front() else {
+                return;
             };
-            self.step_fanout(fanout, &mut budget);
-        }
-        if self.fanouts.is_empty() {
-            for key in core::mem::take(&mut self.fanout_publishers) {
+            let message = fanout.message.clone();
+            let mut publication = Publication::shared(&message, fanout.retain);
+            if let Some(targets) = fanout.targets.as_mut() {
+                self.encoder.begin();
+                let end = targets.len().min(fanout.done + budget);
+                let now = targets.get(fanout.done..end).unwrap_or_default();
+                self.deliver_all(&mut publication, now, fanout.origin, true);
+                budget -= now.len().min(budget);
+                fanout.done = end;
+                if fanout.done < targets.len() {
+                    self.fanouts.push_front(fanout);
+                    return;
+                }
+            } else {
+                budget -= 1;
+                let waiting = self.fanouts.len();
+                if self.fan_out(&mut publication, fanout.origin) == Routed::Later
+                    && self.fanouts.len() > waiting
+                    && let Some(mut rest) = self.fanouts.pop_back()
+                {
+                    rest.then = fanout.then;
+                    self.fanouts.push_front(rest);
+                    return;
+                }
+            }
+            let was_begun = fanout.targets.is_some();
+            if let Some((key, kind, id)) = fanout.then {
+                let gate = self.latest_gate();
+                self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
+            }
+            if let Some(key) = fanout.origin.connection
+                && !self
+                    .fanouts
+                    .iter()
+                    .any(|other| other.origin.connection == Some(key))
+            {
                 self.unstall(key, Stalls::FANOUT);
             }
-        }
-    }
-
-    fn step_fanout(&mut self, mut fanout: Fanout, budget: &mut usize) {
-        let is_there = |key: &Key| self.sessions.get(*key).is_some();
-        fanout.origin.session = fanout.origin.session.filter(is_there);
-        let message = fanout.message.clone();
-        let mut publication = Publication::shared(&message, fanout.retain);
-        if let Some(targets) = fanout.targets.as_mut() {
-            let step = targets.by_ref().take(*budget);
-            *budget -= step.len();
-            let now: Vec<Target> = step
-                .filter(|(_, session)| session.as_ref().is_none_or(is_there))
-                .map(|(target, _)| target)
-                .collect();
-            self.encoder.begin();
-            self.deliver_all(&mut publication, &now, fanout.origin, true);
-            if targets.len() > 0 {
-                return self.fanouts.push_front(fanout);
+            // What it recorded may leave before the next one begins.
+            if was_begun {
+                return self.journal.cut();
             }
-        } else {
-            *budget -= 1;
-            let waiting = self.fanouts.len();
-            if self.fan_out(&mut publication, fanout.origin) == Routed::Later
-                && self.fanouts.len() > waiting
-                && let Some(mut rest) = self.fanouts.pop_back()
-            {
-                rest.then = fanout.then;
-                return self.fanouts.push_front(rest);
-            }
-        }
-        if let Some((key, kind, id)) = fanout.then {
-            let gate = self.journal.is_on().then(|| self.journal.open_position());
-            self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
         }
     }
 

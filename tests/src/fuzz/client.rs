@@ -1,5 +1,5 @@
-//! A client and a server that may do anything: what the client says is well-formed, comes from a client,
-//! and keeps to what the server allows.
+//! A client and a server that may do anything: what the client says is well-formed, comes from a
+//! client, and keeps to what the server allows.
 
 use super::script::Script;
 use crate::world::VERSIONS;

@@ -1,4 +1,5 @@
-//! What was done and what was injected, by kind: so that nobody believes in coverage that is not there.
+//! What was done and what was injected, by kind: so that nobody believes in coverage that is not
+//! there.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};

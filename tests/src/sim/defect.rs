@@ -230,7 +230,10 @@ impl Mischief {
     }
 
     fn swap(&mut self, version: Version, packets: &mut [Vec<u8>]) {
-        let is_acknowledged = |packet: &Vec<u8>| matches!(parsed(version, packet), Some(Packet::Publish(p)) if p.qos > QoS::AtMostOnce);
+        let is_acknowledged = |packet: &Vec<u8>| match parsed(version, packet) {
+            Some(Packet::Publish(publish)) => publish.qos > QoS::AtMostOnce,
+            _ => false,
+        };
         for place in 1..packets.len() {
             if is_acknowledged(&packets[place - 1])
                 && is_acknowledged(&packets[place])

@@ -1,4 +1,5 @@
-//! The network: lines between clients and the broker, each two pipes that split, delay, stall and break.
+//! The network: lines between clients and the broker, each two pipes that split, delay, stall and
+//! break.
 
 use super::chance::Chance;
 use std::collections::{BTreeMap, VecDeque};

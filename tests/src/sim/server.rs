@@ -1,4 +1,5 @@
-//! The process under test: the broker, its log, and what a runtime does between them. It can be killed.
+//! The process under test: the broker, its log, and what a runtime does between them. It can be
+//! killed.
 
 use super::defect::{Defect, Mischief};
 use super::network::{Owner, Piece};
@@ -206,7 +207,11 @@ impl Server {
         {
             process.broker.advance(now);
         }
-        while let Some((_, connection)) = process.verdicts.pop_front_if(|(at, _)| *at <= scene.now)
+        while process
+            .verdicts
+            .front()
+            .is_some_and(|(at, _)| *at <= scene.now)
+            && let Some((_, connection)) = process.verdicts.pop_front()
         {
             let verdict = Verdict::Accept { data: None };
             process.broker.authenticated(now, connection, verdict);

@@ -1,9 +1,10 @@
 //! Makes a readable log one that can be written to.
 //!
-//! Nothing is appended to a segment of an earlier process. A new one begins with a copy of all frames
-//! that no later frame proves to be synced: the system may hold them in memory, marked clean, after a
-//! sync that failed. Its header comes last, when what it promises is synced; from then on those frames,
-//! and whatever was torn behind them, do not count in their old place. Only then is anything removed.
+//! Nothing is appended to a segment of an earlier process. A new one begins with a copy of all
+//! frames that no later frame proves to be synced: the system may hold them in memory, marked
+//! clean, after a sync that failed. Its header comes last, when what it promises is synced; from
+//! then on those frames, and whatever was torn behind them, do not count in their old place. Only
+//! then is anything removed.
 
 use super::reader::{Look, READ_BYTES, Reader};
 use super::survey::{Link, SegmentFile, Survey};
@@ -332,8 +333,8 @@ impl Reopen {
         }
     }
 
-    /// The operation was carried out, or it failed and is one the log can do without; `bytes` is what
-    /// was read.
+    /// The operation was carried out, or it failed and is one the log can do without; `bytes` is
+    /// what was read.
     pub(super) fn completed(&mut self, bytes: &[u8]) {
         self.step = match self.step {
             Step::Create => Step::Zero,
@@ -404,8 +405,8 @@ impl Reopen {
         };
     }
 
-    /// Whether the log can do without the operation: everything after the new segment is durable, but for
-    /// the last sync, whose failure means that the disk is failing.
+    /// Whether the log can do without the operation: everything after the new segment is durable,
+    /// but for the last sync, whose failure means that the disk is failing.
     pub(super) const fn may_fail(&self) -> bool {
         matches!(
             self.step,
@@ -413,11 +414,12 @@ impl Reopen {
         )
     }
 
-    /// There is no room for what the current operation writes. Gives `false` when nothing can be done
-    /// about it.
+    /// There is no room for what the current operation writes. Gives `false` when nothing can be
+    /// done about it.
     ///
-    /// First whatever does not count goes, and the unused end of the last segment, which says so itself:
-    /// a segment that is shorter than it was is damage otherwise. Then a smaller segment must do.
+    /// First whatever does not count goes, and the unused end of the last segment, which says so
+    /// itself: a segment that is shorter than it was is damage otherwise. Then a smaller segment
+    /// must do.
     pub(super) fn make_room(&mut self) -> bool {
         if !matches!(self.step, Step::Create | Step::Zero) {
             return false;
