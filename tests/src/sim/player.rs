@@ -64,8 +64,7 @@ impl From<ClientEvent<'_>> for Fact {
                 packet_id: publish.packet_id.map_or(0, PacketId::get),
             }),
             ClientEvent::Acknowledged(ack) => {
-                // A PUBCOMP for what the broker has completed before says that it knows nothing of
-                // it.
+                // A PUBCOMP for what the broker has completed before says that it knows nothing of it.
                 let is_refused =
                     ack.reason.is_error() && ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 Self::Acknowledged(ack.packet_id.get(), is_refused)
@@ -273,9 +272,7 @@ impl Player {
     }
 
     fn acknowledge_held(&mut self, scene: &mut Scene) {
-        while self.held.front().is_some_and(|(at, ..)| *at <= scene.now)
-            && let Some((_, id, arrival)) = self.held.pop_front()
-        {
+        while let Some((_, id, arrival)) = self.held.pop_front_if(|(at, ..)| *at <= scene.now) {
             let now = Timestamp(scene.now);
             if self
                 .client
@@ -465,8 +462,7 @@ impl Player {
         let mut qos = chance.pick(&QOS);
         let (topic, retain) = match chance.below(10) {
             0 | 1 => {
-                // Repeated at QoS 1 a message may overwrite a later one of QoS 2; so one of them a
-                // topic.
+                // Repeated at QoS 1 a message may overwrite a later one of QoS 2; so one of them a topic.
                 if qos > QoS::AtMostOnce {
                     qos = QOS[1 + self.index % 2];
                 }

@@ -93,14 +93,13 @@ impl SessionBook {
                 return Err("it has a session that it never had".into());
             }
             self.lost_its_session = !session_present;
+            if !session_present {
+                self.existence = Existence::No;
+            }
         }
-        if self.is_persistent {
-            // A new session is kept by the first promise in it, not by CONNACK alone.
-            self.existence = if session_present {
-                Existence::Yes
-            } else {
-                Existence::Maybe
-            };
+        if self.is_persistent && self.existence != Existence::Yes {
+            // A session is kept by the first promise in it, not by CONNACK alone.
+            self.existence = Existence::Maybe;
         }
         Ok(())
     }
@@ -121,8 +120,7 @@ impl SessionBook {
             .subscriptions
             .entry(filter.to_owned())
             .or_insert(Subscription { qos, since: None });
-        // An identical filter is replaced without a gap; only the lower QoS is sure until the
-        // answer.
+        // An identical filter is replaced without a gap; only the lower QoS is sure until the answer.
         subscription.qos = subscription.qos.min(qos);
         if qos == QoS::AtMostOnce {
             subscription.since = None;
