@@ -273,7 +273,9 @@ impl Player {
     }
 
     fn acknowledge_held(&mut self, scene: &mut Scene) {
-        while let Some((_, id, arrival)) = self.held.pop_front_if(|(at, ..)| *at <= scene.now) {
+        while self.held.front().is_some_and(|(at, ..)| *at <= scene.now)
+            && let Some((_, id, arrival)) = self.held.pop_front()
+        {
             let now = Timestamp(scene.now);
             if self
                 .client
