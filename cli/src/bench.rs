@@ -1,7 +1,8 @@
 //! `whimbrel bench`: puts load on any broker, and says what it costs and what was lost.
 //!
-//! One thread, one poll, raw sockets: everything that is due for a connection is one write, everything
-//! that came is one read. The tool has to cost less than what it measures; what it costs is in its report.
+//! One thread, one poll, raw sockets: everything that is due for a connection is one write,
+//! everything that came is one read. The tool has to cost less than what it measures; what it costs
+//! is in its report.
 
 #![expect(
     clippy::wildcard_enum_match_arm,

@@ -1,8 +1,8 @@
 //! Backpressure: who is not read, for how long, and why.
 //!
-//! A stalled connection keeps its bytes: what was read already waits in its inbox, the rest in the kernel.
-//! A publisher is held while a subscriber does not take what it has to take; not for ever, and never in a
-//! circle.
+//! A stalled connection keeps its bytes: what was read already waits in its inbox, the rest in the
+//! kernel. A publisher is held while a subscriber does not take what it has to take; not for ever,
+//! and never in a circle.
 
 use crate::action::Action;
 use crate::broker::Broker;
@@ -39,8 +39,8 @@ impl Broker {
         }
     }
 
-    /// Does not read a publisher any further until a subscriber has taken what it has to take. Not for
-    /// ever: after `slow_consumer_grace_ms` the subscriber counts as slow.
+    /// Does not read a publisher any further until a subscriber has taken what it has to take. Not
+    /// for ever: after `slow_consumer_grace_ms` the subscriber counts as slow.
     pub(crate) fn hold(&mut self, publisher: Option<Key>, subscriber: Key) {
         let grace = self.config.limits.slow_consumer_grace_ms;
         let Some(publisher) = publisher.filter(|key| *key != subscriber && grace > 0) else {
@@ -79,9 +79,9 @@ impl Broker {
         self.stall(publisher, Stalls::HELD);
     }
 
-    /// A subscriber takes its bytes again: those who wait for it go on, one after the other, as long as it
-    /// has room; its grace begins anew for the others. All at once would each get one message in before
-    /// they are held again, and each be answered in a write of its own.
+    /// A subscriber takes its bytes again: those who wait for it go on, one after the other, as
+    /// long as it has room; its grace begins anew for the others. All at once would each get one
+    /// message in before they are held again, and each be answered in a write of its own.
     pub(crate) fn relieve(&mut self, subscriber: Key) {
         let grace = u64::from(self.config.limits.slow_consumer_grace_ms);
         let at = self.clock.now().after_ms(grace);

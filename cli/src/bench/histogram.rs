@@ -1,5 +1,5 @@
-//! Latencies: buckets whose width grows with the value, so that every value is known to better than 1 %,
-//! whatever its size, and recording one is an addition.
+//! Latencies: buckets whose width grows with the value, so that every value is known to better than
+//! 1 %, whatever its size, and recording one is an addition.
 
 /// Values below this have a bucket each; above, each doubling has as many buckets as half of it.
 const EXACT: u64 = 256;

@@ -192,7 +192,13 @@ impl Crowd {
             if done {
                 return Ok(());
             }
-            self.turn(network, TURN)?;
+            network.flush();
+            let more = |p: &Publisher| p.can_go_on(network, each - p.sent);
+            let wait = match self.publishers.iter().any(more) {
+                true => Duration::ZERO,
+                false => TURN,
+            };
+            self.turn(network, wait)?;
             shown.show(now, "delivered", self.deliveries);
             if watch.look(now, self.progress()) > QUIET {
                 if options.qos > QoS::AtMostOnce {
@@ -204,8 +210,8 @@ impl Crowd {
         }
     }
 
-    /// Each message when it is due, whatever became of those before it; the time it was due is what its
-    /// latency counts from.
+    /// Each message when it is due, whatever became of those before it; the time it was due is what
+    /// its latency counts from.
     fn publish_on_time(&mut self, network: &mut Network, options: &Options) -> Result<(), Failure> {
         let seconds = u64::from(options.duration_s.unwrap_or(5));
         let rate = u64::from(options.rate);

@@ -45,8 +45,8 @@ impl Usage {
     }
 }
 
-/// The scheduler counts nanoseconds for each thread; a thread that has ended is missing. Clock ticks, where
-/// that is not there.
+/// The scheduler counts nanoseconds for each thread; a thread that has ended is missing. Clock
+/// ticks, where that is not there.
 fn cpu_s(pid: u32) -> Option<f64> {
     let mut nanoseconds = 0.0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {

@@ -1,5 +1,5 @@
-//! Who has received what: each payload says who sent it, as its how-manieth, and when. So what is lost,
-//! repeated or out of order is counted, not guessed.
+//! Who has received what: each payload says who sent it, as its how-manieth, and when. So what is
+//! lost, repeated or out of order is counted, not guessed.
 
 use std::collections::HashSet;
 
