@@ -1,5 +1,5 @@
-//! What was typed, as a [`Program`] to run. Each flag is one field of a subcommand, in the file of that
-//! subcommand; help comes from there.
+//! What was typed, as a [`Program`] to run. Each flag is one field of a subcommand, in the file of
+//! that subcommand; help comes from there.
 //!
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.

@@ -1,5 +1,5 @@
-//! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent bytes,
-//! what was negotiated, keep alive, topic aliases.
+//! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent
+//! bytes, what was negotiated, keep alive, topic aliases.
 
 use crate::action::Peer;
 use crate::codec::packet::Version;
@@ -65,6 +65,14 @@ impl Stalls {
     /// The disk is full, and its version knows no refusal.
     pub(crate) const STORAGE: Self = Self(16);
 
+    /// It does not take what it is sent.
+    pub(crate) const OUTPUT: Self = Self(32);
+
+    /// Whether it waits for the broker, and not the broker for it.
+    pub(crate) const fn are_ours(self) -> bool {
+        self.0 & !Self::OUTPUT.0 != 0
+    }
+
     pub(crate) const fn any(self) -> bool {
         self.0 != 0
     }
@@ -120,8 +128,8 @@ pub(crate) struct Connection {
     pub(crate) maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages may be in flight to it.
     pub(crate) window: u16,
-    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An exchange
-    /// that began on an earlier connection does not count, as it does not for the client.
+    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An
+    /// exchange that began on an earlier connection does not count, as it does not for the client.
     pub(crate) unacknowledged: u16,
     /// Where the route of the last message it published lies.
     pub(crate) route: RouteSlot,
@@ -235,7 +243,8 @@ pub(crate) enum Aliased {
     Known(u16),
 }
 
-/// Automatic topic aliases towards a client: a topic gets one when it comes the second time in a while.
+/// Automatic topic aliases towards a client: a topic gets one when it comes the second time in a
+/// while.
 #[derive(Debug, Default)]
 pub(crate) struct OutboundAliases {
     topics: Vec<(Box<str>, u32)>,
@@ -299,7 +308,8 @@ impl OutboundAliases {
         let Some(place) = oldest else {
             return Aliased::Plain;
         };
-        // One that was used in the last round stays: two sets of topics must not push each other out.
+        // One that was used in the last round stays: two sets of topics must not push each other
+        // out.
         if age(&self.topics[place]) as usize <= self.topics.len() {
             return Aliased::Plain;
         }

@@ -1,9 +1,9 @@
 //! From a topic name to who gets the message, and how: the policy of fan-out.
 //!
-//! The index ([`Subscriptions`]) says which subscriptions match. Here those of one session become one
-//! target: delivered once, with the highest QoS and all subscription identifiers. What came out is kept
-//! for the next message to that topic, until any subscription changes; a steady publisher pays no
-//! matching.
+//! The index ([`Subscriptions`]) says which subscriptions match. Here those of one session become
+//! one target: delivered once, with the highest QoS and all subscription identifiers. What came out
+//! is kept for the next message to that topic, until any subscription changes; a steady publisher
+//! pays no matching.
 
 use crate::codec::packet::QoS;
 use crate::session::queue::Identifiers;
@@ -103,7 +103,8 @@ pub(crate) struct Routes {
     seed: u64,
 }
 
-/// Where a route lies. It may belong to another topic by now; who remembers one asks [`Routes::recall`].
+/// Where a route lies. It may belong to another topic by now; who remembers one asks
+/// [`Routes::recall`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RouteSlot(u16);
 
@@ -122,7 +123,8 @@ impl Routes {
         RouteSlot((hasher.finish() % SLOTS as u64) as u16)
     }
 
-    /// The route of a topic if it is known and still holds. The topic has then been found valid before.
+    /// The route of a topic if it is known and still holds. The topic has then been found valid
+    /// before.
     pub(crate) fn known(&self, topic: &str, index: &Subscriptions) -> Option<RouteSlot> {
         self.recall(self.slot(topic), topic, index)
     }
@@ -196,7 +198,8 @@ impl Routes {
     }
 }
 
-/// One target a session. A message is not sent back to `publisher` by a subscription that says no local.
+/// One target a session. A message is not sent back to `publisher` by a subscription that says no
+/// local.
 fn resolve(matches: &mut Matches, publisher: Option<SubscriberKey>, route: &mut Route) {
     route.targets.clear();
     route.groups.clear();

@@ -7,7 +7,7 @@ use whimbrel_core::codec::property::Property;
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::config::Config;
 use whimbrel_tests::World;
-use whimbrel_tests::world::{VERSIONS, connect, lasting, properties, publish};
+use whimbrel_tests::world::{VERSIONS, connect, lasting, properties, publish, will};
 
 /// [MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT-3.14.4-1] [MQTT-3.14.4-2]
 #[test]
@@ -53,12 +53,19 @@ fn disconnect_is_not_sent_before_a_connack_that_accepts() {
         durable: true,
         ..Config::default()
     });
-    // CONNACK of a session that is to be kept waits for the log, and a protocol error comes first.
+    // CONNACK promises to keep the will, so it waits for the log; a protocol error comes first.
     world.persists_at_once = false;
-    let client = world.open_with(&lasting(Version::V5, "client"));
+    let client = world.open_with(&Connect {
+        will: Some(will("w", b"gone")),
+        ..lasting(Version::V5, "client")
+    });
     world.hears_nothing(client);
     world.send(client, &Packet::PingResp);
-    assert_eq!(world.farewell(client), None);
+    world.hears_nothing(client);
+    world.persist();
+    assert!(matches!(world.hear(client).packet(), Packet::ConnAck(_)));
+    assert_eq!(world.farewell(client), Some(ReasonCode::PROTOCOL_ERROR));
+    world.persists_at_once = true;
     // The same while the verdict is awaited.
     world.judge(|_| None);
     let client = world.open_with(&connect(Version::V5, "other"));

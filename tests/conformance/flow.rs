@@ -151,7 +151,8 @@ fn exchanges_that_are_complete_make_room_again() {
     }
 }
 
-/// The window of a client is as wide as ever on a new connection, whatever was begun on the last one.
+/// The window of a client is as wide as ever on a new connection, whatever was begun on the last
+/// one.
 #[test]
 fn exchanges_of_an_earlier_connection_do_not_count() {
     let mut world = announced(Protocol {

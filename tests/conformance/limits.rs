@@ -17,6 +17,11 @@ fn queue_of(queue_messages_maximum: u32, queue_overflow: QueueOverflow) -> Confi
             inflight_maximum: 1,
             ..SessionConfig::default()
         },
+        // Publishers do not wait for anybody.
+        limits: Limits {
+            slow_consumer_grace_ms: 0,
+            ..Limits::default()
+        },
         ..Config::default()
     }
 }
@@ -85,6 +90,8 @@ fn a_client_whose_queue_overflows_is_disconnected_if_so_configured() {
         publish_numbers(&mut world, publisher, 0..4);
         assert!(!world.is_closed(client));
         publish_numbers(&mut world, publisher, 4..5);
+        // The publisher waits for its grace first.
+        world.pass_ms(1_000);
         let told = (version == Version::V5).then_some(ReasonCode::QUOTA_EXCEEDED);
         assert_eq!(world.farewell(client), told);
         let client = world.resume(version, "client");

@@ -200,6 +200,31 @@ fn ten_thousand_retained_messages_reach_a_client_whose_queue_holds_ten() {
     assert_eq!(world.broker.statistics().dropped.iter().sum::<u64>(), 0);
 }
 
+/// A new subscriber that has not got so far in the retained messages gets a later one live, and so
+/// not from there as well.
+#[test]
+fn what_came_live_is_not_sent_as_retained_again() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    retain(&mut world, publisher, "t/1", b"before");
+    let client = world.connect(Version::V5, "client");
+    world.block(client, true);
+    let mut filters = SubscribeBuffer::new();
+    filters.push("t/#", SubscribeOptions::default());
+    let subscribe = Subscribe {
+        packet_id: PacketId::FIRST,
+        properties: Properties::EMPTY,
+        filters: filters.as_filters(Version::V5),
+    };
+    world.send(client, &Packet::Subscribe(subscribe));
+    retain(&mut world, publisher, "t/2", b"after");
+    world.block(client, false);
+    world.hear(client).sub_ack();
+    let mut came = world.payloads(client);
+    came.sort();
+    assert_eq!(came, ["after", "before"]);
+}
+
 #[test]
 fn unsubscribing_stops_retained_messages_that_were_not_begun() {
     let mut world = World::default();

@@ -1,5 +1,5 @@
-//! Actors on a stage: each client lives on a thread of its own, connects again whenever its connection
-//! ends, and writes what it was told into a ledger that the test can read at any time.
+//! Actors on a stage: each client lives on a thread of its own, connects again whenever its
+//! connection ends, and writes what it was told into a ledger that the test can read at any time.
 
 use crate::line::{Heard, Introduction, Line};
 use std::io;

@@ -34,6 +34,16 @@ impl Drop for Directory {
     }
 }
 
+/// Runs a tool to its end.
+///
+/// # Panics
+///
+/// When it fails.
+pub(crate) fn run(command: &mut Command) {
+    let status = command.status();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?}");
+}
+
 /// Where the program is: what `WHIMBREL` names, or else what cargo builds beside this test.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();

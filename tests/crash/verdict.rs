@@ -32,6 +32,17 @@ impl Verdict {
         self.owed == 0 && self.faults.is_empty()
     }
 
+    /// Adds another one.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.promised += other.promised;
+        self.owed += other.owed;
+        self.lost.extend(other.lost);
+        self.repeated += other.repeated;
+        self.wills += other.wills;
+        self.retained += other.retained;
+        self.faults.extend(other.faults);
+    }
+
     fn owes(&mut self, what: &str, (from, to): (&str, &str), numbers: &[u64]) {
         if !numbers.is_empty() {
             self.owed += numbers.len() as u64;

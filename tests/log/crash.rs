@@ -1,13 +1,14 @@
 //! The machine stops at every single operation, and at every one of the recovery that follows.
 
 use crate::harness::{
-    Crashed, Log, Stop, UUID, check_contents, check_prefix, drive, open, small, try_open,
+    Crashed, Log, Stop, UUID, check_contents, check_kept, check_prefix, drive, open, small,
+    try_open,
 };
 use whimbrel_core::log::{LogConfig, LogEvent, Marker, Recovery, SyncPolicy};
 use whimbrel_tests::{CrashStyle, Disk, Random};
 
-/// Some minutes of a broker's life in small: keys set and deleted in groups, a large value, checkpoints
-/// when they are wanted, and a restart with or without a proper end.
+/// Some minutes of a broker's life in small: keys set and deleted in groups, a large value,
+/// checkpoints when they are wanted, and a restart with or without a proper end.
 fn live(log: &mut Log, rounds: u32) -> Result<(), Crashed> {
     let mut random = Random::new(7);
     for round in 0..rounds {
@@ -39,19 +40,21 @@ fn live(log: &mut Log, rounds: u32) -> Result<(), Crashed> {
     log.try_run()
 }
 
-/// Gives the log as it was when the machine stopped, and the disk after that. `None` when the machine
-/// would have had to stop later.
+/// Gives the log as it was when the machine stopped, and the disk after that. `None` when the
+/// machine would have had to stop later.
 fn stopped(config: &LogConfig, disk: Disk, rounds: u32, stop: Stop) -> Option<(Log, Disk)> {
     let mut recovery = Recovery::open(config.clone(), UUID);
     let mut fresh = disk.clone();
     if let Err(Crashed(crashed)) = drive(&mut recovery, &mut fresh, Some(stop)) {
         // Before anything could be appended: as if nothing had been.
         let (log, ..) = open(config, disk);
-        return Some((log, crashed));
+        return Some((log, *crashed));
     }
     let (mut log, ..) = open(config, disk);
     log.stop = Some(stop);
-    live(&mut log, rounds).err().map(|crashed| (log, crashed.0))
+    live(&mut log, rounds)
+        .err()
+        .map(|crashed| (log, *crashed.0))
 }
 
 const STYLES: [CrashStyle; 4] = [
@@ -130,7 +133,7 @@ fn a_stop_at_any_operation_of_a_recovery_does_no_harm() {
                 }
                 Err(Crashed(crashed)) => {
                     let what = format!("first at {}, then {stop:?}", first * 7 + 3);
-                    check_prefix(&small(), &log, crashed, &what);
+                    check_prefix(&small(), &log, *crashed, &what);
                 }
             }
         }
@@ -161,7 +164,7 @@ fn many_stops_in_a_row_do_no_harm() {
             });
             disk = match live(&mut log, 9) {
                 Ok(()) => log.disk.crash(None, CrashStyle::Mixed, random.next()),
-                Err(Crashed(crashed)) => crashed,
+                Err(Crashed(crashed)) => *crashed,
             };
             durable = Some((log.durable, log.state_at(log.durable).clone()));
         }
@@ -169,8 +172,8 @@ fn many_stops_in_a_row_do_no_harm() {
     }
 }
 
-/// With `interval` and `never` a power cut may take the end, but what is left is a prefix; and the end of
-/// the process takes nothing.
+/// With `interval` and `never` a power cut may take the end, but what is left is a prefix; and the
+/// end of the process takes nothing.
 #[test]
 fn lazy_policies_keep_a_prefix() {
     for sync in [SyncPolicy::Interval { ms: 200 }, SyncPolicy::Never] {
@@ -183,6 +186,7 @@ fn lazy_policies_keep_a_prefix() {
             }
             let last = contents.last();
             assert!(contents.state == *log.state_at(last), "{what}");
+            check_kept(config, &reopened.disk, &contents, what);
             check_prefix(config, &reopened, reopened.disk.clone(), what);
         });
     }
@@ -199,4 +203,29 @@ fn a_checkpoint_in_one_batch_counts() {
     log.run();
     assert!(log.engine.statistics().segments < 3);
     check_prefix(&small(), &log, log.disk.clone(), "after");
+}
+
+/// The only frame is proven by nothing, and no spare is there: all moves to a file with a new name.
+#[test]
+fn a_recovery_that_moves_everything_may_be_stopped_anywhere() {
+    for step in 0..30 {
+        for seed in 0..40 {
+            let (mut log, ..) = open(&small(), Disk::default());
+            log.append(&[(b"only", Some(b"1"))]).unwrap();
+            log.step().unwrap();
+            log.step().unwrap();
+            assert_eq!(log.durable, 1);
+            let mut disk = log.disk.crash(None, CrashStyle::KeepsAll, 0);
+            let stop = Stop {
+                step,
+                style: CrashStyle::Mixed,
+                seed,
+            };
+            let mut recovery = Recovery::open(small(), UUID);
+            let what = format!("{stop:?}");
+            if let Err(Crashed(crashed)) = drive(&mut recovery, &mut disk, Some(stop)) {
+                check_prefix(&small(), &log, *crashed, &what);
+            }
+        }
+    }
 }

@@ -202,7 +202,7 @@ fn a_repair_may_be_interrupted_anywhere() {
                 return;
             }
             Err(crate::harness::Crashed(disk)) => {
-                let (_, contents, _) = open(&quarantine(), disk);
+                let (_, contents, _) = open(&quarantine(), *disk);
                 assert_eq!(contents.state.len(), expected, "stopped at {step}");
             }
         }

@@ -39,8 +39,9 @@ fn a_failed_sync_is_the_end() {
     assert_eq!(log.engine.next_deadline(), None);
 }
 
-/// After a failed sync the system shows what it did not write, and the next sync of the same file says
-/// that all is well. Whatever recovery takes for read must be written anew before it is reported.
+/// After a failed sync the system shows what it did not write, and the next sync of the same file
+/// says that all is well. Whatever recovery takes for read must be written anew before it is
+/// reported.
 #[test]
 fn a_lying_disk_is_not_believed() {
     for seed in 0..400 {
@@ -64,6 +65,29 @@ fn a_lying_disk_is_not_believed() {
         let disk = second.disk.crash(None, CrashStyle::LosesAll, seed);
         let (_, contents, _) = open(&small(), disk);
         assert!(contents.state == promised, "seed {seed}");
+    }
+}
+
+/// The same where there is no room for a new segment.
+#[test]
+fn a_lying_disk_that_is_full_is_not_believed() {
+    for seed in 0..200 {
+        let (mut log, ..) = open(&small(), Disk::default());
+        let value = vec![3; Random::new(seed).below(5_000)];
+        log.append(&[(b"k", Some(&value))]).unwrap();
+        log.step().unwrap();
+        let mut disk = log.disk.clone();
+        disk.fail(disk.step_count, IoFailureKind::Other);
+        log.disk = disk;
+        log.step().unwrap();
+        assert!(log.poisoned);
+        log.disk.capacity_bytes = Some(log.disk.used_bytes());
+        let (second, contents, _) = open(&small(), log.disk.clone());
+        assert_eq!(second.disk.file_names().count(), 1);
+        assert_eq!(contents.last(), 1);
+        let disk = second.disk.crash(None, CrashStyle::LosesAll, seed);
+        let (_, kept, _) = open(&small(), disk);
+        assert!(kept.state == contents.state, "seed {seed}");
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn small() -> LogConfig {
 
 /// The disk stopped in the middle of an operation.
 #[derive(Debug)]
-pub(crate) struct Crashed(pub(crate) Disk);
+pub(crate) struct Crashed(pub(crate) Box<Disk>);
 
 /// What a log gives when it is opened.
 #[derive(Debug, Default)]
@@ -77,11 +77,8 @@ pub(crate) fn drive(
         if let Some(stop) = stop
             && disk.step_count == stop.step
         {
-            return Err(Crashed(disk.crash(
-                Some(&operation.action),
-                stop.style,
-                stop.seed,
-            )));
+            let crashed = disk.crash(Some(&operation.action), stop.style, stop.seed);
+            return Err(Crashed(Box::new(crashed)));
         }
         let id = operation.id;
         let result = disk.run(&operation.action);
@@ -215,7 +212,7 @@ impl Log {
             let crashed = self
                 .disk
                 .crash(Some(&operation.action), stop.style, stop.seed);
-            return Err(Crashed(crashed));
+            return Err(Crashed(Box::new(crashed)));
         }
         let id = operation.id;
         let result = self.disk.run(&operation.action);
@@ -272,7 +269,8 @@ impl Log {
     }
 }
 
-/// Reopens a disk and compares: a prefix that reaches at least to what was durable, and nothing else.
+/// Reopens a disk and compares: a prefix that reaches at least to what was durable, and nothing
+/// else.
 pub(crate) fn check_prefix(config: &LogConfig, log: &Log, disk: Disk, what: &str) -> Disk {
     let (reopened, contents, summary) = match try_open(config, disk) {
         Ok(opened) => opened,
@@ -280,7 +278,20 @@ pub(crate) fn check_prefix(config: &LogConfig, log: &Log, disk: Disk, what: &str
     };
     check_contents(log, &contents, what);
     assert_eq!(summary.gaps, 0, "{what}");
+    check_kept(config, &reopened.disk, &contents, what);
     reopened.disk
+}
+
+/// What was recovered is durable, whatever the system had only in memory before.
+pub(crate) fn check_kept(config: &LogConfig, disk: &Disk, contents: &Contents, what: &str) {
+    let after_power_cut = disk.crash(None, CrashStyle::LosesAll, 0);
+    match try_open(config, after_power_cut) {
+        Ok((_, kept, _)) => assert!(
+            kept.state == contents.state,
+            "{what}: recovered, then lost with the power"
+        ),
+        Err(error) => panic!("{what}: recovered, then with the power cut: {error}"),
+    }
 }
 
 pub(crate) fn check_contents(log: &Log, contents: &Contents, what: &str) {

@@ -1,4 +1,6 @@
-//! The log on a disk that forgets, lies, fills up and rots: `cargo test -p whimbrel-tests --test log`.
+//! The log on a disk that forgets, lies, fills up and rots.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
 mod checkpoint;
 mod commit;

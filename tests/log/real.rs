@@ -3,7 +3,6 @@
 use crate::harness::{UUID, small};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 use whimbrel_core::id::Position;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
@@ -117,67 +116,4 @@ fn files_are_the_owners_only() {
     for entry in std::fs::read_dir(&directory.0).unwrap() {
         assert_eq!(mode(&entry.unwrap().path()), 0o600);
     }
-}
-
-/// Not a test: figures for the report, with the disk's own beside them.
-#[test]
-#[ignore = "measures; run with --release --ignored --nocapture"]
-fn figures() {
-    use std::os::unix::fs::FileExt;
-    let directory = Directory::new("figures");
-    let (mut executor, mut engine, ..) = open(&directory.0, &LogConfig::default());
-    run(&mut engine, &mut executor);
-    let raw = std::fs::File::create(directory.0.join("raw")).unwrap();
-    raw.write_all_at(&vec![0; 64 << 20], 0).unwrap();
-    raw.sync_all().unwrap();
-    let mut position = 0;
-    let mut offset = 0;
-    for batch in [1_u64, 16, 100, 1_000, 10_000] {
-        let rounds = (20_000 / batch).clamp(40, 300);
-        let mut ours = Vec::new();
-        let mut bare = Vec::new();
-        for _ in 0..rounds {
-            for _ in 0..batch {
-                position += 1;
-                append(&mut engine, position, &[7; 120]);
-            }
-            let start = Instant::now();
-            let wanted = Position(position);
-            'durable: loop {
-                let operation = engine.poll_operation().unwrap();
-                let id = operation.id;
-                let result = executor.run(&operation.action);
-                engine.completed(id, result);
-                while let Some(event) = engine.poll_event() {
-                    if matches!(event, LogEvent::Durable { position, .. } if position == wanted) {
-                        break 'durable;
-                    }
-                }
-            }
-            ours.push(start.elapsed().as_micros());
-            run(&mut engine, &mut executor);
-            let bytes = vec![7; (batch * 176) as usize];
-            let start = Instant::now();
-            raw.write_all_at(&bytes, offset % (60 << 20)).unwrap();
-            raw.sync_data().unwrap();
-            bare.push(start.elapsed().as_micros());
-            offset += bytes.len() as u64;
-        }
-        ours.sort_unstable();
-        bare.sort_unstable();
-        let (p10, p50) = (ours.len() / 10, ours.len() / 2);
-        println!(
-            "batch {batch:>6}: log p10 {:>6} us p50 {:>6} us   bare write+fdatasync p10 {:>6} us p50 {:>6} us",
-            ours[p10], ours[p50], bare[p10], bare[p50],
-        );
-    }
-    let statistics = engine.statistics();
-    drop((engine, executor));
-    let start = Instant::now();
-    let (.., summary, batches) = open(&directory.0, &LogConfig::default());
-    println!(
-        "reopened {batches} batches, {} bytes in {} ms; {statistics:?}",
-        summary.bytes,
-        start.elapsed().as_millis()
-    );
 }

@@ -1,5 +1,5 @@
-//! Class 1: anything before CONNECT; a second CONNECT; packets that only a server sends; a CONNECT that
-//! is never completed.
+//! Class 1: anything before CONNECT; a second CONNECT; packets that only a server sends; a CONNECT
+//! that is never completed.
 
 use crate::peer::{
     Neighbours, Peer, VERSIONS, connect, is_cut_off, is_refused, memory_stays_flat,

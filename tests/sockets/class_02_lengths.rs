@@ -1,5 +1,5 @@
-//! Class 2: lengths that lie. Five bytes of them, more than there may be, more than there is, less than
-//! there is, none; and packets that end at every byte.
+//! Class 2: lengths that lie. Five bytes of them, more than there may be, more than there is, less
+//! than there is, none; and packets that end at every byte.
 
 use crate::peer::{
     Neighbours, Peer, VERSIONS, connect, field, is_cut_off, is_refused, no_properties, packet,

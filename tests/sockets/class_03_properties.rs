@@ -1,5 +1,5 @@
-//! Class 3: properties that repeat, stand in the wrong packet, have values they may not have, or are very
-//! many.
+//! Class 3: properties that repeat, stand in the wrong packet, have values they may not have, or
+//! are very many.
 
 use crate::peer::{
     Neighbours, Peer, field, is_cut_off, is_refused, memory_stays_flat, packet, protocol,
@@ -121,5 +121,6 @@ pub(crate) fn many_user_properties_cost_no_more_than_their_bytes<R: Runtime>() {
         }
     });
     modest.is_served();
+    drop(modest);
     broker.stop();
 }

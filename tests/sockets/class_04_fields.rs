@@ -1,5 +1,5 @@
-//! Class 4: bits and numbers that may not be. Reserved flags, QoS 3, packet identifier 0, flags of a will
-//! without a will, a password without a user name, malformed `$share`, bad aliases.
+//! Class 4: bits and numbers that may not be. Reserved flags, QoS 3, packet identifier 0, flags of
+//! a will without a will, a password without a user name, malformed `$share`, bad aliases.
 
 use crate::peer::{
     Neighbours, Peer, VERSIONS, field, is_cut_off, is_refused, no_properties, packet, protocol,
@@ -132,6 +132,7 @@ pub(crate) fn a_password_needs_a_user_before_5_0<R: Runtime>() {
         0,
         "5.0 allows it"
     );
+    drop(peer);
     broker.stop();
 }
 

@@ -1,4 +1,5 @@
-//! Class 12: peers that take their time. They do not read, or send one byte where there should be many.
+//! Class 12: peers that take their time. They do not read, or send one byte where there should be
+//! many.
 
 use crate::client::Client;
 use crate::peer::{Neighbours, Peer, field, memory_stays_flat, packet, publish, subscribe};
@@ -8,7 +9,8 @@ use whimbrel_core::codec::packet::{QoS, Version};
 
 const PAYLOAD_BYTES: usize = 16 << 10;
 
-/// What the clients of these tests and others beside them may need; far less than what is published.
+/// What the clients of these tests and others beside them may need; far less than what is
+/// published.
 const MEMORY_BYTES: u64 = 192 << 20;
 
 /// A client that has subscribed to `flood` and never reads again.
@@ -101,6 +103,7 @@ pub(crate) fn who_drips_holds_up_nobody<R: Runtime>() {
     witness.subscribe("neighbours/else", QoS::AtMostOnce);
     assert!(dripping.send(&[*last]));
     assert_eq!(witness.message().payload, [7; 200]);
+    drop(dripping);
     broker.stop();
 }
 

@@ -1,5 +1,5 @@
-//! Class 18: little for a peer to ask, much for a broker to do. Subscriptions by the thousand, wildcards
-//! in every combination.
+//! Class 18: little for a peer to ask, much for a broker to do. Subscriptions by the thousand,
+//! wildcards in every combination.
 
 use crate::client::Client;
 use crate::peer::{Neighbours, Peer, VERSIONS, field, memory_stays_flat, no_properties, packet};

@@ -1,8 +1,8 @@
 //! The broker over real sockets: an independent client (rumqttc) has to find a whole broker, and
 //! hostile peers must not be noticed by those beside them.
 //!
-//! Every story is written once and told of every runtime: see [`runtime::Runtime`]. Nothing sleeps to
-//! wait for something; what is waited for is waited for by name, and for at most [`PATIENCE`].
+//! Every story is written once and told of every runtime: see [`runtime::Runtime`]. Nothing sleeps
+//! to wait for something; what is waited for is waited for by name, and for at most [`PATIENCE`].
 //!
 //! | module | stories of |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | `sessions` | resumption, takeover, the features of 5.0 |
 //! | `class_…` | hostile peers: one module for each class of attack that TCP and the core can meet |
 //!
-//! The classes are those in which MQTT brokers were broken so far. Those that are about access rules,
-//! transports, administration or the log are tested where these live.
+//! The classes are those in which MQTT brokers were broken so far. Those that are about access
+//! rules, transports, administration or the log are tested where these live.
 
 mod class_01_handshake;
 mod class_02_lengths;

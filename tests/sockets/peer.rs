@@ -110,7 +110,8 @@ impl Peer {
         }
     }
 
-    /// A PINGREQ is answered: the broker has handled everything before it, and keeps this connection.
+    /// A PINGREQ is answered: the broker has handled everything before it, and keeps this
+    /// connection.
     pub(crate) fn is_served(&mut self) {
         assert!(self.send(&[0xC0, 0]), "the connection is open");
         loop {
@@ -261,7 +262,8 @@ pub(crate) fn open_files_maximum() -> usize {
     soft.unwrap_or(4_096)
 }
 
-/// Memory of this process in bytes, broker and clients together; `None` where the system does not say.
+/// Memory of this process in bytes, broker and clients together; `None` where the system does not
+/// say.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -269,8 +271,8 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Runs `story`, and asserts that memory has not grown by more than `bytes` meanwhile: generously, as
-/// other tests run beside it.
+/// Runs `story`, and asserts that memory has not grown by more than `bytes` meanwhile: generously,
+/// as other tests run beside it.
 pub(crate) fn memory_stays_flat(bytes: u64, story: impl FnOnce()) {
     let before = resident_bytes();
     story();

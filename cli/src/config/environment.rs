@@ -1,4 +1,5 @@
-//! Reads environment variables into the settings: `WHIMBREL_`, the section, `_`, the key, in capitals.
+//! Reads environment variables into the settings: `WHIMBREL_`, the section, `_`, the key, in
+//! capitals.
 
 use super::key::{Key, PREFIX, Section};
 use super::keys::{SECTIONS, section};
@@ -150,8 +151,8 @@ fn key_of(variable: &str) -> Option<(&'static Section, &'static Key)> {
     (section.variable(key) == variable).then_some((section, key))
 }
 
-/// Kubernetes tells every pod about every service in variables, which begin as ours when the service is
-/// called whimbrel: `WHIMBREL_SERVICE_HOST`, `WHIMBREL_PORT_1883_TCP_ADDR`, ...
+/// Kubernetes tells every pod about every service in variables, which begin as ours when the
+/// service is called whimbrel: `WHIMBREL_SERVICE_HOST`, `WHIMBREL_PORT_1883_TCP_ADDR`, ...
 fn is_of_kubernetes(variable: &str, text: &str) -> bool {
     let names_port = variable
         .split_once("_PORT_")

@@ -1,4 +1,5 @@
-//! The data types of the wire, read from a slice. A reader that reported an error is not used again.
+//! The data types of the wire, read from a slice. A reader that reported an error is not used
+//! again.
 
 use crate::error::Malformed;
 use crate::id::PacketId;
@@ -95,8 +96,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The one judgement on strings. Control characters and non-characters are allowed: the specification
-/// only advises against them.
+/// The one judgement on strings. Control characters and non-characters are allowed: the
+/// specification only advises against them.
 #[inline]
 fn string(bytes: &[u8]) -> Result<&str, Malformed> {
     // Encoded surrogates are not well-formed either. [MQTT-1.5.4-1] [MQTT311-1.5.3-1]
@@ -108,8 +109,8 @@ fn string(bytes: &[u8]) -> Result<&str, Malformed> {
     Ok(string)
 }
 
-/// Topics are short, and every publish pays for this: so in blocks of one vector register, the last of
-/// which overlaps the one before.
+/// Topics are short, and every publish pays for this: so in blocks of one vector register, the last
+/// of which overlaps the one before.
 #[inline]
 fn has_null(bytes: &[u8]) -> bool {
     const BLOCK: usize = 16;

@@ -46,6 +46,21 @@ pub(crate) struct Fanout {
     then: Option<(Key, AckKind, PacketId)>,
 }
 
+impl Fanout {
+    /// Whether some have it already.
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.targets.is_some()
+    }
+
+    /// A session has ended: its slot may go to another one, which must not get what is left.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if let Some(targets) = self.targets.as_mut() {
+            targets.drain(..core::mem::take(&mut self.done));
+            targets.retain(|target| target.member != Member::Session(slot));
+        }
+    }
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Routed {
@@ -131,7 +146,8 @@ impl Broker {
         }
     }
 
-    /// The same, and its route if there is one that holds: then the name was checked when that was found.
+    /// The same, and its route if there is one that holds: then the name was checked when that was
+    /// found.
     fn known_topic<'a>(
         &self,
         key: Key,
@@ -224,8 +240,8 @@ impl Broker {
         }
     }
 
-    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and whether
-    /// it was taken in before.
+    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and
+    /// whether it was taken in before.
     fn count_in(
         &mut self,
         key: Key,
@@ -291,10 +307,11 @@ impl Broker {
             limits.retained_bytes_maximum,
         );
         self.retained.has_room(view, count, bytes)
+            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
-    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later.
+    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
+    /// what is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -309,7 +326,8 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
+            // nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
             self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
@@ -431,7 +449,7 @@ impl Broker {
             {
                 self.journal.retained_cleared(&old);
             }
-        } else if self.has_retained_room(&publication.view) {
+        } else if !self.must_spare_storage() && self.has_retained_room(&publication.view) {
             let message = publication.message(&mut self.scratch);
             let old = self.retained.set(message.clone());
             if self.journal.is_on() {
@@ -441,6 +459,11 @@ impl Broker {
             self.statistics.retained_refused += 1;
         }
         self.arm_retained();
+    }
+
+    /// The disk is nearly full, and what is retained goes there.
+    const fn must_spare_storage(&self) -> bool {
+        self.storage_is_full && self.journal.is_on()
     }
 
     fn arm_retained(&mut self) {
@@ -465,6 +488,7 @@ impl Broker {
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
                 self.journal.retained_cleared(&message);
+                self.journal.cut();
             }
         }
         self.arm_retained();
@@ -548,7 +572,7 @@ impl Broker {
     ) {
         let how = How {
             many,
-            shared: false,
+            group: None,
             publisher: origin.connection,
         };
         let mut peers = Vec::new();
@@ -633,6 +657,7 @@ impl Broker {
                     return;
                 }
             }
+            let was_begun = fanout.targets.is_some();
             if let Some((key, kind, id)) = fanout.then {
                 let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
@@ -644,6 +669,10 @@ impl Broker {
                     .any(|other| other.origin.connection == Some(key))
             {
                 self.unstall(key, Stalls::FANOUT);
+            }
+            // What it recorded may leave before the next one begins.
+            if was_begun {
+                return self.journal.cut();
             }
         }
     }

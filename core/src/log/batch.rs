@@ -1,15 +1,17 @@
 //! What a batch says: keys that are set and keys that are gone.
 //!
-//! A batch is a byte string of operations, applied all or not at all and in order. Each operation is
+//! A batch is a byte string of operations, applied all or not at all and in order. Each operation
+//! is
 //!
 //! ```text
 //! put      varint(key length * 2)      key   varint(value length)  value
 //! delete   varint(key length * 2 + 1)  key
 //! ```
 //!
-//! Keys and values are opaque here, but for one bit: the first byte of a key is its *kind*, and a kind
-//! with [`SKIPPABLE`] set may be ignored by a version that does not know it. Any other unknown kind
-//! must be refused by name; that is the reader's duty, because only the reader knows the kinds.
+//! Keys and values are opaque here, but for one bit: the first byte of a key is its *kind*, and a
+//! kind with [`SKIPPABLE`] set may be ignored by a version that does not know it. Any other unknown
+//! kind must be refused by name; that is the reader's duty, because only the reader knows the
+//! kinds.
 //!
 //! Varints are little-endian base 128 of at most five bytes, in their shortest form.
 
@@ -82,8 +84,8 @@ impl<'a> BatchWriter<'a> {
         self.put_parts(key, &[value]);
     }
 
-    /// Sets `key` to the concatenation of `parts`, so that a payload need not be copied together with
-    /// its header first.
+    /// Sets `key` to the concatenation of `parts`, so that a payload need not be copied together
+    /// with its header first.
     ///
     /// # Panics
     ///

@@ -5,9 +5,9 @@ use thiserror::Error;
 /// Settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The size of a segment file in bytes, 16 KiB to 1 GiB, a multiple of 4,096. Default 16 MiB: preparing
-    /// one costs well under a second on the slowest cards, and a restart rereads at most one twice. Small
-    /// devices choose 1 MiB.
+    /// The size of a segment file in bytes, 16 KiB to 1 GiB, a multiple of 4,096. Default 16 MiB:
+    /// preparing one costs well under a second on the slowest cards, and a restart rereads at most
+    /// one twice. Small devices choose 1 MiB.
     pub segment_bytes: u64,
     /// The most that all files of the log together may take, spares included. `None` (the default):
     /// what the disk has. At least four segments.
@@ -17,13 +17,14 @@ pub struct LogConfig {
     /// No checkpoint is asked for before this many bytes were appended since the last one began.
     /// Default 64 MiB.
     pub checkpoint_min_bytes: u64,
-    /// The largest batch that is accepted, in bytes of operations. Default 16 MiB. A batch larger than a
-    /// segment makes its segment longer.
+    /// The largest batch that is accepted, in bytes of operations. Default 16 MiB. A batch larger
+    /// than a segment makes its segment longer.
     pub batch_bytes_max: u32,
-    /// How much space is kept ready for a checkpoint, at most. The reserve follows what is live, so that
-    /// a full disk can always be compacted; this caps its price. Default 256 MiB.
+    /// How much space is kept ready for a checkpoint, at most. The reserve follows what is live, so
+    /// that a full disk can always be compacted; this caps its price. Default 256 MiB.
     pub reserve_bytes_max: u64,
-    /// How many shards append, and so must end their part of a checkpoint before it counts. Default 1.
+    /// How many shards append, and so must end their part of a checkpoint before it counts. Default
+    /// 1.
     pub shards: u16,
     /// What to do when damage is found where data was known to be durable.
     pub on_corruption: OnCorruption,
@@ -79,14 +80,16 @@ impl LogConfig {
 pub enum SyncPolicy {
     /// After its sync. What was reported survives a power cut.
     Always,
-    /// After its write; a sync follows within `ms` milliseconds. What was reported survives the end of
-    /// the process; a power cut may take the last `ms` milliseconds, never less than a prefix stays.
+    /// After its write; a sync follows within `ms` milliseconds. What was reported survives the end
+    /// of the process; a power cut may take the last `ms` milliseconds, never less than a prefix
+    /// stays.
     Interval {
         /// At least 1.
         ms: u64,
     },
-    /// After its write; the system writes back when it likes. What was reported survives the end of the
-    /// process; a power cut may take anything since the last start or checkpoint, a prefix stays.
+    /// After its write; the system writes back when it likes. What was reported survives the end of
+    /// the process; a power cut may take anything since the last start or checkpoint, a prefix
+    /// stays.
     Never,
 }
 
@@ -95,8 +98,8 @@ pub enum SyncPolicy {
 pub enum OnCorruption {
     /// Do not start; say what is damaged.
     Refuse,
-    /// Keep a copy of the damaged segment, go on without what cannot be read, and list it. For devices
-    /// that must come up unattended.
+    /// Keep a copy of the damaged segment, go on without what cannot be read, and list it. For
+    /// devices that must come up unattended.
     Quarantine,
 }
 

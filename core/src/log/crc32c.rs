@@ -1,8 +1,8 @@
 //! CRC-32C (Castagnoli), eight bytes a step.
 //!
 //! Written here because it is forty lines, needs no `unsafe` and no detection of the processor, and
-//! because the disk, not this loop, bounds the log (a table-driven CRC passes more than a gigabyte a
-//! second on the machines that reach a tenth of it in synced writes).
+//! because the disk, not this loop, bounds the log (a table-driven CRC passes more than a gigabyte
+//! a second on the machines that reach a tenth of it in synced writes).
 
 /// The reflected form of the polynomial 0x1EDC6F41.
 const POLYNOMIAL: u32 = 0x82F6_3B78;

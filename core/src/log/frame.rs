@@ -19,7 +19,8 @@ pub const FRAME_HEADER_BYTES: u64 = 40;
 /// Frames begin at multiples of this.
 pub(super) const FRAME_ALIGN: u64 = 8;
 
-/// The longest body of a frame. Also what a damaged but plausible length could make a reader buffer.
+/// The longest body of a frame. Also what a damaged but plausible length could make a reader
+/// buffer.
 pub(super) const BODY_BYTES_MAX: u32 = 512 << 20;
 
 const MAGIC: [u8; 8] = *b"whimblog";
@@ -102,7 +103,7 @@ impl SegmentHeader {
         if crc != sum.to_le_bytes() || covered[..8] != MAGIC {
             return Err(HeaderError::Damaged);
         }
-        // Magic, version and checksum stay where they are in every format to come.
+        // These stay where they are in every version to come: another version is not damage.
         let version = u32_at(used, 8);
         if version != FORMAT_VERSION {
             return Err(HeaderError::Version(version));
@@ -121,8 +122,8 @@ impl SegmentHeader {
     }
 }
 
-/// Makes the checksums of one segment differ from those of any other, so that a frame is only good in
-/// the place it was written to.
+/// Makes the checksums of one segment differ from those of any other, so that a frame is only good
+/// in the place it was written to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed(Crc32c);
 
@@ -146,8 +147,8 @@ pub(super) struct FrameKind(pub(super) u8);
 impl FrameKind {
     /// A batch of operations.
     pub(super) const BATCH: Self = Self(1);
-    /// Last in a segment: the next one (`position`) exists and begins with this frame's number, which
-    /// the seal does not use up. With 0 for the next one: the file was shortened to end here.
+    /// Last in a segment: the next one (`position`) exists and begins with this frame's number,
+    /// which the seal does not use up. With 0 for the next one: the file was shortened to end here.
     pub(super) const SEAL: Self = Self(2);
     /// Last in a log that was closed in order.
     pub(super) const SHUTDOWN: Self = Self(3);
@@ -246,8 +247,8 @@ pub(super) const fn frame_bytes(body_bytes: u32) -> u64 {
     FRAME_HEADER_BYTES + (body_bytes as u64).next_multiple_of(FRAME_ALIGN)
 }
 
-/// Makes encoded frames good for the place they are about to be written to: sets what is known to be
-/// durable and the checksum of each header.
+/// Makes encoded frames good for the place they are about to be written to: sets what is known to
+/// be durable and the checksum of each header.
 pub(super) fn stamp(frames: &mut [u8], seed: Seed, mut offset: u64, durable_lsn: u64) {
     let mut rest = frames;
     while let Some((header, behind)) = rest.split_at_mut_checked(FRAME_HEADER) {

@@ -1,23 +1,24 @@
 //! The log: acknowledged means kept.
 //!
-//! An append-only log of keyed, atomic batches, as a pure state machine: batches and answers of the disk
-//! go in, file operations one at a time and the durable positions come out. When to write, sync, rotate,
-//! compact, cut or refuse is decided here; `log::executor` (feature `std`) or a simulated disk only does
-//! what it is told. The bytes, the crash argument and the limits are in `docs/log-format.md`.
+//! An append-only log of keyed, atomic batches, as a pure state machine: batches and answers of the
+//! disk go in, file operations one at a time and the durable positions come out. When to write,
+//! sync, rotate, compact, cut or refuse is decided here; `log::executor` (feature `std`) or a
+//! simulated disk only does what it is told. The bytes, the crash argument and the limits are in
+//! `docs/log-format.md`.
 //!
 //! ```text
 //!            directory ──► Recovery ──► batches, in order
 //!                             │ into_engine
 //!                             ▼
-//!   append(batch) ──►      Engine      ──► poll_event: Durable, CheckpointWanted, Pressure, Poisoned …
+//!   append(batch) ──►      Engine      ──► poll_event: Durable, CheckpointWanted, Pressure …
 //!   completed(id, …) ──►               ──► poll_operation: write, sync, …
 //!   advance(now) ──►                   ──► next_deadline
 //! ```
 //!
-//! What is live is known by the broker, not here. So that the log does not grow for ever, the engine asks
-//! for a *checkpoint* now and then: the broker appends all that is live once more, between a batch marked
-//! [`Marker::CheckpointBegin`] and one marked [`Marker::CheckpointEnd`]; when the end is durable, the
-//! segments before the begin are removed.
+//! What is live is known by the broker, not here. So that the log does not grow for ever, the
+//! engine asks for a *checkpoint* now and then: the broker appends all that is live once more,
+//! between a batch marked [`Marker::CheckpointBegin`] and one marked [`Marker::CheckpointEnd`];
+//! when the end is durable, the segments before the begin are removed.
 
 pub mod batch;
 mod config;

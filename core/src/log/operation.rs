@@ -1,9 +1,9 @@
 //! What the log asks of the disk, and what it hears back.
 //!
-//! [`Engine`](super::Engine) and [`Recovery`](super::Recovery) hand out one [`Operation`] at a time. The
-//! executor carries it out on the log's directory, to its end, and answers with `completed`; only then is
-//! there another. It takes no decision: it never retries, except a write or read that the system
-//! interrupted or did in part.
+//! [`Engine`](super::Engine) and [`Recovery`](super::Recovery) hand out one [`Operation`] at a
+//! time. The executor carries it out on the log's directory, to its end, and answers with
+//! `completed`; only then is there another. It takes no decision: it never retries, except a write
+//! or read that the system interrupted or did in part.
 
 use alloc::string::String;
 use core::fmt;

@@ -162,7 +162,8 @@ pub trait TopicKey {
     /// The topic name.
     fn topic(&self) -> &str;
 
-    /// Its bytes, which are what is compared. To be given where the text would be checked each time.
+    /// Its bytes, which are what is compared. To be given where the text would be checked each
+    /// time.
     fn topic_bytes(&self) -> &[u8] {
         self.topic().as_bytes()
     }

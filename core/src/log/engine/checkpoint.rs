@@ -135,7 +135,8 @@ impl Checkpoint {
         }
     }
 
-    /// Everything up to `synced_lsn` is durable. Gives the begin of a checkpoint that counts from now on.
+    /// Everything up to `synced_lsn` is durable. Gives the begin of a checkpoint that counts from
+    /// now on.
     pub(super) const fn synced(&mut self, synced_lsn: u64) -> Option<u64> {
         let Stage::Ending {
             begin_lsn,
@@ -160,8 +161,8 @@ impl Checkpoint {
         self.floor_bytes = segment_bytes.saturating_sub(self.live_bytes());
     }
 
-    /// Whether to ask for a checkpoint now. Says so once. When space is short, it is worth while to free
-    /// even one segment.
+    /// Whether to ask for a checkpoint now. Says so once. When space is short, it is worth while to
+    /// free even one segment.
     pub(super) fn want(&mut self, config: &LogConfig, chain: &Chain, space: Space) -> bool {
         if !matches!(self.stage, Stage::Idle) || space == Space::TooShort {
             return false;

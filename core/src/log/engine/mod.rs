@@ -1,15 +1,15 @@
 //! The log while the broker runs: batches in, file operations and durable positions out.
 //!
 //! ```text
-//!  append ─► Queue ─► Flight ─► write ─► sync ─► Durable        one at a time; the queue fills meanwhile
+//!  append ─► Queue ─► Flight ─► write ─► sync ─► Durable     one at a time; the queue fills
 //!                        │
-//!                        └ no room: the first spare becomes the segment (header and frames in one write)
+//!                        └ no room: the first spare becomes the segment, in the same write
 //!  Upkeep: spares made ahead, seals written behind, old segments removed, between commits
 //! ```
 //!
-//! Invariants: a frame's `durable_lsn` was synced before the frame was written; a segment is only written
-//! to when all before it is synced (policy `always` and `interval`); nothing is reported durable after a
-//! sync or write failed.
+//! Invariants: a frame's `durable_lsn` was synced before the frame was written; a segment is only
+//! written to when all before it is synced (policy `always` and `interval`); nothing is reported
+//! durable after a sync or write failed.
 
 mod chain;
 mod checkpoint;
@@ -38,15 +38,16 @@ use upkeep::{Chore, Growth, Seal, SparePlan, Upkeep, file_bytes_for};
 /// Room that is left at the end of a segment for its seal or the shutdown mark.
 const RESERVE_BYTES: u64 = FRAME_HEADER_BYTES;
 
-/// An open log. Comes from [`Recovery::into_engine`](super::Recovery::into_engine), also for a new one.
+/// An open log. Comes from [`Recovery::into_engine`](super::Recovery::into_engine), also for a new
+/// one.
 ///
 /// # Contract
 ///
 /// 1. Any number of inputs ([`append`](Self::append), [`advance`](Self::advance),
 ///    [`set_live_bytes`](Self::set_live_bytes)) may come at any time.
 /// 2. [`poll_operation`](Self::poll_operation) gives at most one operation; carry it out, then call
-///    [`completed`](Self::completed) with its id. `None` means: nothing to do until the next input or
-///    [`next_deadline`](Self::next_deadline).
+///    [`completed`](Self::completed) with its id. `None` means: nothing to do until the next input
+///    or [`next_deadline`](Self::next_deadline).
 /// 3. Drain [`poll_event`](Self::poll_event) before each operation is carried out, so that
 ///    acknowledgements leave before upkeep begins, and when there is none to carry out.
 /// 4. What was appended between two operations is committed together: batching needs no timer.
@@ -166,7 +167,8 @@ impl Engine {
         }
     }
 
-    /// Takes a batch. It is written with the next commit; [`LogEvent::Durable`] tells when it is kept.
+    /// Takes a batch. It is written with the next commit; [`LogEvent::Durable`] tells when it is
+    /// kept.
     ///
     /// # Errors
     ///
@@ -215,8 +217,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells how many bytes of batches a checkpoint would write now, roughly. Without it the log only
-    /// knows what the last one wrote. Sizes the reserve and the pace of checkpoints.
+    /// Tells how many bytes of batches a checkpoint would write now, roughly. Without it the log
+    /// only knows what the last one wrote. Sizes the reserve and the pace of checkpoints.
     pub fn set_live_bytes(&mut self, bytes: u64) {
         self.checkpoint.set_live_bytes(bytes);
         self.settle();
@@ -271,7 +273,8 @@ impl Engine {
         })
     }
 
-    /// The operation `id` was carried out, or failed. An id that is not the outstanding one is ignored.
+    /// The operation `id` was carried out, or failed. An id that is not the outstanding one is
+    /// ignored.
     pub fn completed(&mut self, id: OperationId, result: Result<Completion<'_>, IoFailure>) {
         let expected = |(outstanding, _): &mut (OperationId, Step)| *outstanding == id;
         let Some((_, step)) = self.outstanding.take_if(expected) else {

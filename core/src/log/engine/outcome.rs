@@ -162,8 +162,8 @@ impl Engine {
         }
     }
 
-    /// A failed sync is never repeated: the system may have forgotten what it could not write, and would
-    /// report success the next time.
+    /// A failed sync is never repeated: the system may have forgotten what it could not write, and
+    /// would report success the next time.
     fn poison(&mut self, step: Step, failure: IoFailure) {
         let action = self.action(step);
         let poison = Poison {

@@ -1,7 +1,7 @@
 //! Frames that wait for their write.
 //!
-//! Everything that is appended while a write and its sync are under way gathers here and forms the next
-//! write: natural group commit, without a timer.
+//! Everything that is appended while a write and its sync are under way gathers here and forms the
+//! next write: natural group commit, without a timer.
 
 use crate::id::Position;
 use crate::log::frame::{FrameHeader, FrameKind};
@@ -51,8 +51,8 @@ impl Queue {
         self.frames.front().map_or(0, |frame| frame.bytes)
     }
 
-    /// Moves as many frames as fit in `room` bytes to the end of `out`. Gives the number of the last one,
-    /// and notes the positions that become durable with it.
+    /// Moves as many frames as fit in `room` bytes to the end of `out`. Gives the number of the
+    /// last one, and notes the positions that become durable with it.
     pub(super) fn take(
         &mut self,
         room: u64,

@@ -22,7 +22,8 @@ pub struct Batch<'a> {
 /// The brackets around what a shard appends for a checkpoint.
 ///
 /// Between them it puts every key that is live, in steps of its own choice and mixed with ordinary
-/// batches. What is live at the begin and not deleted since must have been put once more by the end.
+/// batches. What is live at the begin and not deleted since must have been put once more by the
+/// end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Marker {
     /// An ordinary batch, or one in the middle of a checkpoint.

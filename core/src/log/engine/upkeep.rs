@@ -1,8 +1,8 @@
 //! What keeps the log able to go on: spares ahead of need, seals behind, old segments removed.
 //!
-//! Chores are small, so that a commit never waits long behind one, and come after commits, except that
-//! the preparation of the *only* spare earns a turn with every byte committed: under any load the next
-//! segment is ready when the current one is half full.
+//! Chores are small, so that a commit never waits long behind one, and come after commits, except
+//! that the preparation of the *only* spare earns a turn with every byte committed: under any load
+//! the next segment is ready when the current one is half full.
 
 use super::chain::{Segment, Spare};
 use crate::log::frame::{FrameHeader, FrameKind, SEGMENT_HEADER_BYTES};

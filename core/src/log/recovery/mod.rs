@@ -8,12 +8,13 @@
 //!                                  Engine ◄── new segment, tail copied, synced ─┘ open
 //! ```
 //!
-//! Damage is a *torn tail*, and cut, only when nothing written later proves that the place was synced;
-//! otherwise it is *corruption*, and is reported. `docs/log-format.md` has the argument.
+//! Damage is a *torn tail*, and cut, only when nothing written later proves that the place was
+//! synced; otherwise it is *corruption*, and is reported. `docs/log-format.md` has the argument.
 //!
-//! Until the new segment's header is written nothing on the disk has changed that counts, and after it
-//! the log is whole: recovery may be interrupted anywhere and repeated.
+//! Until the new segment's header is written nothing on the disk has changed that counts, and after
+//! it the log is whole: recovery may be interrupted anywhere and repeated.
 
+mod adopt;
 mod corruption;
 mod reader;
 mod reopen;
@@ -46,10 +47,11 @@ use survey::Survey;
 ///
 /// # Contract
 ///
-/// Until [`poll_operation`](Self::poll_operation) gives `None`: drain [`poll_batch`](Self::poll_batch),
-/// take one operation, carry it out, and give the answer to [`completed`](Self::completed). Batches come
-/// in the order in which they were appended. They count only when recovery then succeeds: see
-/// [`into_engine`](Self::into_engine) and [`into_summary`](Self::into_summary).
+/// Until [`poll_operation`](Self::poll_operation) gives `None`: drain
+/// [`poll_batch`](Self::poll_batch), take one operation, carry it out, and give the answer to
+/// [`completed`](Self::completed). Batches come in the order in which they were appended. They
+/// count only when recovery then succeeds: see [`into_engine`](Self::into_engine) and
+/// [`into_summary`](Self::into_summary).
 ///
 /// ```text
 /// loop {
@@ -107,8 +109,8 @@ enum Phase {
 }
 
 impl Recovery {
-    /// Opens the log, or begins one that is named `fresh_uuid`: sixteen random bytes that no other log
-    /// was named with. The configuration must be valid.
+    /// Opens the log, or begins one that is named `fresh_uuid`: sixteen random bytes that no other
+    /// log was named with. The configuration must be valid.
     #[must_use]
     pub fn open(config: LogConfig, fresh_uuid: LogUuid) -> Self {
         let repairing = config.on_corruption == OnCorruption::Quarantine;
@@ -122,8 +124,8 @@ impl Recovery {
         Self::new(config, LogUuid([0; 16]), Purpose::Verify, false)
     }
 
-    /// Gives up what cannot be read, so that the log can be opened. Copies of the damaged segments are
-    /// kept. [`Summary::lost`] tells what was given up.
+    /// Gives up what cannot be read, so that the log can be opened. Copies of the damaged segments
+    /// are kept. [`Summary::lost`] tells what was given up.
     #[must_use]
     pub fn repair() -> Self {
         let config = LogConfig::default();
@@ -191,7 +193,8 @@ impl Recovery {
         Some(Operation { id, action })
     }
 
-    /// The operation `id` was carried out, or failed. An id that is not the outstanding one is ignored.
+    /// The operation `id` was carried out, or failed. An id that is not the outstanding one is
+    /// ignored.
     pub fn completed(&mut self, id: OperationId, result: Result<Completion<'_>, IoFailure>) {
         let expected = |outstanding: &mut (OperationId, _, _)| outstanding.0 == id;
         let Some((_, verb, file)) = self.outstanding.take_if(expected) else {

@@ -138,10 +138,15 @@ impl Reader {
         self.advance(header.frame_bytes());
     }
 
-    /// Goes to the next place where a frame could begin. `false` at the end of what is read.
+    /// Goes to the next place where a frame could begin, over zeros in one step. `false` at the end
+    /// of what is read.
     pub(super) fn skip_step(&mut self) -> bool {
-        let step = FRAME_ALIGN.min(self.buffered().len() as u64);
-        self.advance(step);
+        let bytes = self.buffered();
+        let zeros = bytes.iter().position(|byte| *byte != 0);
+        let zeros = zeros.unwrap_or(bytes.len()) / STEP * STEP;
+        // A header may begin with zeros, in one of four milliards.
+        let step = zeros.saturating_sub(STEP).max(STEP).min(bytes.len());
+        self.advance(step as u64);
         step > 0
     }
 
@@ -150,8 +155,8 @@ impl Reader {
         self.start += usize::try_from(bytes).unwrap_or(usize::MAX);
     }
 
-    /// Goes through what is read in search of frame headers that are good in their place, whatever their
-    /// bodies: a frame that was written says what was durable then.
+    /// Goes through what is read in search of frame headers that are good in their place, whatever
+    /// their bodies: a frame that was written says what was durable then.
     pub(super) fn search(&mut self, from: u64, expected_lsn: u64, evidence: &mut Evidence) {
         let last = self.read().is_none();
         while !self.buffered().is_empty() {
@@ -159,24 +164,16 @@ impl Reader {
             if bytes.len() < FRAME_HEADER && !last {
                 return;
             }
-            let step = STEP.min(bytes.len());
-            if bytes[..step].iter().all(|byte| *byte == 0) {
-                // A checksum of zero at the start of a header is rare, but not impossible.
-                if bytes
-                    .get(STEP..FRAME_HEADER)
-                    .is_none_or(|rest| rest.iter().all(|b| *b == 0))
-                {
-                    self.advance(step as u64);
-                    continue;
-                }
-            } else {
-                evidence.bytes = evidence.bytes.max(self.offset + step as u64 - from);
+            let word = bytes.get(..STEP).unwrap_or(bytes);
+            if word.iter().any(|byte| *byte != 0) {
+                let end = self.offset + word.len() as u64;
+                evidence.bytes = evidence.bytes.max(end - from);
             }
             let decode = |seed| FrameHeader::decode(bytes, seed, self.offset);
             if let Some(header) = self.seed.and_then(decode) {
                 evidence.note(self.segment, &header, expected_lsn);
             }
-            self.advance(step as u64);
+            self.skip_step();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Repairs one segment: keeps a copy of it as it was, then replaces it in one rename by a segment that
-//! holds every good frame and says where others are missing.
+//! Repairs one segment: keeps a copy of it as it was, then replaces it in one rename by a segment
+//! that holds every good frame and says where others are missing.
 //!
 //! The log is a log again after each such step, so a crash between two of them costs nothing.
 
@@ -13,7 +13,8 @@ use alloc::vec::Vec;
 /// What is to be rewritten, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// As it will be. The base is corrected to the first frame that is found, where it is not known.
+    /// As it will be. The base is corrected to the first frame that is found, where it is not
+    /// known.
     pub(super) header: SegmentHeader,
     pub(super) is_base_known: bool,
     /// Where the next segment begins.

@@ -67,8 +67,8 @@ impl Survey {
 
     /// All headers are read: finds the segments that count.
     ///
-    /// The newest segment with a header is the end; each header names the segment before. Whatever is
-    /// not reached this way was given up by an earlier recovery or removed by a checkpoint.
+    /// The newest segment with a header is the end; each header names the segment before. Whatever
+    /// is not reached this way was given up by an earlier recovery or removed by a checkpoint.
     pub(super) fn link(&mut self) -> Result<(), RecoveryError> {
         self.check_versions()?;
         let newest = self.before(u64::MAX);
@@ -76,8 +76,8 @@ impl Survey {
             self.check_uuid(header.uuid)?;
         }
         self.link_from(newest);
-        // Without syncs, a segment may have lost its header while a later one kept it. Then the log ends
-        // before the loss, unless something behind it proves otherwise.
+        // Without syncs, a segment may have lost its header while a later one kept it. Then the log
+        // ends before the loss, unless something behind it proves otherwise.
         while let Some(broken) = self.broken
             && self.find(broken).is_some()
             && self.chain.first().is_some_and(Link::is_ahead_of_sync)

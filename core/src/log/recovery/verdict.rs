@@ -22,8 +22,8 @@ pub struct Summary {
     pub bytes: u64,
     /// The last frame that counts.
     pub last_lsn: u64,
-    /// What later frames prove to have been synced. The rest was read, and is written anew when the log
-    /// is opened.
+    /// What later frames prove to have been synced. The rest was read, and is written anew when the
+    /// log is opened.
     pub durable_lsn: u64,
     /// How the log ends.
     pub end: LogEnd,
