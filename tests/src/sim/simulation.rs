@@ -11,6 +11,7 @@ use super::scene::Scene;
 use super::server::Server;
 use super::storage::Ending;
 use crate::disk::CrashStyle;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// When faults stop, everything owed arrives within so many virtual milliseconds.
 const PATIENCE_MS: u64 = 180_000;
@@ -33,11 +34,14 @@ pub struct Report {
     pub virtual_ms: u64,
 }
 
-/// Carries out a run.
+/// Carries out a run. A panic is a violation like others.
 #[must_use]
 pub fn run(options: &Options) -> Report {
     let mut simulation = Simulation::new(options);
-    simulation.run();
+    let outcome = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+    if outcome.is_err() {
+        simulation.scene.oracle.fail("it panics, see above".into());
+    }
     let scene = simulation.scene;
     Report {
         options: options.clone(),

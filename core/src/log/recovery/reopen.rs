@@ -191,6 +191,8 @@ impl Reopen {
             let next = self.kept.iter().skip(1).map(|segment| segment.base_lsn);
             let next = next.chain([self.header.base_lsn]);
             needless = next.take_while(|base_lsn| *base_lsn <= begin_lsn).count();
+            // Where everything is copied no old segment is kept, and none is left over.
+            needless = needless.min(self.kept.len());
         }
         let needless: Vec<u64> = self.kept.drain(..needless).map(|old| old.number).collect();
         let keep = |number: u64| {
