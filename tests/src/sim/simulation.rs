@@ -74,8 +74,8 @@ impl<'a> Simulation<'a> {
         };
         let mut scene = Scene {
             now: 0,
-            weather: options.weather,
-            disk: options.disk,
+            weather: CALM,
+            disk: HEALTHY,
             is_calm: false,
             pause_ms: options.pause_ms,
             chance: Chance::new(options.seed, 2),
@@ -94,13 +94,16 @@ impl<'a> Simulation<'a> {
             server: Server::new(options),
             players,
             hostiles,
-            next_fault_at: options.fault_ms,
+            next_fault_at: u64::MAX,
             turns: (0, 0),
         }
     }
 
     fn run(&mut self) {
         self.turn_until(|simulation| simulation.players[0].is_ready);
+        self.scene.weather = self.options.weather;
+        self.scene.disk = self.options.disk;
+        self.next_fault_at = self.scene.now + self.options.fault_ms;
         for index in 1..self.options.players {
             let player = Player::new(index, Role::Any, &mut self.scene);
             if Player::group(index).is_some() {

@@ -311,6 +311,7 @@ impl Oracle {
         let boots = self.boots;
         let keeps_order = !self.rules.queues_overflow
             && !self.rules.disk_fills
+            && !message.expires // dropped at first, and still fresh when it is sent again
             && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
         if is_first_attempt {
