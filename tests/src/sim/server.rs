@@ -6,7 +6,7 @@ use super::network::{Owner, Piece};
 use super::options::Options;
 use super::scene::Scene;
 use super::storage::{Closed, Desk, Ending, Storage};
-use super::trace::Trace;
+use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
@@ -107,6 +107,12 @@ impl Server {
         let now = self.now(scene.now);
         let broker = Broker::restore(self.config.clone(), self.seed, now, restorer)
             .expect("the options make a valid configuration");
+        scene.tell(|| {
+            format!(
+                "the broker starts, boot {}",
+                self.config.identity.boot_epoch
+            )
+        });
         self.process = Some(Process {
             broker,
             storage,
@@ -123,6 +129,7 @@ impl Server {
         let Some(process) = self.process.take() else {
             return;
         };
+        scene.tell(|| format!("the broker ends: {ending:?}"));
         self.disk = process.storage.end(ending, &mut scene.chance);
         self.restart_at = scene.now + scene.chance.between(1, 3_000);
         scene.oracle.rebooted(scene.now);
@@ -173,7 +180,11 @@ impl Server {
             }
             Piece::Bytes(bytes) => {
                 line.was_heard = line.connection.is_some();
-                if let Some(connection) = line.connection {
+                let connection = line.connection;
+                scene.story.tell(scene.now, || {
+                    format!("line {id} up {connection:?}: {}", readable(&bytes))
+                });
+                if let Some(connection) = connection {
                     process.broker.receive(now, connection, &bytes);
                 }
             }
@@ -266,6 +277,7 @@ impl Server {
         let Some(event) = process.storage.poll_event() else {
             return false;
         };
+        scene.tell(|| format!("log: {event:?}"));
         match event {
             LogEvent::Durable { position, .. } => process.broker.persisted(now, position),
             LogEvent::CheckpointWanted => {
@@ -348,6 +360,10 @@ impl Server {
                 }
             }
             Action::Persist(mut batch) => {
+                scene.tell(|| {
+                    let (position, mark) = (batch.position.0, batch.mark);
+                    format!("batch {position} {mark:?}: {}", readable(&batch.operations))
+                });
                 self.trace.bytes(&batch.operations);
                 self.mischief.batch(&mut batch.operations);
                 process.storage.append(&batch);
@@ -390,6 +406,7 @@ impl Server {
     }
 
     fn write(&mut self, id: u64, bytes: Vec<u8>, scene: &mut Scene) {
+        scene.tell(|| format!("line {id} down: {}", readable(&bytes)));
         self.trace.number(scene.now);
         self.trace.number(id);
         self.trace.bytes(&bytes);
@@ -509,6 +526,7 @@ impl Server {
             let statistics = process.broker.statistics();
             statistics.unsent_bytes == 0
                 && statistics.inflight_bytes == 0
+                && statistics.partial_bytes == 0
                 && process.storage.is_idle()
         })
     }

@@ -10,6 +10,7 @@ use super::player::{Player, Role};
 use super::scene::Scene;
 use super::server::Server;
 use super::storage::Ending;
+use super::trace::Story;
 use crate::disk::CrashStyle;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -72,6 +73,9 @@ impl<'a> Simulation<'a> {
             queues_overflow: options.small_queues,
             disk_fills: options.full_disks,
         };
+        let story = Story {
+            is_told: options.is_told,
+        };
         let mut scene = Scene {
             now: 0,
             weather: CALM,
@@ -80,7 +84,8 @@ impl<'a> Simulation<'a> {
             pause_ms: options.pause_ms,
             chance: Chance::new(options.seed, 2),
             network: Network::default(),
-            oracle: Oracle::new(rules),
+            oracle: Oracle::new(rules, story),
+            story,
             counts: Counts::default(),
             sharers: Vec::new(),
         };

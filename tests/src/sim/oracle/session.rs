@@ -26,7 +26,8 @@ struct Seen {
     /// At QoS 2.
     exactly: bool,
     connection: u64,
-    boots: u64,
+    /// The life of the broker that the connection began in.
+    boot: u64,
     packet_id: u16,
 }
 
@@ -40,6 +41,8 @@ pub(super) struct SessionBook {
     pub(super) is_persistent: bool,
     /// Connections so far.
     pub(super) connections: u64,
+    /// The life of the broker that the last one began in.
+    boot: u64,
     pub(super) owed: BTreeSet<u64>,
     /// The broker said that it has no session, and may.
     pub(super) lost_its_session: bool,
@@ -72,8 +75,9 @@ impl SessionBook {
         self.asked.clear();
     }
 
-    pub(super) fn connecting(&mut self, _line: u64, clean_start: bool) {
+    pub(super) fn connecting(&mut self, clean_start: bool, boot: u64) {
         self.connections += 1;
+        self.boot = boot;
         if clean_start || self.existence == Existence::No {
             self.existence = if self.is_persistent {
                 Existence::Maybe
@@ -167,12 +171,12 @@ impl SessionBook {
         &self,
         number: u64,
         arrival: &Arrival,
-        boots: u64,
+        boot: u64,
     ) -> Result<(), String> {
         let Some(seen) = self.seen.get(&number) else {
             return Ok(());
         };
-        let is_resent = seen.boots == boots
+        let is_resent = seen.boot == boot
             && seen.packet_id == arrival.packet_id
             && seen.connection < self.connections
             && arrival.qos == QoS::AtLeastOnce
@@ -208,18 +212,13 @@ impl SessionBook {
         Ok(())
     }
 
-    pub(super) fn take(
-        &mut self,
-        number: u64,
-        arrival: &Arrival,
-        boots: u64,
-    ) -> Result<(), String> {
+    pub(super) fn take(&mut self, number: u64, arrival: &Arrival) -> Result<(), String> {
         self.owed.remove(&number);
         let exactly = arrival.qos == QoS::ExactlyOnce;
         let seen = Seen {
             exactly,
             connection: self.connections,
-            boots,
+            boot: self.boot,
             packet_id: arrival.packet_id,
         };
         let before = self.seen.insert(number, seen);
