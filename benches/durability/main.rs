@@ -57,25 +57,30 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
-    println!("publishers  broker msg/s  disk msg/s  share  broker ack p50 us  fdatasync p50 us");
+    println!("publishers  broker msg/s  disk msg/s  share  ack p50 us  fdatasync p50 us  ack/sync");
     for publishers in [1, 16, 256] {
         let (mut broker, mut disk) = (Vec::new(), Vec::new());
         let (mut acks, mut syncs) = (Vec::new(), Vec::new());
+        // A disk that is shared changes its mind from second to second: neighbours are compared.
+        let (mut shares, mut ratios) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let bare = disk::append_and_sync(directory, publishers, RECORD_BYTES, ROUND)?;
             disk.push(bare.records_per_second);
             syncs.push(bare.sync_us);
             let server = server::Server::start(program, directory)?;
             let round = publishers::publish(server.address, publishers, ROUND)?;
+            shares.push(round.messages_per_second / bare.records_per_second);
+            ratios.push(round.acknowledged_us / bare.sync_us);
             broker.push(round.messages_per_second);
             acks.push(round.acknowledged_us);
         }
         let (broker, disk) = (median(broker), median(disk));
         println!(
-            "{publishers:>10}  {broker:>12.0}  {disk:>10.0}  {:>4.0} %  {:>17.0}  {:>16.0}",
-            broker / disk * 100.0,
+            "{publishers:>10}  {broker:>12.0}  {disk:>10.0}  {:>3.0} %  {:>10.0}  {:>16.0}  {:>8.2}",
+            median(shares) * 100.0,
             median(acks),
-            median(syncs)
+            median(syncs),
+            median(ratios)
         );
     }
     Ok(())

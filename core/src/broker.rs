@@ -342,9 +342,9 @@ impl Broker {
                 .is_some_and(|c| !c.profile.hears_refusals())
     }
 
-    /// Whether some of the sessions that a message is for have it, and others not yet.
+    /// Whether messages have been taken in that are not yet with everybody they are for.
     pub(crate) fn is_fanning_out(&self) -> bool {
-        self.fanouts.front().is_some_and(Fanout::is_begun)
+        !self.fanouts.is_empty()
     }
 
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
@@ -541,7 +541,8 @@ impl Broker {
                 return Some(Action::Send(connection.id()));
             }
         }
-        // A fan-out under way is one batch: half of it must not be kept without the other.
+        // A message, its references and the identifier it came under are kept together or not at
+        // all.
         let is_half = self.is_fanning_out();
         if !is_half {
             self.journal.clock(self.clock.wall(), self.machine_wall);

@@ -49,6 +49,8 @@ fn nothing_is_removed_before_the_end_is_durable() {
         .unwrap();
     while log.durable < log.position {
         assert!(files(&log) >= before);
+        let counts = |event: &LogEvent| matches!(event, LogEvent::Checkpointed { .. });
+        assert!(!log.events.iter().any(counts));
         log.step().unwrap();
     }
     log.run();

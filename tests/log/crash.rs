@@ -1,7 +1,8 @@
 //! The machine stops at every single operation, and at every one of the recovery that follows.
 
 use crate::harness::{
-    Crashed, Log, Stop, UUID, check_contents, check_prefix, drive, open, small, try_open,
+    Crashed, Log, Stop, UUID, check_contents, check_kept, check_prefix, drive, open, small,
+    try_open,
 };
 use whimbrel_core::log::{LogConfig, LogEvent, Marker, Recovery, SyncPolicy};
 use whimbrel_tests::{CrashStyle, Disk, Random};
@@ -185,6 +186,7 @@ fn lazy_policies_keep_a_prefix() {
             }
             let last = contents.last();
             assert!(contents.state == *log.state_at(last), "{what}");
+            check_kept(config, &reopened.disk, &contents, what);
             check_prefix(config, &reopened, reopened.disk.clone(), what);
         });
     }
@@ -201,4 +203,29 @@ fn a_checkpoint_in_one_batch_counts() {
     log.run();
     assert!(log.engine.statistics().segments < 3);
     check_prefix(&small(), &log, log.disk.clone(), "after");
+}
+
+/// The only frame is proven by nothing, and no spare is there: all moves to a file with a new name.
+#[test]
+fn a_recovery_that_moves_everything_may_be_stopped_anywhere() {
+    for step in 0..30 {
+        for seed in 0..40 {
+            let (mut log, ..) = open(&small(), Disk::default());
+            log.append(&[(b"only", Some(b"1"))]).unwrap();
+            log.step().unwrap();
+            log.step().unwrap();
+            assert_eq!(log.durable, 1);
+            let mut disk = log.disk.crash(None, CrashStyle::KeepsAll, 0);
+            let stop = Stop {
+                step,
+                style: CrashStyle::Mixed,
+                seed,
+            };
+            let mut recovery = Recovery::open(small(), UUID);
+            let what = format!("{stop:?}");
+            if let Err(Crashed(crashed)) = drive(&mut recovery, &mut disk, Some(stop)) {
+                check_prefix(&small(), &log, *crashed, &what);
+            }
+        }
+    }
 }

@@ -68,6 +68,29 @@ fn a_lying_disk_is_not_believed() {
     }
 }
 
+/// The same where there is no room for a new segment.
+#[test]
+fn a_lying_disk_that_is_full_is_not_believed() {
+    for seed in 0..200 {
+        let (mut log, ..) = open(&small(), Disk::default());
+        let value = vec![3; Random::new(seed).below(5_000)];
+        log.append(&[(b"k", Some(&value))]).unwrap();
+        log.step().unwrap();
+        let mut disk = log.disk.clone();
+        disk.fail(disk.step_count, IoFailureKind::Other);
+        log.disk = disk;
+        log.step().unwrap();
+        assert!(log.poisoned);
+        log.disk.capacity_bytes = Some(log.disk.used_bytes());
+        let (second, contents, _) = open(&small(), log.disk.clone());
+        assert_eq!(second.disk.file_names().count(), 1);
+        assert_eq!(contents.last(), 1);
+        let disk = second.disk.crash(None, CrashStyle::LosesAll, seed);
+        let (_, kept, _) = open(&small(), disk);
+        assert!(kept.state == contents.state, "seed {seed}");
+    }
+}
+
 /// Any operation fails, in any way; then the power goes.
 #[test]
 fn a_failure_of_any_operation_costs_nothing_durable() {

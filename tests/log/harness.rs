@@ -278,7 +278,20 @@ pub(crate) fn check_prefix(config: &LogConfig, log: &Log, disk: Disk, what: &str
     };
     check_contents(log, &contents, what);
     assert_eq!(summary.gaps, 0, "{what}");
+    check_kept(config, &reopened.disk, &contents, what);
     reopened.disk
+}
+
+/// What was recovered is durable, whatever the system had only in memory before.
+pub(crate) fn check_kept(config: &LogConfig, disk: &Disk, contents: &Contents, what: &str) {
+    let after_power_cut = disk.crash(None, CrashStyle::LosesAll, 0);
+    match try_open(config, after_power_cut) {
+        Ok((_, kept, _)) => assert!(
+            kept.state == contents.state,
+            "{what}: recovered, then lost with the power"
+        ),
+        Err(error) => panic!("{what}: recovered, then with the power cut: {error}"),
+    }
 }
 
 pub(crate) fn check_contents(log: &Log, contents: &Contents, what: &str) {

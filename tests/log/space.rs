@@ -1,8 +1,8 @@
 //! A full disk: met one segment early, survived, and left by itself.
 
-use crate::harness::{Log, check_prefix, open, small};
-use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
-use whimbrel_tests::Disk;
+use crate::harness::{Crashed, Log, Stop, UUID, check_prefix, drive, open, small};
+use whimbrel_core::log::{LogConfig, LogEvent, Pressure, Recovery};
+use whimbrel_tests::{CrashStyle, Disk};
 
 fn disk_of(bytes: usize) -> Disk {
     let mut disk = Disk::default();
@@ -121,12 +121,50 @@ fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
 
 #[test]
 fn a_full_disk_does_not_prevent_a_start() {
+    for is_closed in [false, true] {
+        let (mut log, ..) = open(&small(), disk_of(200 << 10));
+        fill(&mut log);
+        log.disk.capacity_bytes = Some(log.disk.used_bytes());
+        for round in 0..20_u8 {
+            log.put("k1", &[round; 30]);
+            log.append(&[(&[b'x', round], None)]).unwrap();
+            log.run();
+            assert_eq!(log.durable, log.position);
+            if is_closed {
+                log.engine.close();
+                log.run();
+            }
+            let disk = check_prefix(&small(), &log, log.disk.clone(), "restart");
+            assert!(disk.used_bytes() <= log.disk.used_bytes());
+            let (state, position) = (log.state().clone(), log.position);
+            log = open(&small(), log.disk.crash(None, CrashStyle::Mixed, 0)).0;
+            assert!(*log.state() == state && log.position == position);
+        }
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_may_be_stopped_anywhere() {
     let (mut log, ..) = open(&small(), disk_of(200 << 10));
     fill(&mut log);
+    log.append(&[(b"k1", Some(&[3; 100]))]).unwrap();
+    log.append(&[(b"k2", Some(&[4; 100]))]).unwrap();
     log.disk.capacity_bytes = Some(log.disk.used_bytes());
-    for _ in 0..3 {
-        let disk = check_prefix(&small(), &log, log.disk.clone(), "restart");
-        assert!(disk.used_bytes() <= log.disk.used_bytes());
+    log.step().unwrap();
+    let full = log.disk.crash(None, CrashStyle::KeepsAll, 0);
+    for step in 0..40 {
+        for seed in 0..20 {
+            let stop = Stop {
+                step,
+                style: CrashStyle::Mixed,
+                seed,
+            };
+            let mut recovery = Recovery::open(small(), UUID);
+            let result = drive(&mut recovery, &mut full.clone(), Some(stop));
+            if let Err(Crashed(disk)) = result {
+                check_prefix(&small(), &log, *disk, &format!("{stop:?}"));
+            }
+        }
     }
 }
 

@@ -62,7 +62,7 @@ enum NameChange {
 pub enum CrashStyle {
     /// Nothing of it is left.
     LosesAll,
-    /// All of it is left: the process died, not the machine.
+    /// The process died, not the machine: all of it is left, and still not synced.
     KeepsAll,
     /// Each sector, size and name is left or lost as chance has it.
     Mixed,
@@ -157,14 +157,22 @@ impl Disk {
     #[must_use]
     pub fn crash(&self, action: Option<&FileAction<'_>>, style: CrashStyle, seed: u64) -> Self {
         let mut dying = self.clone();
-        if let Some(action) = action {
+        let is_sync = matches!(
+            action,
+            Some(FileAction::Sync { .. } | FileAction::SyncDirectory)
+        );
+        if let Some(action) = action
+            && !(is_sync && style == CrashStyle::KeepsAll)
+        {
             dying.half_do(action, seed);
         }
+        if style == CrashStyle::KeepsAll {
+            dying.failures.clear();
+            dying.step_count = 0;
+            return dying;
+        }
         let mut random = Random::new(seed);
-        let mut names = match style {
-            CrashStyle::KeepsAll => dying.names.clone(),
-            CrashStyle::LosesAll | CrashStyle::Mixed => dying.durable_names.clone(),
-        };
+        let mut names = dying.durable_names.clone();
         for change in &dying.name_changes {
             if style == CrashStyle::Mixed && random.below(2) == 0 {
                 change.apply(&mut names);
@@ -376,6 +384,10 @@ impl Content {
         }
         let end = offset + bytes.len();
         if end > self.live.len() {
+            // The system may write back a file that grows at any size in between.
+            let old = self.live.len().max(offset);
+            let between = (old + end) / 2 / SECTOR_BYTES * SECTOR_BYTES;
+            self.pending_sizes.push(between.max(self.live.len()));
             self.live.resize(end, 0);
             self.pending_sizes.push(end);
         }
@@ -410,27 +422,16 @@ impl Content {
     }
 
     fn crash(&mut self, style: CrashStyle, random: &mut Random) {
-        let keeps = |random: &mut Random| match style {
-            CrashStyle::LosesAll => false,
-            CrashStyle::KeepsAll => true,
-            CrashStyle::Mixed => random.below(2) == 0,
-        };
+        let keeps = |random: &mut Random| style == CrashStyle::Mixed && random.below(2) == 0;
         let mut size = self.durable.len();
         for pending in &self.pending_sizes {
             if keeps(random) {
                 size = *pending;
             }
         }
-        if style == CrashStyle::KeepsAll {
-            self.durable.clone_from(&self.live);
-            size = self.live.len();
-        }
         for (sector, versions) in &self.pending {
             if keeps(random) {
-                let version = match style {
-                    CrashStyle::Mixed => random.below(versions.len()),
-                    CrashStyle::KeepsAll | CrashStyle::LosesAll => versions.len() - 1,
-                };
+                let version = random.below(versions.len());
                 put_sector(&mut self.durable, *sector, &versions[version]);
             }
         }

@@ -192,7 +192,13 @@ impl Crowd {
             if done {
                 return Ok(());
             }
-            self.turn(network, TURN)?;
+            network.flush();
+            let more = |p: &Publisher| p.can_go_on(network, each - p.sent);
+            let wait = match self.publishers.iter().any(more) {
+                true => Duration::ZERO,
+                false => TURN,
+            };
+            self.turn(network, wait)?;
             shown.show(now, "delivered", self.deliveries);
             if watch.look(now, self.progress()) > QUIET {
                 if options.qos > QoS::AtMostOnce {

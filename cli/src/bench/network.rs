@@ -174,17 +174,22 @@ impl Network {
         say(self.out(index), version, packet);
     }
 
+    /// Writes what there is to write, as far as the system takes it.
+    pub(super) fn flush(&mut self) {
+        for index in self.dirty.drain(..) {
+            let link = &mut self.links[index];
+            link.dirty = false;
+            link.flush();
+        }
+    }
+
     /// Writes everything, waits for something, reads everything.
     pub(super) fn turn(
         &mut self,
         wait: Duration,
         mut heard: impl FnMut(usize, Heard<'_>),
     ) -> Result<(), Failure> {
-        for index in self.dirty.drain(..) {
-            let link = &mut self.links[index];
-            link.dirty = false;
-            link.flush();
-        }
+        self.flush();
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other.map_err(Failure::system("cannot watch sockets"))?,

@@ -109,6 +109,11 @@ impl Publisher {
         count
     }
 
+    /// Whether it can publish more of `left` without hearing anything before.
+    pub(super) fn can_go_on(&self, network: &Network, left: u32) -> bool {
+        self.allowance().min(left) > 0 && network.unsent(self.link) == 0
+    }
+
     /// Publishes one, whatever the window.
     pub(super) fn publish_one(&mut self, network: &mut Network, due_ns: u64) {
         self.write(network.out(self.link), due_ns);

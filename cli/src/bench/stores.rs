@@ -10,7 +10,7 @@ use super::report::{Meter, Report, Used};
 use super::schedule::{Progress, QUIET, TURN, Watch, admit, ask, options as asked, subscribe};
 use super::tally::{Received, Stamp};
 use std::process;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use whimbrel_core::codec::packet::{Disconnect, QoS};
 use whimbrel_core::codec::{Packet, ReasonCode, SubscribeBuffer};
 
@@ -60,7 +60,11 @@ pub(super) fn subscriptions(options: &Options) -> Result<Report, Failure> {
     report.add("subscriptions", "subscriptions", total as f64);
     add_rate(
         &mut report,
-        ("subscriptions_per_s", "subscriptions per second"),
+        (
+            "subscriptions_per_s",
+            "broker_cpu_us_per_subscription",
+            "subscriptions per second",
+        ),
         total,
         &used,
     );
@@ -109,7 +113,12 @@ pub(super) fn retained(options: &Options) -> Result<Report, Failure> {
     set_all(&mut network, options, &mut publisher, (total, &payload))?;
     let used = meter.stop();
     report.add("retained", "retained messages", total as f64);
-    add_rate(&mut report, ("set_per_s", "set per second"), total, &used);
+    add_rate(
+        &mut report,
+        ("set_per_s", "broker_cpu_us_per_set", "set per second"),
+        total,
+        &used,
+    );
     add_growth(
         &mut report,
         ("bytes_per_retained", "broker: bytes per message"),
@@ -125,7 +134,11 @@ pub(super) fn retained(options: &Options) -> Result<Report, Failure> {
     report.add("delivered", "delivered", received.count as f64);
     add_rate(
         &mut report,
-        ("delivered_per_s", "delivered per second"),
+        (
+            "delivered_per_s",
+            "broker_cpu_us_per_delivered",
+            "delivered per second",
+        ),
         received.count,
         &used,
     );
@@ -169,7 +182,14 @@ fn set_all(
             network.say(publisher.link, &Packet::PingReq);
         }
         let mut closed = false;
-        network.turn(TURN, |_, heard| match heard {
+        network.flush();
+        publisher.give_up();
+        let left = u32::try_from(total - sent).unwrap_or(u32::MAX);
+        let wait = match publisher.can_go_on(network, left) {
+            true => Duration::ZERO,
+            false => TURN,
+        };
+        network.turn(wait, |_, heard| match heard {
             Heard::Acknowledged => publisher.acknowledged += 1,
             Heard::Pong => ponged = true,
             Heard::Closed => closed = true,
@@ -228,7 +248,11 @@ pub(super) fn offline(options: &Options) -> Result<Report, Failure> {
     report.add("queued", "messages published", total as f64);
     add_rate(
         &mut report,
-        ("queued_per_s", "queued per second"),
+        (
+            "queued_per_s",
+            "broker_cpu_us_per_queued",
+            "queued per second",
+        ),
         total,
         &used,
     );
@@ -245,7 +269,11 @@ pub(super) fn offline(options: &Options) -> Result<Report, Failure> {
     report.add("delivered", "delivered on return", received.count as f64);
     add_rate(
         &mut report,
-        ("delivered_per_s", "delivered per second"),
+        (
+            "delivered_per_s",
+            "broker_cpu_us_per_delivered",
+            "delivered per second",
+        ),
         received.count,
         &used,
     );
@@ -317,15 +345,21 @@ fn check(report: &mut Report, received: &Received, total: u64) {
     }
 }
 
+/// How fast it was, and what each cost.
 fn add_rate(
     report: &mut Report,
-    (key, label): (&'static str, &'static str),
+    (key, cost, label): (&'static str, &'static str, &'static str),
     count: u64,
     used: &Used,
 ) {
     report.add(key, label, count as f64 / used.wall.as_secs_f64());
+    if let Some(cpu_s) = used.broker_cpu_s {
+        let label = "  broker: CPU µs for each";
+        report.add(cost, label, cpu_s * 1e6 / count as f64);
+    }
 }
 
+/// What each takes in memory.
 fn add_growth(
     report: &mut Report,
     (key, label): (&'static str, &'static str),

@@ -47,11 +47,6 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    /// Whether some have it already.
-    pub(crate) const fn is_begun(&self) -> bool {
-        self.targets.is_some()
-    }
-
     /// A session has ended: its slot may go to another one, which must not get what is left.
     pub(crate) fn forget(&mut self, slot: u32) {
         if let Some(targets) = self.targets.as_mut() {
@@ -657,7 +652,6 @@ impl Broker {
                     return;
                 }
             }
-            let was_begun = fanout.targets.is_some();
             if let Some((key, kind, id)) = fanout.then {
                 let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
@@ -669,10 +663,6 @@ impl Broker {
                     .any(|other| other.origin.connection == Some(key))
             {
                 self.unstall(key, Stalls::FANOUT);
-            }
-            // What it recorded may leave before the next one begins.
-            if was_begun {
-                return self.journal.cut();
             }
         }
     }

@@ -64,7 +64,8 @@ impl From<ClientEvent<'_>> for Fact {
                 packet_id: publish.packet_id.map_or(0, PacketId::get),
             }),
             ClientEvent::Acknowledged(ack) => {
-                // A PUBCOMP for what the broker has completed before says that it knows nothing of it.
+                // A PUBCOMP for what the broker has completed before says that it knows nothing of
+                // it.
                 let is_refused =
                     ack.reason.is_error() && ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 Self::Acknowledged(ack.packet_id.get(), is_refused)
@@ -272,7 +273,9 @@ impl Player {
     }
 
     fn acknowledge_held(&mut self, scene: &mut Scene) {
-        while let Some((_, id, arrival)) = self.held.pop_front_if(|(at, ..)| *at <= scene.now) {
+        while self.held.front().is_some_and(|(at, ..)| *at <= scene.now)
+            && let Some((_, id, arrival)) = self.held.pop_front()
+        {
             let now = Timestamp(scene.now);
             if self
                 .client
@@ -462,7 +465,8 @@ impl Player {
         let mut qos = chance.pick(&QOS);
         let (topic, retain) = match chance.below(10) {
             0 | 1 => {
-                // Repeated at QoS 1 a message may overwrite a later one of QoS 2; so one of them a topic.
+                // Repeated at QoS 1 a message may overwrite a later one of QoS 2; so one of them a
+                // topic.
                 if qos > QoS::AtMostOnce {
                     qos = QOS[1 + self.index % 2];
                 }

@@ -30,8 +30,7 @@ impl Recovery {
         };
         let link = scan.chain.get(scan.index)?;
         let is_newest = link.limit_lsn.is_none();
-        let is_short = !matches!(search.end, ScanEnd::CutShort);
-        if !proven && is_newest && is_short && link.file_bytes < link.header.file_bytes {
+        if !proven && is_newest && link.file_bytes < link.header.file_bytes {
             // Its size was synced before anything else: what is gone was there.
             damage.kind = DamageKind::Shortened;
         }
@@ -76,11 +75,9 @@ impl Recovery {
                 plan.damage = damage;
                 Some((damage, Some(plan)))
             }
-            ScanEnd::Whole
-            | ScanEnd::CutShort
-            | ScanEnd::Hole(_)
-            | ScanEnd::Missing { .. }
-            | ScanEnd::Refused(_) => self.missing_start(scan),
+            ScanEnd::Whole | ScanEnd::Hole(_) | ScanEnd::Missing { .. } | ScanEnd::Refused(_) => {
+                self.missing_start(scan)
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! Until the new segment's header is written nothing on the disk has changed that counts, and after
 //! it the log is whole: recovery may be interrupted anywhere and repeated.
 
+mod adopt;
 mod corruption;
 mod reader;
 mod reopen;

@@ -6,13 +6,13 @@
 //! then on those frames, and whatever was torn behind them, do not count in their old place. Only
 //! then is anything removed.
 
+use super::adopt::Adopt;
 use super::reader::{Look, READ_BYTES, Reader};
 use super::survey::{Link, SegmentFile, Survey};
 use crate::log::config::LogConfig;
 use crate::log::engine::{Chain, Reopened, Segment, Spare};
 use crate::log::frame::{
-    FRAME_HEADER_BYTES, FrameHeader, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
-    stamp,
+    FRAME_HEADER_BYTES, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, stamp,
 };
 use crate::log::operation::{FileAction, FileName};
 use crate::log::recovery::scan::Found;
@@ -29,9 +29,8 @@ enum Step {
     /// There is no room for the new segment: what it took is given back, and what does not count.
     GiveBack,
     FreeFile,
-    WriteCut,
-    SyncCut,
-    ApplyCut,
+    /// There still is none: the last segment is gone on with.
+    Adopt,
     ReadTail,
     WriteTail,
     Sync,
@@ -81,11 +80,12 @@ pub(super) struct Reopen {
     early_removals: VecDeque<FileName>,
     /// The last segment that is kept, and where it ends.
     cut: Option<(u64, u64)>,
-    /// The last old segment and where it ends, if there is room to be gained.
-    early_cut: Option<(u64, u64)>,
-    /// Room was made; what is missing now can only be saved on the new segment.
+    /// Room was made; if there still is none, no new segment can be had.
     is_relieved: bool,
-    needed_bytes: u64,
+    /// The last old segment, in case that it must do, and what is kept then.
+    adopt: Option<Adopt>,
+    kept_by_adoption: Vec<Segment>,
+    is_adopting: bool,
     found: Found,
 }
 
@@ -134,21 +134,24 @@ impl Reopen {
             removals: VecDeque::new(),
             early_removals: VecDeque::new(),
             cut: None,
-            early_cut: None,
             is_relieved: false,
-            needed_bytes: SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES,
+            adopt: None,
+            kept_by_adoption: chain.iter().map(segment).collect(),
+            is_adopting: false,
             found: past.found,
         };
-        if source.is_some() {
-            reopen.needed_bytes += past.found.unproven_bytes;
+        if let Some(source) = source {
+            let copied = past.found.unproven_bytes.min(source.file_bytes);
+            let needed = SEGMENT_HEADER_BYTES + copied + FRAME_HEADER_BYTES;
+            reopen.file_bytes = reopen.file_bytes.max(needed.next_multiple_of(4096));
         }
-        let needed = reopen.needed_bytes.next_multiple_of(4096);
-        reopen.file_bytes = reopen.file_bytes.max(needed);
+        reopen.plan_adoption(past.end);
+        reopen.header.file_bytes = reopen.file_bytes;
         reopen.choose_file(survey, &past.blank);
         reopen.plan_older(past.found.durable_lsn);
         let chain: Vec<u64> = chain.iter().map(|link| link.header.number).collect();
         reopen.plan_removals(survey, &chain);
-        reopen.plan_cut(survey, past.end);
+        reopen.plan_cut(past.end);
         reopen
     }
 
@@ -176,6 +179,19 @@ impl Reopen {
         self.seed = Seed::new(self.header.uuid, self.header.number);
     }
 
+    fn plan_adoption(&mut self, (number, end): (u64, u64)) {
+        let last = self.kept_by_adoption.last();
+        self.adopt = last.filter(|last| last.number == number).map(|last| {
+            // The number of a shutdown mark is used again, and so is its place.
+            let mark = if self.found.closed {
+                FRAME_HEADER_BYTES
+            } else {
+                0
+            };
+            Adopt::new(number, end - mark, last.file_bytes)
+        });
+    }
+
     fn plan_older(&mut self, durable_lsn: u64) {
         let next = self.kept.iter().skip(1).map(|segment| segment.base_lsn);
         let next = next.chain([self.header.base_lsn]);
@@ -186,15 +202,16 @@ impl Reopen {
 
     /// What the checkpoint made needless, and what does not count.
     fn plan_removals(&mut self, survey: &Survey, chain: &[u64]) {
-        let mut needless = 0;
-        if let Some(begin_lsn) = self.found.checkpoint_lsn {
-            let next = self.kept.iter().skip(1).map(|segment| segment.base_lsn);
-            let next = next.chain([self.header.base_lsn]);
-            needless = next.take_while(|base_lsn| *base_lsn <= begin_lsn).count();
-            // Where everything is copied no old segment is kept, and none is left over.
-            needless = needless.min(self.kept.len());
-        }
-        let needless: Vec<u64> = self.kept.drain(..needless).map(|old| old.number).collect();
+        let begin_lsn = self.found.checkpoint_lsn.unwrap_or(0);
+        let next = self.kept.iter().skip(1).map(|segment| segment.base_lsn);
+        let next: Vec<u64> = next.chain([self.header.base_lsn]).collect();
+        let old = self.kept.iter().zip(next);
+        let needless = old.take_while(|(_, next_base)| *next_base <= begin_lsn);
+        let needless: Vec<u64> = needless.map(|(segment, _)| segment.number).collect();
+        self.kept
+            .retain(|segment| !needless.contains(&segment.number));
+        self.kept_by_adoption
+            .retain(|segment| !needless.contains(&segment.number));
         let keep = |number: u64| {
             number == self.header.number
                 || self.kept.iter().any(|segment| segment.number == number)
@@ -214,14 +231,7 @@ impl Reopen {
     }
 
     /// The room behind the end of the log is not used any more.
-    fn plan_cut(&mut self, survey: &Survey, (number, offset): (u64, u64)) {
-        let has_room = |bytes: u64| bytes > offset + FRAME_HEADER_BYTES;
-        if survey
-            .find(number)
-            .is_some_and(|file| has_room(file.file_bytes))
-        {
-            self.early_cut = Some((number, offset));
-        }
+    fn plan_cut(&mut self, (number, offset): (u64, u64)) {
         let last = self.kept.last_mut();
         let last = last.filter(|last| last.number == number && last.file_bytes > offset);
         if let Some(last) = last {
@@ -234,6 +244,9 @@ impl Reopen {
     pub(super) fn action(&mut self) -> Option<FileAction<'_>> {
         self.skip_needless();
         let file = FileName::Segment(self.header.number);
+        if self.step == Step::Adopt {
+            return self.adopt.as_mut()?.action();
+        }
         if self.step == Step::ReadTail {
             match self.copy_tail() {
                 Some(read) => return Some(read),
@@ -247,29 +260,10 @@ impl Reopen {
                 offset: self.zeroed_bytes,
                 bytes: CHUNK_BYTES.min(self.file_bytes - self.zeroed_bytes),
             },
+            Step::Adopt => return None,
             Step::GiveBack => FileAction::Remove { file },
             Step::FreeFile => FileAction::Remove {
                 file: *self.early_removals.front()?,
-            },
-            Step::WriteCut => {
-                let (number, offset) = self.early_cut?;
-                let file = FileName::Segment(number);
-                let seed = Seed::new(self.header.uuid, number);
-                self.out.clear();
-                // The number of a shutdown mark is used again, but not in this file.
-                let lsn = self.end_lsn + u64::from(self.found.closed);
-                let cut = FrameHeader::control(FrameKind::SEAL, lsn, 0);
-                cut.encode(&[], &mut self.out);
-                stamp(&mut self.out, seed, offset, self.found.durable_lsn);
-                let bytes = &self.out;
-                FileAction::WriteAt {
-                    file,
-                    offset,
-                    bytes,
-                }
-            }
-            Step::SyncCut => FileAction::Sync {
-                file: FileName::Segment(self.early_cut?.0),
             },
             Step::ReadTail | Step::WriteTail => FileAction::WriteAt {
                 file,
@@ -282,7 +276,6 @@ impl Reopen {
             },
             Step::WriteHeader => {
                 self.out.clear();
-                self.header.file_bytes = self.file_bytes;
                 self.header.encode(&mut self.out);
                 FileAction::WriteAt {
                     file,
@@ -294,12 +287,8 @@ impl Reopen {
             Step::Remove => FileAction::Remove {
                 file: *self.removals.front()?,
             },
-            Step::Cut | Step::ApplyCut => {
-                let (number, bytes) = if self.step == Step::Cut {
-                    self.cut?
-                } else {
-                    self.early_cut?
-                };
+            Step::Cut => {
+                let (number, bytes) = self.cut?;
                 FileAction::SetLength {
                     file: FileName::Segment(number),
                     bytes,
@@ -310,6 +299,14 @@ impl Reopen {
     }
 
     fn skip_needless(&mut self) {
+        if self.step == Step::Adopt
+            && self
+                .adopt
+                .as_mut()
+                .is_none_or(|adopt| adopt.action().is_none())
+        {
+            self.step = Step::SyncOlder;
+        }
         if self.step == Step::Zero && self.zeroed_bytes >= self.file_bytes {
             self.step = if self.source.is_some() {
                 Step::ReadTail
@@ -318,14 +315,14 @@ impl Reopen {
             };
         }
         if self.step == Step::FreeFile && self.early_removals.is_empty() {
-            self.step = if self.early_cut.is_some() {
-                Step::WriteCut
-            } else {
-                Step::Create
-            };
+            self.step = Step::Create;
         }
         if self.step == Step::SyncOlder && self.older.is_empty() {
-            self.step = Step::WriteHeader;
+            self.step = if self.is_adopting {
+                Step::Remove
+            } else {
+                Step::WriteHeader
+            };
         }
         if self.step == Step::Remove && self.removals.is_empty() {
             self.step = Step::Cut;
@@ -345,32 +342,18 @@ impl Reopen {
                 self.zeroed_bytes += CHUNK_BYTES.min(rest);
                 Step::Zero
             }
-            Step::GiveBack if self.is_relieved => Step::Create,
-            Step::GiveBack => {
-                self.is_relieved = true;
-                Step::FreeFile
-            }
+            Step::GiveBack if self.is_adopting => Step::Adopt,
+            Step::GiveBack => Step::FreeFile,
             Step::FreeFile => {
                 let removed = self.early_removals.pop_front();
                 self.removals.retain(|file| Some(*file) != removed);
                 Step::FreeFile
             }
-            Step::WriteCut => {
-                self.out.clear();
-                if let Some((number, offset)) = &mut self.early_cut {
-                    *offset += FRAME_HEADER_BYTES;
-                    let last = self.kept.last_mut();
-                    if let Some(last) = last.filter(|last| last.number == *number) {
-                        last.file_bytes = *offset;
-                    }
+            Step::Adopt => {
+                if let Some(adopt) = &mut self.adopt {
+                    adopt.completed(bytes);
                 }
-                self.cut = None;
-                Step::SyncCut
-            }
-            Step::SyncCut => Step::ApplyCut,
-            Step::ApplyCut => {
-                self.early_cut = None;
-                Step::Create
+                Step::Adopt
             }
             Step::ReadTail => {
                 if let Some(source) = &mut self.source {
@@ -416,25 +399,34 @@ impl Reopen {
         )
     }
 
-    /// There is no room for what the current operation writes. Gives `false` when nothing can be
-    /// done about it.
+    /// There is no room for a new segment. Gives `false` when nothing can be done about it.
     ///
-    /// First whatever does not count goes, and the unused end of the last segment, which says so
-    /// itself: a segment that is shorter than it was is damage otherwise. Then a smaller segment
-    /// must do.
+    /// First whatever does not count goes; then the last segment must do.
     pub(super) fn make_room(&mut self) -> bool {
         if !matches!(self.step, Step::Create | Step::Zero) {
             return false;
         }
-        if self.is_relieved {
-            let half = (self.file_bytes / 2).next_multiple_of(4096);
-            if half < self.needed_bytes || half == self.file_bytes {
-                return false;
-            }
-            self.file_bytes = half;
+        if self.is_relieved && !self.adopt() {
+            return false;
         }
+        self.is_relieved = true;
         self.zeroed_bytes = 0;
         self.step = Step::GiveBack;
+        true
+    }
+
+    fn adopt(&mut self) -> bool {
+        let Some(adopt) = &self.adopt else {
+            return false;
+        };
+        self.kept = core::mem::take(&mut self.kept_by_adoption);
+        self.older.retain(|number| *number != adopt.segment);
+        self.removals.retain(|file| {
+            let mut kept = self.kept.iter();
+            !kept.any(|segment| FileName::Segment(segment.number) == *file)
+        });
+        self.cut = None;
+        self.is_adopting = true;
         true
     }
 
@@ -478,16 +470,20 @@ impl Reopen {
             return None;
         }
         let mut segments: VecDeque<Segment> = self.kept.iter().copied().collect();
-        segments.push_back(Segment {
-            number: self.header.number,
-            base_lsn: self.header.base_lsn,
-            file_bytes: self.file_bytes,
-            synced: true,
-        });
+        let mut tail = self.tail;
+        match &self.adopt {
+            Some(adopt) if self.is_adopting => tail = adopt.end,
+            Some(_) | None => segments.push_back(Segment {
+                number: self.header.number,
+                base_lsn: self.header.base_lsn,
+                file_bytes: self.file_bytes,
+                synced: true,
+            }),
+        }
         Some(Reopened {
             uuid: self.header.uuid,
             chain: Chain::new(segments, self.spares.clone()),
-            tail: self.tail,
+            tail,
             last_lsn: self.end_lsn - 1,
             since_checkpoint_bytes: self.found.since_checkpoint_bytes,
             checkpoint_bytes: self.found.checkpoint_bytes,

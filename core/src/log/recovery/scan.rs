@@ -56,8 +56,6 @@ pub(super) enum ScanEnd {
     Whole,
     /// Frames are missing at the cursor; the header of the first where it can be read.
     Hole(Option<FrameHeader>),
-    /// Nothing more in the newest segment, which was shortened on purpose.
-    CutShort,
     /// The newest segment says that there is a newer one.
     Missing {
         number: u64,
@@ -131,10 +129,6 @@ impl Scan {
             return Some(Scanned::End(ScanEnd::Hole(None)));
         }
         if header.kind == FrameKind::SEAL {
-            if header.position == 0 {
-                self.reader.skip(&header);
-                return Some(Scanned::End(ScanEnd::CutShort));
-            }
             // What the seal is for: the segment it names is not in the chain.
             return Some(Scanned::End(ScanEnd::Missing {
                 number: header.position,

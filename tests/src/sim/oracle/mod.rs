@@ -1,11 +1,12 @@
 //! What the broker owes, by the plain book-keeping of somebody who sees only what clients see.
 //!
-//! Facts come in as they happen at the clients; a promise that is not kept, or something that must not
-//! be, is a violation. What excuses the broker is what a client did or may have done itself: it gave a
-//! subscription up, asked for a clean start, lost its session with its connection, set an expiry.
+//! Facts come in as they happen at the clients; a promise that is not kept, or something that must
+//! not be, is a violation. What excuses the broker is what a client did or may have done itself: it
+//! gave a subscription up, asked for a clean start, lost its session with its connection, set an
+//! expiry.
 //!
-//! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart from
-//! ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
+//! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart
+//! from ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
 
 mod retained;
 mod session;
@@ -65,8 +66,8 @@ struct Message {
 pub(super) struct Rules {
     /// Queues are so small that messages are dropped.
     pub(super) queues_overflow: bool,
-    /// The disk is full now and then. A refusal that gets lost turns the order around: what was sent
-    /// after it is taken, and then what was refused, when it comes again.
+    /// The disk is full now and then. A refusal that gets lost turns the order around: what was
+    /// sent after it is taken, and then what was refused, when it comes again.
     pub(super) disk_fills: bool,
 }
 

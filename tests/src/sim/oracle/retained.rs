@@ -31,8 +31,8 @@ impl RetainedBook {
         }
     }
 
-    /// Compares with what a fresh subscriber has got. Where messages are refused, one that was open when
-    /// a later one was accepted may have come after it.
+    /// Compares with what a fresh subscriber has got. Where messages are refused, one that was open
+    /// when a later one was accepted may have come after it.
     pub(super) fn finish(
         &self,
         messages: &[Message],

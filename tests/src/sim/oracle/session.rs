@@ -124,7 +124,8 @@ impl SessionBook {
             .subscriptions
             .entry(filter.to_owned())
             .or_insert(Subscription { qos, since: None });
-        // An identical filter is replaced without a gap; only the lower QoS is sure until the answer.
+        // An identical filter is replaced without a gap; only the lower QoS is sure until the
+        // answer.
         subscription.qos = subscription.qos.min(qos);
         if qos == QoS::AtMostOnce {
             subscription.since = None;
