@@ -83,3 +83,28 @@ fn a_message_for_many_is_in_one_batch() {
         assert_eq!(world.next_publish(subscriber).1, b"for all");
     }
 }
+
+/// While one message was brought to many, the next publisher's was taken in, and so on: nothing of it
+/// was ever handed to the log, and nobody was ever acknowledged.
+#[test]
+fn publishers_to_many_do_not_keep_each_other_from_the_log() {
+    let mut world = one_at_a_time();
+    for client_id in ["one", "two", "three"] {
+        let subscriber = world.resume(Version::V4, client_id);
+        world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    }
+    let publishers = ["left", "right"].map(|client_id| world.connect(Version::V4, client_id));
+    for id in 1..100 {
+        for publisher in publishers {
+            let message = publish("t", b"and on", QoS::AtLeastOnce, id);
+            hand_in(&mut world, publisher, &Packet::Publish(message));
+            world.broker.advance(world.now);
+            while let Some(action) = world.broker.poll_action() {
+                if matches!(action, Action::Persist(_)) {
+                    return;
+                }
+            }
+        }
+    }
+    panic!("nothing is handed to the log");
+}
