@@ -1,7 +1,7 @@
 //! What the simulator has found in the broker, each as the shortest story that shows it.
 
 use whimbrel_core::action::{Action, Peer, Verdict};
-use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::codec::packet::{Publish, QoS, Version};
 use whimbrel_core::codec::{self, Packet};
 use whimbrel_core::config::Limits;
 use whimbrel_core::{Config, ConnectionId};
@@ -107,4 +107,29 @@ fn publishers_to_many_do_not_keep_each_other_from_the_log() {
         }
     }
     panic!("nothing is handed to the log");
+}
+
+/// A retained message was cleared at QoS 0, which the log had not written yet; clearing it again at QoS 1
+/// found nothing to do, was acknowledged at once, and after a crash the message was back.
+#[test]
+fn clearing_what_was_cleared_waits_for_the_log_as_well() {
+    let mut world = World::new(Config {
+        durable: true,
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V4, "publisher");
+    let say = |world: &mut World, payload: &[u8], qos| {
+        let message = Publish {
+            retain: true,
+            ..publish("t", payload, qos, 1)
+        };
+        world.send(publisher, &Packet::Publish(message));
+    };
+    say(&mut world, b"kept", QoS::AtMostOnce);
+    world.persists_at_once = false;
+    say(&mut world, b"", QoS::AtMostOnce);
+    say(&mut world, b"", QoS::AtLeastOnce);
+    world.hears_nothing(publisher);
+    world.persist();
+    assert!(matches!(world.hear(publisher).packet(), Packet::PubAck(_)));
 }

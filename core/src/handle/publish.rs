@@ -205,7 +205,11 @@ impl Broker {
             Routed::Unmatched if says_unmatched => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             Routed::Done | Routed::Unmatched | Routed::Later => ReasonCode::SUCCESS,
         };
-        let gate = self.journal.written_since(mark);
+        // What is retained may be so by an earlier message that the log has not written yet.
+        let gate = match publish.retain {
+            true => self.latest_gate(),
+            false => self.journal.written_since(mark),
+        };
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         self.acknowledge(key, gate, (kind, packet_id, reason));
         Ok(())

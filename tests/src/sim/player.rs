@@ -34,7 +34,8 @@ pub(super) enum Role {
 #[derive(Clone, Debug)]
 enum Request {
     Message(u64),
-    Subscribe(String),
+    /// The filter, and the fact that it was asked for.
+    Subscribe(String, u64),
     Unsubscribe,
 }
 
@@ -224,10 +225,12 @@ impl Player {
                     }
                 }
                 Fact::Subscribed(id, reasons) => {
-                    if let Some(Request::Subscribe(filter)) = self.requests.remove(&id) {
+                    if let Some(Request::Subscribe(filter, asked)) = self.requests.remove(&id) {
                         let is_granted = reasons.iter().all(|reason| *reason < 0x80);
                         self.is_ready |= is_granted;
-                        scene.oracle.subscribed(self.index, &filter, is_granted);
+                        scene
+                            .oracle
+                            .subscribed(self.index, (&filter, asked), is_granted);
                     }
                 }
                 Fact::Unsubscribed(id) => {
@@ -261,7 +264,8 @@ impl Player {
         // Counted when it is taken over: until then the broker may send it again.
         match PacketId::new(arrival.packet_id) {
             Some(id) if self.is_manual => {
-                let at = scene.now + scene.chance.between(0, 500);
+                let patience_ms = if scene.is_calm { 0 } else { 500 };
+                let at = scene.now + scene.chance.between(0, patience_ms);
                 let at = self.held.back().map_or(at, |(last, ..)| at.max(*last));
                 let is_known = self.held.iter().any(|(_, known, _)| *known == id);
                 if !is_known {
@@ -555,9 +559,9 @@ impl Player {
         };
         if let Ok(id) = self.client.subscribe(Timestamp(scene.now), &request) {
             scene.counts.operation("subscribe");
+            let asked = scene.oracle.subscribing(self.index, filter, qos);
             self.requests
-                .insert(id.get(), Request::Subscribe(filter.to_owned()));
-            scene.oracle.subscribing(self.index, filter, qos);
+                .insert(id.get(), Request::Subscribe(filter.to_owned(), asked));
         }
     }
 

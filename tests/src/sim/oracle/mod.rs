@@ -187,20 +187,27 @@ impl Oracle {
 
     // --- Subscriptions ---
 
-    pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) {
+    /// Gives the number of the fact, to be handed in with the answer.
+    pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) -> u64 {
         let fact = self.fact(|| format!("player {player} subscribes to {filter} {qos:?}"));
-        self.sessions[player].subscribing(filter, qos);
+        self.sessions[player].subscribing(filter, qos, fact);
         if filter.starts_with("$share/") {
             let is_persistent = self.sessions[player].is_persistent;
             self.shared.joining(filter, player, is_persistent, fact);
         }
+        fact
     }
 
-    pub(super) fn subscribed(&mut self, player: usize, filter: &str, is_granted: bool) {
+    pub(super) fn subscribed(
+        &mut self,
+        player: usize,
+        (filter, asked): (&str, u64),
+        is_granted: bool,
+    ) {
         let fact =
             self.fact(|| format!("player {player} has subscribed to {filter}: {is_granted}"));
-        self.sessions[player].subscribed(filter, is_granted, fact);
-        if filter.starts_with("$share/") && is_granted {
+        let is_valid = self.sessions[player].subscribed((filter, asked), is_granted, fact);
+        if filter.starts_with("$share/") && is_valid {
             self.shared.joined(filter, player, fact);
         }
     }

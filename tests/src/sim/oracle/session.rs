@@ -15,7 +15,12 @@ enum Existence {
 
 #[derive(Clone, Copy, Debug)]
 struct Subscription {
+    /// What is sure.
     qos: QoS,
+    /// The facts of the first and of the latest request, and what the latter asks for.
+    asked_first: u64,
+    asked_last: u64,
+    qos_last: QoS,
     /// The fact that it was granted; `None` while that is not sure.
     since: Option<u64>,
 }
@@ -118,30 +123,48 @@ impl SessionBook {
         self.asked.iter().any(|filter| matches(filter, topic))
     }
 
-    pub(super) fn subscribing(&mut self, filter: &str, qos: QoS) {
+    pub(super) fn subscribing(&mut self, filter: &str, qos: QoS, fact: u64) {
         self.asked.insert(filter.to_owned());
-        let subscription = self
-            .subscriptions
-            .entry(filter.to_owned())
-            .or_insert(Subscription { qos, since: None });
-        // An identical filter is replaced without a gap; only the lower QoS is sure until the
-        // answer.
+        let fresh = Subscription {
+            qos,
+            asked_first: fact,
+            asked_last: fact,
+            qos_last: qos,
+            since: None,
+        };
+        let subscription = self.subscriptions.entry(filter.to_owned()).or_insert(fresh);
+        // An identical filter is replaced without a gap; only the lower QoS is sure until the answer.
         subscription.qos = subscription.qos.min(qos);
+        (subscription.asked_last, subscription.qos_last) = (fact, qos);
         if qos == QoS::AtMostOnce {
             subscription.since = None;
         }
     }
 
-    pub(super) fn subscribed(&mut self, filter: &str, is_granted: bool, fact: u64) {
-        if is_granted && self.is_persistent {
+    /// Whether this is the answer to a request that still counts.
+    pub(super) fn subscribed(
+        &mut self,
+        (filter, asked): (&str, u64),
+        is_granted: bool,
+        fact: u64,
+    ) -> bool {
+        if !is_granted {
+            return false;
+        }
+        if self.is_persistent {
             self.existence = Existence::Yes;
         }
-        match self.subscriptions.get_mut(filter) {
-            Some(subscription) if is_granted => {
-                subscription.since.get_or_insert(fact);
-            }
-            _ => {}
+        let subscription = self.subscriptions.get_mut(filter);
+        let Some(subscription) = subscription.filter(|known| known.asked_first <= asked) else {
+            return false;
+        };
+        if subscription.asked_last == asked {
+            subscription.qos = subscription.qos_last;
         }
+        if subscription.qos > QoS::AtMostOnce {
+            subscription.since.get_or_insert(fact);
+        }
+        true
     }
 
     /// From now on the broker may do without what this filter alone asks for.
