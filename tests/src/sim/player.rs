@@ -145,6 +145,7 @@ impl Player {
         let persists = self.is_persistent && (self.version == Version::V5 || self.is_purged);
         self.persists = persists;
         self.is_purged = false;
+        self.leave_group(scene);
         scene.oracle.born(self.index, self.version, persists);
         self.requests.clear();
         self.held.clear();
@@ -228,6 +229,9 @@ impl Player {
                     if let Some(Request::Subscribe(filter, asked)) = self.requests.remove(&id) {
                         let is_granted = reasons.iter().all(|reason| *reason < 0x80);
                         self.is_ready |= is_granted;
+                        if is_granted && filter.starts_with('$') {
+                            scene.sharers.push(Owner::Player(self.index));
+                        }
                         scene
                             .oracle
                             .subscribed(self.index, (&filter, asked), is_granted);
@@ -516,12 +520,17 @@ impl Player {
     }
 
     /// The group that it is in, if it is in one.
-    pub(super) const fn group(index: usize) -> Option<&'static str> {
+    const fn group(index: usize) -> Option<&'static str> {
         match index % 3 {
             1 => Some("$share/g/s/#"),
             2 => Some("$share/h/s/1/+"),
             _ => None,
         }
+    }
+
+    fn leave_group(&self, scene: &mut Scene) {
+        let own = Owner::Player(self.index);
+        scene.sharers.retain(|sharer| *sharer != own);
     }
 
     fn some_filter(&self, scene: &mut Scene) -> &'static str {
@@ -573,6 +582,9 @@ impl Player {
         };
         if let Ok(id) = self.client.unsubscribe(Timestamp(scene.now), &request) {
             scene.counts.operation("unsubscribe");
+            if filter.starts_with('$') {
+                self.leave_group(scene);
+            }
             self.requests.insert(id.get(), Request::Unsubscribe);
             scene.oracle.unsubscribing(self.index, filter);
         }

@@ -21,7 +21,7 @@ pub(super) struct Scene {
     pub(super) oracle: Oracle,
     pub(super) story: Story,
     pub(super) counts: Counts,
-    /// Who may be a member of a shared subscription.
+    /// Who is a member of a shared subscription.
     pub(super) sharers: Vec<Owner>,
 }
 

@@ -10,6 +10,8 @@ use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
+use whimbrel_core::codec::frame;
+use whimbrel_core::codec::packet::Version;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
@@ -180,6 +182,9 @@ impl Server {
             }
             Piece::Bytes(bytes) => {
                 line.was_heard = line.connection.is_some();
+                if line.was_heard {
+                    scene.oracle.known(id);
+                }
                 let connection = line.connection;
                 scene.story.tell(scene.now, || {
                     format!("line {id} up {connection:?}: {}", readable(&bytes))
@@ -413,6 +418,9 @@ impl Server {
         let Some(line) = scene.network.lines.get_mut(&id) else {
             return;
         };
+        if accepts(&bytes) {
+            scene.oracle.accepted(id);
+        }
         let bytes = match line.owner {
             Owner::Player(_) => self.mischief.down(line.version, bytes),
             Owner::Hostile(_) => bytes,
@@ -442,11 +450,7 @@ impl Server {
     }
 
     /// Bytes of a client on their way here. Gives what is answered without the broker.
-    pub(super) fn intercept(
-        &mut self,
-        version: whimbrel_core::codec::packet::Version,
-        bytes: &mut Vec<u8>,
-    ) -> Vec<u8> {
+    pub(super) fn intercept(&mut self, version: Version, bytes: &mut Vec<u8>) -> Vec<u8> {
         self.mischief.up(version, bytes)
     }
 
@@ -529,5 +533,14 @@ impl Server {
                 && statistics.partial_bytes == 0
                 && process.storage.is_idle()
         })
+    }
+}
+
+/// Whether this begins with a CONNACK that lets the client in.
+fn accepts(bytes: &[u8]) -> bool {
+    const CONNACK: u8 = 0x20;
+    match frame::split(bytes, u32::MAX) {
+        Ok(Some((frame, _))) => frame.first_byte == CONNACK && frame.body.get(1) == Some(&0),
+        _ => false,
     }
 }

@@ -3,7 +3,7 @@
 use super::chance::Chance;
 use super::counts::Counts;
 use super::hostile::Hostile;
-use super::network::{Network, Owner};
+use super::network::Network;
 use super::options::{CALM, HEALTHY, Options};
 use super::oracle::{Oracle, Rules};
 use super::player::{Player, Role};
@@ -111,9 +111,6 @@ impl<'a> Simulation<'a> {
         self.next_fault_at = self.scene.now + self.options.fault_ms;
         for index in 1..self.options.players {
             let player = Player::new(index, Role::Any, &mut self.scene);
-            if Player::group(index).is_some() {
-                self.scene.sharers.push(Owner::Player(index));
-            }
             self.players.push(player);
         }
         let end = self.scene.now + self.options.safety_ms;

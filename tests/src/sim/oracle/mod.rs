@@ -159,7 +159,16 @@ impl Oracle {
             self.sessions[player].end_session();
             self.shared.left(player, fact);
         }
-        self.wills.connected(line);
+    }
+
+    /// Something of a connection has reached the broker.
+    pub(super) fn known(&mut self, line: u64) {
+        self.wills.known(line);
+    }
+
+    /// The broker has sent a CONNACK that accepts.
+    pub(super) fn accepted(&mut self, line: u64) {
+        self.wills.accepted(line);
     }
 
     /// The client said DISCONNECT.
