@@ -72,7 +72,7 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
-        let is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
+        let is_tight = qos == QoS::AtMostOnce && self.is_tight();
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };

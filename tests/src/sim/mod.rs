@@ -3,7 +3,7 @@
 //!
 //! A run has two phases. In the *safety* phase everything that can go wrong does; promises must
 //! hold nevertheless. In the *liveness* phase faults stop, and all that is owed must arrive. What
-//! is owed says the [oracle], by plain book-keeping of what clients observed.
+//! is owed says the oracle, by plain book-keeping of what clients observed.
 //!
 //! ```text
 //!  players ──► network ──► server: broker ──► log ──► disk

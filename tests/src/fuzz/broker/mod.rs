@@ -1,7 +1,7 @@
 //! A whole broker under a script: many connections, every input there is, in any order, with
 //! whatever the script makes of time, verdicts, storage and peers.
 //!
-//! What must hold is checked as it happens: what clients hear (see [`line`]), and, whenever the
+//! What must hold is checked as it happens: what clients hear (see `line`), and, whenever the
 //! broker has nothing left to do, what it says about itself. A script may be played twice, to the
 //! same letter.
 
