@@ -36,7 +36,7 @@ enum Request {
     Message(u64),
     /// The filter, and the fact that it was asked for.
     Subscribe(String, u64),
-    Unsubscribe,
+    Unsubscribe(&'static str),
 }
 
 /// An event, taken out of the client that it borrows from.
@@ -238,7 +238,11 @@ impl Player {
                     }
                 }
                 Fact::Unsubscribed(id) => {
-                    self.requests.remove(&id);
+                    if let Some(Request::Unsubscribe(filter)) = self.requests.remove(&id)
+                        && filter.starts_with('$')
+                    {
+                        scene.oracle.unsubscribed(self.index);
+                    }
                 }
                 Fact::Abandoned(id) => {
                     if let Some(Request::Message(number)) = self.requests.remove(&id) {
@@ -585,7 +589,7 @@ impl Player {
             if filter.starts_with('$') {
                 self.leave_group(scene);
             }
-            self.requests.insert(id.get(), Request::Unsubscribe);
+            self.requests.insert(id.get(), Request::Unsubscribe(filter));
             scene.oracle.unsubscribing(self.index, filter);
         }
     }

@@ -158,6 +158,7 @@ impl Oracle {
         if self.sessions[player].lost_its_session {
             self.sessions[player].end_session();
             self.shared.left(player, fact);
+            self.shared.gone(player, fact);
         }
     }
 
@@ -228,6 +229,11 @@ impl Oracle {
         if filter.starts_with("$share/") {
             self.shared.left(player, fact);
         }
+    }
+
+    pub(super) fn unsubscribed(&mut self, player: usize) {
+        let fact = self.fact(|| format!("player {player} has unsubscribed"));
+        self.shared.gone(player, fact);
     }
 
     // --- Messages ---
