@@ -107,6 +107,8 @@ pub struct Broker {
     pub(crate) doomed: Vec<(Key, CloseReason)>,
     /// Fan-outs too large for one step, and what was published behind them.
     pub(crate) fanouts: VecDeque<Fanout>,
+    /// Who is not read until all of them are done.
+    pub(crate) fanout_publishers: Vec<Key>,
     pub(crate) scratch: Vec<u8>,
     /// Properties of the message that is being taken in, as they are forwarded.
     pub(crate) forwarded: Vec<u8>,
@@ -156,6 +158,7 @@ impl Broker {
             resumable: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
+            fanout_publishers: Vec::new(),
             scratch: Vec::new(),
             forwarded: Vec::new(),
             alias_text: String::new(),
@@ -398,7 +401,9 @@ impl Broker {
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
         while let Some(timer) = self.timers.pop(self.clock.now()) {
-            self.journal.cut();
+            if !self.is_fanning_out() {
+                self.journal.cut();
+            }
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),

@@ -129,9 +129,14 @@ impl Journal {
     /// Everything so far may be a batch of its own. It becomes one when it is large, so that no
     /// batch grows with the number of clients or of messages.
     pub(crate) fn cut(&mut self) {
-        if self.batch.len() >= CUT_BYTES
-            && let Some(batch) = self.close_batch()
-        {
+        if self.batch.len() >= CUT_BYTES {
+            self.close();
+        }
+    }
+
+    /// Everything so far is whole, and leaves as a batch of its own whatever follows.
+    pub(crate) fn close(&mut self) {
+        if let Some(batch) = self.close_batch() {
             self.closed.push_back(batch);
         }
     }

@@ -1,6 +1,8 @@
 //! Long runs of the simulator: fresh seeds for so many seconds, and what was done in them.
 //!
 //! `cargo run --release -p whimbrel-tests --example sim -- --seconds 600 [--seed N]`
+//!
+//! `--seed N --runs 1 --tell` tells on standard error what happens in one run.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,11 +24,13 @@ fn main() -> ExitCode {
     let patience = Duration::from_secs(number("--seconds").unwrap_or(60));
     let first = number("--seed").unwrap_or_else(fresh_seed);
     let run_count_max = number("--runs").unwrap_or(u64::MAX);
+    let is_told = std::env::args().any(|argument| argument == "--tell");
     let started = Instant::now();
     let (mut counts, mut run_count, mut virtual_ms) = (Counts::default(), 0, 0);
     let mut violations = Vec::new();
     while started.elapsed() < patience && run_count < run_count_max {
-        let options = Options::from_seed(first.wrapping_add(run_count));
+        let mut options = Options::from_seed(first.wrapping_add(run_count));
+        options.is_told = is_told;
         let report = run(&options);
         run_count += 1;
         virtual_ms += report.virtual_ms;

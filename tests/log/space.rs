@@ -1,7 +1,7 @@
 //! A full disk: met one segment early, survived, and left by itself.
 
 use crate::harness::{Crashed, Log, Stop, UUID, check_prefix, drive, open, small};
-use whimbrel_core::log::{LogConfig, LogEvent, Pressure, Recovery};
+use whimbrel_core::log::{LogConfig, LogEvent, Marker, Pressure, Recovery};
 use whimbrel_tests::{CrashStyle, Disk};
 
 fn disk_of(bytes: usize) -> Disk {
@@ -166,6 +166,28 @@ fn a_start_on_a_full_disk_may_be_stopped_anywhere() {
             }
         }
     }
+}
+
+/// Found by the simulator (seed 12333): a checkpoint and all that proves it were in the one segment that
+/// was left. It counted as superseded by the copy that was still to be made of it, and was removed for
+/// want of room.
+#[test]
+fn a_start_on_a_full_disk_keeps_what_it_has_not_copied_yet() {
+    let (mut log, ..) = open(&small(), Disk::default());
+    log.put("k", b"kept");
+    log.append_marked(Marker::CheckpointBegin, &[]).unwrap();
+    log.append(&[(b"k", Some(b"kept"))]).unwrap();
+    log.append_marked(Marker::CheckpointEnd, &[]).unwrap();
+    log.run();
+    let mut disk = log.disk.clone();
+    let names: Vec<String> = disk.file_names().map(String::from).collect();
+    names[1..].iter().for_each(|spare| disk.lose(spare));
+    disk.capacity_bytes = Some(disk.used_bytes() + 100);
+    let mut recovery = Recovery::open(small(), UUID);
+    let outcome = drive(&mut recovery, &mut disk, None);
+    assert!(outcome.is_ok(), "nothing stops it");
+    disk.capacity_bytes = None;
+    check_prefix(&small(), &log, disk, "with room again");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the simulator has found in the broker, each as the shortest story that shows it.
 
 use whimbrel_core::action::{Action, Peer, Verdict};
-use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::codec::packet::{Publish, QoS, Version};
 use whimbrel_core::codec::{self, Packet};
 use whimbrel_core::config::Limits;
 use whimbrel_core::{Config, ConnectionId};
@@ -82,4 +82,54 @@ fn a_message_for_many_is_in_one_batch() {
         let subscriber = world.resume(Version::V4, client_id);
         assert_eq!(world.next_publish(subscriber).1, b"for all");
     }
+}
+
+/// While one message was brought to many, the next publisher's was taken in, and so on: nothing of it
+/// was ever handed to the log, and nobody was ever acknowledged.
+#[test]
+fn publishers_to_many_do_not_keep_each_other_from_the_log() {
+    let mut world = one_at_a_time();
+    for client_id in ["one", "two", "three"] {
+        let subscriber = world.resume(Version::V4, client_id);
+        world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    }
+    let publishers = ["left", "right"].map(|client_id| world.connect(Version::V4, client_id));
+    for id in 1..100 {
+        for publisher in publishers {
+            let message = publish("t", b"and on", QoS::AtLeastOnce, id);
+            hand_in(&mut world, publisher, &Packet::Publish(message));
+            world.broker.advance(world.now);
+            while let Some(action) = world.broker.poll_action() {
+                if matches!(action, Action::Persist(_)) {
+                    return;
+                }
+            }
+        }
+    }
+    panic!("nothing is handed to the log");
+}
+
+/// A retained message was cleared at QoS 0, which the log had not written yet; clearing it again at QoS 1
+/// found nothing to do, was acknowledged at once, and after a crash the message was back.
+#[test]
+fn clearing_what_was_cleared_waits_for_the_log_as_well() {
+    let mut world = World::new(Config {
+        durable: true,
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V4, "publisher");
+    let say = |world: &mut World, payload: &[u8], qos| {
+        let message = Publish {
+            retain: true,
+            ..publish("t", payload, qos, 1)
+        };
+        world.send(publisher, &Packet::Publish(message));
+    };
+    say(&mut world, b"kept", QoS::AtMostOnce);
+    world.persists_at_once = false;
+    say(&mut world, b"", QoS::AtMostOnce);
+    say(&mut world, b"", QoS::AtLeastOnce);
+    world.hears_nothing(publisher);
+    world.persist();
+    assert!(matches!(world.hear(publisher).packet(), Packet::PubAck(_)));
 }

@@ -1,16 +1,57 @@
-//! The whole broker, simulated from seeds.
+//! The whole broker, simulated from seeds. The simulator is `whimbrel_tests::sim`; for long runs there
+//! is `cargo run --release -p whimbrel-tests --example sim`.
 
+mod defects;
 mod found;
 
-use whimbrel_tests::sim::{Options, run};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use whimbrel_tests::sim::{Options, Report, run};
+
+/// How long fresh seeds are tried in one test run.
+const FRESH: Duration = Duration::from_secs(6);
+
+fn check(seed: u64) -> Report {
+    let options = Options::from_seed(seed);
+    let report = run(&options);
+    if let Some(violation) = &report.violation {
+        panic!("seed {seed}: {violation}\n{options:#?}");
+    }
+    report
+}
 
 #[test]
 fn fixed_seeds_keep_every_promise() {
-    for seed in 0..40 {
-        let options = Options::from_seed(seed);
-        let report = run(&options);
-        if let Some(violation) = report.violation {
-            panic!("{violation}\n{options:#?}");
-        }
+    for seed in 0..24 {
+        check(seed);
     }
+}
+
+/// `SIM_SEED` repeats what has failed.
+#[test]
+fn fresh_seeds_keep_every_promise() {
+    if let Ok(seed) = std::env::var("SIM_SEED") {
+        check(seed.parse().expect("SIM_SEED is a number"));
+        return;
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let first = since.map_or(1, |since| since.as_nanos() as u64);
+    let started = Instant::now();
+    let seeds = (first..).take_while(|_| started.elapsed() < FRESH);
+    seeds.for_each(|seed| {
+        check(seed);
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for seed in [3, 5, 8] {
+        let (once, again) = (check(seed), check(seed));
+        assert_eq!(once.trace, again.trace, "seed {seed}");
+        assert_eq!(once.counts, again.counts, "seed {seed}");
+    }
+}
+
+#[test]
+fn different_seeds_give_different_bytes() {
+    assert_ne!(check(1).trace, check(2).trace);
 }

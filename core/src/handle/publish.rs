@@ -205,7 +205,11 @@ impl Broker {
             Routed::Unmatched if says_unmatched => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             Routed::Done | Routed::Unmatched | Routed::Later => ReasonCode::SUCCESS,
         };
-        let gate = self.journal.written_since(mark);
+        // What is retained may be so by an earlier message that the log has not written yet.
+        let gate = match publish.retain {
+            true => self.latest_gate(),
+            false => self.journal.written_since(mark),
+        };
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         self.acknowledge(key, gate, (kind, packet_id, reason));
         Ok(())
@@ -615,6 +619,7 @@ impl Broker {
             then: None,
         });
         if let Some(key) = origin.connection {
+            self.fanout_publishers.push(key);
             self.stall(key, Stalls::FANOUT);
         }
     }
@@ -625,7 +630,7 @@ impl Broker {
         let mut budget = step;
         while budget > 0 {
             let Some(mut fanout) = self.fanouts.pop_front() else {
-                return;
+                break;
             };
             let message = fanout.message.clone();
             let mut publication = Publication::shared(&message, fanout.retain);
@@ -656,12 +661,11 @@ impl Broker {
                 let gate = self.latest_gate();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
-            if let Some(key) = fanout.origin.connection
-                && !self
-                    .fanouts
-                    .iter()
-                    .any(|other| other.origin.connection == Some(key))
-            {
+        }
+        // The batch leaves and all go on at once: publishers that took turns would keep it for ever.
+        if self.fanouts.is_empty() && !self.fanout_publishers.is_empty() {
+            self.journal.close();
+            for key in core::mem::take(&mut self.fanout_publishers) {
                 self.unstall(key, Stalls::FANOUT);
             }
         }

@@ -25,6 +25,8 @@ pub struct Options {
     pub seed: u64,
     /// What is deliberately wrong.
     pub defect: Option<Defect>,
+    /// The run tells what happens, on standard error.
+    pub is_told: bool,
     /// Clients that keep to the rules.
     pub(super) players: usize,
     /// Clients that do not.
@@ -60,6 +62,7 @@ impl Options {
         Self {
             seed,
             defect: None,
+            is_told: false,
             players: chance.between(3, 9) as usize,
             hostiles: chance.below(3) as usize,
             safety_ms: chance.between(4_000, 25_000),

@@ -34,8 +34,9 @@ pub(super) enum Role {
 #[derive(Clone, Debug)]
 enum Request {
     Message(u64),
-    Subscribe(String),
-    Unsubscribe,
+    /// The filter, and the fact that it was asked for.
+    Subscribe(String, u64),
+    Unsubscribe(&'static str),
 }
 
 /// An event, taken out of the client that it borrows from.
@@ -144,6 +145,7 @@ impl Player {
         let persists = self.is_persistent && (self.version == Version::V5 || self.is_purged);
         self.persists = persists;
         self.is_purged = false;
+        self.leave_group(scene);
         scene.oracle.born(self.index, self.version, persists);
         self.requests.clear();
         self.held.clear();
@@ -224,14 +226,23 @@ impl Player {
                     }
                 }
                 Fact::Subscribed(id, reasons) => {
-                    if let Some(Request::Subscribe(filter)) = self.requests.remove(&id) {
+                    if let Some(Request::Subscribe(filter, asked)) = self.requests.remove(&id) {
                         let is_granted = reasons.iter().all(|reason| *reason < 0x80);
                         self.is_ready |= is_granted;
-                        scene.oracle.subscribed(self.index, &filter, is_granted);
+                        if is_granted && filter.starts_with('$') {
+                            scene.sharers.push(Owner::Player(self.index));
+                        }
+                        scene
+                            .oracle
+                            .subscribed(self.index, (&filter, asked), is_granted);
                     }
                 }
                 Fact::Unsubscribed(id) => {
-                    self.requests.remove(&id);
+                    if let Some(Request::Unsubscribe(filter)) = self.requests.remove(&id)
+                        && filter.starts_with('$')
+                    {
+                        scene.oracle.unsubscribed(self.index);
+                    }
                 }
                 Fact::Abandoned(id) => {
                     if let Some(Request::Message(number)) = self.requests.remove(&id) {
@@ -261,7 +272,8 @@ impl Player {
         // Counted when it is taken over: until then the broker may send it again.
         match PacketId::new(arrival.packet_id) {
             Some(id) if self.is_manual => {
-                let at = scene.now + scene.chance.between(0, 500);
+                let patience_ms = if scene.is_calm { 0 } else { 500 };
+                let at = scene.now + scene.chance.between(0, patience_ms);
                 let at = self.held.back().map_or(at, |(last, ..)| at.max(*last));
                 let is_known = self.held.iter().any(|(_, known, _)| *known == id);
                 if !is_known {
@@ -512,12 +524,17 @@ impl Player {
     }
 
     /// The group that it is in, if it is in one.
-    pub(super) const fn group(index: usize) -> Option<&'static str> {
+    const fn group(index: usize) -> Option<&'static str> {
         match index % 3 {
             1 => Some("$share/g/s/#"),
             2 => Some("$share/h/s/1/+"),
             _ => None,
         }
+    }
+
+    fn leave_group(&self, scene: &mut Scene) {
+        let own = Owner::Player(self.index);
+        scene.sharers.retain(|sharer| *sharer != own);
     }
 
     fn some_filter(&self, scene: &mut Scene) -> &'static str {
@@ -555,9 +572,9 @@ impl Player {
         };
         if let Ok(id) = self.client.subscribe(Timestamp(scene.now), &request) {
             scene.counts.operation("subscribe");
+            let asked = scene.oracle.subscribing(self.index, filter, qos);
             self.requests
-                .insert(id.get(), Request::Subscribe(filter.to_owned()));
-            scene.oracle.subscribing(self.index, filter, qos);
+                .insert(id.get(), Request::Subscribe(filter.to_owned(), asked));
         }
     }
 
@@ -569,7 +586,10 @@ impl Player {
         };
         if let Ok(id) = self.client.unsubscribe(Timestamp(scene.now), &request) {
             scene.counts.operation("unsubscribe");
-            self.requests.insert(id.get(), Request::Unsubscribe);
+            if filter.starts_with('$') {
+                self.leave_group(scene);
+            }
+            self.requests.insert(id.get(), Request::Unsubscribe(filter));
             scene.oracle.unsubscribing(self.index, filter);
         }
     }

@@ -5,6 +5,7 @@ use super::counts::Counts;
 use super::network::{Network, Owner, Weather};
 use super::options::DiskFaults;
 use super::oracle::Oracle;
+use super::trace::Story;
 
 /// The world between clients and broker.
 pub(super) struct Scene {
@@ -18,7 +19,15 @@ pub(super) struct Scene {
     pub(super) chance: Chance,
     pub(super) network: Network,
     pub(super) oracle: Oracle,
+    pub(super) story: Story,
     pub(super) counts: Counts,
-    /// Who may be a member of a shared subscription.
+    /// Who is a member of a shared subscription.
     pub(super) sharers: Vec<Owner>,
+}
+
+impl Scene {
+    /// For the story, if it is told.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        self.story.tell(self.now, what);
+    }
 }

@@ -6,10 +6,12 @@ use super::network::{Owner, Piece};
 use super::options::Options;
 use super::scene::Scene;
 use super::storage::{Closed, Desk, Ending, Storage};
-use super::trace::Trace;
+use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
+use whimbrel_core::codec::frame;
+use whimbrel_core::codec::packet::Version;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
@@ -107,6 +109,12 @@ impl Server {
         let now = self.now(scene.now);
         let broker = Broker::restore(self.config.clone(), self.seed, now, restorer)
             .expect("the options make a valid configuration");
+        scene.tell(|| {
+            format!(
+                "the broker starts, boot {}",
+                self.config.identity.boot_epoch
+            )
+        });
         self.process = Some(Process {
             broker,
             storage,
@@ -123,6 +131,7 @@ impl Server {
         let Some(process) = self.process.take() else {
             return;
         };
+        scene.tell(|| format!("the broker ends: {ending:?}"));
         self.disk = process.storage.end(ending, &mut scene.chance);
         self.restart_at = scene.now + scene.chance.between(1, 3_000);
         scene.oracle.rebooted(scene.now);
@@ -173,7 +182,14 @@ impl Server {
             }
             Piece::Bytes(bytes) => {
                 line.was_heard = line.connection.is_some();
-                if let Some(connection) = line.connection {
+                if line.was_heard {
+                    scene.oracle.known(id);
+                }
+                let connection = line.connection;
+                scene.story.tell(scene.now, || {
+                    format!("line {id} up {connection:?}: {}", readable(&bytes))
+                });
+                if let Some(connection) = connection {
                     process.broker.receive(now, connection, &bytes);
                 }
             }
@@ -266,6 +282,7 @@ impl Server {
         let Some(event) = process.storage.poll_event() else {
             return false;
         };
+        scene.tell(|| format!("log: {event:?}"));
         match event {
             LogEvent::Durable { position, .. } => process.broker.persisted(now, position),
             LogEvent::CheckpointWanted => {
@@ -348,6 +365,10 @@ impl Server {
                 }
             }
             Action::Persist(mut batch) => {
+                scene.tell(|| {
+                    let (position, mark) = (batch.position.0, batch.mark);
+                    format!("batch {position} {mark:?}: {}", readable(&batch.operations))
+                });
                 self.trace.bytes(&batch.operations);
                 self.mischief.batch(&mut batch.operations);
                 process.storage.append(&batch);
@@ -390,12 +411,16 @@ impl Server {
     }
 
     fn write(&mut self, id: u64, bytes: Vec<u8>, scene: &mut Scene) {
+        scene.tell(|| format!("line {id} down: {}", readable(&bytes)));
         self.trace.number(scene.now);
         self.trace.number(id);
         self.trace.bytes(&bytes);
         let Some(line) = scene.network.lines.get_mut(&id) else {
             return;
         };
+        if accepts(&bytes) {
+            scene.oracle.accepted(id);
+        }
         let bytes = match line.owner {
             Owner::Player(_) => self.mischief.down(line.version, bytes),
             Owner::Hostile(_) => bytes,
@@ -425,11 +450,7 @@ impl Server {
     }
 
     /// Bytes of a client on their way here. Gives what is answered without the broker.
-    pub(super) fn intercept(
-        &mut self,
-        version: whimbrel_core::codec::packet::Version,
-        bytes: &mut Vec<u8>,
-    ) -> Vec<u8> {
+    pub(super) fn intercept(&mut self, version: Version, bytes: &mut Vec<u8>) -> Vec<u8> {
         self.mischief.up(version, bytes)
     }
 
@@ -509,7 +530,17 @@ impl Server {
             let statistics = process.broker.statistics();
             statistics.unsent_bytes == 0
                 && statistics.inflight_bytes == 0
+                && statistics.partial_bytes == 0
                 && process.storage.is_idle()
         })
+    }
+}
+
+/// Whether this begins with a CONNACK that lets the client in.
+fn accepts(bytes: &[u8]) -> bool {
+    const CONNACK: u8 = 0x20;
+    match frame::split(bytes, u32::MAX) {
+        Ok(Some((frame, _))) => frame.first_byte == CONNACK && frame.body.get(1) == Some(&0),
+        _ => false,
     }
 }

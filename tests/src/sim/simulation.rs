@@ -3,13 +3,14 @@
 use super::chance::Chance;
 use super::counts::Counts;
 use super::hostile::Hostile;
-use super::network::{Network, Owner};
+use super::network::Network;
 use super::options::{CALM, HEALTHY, Options};
 use super::oracle::{Oracle, Rules};
 use super::player::{Player, Role};
 use super::scene::Scene;
 use super::server::Server;
 use super::storage::Ending;
+use super::trace::Story;
 use crate::disk::CrashStyle;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -72,15 +73,19 @@ impl<'a> Simulation<'a> {
             queues_overflow: options.small_queues,
             disk_fills: options.full_disks,
         };
+        let story = Story {
+            is_told: options.is_told,
+        };
         let mut scene = Scene {
             now: 0,
-            weather: options.weather,
-            disk: options.disk,
+            weather: CALM,
+            disk: HEALTHY,
             is_calm: false,
             pause_ms: options.pause_ms,
             chance: Chance::new(options.seed, 2),
             network: Network::default(),
-            oracle: Oracle::new(rules),
+            oracle: Oracle::new(rules, story),
+            story,
             counts: Counts::default(),
             sharers: Vec::new(),
         };
@@ -94,18 +99,18 @@ impl<'a> Simulation<'a> {
             server: Server::new(options),
             players,
             hostiles,
-            next_fault_at: options.fault_ms,
+            next_fault_at: u64::MAX,
             turns: (0, 0),
         }
     }
 
     fn run(&mut self) {
         self.turn_until(|simulation| simulation.players[0].is_ready);
+        self.scene.weather = self.options.weather;
+        self.scene.disk = self.options.disk;
+        self.next_fault_at = self.scene.now + self.options.fault_ms;
         for index in 1..self.options.players {
             let player = Player::new(index, Role::Any, &mut self.scene);
-            if Player::group(index).is_some() {
-                self.scene.sharers.push(Owner::Player(index));
-            }
             self.players.push(player);
         }
         let end = self.scene.now + self.options.safety_ms;

@@ -1,4 +1,5 @@
-//! One number for everything that came out of the broker, and when: equal runs have equal ones.
+//! What came out of a run: one number for everything that the broker put out, and when, so that equal
+//! runs have equal ones; and the story of it in words, for those who look for a defect.
 
 /// FNV-1a over all outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +25,24 @@ impl Trace {
     pub(super) const fn sum(self) -> u64 {
         self.0
     }
+}
+
+/// Tells what happens, if anybody wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Story {
+    pub(super) is_told: bool,
+}
+
+impl Story {
+    pub(super) fn tell(self, now: u64, what: impl FnOnce() -> String) {
+        if self.is_told {
+            eprintln!("{now:>7} {}", what());
+        }
+    }
+}
+
+/// Bytes of which most may be text.
+pub(super) fn readable(bytes: &[u8]) -> String {
+    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    text.replace("....", "").escape_debug().to_string()
 }

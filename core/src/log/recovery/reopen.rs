@@ -210,8 +210,9 @@ impl Reopen {
         let needless: Vec<u64> = needless.map(|(segment, _)| segment.number).collect();
         self.kept
             .retain(|segment| !needless.contains(&segment.number));
+        let last = chain.last().copied();
         self.kept_by_adoption
-            .retain(|segment| !needless.contains(&segment.number));
+            .retain(|segment| Some(segment.number) == last || !needless.contains(&segment.number));
         let keep = |number: u64| {
             number == self.header.number
                 || self.kept.iter().any(|segment| segment.number == number)
@@ -220,7 +221,9 @@ impl Reopen {
         for file in survey.files.iter().filter(|file| !keep(file.number)) {
             let name = FileName::Segment(file.number);
             self.removals.push_back(name);
-            if needless.contains(&file.number) || !chain.contains(&file.number) {
+            // What is still to be copied, or to be gone on with, is the last one's.
+            let is_superseded = needless.contains(&file.number) && Some(file.number) != last;
+            if is_superseded || !chain.contains(&file.number) {
                 self.early_removals.push_back(name);
             }
         }

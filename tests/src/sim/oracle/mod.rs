@@ -13,6 +13,7 @@ mod session;
 mod shared;
 mod will;
 
+use crate::sim::trace::Story;
 use retained::RetainedBook;
 use session::SessionBook;
 use shared::SharedBook;
@@ -73,6 +74,7 @@ pub(super) struct Rules {
 /// Judges.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
+    story: Story,
     rules: Rules,
     /// Facts so far: what came first has the smaller number.
     facts: u64,
@@ -87,9 +89,10 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules, story: Story) -> Self {
         Self {
             rules,
+            story,
             ..Self::default()
         }
     }
@@ -103,14 +106,16 @@ impl Oracle {
         self.violation.as_ref()
     }
 
-    fn fact(&mut self) -> u64 {
+    fn fact(&mut self, what: impl FnOnce() -> String) -> u64 {
         self.facts += 1;
+        self.story.tell(self.facts, || format!("fact: {}", what()));
         self.facts
     }
 
     /// The broker has ended and was started again.
     pub(super) fn rebooted(&mut self, now: u64) {
         self.boots += 1;
+        self.fact(|| "the broker has ended".into());
         self.wills.crashed(now);
     }
 
@@ -118,7 +123,7 @@ impl Oracle {
 
     /// A client exists, or has forgotten everything and begins again.
     pub(super) fn born(&mut self, player: usize, version: Version, is_persistent: bool) {
-        let fact = self.fact();
+        let fact = self.fact(|| format!("player {player} begins life, persistent {is_persistent}"));
         if self.sessions.len() <= player {
             self.sessions.resize_with(player + 1, SessionBook::default);
         }
@@ -129,20 +134,23 @@ impl Oracle {
 
     /// CONNECT is sent.
     pub(super) fn connecting(&mut self, player: usize, line: u64, clean_start: bool) {
-        let fact = self.fact();
+        let fact =
+            self.fact(|| format!("player {player} connects by line {line}, clean {clean_start}"));
+        let boots = self.boots;
         let book = &mut self.sessions[player];
         if clean_start || !book.is_persistent {
             book.end_session();
             self.shared.left(player, fact);
         }
-        book.connecting(line, clean_start);
+        book.connecting(clean_start, boots);
         let life = book.life;
         self.wills.connecting(player, life, line);
     }
 
     /// CONNACK with success has come.
     pub(super) fn connected(&mut self, player: usize, line: u64, session_present: bool) {
-        let fact = self.fact();
+        let fact = self
+            .fact(|| format!("player {player} is in by line {line}, present {session_present}"));
         let book = &mut self.sessions[player];
         if let Err(what) = book.connected(session_present) {
             self.fail(format!("player {player}: {what}"));
@@ -150,8 +158,18 @@ impl Oracle {
         if self.sessions[player].lost_its_session {
             self.sessions[player].end_session();
             self.shared.left(player, fact);
+            self.shared.gone(player, fact);
         }
-        self.wills.connected(line);
+    }
+
+    /// Something of a connection has reached the broker.
+    pub(super) fn known(&mut self, line: u64) {
+        self.wills.known(line);
+    }
+
+    /// The broker has sent a CONNACK that accepts.
+    pub(super) fn accepted(&mut self, line: u64) {
+        self.wills.accepted(line);
     }
 
     /// The client said DISCONNECT.
@@ -166,6 +184,7 @@ impl Oracle {
 
     /// The client looks at this connection no longer.
     pub(super) fn disconnected(&mut self, player: usize, line: u64) {
+        self.fact(|| format!("player {player} leaves line {line}"));
         self.wills.disconnected(line);
         self.sessions[player].disconnected();
     }
@@ -178,30 +197,43 @@ impl Oracle {
 
     // --- Subscriptions ---
 
-    pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) {
-        let fact = self.fact();
-        self.sessions[player].subscribing(filter, qos);
+    /// Gives the number of the fact, to be handed in with the answer.
+    pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) -> u64 {
+        let fact = self.fact(|| format!("player {player} subscribes to {filter} {qos:?}"));
+        self.sessions[player].subscribing(filter, qos, fact);
         if filter.starts_with("$share/") {
             let is_persistent = self.sessions[player].is_persistent;
             self.shared.joining(filter, player, is_persistent, fact);
         }
+        fact
     }
 
-    pub(super) fn subscribed(&mut self, player: usize, filter: &str, is_granted: bool) {
-        let fact = self.fact();
-        self.sessions[player].subscribed(filter, is_granted, fact);
-        if filter.starts_with("$share/") && is_granted {
+    pub(super) fn subscribed(
+        &mut self,
+        player: usize,
+        (filter, asked): (&str, u64),
+        is_granted: bool,
+    ) {
+        let fact =
+            self.fact(|| format!("player {player} has subscribed to {filter}: {is_granted}"));
+        let is_valid = self.sessions[player].subscribed((filter, asked), is_granted, fact);
+        if filter.starts_with("$share/") && is_valid {
             self.shared.joined(filter, player, fact);
         }
     }
 
     pub(super) fn unsubscribing(&mut self, player: usize, filter: &str) {
-        let fact = self.fact();
+        let fact = self.fact(|| format!("player {player} unsubscribes from {filter}"));
         let messages = &self.messages;
         self.sessions[player].unsubscribing(filter, |number| &messages[number as usize].topic);
         if filter.starts_with("$share/") {
             self.shared.left(player, fact);
         }
+    }
+
+    pub(super) fn unsubscribed(&mut self, player: usize) {
+        let fact = self.fact(|| format!("player {player} has unsubscribed"));
+        self.shared.gone(player, fact);
     }
 
     // --- Messages ---
@@ -213,8 +245,8 @@ impl Oracle {
 
     /// A message is sent.
     pub(super) fn publishing(&mut self, player: usize, topic: &str, qos: QoS, flags: Flags) {
-        let sent = self.fact();
         let number = self.next_number();
+        let sent = self.fact(|| format!("player {player} publishes m{number} {topic} {qos:?}"));
         if topic.starts_with("r/") {
             self.retained.attempt(topic, number);
         }
@@ -234,7 +266,7 @@ impl Oracle {
 
     /// The broker has acknowledged a message, or refused it.
     pub(super) fn acknowledged(&mut self, number: u64, is_error: bool) {
-        let fact = self.fact();
+        let fact = self.fact(|| format!("m{number} acknowledged, refused {is_error}"));
         let message = &mut self.messages[number as usize];
         message.settled = fact;
         if is_error {
@@ -261,9 +293,13 @@ impl Oracle {
 
     /// A client has a message.
     pub(super) fn arrived(&mut self, player: usize, arrival: &Arrival) {
-        self.fact();
         let text = String::from_utf8_lossy(&arrival.payload).into_owned();
         let text = text.trim_end_matches('.');
+        self.fact(|| {
+            let (topic, qos, dup, id) =
+                (&arrival.topic, arrival.qos, arrival.dup, arrival.packet_id);
+            format!("player {player} gets {text} {topic} {qos:?} dup {dup} id {id}")
+        });
         if text.is_empty() || text.starts_with('x') {
             return; // a retained message is cleared, or a hostile client speaks
         }
@@ -312,6 +348,7 @@ impl Oracle {
         let boots = self.boots;
         let keeps_order = !self.rules.queues_overflow
             && !self.rules.disk_fills
+            && !message.expires // dropped at first, and still fresh when it is sent again
             && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
         if is_first_attempt {
@@ -320,7 +357,7 @@ impl Oracle {
         if keeps_order {
             book.check_order(number, message, arrival)?;
         }
-        book.take(number, arrival, boots)?;
+        book.take(number, arrival)?;
         if message.topic.starts_with("s/") {
             let is_persistent = book.is_persistent;
             self.shared

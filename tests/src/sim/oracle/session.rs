@@ -15,7 +15,12 @@ enum Existence {
 
 #[derive(Clone, Copy, Debug)]
 struct Subscription {
+    /// What is sure.
     qos: QoS,
+    /// The facts of the first and of the latest request, and what the latter asks for.
+    asked_first: u64,
+    asked_last: u64,
+    qos_last: QoS,
     /// The fact that it was granted; `None` while that is not sure.
     since: Option<u64>,
 }
@@ -26,7 +31,8 @@ struct Seen {
     /// At QoS 2.
     exactly: bool,
     connection: u64,
-    boots: u64,
+    /// The life of the broker that the connection began in.
+    boot: u64,
     packet_id: u16,
 }
 
@@ -40,6 +46,8 @@ pub(super) struct SessionBook {
     pub(super) is_persistent: bool,
     /// Connections so far.
     pub(super) connections: u64,
+    /// The life of the broker that the last one began in.
+    boot: u64,
     pub(super) owed: BTreeSet<u64>,
     /// The broker said that it has no session, and may.
     pub(super) lost_its_session: bool,
@@ -72,8 +80,9 @@ impl SessionBook {
         self.asked.clear();
     }
 
-    pub(super) fn connecting(&mut self, _line: u64, clean_start: bool) {
+    pub(super) fn connecting(&mut self, clean_start: bool, boot: u64) {
         self.connections += 1;
+        self.boot = boot;
         if clean_start || self.existence == Existence::No {
             self.existence = if self.is_persistent {
                 Existence::Maybe
@@ -114,30 +123,48 @@ impl SessionBook {
         self.asked.iter().any(|filter| matches(filter, topic))
     }
 
-    pub(super) fn subscribing(&mut self, filter: &str, qos: QoS) {
+    pub(super) fn subscribing(&mut self, filter: &str, qos: QoS, fact: u64) {
         self.asked.insert(filter.to_owned());
-        let subscription = self
-            .subscriptions
-            .entry(filter.to_owned())
-            .or_insert(Subscription { qos, since: None });
-        // An identical filter is replaced without a gap; only the lower QoS is sure until the
-        // answer.
+        let fresh = Subscription {
+            qos,
+            asked_first: fact,
+            asked_last: fact,
+            qos_last: qos,
+            since: None,
+        };
+        let subscription = self.subscriptions.entry(filter.to_owned()).or_insert(fresh);
+        // An identical filter is replaced without a gap; only the lower QoS is sure until the answer.
         subscription.qos = subscription.qos.min(qos);
+        (subscription.asked_last, subscription.qos_last) = (fact, qos);
         if qos == QoS::AtMostOnce {
             subscription.since = None;
         }
     }
 
-    pub(super) fn subscribed(&mut self, filter: &str, is_granted: bool, fact: u64) {
-        if is_granted && self.is_persistent {
+    /// Whether this is the answer to a request that still counts.
+    pub(super) fn subscribed(
+        &mut self,
+        (filter, asked): (&str, u64),
+        is_granted: bool,
+        fact: u64,
+    ) -> bool {
+        if !is_granted {
+            return false;
+        }
+        if self.is_persistent {
             self.existence = Existence::Yes;
         }
-        match self.subscriptions.get_mut(filter) {
-            Some(subscription) if is_granted => {
-                subscription.since.get_or_insert(fact);
-            }
-            _ => {}
+        let subscription = self.subscriptions.get_mut(filter);
+        let Some(subscription) = subscription.filter(|known| known.asked_first <= asked) else {
+            return false;
+        };
+        if subscription.asked_last == asked {
+            subscription.qos = subscription.qos_last;
         }
+        if subscription.qos > QoS::AtMostOnce {
+            subscription.since.get_or_insert(fact);
+        }
+        true
     }
 
     /// From now on the broker may do without what this filter alone asks for.
@@ -168,12 +195,12 @@ impl SessionBook {
         &self,
         number: u64,
         arrival: &Arrival,
-        boots: u64,
+        boot: u64,
     ) -> Result<(), String> {
         let Some(seen) = self.seen.get(&number) else {
             return Ok(());
         };
-        let is_resent = seen.boots == boots
+        let is_resent = seen.boot == boot
             && seen.packet_id == arrival.packet_id
             && seen.connection < self.connections
             && arrival.qos == QoS::AtLeastOnce
@@ -209,18 +236,13 @@ impl SessionBook {
         Ok(())
     }
 
-    pub(super) fn take(
-        &mut self,
-        number: u64,
-        arrival: &Arrival,
-        boots: u64,
-    ) -> Result<(), String> {
+    pub(super) fn take(&mut self, number: u64, arrival: &Arrival) -> Result<(), String> {
         self.owed.remove(&number);
         let exactly = arrival.qos == QoS::ExactlyOnce;
         let seen = Seen {
             exactly,
             connection: self.connections,
-            boots,
+            boot: self.boot,
             packet_id: arrival.packet_id,
         };
         let before = self.seen.insert(number, seen);

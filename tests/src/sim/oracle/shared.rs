@@ -8,6 +8,10 @@ use whimbrel_core::codec::packet::QoS;
 struct Group {
     /// Members and the fact that they were let in; `None` while that is not sure.
     members: BTreeMap<usize, Option<u64>>,
+    /// Who was a member at some time.
+    known: BTreeSet<usize>,
+    /// Who has left, as far as it knows itself; the broker may still count on it.
+    leaving: BTreeSet<usize>,
     /// The last fact that may have taken messages from the group: who leaves takes what was begun.
     disturbed: u64,
     /// Some member's session ends with its connection.
@@ -28,6 +32,7 @@ impl SharedBook {
     pub(super) fn joining(&mut self, filter: &str, player: usize, is_persistent: bool, fact: u64) {
         let group = self.groups.entry(filter.to_owned()).or_default();
         group.members.entry(player).or_insert(None);
+        group.known.insert(player);
         group.is_volatile |= !is_persistent;
         if !is_persistent {
             group.disturbed = fact;
@@ -46,6 +51,17 @@ impl SharedBook {
     pub(super) fn left(&mut self, player: usize, fact: u64) {
         for group in self.groups.values_mut() {
             if group.members.remove(&player).is_some() {
+                group.leaving.insert(player);
+                group.disturbed = fact;
+                group.owed.clear();
+            }
+        }
+    }
+
+    /// The broker knows that who left has left.
+    pub(super) fn gone(&mut self, player: usize, fact: u64) {
+        for group in self.groups.values_mut() {
+            if group.leaving.remove(&player) {
                 group.disturbed = fact;
                 group.owed.clear();
             }
@@ -62,6 +78,7 @@ impl SharedBook {
                 && matches(filter, topic)
                 && group.disturbed < sent
                 && !group.is_volatile
+                && group.leaving.is_empty()
                 && !group.seen.contains(&number)
             {
                 group.owed.insert(number);
@@ -76,9 +93,9 @@ impl SharedBook {
         qos: QoS,
         is_persistent: bool,
     ) -> Result<(), String> {
-        // A client is in one group at a time.
+        // A client is in one group all its life.
         let groups = self.groups.iter_mut();
-        for (filter, group) in groups.filter(|(_, group)| group.members.contains_key(&player)) {
+        for (filter, group) in groups.filter(|(_, group)| group.known.contains(&player)) {
             group.owed.remove(&number);
             group.seen.insert(number);
             if qos == QoS::ExactlyOnce && is_persistent && !group.exactly.insert(number) {

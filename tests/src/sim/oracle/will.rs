@@ -25,9 +25,13 @@ struct Will {
 #[derive(Debug)]
 struct Line {
     will: String,
+    /// Some of its CONNECT has reached the broker.
+    is_known: bool,
+    /// The broker has sent CONNACK.
     is_accepted: bool,
     is_parting: bool,
     is_over: bool,
+    is_counted: bool,
     parted_at: Option<u64>,
 }
 
@@ -40,6 +44,20 @@ pub(super) struct WillBook {
 
 fn name(player: usize, life: u64) -> String {
     format!("w{player}-{life}")
+}
+
+/// A connection that was accepted and is lost owes a will; not for sure when it is delayed, because the
+/// client may come back in time.
+fn owe(wills: &mut BTreeMap<String, Will>, line: &mut Line) {
+    let is_lost = line.is_accepted && line.is_over && !line.is_parting;
+    if is_lost
+        && !line.is_counted
+        && let Some(will) = wills.get_mut(&line.will)
+        && will.delay_s == 0
+    {
+        line.is_counted = true;
+        will.owed += 1;
+    }
 }
 
 impl WillBook {
@@ -57,23 +75,37 @@ impl WillBook {
 
     pub(super) fn connecting(&mut self, player: usize, life: u64, line: u64) {
         let name = name(player, life);
-        let Some(will) = self.wills.get_mut(&name) else {
+        if !self.wills.contains_key(&name) {
             return;
-        };
-        will.possible += 1;
+        }
         let line_of = Line {
             will: name,
+            is_known: false,
             is_accepted: false,
             is_parting: false,
             is_over: false,
+            is_counted: false,
             parted_at: None,
         };
         self.lines.insert(line, line_of);
     }
 
-    pub(super) fn connected(&mut self, line: u64) {
+    /// The broker has heard of this connection.
+    pub(super) fn known(&mut self, line: u64) {
+        if let Some(line) = self.lines.get_mut(&line)
+            && !line.is_known
+            && let Some(will) = self.wills.get_mut(&line.will)
+        {
+            line.is_known = true;
+            will.possible += 1;
+        }
+    }
+
+    /// The broker has sent CONNACK, whether or not it arrives: from now on the will is its affair.
+    pub(super) fn accepted(&mut self, line: u64) {
         if let Some(line) = self.lines.get_mut(&line) {
             line.is_accepted = true;
+            owe(&mut self.wills, line);
         }
     }
 
@@ -108,18 +140,9 @@ impl WillBook {
     }
 
     pub(super) fn disconnected(&mut self, line: u64) {
-        if let Some(line) = self.lines.get_mut(&line)
-            && !line.is_over
-        {
+        if let Some(line) = self.lines.get_mut(&line) {
             line.is_over = true;
-            // A delayed one is not owed when the client comes back in time.
-            if line.is_accepted
-                && !line.is_parting
-                && let Some(will) = self.wills.get_mut(&line.will)
-                && will.delay_s == 0
-            {
-                will.owed += 1;
-            }
+            owe(&mut self.wills, line);
         }
     }
 
@@ -146,8 +169,17 @@ impl WillBook {
 
     pub(super) fn finish(&self, owed: &mut String) {
         for (name, will) in &self.wills {
-            if will.qos > QoS::AtMostOnce && will.arrived < will.owed {
-                let _ = write!(owed, "\n  the will {name}: {will:?}");
+            // Connections that are open still have theirs.
+            let lines = self.lines.values();
+            let open = lines.filter(|line| line.will == *name && line.is_known && !line.is_over);
+            let possible = will.possible - open.count() as u64;
+            let is_right = match will.qos {
+                QoS::AtMostOnce => will.arrived <= possible,
+                QoS::AtLeastOnce => will.owed <= will.arrived,
+                QoS::ExactlyOnce => (will.owed..=possible).contains(&will.arrived),
+            };
+            if !is_right {
+                let _ = write!(owed, "\n  the will {name}, {possible} at most: {will:?}");
             }
         }
     }
