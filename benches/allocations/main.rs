@@ -1,5 +1,5 @@
-//! What the core asks of the allocator, counted. Asserted, not just reported: these numbers depend on
-//! nothing but the code.
+//! What the core asks of the allocator, counted. Asserted, not just reported: these numbers depend
+//! on nothing but the code.
 
 mod memory;
 mod messages;

@@ -1,8 +1,8 @@
-//! Bytes that stay: per connection, subscription, retained and queued message. Of the core alone; what
-//! the runtime and the system add is measured on the running program.
+//! Bytes that stay: per connection, subscription, retained and queued message. Of the core alone;
+//! what the runtime and the system add is measured on the running program.
 //!
-//! Tables that double are measured where they have just doubled and where they are nearly full; the mean
-//! of the two is what a broker of any size has to expect.
+//! Tables that double are measured where they have just doubled and where they are nearly full; the
+//! mean of the two is what a broker of any size has to expect.
 
 use whimbrel_benches::counting::counts;
 use whimbrel_benches::stage::{Stage, connect, publish};
@@ -22,8 +22,8 @@ fn bytes_each(count: usize, stage: &mut Stage, mut add: impl FnMut(&mut Stage, u
     (counts().live_bytes - before) as f64 / count as f64
 }
 
-/// Measures at both sizes, prints, and checks the mean. The limits are where things stand, to get worse no
-/// further, or what was promised, where that is reached.
+/// Measures at both sizes, prints, and checks the mean. The limits are where things stand, to get
+/// worse no further, or what was promised, where that is reached.
 fn check(what: &str, limit: f64, measure: impl Fn(usize) -> f64) {
     let [doubled, full] = COUNTS.map(measure);
     let mean = f64::midpoint(doubled, full);

@@ -1,5 +1,5 @@
-//! Instructions per delivery in the core, counted by callgrind: a number that does not depend on the
-//! machine's mood, but on the compiler, the target and its C library.
+//! Instructions per delivery in the core, counted by callgrind: a number that does not depend on
+//! the machine's mood, but on the compiler, the target and its C library.
 //!
 //! ```text
 //! instructions            prints the table

@@ -75,8 +75,8 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "# Instructions per delivery in the core alone: shape, QoS, payload bytes. Everything that\n\
-             # belongs to a delivery is in it: the PUBLISH that came in, and all acknowledgements.\n\
+            "# Instructions per delivery in the core alone: shape, QoS, payload bytes.\n\
+             # All that belongs to it is in it: the PUBLISH that came in, all acknowledgements.\n\
              # Written by `benches/instructions/run --bless`."
         )?;
         for (name, figure) in &self.rows {

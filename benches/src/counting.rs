@@ -1,4 +1,5 @@
-//! An allocator that counts, for each thread on its own, so that tests beside each other do not disturb.
+//! An allocator that counts, for each thread on its own, so that tests beside each other do not
+//! disturb.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,7 +7,8 @@ use std::cell::Cell;
 /// What one thread has asked of the allocator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Calls that may have fetched memory: new allocations, and those that were made larger or smaller.
+    /// Calls that may have fetched memory: new allocations, and those that were made larger or
+    /// smaller.
     pub allocations: u64,
     /// Bytes held, with what a common allocator adds to each allocation.
     pub live_bytes: i64,
@@ -28,8 +30,8 @@ pub fn counts() -> Counts {
 #[derive(Debug)]
 pub struct Counting;
 
-/// What an allocation takes: a header of eight bytes, rounded up to 16 and to 32 at least, as glibc and
-/// many others do it.
+/// What an allocation takes: a header of eight bytes, rounded up to 16 and to 32 at least, as glibc
+/// and many others do it.
 const fn taken(size: usize) -> i64 {
     let rounded = (size + 8).next_multiple_of(16);
     (if rounded < 32 { 32 } else { rounded }) as i64

@@ -1,7 +1,7 @@
 //! Traffic: who publishes what to whom, recorded once with clients that answer, then played again.
 //!
-//! The broker is deterministic, so a recording made on one is answered by another of the same making
-//! exactly as it was; playing it costs nothing but the broker.
+//! The broker is deterministic, so a recording made on one is answered by another of the same
+//! making exactly as it was; playing it costs nothing but the broker.
 
 use crate::stage::{Stage, connect, publish};
 use std::ops::Range;
@@ -191,8 +191,8 @@ impl Traffic {
         }
     }
 
-    /// Records as many turns. In each, every publisher sends its batch, and everybody answers what came
-    /// in the turn before.
+    /// Records as many turns. In each, every publisher sends its batch, and everybody answers what
+    /// came in the turn before.
     #[must_use]
     pub fn record(&self, turns: usize) -> Recording {
         let (mut stage, mut clients) = self.prepare();

@@ -1,5 +1,6 @@
-//! Who may connect, as long as there is nothing to check passwords against: a user name that nobody can
-//! verify is worth no more than none, so the listener's rule on anonymous clients holds for everyone.
+//! Who may connect, as long as there is nothing to check passwords against: a user name that nobody
+//! can verify is worth no more than none, so the listener's rule on anonymous clients holds for
+//! everyone.
 
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;

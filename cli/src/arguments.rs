@@ -1,9 +1,10 @@
-//! What was typed, as a [`Program`] to run. Each flag is one field of a subcommand, in the file of that
-//! subcommand; help comes from there.
+//! What was typed, as a [`Program`] to run. Each flag is one field of a subcommand, in the file of
+//! that subcommand; help comes from there.
 //!
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Put load on a broker, and measure.
+    Bench(Bench),
 }
 
 /// Why there is no program to run.
@@ -239,7 +242,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

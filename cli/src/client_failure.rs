@@ -37,8 +37,8 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Runs a client. A thread of its own keeps the connection alive while this one waits for a terminal or
-/// a pipe.
+/// Runs a client. A thread of its own keeps the connection alive while this one waits for a
+/// terminal or a pipe.
 pub(crate) fn run(client: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,7 +1,7 @@
 //! The options that `pub` and `sub` share: where to, who, and how to connect.
 //!
-//! argh has no way to put one set of options into two commands, so [`with_client_options`] writes the
-//! fields into each struct; everything else works on a [`ClientOptions`].
+//! argh has no way to put one set of options into two commands, so [`with_client_options`] writes
+//! the fields into each struct; everything else works on a [`ClientOptions`].
 
 use crate::client_property::{PropertyOption, Target};
 use std::fmt;
@@ -12,7 +12,7 @@ use whimbrel_core::codec::{Property, PropertyBuffer, REMAINING_LENGTH_MAX};
 use whimbrel_tokio::client::{Config, Will};
 
 /// Where the password may come from, when not from the command line.
-const PASSWORD_VARIABLE: &str = "WHIMBREL_PASSWORD";
+pub(crate) const PASSWORD_VARIABLE: &str = "WHIMBREL_PASSWORD";
 
 /// Bytes of the largest packet there can be. The size of a message is the user's own business here.
 const PACKET_SIZE_MAX: u32 = REMAINING_LENGTH_MAX + 5;
@@ -66,7 +66,8 @@ macro_rules! with_client_options {
             /// go on with the session of an earlier connection, and leave it behind; needs -i
             #[argh(switch, short = 'c')]
             pub(crate) persistent: bool,
-            /// how long the session outlives the connection; with -c and without this, for ever. 5.0
+            /// how long the session outlives the connection; with -c and without this, for ever.
+            /// 5.0
             #[argh(option, short = 'x', arg_name = "seconds")]
             pub(crate) session_expiry: Option<u32>,
             /// version of MQTT: 3.1, 3.1.1 or 5; default 5
@@ -97,8 +98,8 @@ macro_rules! with_client_options {
             /// how long the server waits with the will. 5.0
             #[argh(option, arg_name = "seconds")]
             pub(crate) will_delay: Option<u32>,
-            /// a property, as name=value or packet:name=value; see below. May be there several times.
-            /// 5.0
+            /// a property, as name=value or packet:name=value; see below. May be there several
+            /// times. 5.0
             #[argh(option, short = 'D', arg_name = "property")]
             pub(crate) property: Vec<$crate::client_property::PropertyOption>,
         }

@@ -1,5 +1,5 @@
-//! `whimbrel log`: looks at the directory of a log, and mends it. Drives what `core` knows about logs;
-//! nothing is decided here.
+//! `whimbrel log`: looks at the directory of a log, and mends it. Drives what `core` knows about
+//! logs; nothing is decided here.
 
 mod census;
 mod dump;
@@ -18,8 +18,8 @@ use verify::Verify;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{LogEnd, Recovered, Recovery, RecoveryError, Summary};
 
-/// Look at the directory where a broker keeps its sessions and messages, or mend it. The broker must
-/// not be running.
+/// Look at the directory where a broker keeps its sessions and messages, or mend it. The broker
+/// must not be running.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -2,6 +2,7 @@
 
 mod admission;
 mod arguments;
+mod bench;
 mod check;
 mod client_failure;
 mod client_options;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {

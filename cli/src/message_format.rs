@@ -179,8 +179,8 @@ fn rfc3339(time: SystemTime) -> String {
     )
 }
 
-/// Year, month and day of a day counted from 1970-01-01. Years begin in March here, so that the leap day
-/// is the last of its year.
+/// Year, month and day of a day counted from 1970-01-01. Years begin in March here, so that the
+/// leap day is the last of its year.
 fn date(days_since_1970: u64) -> (u64, u64, u64) {
     const DAYS_BEFORE_1970: u64 = 719_468; // from 0000-03-01
     const DAYS_IN_400_YEARS: u64 = 146_097;

@@ -1,4 +1,5 @@
-//! What people read on standard output and standard error, outside the log. A closed pipe ends nothing.
+//! What people read on standard output and standard error, outside the log. A closed pipe ends
+//! nothing.
 
 use std::io::Write;
 

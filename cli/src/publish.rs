@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::sync::mpsc;
 use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::topic::TopicName;
 use whimbrel_tokio::client::{
     Acknowledgement, Config, Connection, Event, Events, Message, RequestError,
 };
@@ -86,6 +87,8 @@ impl Publish {
             let why = "what to publish? give one of -m, -f, -l, -s, -n";
             return Err(Failure::Usage(why.to_owned()));
         }
+        TopicName::new(&self.topic)
+            .map_err(|error| Failure::Usage(format!("{:?}: {error}", self.topic)))?;
         let properties = options.properties(Target::Publish, Target::Publish);
         let template = Message {
             topic: self.topic.clone(),
@@ -221,9 +224,7 @@ async fn publish_lines(connection: &Connection, template: Message) -> Result<(),
             ..template.clone()
         };
         let taken = connection.publish(message).await?;
-        if template.qos != QoS::AtMostOnce {
-            open.push_back(taken);
-        }
+        open.push_back(taken);
         if open.len() > AHEAD
             && let Some(oldest) = open.pop_front()
         {

@@ -1,5 +1,5 @@
-//! The statistics as a line of the log, one for each shard. What the numbers mean is documented with
-//! [`Statistics`] and in `docs/operations.md`.
+//! The statistics as a line of the log, one for each shard. What the numbers mean is documented
+//! with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::action::DropReason;
@@ -25,6 +25,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        will_bytes,
         partial_bytes,
         received_bytes,
         sent_bytes,
@@ -53,6 +54,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        will_bytes,
         partial_bytes,
         unsent_bytes,
         received_bytes,

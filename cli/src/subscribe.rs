@@ -1,4 +1,5 @@
-//! `whimbrel sub`: writes every message that arrives to the standard output, one a line, as it comes.
+//! `whimbrel sub`: writes every message that arrives to the standard output, one a line, as it
+//! comes.
 //!
 //! A QoS 1 or 2 message is acknowledged when it has been written, so that what this program did not
 //! write is still the server's.

@@ -14,14 +14,16 @@ use core::net::SocketAddr;
 /// Something the runtime must do. Taken from `Broker::poll_action`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Pull bytes with `Broker::transmit` and write them. One per ready connection, never one a packet.
+    /// Pull bytes with `Broker::transmit` and write them. One per ready connection, never one a
+    /// packet.
     Send(ConnectionId),
     /// Stop reading this connection until `Resume`. Bytes already read may still be given.
     Pause(ConnectionId),
     /// Go on reading.
     Resume(ConnectionId),
-    /// Write what `transmit` still has, then close the transport. The connection is already gone from
-    /// the core: call neither `closed` nor `receive` for it afterwards (both would be ignored).
+    /// Write what `transmit` still has, then close the transport. The connection is already gone
+    /// from the core: call neither `closed` nor `receive` for it afterwards (both would be
+    /// ignored).
     Close {
         /// Which.
         connection: ConnectionId,
@@ -59,10 +61,13 @@ pub struct Batch {
     pub operations: Vec<u8>,
     /// Whether a checkpoint begins or ends with this batch.
     pub mark: Option<BatchMark>,
+    /// What is live in all, in bytes: roughly what a checkpoint would write now. The log keeps room
+    /// for it.
+    pub live_bytes: u64,
 }
 
-/// Where a batch stands in a checkpoint: everything live, written once more so that the log before it
-/// can go.
+/// Where a batch stands in a checkpoint: everything live, written once more so that the log before
+/// it can go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchMark {
     /// The checkpoint begins with this batch.
@@ -218,7 +223,8 @@ pub enum Event {
         /// The whole filter.
         filter: Box<str>,
     },
-    /// Messages for a client are being dropped. Reported at the 1st, 2nd, 4th, 8th, … of its session.
+    /// Messages for a client are being dropped. Reported at the 1st, 2nd, 4th, 8th, … of its
+    /// session.
     Dropped {
         /// Whose messages.
         client_id: Box<str>,

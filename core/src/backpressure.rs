@@ -1,12 +1,13 @@
 //! Backpressure: who is not read, for how long, and why.
 //!
-//! A stalled connection keeps its bytes: what was read already waits in its inbox, the rest in the kernel.
-//! A publisher is held while a subscriber does not take what it has to take; not for ever, and never in a
-//! circle.
+//! A stalled connection keeps its bytes: what was read already waits in its inbox, the rest in the
+//! kernel. A publisher is held while a subscriber does not take what it has to take; not for ever,
+//! and never in a circle.
 
 use crate::action::Action;
 use crate::broker::Broker;
 use crate::connection::Stalls;
+use crate::session::queue::Queue;
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::timer::TimerKey;
@@ -38,8 +39,8 @@ impl Broker {
         }
     }
 
-    /// Does not read a publisher any further until a subscriber has taken what it has to take. Not for
-    /// ever: after `slow_consumer_grace_ms` the subscriber counts as slow.
+    /// Does not read a publisher any further until a subscriber has taken what it has to take. Not
+    /// for ever: after `slow_consumer_grace_ms` the subscriber counts as slow.
     pub(crate) fn hold(&mut self, publisher: Option<Key>, subscriber: Key) {
         let grace = self.config.limits.slow_consumer_grace_ms;
         let Some(publisher) = publisher.filter(|key| *key != subscriber && grace > 0) else {
@@ -64,7 +65,7 @@ impl Broker {
             return;
         }
         let extra = target.extra();
-        extra.waiters.push(publisher);
+        extra.waiters.push_back(publisher);
         if extra.slow_armed.is_none() {
             let at = now.after_ms(u64::from(grace));
             extra.slow_armed = Some(at);
@@ -78,7 +79,61 @@ impl Broker {
         self.stall(publisher, Stalls::HELD);
     }
 
-    /// The publishers that waited for this connection go on.
+    /// A subscriber takes its bytes again: those who wait for it go on, one after the other, as
+    /// long as it has room; its grace begins anew for the others. All at once would each get one
+    /// message in before they are held again, and each be answered in a write of its own.
+    pub(crate) fn relieve(&mut self, subscriber: Key) {
+        let grace = u64::from(self.config.limits.slow_consumer_grace_ms);
+        let at = self.clock.now().after_ms(grace);
+        let connection = self.connections.get_mut(subscriber);
+        if let Some(extra) = connection.and_then(|c| c.extra.as_mut())
+            && let Some(armed) = extra.slow_armed.as_mut()
+        {
+            self.timers.arm(TimerKey::Slow(subscriber), armed, at);
+        }
+        while self.has_room(subscriber)
+            && let Some(waiter) = self.next_waiter(subscriber)
+        {
+            self.unstall(waiter, Stalls::HELD);
+            self.settle();
+        }
+    }
+
+    /// Whether publishers need not wait for this connection.
+    fn has_room(&self, key: Key) -> bool {
+        let Some(connection) = self.connections.get(key) else {
+            return true;
+        };
+        let session = connection.session().and_then(|key| self.sessions.get(key));
+        let traffic = session.and_then(|session| session.traffic.as_ref());
+        let is_backlogged = traffic.is_some_and(|traffic| self.is_backlog(&traffic.queue));
+        let pause = self.config.limits.unsent_bytes_pause as usize;
+        connection.outbox.len() < pause && !is_backlogged
+    }
+
+    /// Whether so much waits for a client that publishers should wait for it.
+    pub(crate) fn is_backlog(&self, queue: &Queue) -> bool {
+        queue.bytes() >= self.config.limits.unsent_bytes_pause as usize
+            || queue.len() * 2 > self.config.session.queue_messages_maximum as usize
+    }
+
+    /// Takes the one who has waited longest for this connection.
+    fn next_waiter(&mut self, key: Key) -> Option<Key> {
+        let extra = self.connections.get_mut(key)?.extra.as_mut()?;
+        let waiter = extra.waiters.pop_front()?;
+        if extra.waiters.is_empty()
+            && let Some(mut armed) = extra.slow_armed.take()
+        {
+            self.timers
+                .arm(TimerKey::Slow(key), &mut armed, Timestamp::MAX);
+        }
+        if let Some(connection) = self.connections.get_mut(waiter) {
+            connection.waits = false;
+        }
+        Some(waiter)
+    }
+
+    /// All publishers that waited for this connection go on.
     pub(crate) fn release_waiters(&mut self, key: Key) {
         let Some(extra) = self.connections.get_mut(key).and_then(|c| c.extra.as_mut()) else {
             return;

@@ -31,27 +31,32 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+/// By how many milliseconds the machine's clock may stray from the monotonic one before it was set.
+const CLOCK_JUMP_MS: u64 = 5_000;
+
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
-/// One shard: a set of connections, sessions, subscriptions and retained messages that one thread owns.
+/// One shard: a set of connections, sessions, subscriptions and retained messages that one thread
+/// owns.
 ///
 /// # The contract
 ///
-/// Inputs take the time as a value, return nothing (only [`accept`](Self::accept) hands out an id), and
-/// cannot fail because of a peer. Outputs are [`poll_action`](Self::poll_action) until `None`,
+/// Inputs take the time as a value, return nothing (only [`accept`](Self::accept) hands out an id),
+/// and cannot fail because of a peer. Outputs are [`poll_action`](Self::poll_action) until `None`,
 /// [`transmit`](Self::transmit) for the connections that [`Action::Send`] names, and one
 /// [`next_deadline`](Self::next_deadline).
 ///
-/// 1. *Time.* `now.monotonic` never goes backwards; should it, the latest is used. `now.wall` may jump.
+/// 1. *Time.* `now.monotonic` never goes backwards; should it, the latest is used. `now.wall` may
+///    jump.
 /// 2. *Lax draining.* Any number of inputs may come before a drain. Spurious calls, and calls for
 ///    connections that are gone, are harmless.
-/// 3. *Progress.* After `advance` at `next_deadline()`, an action is queued or the deadline has moved
-///    forward. There are no busy loops.
-/// 4. *Bounded.* One input costs its own bytes plus at most `limits.fanout_step` deliveries; what is
-///    left over makes the deadline now.
-/// 5. *Deterministic.* The same configuration, seed and inputs give the same outputs, byte for byte, on
-///    every platform.
+/// 3. *Progress.* After `advance` at `next_deadline()`, an action is queued or the deadline has
+///    moved forward. There are no busy loops.
+/// 4. *Bounded.* One input costs its own bytes plus at most `limits.fanout_step` deliveries; what
+///    is left over makes the deadline now.
+/// 5. *Deterministic.* The same configuration, seed and inputs give the same outputs, byte for
+///    byte, on every platform.
 /// 6. *Total.* No byte sequence, order of calls or clock jump panics, and memory stays inside the
 ///    limits.
 ///
@@ -61,9 +66,9 @@ const STASH_BYTES: usize = 16 << 10;
 /// for each readable transport:   receive(now, connection, bytes)
 /// timer fired:                   advance(now)
 /// then:                          while let Some(action) = poll_action() { carry it out }
-///                                  Send(c): transmit(now, c, &mut buffer), write; when the transport
-///                                  does not take it all, keep the rest and call transmit again
-///                                  only when it was written
+///                                Send(c): transmit(now, c, &mut buffer), write; when the
+///                                transport does not take it all, keep the rest and call
+///                                transmit again only when it was written
 /// last:                          re-arm the timer with next_deadline()
 /// ```
 pub struct Broker {
@@ -117,8 +122,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker without connections. `seed` must be unpredictable to peers where hash flooding matters,
-    /// and decides everything that is drawn at random.
+    /// A broker without connections. `seed` must be unpredictable to peers where hash flooding
+    /// matters, and decides everything that is drawn at random.
     ///
     /// # Errors
     ///
@@ -163,7 +168,8 @@ impl Broker {
         })
     }
 
-    /// A transport connection exists. Should the broker be full, an [`Action::Close`] follows at once.
+    /// A transport connection exists. Should the broker be full, an [`Action::Close`] follows at
+    /// once.
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
         self.tick(now);
         let time = self.clock.now();
@@ -189,18 +195,30 @@ impl Broker {
 
     /// Takes note of the time an input brought.
     pub(crate) fn tick(&mut self, now: Now) {
+        let before = self.clock.now();
         self.clock.tick(now);
+        let expected = self
+            .machine_wall
+            .0
+            .saturating_add(self.clock.now().since(before));
         self.machine_wall = now.wall;
+        // Somebody set the time: a restart must not take the difference for time that passed.
+        if self.journal.is_on() && expected.abs_diff(now.wall.0) > CLOCK_JUMP_MS {
+            self.journal.clock_now(self.clock.wall(), now.wall);
+        }
     }
 
-    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while the
-    /// connection is paused are kept too, so give no more than were read already.
+    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while
+    /// the connection is paused are kept too, so give no more than were read already.
     pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
         self.tick(now);
         let key = connection.key();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if bytes.is_empty() {
+            return;
+        }
         connection.last_heard = self.clock.now();
         self.statistics.received_bytes += bytes.len() as u64;
         if connection.stalls.any() {
@@ -244,7 +262,8 @@ impl Broker {
         }
     }
 
-    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited for.
+    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited
+    /// for.
     fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -268,6 +287,11 @@ impl Broker {
                 return;
             };
             if connection.stalls.any() {
+                break;
+            }
+            // Who does not take its answers is not read: they would pile up here.
+            if connection.outbox.len() >= self.config.limits.unsent_bytes_pause.max(1) as usize {
+                self.stall(key, Stalls::OUTPUT);
                 break;
             }
             let limit = match connection.stage {
@@ -305,8 +329,8 @@ impl Broker {
         connection.inbox.extend_from_slice(rest);
     }
 
-    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then it is
-    /// not read until there is room. What frees room is always read.
+    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
+    /// it is not read until there is room. What frees room is always read.
     fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>) -> bool {
         const QOS: u8 = 0b0110;
         self.storage_is_full
@@ -318,7 +342,15 @@ impl Broker {
                 .is_some_and(|c| !c.profile.hears_refusals())
     }
 
+    /// Whether messages have been taken in that are not yet with everybody they are for.
+    pub(crate) fn is_fanning_out(&self) -> bool {
+        !self.fanouts.is_empty()
+    }
+
     fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        if !self.is_fanning_out() {
+            self.journal.cut();
+        }
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
@@ -366,6 +398,7 @@ impl Broker {
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
         while let Some(timer) = self.timers.pop(self.clock.now()) {
+            self.journal.cut();
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),
@@ -389,7 +422,7 @@ impl Broker {
             return self.close(key, CloseReason::ConnectTimeout);
         }
         // Bytes that wait here because the broker would not handle them are signs of life.
-        if connection.stalls.any() {
+        if connection.stalls.are_ours() {
             connection.last_heard = now;
         }
         let due = connection
@@ -431,9 +464,9 @@ impl Broker {
         self.settle();
     }
 
-    /// The log can take no more, or again can: met one segment early, so that what frees room can still
-    /// be written. While it lasts, 5.0 publishers of QoS above 0 are told quota exceeded, and 3.x ones are
-    /// not read.
+    /// The log can take no more, or again can: met one segment early, so that what frees room can
+    /// still be written. While it lasts, 5.0 publishers of QoS above 0 are told quota exceeded, and
+    /// 3.x ones are not read.
     pub fn storage_pressure(&mut self, now: Now, is_full: bool) {
         self.tick(now);
         if self.storage_is_full && !is_full {
@@ -447,14 +480,13 @@ impl Broker {
         self.settle();
     }
 
-    /// The log has failed for good. Nothing that waits for it will ever be acknowledged: all connections
-    /// are closed, and the process should end, so that recovery finds out what is durable.
+    /// The log has failed for good. Nothing that waits for it will ever be acknowledged: all
+    /// connections are closed, and the process should end, so that recovery finds out what is
+    /// durable.
     pub fn persist_failed(&mut self, now: Now) {
         self.tick(now);
         self.shutting_down = true;
-        while let Some(key) = self.connections.key_from(0) {
-            self.close(key, CloseReason::StorageFailed);
-        }
+        self.close_all(CloseReason::StorageFailed);
         self.settle();
     }
 
@@ -471,8 +503,8 @@ impl Broker {
         self.set_interest(peer, &delta);
     }
 
-    /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the standard
-    /// says for that reason.
+    /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the
+    /// standard says for that reason.
     pub fn disconnect(&mut self, now: Now, connection: ConnectionId, why: CloseReason) {
         self.tick(now);
         self.close(connection.key(), why);
@@ -484,10 +516,16 @@ impl Broker {
     pub fn shut_down(&mut self, now: Now) {
         self.tick(now);
         self.shutting_down = true;
-        while let Some(key) = self.connections.key_from(0) {
-            self.close(key, CloseReason::Shutdown);
-        }
+        self.close_all(CloseReason::Shutdown);
         self.settle();
+    }
+
+    fn close_all(&mut self, why: CloseReason) {
+        let mut slot = 0;
+        while let Some(key) = self.connections.key_from(slot) {
+            self.close(key, why);
+            slot = key.index + 1;
+        }
     }
 
     /// What the runtime has to do next; `None` when it is up to date.
@@ -503,14 +541,37 @@ impl Broker {
                 return Some(Action::Send(connection.id()));
             }
         }
-        self.journal.clock(self.clock.wall(), self.machine_wall);
-        self.journal.take_batch().map(Action::Persist)
+        // A message, its references and the identifier it came under are kept together or not at
+        // all.
+        let is_half = self.is_fanning_out();
+        if !is_half {
+            self.journal.clock(self.clock.wall(), self.machine_wall);
+        }
+        let live_bytes = self.live_bytes();
+        self.journal
+            .take_batch(live_bytes, is_half)
+            .map(Action::Persist)
     }
 
-    /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was encoded
-    /// already, in whole packets. When more is waiting, another [`Action::Send`] follows. Call it only
-    /// when everything that an earlier call gave was taken by the transport: that is how the broker
-    /// knows what is unsent.
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
+    /// an eighth for frames and for steps that do not fill a segment.
+    fn live_bytes(&self) -> u64 {
+        const SESSION: u64 = 96;
+        const SUBSCRIPTION: u64 = 64;
+        const DELIVERY: u64 = 48;
+        const RETAINED: u64 = 64;
+        let bytes = self.journal.stored_bytes()
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.queued_messages * DELIVERY
+            + self.retained.len() as u64 * RETAINED;
+        bytes + bytes / 8
+    }
+
+    /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was
+    /// encoded already, in whole packets. When more is waiting, another [`Action::Send`] follows.
+    /// Call it only when everything that an earlier call gave was taken by the transport: that is
+    /// how the broker knows what is unsent.
     pub fn transmit(&mut self, now: Now, connection: ConnectionId, out: &mut Vec<u8>) {
         self.tick(now);
         let key = connection.key();
@@ -532,7 +593,6 @@ impl Broker {
         } else {
             out.extend_from_slice(&buffer);
         }
-        connection.slow &= length >= self.config.limits.unsent_bytes_pause as usize;
         self.buffers.keep(buffer);
         self.after_transmit(key, length >= OUTBOX_FULL);
         self.settle();
@@ -551,11 +611,16 @@ impl Broker {
             .extra
             .as_ref()
             .is_some_and(|extra| !extra.waiters.is_empty());
+        let catches_up = backlog * 2 <= self.config.limits.unsent_bytes_pause as usize;
         if waiting && was_full {
             self.wake(key);
         }
+        self.unstall(key, Stalls::OUTPUT);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.slow &= !catches_up || was_full;
+        }
         if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
-            self.release_waiters(key);
+            self.relieve(key);
         }
     }
 
@@ -588,6 +653,7 @@ impl Broker {
         const SUBSCRIPTION: u64 = 160;
         self.statistics.queued_bytes
             + self.statistics.inflight_bytes
+            + self.statistics.will_bytes
             + self.statistics.partial_bytes
             + self.retained.bytes()
             + self.unsent_bytes as u64
@@ -596,8 +662,9 @@ impl Broker {
             + self.subscriptions.len() as u64 * SUBSCRIPTION
     }
 
-    /// Does what had to wait until the current input was handled: closes who is doomed, handles the bytes
-    /// of who no longer stalls. Each of the latter once; who stalls again has to wait for the next turn.
+    /// Does what had to wait until the current input was handled: closes who is doomed, handles the
+    /// bytes of who no longer stalls. Each of the latter once; who stalls again has to wait for the
+    /// next turn.
     pub(crate) fn settle(&mut self) {
         let mut turns = self.resumable.len();
         loop {
@@ -646,6 +713,9 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.connack_gated {
+            return self.respond(key, None, packet);
+        }
         let before = connection.outbox.len();
         self.buffers.lend(&mut connection.outbox);
         encode(packet, connection);
@@ -682,8 +752,8 @@ impl Broker {
         self.send_packet(key, &packet);
     }
 
-    /// What an answer has to wait for that says how things stand, without having changed them: the change
-    /// may have been made for an earlier connection, and not be durable yet.
+    /// What an answer has to wait for that says how things stand, without having changed them: the
+    /// change may have been made for an earlier connection, and not be durable yet.
     pub(crate) fn latest_gate(&self) -> Option<Position> {
         self.journal.is_on().then(|| self.journal.latest())
     }
@@ -704,12 +774,9 @@ impl Broker {
             return self.send_ack(key, kind, id, reason);
         }
         connection.gated += 1;
-        let full = connection.gated >= u32::from(self.config.protocol.receive_maximum).max(64);
         self.gates
             .push(gate.unwrap_or_default(), key, Gated::Ack(kind, id, reason));
-        if full {
-            self.stall(key, Stalls::GATED);
-        }
+        self.stall_if_gated(key);
     }
 
     /// The same for a packet that is encoded already.
@@ -718,11 +785,12 @@ impl Broker {
             return;
         };
         let gate = gate.filter(|position| *position > self.durable);
-        if gate.is_none() && connection.gated == 0 {
+        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
             return self.send_packet(key, packet);
         }
         let mut bytes = Vec::new();
-        if codec::encode(packet, connection.profile.version(), &mut bytes).is_err() {
+        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
             return;
         }
         connection.gated += 1;
@@ -734,10 +802,22 @@ impl Broker {
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
+        self.stall_if_gated(key);
+    }
+
+    /// Does not read a connection any further that has many answers waiting for the log, or its
+    /// CONNACK.
+    fn stall_if_gated(&mut self, key: Key) {
+        let maximum = u32::from(self.config.protocol.receive_maximum).max(64);
+        let is_full = |c: &Connection| c.gated >= maximum || c.connack_gated;
+        if self.connections.get(key).is_some_and(is_full) {
+            self.stall(key, Stalls::GATED);
+        }
     }
 }
 
-/// Appends a packet to the output of a connection, unless the client does not accept so large a one.
+/// Appends a packet to the output of a connection, unless the client does not accept so large a
+/// one.
 pub(crate) fn encode(packet: &Packet<'_>, connection: &mut Connection) {
     let before = connection.outbox.len();
     let version = connection.profile.version();

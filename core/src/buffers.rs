@@ -1,8 +1,8 @@
 //! Output buffers that are kept, so that who has something to say need not ask the allocator.
 //!
-//! A connection owns one only between the first byte for it and `transmit`. How many are needed at once
-//! is the number of connections that are spoken to in one turn; so their memory is bounded, not their
-//! number.
+//! A connection owns one only between the first byte for it and `transmit`. How many are needed at
+//! once is the number of connections that are spoken to in one turn; so their memory is bounded,
+//! not their number.
 
 use alloc::vec::Vec;
 

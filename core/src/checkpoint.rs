@@ -1,8 +1,9 @@
 //! Checkpoints: everything live is written to the log once more, in bounded steps between ordinary
 //! batches, so that the log before it can go.
 //!
-//! What changes behind the walk is in the batches anyway; what changes before it is written as it is when
-//! the walk comes by. Records are set and deleted by key, so writing one twice does no harm.
+//! What changes behind the walk is in the batches anyway; what changes before it is written as it
+//! is when the walk comes by. Records are set and deleted by key, so writing one twice does no
+//! harm.
 
 use crate::broker::Broker;
 use crate::slab::Key;
@@ -10,20 +11,33 @@ use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-/// About how many bytes one step writes.
-const STEP_BYTES: usize = 64 << 10;
+/// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64
+/// KiB: a step that does not fit needs a longer file, for which a full disk has no room.
+const STEP_BYTES: usize = 16 << 10;
 
 /// Where the walk has come.
 #[derive(Debug)]
 pub(crate) enum Walk {
-    /// Sessions, slot by slot; in one, deliveries from this sequence on.
-    Session { slot: u32, from: Option<u64> },
+    /// Sessions, slot by slot. A slot that gets a new tenant meanwhile is as good as walked: what
+    /// the new one is and has is recorded behind the begin of the checkpoint.
+    Session { slot: u32, place: Place },
     /// Retained messages, topic by topic.
     Retained { after: Option<Box<str>> },
 }
 
+/// Where the walk has come within a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// At its beginning.
+    Head,
+    /// So many subscriptions are left.
+    Subscriptions(usize),
+    /// Deliveries from this sequence on.
+    Deliveries(u64),
+}
+
 impl Broker {
-    /// Begins a checkpoint; one step is written now, another with each [`persisted`](Self::persisted).
+    /// Begins a checkpoint; a step is written with each [`persisted`](Self::persisted).
     /// Does nothing while one is under way, or when nothing is recorded at all.
     pub fn checkpoint(&mut self, now: Now) {
         self.tick(now);
@@ -35,7 +49,7 @@ impl Broker {
         self.journal.clock_now(self.clock.wall(), now.wall);
         self.walk = Some(Walk::Session {
             slot: 0,
-            from: None,
+            place: Place::Head,
         });
     }
 
@@ -45,7 +59,7 @@ impl Broker {
         while self.journal.batch_bytes() < full {
             self.walk = match self.walk.take() {
                 None => return,
-                Some(Walk::Session { slot, from }) => Some(self.walk_session(slot, from, full)),
+                Some(Walk::Session { slot, place }) => Some(self.walk_session(slot, place, full)),
                 Some(Walk::Retained { after }) => self.walk_retained(after),
             };
             if self.walk.is_none() {
@@ -54,33 +68,74 @@ impl Broker {
         }
     }
 
-    fn walk_session(&mut self, slot: u32, from: Option<u64>, full: usize) -> Walk {
+    fn walk_session(&mut self, slot: u32, place: Place, full: usize) -> Walk {
         let Some(key) = self.sessions.key_from(slot) else {
             return Walk::Retained { after: None };
         };
+        let slot = key.index;
         let next = Walk::Session {
-            slot: key.index + 1,
-            from: None,
+            slot: slot + 1,
+            place: Place::Head,
         };
-        if !self
-            .sessions
-            .get(key)
-            .is_some_and(|session| session.is_recorded)
-        {
+        let Some(session) = self.sessions.get(key).filter(|session| session.is_recorded) else {
             return next;
+        };
+        match place {
+            Place::Head => {
+                self.journal.session(session);
+                for id in session
+                    .traffic
+                    .iter()
+                    .flat_map(|traffic| traffic.received.iter())
+                {
+                    self.journal.received(session.number, id);
+                }
+                let place = Place::Subscriptions(session.subscriptions.len());
+                Walk::Session { slot, place }
+            }
+            Place::Subscriptions(left) => {
+                let place = self.walk_subscriptions(key, left, full);
+                Walk::Session { slot, place }
+            }
+            Place::Deliveries(from) => match self.walk_deliveries(key, from, full) {
+                Some(from) => Walk::Session {
+                    slot,
+                    place: Place::Deliveries(from),
+                },
+                None => next,
+            },
         }
-        // The slot may have a new tenant since the last step: then it begins from its beginning.
-        let from = from.filter(|_| key.index == slot);
-        if from.is_none() {
-            self.walk_session_head(key);
-        }
-        let from = from.unwrap_or(0);
+    }
+
+    /// From the last to the first: when one is removed, the last takes its place in the list, and
+    /// that was walked already.
+    fn walk_subscriptions(&mut self, key: Key, mut left: usize, full: usize) -> Place {
         let Some(session) = self.sessions.get(key) else {
-            return next;
+            return Place::Deliveries(0);
         };
-        let Some(traffic) = session.traffic.as_ref() else {
-            return next;
-        };
+        left = left.min(session.subscriptions.len());
+        let mut filter = String::new();
+        while left > 0 && self.journal.batch_bytes() < full {
+            left -= 1;
+            let reference = session.subscriptions[left];
+            filter.clear();
+            self.text(reference, &mut filter);
+            if let Some(subscription) = self.subscription_of(key, reference) {
+                self.journal
+                    .subscribed(session.number, &filter, subscription);
+            }
+        }
+        if left > 0 {
+            Place::Subscriptions(left)
+        } else {
+            Place::Deliveries(0)
+        }
+    }
+
+    /// The sequence to go on from, unless all are written.
+    fn walk_deliveries(&mut self, key: Key, from: u64, full: usize) -> Option<u64> {
+        let session = self.sessions.get(key)?;
+        let traffic = session.traffic.as_ref()?;
         let begun = traffic
             .inflight
             .iter()
@@ -91,39 +146,12 @@ impl Broker {
                 continue;
             }
             if self.journal.batch_bytes() >= full {
-                return Walk::Session {
-                    slot: key.index,
-                    from: Some(delivery.sequence),
-                };
+                return Some(delivery.sequence);
             }
             self.journal
                 .delivery_again(session.number, delivery, exchange);
         }
-        next
-    }
-
-    /// A session without its deliveries.
-    fn walk_session_head(&mut self, key: Key) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        self.journal.session(session);
-        let mut filter = String::new();
-        for reference in &session.subscriptions {
-            filter.clear();
-            self.text(*reference, &mut filter);
-            if let Some(subscription) = self.subscription_of(key, *reference) {
-                self.journal
-                    .subscribed(session.number, &filter, subscription);
-            }
-        }
-        for id in session
-            .traffic
-            .iter()
-            .flat_map(|traffic| traffic.received.iter())
-        {
-            self.journal.received(session.number, id);
-        }
+        None
     }
 
     fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Option<Walk> {

@@ -1,8 +1,9 @@
 //! The broker's own wall clock: what expiries and will deadlines are reckoned in.
 //!
 //! The machine's wall clock may jump: a device without a battery starts in 1970 and learns the time
-//! minutes later. So wall time is looked at once, at the start; from then on the broker's wall clock runs
-//! with the monotonic one. Nothing expires early, or lives for ever, because somebody set the time.
+//! minutes later. So wall time is looked at once, at the start; from then on the broker's wall
+//! clock runs with the monotonic one. Nothing expires early, or lives for ever, because somebody
+//! set the time.
 
 use crate::time::{Now, Timestamp, UnixTime};
 

@@ -60,10 +60,11 @@ pub struct Protocol {
     /// Whether subscriptions may carry an identifier. Default: yes.
     pub subscription_identifiers_available: bool,
     /// QoS 1 and 2 messages a client may have unacknowledged towards the broker. Default 1,024:
-    /// enough for a window of 100 ms at 10,000 messages a second, and 64 KiB of identifiers at most.
+    /// enough for a window of 100 ms at 10,000 messages a second, and 64 KiB of identifiers at
+    /// most.
     pub receive_maximum: u16,
-    /// The largest packet a client may send, in bytes. Default 1 MiB + 64 KiB: a payload of 1 MiB with
-    /// its topic and properties. Larger ones are refused from their first five bytes.
+    /// The largest packet a client may send, in bytes. Default 1 MiB + 64 KiB: a payload of 1 MiB
+    /// with its topic and properties. Larger ones are refused from their first five bytes.
     pub maximum_packet_size: u32,
     /// Topic aliases a client may set. Default 64: at most 64 topics remembered a connection.
     pub topic_alias_maximum: u16,
@@ -80,8 +81,8 @@ pub struct Protocol {
     /// Server reference, sent with refusals 0x9C and 0x9D and when the broker shuts down.
     /// Default: none.
     pub server_reference: Option<String>,
-    /// Refuse payloads that are declared UTF-8 and are not. Default: no, the standard makes it optional
-    /// and it costs a pass over each such payload.
+    /// Refuse payloads that are declared UTF-8 and are not. Default: no, the standard makes it
+    /// optional and it costs a pass over each such payload.
     pub check_payload_format: bool,
     /// Who of a shared subscription gets the next message. Default: round robin.
     pub shared_strategy: SharedStrategy,
@@ -110,8 +111,8 @@ impl Default for Protocol {
     }
 }
 
-/// Who of a shared subscription gets the next message. Members that are connected and can take it are
-/// always preferred.
+/// Who of a shared subscription gets the next message. Members that are connected and can take it
+/// are always preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SharedStrategy {
     /// Each in turn.
@@ -128,12 +129,12 @@ pub enum SharedStrategy {
 /// How sessions live, queue and end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// The longest a session outlives its connection, in seconds; longer wishes are cut to this and 5.0
-    /// clients are told. Default 7 days: dead sessions of random client identifiers are the classic
-    /// leak of brokers.
+    /// The longest a session outlives its connection, in seconds; longer wishes are cut to this and
+    /// 5.0 clients are told. Default 7 days: dead sessions of random client identifiers are the
+    /// classic leak of brokers.
     pub expiry_maximum_s: u32,
-    /// How long the session of a 3.x client with clean session 0 outlives its connection, in seconds.
-    /// Default 7 days, for the same reason. Cut to `expiry_maximum_s`.
+    /// How long the session of a 3.x client with clean session 0 outlives its connection, in
+    /// seconds. Default 7 days, for the same reason. Cut to `expiry_maximum_s`.
     pub expiry_3x_s: u32,
     /// Messages that wait for one client, at most. Default 10,000.
     pub queue_messages_maximum: u32,
@@ -146,8 +147,8 @@ pub struct SessionConfig {
     /// How many QoS 1 and 2 messages are in flight to one client at most, if it allows so many.
     /// Default 1,024; what waits beyond that is still in the queue.
     pub inflight_maximum: u16,
-    /// Resend to a connected 3.x client what it has not acknowledged for this long, in milliseconds.
-    /// Default 0: never, as TCP already does it; 5.0 forbids it.
+    /// Resend to a connected 3.x client what it has not acknowledged for this long, in
+    /// milliseconds. Default 0: never, as TCP already does it; 5.0 forbids it.
     pub retransmit_interval_ms: u32,
     /// How often one message is resent at most before the connection is closed. Default 3.
     pub retransmit_maximum: u8,
@@ -190,8 +191,8 @@ pub struct Limits {
     pub sessions_maximum: u32,
     /// From accept to a complete CONNECT and its verdict, in milliseconds. Default 10 s.
     pub connect_timeout_ms: u32,
-    /// Bytes of a CONNECT packet. Default 64 KiB: identifier, credentials and a small will. A will with
-    /// a larger payload needs a higher limit here.
+    /// Bytes of a CONNECT packet. Default 64 KiB: identifier, credentials and a small will. A will
+    /// with a larger payload needs a higher limit here.
     pub connect_packet_size_maximum: u32,
     /// Bytes of a client identifier. Default 256.
     pub client_id_bytes_maximum: u16,
@@ -211,17 +212,17 @@ pub struct Limits {
     pub retained_messages_maximum: u64,
     /// Bytes of retained messages. Default 1 GiB.
     pub retained_bytes_maximum: u64,
-    /// Encoded bytes that wait for one connection to take them. Above this a QoS 0 message for it is
-    /// dropped and counted, and higher QoS stays in the queue. Default 1 MiB.
+    /// Encoded bytes that wait for one connection to take them. Above this a QoS 0 message for it
+    /// is dropped and counted, and higher QoS stays in the queue. Default 1 MiB.
     pub unsent_bytes_maximum: u32,
     /// Unsent bytes of a connection from which its publishers are no longer read. Default 256 KiB.
     pub unsent_bytes_pause: u32,
-    /// How long publishers wait for a connection that does not take its bytes, in milliseconds, before
-    /// it counts as slow and they go on without it. Default 1 s; 0 never pauses.
+    /// How long publishers wait for a connection that does not take its bytes, in milliseconds,
+    /// before it counts as slow and they go on without it. Default 1 s; 0 never pauses.
     pub slow_consumer_grace_ms: u32,
-    /// What all sessions, queues, retained messages and buffers may take, in bytes, by the core's own
-    /// count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of
-    /// QoS above 0 are told quota exceeded. Default 4 GiB.
+    /// What all sessions, queues, retained messages and buffers may take, in bytes, by the core's
+    /// own count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and
+    /// publishers of QoS above 0 are told quota exceeded. Default 4 GiB.
     pub memory_budget_bytes: u64,
     /// Deliveries one input may start before the rest is put off to the next turn. Default 1,024.
     pub fanout_step: u32,

@@ -1,5 +1,5 @@
-//! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent bytes,
-//! what was negotiated, keep alive, topic aliases.
+//! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent
+//! bytes, what was negotiated, keep alive, topic aliases.
 
 use crate::action::Peer;
 use crate::codec::packet::Version;
@@ -7,10 +7,12 @@ use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::profile::Profile;
+use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::will::Will;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -63,6 +65,14 @@ impl Stalls {
     /// The disk is full, and its version knows no refusal.
     pub(crate) const STORAGE: Self = Self(16);
 
+    /// It does not take what it is sent.
+    pub(crate) const OUTPUT: Self = Self(32);
+
+    /// Whether it waits for the broker, and not the broker for it.
+    pub(crate) const fn are_ours(self) -> bool {
+        self.0 & !Self::OUTPUT.0 != 0
+    }
+
     pub(crate) const fn any(self) -> bool {
         self.0 != 0
     }
@@ -84,7 +94,7 @@ impl Stalls {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     /// Publishers that wait until this connection has taken its bytes.
-    pub(crate) waiters: Vec<Key>,
+    pub(crate) waiters: VecDeque<Key>,
     /// The armed deadline after which they go on without it.
     pub(crate) slow_armed: Option<Timestamp>,
     /// Topics the client has given aliases to.
@@ -118,9 +128,11 @@ pub(crate) struct Connection {
     pub(crate) maximum_packet_size: u32,
     /// How many QoS 1 and 2 messages may be in flight to it.
     pub(crate) window: u16,
-    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An exchange
-    /// that began on an earlier connection does not count, as it does not for the client.
+    /// How many of the QoS 1 and 2 messages that it sent wait for what ends their exchange. An
+    /// exchange that began on an earlier connection does not count, as it does not for the client.
     pub(crate) unacknowledged: u16,
+    /// Where the route of the last message it published lies.
+    pub(crate) route: RouteSlot,
     /// How many of its packets wait behind the log.
     pub(crate) gated: u32,
     pub(crate) stalls: Stalls,
@@ -153,6 +165,7 @@ impl Connection {
             maximum_packet_size: u32::MAX,
             window: 0,
             unacknowledged: 0,
+            route: RouteSlot::default(),
             gated: 0,
             stalls: Stalls::default(),
             paused: false,
@@ -180,6 +193,13 @@ impl Connection {
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Whether CONNECT named a method of enhanced authentication.
+    pub(crate) fn has_method(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| extra.method.is_some())
     }
 
     /// Remembers or resolves the topic alias of an incoming PUBLISH.
@@ -223,7 +243,8 @@ pub(crate) enum Aliased {
     Known(u16),
 }
 
-/// Automatic topic aliases towards a client: a topic gets one when it comes the second time in a while.
+/// Automatic topic aliases towards a client: a topic gets one when it comes the second time in a
+/// while.
 #[derive(Debug, Default)]
 pub(crate) struct OutboundAliases {
     topics: Vec<(Box<str>, u32)>,
@@ -287,7 +308,8 @@ impl OutboundAliases {
         let Some(place) = oldest else {
             return Aliased::Plain;
         };
-        // One that was used in the last round stays: two sets of topics must not push each other out.
+        // One that was used in the last round stays: two sets of topics must not push each other
+        // out.
         if age(&self.topics[place]) as usize <= self.topics.len() {
             return Aliased::Plain;
         }

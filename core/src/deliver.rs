@@ -1,8 +1,9 @@
 //! Deliveries: putting a message into the hands of one session.
 //!
-//! A connected client that keeps up gets it encoded into its output at once: packet identifier, alias and
-//! remaining expiry are decided there, and QoS 0 then owns no memory beside those bytes. Everybody else's
-//! waits in the queue of its session, and [`Broker::transmit`] starts it when there is room.
+//! A connected client that keeps up gets it encoded into its output at once: packet identifier,
+//! alias and remaining expiry are decided there, and QoS 0 then owns no memory beside those bytes.
+//! Everybody else's waits in the queue of its session, and [`Broker::transmit`] starts it when
+//! there is room.
 
 use crate::action::{CloseReason, DropReason, Event};
 use crate::broker::Broker;
@@ -11,19 +12,22 @@ use crate::config::QueueOverflow;
 use crate::connection::Connection;
 use crate::encoder::Form;
 use crate::message::{Message, MessageView};
-use crate::route::Target;
+use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
+use crate::topic::GroupId;
 use alloc::vec::Vec;
 
-/// Encoded bytes beyond which no further delivery is started for a connection in one turn: enough for one
-/// large write, little enough to be fair.
+/// Encoded bytes beyond which no further delivery is started for a connection in one turn: enough
+/// for one large write, little enough to be fair.
 pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 
 /// A message that is being published, borrowed as long as nobody has to keep it.
 pub(crate) struct Publication<'a> {
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
+    /// Its route, if it was looked for already.
+    pub(crate) route: Option<RouteSlot>,
     message: Option<Message>,
 }
 
@@ -32,6 +36,7 @@ impl<'a> Publication<'a> {
         Self {
             view,
             retain,
+            route: None,
             message: None,
         }
     }
@@ -41,6 +46,7 @@ impl<'a> Publication<'a> {
         Self {
             view: message.view(),
             retain,
+            route: None,
             message: Some(message.clone()),
         }
     }
@@ -66,6 +72,7 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
+        let is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -103,9 +110,13 @@ impl Broker {
             }
             // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             form.packet_id = Some(traffic.inflight.next_identifier());
-        } else if connection.outbox.len() + publication.view.payload.len()
-            > self.config.limits.unsent_bytes_maximum as usize
-            && !connection.outbox.is_empty()
+        } else if session.traffic.as_ref().is_some_and(|t| t.queue.has_qos0()) {
+            // Behind those that wait.
+            return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
+        } else if !connection.outbox.is_empty()
+            && (is_tight
+                || connection.outbox.len() + publication.view.payload.len()
+                    > self.config.limits.unsent_bytes_maximum as usize)
         {
             return self.drop_message(slot, DropReason::SlowConsumer);
         }
@@ -127,8 +138,8 @@ impl Broker {
         if qos > QoS::AtMostOnce {
             let message = publication.message(&mut self.scratch);
             let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
-            if how.shared {
-                delivery.set_shared();
+            if let Some(group) = how.group {
+                delivery.set_shared(group);
             }
             let traffic = session.traffic();
             self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
@@ -167,8 +178,8 @@ impl Broker {
     ) {
         let message = publication.message(&mut self.scratch);
         let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
-        if how.shared {
-            delivery.set_shared();
+        if let Some(group) = how.group {
+            delivery.set_shared(group);
         }
         if !self.make_room(slot, delivery.cost_bytes()) {
             return;
@@ -194,9 +205,7 @@ impl Broker {
         let Some(traffic) = session.traffic.as_ref() else {
             return;
         };
-        let backlog = traffic.queue.bytes() >= self.config.limits.unsent_bytes_pause as usize
-            || traffic.queue.len() * 2 > self.config.session.queue_messages_maximum as usize;
-        if backlog {
+        if self.is_backlog(&traffic.queue) {
             self.hold(how.publisher, key);
         }
         self.wake(key);
@@ -317,7 +326,7 @@ pub(crate) struct How {
     /// Others get the same message.
     pub(crate) many: bool,
     /// It comes by a shared subscription.
-    pub(crate) shared: bool,
+    pub(crate) group: Option<GroupId>,
     /// The connection it came by, which can be asked to wait.
     pub(crate) publisher: Option<Key>,
 }

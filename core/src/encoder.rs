@@ -28,7 +28,8 @@ pub(crate) struct Form<'a> {
 #[derive(Default)]
 pub(crate) struct Encoder {
     properties: PropertyBuffer,
-    /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned out.
+    /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned
+    /// out.
     templates: [Template; 12],
 }
 

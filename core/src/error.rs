@@ -1,8 +1,9 @@
 //! What can go wrong because of a peer, and the one map from that to reason codes.
 //!
-//! [`Malformed`]: bytes that are no packet. [`Violation`]: a packet that may not come here, now, or with
-//! this content. Both end the connection with a reason code and are counted. What the caller of this
-//! crate does wrong is a `Misuse` where it can be answered, and an assertion where it cannot.
+//! [`Malformed`]: bytes that are no packet. [`Violation`]: a packet that may not come here, now, or
+//! with this content. Both end the connection with a reason code and are counted. What the caller
+//! of this crate does wrong is a `Misuse` where it can be answered, and an assertion where it
+//! cannot.
 
 use crate::codec::ReasonCode;
 use thiserror::Error;

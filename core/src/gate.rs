@@ -1,7 +1,8 @@
 //! What may leave only after the log has it.
 //!
-//! One queue for the whole shard, in the order of the positions: releasing is popping from the front. Once
-//! something of a connection waits here, everything of it that must keep its order waits behind it.
+//! One queue for the whole shard, in the order of the positions: releasing is popping from the
+//! front. Once something of a connection waits here, everything of it that must keep its order
+//! waits behind it.
 
 use crate::codec::reason::ReasonCode;
 use crate::id::{PacketId, Position};
@@ -39,7 +40,8 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    /// Holds something back until `position` is durable, and until all that waits already is released.
+    /// Holds something back until `position` is durable, and until all that waits already is
+    /// released.
     pub(crate) fn push(&mut self, position: Position, key: Key, gated: Gated) {
         let last = self.waiting.back().map_or(position, |(last, ..)| *last);
         self.waiting.push_back((position.max(last), key, gated));

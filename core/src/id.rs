@@ -20,8 +20,8 @@ impl ConnectionId {
         }
     }
 
-    /// The slot of this connection. Slots are reused, and are dense: a runtime may use them to index a
-    /// table of its sockets.
+    /// The slot of this connection. Slots are reused, and are dense: a runtime may use them to
+    /// index a table of its sockets.
     #[must_use]
     pub const fn index(self) -> usize {
         self.index as usize

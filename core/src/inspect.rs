@@ -1,6 +1,7 @@
 //! Records of the log in readable form, for tools that look at one.
 //!
-//! Not for restoring a broker: that is [`restore`](crate::restore). Nothing here is needed to run one.
+//! Not for restoring a broker: that is [`restore`](crate::restore). Nothing here is needed to run
+//! one.
 
 use crate::codec::packet::QoS;
 use crate::id::MessageId;

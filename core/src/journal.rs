@@ -1,6 +1,7 @@
 //! The journal: what the log is told, so that nothing acknowledged is lost.
 //!
-//! Everything that happens between two drains becomes one batch, applied by recovery all or not at all.
+//! Everything that happens between two drains becomes one batch, applied by recovery all or not at
+//! all; more than one when that is much.
 //! A message is written once, when the first durable reference to it is; the table here counts the
 //! references, and the record goes when the last of them does.
 
@@ -14,6 +15,7 @@ use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::time::UnixTime;
 use crate::topic::Subscription;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use hashbrown::HashMap;
@@ -23,6 +25,8 @@ use siphasher::sip::SipHasher13;
 #[derive(Clone, Copy, Debug)]
 struct Stored {
     references: u32,
+    /// How long the message is.
+    bytes: u32,
     /// The checkpoint that wrote it last; see `checkpoint`.
     checkpoint: u32,
 }
@@ -43,27 +47,45 @@ impl BuildHasher for ById {
 pub(crate) struct Journal {
     on: bool,
     batch: Vec<u8>,
+    /// Batches that were closed because they were large enough.
+    closed: VecDeque<Batch>,
     /// The position that the open batch will have.
     next: u64,
     mark: Option<BatchMark>,
     stored: HashMap<MessageId, Stored, ById>,
+    /// What these messages take together.
+    stored_bytes: u64,
     checkpoint: u32,
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
 }
 
-/// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed time.
+/// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed
+/// time.
 const CLOCK_INTERVAL_MS: u64 = 60_000;
+
+/// How much was written at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalMark {
+    next: u64,
+    bytes: usize,
+}
+
+/// From how many bytes on a batch is closed at the next opportunity. Far more than what makes
+/// writing efficient, far less than what a log takes.
+const CUT_BYTES: usize = 1 << 20;
 
 impl Journal {
     pub(crate) fn new(on: bool) -> Self {
         Self {
             on,
             batch: Vec::new(),
+            closed: VecDeque::new(),
             next: 1,
             mark: None,
             stored: HashMap::with_hasher(ById),
+            stored_bytes: 0,
             checkpoint: 0,
             scratch: Vec::new(),
             clock_at: UnixTime(0),
@@ -89,17 +111,46 @@ impl Journal {
     }
 
     /// A mark to ask `written_since` about.
-    pub(crate) const fn mark(&self) -> usize {
-        self.batch.len()
+    pub(crate) const fn mark(&self) -> JournalMark {
+        JournalMark {
+            next: self.next,
+            bytes: self.batch.len(),
+        }
     }
 
     /// The position to wait for, if anything was written since `mark`.
-    pub(crate) fn written_since(&self, mark: usize) -> Option<Position> {
-        (self.batch.len() > mark).then_some(Position(self.next))
+    pub(crate) const fn written_since(&self, mark: JournalMark) -> Option<Position> {
+        if self.next == mark.next && self.batch.len() == mark.bytes {
+            return None;
+        }
+        Some(self.latest())
     }
 
-    /// Closes the open batch, if it says anything.
-    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+    /// Everything so far may be a batch of its own. It becomes one when it is large, so that no
+    /// batch grows with the number of clients or of messages.
+    pub(crate) fn cut(&mut self) {
+        if self.batch.len() >= CUT_BYTES
+            && let Some(batch) = self.close_batch()
+        {
+            self.closed.push_back(batch);
+        }
+    }
+
+    /// The next batch, if there is anything to say, with what is live by now in bytes. Not the open
+    /// one while that is but half of something.
+    pub(crate) fn take_batch(&mut self, live_bytes: u64, is_half: bool) -> Option<Batch> {
+        let batch = match self.closed.pop_front() {
+            None if is_half => None,
+            None => self.close_batch(),
+            batch => batch,
+        };
+        Some(Batch {
+            live_bytes,
+            ..batch?
+        })
+    }
+
+    fn close_batch(&mut self) -> Option<Batch> {
         if self.batch.is_empty() && self.mark.is_none() {
             return None;
         }
@@ -110,6 +161,7 @@ impl Journal {
             position,
             operations,
             mark: self.mark.take(),
+            live_bytes: 0,
         })
     }
 
@@ -143,16 +195,15 @@ impl Journal {
         self.clock_now(broker, machine);
     }
 
-    /// One more reference to a message; the first writes it.
+    /// One more reference to a message; the first writes it, and the first that a checkpoint meets:
+    /// what referred to it before may be gone when the checkpoint gets there.
     fn refer(&mut self, message: &Message) -> MessageId {
         let id = message.view().id;
-        let entry = self.stored.entry(id).or_insert(Stored {
-            references: 0,
-            checkpoint: 0,
-        });
+        let checkpoint = self.checkpoint;
+        let entry = self.store(message);
         entry.references += 1;
-        if entry.references == 1 {
-            entry.checkpoint = self.checkpoint;
+        if entry.references == 1 || entry.checkpoint != checkpoint {
+            entry.checkpoint = checkpoint;
             BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
         }
         id
@@ -165,6 +216,7 @@ impl Journal {
         };
         stored.references -= 1;
         if stored.references == 0 {
+            self.stored_bytes -= u64::from(stored.bytes);
             self.stored.remove(&id);
             self.delete(&message_key(id));
         }
@@ -172,12 +224,26 @@ impl Journal {
 
     /// Counts a reference that the log has already, while restoring.
     pub(crate) fn restored(&mut self, message: &Message) {
-        let id = message.view().id;
-        let stored = self.stored.entry(id).or_insert(Stored {
-            references: 0,
-            checkpoint: 0,
-        });
-        stored.references += 1;
+        self.store(message).references += 1;
+    }
+
+    fn store(&mut self, message: &Message) -> &mut Stored {
+        let bytes = u32::try_from(message.as_bytes().len()).unwrap_or(u32::MAX);
+        let stored_bytes = &mut self.stored_bytes;
+        self.stored.entry(message.view().id).or_insert_with(|| {
+            *stored_bytes += u64::from(bytes);
+            Stored {
+                references: 0,
+                bytes,
+                checkpoint: 0,
+            }
+        })
+    }
+
+    /// What the messages take that the log must keep.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        const KEY: u64 = 24;
+        self.stored_bytes + self.stored.len() as u64 * KEY
     }
 
     fn delivery(
@@ -250,8 +316,8 @@ impl Journal {
         BatchWriter::new(&mut self.batch).put(&key, &self.scratch);
     }
 
-    /// The session and everything of it is gone. Recovery drops what belongs to a session that is not
-    /// there, so its deliveries and subscriptions need no record of their own.
+    /// The session and everything of it is gone. Recovery drops what belongs to a session that is
+    /// not there, so its deliveries and subscriptions need no record of their own.
     pub(crate) fn session_ended(&mut self, session: &Session) {
         self.delete(&session_key(record::SESSION, session.number));
     }

@@ -1,7 +1,8 @@
 //! A message: what was published, immutable and shared by everybody who has still to get it.
 //!
-//! One allocation holds all of it: a fixed header, topic name, properties and payload. The same bytes
-//! are what the log stores and what travels between shards, so a message is written once in every sense.
+//! One allocation holds all of it: a fixed header, topic name, properties and payload. The same
+//! bytes are what the log stores and what travels between shards, so a message is written once in
+//! every sense.
 //!
 //! ```text
 //! 0        8         16         24      25     26 topic length    28 property length   32
@@ -133,6 +134,12 @@ impl Message {
     #[must_use]
     pub fn topic_str(&self) -> &str {
         self.view().topic
+    }
+
+    /// The bytes of that text.
+    pub(crate) fn topic_bytes(&self) -> &[u8] {
+        let length = usize::from(u16::from_le_bytes([self.0[26], self.0[27]]));
+        &self.0[HEADER..HEADER + length]
     }
 
     /// Its fields.

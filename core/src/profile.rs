@@ -1,4 +1,5 @@
-//! What differs by version after decoding: questions with answers, so that no handler compares versions.
+//! What differs by version after decoding: questions with answers, so that no handler compares
+//! versions.
 
 use crate::codec::packet::Version;
 
@@ -26,7 +27,8 @@ impl Profile {
         matches!(self.version, Version::V5)
     }
 
-    /// Whether acknowledgements can refuse. A 3.x publisher can only be acknowledged or disconnected.
+    /// Whether acknowledgements can refuse. A 3.x publisher can only be acknowledged or
+    /// disconnected.
     pub(crate) const fn hears_refusals(self) -> bool {
         matches!(self.version, Version::V5)
     }
@@ -62,7 +64,8 @@ impl Profile {
         matches!(self.version, Version::V4)
     }
 
-    /// Whether the session's life is given by an expiry interval, and not by the clean session flag.
+    /// Whether the session's life is given by an expiry interval, and not by the clean session
+    /// flag.
     pub(crate) const fn has_session_expiry(self) -> bool {
         matches!(self.version, Version::V5)
     }

@@ -1,8 +1,8 @@
 //! Starting what waits: when a connection has room, its session's messages go out.
 //!
-//! What an earlier connection left open comes first, in the order in which it began; then the queue; then
-//! retained messages for new subscriptions. Window and output decide how far it gets; a message that is
-//! in flight is never expired half-way.
+//! What an earlier connection left open comes first, in the order in which it began; then the
+//! queue; then retained messages for new subscriptions. Window and output decide how far it gets; a
+//! message that is in flight is never expired half-way.
 
 use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
@@ -24,8 +24,8 @@ use crate::topic::{Found, TopicFilter};
 const RETAINED_STEPS: usize = 4_096;
 
 impl Broker {
-    /// Starts deliveries for a connection while it has room: what an earlier connection left open first,
-    /// in the order in which it began; then the queue; then retained messages.
+    /// Starts deliveries for a connection while it has room: what an earlier connection left open
+    /// first, in the order in which it began; then the queue; then retained messages.
     pub(crate) fn pump(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -53,8 +53,8 @@ impl Broker {
         }
     }
 
-    /// After a resumption everything unacknowledged is sent again, under its identifier, in the original
-    /// order. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+    /// After a resumption everything unacknowledged is sent again, under its identifier, in the
+    /// original order. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
     fn resend(&mut self, key: Key, session_key: Key) {
         let wall = self.clock.wall();
         let now = self.clock.now();
@@ -232,6 +232,10 @@ impl Broker {
         let Some(exchange) = traffic.inflight.get_mut(packet_id) else {
             return;
         };
+        // Acknowledged before it was sent: the client has guessed.
+        if exchange.stage != Stage::Published {
+            return;
+        }
         let form = Form {
             qos: exchange.delivery.qos(),
             retain: exchange.delivery.retain(),
@@ -255,9 +259,9 @@ impl Broker {
         self.drop_message(session_key.index, DropReason::TooLarge);
     }
 
-    /// Retained messages for new subscriptions, paced by window and output: the queue limit does not
-    /// apply, and none is left out. The walk over the retained messages is bounded as well: a filter may
-    /// match few of many.
+    /// Retained messages for new subscriptions, paced by window and output: the queue limit does
+    /// not apply, and none is left out. The walk over the retained messages is bounded as well: a
+    /// filter may match few of many.
     fn start_retained(&mut self, key: Key, session_key: Key) {
         let mut steps = RETAINED_STEPS;
         while self.may_start_retained(key, session_key) {
@@ -330,7 +334,8 @@ impl Broker {
             return false;
         }
         cursor.after = Some(view.topic.into());
-        if view.expires_at <= self.clock.wall() {
+        let came_live = view.id.origin == cursor.last.origin && view.id > cursor.last;
+        if came_live || view.expires_at <= self.clock.wall() {
             return true;
         }
         let mut identifiers = Identifiers::default();
@@ -376,6 +381,8 @@ impl Broker {
     pub(crate) fn retransmit(&mut self, session_key: Key) {
         let interval = u64::from(self.config.session.retransmit_interval_ms);
         let (now, wall) = (self.clock.now(), self.clock.wall());
+        // What the log does not have yet may not have been sent once.
+        let is_behind = self.latest_gate() > Some(self.durable);
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
@@ -389,10 +396,17 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let (mut place, mut next) = (0, Timestamp::MAX);
+        let (mut place, mut next) = (
+            0,
+            if is_behind {
+                now.after_ms(interval)
+            } else {
+                Timestamp::MAX
+            },
+        );
         while let Some((at, id, exchange)) = traffic.inflight.at_or_after(place) {
             place = at + 1;
-            if !exchange.sent {
+            if !exchange.sent || (is_behind && exchange.delivery.is_recorded()) {
                 continue;
             }
             if now.since(exchange.sent_at) >= interval {

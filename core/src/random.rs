@@ -1,4 +1,5 @@
-//! Numbers drawn from the seed: for client identifiers and the choice among members. Not for secrets.
+//! Numbers drawn from the seed: for client identifiers and the choice among members. Not for
+//! secrets.
 
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;

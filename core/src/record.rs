@@ -240,7 +240,9 @@ pub(crate) fn encode_delivery(
     out.push(delivery.flags());
     out.push(stage);
     out.extend_from_slice(&id.to_le_bytes());
-    for identifier in delivery.identifiers().iter() {
+    let count = delivery.identifiers().iter().count();
+    out.extend_from_slice(&u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes());
+    for identifier in delivery.identifiers().iter().take(usize::from(u16::MAX)) {
         out.extend_from_slice(&identifier.to_le_bytes());
     }
 }
@@ -258,8 +260,8 @@ pub(crate) fn decode_delivery(value: &[u8]) -> Option<DeliveryRecord> {
         _ => return None,
     };
     let mut identifiers = Identifiers::default();
-    while let Some(identifier) = fields.u32() {
-        identifiers.push(identifier);
+    for _ in 0..fields.u16()? {
+        identifiers.push(fields.u32()?);
     }
     Some(DeliveryRecord {
         message,

@@ -1,8 +1,9 @@
 //! From records back to a broker.
 //!
 //! [`Restorer`] takes the batches of the log in order and keeps what is live at the end;
-//! [`Broker::restore`] makes a broker of it: sessions with their subscriptions, queues and open exchanges
-//! under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills and deadlines.
+//! [`Broker::restore`] makes a broker of it: sessions with their subscriptions, queues and open
+//! exchanges under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills
+//! and deadlines.
 
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
@@ -13,10 +14,12 @@ use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
 use crate::session::Session;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
+use crate::slab::Key;
 use crate::time::{Now, UnixTime};
 use crate::topic::{Subscription, TopicFilter};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use thiserror::Error;
 
 /// Records that this version cannot take.
@@ -91,8 +94,8 @@ impl Restorer {
     ///
     /// # Errors
     ///
-    /// When it cannot be understood: written by a later version, or not by this program. What was applied
-    /// before stays applied.
+    /// When it cannot be understood: written by a later version, or not by this program. What was
+    /// applied before stays applied.
     pub fn apply(&mut self, operations: &[u8]) -> Result<(), RestoreError> {
         for op in BatchRef::new(operations).iter() {
             let (key, value) = match op? {
@@ -153,8 +156,14 @@ impl Restorer {
         Some(())
     }
 
+    /// Numbers are never used twice, whatever record tells of them.
+    fn kept(&mut self, number: u64) -> &mut Kept {
+        self.last_session = self.last_session.max(number);
+        self.sessions.entry(number).or_default()
+    }
+
     fn subscription(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
-        let kept = self.sessions.entry(name.u64()?).or_default();
+        let kept = self.kept(name.u64()?);
         let filter = core::str::from_utf8(name.0).ok()?;
         match value {
             Some(value) => {
@@ -182,7 +191,7 @@ impl Restorer {
     }
 
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
-        let kept = self.sessions.entry(name.u64()?).or_default();
+        let kept = self.kept(name.u64()?);
         let sequence = name.u64()?;
         match value {
             Some(value) => {
@@ -197,7 +206,7 @@ impl Restorer {
     }
 
     fn received(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
-        let kept = self.sessions.entry(name.u64()?).or_default();
+        let kept = self.kept(name.u64()?);
         let id = PacketId::new(name.u16()?)?;
         match value {
             Some(_) => kept.received.insert(id),
@@ -220,8 +229,8 @@ impl Restorer {
         Some(())
     }
 
-    /// The broker's wall clock at the start. Time that passed while the machine was off counts, unless
-    /// its clock says that it has gone back.
+    /// The broker's wall clock at the start. Time that passed while the machine was off counts,
+    /// unless its clock says that it has gone back.
     fn wall(&self, machine: UnixTime) -> UnixTime {
         match self.clock {
             Some((broker, then)) => UnixTime(broker.0.saturating_add(machine.since(then))),
@@ -231,8 +240,9 @@ impl Restorer {
 }
 
 impl Broker {
-    /// A broker that goes on where another one stopped, however it stopped. `config.identity.boot_epoch`
-    /// should be [`Restorer::next_boot_epoch`]. Its first batch is on offer at once.
+    /// A broker that goes on where another one stopped, however it stopped.
+    /// `config.identity.boot_epoch` should be [`Restorer::next_boot_epoch`]. Its first batch is on
+    /// offer at once.
     ///
     /// # Errors
     ///
@@ -262,14 +272,16 @@ impl Broker {
                 broker.retained.set(message.clone());
             }
         }
+        let mut keys = Vec::new();
         for (number, kept) in sessions {
-            broker.restore_session(number, kept, &messages);
+            keys.extend(broker.restore_session(number, kept, &messages));
+            broker.journal.cut();
         }
-        // Only when everybody is back: wills that are due are for all of them.
-        let mut slot = 0;
-        while let Some(key) = broker.sessions.key_from(slot) {
+        // Only now, when all subscribers are there and everything that refers to a message is
+        // known.
+        for key in keys {
             broker.session_timeout(key);
-            slot = key.index + 1;
+            broker.journal.cut();
         }
         broker.expire_retained();
         broker.settle();
@@ -281,9 +293,10 @@ impl Broker {
         number: u64,
         kept: Kept,
         messages: &BTreeMap<MessageId, Message>,
-    ) {
-        let Some(record) = kept.record else { return };
-        // Two records of one client cannot be; should they, the later session is the one that counts.
+    ) -> Option<Key> {
+        let record = kept.record?;
+        // Two records of one client cannot be; should they, the later session is the one that
+        // counts.
         if let Some(earlier) = self.sessions.find(&record.client_id) {
             self.end_session(earlier, true);
         }
@@ -308,6 +321,7 @@ impl Broker {
             self.journal.session(&session);
         }
         let key = self.sessions.insert(session);
+        self.count_will(key);
         for (filter, subscription) in kept.subscriptions {
             if let Ok(parsed) = TopicFilter::parse(&filter) {
                 self.insert_subscription(key, &parsed, subscription);
@@ -316,6 +330,7 @@ impl Broker {
         for (sequence, delivery) in kept.deliveries {
             self.restore_delivery(key.index, sequence, delivery, messages);
         }
+        Some(key)
     }
 
     fn restore_delivery(

@@ -11,6 +11,10 @@ impl TopicKey for Message {
     fn topic(&self) -> &str {
         self.topic_str()
     }
+
+    fn topic_bytes(&self) -> &[u8] {
+        self.topic_bytes()
+    }
 }
 
 /// The retained messages of a shard.
@@ -47,39 +51,53 @@ impl Retained {
 
     /// Whether there is room for this message in the place of what is there.
     pub(crate) fn has_room(&self, view: &MessageView<'_>, count_max: u64, bytes_max: u64) -> bool {
+        let size = view.encoded_len() as u64 + OVERHEAD;
+        let count = self.by_topic.len() as u64;
+        // Mostly there is, whatever it replaces.
+        if count < count_max && self.bytes + size <= bytes_max {
+            return true;
+        }
         let old = self
             .by_topic
             .get_key_value(view.topic)
             .map(|(message, ())| message);
         let grows = u64::from(old.is_none());
-        let bytes = self.bytes + view.encoded_len() as u64 + OVERHEAD - old.map_or(0, cost);
-        self.by_topic.len() as u64 + grows <= count_max && bytes <= bytes_max
+        let bytes = self.bytes + size - old.map_or(0, cost);
+        count + grows <= count_max && bytes <= bytes_max
     }
 
     /// Keeps a message for its topic. Gives back the one it replaces.
     ///
     /// Only one message is retained for a topic. [MQTT-3.3.1-5]
     pub(crate) fn set(&mut self, message: Message) -> Option<Message> {
-        let view = message.view();
-        let (expires_at, id) = (view.expires_at, view.id);
-        let old = self.clear(view.topic);
-        self.bytes += cost(&message);
-        if expires_at != UnixTime::MAX {
-            self.expiring.insert((expires_at, id), message.clone());
+        let replaced = self.by_topic.insert(message.clone(), ());
+        let old = replaced.map(|(old, ())| old);
+        if let Some(old) = &old {
+            self.forget(old);
         }
-        self.by_topic.insert(message, ());
+        self.bytes += cost(&message);
+        let view = message.view();
+        if view.expires_at != UnixTime::MAX {
+            self.expiring
+                .insert((view.expires_at, view.id), message.clone());
+        }
         old
     }
 
     /// Forgets what is retained for a topic, and gives it back.
     pub(crate) fn clear(&mut self, topic: &str) -> Option<Message> {
         let (message, ()) = self.by_topic.remove(topic)?;
-        self.bytes -= cost(&message);
+        self.forget(&message);
+        Some(message)
+    }
+
+    /// Takes what is no longer in the map out of the account.
+    fn forget(&mut self, message: &Message) {
+        self.bytes -= cost(message);
         let view = message.view();
         if view.expires_at != UnixTime::MAX {
             self.expiring.remove(&(view.expires_at, view.id));
         }
-        Some(message)
     }
 
     /// The next retained message, in topic order, that a filter matches; looks at `steps` at most.

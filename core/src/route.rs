@@ -1,9 +1,9 @@
 //! From a topic name to who gets the message, and how: the policy of fan-out.
 //!
-//! The index ([`Subscriptions`]) says which subscriptions match. Here those of one session become one
-//! target: delivered once, with the highest QoS and all subscription identifiers. What came out is kept
-//! for the next message to that topic, until any subscription changes; a steady publisher pays no
-//! matching.
+//! The index ([`Subscriptions`]) says which subscriptions match. Here those of one session become
+//! one target: delivered once, with the highest QoS and all subscription identifiers. What came out
+//! is kept for the next message to that topic, until any subscription changes; a steady publisher
+//! pays no matching.
 
 use crate::codec::packet::QoS;
 use crate::session::queue::Identifiers;
@@ -103,9 +103,10 @@ pub(crate) struct Routes {
     seed: u64,
 }
 
-/// Where a route lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RouteSlot(usize);
+/// Where a route lies. It may belong to another topic by now; who remembers one asks
+/// [`Routes::recall`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RouteSlot(u16);
 
 impl Routes {
     pub(crate) fn new(seed: u64) -> Self {
@@ -116,17 +117,27 @@ impl Routes {
         }
     }
 
-    fn slot(&self, topic: &str) -> usize {
+    fn slot(&self, topic: &str) -> RouteSlot {
         let mut hasher = SipHasher13::new_with_keys(self.seed, 0x407e);
         hasher.write(topic.as_bytes());
-        (hasher.finish() % SLOTS as u64) as usize
+        RouteSlot((hasher.finish() % SLOTS as u64) as u16)
     }
 
-    /// The route of a topic if it is known and still holds. The topic has then been found valid before.
+    /// The route of a topic if it is known and still holds. The topic has then been found valid
+    /// before.
     pub(crate) fn known(&self, topic: &str, index: &Subscriptions) -> Option<RouteSlot> {
-        let slot = self.slot(topic);
-        let route = self.slots.get(slot)?;
-        (route.generation == index.generation() && route.topic == topic).then_some(RouteSlot(slot))
+        self.recall(self.slot(topic), topic, index)
+    }
+
+    /// The same without a search: whoever publishes to the same topic again remembers where it was.
+    pub(crate) fn recall(
+        &self,
+        slot: RouteSlot,
+        topic: &str,
+        index: &Subscriptions,
+    ) -> Option<RouteSlot> {
+        let route = self.slots.get(usize::from(slot.0))?;
+        (route.generation == index.generation() && route.topic == topic).then_some(slot)
     }
 
     /// Finds the route of a topic, and keeps it.
@@ -140,12 +151,12 @@ impl Routes {
         }
         let slot = self.slot(topic.as_str());
         index.matches(topic, &mut self.matches);
-        let route = &mut self.slots[slot];
+        let route = &mut self.slots[usize::from(slot.0)];
         route.generation = index.generation();
         route.topic.clear();
         route.topic.push_str(topic.as_str());
         resolve(&mut self.matches, None, route);
-        RouteSlot(slot)
+        slot
     }
 
     /// The targets for a message from a session that does not want to hear some of it itself.
@@ -165,27 +176,30 @@ impl Routes {
         route
     }
 
-    /// Takes a route out for the time it is walked; give it back with `put_back`.
-    pub(crate) fn take(&mut self, slot: RouteSlot) -> Route {
-        core::mem::take(&mut self.slots[slot.0])
+    /// Takes targets and groups out for the time they are walked; give them back with `put_back`.
+    pub(crate) fn take(&mut self, slot: RouteSlot) -> (Vec<Target>, Vec<GroupId>) {
+        let route = &mut self.slots[usize::from(slot.0)];
+        let targets = core::mem::take(&mut route.targets);
+        (targets, core::mem::take(&mut route.groups))
     }
 
-    pub(crate) fn put_back(&mut self, slot: RouteSlot, mut route: Route) {
-        if route.targets.len() > TARGETS_KEPT {
-            route = Route {
-                generation: u64::MAX,
-                ..Route::default()
-            };
+    pub(crate) fn put_back(&mut self, slot: RouteSlot, targets: Vec<Target>, groups: Vec<GroupId>) {
+        let route = &mut self.slots[usize::from(slot.0)];
+        if targets.len() > TARGETS_KEPT {
+            route.generation = u64::MAX;
+            return;
         }
-        self.slots[slot.0] = route;
+        route.targets = targets;
+        route.groups = groups;
     }
 
     pub(crate) fn peek(&self, slot: RouteSlot) -> &Route {
-        &self.slots[slot.0]
+        &self.slots[usize::from(slot.0)]
     }
 }
 
-/// One target a session. A message is not sent back to `publisher` by a subscription that says no local.
+/// One target a session. A message is not sent back to `publisher` by a subscription that says no
+/// local.
 fn resolve(matches: &mut Matches, publisher: Option<SubscriberKey>, route: &mut Route) {
     route.targets.clear();
     route.groups.clear();

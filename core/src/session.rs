@@ -1,4 +1,5 @@
-//! A session: what outlives the connection. Subscriptions, expiry, will, and the messages under way.
+//! A session: what outlives the connection. Subscriptions, expiry, will, and the messages under
+//! way.
 //!
 //! It knows no version and no socket. An idle session owns no [`Traffic`].
 
@@ -6,6 +7,7 @@ pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
 
+use crate::id::MessageId;
 use crate::slab::{Key, Slab};
 use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
@@ -39,6 +41,8 @@ pub(crate) struct Cursor {
     pub(crate) after: Option<Box<str>>,
     pub(crate) maximum_qos: crate::codec::packet::QoS,
     pub(crate) identifier: u32,
+    /// The last message that was taken in before the subscription. Later ones came live.
+    pub(crate) last: MessageId,
 }
 
 /// Messages under way, in both directions.
@@ -106,6 +110,8 @@ pub(crate) struct Session {
     pub(crate) dropped: u64,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
+    /// What of its will is in the statistics.
+    pub(crate) will_counted: u32,
 }
 
 impl Session {
@@ -123,6 +129,7 @@ impl Session {
             traffic: None,
             dropped: 0,
             is_recorded: false,
+            will_counted: 0,
         }
     }
 
@@ -138,15 +145,14 @@ impl Session {
         }
     }
 
-    /// Whether a crash of the broker must not make it forgotten: it outlives its connection, or a will is
-    /// owed for it.
-    pub(crate) const fn is_worth_recording(&self) -> bool {
-        self.is_persistent() || self.will.is_some()
-    }
-
     /// Whether it outlives its connection: what is under way to it is kept.
     pub(crate) const fn is_persistent(&self) -> bool {
         self.expiry_s > 0
+    }
+
+    /// Whether a broker that stops without warning owes anything for it: a session, or a will.
+    pub(crate) const fn is_worth_recording(&self) -> bool {
+        self.is_persistent() || self.will.is_some()
     }
 }
 

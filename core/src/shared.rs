@@ -36,7 +36,7 @@ impl Broker {
                 // Never above what that member was granted. [MQTT-4.8.2-3]
                 let how = How {
                     many: false,
-                    shared: true,
+                    group: Some(group),
                     publisher: origin.connection,
                 };
                 self.deliver(publication, slot, &Target::new(&chosen), how);
@@ -58,8 +58,8 @@ impl Broker {
         }
     }
 
-    /// The member whose turn it is: connected ones with room in their window before connected ones, and
-    /// those before members that are away.
+    /// The member whose turn it is: connected ones with room in their window before connected ones,
+    /// and those before members that are away.
     fn choose_member(&mut self, group: GroupId, here_only: bool) -> Option<Subscriber> {
         let strategy = self.config.protocol.shared_strategy;
         let count = self.subscriptions.group(group)?.members().len();
@@ -117,12 +117,23 @@ impl Broker {
     }
 
     /// Gives a message of a shared subscription whose member is gone to another one.
-    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[Box<str>]) {
+    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[(GroupId, Box<str>)]) {
+        if let Some(group) = delivery.group() {
+            let was_member = shared.binary_search_by_key(&group, |(id, _)| *id).is_ok();
+            if was_member && self.subscriptions.group(group).is_some() {
+                let mut publication = Publication::shared(&delivery.message, delivery.retain());
+                self.encoder.begin();
+                return self.deliver_to_group(&mut publication, group, Origin::default());
+            }
+            self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
+            return;
+        }
+        // After a restart the group is found by what it matches.
         let topic = delivery.message.view().topic;
         let Ok(name) = TopicName::new(topic) else {
             return;
         };
-        for text in shared {
+        for (_, text) in shared {
             let Ok(parsed) = TopicFilter::parse(text) else {
                 continue;
             };

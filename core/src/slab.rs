@@ -1,4 +1,5 @@
-//! A table whose slots are reused, and whose keys tell a reused slot from the one they were made for.
+//! A table whose slots are reused, and whose keys tell a reused slot from the one they were made
+//! for.
 
 use alloc::vec::Vec;
 
@@ -14,7 +15,8 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// Values in slots. The slot freed last is handed out first: the same calls always give the same keys.
+/// Values in slots. The slot freed last is handed out first: the same calls always give the same
+/// keys.
 pub(crate) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,

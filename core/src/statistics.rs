@@ -23,6 +23,8 @@ pub struct Statistics {
     pub queued_messages: u64,
     /// Bytes of messages waiting in queues.
     pub queued_bytes: u64,
+    /// Bytes of wills.
+    pub will_bytes: u64,
     /// Bytes of messages in flight: sent, and not acknowledged.
     pub inflight_bytes: u64,
     /// Bytes of packets that have come in part, or wait to be handled.

@@ -30,8 +30,8 @@ impl Timestamp {
     }
 }
 
-/// Wall-clock milliseconds since 1970-01-01 UTC. Used for what must outlive the process (expiries, will
-/// deadlines) and may jump; see `clock` for how jumps are kept from harm.
+/// Wall-clock milliseconds since 1970-01-01 UTC. Used for what must outlive the process (expiries,
+/// will deadlines) and may jump; see `clock` for how jumps are kept from harm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(pub u64);
 

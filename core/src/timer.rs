@@ -1,4 +1,5 @@
-//! Deadlines, in order. One entry for each thing that waits; whoever arms a timer remembers when for.
+//! Deadlines, in order. One entry for each thing that waits; whoever arms a timer remembers when
+//! for.
 
 use crate::slab::Key;
 use crate::time::Timestamp;

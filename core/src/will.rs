@@ -20,6 +20,13 @@ pub(crate) struct Will {
     pub(crate) message_expiry_s: Option<u32>,
 }
 
+impl Will {
+    /// What it counts against the memory budget.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+}
+
 /// Whether the end of a connection for this reason leaves its will to be published.
 ///
 /// Only a DISCONNECT with reason 0x00, or the plain one of 3.x, drops it. [MQTT-3.14.4-3]

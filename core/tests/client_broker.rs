@@ -1,5 +1,5 @@
-//! Clients against a broker, without anything in between: what one end of this crate says, the other
-//! end understands.
+//! Clients against a broker, without anything in between: what one end of this crate says, the
+//! other end understands.
 
 use std::collections::BTreeMap;
 use whimbrel_core::client::{
@@ -128,7 +128,11 @@ impl Room {
                 self.broker.authenticated(self.now, connection, verdict);
             }
             Action::Persist(batch) => self.broker.persisted(self.now, batch.position),
-            _ => return false,
+            Action::Pause(_)
+            | Action::Resume(_)
+            | Action::Route { .. }
+            | Action::Interest(_)
+            | Action::Event(_) => return false,
         }
         true
     }
@@ -183,7 +187,10 @@ impl Seat {
                 ClientEvent::Acknowledged(ack) => format!("acknowledged, {}", ack.reason),
                 ClientEvent::Subscribed(suback) => format!("subscribed {:?}", suback.reasons),
                 ClientEvent::Unsubscribed(_) => "unsubscribed".into(),
-                other => format!("{other:?}"),
+                ClientEvent::Refused(_)
+                | ClientEvent::Abandoned(_)
+                | ClientEvent::Authentication(_)
+                | ClientEvent::Disconnected(_) => format!("{event:?}"),
             });
         }
     }

@@ -19,7 +19,7 @@ mod task;
 
 use crate::clock::Clock;
 use std::io;
-use task::{Command, Request, Task};
+use task::{Answer, Command, Request, Task};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -124,26 +124,31 @@ pub struct Accepted {
     pub properties: PropertyBuffer,
 }
 
-/// The answer to a message that was taken for sending.
+/// The answer to a message that is on its way.
 #[derive(Debug)]
-pub struct Acknowledgement(oneshot::Receiver<Vec<ReasonCode>>);
+pub struct Acknowledgement(oneshot::Receiver<Answer>);
 
 impl Acknowledgement {
-    /// What the server says; at QoS 0 success as soon as the message is on its way.
+    /// What the server says; at QoS 0 success as soon as the message was taken for sending.
     ///
     /// # Errors
     ///
-    /// The connection ended first.
+    /// The server or this version does not take the message; the connection ended first.
     pub async fn wait(self) -> Result<ReasonCode, RequestError> {
-        let reasons = self.0.await.map_err(|_| RequestError::Ended)?;
+        let reasons = self.reasons().await?;
         Ok(reasons.first().copied().unwrap_or(ReasonCode::SUCCESS))
+    }
+
+    async fn reasons(self) -> Result<Vec<ReasonCode>, RequestError> {
+        let answer = self.0.await.map_err(|_| RequestError::Ended)?;
+        Ok(answer?)
     }
 }
 
 /// What is asked of a connection. Clones ask the same one.
 ///
-/// When the last of them is dropped, or the [`Events`], the transport is closed without a DISCONNECT, so
-/// that the server publishes the will.
+/// When the last of them is dropped, or the [`Events`], the transport is closed without a
+/// DISCONNECT, so that the server publishes the will.
 #[derive(Clone, Debug)]
 pub struct Connection {
     commands: mpsc::Sender<Command>,
@@ -164,7 +169,8 @@ impl Events {
         &self.accepted
     }
 
-    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its end.
+    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its
+    /// end.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
@@ -209,24 +215,17 @@ impl Connection {
     }
 
     async fn request(&self, request: Request) -> Result<Acknowledgement, RequestError> {
-        let (taken, is_taken) = oneshot::channel();
         let (answer, acknowledgement) = oneshot::channel();
-        let command = Command {
-            request,
-            taken,
-            answer,
-        };
-        let sent = self.commands.send(command).await;
+        let sent = self.commands.send(Command { request, answer }).await;
         sent.map_err(|_| RequestError::Ended)?;
-        is_taken.await.map_err(|_| RequestError::Ended)??;
         Ok(Acknowledgement(acknowledgement))
     }
 
-    /// Publishes: waits until there is room for the message, not until it has arrived.
+    /// Publishes. Waits while many messages wait to be sent, not until this one has arrived.
     ///
     /// # Errors
     ///
-    /// The server or this version does not take it; the connection ended.
+    /// The connection ended.
     pub async fn publish(&self, message: Message) -> Result<Acknowledgement, RequestError> {
         self.request(Request::Publish(message)).await
     }
@@ -241,8 +240,8 @@ impl Connection {
         filters: Vec<(String, SubscribeOptions)>,
         properties: PropertyBuffer,
     ) -> Result<Vec<ReasonCode>, RequestError> {
-        let answer = self.request(Request::Subscribe(filters, properties));
-        answer.await?.0.await.map_err(|_| RequestError::Ended)
+        let request = Request::Subscribe(filters, properties);
+        self.request(request).await?.reasons().await
     }
 
     /// Gives subscriptions up, and waits for one reason a filter (none before 5.0).
@@ -251,22 +250,22 @@ impl Connection {
     ///
     /// A filter is none; the connection ended.
     pub async fn unsubscribe(&self, filters: Vec<String>) -> Result<Vec<ReasonCode>, RequestError> {
-        let answer = self.request(Request::Unsubscribe(filters));
-        answer.await?.0.await.map_err(|_| RequestError::Ended)
+        let request = Request::Unsubscribe(filters);
+        self.request(request).await?.reasons().await
     }
 
     /// Takes a message over, when acknowledgements are manual.
     ///
     /// # Errors
     ///
-    /// It is of an earlier connection, or acknowledged already; the connection ended.
+    /// The connection ended. What is to be acknowledged no longer is not.
     pub async fn acknowledge(&self, packet_id: PacketId) -> Result<(), RequestError> {
         let acknowledged = self.request(Request::Acknowledge(packet_id));
         acknowledged.await.map(drop)
     }
 
-    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages that
-    /// still arrive are dropped.
+    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages
+    /// that still arrive are dropped.
     pub async fn disconnect(&self, events: &mut Events) {
         let drain = async { while events.next().await.is_some() {} };
         let _ = tokio::join!(self.request(Request::Disconnect), drain);

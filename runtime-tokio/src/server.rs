@@ -87,7 +87,8 @@ impl Server {
         let (mut log, mut restorer) = match &config.storage {
             StorageConfig::Memory => (None, None),
             StorageConfig::Log { directory, log } => {
-                let (log, restorer) = storage::open(directory, log, new_uuid())?;
+                let log = storage::fitted(log, &config.broker);
+                let (log, restorer) = storage::open(directory, &log, new_uuid())?;
                 (Some(log), Some(restorer))
             }
         };

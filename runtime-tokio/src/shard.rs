@@ -263,6 +263,8 @@ impl Shard {
         // 5. Newcomers.
         self.accept();
         self.drain(ACTIONS_PER_DRAIN);
+        // A newcomer may have left already.
+        self.busy |= !self.ended.is_empty();
 
         // 6. Last, when to come back.
         self.arm_timer();
@@ -312,11 +314,7 @@ impl Shard {
                 Input::StoragePressure(is_full) => {
                     self.broker.storage_pressure(self.now, is_full);
                 }
-                Input::StorageFailed => {
-                    self.broker.persist_failed(self.now);
-                    self.storage_failed.store(true, Ordering::Release);
-                    self.stop.request(StopLevel::Promptly);
-                }
+                Input::StorageFailed => self.storage_has_failed(),
             }
         }
         self.sources.push(Source::Inbox);
@@ -453,14 +451,23 @@ impl Shard {
         let bytes = batch.operations.len();
         self.unpersisted.push_back((batch.position, bytes));
         self.unpersisted_bytes += bytes;
-        let shard = self.shard;
-        if self
-            .log
-            .as_ref()
-            .is_none_or(|log| log.send((shard, batch)).is_err())
-        {
-            self.report_missing("a log", 0);
+        match self.log.as_ref() {
+            None => self.report_missing("a log", 0),
+            Some(log) => {
+                if log.send((self.shard, batch)).is_err() {
+                    // Its thread has ended before us, so by a panic.
+                    error!("the log has crashed, and this broker must stop");
+                    self.storage_has_failed();
+                }
+            }
         }
+    }
+
+    /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
+    fn storage_has_failed(&mut self) {
+        self.broker.persist_failed(self.now);
+        self.storage_failed.store(true, Ordering::Release);
+        self.stop.request(StopLevel::Promptly);
     }
 
     fn persisted(&mut self, position: Position) {

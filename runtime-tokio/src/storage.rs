@@ -6,8 +6,8 @@
 //!   └──── durable up to ──┘
 //! ```
 //!
-//! The thread takes everything that waits, lets the engine write it at once and sync once, and reports how
-//! far that got: batching comes by itself while a sync runs. It decides nothing.
+//! The thread takes everything that waits, lets the engine write it at once and sync once, and
+//! reports how far that got: batching comes by itself while a sync runs. It decides nothing.
 
 use crate::clock::Clock;
 use crate::shard::Input;
@@ -29,8 +29,8 @@ use whimbrel_core::restore::{RestoreError, Restorer};
 /// Where sessions and messages are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StorageConfig {
-    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which asks
-    /// for no directory.
+    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which
+    /// asks for no directory.
     #[default]
     Memory,
     /// In a log on disk: what is acknowledged is on stable storage.
@@ -90,6 +90,20 @@ pub enum StorageError {
 pub(crate) struct OpenLog {
     engine: Engine,
     executor: Executor,
+}
+
+/// What a batch may hold beside one packet of the largest size: the core closes batches long
+/// before.
+const BATCH_MARGIN_BYTES: u32 = 8 << 20;
+
+/// The log's settings, with room for whatever the broker lets in.
+pub(crate) fn fitted(log: &LogConfig, broker: &whimbrel_core::Config) -> LogConfig {
+    let packet_bytes = broker.protocol.maximum_packet_size;
+    let needed = packet_bytes.saturating_add(BATCH_MARGIN_BYTES);
+    LogConfig {
+        batch_bytes_max: log.batch_bytes_max.max(needed),
+        ..log.clone()
+    }
 }
 
 /// Opens the log, and says what is in it.
@@ -217,7 +231,8 @@ impl LogThread {
         true
     }
 
-    /// Sleeps until there is a batch, or the engine wants to be called. `false` when all shards are gone.
+    /// Sleeps until there is a batch, or the engine wants to be called. `false` when all shards are
+    /// gone.
     fn wait(&mut self, batches: &std_mpsc::Receiver<(u16, Batch)>) -> bool {
         let now = self.clock.now().monotonic;
         let received = match self.engine.next_deadline() {
@@ -238,14 +253,15 @@ impl LogThread {
     }
 
     fn append(&mut self, shard: u16, batch: &Batch) {
+        self.engine.set_live_bytes(batch.live_bytes);
         let appended = self.engine.append(log::Batch {
             shard,
             position: batch.position,
             marker: batch.mark.into(),
             ops: &batch.operations,
         });
-        // A log that has failed says so once, by its event; anything else is a bug, and must not pass for
-        // an acknowledgement.
+        // A log that has failed says so once, by its event; anything else is a bug, and must not
+        // pass for an acknowledgement.
         if let Err(problem) = appended
             && problem != log::AppendError::Poisoned
         {

@@ -153,7 +153,13 @@ async fn what_cannot_be_asked_is_refused_and_the_connection_lives() {
         topic: "#".into(),
         ..Message::default()
     };
-    let refused = connection.publish(wrong).await.unwrap_err();
+    let refused = connection
+        .publish(wrong)
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap_err();
     assert!(matches!(
         refused,
         RequestError::Misuse(Misuse::TopicName(_))

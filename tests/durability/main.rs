@@ -1,6 +1,8 @@
-//! Acknowledged means kept: which answer waits for the log, and what a broker made from the log knows.
+//! Acknowledged means kept: which answer waits for the log, and what a broker made from the log
+//! knows.
 //!
-//! The log here is the list of batches that were reported durable; files and disks are tested elsewhere.
+//! The log here is the list of batches that were reported durable; files and disks are tested
+//! elsewhere.
 
 use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, Version, Will};
 use whimbrel_core::codec::{Packet, Property, PropertyBuffer, ReasonCode};
@@ -520,4 +522,91 @@ fn the_will_of_a_session_that_ends_survives_the_broker_and_reaches_everybody() {
     assert_eq!(world.next_publish(listener).1, b"gone");
     let mortal = world.open_with(&connect(Version::V4, "a mortal"));
     assert!(world.next(mortal).is_some());
+}
+
+/// Connects with a will to topic "will".
+fn with_will(world: &mut World, client_id: &str, persistent: bool) {
+    let mut properties = PropertyBuffer::new();
+    if persistent {
+        properties.push(Property::SessionExpiryInterval(3_600));
+    }
+    let packet = Connect {
+        clean_start: !persistent,
+        properties: properties.as_properties(),
+        will: Some(Will {
+            topic: "will",
+            payload: client_id.as_bytes(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: whimbrel_core::codec::Properties::EMPTY,
+        }),
+        ..connect(Version::V5, client_id)
+    };
+    let connection = world.open_with(&packet);
+    world.next(connection).expect("CONNACK comes");
+}
+
+#[test]
+fn a_will_reaches_everybody_after_a_crash_whoever_came_first() {
+    for will_persists in [true, false] {
+        let mut world = durable();
+        with_will(&mut world, "mourned", will_persists);
+        // Its session is the younger one.
+        let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+        world.subscribe(subscriber, "will", QoS::AtLeastOnce);
+        world.crash();
+        world.run();
+        let (subscriber, present) = persistent(&mut world, Version::V5, "subscriber");
+        assert!(present);
+        assert_eq!(world.next_publish(subscriber).1, b"mourned");
+        assert_eq!(world.next(subscriber), None, "once");
+    }
+}
+
+#[test]
+fn a_message_shared_with_a_session_that_ended_meanwhile_survives_the_next_crash() {
+    let mut world = durable();
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::SessionExpiryInterval(1));
+    let short = world.open_with(&Connect {
+        clean_start: false,
+        properties: properties.as_properties(),
+        ..connect(Version::V5, "short")
+    });
+    world.next(short).expect("CONNACK comes");
+    world.subscribe(short, "t", QoS::AtLeastOnce);
+    let (long, _) = persistent(&mut world, Version::V5, "long");
+    world.subscribe(long, "t", QoS::AtLeastOnce);
+    world.cut(short);
+    world.cut(long);
+    let publisher = world.connect(Version::V5, "publisher");
+    world.publish(publisher, "t", b"shared", QoS::AtLeastOnce);
+    // It ends while the broker is away.
+    world.now.wall = world.now.wall.after_s(5);
+    world.crash();
+    world.crash();
+    let (long, _) = persistent(&mut world, Version::V5, "long");
+    assert_eq!(world.next_publish(long).1, b"shared");
+}
+
+#[test]
+fn no_batch_grows_with_the_number_of_clients() {
+    let mut world = World::new(Config {
+        durable: true,
+        ..Config::default()
+    });
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    world.cut(subscriber);
+    let publisher = world.connect(Version::V5, "publisher");
+    let payload = vec![0; 300_000];
+    let mut bytes = Vec::new();
+    for packet_id in 1..=20 {
+        let packet = Packet::Publish(publish("t", &payload, QoS::AtLeastOnce, packet_id));
+        whimbrel_core::codec::encode(&packet, Version::V5, &mut bytes).expect("it can be sent");
+    }
+    world.send_bytes(publisher, &bytes);
+    let longest = world.log.iter().map(Vec::len).max().expect("batches");
+    assert!(longest < 2 << 20, "{longest}");
+    assert_eq!(world.drain(publisher).len(), 20);
 }

@@ -1,8 +1,8 @@
 //! The fuzz targets as ordinary tests: `cargo test -p whimbrel-tests --test fuzz`.
 //!
-//! Each target gets its committed corpus, every input of it damaged in a few ways, and a few thousand
-//! random inputs from a fixed seed. What coverage-guided fuzzing found out is so tried again by every
-//! stable toolchain; finding out more is what `fuzz/README.md` is about.
+//! Each target gets its committed corpus, every input of it damaged in a few ways, and a few
+//! thousand random inputs from a fixed seed. What coverage-guided fuzzing found out is so tried
+//! again by every stable toolchain; finding out more is what `fuzz/README.md` is about.
 
 use std::path::PathBuf;
 use std::{fs, thread};
@@ -27,7 +27,10 @@ impl Drop for Shown<'_> {
 }
 
 fn run(name: &str) {
-    let (name, target) = TARGETS.into_iter().find(|target| target.0 == name).unwrap();
+    let (name, target) = TARGETS
+        .into_iter()
+        .find(|target| target.0 == name)
+        .expect("a target of this name");
     let run = |which: &str, input: &[u8]| {
         let _shown = Shown(which, input);
         target(input);
@@ -38,12 +41,12 @@ fn run(name: &str) {
         .join(name);
     let mut files: Vec<PathBuf> = fs::read_dir(&corpus)
         .unwrap_or_else(|error| panic!("{}: {error}", corpus.display()))
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("the corpus can be read").path())
         .collect();
     files.sort();
     assert!(!files.is_empty(), "there is a corpus");
     for file in files {
-        let input = fs::read(&file).unwrap();
+        let input = fs::read(&file).expect("the corpus can be read");
         let which = file.display().to_string();
         run(&which, &input);
         for _ in 0..DAMAGED {
@@ -80,6 +83,11 @@ fn damage(random: &mut Random, mut input: Vec<u8>) -> Vec<u8> {
 #[test]
 fn a_broker_withstands_any_script() {
     run("broker");
+}
+
+#[test]
+fn a_client_withstands_any_server() {
+    run("client");
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! An independent client: rumqttc in both its versions, behind one face, so that a story is told once.
+//! An independent client: rumqttc in both its versions, behind one face, so that a story is told
+//! once.
 //!
-//! The client library runs on a small runtime of its own; what it hears comes through a channel and is
-//! waited for. It never reconnects: when its connection ends, the story hears of it.
+//! The client library runs on a small runtime of its own; what it hears comes through a channel and
+//! is waited for. It never reconnects: when its connection ends, the story hears of it.
 
 #![expect(
     clippy::wildcard_enum_match_arm,

@@ -1,8 +1,8 @@
 //! The broker over real sockets: an independent client (rumqttc) has to find a whole broker, and
 //! hostile peers must not be noticed by those beside them.
 //!
-//! Every story is written once and told of every runtime: see [`runtime::Runtime`]. Nothing sleeps to
-//! wait for something; what is waited for is waited for by name, and for at most [`PATIENCE`].
+//! Every story is written once and told of every runtime: see [`runtime::Runtime`]. Nothing sleeps
+//! to wait for something; what is waited for is waited for by name, and for at most [`PATIENCE`].
 //!
 //! | module | stories of |
 //! |---|---|
@@ -10,11 +10,22 @@
 //! | `sessions` | resumption, takeover, the features of 5.0 |
 //! | `class_…` | hostile peers: one module for each class of attack that TCP and the core can meet |
 //!
-//! The classes are those in which MQTT brokers were broken so far. Those that are about access rules,
-//! transports, administration or the log are tested where these live.
+//! The classes are those in which MQTT brokers were broken so far. Those that are about access
+//! rules, transports, administration or the log are tested where these live.
 
+mod class_01_handshake;
+mod class_02_lengths;
+mod class_03_properties;
+mod class_04_fields;
+mod class_05_text;
+mod class_09_dollar;
+mod class_10_takeover;
+mod class_11_exactly_once;
+mod class_12_slow_peers;
+mod class_18_effort;
 mod client;
 mod delivery;
+mod peer;
 mod runtime;
 mod sessions;
 
@@ -59,5 +70,60 @@ tell_of!(OnTokio as tokio; {
         subscription_identifiers_and_options_are_kept,
         topic_aliases_stand_for_topics,
         versions_speak_with_each_other,
+    ]
+    class_01_handshake: [
+        nothing_comes_before_connect,
+        a_second_connect_is_the_last,
+        only_a_server_sends_these,
+        connect_may_come_byte_by_byte,
+        connect_must_come_in_time,
+        a_thousand_silent_connections_cost_little,
+    ]
+    class_02_lengths: [
+        five_bytes_of_length_are_too_many,
+        too_large_is_seen_from_five_bytes,
+        packets_may_end_at_every_byte,
+        contents_end_with_their_packet,
+        empty_is_not_a_length_for_everything,
+        properties_end_with_their_packet,
+    ]
+    class_03_properties: [
+        what_may_not_stand_in_connect,
+        what_may_not_stand_elsewhere,
+        many_user_properties_cost_no_more_than_their_bytes,
+    ]
+    class_04_fields: [
+        reserved_bits_are_checked,
+        there_is_no_qos_3,
+        packet_identifiers_are_not_zero,
+        a_password_needs_a_user_before_5_0,
+        malformed_shares_are_refused,
+        aliases_are_set_before_they_are_used,
+    ]
+    class_05_text: [
+        text_is_checked_wherever_it_stands,
+        topic_names_have_no_wildcards,
+        depth_and_length_have_limits,
+    ]
+    class_09_dollar: [
+        wildcards_do_not_reach_dollar_topics,
+    ]
+    class_10_takeover: [
+        a_fight_for_one_session_leaves_one,
+    ]
+    class_11_exactly_once: [
+        unreleased_messages_are_delivered_once,
+        the_receive_maximum_bounds_them,
+    ]
+    class_12_slow_peers: [
+        who_never_reads_is_not_waited_for,
+        who_never_acknowledges_fills_only_its_queue,
+        who_drips_holds_up_nobody,
+        half_a_packet_costs_half_a_packet,
+    ]
+    class_18_effort: [
+        subscriptions_have_a_limit,
+        wildcards_in_every_combination_are_one_delivery,
+        answers_to_nothing_are_harmless,
     ]
 });

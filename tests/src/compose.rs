@@ -36,8 +36,8 @@ pub fn publish<'a>(topic: &'a str, payload: &'a [u8], qos: QoS, packet_id: u16) 
     }
 }
 
-/// A CONNECT whose session lasts an hour after its connection (3.x: as long as the broker says), and is
-/// resumed when it is there.
+/// A CONNECT whose session lasts an hour after its connection (3.x: as long as the broker says),
+/// and is resumed when it is there.
 ///
 /// # Panics
 ///

@@ -4,6 +4,7 @@ mod compose;
 pub mod disk;
 pub mod fuzz;
 mod received;
+pub mod sim;
 pub mod world;
 
 pub use disk::{CrashStyle, Disk, Random};

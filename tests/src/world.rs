@@ -1,7 +1,8 @@
-//! A broker in a bottle: virtual time, connections that are two byte buffers, everything in one thread.
+//! A broker in a bottle: virtual time, connections that are two byte buffers, everything in one
+//! thread.
 //!
-//! A test reads as a story: who connects, who sends what, who hears what. Nothing here knows a rule of
-//! the protocol; packets are built and read with the core's own codec.
+//! A test reads as a story: who connects, who sends what, who hears what. Nothing here knows a rule
+//! of the protocol; packets are built and read with the core's own codec.
 
 use crate::received::Received;
 use std::collections::HashMap;
@@ -460,7 +461,8 @@ impl World {
         }
     }
 
-    /// The process is killed, and another one starts from what was durable. All connections are gone.
+    /// The process is killed, and another one starts from what was durable. All connections are
+    /// gone.
     ///
     /// # Panics
     ///

@@ -67,8 +67,8 @@ pub(crate) fn check(root: &Path, files: &[File], problems: &mut Vec<Problem>) {
     check_modules(files, problems);
 }
 
-/// The one place in core that touches files: it carries out what the log asks for, behind the feature
-/// `std`, and decides nothing.
+/// The one place in core that touches files: it carries out what the log asks for, behind the
+/// feature `std`, and decides nothing.
 const EXECUTES: [&str; 1] = ["core/src/log/executor.rs"];
 
 fn check_lines(file: &File, problems: &mut Vec<Problem>) {
@@ -83,12 +83,16 @@ fn check_lines(file: &File, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A line that cannot be broken without harm: a row of a table or a drawing, or one with a text that is
-/// searched for as a whole.
+/// A line that cannot be broken without harm: a row of a table or a drawing, or one with a text
+/// that is searched for as a whole.
 fn is_unbreakable(line: &str) -> bool {
     let line = line.trim_start();
-    let comment = line.trim_start_matches('/').trim_start_matches('!').trim_start();
-    comment.starts_with('|') || line.contains('"')
+    let comment = line
+        .trim_start_matches('/')
+        .trim_start_matches('!')
+        .trim_start();
+    let is_text = line.contains('"') || line.ends_with('\\');
+    comment.starts_with('|') || is_text
 }
 
 /// A line without the tags at its end: they may stand beyond the limit, beside what they name.

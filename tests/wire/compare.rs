@@ -1,4 +1,5 @@
-//! Whether a packet that came is the one that was expected, as far as the standard leaves no choice.
+//! Whether a packet that came is the one that was expected, as far as the standard leaves no
+//! choice.
 
 use whimbrel_core::codec::packet::{Packet, PacketType, Version};
 use whimbrel_core::codec::property::{Properties, Property};
@@ -79,8 +80,8 @@ pub(crate) fn agree(version: Version, expected: &[u8], came: &[u8]) -> bool {
     }
 }
 
-/// What an acknowledgement may say in place of success: that nobody has subscribed (MQTT 5.0 §3.4.2.1),
-/// or that the identifier is not known (§3.6.2.1). A broker need not know either.
+/// What an acknowledgement may say in place of success: that nobody has subscribed (MQTT 5.0
+/// §3.4.2.1), or that the identifier is not known (§3.6.2.1). A broker need not know either.
 const CHOICES: [ReasonCode; 3] = [
     ReasonCode::SUCCESS,
     ReasonCode::NO_MATCHING_SUBSCRIBERS,

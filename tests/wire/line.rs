@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::codec::reason::ReasonCode;
@@ -11,7 +12,7 @@ use whimbrel_core::{ConnectionId, Verdict};
 use whimbrel_tests::World;
 
 /// How long a running program may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Names one line of a venue.
 pub(crate) type Line = usize;
@@ -90,16 +91,21 @@ impl Venue for Bottle {
     }
 }
 
+/// A program can be played against by one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A running program.
 pub(crate) struct Network {
     address: String,
+    _alone: MutexGuard<'static, ()>,
     lines: Vec<(TcpStream, VecDeque<u8>, bool)>,
 }
 
 impl Network {
-    pub(crate) const fn new(address: String) -> Self {
+    pub(crate) fn new(address: String) -> Self {
         Self {
             address,
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
             lines: Vec::new(),
         }
     }

@@ -1,11 +1,12 @@
-//! Plays what other projects know about the wire: 1,826 connections of mosquitto's test data, and the
-//! packets of mochi-mqtt and mqtt-packet.
+//! Plays what other projects know about the wire: 1,826 connections of mosquitto's test data, and
+//! the packets of mochi-mqtt and mqtt-packet.
 //!
 //! The data is not ours and is not part of this repository. It is looked for in the folder that
-//! `WHIMBREL_CONFORMANCE` names, else in `shared/conformance` beside the checkout; without it the tests
-//! say so and pass. They play against the core in a [`World`](whimbrel_tests::World), or, if
+//! `WHIMBREL_CONFORMANCE` names, else in `shared/conformance` beside the checkout; without it the
+//! tests say so and pass. They play against the core in a [`World`](whimbrel_tests::World), or, if
 //! `WHIMBREL_ADDRESS` says where one listens, against a running program, which must then allow 10
 //! topic aliases, packets of 2,000,000 bytes, and anonymous clients.
+//! Start the program without these variables: it takes `WHIMBREL_…` it does not know for a mistake.
 
 mod compare;
 mod disagreements;
@@ -38,7 +39,11 @@ fn data(file: &str) -> Option<Vec<serde_json::Value>> {
 /// Where to play: against the core, or against the program.
 fn venue() -> Box<dyn Venue> {
     match env::var("WHIMBREL_ADDRESS") {
-        Ok(address) => Box::new(Network::new(address)),
+        Ok(address) => {
+            let mut network = Network::new(address);
+            sequences::clear_retained(&mut network).expect("the program answers");
+            Box::new(network)
+        }
         Err(_) => Box::new(Bottle::default()),
     }
 }

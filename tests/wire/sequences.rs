@@ -4,7 +4,7 @@ use crate::Played;
 use crate::compare::{agree, is_refusal, packet_type, parse, take_packet};
 use crate::line::{Line, Venue};
 use serde_json::Value;
-use whimbrel_core::codec::packet::{Ack, Packet, PacketType, QoS, Version};
+use whimbrel_core::codec::packet::{Ack, Packet, PacketType, Publish, QoS, Version};
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::codec::{self, frame};
 use whimbrel_tests::world::{connect, publish};
@@ -206,6 +206,33 @@ fn show(version: Version, bytes: &[u8]) -> String {
     }
 }
 
+/// Clears what others have left to be retained: all that comes until nothing comes any more.
+pub(crate) fn clear_retained(venue: &mut dyn Venue) -> Result<(), String> {
+    let line = venue.open();
+    let mut player = Player {
+        venue,
+        version: Version::V4,
+        line,
+        inbox: Vec::new(),
+        pending: Vec::new(),
+    };
+    player.connect()?;
+    player.send(b"\x82\x06\0\x01\0\x01#\0");
+    while let Some(packet) = player.next() {
+        if let Some(Packet::Publish(message)) = parse(Version::V4, &packet)
+            && message.retain
+        {
+            let payload = b"";
+            let clear = Packet::Publish(Publish { payload, ..message });
+            let mut bytes = Vec::new();
+            codec::encode(&clear, Version::V4, &mut bytes).expect("it came");
+            player.send(&bytes);
+        }
+    }
+    venue.cut(line);
+    Ok(())
+}
+
 /// Sends one packet on a connection that is open, or as the first one; gives whether it is taken.
 pub(crate) fn is_taken(
     venue: &mut dyn Venue,
@@ -243,6 +270,9 @@ pub(crate) fn is_taken(
         };
         is_taken |= is_about_method;
         is_taken &= is_about_method || !is_refusal(version, &packet);
+        if packet == PINGRESP {
+            break;
+        }
     }
     let line = player.line;
     player.venue.cut(line);

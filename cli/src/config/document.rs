@@ -10,7 +10,8 @@ use super::{
 
 const WIDTH: usize = 100;
 
-/// A configuration file with every key, its meaning and its default, where everything is commented out.
+/// A configuration file with every key, its meaning and its default, where everything is commented
+/// out.
 pub(crate) fn example_file() -> String {
     let mut out = String::from(
         "# Every setting of Whimbrel, with its default. Lines that begin with `#` and a name are settings:\n\

@@ -1,10 +1,12 @@
-//! Reads environment variables into the settings: `WHIMBREL_`, the section, `_`, the key, in capitals.
+//! Reads environment variables into the settings: `WHIMBREL_`, the section, `_`, the key, in
+//! capitals.
 
 use super::key::{Key, PREFIX, Section};
 use super::keys::{SECTIONS, section};
 use super::problem::{Place, Problem};
 use super::value::Written;
 use super::{Places, Settings};
+use crate::client_options::PASSWORD_VARIABLE;
 use crate::nearest::nearest;
 use std::ffi::OsString;
 use whimbrel_tokio::ListenerConfig;
@@ -53,6 +55,7 @@ impl Environment {
                     environment.file = Some(text);
                     continue;
                 }
+                (_, None) if name == PASSWORD_VARIABLE => continue, // of `pub` and `sub`
                 (Ok(text), None) if is_of_kubernetes(name, &text) => continue,
                 (Ok(_), None) => unknown(name),
                 (Err(_), _) => "is not UTF-8".to_owned(),
@@ -148,8 +151,8 @@ fn key_of(variable: &str) -> Option<(&'static Section, &'static Key)> {
     (section.variable(key) == variable).then_some((section, key))
 }
 
-/// Kubernetes tells every pod about every service in variables, which begin as ours when the service is
-/// called whimbrel: `WHIMBREL_SERVICE_HOST`, `WHIMBREL_PORT_1883_TCP_ADDR`, ...
+/// Kubernetes tells every pod about every service in variables, which begin as ours when the
+/// service is called whimbrel: `WHIMBREL_SERVICE_HOST`, `WHIMBREL_PORT_1883_TCP_ADDR`, ...
 fn is_of_kubernetes(variable: &str, text: &str) -> bool {
     let names_port = variable
         .split_once("_PORT_")

@@ -1,5 +1,5 @@
-//! How the fields of the configuration take and give values. One impl per type of field; which fields
-//! there are is told by the table in `keys`.
+//! How the fields of the configuration take and give values. One impl per type of field; which
+//! fields there are is told by the table in `keys`.
 
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_core::codec::packet::{QoS, Version};
@@ -15,7 +15,8 @@ pub(crate) trait Field {
     ///
     /// # Errors
     ///
-    /// In words, when the text means nothing to a field that gives it a meaning, such as an address.
+    /// In words, when the text means nothing to a field that gives it a meaning, such as an
+    /// address.
     fn set(&mut self, value: Value) -> Result<(), String>;
 
     /// What it holds; `None` when it is left out.

@@ -1,5 +1,6 @@
-//! Every configuration key, each in one entry: name, field, what it does, why its default is what it
-//! is. The defaults themselves are those of the types, so there is no second copy to keep in step.
+//! Every configuration key, each in one entry: name, field, what it does, why its default is what
+//! it is. The defaults themselves are those of the types, so there is no second copy to keep in
+//! step.
 
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
@@ -186,7 +187,7 @@ const STORAGE: &[Key] = &[
         "Preparing one takes well under a second on slow cards.",
     )
     .unit(Bytes)
-    .range(16 << 10, 1 << 30),
+    .range(64 << 10, 1 << 30),
     Key::new(
         "quota_bytes",
         |s| &mut s.storage.log.quota_bytes,
@@ -195,7 +196,7 @@ const STORAGE: &[Key] = &[
         "What the disk has.",
     )
     .unit(Bytes)
-    .least(64 << 10)
+    .least(256 << 10)
     .example("\"4 GiB\""),
     Key::new(
         "checkpoint_min_bytes",

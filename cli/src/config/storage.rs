@@ -1,7 +1,7 @@
 //! Where sessions and messages are kept, as an operator says it.
 //!
-//! The program keeps what it acknowledges unless told otherwise; a program that embeds the broker has
-//! to ask for it.
+//! The program keeps what it acknowledges unless told otherwise; a program that embeds the broker
+//! has to ask for it.
 
 use super::field::Named;
 use whimbrel_core::log::{LogConfig, OnCorruption, SyncPolicy};

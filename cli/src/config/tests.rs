@@ -410,6 +410,13 @@ fn mistakes_in_the_environment_are_all_named() {
 }
 
 #[test]
+fn the_password_of_pub_and_sub_is_not_a_mistake() {
+    let password = ("WHIMBREL_PASSWORD", "secret");
+    let loaded = with_environment(&[password], &Flags::default()).unwrap();
+    assert_eq!(loaded.settings, defaults());
+}
+
+#[test]
 fn what_kubernetes_says_of_a_service_of_our_name_is_not_a_mistake() {
     let of_kubernetes = [
         ("WHIMBREL_SERVICE_HOST", "10.0.0.7"),

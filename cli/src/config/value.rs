@@ -1,7 +1,7 @@
 //! Values as people write them, in a file or in the environment, and what a key accepts.
 //!
-//! [`Kind::read`] is the one place where a written value is checked; where it came from and where it
-//! goes is for others.
+//! [`Kind::read`] is the one place where a written value is checked; where it came from and where
+//! it goes is for others.
 
 use crate::nearest::nearest;
 use std::ops::RangeInclusive;
@@ -196,7 +196,8 @@ impl Value {
 }
 
 impl Unit {
-    /// A number in this unit as it is written in a TOML file: sizes in the largest unit that is exact.
+    /// A number in this unit as it is written in a TOML file: sizes in the largest unit that is
+    /// exact.
     pub(crate) fn show(self, number: u64) -> String {
         let size = SIZES
             .iter()

@@ -10,7 +10,8 @@ use whimbrel_core::log::{BatchRef, Marker, Op, Recovered, Recovery};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::time::UnixTime;
 
-/// Print every record, a line each: number of the batch, kind, whose, topic, sizes. Changes nothing.
+/// Print every record, a line each: number of the batch, kind, whose, topic, sizes. Changes
+/// nothing.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

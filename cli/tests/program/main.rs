@@ -1,8 +1,9 @@
-//! The program as people meet it: typed, configured, started, stopped. Every test runs the real binary,
-//! waits for what it says instead of sleeping, and gives up after a bounded time.
+//! The program as people meet it: typed, configured, started, stopped. Every test runs the real
+//! binary, waits for what it says instead of sleeping, and gives up after a bounded time.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod bench;
 mod commands;
 mod embed;
 mod harness;

@@ -105,8 +105,8 @@ fn a_directory_that_cannot_be_made_is_one_clear_line() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
-/// A log of a broker that was stopped in order, with one byte of its records changed, and the segment
-/// where that was done.
+/// A log of a broker that was stopped in order, with one byte of its records changed, and the
+/// segment where that was done.
 fn damaged(directory: &Directory) -> (String, PathBuf) {
     let data = directory.path().join("data");
     let name = data.display().to_string();

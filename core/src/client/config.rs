@@ -22,14 +22,15 @@ pub struct Config {
     /// Default: empty, which asks the server for one. 3.1 does not know that, and 3.1.1 only with a
     /// clean start.
     pub client_id: String,
-    /// Whether what an earlier session left is thrown away; in 3.x also whether this session ends with
-    /// its connection. A client that connects again to go on with its session does not ask for a clean
-    /// start again. Default: `true`.
+    /// Whether what an earlier session left is thrown away; in 3.x also whether this session ends
+    /// with its connection. A client that connects again to go on with its session does not ask for
+    /// a clean start again. Default: `true`.
     pub clean_start: bool,
-    /// Seconds for which the session outlives its connection; `u32::MAX` is for ever. 5.0. Default: 0.
+    /// Seconds for which the session outlives its connection; `u32::MAX` is for ever. 5.0. Default:
+    /// 0.
     pub session_expiry_s: u32,
-    /// Seconds after which a silent client pings; 0 for never. Default: 60, of which servers tolerate
-    /// the one and a half fold.
+    /// Seconds after which a silent client pings; 0 for never. Default: 60, of which servers
+    /// tolerate the one and a half fold.
     pub keep_alive_s: u16,
     /// Default: none.
     pub username: Option<String>,
@@ -37,14 +38,14 @@ pub struct Config {
     pub password: Option<Vec<u8>>,
     /// What the server publishes should the connection end without a DISCONNECT. Default: nothing.
     pub will: Option<Will>,
-    /// How many QoS 1 and 2 messages the server may have open with this client, from 1; a server that
-    /// goes over it is left. 5.0. Default: 65,535, as when nothing is said.
+    /// How many QoS 1 and 2 messages the server may have open with this client, from 1; a server
+    /// that goes over it is left. 5.0. Default: 65,535, as when nothing is said.
     pub receive_maximum: u16,
-    /// The largest packet taken in, in bytes; 5.0 servers are told. Memory grows with what has arrived,
-    /// not with what was announced. Default: 16 MiB, far above the packets people send.
+    /// The largest packet taken in, in bytes; 5.0 servers are told. Memory grows with what has
+    /// arrived, not with what was announced. Default: 16 MiB, far above the packets people send.
     pub maximum_packet_size: u32,
-    /// The largest topic alias that the server may use; each holds a topic name. 5.0. Default: 16, which
-    /// a hostile server can make hold 1 MiB.
+    /// The largest topic alias that the server may use; each holds a topic name. 5.0. Default: 16,
+    /// which a hostile server can make hold 1 MiB.
     pub topic_alias_maximum: u16,
     /// Whether reason strings and user properties are welcome. 5.0. Default: `true`.
     pub request_problem_information: bool,
@@ -55,11 +56,11 @@ pub struct Config {
     /// Enhanced authentication. 5.0. Default: none.
     pub authentication: Option<Authentication>,
 
-    /// How many of the topics that are published to get an alias, if the server takes aliases: the first
-    /// ones. 5.0. Default: 0.
+    /// How many of the topics that are published to get an alias, if the server takes aliases: the
+    /// first ones. 5.0. Default: 0.
     pub topic_aliases: u16,
-    /// How many QoS 1 and 2 messages may be open towards the server, which may allow less; and how many
-    /// requests. Bounds what is kept for resending. Default: 1,000.
+    /// How many QoS 1 and 2 messages may be open towards the server, which may allow less; and how
+    /// many requests. Bounds what is kept for resending. Default: 1,000.
     pub inflight_max: u16,
     /// Bytes that may wait for `transmit` before publishing is refused. Default: 1 MiB.
     pub unsent_bytes_max: usize,
@@ -175,7 +176,8 @@ impl Config {
         Ok(encode(&Packet::Connect(connect), self.version, out)?)
     }
 
-    /// What is said in properties: nothing that is so anyway. `false` when something cannot be said.
+    /// What is said in properties: nothing that is so anyway. `false` when something cannot be
+    /// said.
     fn push_properties(&self, properties: &mut PropertyBuffer) -> bool {
         let numbers = [
             (

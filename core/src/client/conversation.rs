@@ -1,8 +1,8 @@
-//! All that a client knows but for the bytes that have arrived: those are apart, so that an event can
-//! borrow from them while the state moves on.
+//! All that a client knows but for the bytes that have arrived: those are apart, so that an event
+//! can borrow from them while the state moves on.
 //!
-//! Here: the life of a connection, its deadlines, and what every packet that leaves goes through. What
-//! the server sends is in `handle`, what the caller asks for in `request`.
+//! Here: the life of a connection, its deadlines, and what every packet that leaves goes through.
+//! What the server sends is in `handle`, what the caller asks for in `request`.
 
 use super::alias::{ClientAliases, ServerAliases};
 use super::config::Config;
@@ -144,7 +144,7 @@ impl Conversation {
         debug_assert!(encoded.is_ok(), "a clean start makes no CONNECT invalid");
     }
 
-    /// The server has accepted the connection. Gives whether its session goes on.
+    /// The server has accepted the connection: the session goes on, or begins.
     pub(super) fn accepted(
         &mut self,
         limits: ServerLimits,
@@ -195,7 +195,8 @@ impl Conversation {
         matches!(self.stage, Stage::Connecting | Stage::Connected)
     }
 
-    /// Ends the connection as far as this client is concerned, and reports why. Later ends are ignored.
+    /// Ends the connection as far as this client is concerned, and reports why. Later ends are
+    /// ignored.
     pub(super) fn end(&mut self, why: End<'static>) {
         if self.retire() {
             self.pending.push_back(Pending::Disconnected(why));

@@ -58,8 +58,8 @@ pub enum Misuse {
     /// There is no connection that the server has accepted.
     #[error("there is no connection")]
     NotConnected,
-    /// As many messages or requests are open as the server and the configuration allow. Room comes with
-    /// the next acknowledgement.
+    /// As many messages or requests are open as the server and the configuration allow. Room comes
+    /// with the next acknowledgement.
     #[error("too many messages are waiting for their acknowledgement")]
     WindowFull,
     /// Too many bytes wait for `transmit`. Room comes when they are written.

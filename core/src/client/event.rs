@@ -23,12 +23,13 @@ pub enum ClientEvent<'a> {
     Subscribed(SubAck<'a>),
     /// The server has answered an UNSUBSCRIBE; since 5.0 with one reason per filter.
     Unsubscribed(SubAck<'a>),
-    /// A message or request will never be acknowledged: the session ended, or the connection did before
-    /// a request was answered, or a server that came back no longer takes the message.
+    /// A message or request will never be acknowledged: the session ended, or the connection did
+    /// before a request was answered, or a server that came back no longer takes the message.
     Abandoned(PacketId),
     /// The server wants to hear more, or has heard enough after `reauthenticate`: the reason says.
     Authentication(Auth<'a>),
-    /// The connection has ended. What `transmit` still gives is to be written, and the transport closed.
+    /// The connection has ended. What `transmit` still gives is to be written, and the transport
+    /// closed.
     Disconnected(End<'a>),
 }
 
@@ -83,7 +84,8 @@ pub struct UnsubscribeRequest<'a> {
 /// How to part from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DisconnectRequest<'a> {
-    /// Why; before 5.0 success alone can be said. With any other reason a 5.0 server publishes the will.
+    /// Why; before 5.0 success alone can be said. With any other reason a 5.0 server publishes the
+    /// will.
     pub reason: ReasonCode,
     /// Session expiry interval, reason string, user properties. 5.0.
     pub properties: Properties<'a>,

@@ -1,5 +1,5 @@
-//! What this client has asked of the server and not heard the end of: one map from packet identifier to
-//! stage, for messages and requests alike.
+//! What this client has asked of the server and not heard the end of: one map from packet
+//! identifier to stage, for messages and requests alike.
 //!
 //! ```text
 //!   QoS 1:    Published ──PUBACK──▶ gone
@@ -8,8 +8,8 @@
 //!   requests: Subscribing ──SUBACK──▶ gone      Unsubscribing ──UNSUBACK──▶ gone
 //! ```
 //!
-//! Messages outlive the connection and are resent in the order in which they were first sent, as the
-//! window of the new connection permits. Requests end with their connection.
+//! Messages outlive the connection and are resent in the order in which they were first sent, as
+//! the window of the new connection permits. Requests end with their connection.
 
 use crate::codec::packet::QoS;
 use crate::id::PacketId;
@@ -85,7 +85,8 @@ impl Inflight {
         Some(id)
     }
 
-    /// Begins an exchange whose first packet has been sent, under an identifier that was not in use.
+    /// Begins an exchange whose first packet has been sent, under an identifier that was not in
+    /// use.
     pub(super) fn begin(&mut self, id: PacketId, stage: Stage) {
         if stage.is_message() {
             self.window_used += 1;
@@ -163,8 +164,8 @@ impl Inflight {
         !self.unsent.is_empty()
     }
 
-    /// The next message to be resent, which counts in the window from here on. The packet identifier
-    /// stays what it was. [MQTT311-2.3.1-3]
+    /// The next message to be resent, which counts in the window from here on. The packet
+    /// identifier stays what it was. [MQTT311-2.3.1-3]
     pub(super) fn pop_unsent(&mut self) -> Option<(PacketId, &mut Stage)> {
         while let Some(id) = self.unsent.pop_front() {
             // It may have been acknowledged before its turn came.

@@ -1,9 +1,9 @@
 //! The other end: an MQTT client as a pure state machine, for all three versions.
 //!
 //! Responsible for what the specification asks of a client: the handshake, keep alive, packet
-//! identifiers and windows, QoS 1 and 2 both ways across connections, topic aliases, and the limits of
-//! the server. Not responsible for the transport, for when to connect again, or for keeping messages
-//! until there is a connection.
+//! identifiers and windows, QoS 1 and 2 both ways across connections, topic aliases, and the limits
+//! of the server. Not responsible for the transport, for when to connect again, or for keeping
+//! messages until there is a connection.
 //!
 //! ```
 //! use whimbrel_core::Timestamp;
@@ -51,15 +51,15 @@ use conversation::{Conversation, Stage};
 ///
 /// # The contract
 ///
-/// Inputs take the time as a value. What the server does wrong becomes an event, what the caller does
-/// wrong a [`Misuse`] that changes nothing. Outputs are [`poll_event`](Self::poll_event) until `None`,
-/// [`transmit`](Self::transmit), and one [`next_deadline`](Self::next_deadline).
+/// Inputs take the time as a value. What the server does wrong becomes an event, what the caller
+/// does wrong a [`Misuse`] that changes nothing. Outputs are [`poll_event`](Self::poll_event) until
+/// `None`, [`transmit`](Self::transmit), and one [`next_deadline`](Self::next_deadline).
 ///
 /// 1. *Time.* `now` never goes backwards; should it, the latest is used.
-/// 2. *Lax draining.* Any number of inputs may come before a drain; spurious calls are harmless. Bytes
-///    are looked at when events are polled, and until then kept.
-/// 3. *Progress.* After `advance` at `next_deadline()`, there is something to transmit or an event, and
-///    the deadline has moved forward.
+/// 2. *Lax draining.* Any number of inputs may come before a drain; spurious calls are harmless.
+///    Bytes are looked at when events are polled, and until then kept.
+/// 3. *Progress.* After `advance` at `next_deadline()`, there is something to transmit or an event,
+///    and the deadline has moved forward.
 /// 4. *Bounded.* A runtime that polls all events before it reads on, and does not read while
 ///    [`is_paused`](Self::is_paused), needs memory for: one packet, the topic aliases, and the open
 ///    messages, each with its limit in [`Config`]; the server cannot make it more.
@@ -123,8 +123,8 @@ impl Client {
         })
     }
 
-    /// A transport to the server has opened: CONNECT is to be transmitted. What an earlier connection
-    /// left unread is dropped.
+    /// A transport to the server has opened: CONNECT is to be transmitted. What an earlier
+    /// connection left unread is dropped.
     pub fn connected(&mut self, now: Timestamp) {
         self.input.clear();
         self.conversation.connected(now);
@@ -150,10 +150,11 @@ impl Client {
     }
 
     /// Publishes. Gives the packet identifier under which a QoS 1 or 2 message will be
-    /// [`Acknowledged`](ClientEvent::Acknowledged) or [`Abandoned`](ClientEvent::Abandoned); `None` at
-    /// QoS 0.
+    /// [`Acknowledged`](ClientEvent::Acknowledged) or [`Abandoned`](ClientEvent::Abandoned); `None`
+    /// at QoS 0.
     ///
-    /// A message that was taken is resent after a lost connection, if the server still has the session.
+    /// A message that was taken is resent after a lost connection, if the server still has the
+    /// session.
     ///
     /// # Errors
     ///
@@ -196,8 +197,8 @@ impl Client {
         self.conversation.unsubscribe(request)
     }
 
-    /// Takes a message over, or since 5.0 refuses it, when acknowledgements are manual. May be called in
-    /// any order; acknowledgements leave in the order of the messages.
+    /// Takes a message over, or since 5.0 refuses it, when acknowledgements are manual. May be
+    /// called in any order; acknowledgements leave in the order of the messages.
     ///
     /// # Errors
     ///
@@ -237,7 +238,8 @@ impl Client {
         self.conversation.authenticate(reason, data)
     }
 
-    /// Parts from the server. What was taken for sending is still to be transmitted, DISCONNECT last.
+    /// Parts from the server. What was taken for sending is still to be transmitted, DISCONNECT
+    /// last.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Messages from the server that are not done with: those whose acknowledgement the caller owes, and
-//! QoS 2 messages until their PUBREL.
+//! Messages from the server that are not done with: those whose acknowledgement the caller owes,
+//! and QoS 2 messages until their PUBREL.
 //!
 //! ```text
 //!   QoS 1:  Held ──▶ Decided ──PUBACK──▶ gone
@@ -7,8 +7,9 @@
 //!                       └─ PUBREC with an error code ─▶ gone
 //! ```
 //!
-//! Acknowledgements leave in the order in which the messages came, whatever the order of the decisions.
-//! `Owned` outlives the connection: it is what keeps a QoS 2 message from being taken in twice.
+//! Acknowledgements leave in the order in which the messages came, whatever the order of the
+//! decisions. `Owned` outlives the connection: it is what keeps a QoS 2 message from being taken in
+//! twice.
 
 use crate::codec::ReasonCode;
 use crate::codec::packet::QoS;
@@ -123,8 +124,8 @@ impl Received {
         true
     }
 
-    /// The connection is gone, the session stays. Messages the caller has not decided about come again;
-    /// those it has taken must not.
+    /// The connection is gone, the session stays. Messages the caller has not decided about come
+    /// again; those it has taken must not.
     pub(super) fn disconnected(&mut self) {
         self.order.clear();
         self.stages.retain(|_, stage| match *stage {

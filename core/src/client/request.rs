@@ -59,16 +59,16 @@ impl Conversation {
         Ok(packet_id)
     }
 
-    /// A packet identifier for a message, while there is room for one. Nothing but messages is held back
-    /// for want of room.
+    /// A packet identifier for a message, while there is room for one. Nothing but messages is held
+    /// back for want of room.
     fn message_id(&self) -> Result<PacketId, Misuse> {
         let room = self.window() > 0;
         let unused = room.then(|| self.inflight.unused_id()).flatten();
         unused.ok_or(Misuse::WindowFull)
     }
 
-    /// Sends a message, with an alias where there is one. Gives the packet as it is to be resent, which
-    /// is without: aliases end with the connection. It is empty at QoS 0.
+    /// Sends a message, with an alias where there is one. Gives the packet as it is to be resent,
+    /// which is without: aliases end with the connection. It is empty at QoS 0.
     fn send_publish(&mut self, publish: &Publish<'_>) -> Result<Box<[u8]>, Misuse> {
         let resendable = publish.packet_id.is_some();
         let spelling = self.aliases.spelling(publish.topic);

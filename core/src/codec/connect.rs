@@ -133,8 +133,8 @@ pub(super) fn decode<'a>(mut reader: Reader<'a>) -> Result<Connect<'a>, Violatio
     if flags.password && !(may_end && reader.is_empty()) {
         password = Some(reader.binary()?); // [MQTT-3.1.2-19] [MQTT311-3.1.2-21]
     }
-    // A user name without its flag would be left over [MQTT-3.1.2-16] [MQTT311-3.1.2-18], and so would
-    // a password. [MQTT-3.1.2-18] [MQTT311-3.1.2-20]
+    // A user name without its flag would be left over [MQTT-3.1.2-16] [MQTT311-3.1.2-18], and so
+    // would a password. [MQTT-3.1.2-18] [MQTT311-3.1.2-20]
     reader.finish()?;
     Ok(Connect {
         version,

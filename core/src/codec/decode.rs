@@ -52,8 +52,8 @@ pub fn decode<'a>(version: Version, frame: Frame<'a>) -> Result<Packet<'a>, Viol
     })
 }
 
-/// The version that a CONNECT names, even if the rest of it does not decode: the one to answer it in.
-/// `None` for other packets, and when there is no such version.
+/// The version that a CONNECT names, even if the rest of it does not decode: the one to answer it
+/// in. `None` for other packets, and when there is no such version.
 #[must_use]
 pub fn connect_version(frame: Frame<'_>) -> Option<Version> {
     match frame::packet_type(frame.first_byte) {
@@ -96,7 +96,8 @@ fn connack<'a>(mut reader: Reader<'a>, version: Version) -> Result<ConnAck<'a>, 
     let properties = properties(&mut reader, version, PropertyContext::ConnAck)?;
     reader.finish()?;
     Ok(ConnAck {
-        session_present,
+        // A refusal has no session, whatever the flag says.
+        session_present: session_present && !reason.is_error(),
         reason,
         properties,
     })

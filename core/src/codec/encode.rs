@@ -16,13 +16,13 @@ use alloc::vec::Vec;
 /// Appends one packet, of either role, to `out`. A CONNECT is written in the version that it names,
 /// whatever `version` says.
 ///
-/// What a version leaves unsaid is left out: before 5.0 properties, and reason codes other than those
-/// of CONNACK and SUBACK.
+/// What a version leaves unsaid is left out: before 5.0 properties, and reason codes other than
+/// those of CONNACK and SUBACK.
 ///
 /// # Errors
 ///
-/// The caller's fault, and `out` is as before: a packet that does not exist in this version, or with
-/// content that no packet may have.
+/// The caller's fault, and `out` is as before: a packet that does not exist in this version, or
+/// with content that no packet may have.
 pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
     let result = match packet {

@@ -214,8 +214,8 @@ impl SubscribeBuffer {
         }
     }
 
-    /// Appends a filter. One that cannot be written, because it is longer than 65,535 bytes or contains
-    /// U+0000, is left out, which the answer `false` tells.
+    /// Appends a filter. One that cannot be written, because it is longer than 65,535 bytes or
+    /// contains U+0000, is left out, which the answer `false` tells.
     pub fn push(&mut self, filter: &str, options: SubscribeOptions) -> bool {
         let written = put_string(&mut self.bytes, filter).is_ok();
         if written {
@@ -255,8 +255,8 @@ impl UnsubscribeBuffer {
         }
     }
 
-    /// Appends a filter. One that cannot be written, because it is longer than 65,535 bytes or contains
-    /// U+0000, is left out, which the answer `false` tells.
+    /// Appends a filter. One that cannot be written, because it is longer than 65,535 bytes or
+    /// contains U+0000, is left out, which the answer `false` tells.
     pub fn push(&mut self, filter: &str) -> bool {
         let written = put_string(&mut self.bytes, filter).is_ok();
         self.count += usize::from(written);

@@ -1,5 +1,5 @@
-//! The fixed header: where a packet ends, whether it may be that big, and whether its first byte can be
-//! one at all.
+//! The fixed header: where a packet ends, whether it may be that big, and whether its first byte
+//! can be one at all.
 //!
 //! Nothing here looks into the body, and nothing is kept between calls: the caller holds the bytes.
 
@@ -16,13 +16,13 @@ pub struct Frame<'a> {
     pub body: &'a [u8],
 }
 
-/// Cuts the first packet off `bytes`: the packet and the number of bytes it takes, or `None` when more
-/// bytes are needed.
+/// Cuts the first packet off `bytes`: the packet and the number of bytes it takes, or `None` when
+/// more bytes are needed.
 ///
 /// # Errors
 ///
-/// The peer's fault, and final: packet type 0, flags that the type must not have, a remaining length
-/// that is not in its shortest form or longer than four bytes, a packet of more than
+/// The peer's fault, and final: packet type 0, flags that the type must not have, a remaining
+/// length that is not in its shortest form or longer than four bytes, a packet of more than
 /// `maximum_packet_size` bytes. Each is reported from the first byte that shows it.
 #[inline]
 pub fn split(
@@ -56,8 +56,15 @@ pub const fn is_publish(first_byte: u8) -> bool {
     first_byte >> 4 == 3
 }
 
-/// The size of the whole packet that `bytes` starts with, as soon as its remaining length is complete:
-/// what to reserve for reassembling it. `None` when that is not known yet, or never will be.
+/// Whether what begins here may become a CONNECT.
+#[must_use]
+pub fn is_connect(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|first_byte| first_byte >> 4 == 1)
+}
+
+/// The size of the whole packet that `bytes` starts with, as soon as its remaining length is
+/// complete: what to reserve for reassembling it. `None` when that is not known yet, or never will
+/// be.
 #[must_use]
 pub fn needed(bytes: &[u8]) -> Option<usize> {
     let (_, rest) = bytes.split_first()?;

@@ -1,12 +1,13 @@
 //! Bytes to packets and back, for both roles and all three versions.
 //!
-//! Responsible for byte layout, flags, size limits, and which property and reason code may stand where.
-//! Not responsible for anything that needs to know what happened before, or which side is speaking: that
-//! is `connection` and `handle`. Nor for what makes a topic name or filter: that is `topic`.
+//! Responsible for byte layout, flags, size limits, and which property and reason code may stand
+//! where. Not responsible for anything that needs to know what happened before, or which side is
+//! speaking: that is `connection` and `handle`. Nor for what makes a topic name or filter: that is
+//! `topic`.
 //!
-//! Decoding is zero-copy: a [`Packet`] borrows from the bytes it was read from. Incomplete input is not
-//! an error ([`frame::split`] answers `None`); a packet whose declared size is over the limit is refused
-//! from its first five bytes, before anything is buffered.
+//! Decoding is zero-copy: a [`Packet`] borrows from the bytes it was read from. Incomplete input is
+//! not an error ([`frame::split`] answers `None`); a packet whose declared size is over the limit
+//! is refused from its first five bytes, before anything is buffered.
 //!
 //! ```
 //! use whimbrel_core::codec::{self, Packet, frame, packet::Version};

@@ -1,7 +1,7 @@
 //! The version-neutral packet model: the only one that the rest of the core sees.
 //!
-//! Everything is borrowed from the bytes it was decoded from. What a version lacks is empty or at its
-//! default: a 3.1.1 packet has no properties, its acknowledgements say [`ReasonCode::SUCCESS`].
+//! Everything is borrowed from the bytes it was decoded from. What a version lacks is empty or at
+//! its default: a 3.1.1 packet has no properties, its acknowledgements say [`ReasonCode::SUCCESS`].
 
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
@@ -209,7 +209,8 @@ pub struct Publish<'a> {
     pub qos: QoS,
     /// Keep it for later subscribers; or, from the server, it was kept.
     pub retain: bool,
-    /// UTF-8 checked, not yet checked as a topic name. Empty when a topic alias stands for it (5.0).
+    /// UTF-8 checked, not yet checked as a topic name. Empty when a topic alias stands for it
+    /// (5.0).
     pub topic: &'a str,
     /// Present exactly when QoS is above 0.
     pub packet_id: Option<PacketId>,

@@ -1,8 +1,9 @@
 //! The properties of MQTT 5.0: one table, and what follows from it.
 //!
-//! The table at the end of this file says for each property its identifier, type, the packets it may
-//! stand in, those in which it may stand more than once, and whether it may be zero. [`Property`], the
-//! checks of [`Properties::decode`] and the getters are all made from it. There is no other list.
+//! The table at the end of this file says for each property its identifier, type, the packets it
+//! may stand in, those in which it may stand more than once, and whether it may be zero.
+//! [`Property`], the checks of [`Properties::decode`] and the getters are all made from it. There
+//! is no other list.
 
 mod buffer;
 mod list;
@@ -196,9 +197,9 @@ const fn id_bit(id: u8) -> IdSet {
 /// One more than the largest identifier.
 const ID_END: usize = 0x2B;
 
-/// Properties of a message that mean something between two neighbours only, or that are set anew for
-/// each recipient: message expiry interval, subscription identifier, will delay interval, topic alias.
-/// All others of a PUBLISH and a will are forwarded as they came.
+/// Properties of a message that mean something between two neighbours only, or that are set anew
+/// for each recipient: message expiry interval, subscription identifier, will delay interval, topic
+/// alias. All others of a PUBLISH and a will are forwarded as they came.
 const NOT_FORWARDED: IdSet = id_bit(0x02) | id_bit(0x0B) | id_bit(0x18) | id_bit(0x23);
 
 /// The properties that may stand in each context.
@@ -221,9 +222,9 @@ const fn first<const N: usize>(values: [Option<Violation>; N]) -> Option<Violati
     values[0]
 }
 
-/// Columns: identifier, name, getter, the fields with their types, [`Kind`], contexts; then, where it
-/// applies, the contexts in which the property may repeat, and what violation a zero is. The prose
-/// becomes the documentation of variant and getter.
+/// Columns: identifier, name, getter, the fields with their types, [`Kind`], contexts; then, where
+/// it applies, the contexts in which the property may repeat, and what violation a zero is. The
+/// prose becomes the documentation of variant and getter.
 macro_rules! properties {
     ($(
         $id:literal $name:ident $getter:ident($($field:ident: $ty:ty),+) $kind:ident

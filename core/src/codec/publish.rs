@@ -88,8 +88,8 @@ impl PublishParts<'_> {
         self.lengths(version).map(|lengths| lengths.whole())
     }
 
-    /// Appends the packet to `out`. Answers where in `out` its packet identifier stands, or at QoS 0
-    /// would stand, so that a copy can be patched for another recipient.
+    /// Appends the packet to `out`. Answers where in `out` its packet identifier stands, or at QoS
+    /// 0 would stand, so that a copy can be patched for another recipient.
     ///
     /// When [`Self::encoded_len`] is `None` nothing is written.
     #[inline]

@@ -10,8 +10,8 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReasonCode(pub u8);
 
-/// Name, value and plain meaning of each code, and the packets that may carry it, in the order of the
-/// specification (MQTT 5.0 §2.4, completed from the tables of the packets).
+/// Name, value and plain meaning of each code, and the packets that may carry it, in the order of
+/// the specification (MQTT 5.0 §2.4, completed from the tables of the packets).
 macro_rules! reason_codes {
     ($($name:ident = $value:literal, $prose:literal, [$($packet:ident)+];)*) => {
         impl ReasonCode {
@@ -126,7 +126,8 @@ reason_codes! {
         [SubAck Disconnect];
 }
 
-/// The return codes 0 to 5 of a 3.x CONNACK: what each is read as, then what else it is written for.
+/// The return codes 0 to 5 of a 3.x CONNACK: what each is read as, then what else it is written
+/// for.
 const RETURN_CODES: [&[ReasonCode]; 6] = [
     &[ReasonCode::SUCCESS],
     &[ReasonCode::UNSUPPORTED_PROTOCOL_VERSION],
@@ -162,8 +163,8 @@ impl ReasonCode {
     /// Whether a 5.0 packet of this type may carry this code.
     #[must_use]
     pub const fn belongs_in(self, packet_type: PacketType) -> bool {
-        // CONNACK [MQTT-3.2.2-8], PUBACK [MQTT-3.4.2-1], PUBREC [MQTT-3.5.2-1], PUBREL [MQTT-3.6.2-1],
-        // PUBCOMP [MQTT-3.7.2-1], SUBACK [MQTT-3.9.3-2], UNSUBACK [MQTT-3.11.3-2],
+        // CONNACK [MQTT-3.2.2-8], PUBACK [MQTT-3.4.2-1], PUBREC [MQTT-3.5.2-1], PUBREL
+        // [MQTT-3.6.2-1], PUBCOMP [MQTT-3.7.2-1], SUBACK [MQTT-3.9.3-2], UNSUBACK [MQTT-3.11.3-2],
         // DISCONNECT [MQTT-3.14.2-1], AUTH [MQTT-3.15.2-1]
         self.packets() & 1 << packet_type as u16 != 0
     }

@@ -67,8 +67,8 @@ pub(super) fn put_packet(
     put_with_length(out, start + 1, body)
 }
 
-/// Has `body` write behind the one byte at `length_at`, and makes that byte the length of what came.
-/// Nearly all lengths fit it; others move the body up to make room.
+/// Has `body` write behind the one byte at `length_at`, and makes that byte the length of what
+/// came. Nearly all lengths fit it; others move the body up to make room.
 pub(super) fn put_with_length(
     out: &mut Vec<u8>,
     length_at: usize,

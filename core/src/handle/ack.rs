@@ -24,8 +24,8 @@ impl Broker {
         )
     }
 
-    /// A QoS 2 message has arrived: it must not be sent again. An error code ends the exchange instead.
-    /// [MQTT-4.3.3-3]
+    /// A QoS 2 message has arrived: it must not be sent again. An error code ends the exchange
+    /// instead. [MQTT-4.3.3-3]
     pub(crate) fn handle_pubrec(
         &mut self,
         key: Key,
@@ -107,9 +107,9 @@ impl Broker {
         )
     }
 
-    /// Ends an exchange. One that is not open is left alone: the client may have acknowledged twice. One
-    /// of another kind, or at another stage, is the client's confusion, and nothing it says about that
-    /// message can be believed. MQTT 5.0 §4.3
+    /// Ends an exchange. One that is not open is left alone: the client may have acknowledged
+    /// twice. One of another kind, or at another stage, is the client's confusion, and nothing it
+    /// says about that message can be believed. MQTT 5.0 §4.3
     fn finish(
         &mut self,
         key: Key,

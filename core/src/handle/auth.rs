@@ -128,6 +128,10 @@ impl Broker {
         match verdict {
             // CONNACK or DISCONNECT says why. [MQTT-4.12.0-1] [MQTT-4.12.0-4] [MQTT-4.12.1-2]
             Verdict::Refuse(reason) => self.close(key, CloseReason::Refused(reason)),
+            // The client cannot answer: whoever judged has taken it for another.
+            Verdict::Continue { .. } if !connection.has_method() => {
+                self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
+            }
             Verdict::Continue { data } => {
                 if let Stage::Parked(handshake) = &mut connection.stage {
                     handshake.awaits_auth = true;

@@ -245,9 +245,9 @@ impl Broker {
         self.statistics.clients_connected += 1;
         self.attach(key, session_key, &mut handshake);
         let keep_alive_s = self.start_keep_alive(key, &handshake);
-        // The end of an earlier session, and a will, are promises; a new or resumed session alone is kept
-        // by what is promised for it later.
-        let owes = clean_start || has_will;
+        // The end of an earlier session, and a will, are promises; a new or resumed session alone
+        // is kept by what is promised for it later.
+        let owes = !session_present || has_will;
         let gate = self.latest_gate().filter(|_| owes);
         let answer = Answer {
             handshake: &handshake,

@@ -12,9 +12,10 @@ use crate::session::{Session, Traffic};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
+use crate::topic::GroupId;
 use crate::will;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 impl Broker {
     pub(crate) fn handle_disconnect(
@@ -40,8 +41,8 @@ impl Broker {
 
     /// Ends a connection: last words, will, session. The one place where a connection ends.
     ///
-    /// Whatever was to be said is in the last bytes; after that there is no connection to say more on.
-    /// [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
+    /// Whatever was to be said is in the last bytes; after that there is no connection to say more
+    /// on. [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
     pub(crate) fn close(&mut self, key: Key, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(key) else {
             return;
@@ -113,7 +114,8 @@ impl Broker {
         }
     }
 
-    /// Tells the client why, in the words its version has: CONNACK before it was in, DISCONNECT after.
+    /// Tells the client why, in the words its version has: CONNACK before it was in, DISCONNECT
+    /// after.
     fn say_why(&self, connection: &mut Connection, why: CloseReason) {
         let Some(reason) = why.reason_code() else {
             return;
@@ -169,7 +171,7 @@ impl Broker {
         }
     }
 
-    fn drop_waiters(&mut self, key: Key, waiters: Vec<Key>, slow_armed: Option<Timestamp>) {
+    fn drop_waiters(&mut self, key: Key, waiters: VecDeque<Key>, slow_armed: Option<Timestamp>) {
         if let Some(mut armed) = slow_armed {
             self.timers
                 .arm(TimerKey::Slow(key), &mut armed, Timestamp::MAX);
@@ -210,7 +212,8 @@ impl Broker {
         self.session_timeout(key);
     }
 
-    /// Publishes a will that is due, ends a session whose time has come, and sets the next deadline.
+    /// Publishes a will that is due, ends a session whose time has come, and sets the next
+    /// deadline.
     pub(crate) fn session_timeout(&mut self, key: Key) {
         let wall = self.clock.wall();
         let Some(session) = self.sessions.get_mut(key) else {
@@ -237,13 +240,27 @@ impl Broker {
             .arm(TimerKey::Session(key), &mut session.armed, at);
     }
 
-    /// Tells the log how a session stands, if it is worth keeping, or was.
-    pub(crate) fn record_session(&mut self, key: Key) {
+    /// Counts the will of a session as it is now.
+    pub(crate) fn count_will(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.journal.is_on() && (session.is_worth_recording() || session.is_recorded) {
-            session.is_recorded = session.is_worth_recording();
+        let bytes = session.will.as_ref().map_or(0, |will| will.cost_bytes());
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let counted = core::mem::replace(&mut session.will_counted, bytes);
+        self.statistics.will_bytes += u64::from(bytes);
+        self.statistics.will_bytes -= u64::from(counted);
+    }
+
+    /// Tells the log how a session stands, if it is worth keeping, or was.
+    pub(crate) fn record_session(&mut self, key: Key) {
+        self.count_will(key);
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let worthwhile = session.is_worth_recording();
+        if self.journal.is_on() && (worthwhile || session.is_recorded) {
+            session.is_recorded = worthwhile;
             self.journal.session(session);
         }
     }
@@ -265,11 +282,15 @@ impl Broker {
     /// A will is never delayed beyond the end of its session.
     pub(crate) fn end_session(&mut self, key: Key, quiet: bool) {
         self.publish_will(key);
+        self.count_will(key);
         let Some(mut session) = self.sessions.remove(key) else {
             return;
         };
         self.timers
             .arm(TimerKey::Session(key), &mut session.armed, Timestamp::MAX);
+        for fanout in &mut self.fanouts {
+            fanout.forget(key.index);
+        }
         let shared = self.unsubscribe_all(key.index, &session);
         if let Some(traffic) = session.traffic.take() {
             self.abandon(key, *traffic, &shared);
@@ -284,9 +305,9 @@ impl Broker {
         }
     }
 
-    /// Messages under way to a session that ends. What came by a shared subscription and was not begun,
-    /// or may be repeated, goes to another member.
-    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[Box<str>]) {
+    /// Messages under way to a session that ends. What came by a shared subscription and was not
+    /// begun, or may be repeated, goes to another member.
+    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[(GroupId, Box<str>)]) {
         let armed = &mut traffic.retransmit_armed;
         self.timers
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);

@@ -12,7 +12,7 @@ use crate::error::Violation;
 use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::{Message, MessageView};
-use crate::route::{Member, Target};
+use crate::route::{Member, RouteSlot, Target};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
@@ -44,6 +44,16 @@ pub(crate) struct Fanout {
     targets: Option<Vec<Target>>,
     done: usize,
     then: Option<(Key, AckKind, PacketId)>,
+}
+
+impl Fanout {
+    /// A session has ended: its slot may go to another one, which must not get what is left.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if let Some(targets) = self.targets.as_mut() {
+            targets.drain(..core::mem::take(&mut self.done));
+            targets.retain(|target| target.member != Member::Session(slot));
+        }
+    }
 }
 
 /// What became of a message.
@@ -131,11 +141,29 @@ impl Broker {
         }
     }
 
+    /// The same, and its route if there is one that holds: then the name was checked when that was
+    /// found.
+    fn known_topic<'a>(
+        &self,
+        key: Key,
+        topic: &'a str,
+    ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
+        let (routes, index) = (&self.routes, &self.subscriptions);
+        let last = self.connections.get(key).map(|c| c.route);
+        let route = routes
+            .recall(last.unwrap_or_default(), topic, index)
+            .or_else(|| routes.known(topic, index));
+        match route {
+            Some(_) => Ok((TopicName::known(topic), route)),
+            None => Ok((self.checked_topic(topic)?, None)),
+        }
+    }
+
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
-        let topic = self.checked_topic(publish.topic)?;
+        let (topic, route) = self.known_topic(key, publish.topic)?;
         // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
-            return self.take_in_unacknowledged(key, session, (topic, publish));
+            return self.take_in_unacknowledged(key, session, ((topic, route), publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
@@ -162,7 +190,7 @@ impl Broker {
             session: Some(session.index),
             from_peer: false,
         };
-        let routed = self.publish_packet(topic, publish, origin);
+        let routed = self.publish_packet((topic, route), publish, origin);
         if routed == Routed::Later {
             if let Some(fanout) = self.fanouts.back_mut() {
                 fanout.then = Some((key, kind, packet_id));
@@ -187,7 +215,7 @@ impl Broker {
         &mut self,
         key: Key,
         session: Key,
-        (topic, publish): (TopicName<'_>, &Publish<'_>),
+        ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
         match self.refusal(topic, publish) {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
@@ -201,14 +229,14 @@ impl Broker {
                     session: Some(session.index),
                     from_peer: false,
                 };
-                self.publish_packet(topic, publish, origin);
+                self.publish_packet((topic, route), publish, origin);
                 Ok(())
             }
         }
     }
 
-    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and whether
-    /// it was taken in before.
+    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and
+    /// whether it was taken in before.
     fn count_in(
         &mut self,
         key: Key,
@@ -274,10 +302,11 @@ impl Broker {
             limits.retained_bytes_maximum,
         );
         self.retained.has_room(view, count, bytes)
+            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
-    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges what
-    /// is forbidden for good, and closes over what may pass later.
+    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
+    /// what is forbidden for good, and closes over what may pass later.
     fn refuse_publish(
         &mut self,
         key: Key,
@@ -292,7 +321,8 @@ impl Broker {
         if hears {
             self.acknowledge(key, None, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds nothing to release.
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
+            // nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
             self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
@@ -325,7 +355,7 @@ impl Broker {
 
     fn publish_packet(
         &mut self,
-        topic: TopicName<'_>,
+        (topic, route): (TopicName<'_>, Option<RouteSlot>),
         publish: &Publish<'_>,
         origin: Origin,
     ) -> Routed {
@@ -336,6 +366,7 @@ impl Broker {
         publish.properties.forwardable(&mut forwarded);
         let view = self.view(topic, publish, &forwarded);
         let mut publication = Publication::new(view, publish.retain);
+        publication.route = route;
         let routed = self.publish(&mut publication, origin);
         self.forwarded = forwarded;
         routed
@@ -413,7 +444,7 @@ impl Broker {
             {
                 self.journal.retained_cleared(&old);
             }
-        } else if self.has_retained_room(&publication.view) {
+        } else if !self.must_spare_storage() && self.has_retained_room(&publication.view) {
             let message = publication.message(&mut self.scratch);
             let old = self.retained.set(message.clone());
             if self.journal.is_on() {
@@ -423,6 +454,11 @@ impl Broker {
             self.statistics.retained_refused += 1;
         }
         self.arm_retained();
+    }
+
+    /// The disk is nearly full, and what is retained goes there.
+    const fn must_spare_storage(&self) -> bool {
+        self.storage_is_full && self.journal.is_on()
     }
 
     fn arm_retained(&mut self) {
@@ -447,6 +483,7 @@ impl Broker {
             self.retained.clear(message.topic_str());
             if self.journal.is_on() {
                 self.journal.retained_cleared(&message);
+                self.journal.cut();
             }
         }
         self.arm_retained();
@@ -456,15 +493,25 @@ impl Broker {
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
-        let slot = match self.routes.known(topic, &self.subscriptions) {
+        let index = &self.subscriptions;
+        let known = publication
+            .route
+            .or_else(|| self.routes.known(topic, index));
+        let slot = match known {
             Some(slot) => slot,
             None => {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                self.routes.find(name, &self.subscriptions)
+                self.routes.find(name, index)
             }
         };
+        if let Some(connection) = origin
+            .connection
+            .and_then(|key| self.connections.get_mut(key))
+        {
+            connection.route = slot;
+        }
         if self.routes.peek(slot).no_local
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
@@ -480,13 +527,13 @@ impl Broker {
                 routed.or_done()
             };
         }
-        let route = self.routes.take(slot);
-        let mut routed = self.walk(publication, &route.targets, origin);
-        if !route.groups.is_empty() {
-            self.serve_groups(publication, &route.groups, origin);
+        let (targets, groups) = self.routes.take(slot);
+        let mut routed = self.walk(publication, &targets, origin);
+        if !groups.is_empty() {
+            self.serve_groups(publication, &groups, origin);
             routed = routed.or_done();
         }
-        self.routes.put_back(slot, route);
+        self.routes.put_back(slot, targets, groups);
         routed
     }
 
@@ -520,7 +567,7 @@ impl Broker {
     ) {
         let how = How {
             many,
-            shared: false,
+            group: None,
             publisher: origin.connection,
         };
         let mut peers = Vec::new();

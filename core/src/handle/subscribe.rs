@@ -6,9 +6,11 @@ use crate::codec::packet::{Packet, RetainHandling, SubAck, Subscribe, SubscribeO
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
+use crate::id::MessageId;
 use crate::route::Member;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
+use crate::topic::GroupId;
 use crate::topic::Subscription;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
 use alloc::boxed::Box;
@@ -104,14 +106,21 @@ impl Broker {
         };
         if wants_retained && parsed.share.is_none() && self.retained.len() > 0 {
             let filter: Box<str> = parsed.filter.as_str().into();
+            let last = MessageId {
+                origin: self.origin,
+                sequence: self.sequence,
+            };
             let traffic = session.traffic();
             // Subscribing again starts again. [MQTT-3.8.4-4]
-            traffic.cursors.retain(|cursor| cursor.filter != filter);
+            if !is_new {
+                traffic.cursors.retain(|cursor| cursor.filter != filter);
+            }
             let cursor = Cursor {
                 filter,
                 after: None,
                 maximum_qos: granted,
                 identifier,
+                last,
             };
             traffic.cursors.push_back(cursor);
         }
@@ -146,8 +155,8 @@ impl Broker {
         }
     }
 
-    /// Enters a subscription into the index and the session. An identical filter is replaced, so that
-    /// nothing is lost in between. [MQTT-3.8.4-3]
+    /// Enters a subscription into the index and the session. An identical filter is replaced, so
+    /// that nothing is lost in between. [MQTT-3.8.4-3]
     pub(crate) fn insert_subscription(
         &mut self,
         session_key: Key,
@@ -293,7 +302,11 @@ impl Broker {
     }
 
     /// Ends all subscriptions of a session that ends. Gives back the shared ones.
-    pub(crate) fn unsubscribe_all(&mut self, slot: u32, session: &Session) -> Vec<Box<str>> {
+    pub(crate) fn unsubscribe_all(
+        &mut self,
+        slot: u32,
+        session: &Session,
+    ) -> Vec<(GroupId, Box<str>)> {
         let key = Member::Session(slot).key();
         let mut shared = Vec::new();
         for reference in &session.subscriptions {
@@ -307,7 +320,7 @@ impl Broker {
                     removed.and_then(|removed| removed.last.then_some(0))
                 }
                 Some(group) => {
-                    shared.push(text.clone().into());
+                    shared.push((group, text.clone().into()));
                     self.subscriptions
                         .remove_member(group, key)
                         .map(|removed| u32::try_from(removed.member_count).unwrap_or(u32::MAX))
@@ -317,6 +330,7 @@ impl Broker {
                 self.announce(text, members);
             }
         }
+        shared.sort_unstable_by_key(|(group, _)| *group);
         shared
     }
 }

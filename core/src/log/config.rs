@@ -17,7 +17,7 @@ pub struct LogConfig {
     /// No checkpoint is asked for before this many bytes were appended since the last one began.
     /// Default 64 MiB.
     pub checkpoint_min_bytes: u64,
-    /// The largest batch that is accepted, in bytes of operations. Default 16 MiB. A batch larger
+    /// The largest batch that is accepted, in bytes of operations. Default 256 MiB. A batch larger
     /// than a segment makes its segment longer.
     pub batch_bytes_max: u32,
     /// How much space is kept ready for a checkpoint, at most. The reserve follows what is live, so
@@ -37,7 +37,7 @@ impl Default for LogConfig {
             quota_bytes: None,
             sync: SyncPolicy::Always,
             checkpoint_min_bytes: 64 << 20,
-            batch_bytes_max: 16 << 20,
+            batch_bytes_max: 256 << 20,
             reserve_bytes_max: 256 << 20,
             shards: 1,
             on_corruption: OnCorruption::Refuse,

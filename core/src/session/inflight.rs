@@ -6,9 +6,10 @@
 //!                          └─ PUBREC with an error code ─▶ gone
 //! ```
 //!
-//! Identifiers are given out in order, so that the exchanges lie in a ring in the order in which they
-//! began, which is the order in which they are resent; an identifier's place in the ring is a subtraction.
-//! Identifiers that completed out of order leave a gap until everything before them has completed.
+//! Identifiers are given out in order, so that the exchanges lie in a ring in the order in which
+//! they began, which is the order in which they are resent; an identifier's place in the ring is a
+//! subtraction. Identifiers that completed out of order leave a gap until everything before them
+//! has completed.
 
 use crate::codec::packet::QoS;
 use crate::id::PacketId;
@@ -105,7 +106,8 @@ impl Inflight {
         self.len += 1;
     }
 
-    /// Puts back an exchange that was open when the broker stopped, in the order in which they began.
+    /// Puts back an exchange that was open when the broker stopped, in the order in which they
+    /// began.
     pub(crate) fn restore(&mut self, id: PacketId, stage: Stage, delivery: Delivery) {
         let exchange = Exchange {
             stage,

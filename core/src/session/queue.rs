@@ -2,6 +2,7 @@
 
 use crate::codec::packet::QoS;
 use crate::message::Message;
+use crate::topic::GroupId;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -17,6 +18,8 @@ pub(crate) struct Delivery {
     pub(crate) message: Message,
     /// Names this delivery within its session, for the log. Counts up.
     pub(crate) sequence: u64,
+    /// The shared group it came by, and one more; 0 is none, or not known after a restart.
+    group: u32,
     flags: u8,
     identifiers: Identifiers,
 }
@@ -64,6 +67,7 @@ impl Delivery {
         Self {
             message,
             sequence: 0,
+            group: 0,
             flags,
             identifiers,
         }
@@ -83,8 +87,14 @@ impl Delivery {
         self.flags & SHARED != 0
     }
 
-    pub(crate) const fn set_shared(&mut self) {
+    pub(crate) const fn set_shared(&mut self, group: GroupId) {
         self.flags |= SHARED;
+        self.group = group.0 + 1;
+    }
+
+    /// The group it came by. Only meaningful while its session is a member there.
+    pub(crate) fn group(&self) -> Option<GroupId> {
+        self.group.checked_sub(1).map(GroupId)
     }
 
     /// The log knows of it.
@@ -110,6 +120,7 @@ impl Delivery {
         Self {
             message,
             sequence,
+            group: 0,
             flags: flags | RECORDED,
             identifiers: ids,
         }
@@ -130,6 +141,8 @@ impl Delivery {
 pub(crate) struct Queue {
     deliveries: VecDeque<Delivery>,
     bytes: usize,
+    /// How many of them are QoS 0.
+    qos0: usize,
 }
 
 impl Queue {
@@ -141,12 +154,18 @@ impl Queue {
         self.deliveries.is_empty()
     }
 
+    /// Whether a QoS 0 message waits, which later ones must not overtake.
+    pub(crate) const fn has_qos0(&self) -> bool {
+        self.qos0 > 0
+    }
+
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
     pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.cost_bytes();
+        self.qos0 += usize::from(delivery.qos() == QoS::AtMostOnce);
         self.deliveries.push_back(delivery); // [MQTT-4.6.0-5]
     }
 
@@ -157,6 +176,7 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.deliveries.pop_front()?;
         self.bytes -= delivery.cost_bytes();
+        self.qos0 -= usize::from(delivery.qos() == QoS::AtMostOnce);
         // A queue that was long once does not keep its room for ever.
         if self.deliveries.is_empty() && self.deliveries.capacity() > 64 {
             self.deliveries = VecDeque::new();
@@ -171,6 +191,7 @@ impl Queue {
     /// Takes everything out, oldest first.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Delivery> {
         self.bytes = 0;
+        self.qos0 = 0;
         core::mem::take(&mut self.deliveries).into_iter()
     }
 }

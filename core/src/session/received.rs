@@ -1,5 +1,5 @@
-//! Incoming QoS 2 identifiers whose PUBREL has not come yet: what keeps a re-sent PUBLISH from being
-//! taken for a new message.
+//! Incoming QoS 2 identifiers whose PUBREL has not come yet: what keeps a re-sent PUBLISH from
+//! being taken for a new message.
 
 use crate::id::PacketId;
 use alloc::vec::Vec;

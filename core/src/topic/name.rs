@@ -30,6 +30,12 @@ impl<'a> TopicName<'a> {
         Ok(Self(text))
     }
 
+    /// A text that was checked before.
+    pub(crate) fn known(text: &'a str) -> Self {
+        debug_assert!(Self::new(text).is_ok(), "it was checked before");
+        Self(text)
+    }
+
     /// The text.
     #[must_use]
     pub const fn as_str(self) -> &'a str {

@@ -20,6 +20,7 @@ use crate::topic::name::Levels;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
@@ -33,14 +34,17 @@ pub struct LevelOrder<'a>(pub &'a str);
 
 impl Ord for LevelOrder<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        let (ours, theirs) = (self.0.as_bytes(), other.0.as_bytes());
-        let common = common_bytes(ours, theirs);
-        match ours.get(common).zip(theirs.get(common)) {
-            Some((b'/', _)) => Ordering::Less,
-            Some((_, b'/')) => Ordering::Greater,
-            Some((one, other)) => one.cmp(other),
-            None => ours.len().cmp(&theirs.len()),
-        }
+        by_level(self.0.as_bytes(), other.0.as_bytes())
+    }
+}
+
+fn by_level(ours: &[u8], theirs: &[u8]) -> Ordering {
+    let common = common_bytes(ours, theirs);
+    match ours.get(common).zip(theirs.get(common)) {
+        Some((b'/', _)) => Ordering::Less,
+        Some((_, b'/')) => Ordering::Greater,
+        Some((one, other)) => one.cmp(other),
+        None => ours.len().cmp(&theirs.len()),
     }
 }
 
@@ -157,6 +161,12 @@ fn push_lowest<'f>(patterns: impl Iterator<Item = &'f str>, bound: &mut String) 
 pub trait TopicKey {
     /// The topic name.
     fn topic(&self) -> &str;
+
+    /// Its bytes, which are what is compared. To be given where the text would be checked each
+    /// time.
+    fn topic_bytes(&self) -> &[u8] {
+        self.topic().as_bytes()
+    }
 }
 
 impl TopicKey for &str {
@@ -182,7 +192,7 @@ impl TopicKey for Arc<str> {
 
 impl Ord for dyn TopicKey + '_ {
     fn cmp(&self, other: &Self) -> Ordering {
-        LevelOrder(self.topic()).cmp(&LevelOrder(other.topic()))
+        by_level(self.topic_bytes(), other.topic_bytes())
     }
 }
 
@@ -194,7 +204,7 @@ impl PartialOrd for dyn TopicKey + '_ {
 
 impl PartialEq for dyn TopicKey + '_ {
     fn eq(&self, other: &Self) -> bool {
-        self.topic() == other.topic()
+        self.topic_bytes() == other.topic_bytes()
     }
 }
 
@@ -212,7 +222,7 @@ impl<'a, K: TopicKey + 'a> Borrow<dyn TopicKey + 'a> for ByLevel<K> {
 
 impl<K: TopicKey> Ord for ByLevel<K> {
     fn cmp(&self, other: &Self) -> Ordering {
-        LevelOrder(self.0.topic()).cmp(&LevelOrder(other.0.topic()))
+        by_level(self.0.topic_bytes(), other.0.topic_bytes())
     }
 }
 
@@ -224,7 +234,7 @@ impl<K: TopicKey> PartialOrd for ByLevel<K> {
 
 impl<K: TopicKey> PartialEq for ByLevel<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.topic() == other.0.topic()
+        self.0.topic_bytes() == other.0.topic_bytes()
     }
 }
 
@@ -299,10 +309,22 @@ impl<K: TopicKey, V> TopicMap<K, V> {
 
     /// Puts a value in and answers what it replaced. The key is replaced as well, so that the old
     /// one keeps nothing alive.
-    pub fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
-        let replaced = self.remove(key.topic());
-        self.entries.insert(ByLevel(key), value);
-        replaced
+    pub fn insert(&mut self, key: K, value: V) -> Option<(K, V)>
+    where
+        K: Clone,
+    {
+        // The first search is the only one for a new topic.
+        match self.entries.entry(ByLevel(key.clone())) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+                None
+            }
+            Entry::Occupied(occupied) => {
+                let (ByLevel(old), replaced) = occupied.remove_entry();
+                self.entries.insert(ByLevel(key), value);
+                Some((old, replaced))
+            }
+        }
     }
 
     /// Takes the entry of this topic name out.

@@ -1,6 +1,7 @@
-//! The packet tables of two other projects, if they are at hand: `packets-mochi.jsonl` (mochi-mqtt) and
-//! `packets-mqttjs.jsonl` (mqtt-packet), one packet a line, in the folder that `WHIMBREL_CONFORMANCE`
-//! names. Those tables follow the choices of their projects; where we differ, [`DISAGREEMENTS`] says why.
+//! The packet tables of two other projects, if they are at hand: `packets-mochi.jsonl` (mochi-mqtt)
+//! and `packets-mqttjs.jsonl` (mqtt-packet), one packet a line, in the folder that
+//! `WHIMBREL_CONFORMANCE` names. Those tables follow the choices of their projects; where we
+//! differ, [`DISAGREEMENTS`] says why.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -9,7 +10,8 @@ use whimbrel_core::codec::{decode, encode, frame};
 
 /// Packets on which we differ, by table, version and bytes, with what we say about them.
 const DISAGREEMENTS: &[(&str, u8, &str, &str)] = &[
-    // Theirs: valid in a CONNACK of 3.1.1. A return code there is 0 to 5, these are reason codes of 5.0.
+    // Theirs: valid in a CONNACK of 3.1.1. A return code there is 0 to 5, these are reason codes of
+    // 5.0.
     ("mochi", 4, "20020082", "Malformed(ReasonCode)"),
     ("mochi", 4, "20020182", "Malformed(ReasonCode)"),
     ("mochi", 4, "20020185", "Malformed(ReasonCode)"),
@@ -23,7 +25,8 @@ const DISAGREEMENTS: &[(&str, u8, &str, &str)] = &[
         "380a0003612f6268656c6c6f",
         "Malformed(DupAtMostOnce)",
     ),
-    // Theirs: the bridge bit of mosquitto in the protocol level is valid. No version has that level.
+    // Theirs: the bridge bit of mosquitto in the protocol level is valid. No version has that
+    // level.
     (
         "mqttjs",
         4,
@@ -36,12 +39,13 @@ const DISAGREEMENTS: &[(&str, u8, &str, &str)] = &[
         "101200064d51497364708400001e000474657374",
         "Version",
     ),
-    // Theirs: valid in 5.0 mode, being CONNACKs of 3.1.1. In 5.0 the property length may not be left
-    // out, and 1 is not a reason code.
+    // Theirs: valid in 5.0 mode, being CONNACKs of 3.1.1. In 5.0 the property length may not be
+    // left out, and 1 is not a reason code.
     ("mqttjs", 5, "20020001", "Malformed(ReasonCode)"),
     ("mqttjs", 5, "200101", "Malformed(Truncated)"),
     ("mqttjs", 5, "20020100", "Malformed(Truncated)"),
-    // Theirs: a maximum QoS of 2 is valid. MQTT 5.0 §3.2.2.3.4: a protocol error, it is said by silence.
+    // Theirs: a maximum QoS of 2 is valid. MQTT 5.0 §3.2.2.3.4: a protocol error, it is said by
+    // silence.
     (
         "mqttjs",
         5,
@@ -57,7 +61,8 @@ const DISAGREEMENTS: &[(&str, u8, &str, &str)] = &[
          12a001304d21a0004746573741c0004746573741500047465737416000401020304",
         "PropertyValue",
     ),
-    // Theirs: invalid. This is 3.1, where a packet may end before the user name that its flags announce.
+    // Theirs: invalid. This is 3.1, where a packet may end before the user name that its flags
+    // announce.
     (
         "mqttjs",
         4,

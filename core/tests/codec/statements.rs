@@ -1,6 +1,7 @@
 //! Statements of the specification that the codec decides, each under its tag.
 //!
-//! Packets are written as `notation` says. Broader tables of the same are in `tests/wire/packets.txt`.
+//! Packets are written as `notation` says. Broader tables of the same are in
+//! `tests/wire/packets.txt`.
 
 use crate::notation::{bytes, hex};
 use whimbrel_core::codec::packet::{

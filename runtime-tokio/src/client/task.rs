@@ -27,7 +27,9 @@ const REQUESTS_AT_ONCE: usize = 64;
 /// How long the server may take for the last bytes.
 const LINGER: Duration = Duration::from_secs(5);
 
-type Answer = oneshot::Sender<Vec<ReasonCode>>;
+/// The reasons the server gives, one for a message and one a filter; empty when it is not asked for
+/// any.
+pub(super) type Answer = Result<Vec<ReasonCode>, Misuse>;
 
 #[derive(Debug)]
 pub(super) enum Request {
@@ -38,12 +40,11 @@ pub(super) enum Request {
     Disconnect,
 }
 
-/// A request, whom to tell that it was taken, and whom the answer.
+/// A request, and whom to tell the answer.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) request: Request,
-    pub(super) taken: oneshot::Sender<Result<(), Misuse>>,
-    pub(super) answer: Answer,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub(super) struct Task {
     events: mpsc::Sender<Event>,
     /// Until the server has accepted.
     accepted: Option<oneshot::Sender<Accepted>>,
-    answers: BTreeMap<PacketId, Answer>,
+    answers: BTreeMap<PacketId, oneshot::Sender<Answer>>,
     /// What broke the transport.
     broken: Option<io::Error>,
 }
@@ -161,12 +162,13 @@ impl Task {
                 }
                 ClientEvent::Acknowledged(ack) => {
                     if let Some(answer) = self.answers.remove(&ack.packet_id) {
-                        let _ = answer.send(vec![ack.reason]);
+                        let _ = answer.send(Ok(vec![ack.reason]));
                     }
                 }
                 ClientEvent::Subscribed(ack) | ClientEvent::Unsubscribed(ack) => {
                     if let Some(answer) = self.answers.remove(&ack.packet_id) {
-                        let _ = answer.send(ack.reasons.iter().copied().map(ReasonCode).collect());
+                        let reasons = ack.reasons.iter().copied().map(ReasonCode);
+                        let _ = answer.send(Ok(reasons.collect()));
                     }
                 }
                 ClientEvent::Abandoned(packet_id) => drop(self.answers.remove(&packet_id)),
@@ -224,14 +226,9 @@ impl Task {
         match self.ask(&command.request) {
             // Room will come: with an acknowledgement, or when bytes were written.
             Err(Misuse::WindowFull | Misuse::BufferFull) => self.parked = Some(command),
-            Err(misuse) => drop(command.taken.send(Err(misuse))),
-            Ok(packet_id) => {
-                let _ = command.taken.send(Ok(()));
-                match packet_id {
-                    Some(packet_id) => drop(self.answers.insert(packet_id, command.answer)),
-                    None => drop(command.answer.send(Vec::new())),
-                }
-            }
+            Err(misuse) => drop(command.answer.send(Err(misuse))),
+            Ok(Some(packet_id)) => drop(self.answers.insert(packet_id, command.answer)),
+            Ok(None) => drop(command.answer.send(Ok(Vec::new()))),
         }
     }
 

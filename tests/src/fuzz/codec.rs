@@ -1,5 +1,5 @@
-//! Bytes as packets: decoding never panics, says the same of a part as of the whole, and is undone by
-//! encoding.
+//! Bytes as packets: decoding never panics, says the same of a part as of the whole, and is undone
+//! by encoding.
 
 use super::script::Script;
 use crate::world::VERSIONS;
@@ -97,9 +97,10 @@ pub fn roundtrip(data: &[u8]) {
         return;
     };
     // A CONNECT brings its own version.
-    let version = match packet {
-        Packet::Connect(connect) => connect.version,
-        _ => version,
+    let version = if let Packet::Connect(connect) = packet {
+        connect.version
+    } else {
+        version
     };
     let bytes = encode(&packet, version);
     let (frame, length) = frame::split(&bytes, u32::MAX)

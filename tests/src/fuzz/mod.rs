@@ -1,16 +1,18 @@
 //! Fuzzing: one function for each target, from any bytes to a panic or to nothing.
 //!
-//! They are ordinary functions of a stable crate. `fuzz/` calls them from libFuzzer; `tests/fuzz` calls
-//! them with the committed corpora and with a few thousand inputs of its own, in every `cargo test`. A
-//! finding is a panic; its message says what the broker should have done instead.
+//! They are ordinary functions of a stable crate. `fuzz/` calls them from libFuzzer; `tests/fuzz`
+//! calls them with the committed corpora and with a few thousand inputs of its own, in every `cargo
+//! test`. A finding is a panic; its message says what the broker should have done instead.
 
 mod broker;
+mod client;
 mod codec;
 mod filter;
 mod recover;
 mod script;
 
 pub use broker::broker;
+pub use client::client;
 pub use codec::{decode, roundtrip};
 pub use filter::filter;
 pub use recover::{recover, restore};
@@ -19,8 +21,9 @@ pub use recover::{recover, restore};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("broker", broker),
+    ("client", client),
     ("decode", decode),
     ("filter", filter),
     ("recover", recover),

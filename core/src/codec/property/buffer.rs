@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 /// Builds a property list. Meant to be kept and reused: clearing it keeps its memory.
 ///
-/// Whether the properties belong in the packet is checked when that is encoded; that none repeats is up
-/// to the caller.
+/// Whether the properties belong in the packet is checked when that is encoded; that none repeats
+/// is up to the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PropertyBuffer {
     bytes: Vec<u8>,
@@ -24,9 +24,9 @@ impl PropertyBuffer {
         }
     }
 
-    /// Appends a property. One that cannot be written is left out, which the answer `false` tells: a
-    /// string or binary field of more than 65,535 bytes, a string with U+0000, a subscription identifier
-    /// over 268,435,455, a maximum QoS of 2.
+    /// Appends a property. One that cannot be written is left out, which the answer `false` tells:
+    /// a string or binary field of more than 65,535 bytes, a string with U+0000, a subscription
+    /// identifier over 268,435,455, a maximum QoS of 2.
     pub fn push(&mut self, property: Property<'_>) -> bool {
         let written = property.encode(&mut self.bytes).is_ok();
         if written {
@@ -40,8 +40,8 @@ impl PropertyBuffer {
         self.extend_raw(properties.as_bytes());
     }
 
-    /// Appends properties in the form of [`Properties::as_bytes`] or [`Properties::forwardable`]. From
-    /// the first byte on that is no property, nothing is taken.
+    /// Appends properties in the form of [`Properties::as_bytes`] or [`Properties::forwardable`].
+    /// From the first byte on that is no property, nothing is taken.
     pub fn extend_raw(&mut self, properties: &[u8]) {
         for property in (RawIter { rest: properties }) {
             self.present |= id_bit(property.id);

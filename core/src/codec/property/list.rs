@@ -6,8 +6,8 @@ use crate::error::{EncodeError, Malformed, Violation};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A property list: checked bytes, without their length prefix, and a set that knows what is in them. A
-/// property that is not there costs one bit test, one that is there a walk to it.
+/// A property list: checked bytes, without their length prefix, and a set that knows what is in
+/// them. A property that is not there costs one bit test, one that is there a walk to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Properties<'a> {
     bytes: &'a [u8],
@@ -25,8 +25,8 @@ impl<'a> Properties<'a> {
     ///
     /// # Errors
     ///
-    /// The peer's fault: what is malformed, unknown, not allowed in this `context`, repeated, or has a
-    /// forbidden value; authentication data without an authentication method.
+    /// The peer's fault: what is malformed, unknown, not allowed in this `context`, repeated, or
+    /// has a forbidden value; authentication data without an authentication method.
     pub fn decode(bytes: &'a [u8], context: PropertyContext) -> Result<Self, Violation> {
         let mut reader = Reader::new(bytes);
         let mut present = 0;
@@ -116,13 +116,13 @@ impl<'a> Properties<'a> {
         self.present & NOT_FORWARDED == 0
     }
 
-    /// Appends to `out` what a broker forwards of the properties of a PUBLISH or a will: all of them,
-    /// unaltered and in their order, except message expiry interval, subscription identifiers, topic
-    /// alias and will delay interval.
+    /// Appends to `out` what a broker forwards of the properties of a PUBLISH or a will: all of
+    /// them, unaltered and in their order, except message expiry interval, subscription
+    /// identifiers, topic alias and will delay interval.
     pub fn forwardable(self, out: &mut Vec<u8>) {
         // Payload format indicator [MQTT-3.3.2-4], response topic [MQTT-3.3.2-15], correlation data
-        // [MQTT-3.3.2-16], user properties [MQTT-3.3.2-17] in their order [MQTT-3.3.2-18], those of a
-        // will too [MQTT-3.1.3-10], and content type [MQTT-3.3.2-20]
+        // [MQTT-3.3.2-16], user properties [MQTT-3.3.2-17] in their order [MQTT-3.3.2-18], those of
+        // a will too [MQTT-3.1.3-10], and content type [MQTT-3.3.2-20]
         if self.is_forwardable() {
             out.extend_from_slice(self.bytes);
             return;

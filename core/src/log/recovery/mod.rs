@@ -148,7 +148,8 @@ impl Recovery {
 
     /// The next batch of what is read; `None` when more must be read first, or there is none.
     pub fn poll_batch(&mut self) -> Option<Recovered<'_>> {
-        if self.outstanding.is_some() {
+        // The batches of a pass that looks for damage are not given out: they come with the next.
+        if self.outstanding.is_some() || self.repairing {
             return None;
         }
         let (header, body) = self.scan_on()?;

@@ -97,14 +97,12 @@ impl Line {
     }
 
     fn understand(&mut self, version: Version, packet: &Packet<'_>) {
-        match packet {
-            Packet::ConnAck(answer) => {
-                assert!(!self.is_in, "a second CONNACK");
-                assert!(!(answer.reason.is_error() && answer.session_present));
-                self.is_in = !answer.reason.is_error();
-            }
-            Packet::Auth(_) => {}
-            _ => assert!(self.is_in, "{packet:?} comes before CONNACK"),
+        if let Packet::ConnAck(answer) = packet {
+            assert!(!self.is_in, "a second CONNACK");
+            assert!(!(answer.reason.is_error() && answer.session_present));
+            self.is_in = !answer.reason.is_error();
+        } else if !matches!(packet, Packet::Auth(_)) {
+            assert!(self.is_in, "{packet:?} comes before CONNACK");
         }
         match packet {
             Packet::Publish(publish) => self.hear_publish(version, publish),

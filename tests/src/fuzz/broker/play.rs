@@ -1,5 +1,5 @@
-//! The script's machinery: carries out its inputs and the broker's actions, and checks what the broker
-//! says about itself whenever it has come to rest.
+//! The script's machinery: carries out its inputs and the broker's actions, and checks what the
+//! broker says about itself whenever it has come to rest.
 
 use super::line::{Line, Owed};
 use super::packets;

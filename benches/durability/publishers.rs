@@ -1,0 +1,108 @@
+//! Publishers with one message in flight each: what a device does that waits for its
+//! acknowledgement.
+
+use crate::PAYLOAD_BYTES;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What they got.
+pub(crate) struct Round {
+    pub(crate) messages_per_second: f64,
+    /// The median time from PUBLISH to PUBACK.
+    pub(crate) acknowledged_us: f64,
+}
+
+/// A 3.1.1 packet.
+fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first_byte];
+    let mut length = body.len();
+    loop {
+        let low = (length & 0x7F) as u8;
+        length >>= 7;
+        packet.push(if length > 0 { low | 0x80 } else { low });
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn text(body: &mut Vec<u8>, text: &str) {
+    body.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    body.extend_from_slice(text.as_bytes());
+}
+
+/// A connected client. Its session stays when `persistent`.
+pub(crate) fn connect(address: SocketAddr, name: &str, persistent: bool) -> io::Result<TcpStream> {
+    let mut body = b"\0\x04MQTT\x04".to_vec();
+    body.push(if persistent { 0 } else { 2 });
+    body.extend_from_slice(&[0, 0]);
+    text(&mut body, name);
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&packet(0x10, &body))?;
+    stream.read_exact(&mut [0; 4])?;
+    Ok(stream)
+}
+
+/// Subscribes with QoS 1.
+pub(crate) fn subscribe(stream: &mut TcpStream, filter: &str) -> io::Result<()> {
+    let mut body = vec![0, 1];
+    text(&mut body, filter);
+    body.push(1);
+    stream.write_all(&packet(0x82, &body))?;
+    stream.read_exact(&mut [0; 5])
+}
+
+/// A QoS 1 PUBLISH.
+pub(crate) fn publish_packet(topic: &str, id: u16, retain: bool, payload: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, topic);
+    body.extend_from_slice(&id.to_be_bytes());
+    body.resize(body.len() + payload, b'.');
+    packet(0x32 | u8::from(retain), &body)
+}
+
+/// Publishes for a while to a client that is away, so that every message must be kept.
+pub(crate) fn publish(address: SocketAddr, publishers: usize, time: Duration) -> io::Result<Round> {
+    subscribe(&mut connect(address, "away", true)?, "t")?;
+    let over = Arc::new(AtomicBool::new(false));
+    let ready = Arc::new(Barrier::new(publishers + 1));
+    let threads: Vec<_> = (0..publishers)
+        .map(|number| {
+            let (over, ready) = (Arc::clone(&over), Arc::clone(&ready));
+            thread::spawn(move || -> io::Result<Vec<f64>> {
+                let stream = connect(address, &format!("publisher-{number}"), false);
+                ready.wait();
+                let mut stream = stream?;
+                let packet = publish_packet("t", 1, false, PAYLOAD_BYTES);
+                let mut times = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let sent = Instant::now();
+                    stream.write_all(&packet)?;
+                    stream.read_exact(&mut [0; 4])?;
+                    times.push(sent.elapsed().as_secs_f64() * 1e6);
+                }
+                Ok(times)
+            })
+        })
+        .collect();
+    ready.wait();
+    let began = Instant::now();
+    thread::sleep(time);
+    over.store(true, Ordering::Relaxed);
+    let mut times = Vec::new();
+    for thread in threads {
+        let published = thread.join().map_err(|_| io::Error::other("a publisher"))?;
+        times.extend(published?);
+    }
+    Ok(Round {
+        messages_per_second: times.len() as f64 / began.elapsed().as_secs_f64(),
+        acknowledged_us: crate::median(times),
+    })
+}

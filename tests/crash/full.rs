@@ -1,0 +1,193 @@
+//! A full disk: refused, not lost; freed, and it goes on by itself.
+
+use crate::line::{Heard, Introduction, Line};
+use crate::program::{Directory, Setup, run};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+use whimbrel_core::codec::packet::QoS::AtLeastOnce;
+use whimbrel_core::codec::packet::Version;
+use whimbrel_core::codec::{Packet, ReasonCode};
+use whimbrel_core::id::PacketId;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long something is watched that must not happen.
+const MOMENT: Duration = Duration::from_millis(400);
+
+fn connect(setup: &Setup, name: &str, version: Version) -> Line {
+    let introduction = Introduction {
+        name: name.to_owned(),
+        version,
+        persistent: true,
+        will: None,
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Line::open(setup.address, &introduction) {
+            Ok(line) => return line,
+            Err(error) => assert!(Instant::now() < deadline, "{error}: {}", setup.said()),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What comes next, if anything does in time.
+fn hear(line: &mut Line, patience: Duration) -> Option<Heard> {
+    line.flush().expect("the broker is there");
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(heard) = line.next().expect("the broker is there") {
+            return Some(heard);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        line.fill(Duration::from_millis(20))
+            .expect("the broker is there");
+    }
+}
+
+fn id(number: u32) -> PacketId {
+    PacketId::new((number % 50_000) as u16 + 1).expect("not zero")
+}
+
+/// Publishes message `number` without waiting.
+fn publish(line: &mut Line, number: u32) {
+    let payload = format!("{number} {}", ".".repeat(2_000));
+    line.publish(
+        ("t", payload.as_bytes()),
+        (AtLeastOnce, false, false),
+        id(number),
+    );
+    line.flush().expect("the broker is there");
+}
+
+/// Publishes message `number`, and gives the answer.
+fn ask(line: &mut Line, number: u32) -> ReasonCode {
+    publish(line, number);
+    match hear(line, PATIENCE) {
+        Some(Heard::PubAck(acknowledged, reason)) if acknowledged == id(number) => reason,
+        other => panic!("message {number} was answered with {other:?}"),
+    }
+}
+
+/// Publishes until it is refused. The numbers of what was acknowledged.
+fn fill(line: &mut Line, first: u32) -> Vec<u32> {
+    for number in first..first + 100_000 {
+        match ask(line, number) {
+            ReasonCode::QUOTA_EXCEEDED => return (first..number).collect(),
+            reason => assert!(!reason.is_error(), "{reason:?}"),
+        }
+    }
+    panic!("it never gets full");
+}
+
+/// Takes what waits, and acknowledges it, until nothing comes. The numbers, as they came.
+fn take(line: &mut Line) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    while let Some(heard) = hear(line, MOMENT) {
+        if let Heard::Message { payload, id, .. } = heard {
+            let text = String::from_utf8(payload).expect("text");
+            let number = text.split(' ').next().and_then(|text| text.parse().ok());
+            numbers.push(number.expect("a number"));
+            line.acknowledge(Packet::PubAck, id.expect("QoS 1"));
+        }
+    }
+    line.flush().expect("the broker is there");
+    numbers
+}
+
+/// Full, killed, still full, freed, and as before; what was acknowledged arrives.
+fn story(setup: &Setup) {
+    let mut program = setup.start();
+    let mut subscriber = connect(setup, "subscriber", Version::V5);
+    subscriber.subscribe(&["t"]);
+    assert!(matches!(
+        hear(&mut subscriber, PATIENCE),
+        Some(Heard::Subscribed(_))
+    ));
+    subscriber.disconnect().expect("the broker is there");
+
+    let mut publisher = connect(setup, "publisher", Version::V5);
+    let mut old = connect(setup, "old", Version::V4);
+    let mut owed = fill(&mut publisher, 0);
+    assert!(owed.len() > 20, "it took {} messages", owed.len());
+
+    // 3.1.1 has no word for it: such a client waits.
+    publish(&mut old, 40_000);
+    assert_eq!(hear(&mut old, MOMENT), None, "not acknowledged while full");
+
+    // The end of the process changes nothing.
+    program.kill(setup);
+    let _program = setup.start();
+    let mut publisher = connect(setup, "publisher", Version::V5);
+    let more = fill(&mut publisher, 45_000);
+    owed.extend(&more);
+
+    // The client comes back and takes what waits: that makes room.
+    let mut subscriber = connect(setup, "subscriber", Version::V5);
+    let mut got = take(&mut subscriber);
+    let deadline = Instant::now() + PATIENCE;
+    let mut number = 48_000;
+    while ask(&mut publisher, number) == ReasonCode::QUOTA_EXCEEDED {
+        assert!(Instant::now() < deadline, "it stays full: {}", setup.said());
+        thread::sleep(Duration::from_millis(20));
+        number += 1;
+    }
+    owed.push(number);
+    let mut old = connect(setup, "old", Version::V4);
+    assert_eq!(ask(&mut old, 49_000), ReasonCode::SUCCESS);
+    owed.push(49_000);
+
+    got.extend(take(&mut subscriber));
+    got.dedup();
+    let missing: Vec<&u32> = owed.iter().filter(|number| !got.contains(number)).collect();
+    assert!(missing.is_empty(), "acknowledged and lost: {missing:?}");
+    println!(
+        "{} messages were acknowledged until it was full, {} more after a kill; all arrived",
+        owed.len() - more.len() - 2,
+        more.len()
+    );
+}
+
+fn setup(directory: PathBuf, said: PathBuf) -> Setup {
+    Setup::new(directory, said)
+        .set("STORAGE_SEGMENT_BYTES", "64 KiB")
+        .set("STORAGE_CHECKPOINT_MIN_BYTES", "64 KiB")
+}
+
+#[test]
+fn a_quota_that_is_used_up_refuses_and_loses_nothing() {
+    let directory = Directory::new("quota");
+    let (data, said) = (directory.path().join("data"), directory.path().join("said"));
+    story(&setup(data, said).set("STORAGE_QUOTA_BYTES", "1 MiB"));
+}
+
+/// A file system in memory, until it is dropped.
+struct Small(PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_loses_nothing() {
+    if std::env::var_os("WHIMBREL_FULL_DISK").is_none() {
+        println!(
+            "not run: needs root to mount a small file system; WHIMBREL_FULL_DISK=1 asks for it"
+        );
+        return;
+    }
+    let directory = Directory::new("full");
+    let at = directory.path().join("mounted");
+    std::fs::create_dir_all(&at).expect("the directory of the test can be written to");
+    run(Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&at));
+    let small = Small(at);
+    story(&setup(small.0.join("data"), directory.path().join("said")));
+}

@@ -1,0 +1,217 @@
+//! `kill -9`, again and again.
+
+use crate::cast::{Directions, Playing};
+use crate::mourner::{Mourner, Wills};
+use crate::program::{Directory, Program, Setup};
+use crate::publisher::{Promises, Publisher};
+use crate::subscriber::{Received, Subscriber};
+use crate::verdict::{Verdict, judge_retained, judge_stream, judge_wills};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use whimbrel_core::codec::packet::QoS::{AtLeastOnce, ExactlyOnce};
+use whimbrel_core::codec::packet::Version::{V4, V5};
+use whimbrel_tests::Random;
+
+/// How long what is owed may take to arrive once the faults have stopped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What everybody subscribes to: all publishers, and all wills.
+const EVERYTHING: &[&str] = &["one-a/+", "one-b/+", "two-a/+", "two-b/+", "+/will"];
+
+fn number(variable: &str, default: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Everybody who takes part.
+struct Company {
+    directions: Arc<Directions>,
+    publishers: Vec<(&'static str, Playing<Promises>)>,
+    retaining: Vec<(&'static str, Playing<Promises>)>,
+    mourners: Vec<(&'static str, Playing<Wills>)>,
+    subscribers: Vec<(&'static str, Playing<Received>)>,
+}
+
+impl Company {
+    /// Subscribers first: what is published counts from the first message on.
+    fn gather(setup: &Setup, seed: u64) -> Self {
+        let directions = Directions::new(setup.address);
+        let subscriber = |name, version, seed| Subscriber::new(name, version, EVERYTHING, seed);
+        let subscribers = [
+            ("sub-a", subscriber("sub-a", V4, seed + 1)),
+            ("sub-b", subscriber("sub-b", V5, seed + 2)),
+            ("sub-c", subscriber("sub-c", V5, seed + 3).sleepy()),
+        ]
+        .map(|(name, actor)| (name, Playing::start(actor, &directions)));
+        let company = Self {
+            subscribers: subscribers.into(),
+            publishers: Vec::new(),
+            retaining: Vec::new(),
+            mourners: Vec::new(),
+            directions,
+        };
+        company.wait("subscriptions", || {
+            let mut all = company.subscribers.iter();
+            all.all(|(_, playing)| playing.look(|received| received.subscribed))
+        });
+        company.with_publishers(seed)
+    }
+
+    fn with_publishers(mut self, seed: u64) -> Self {
+        let directions = &self.directions;
+        self.publishers = [
+            ("one-a", V4, AtLeastOnce),
+            ("one-b", V5, AtLeastOnce),
+            ("two-a", V4, ExactlyOnce),
+            ("two-b", V5, ExactlyOnce),
+        ]
+        .into_iter()
+        .zip(seed + 10..)
+        .map(|((name, version, qos), seed)| {
+            let actor = Publisher::new(name, version, qos, seed);
+            (name, Playing::start(actor, directions))
+        })
+        .collect();
+        self.retaining = [("keep-a", AtLeastOnce), ("keep-b", ExactlyOnce)]
+            .into_iter()
+            .zip(seed + 20..)
+            .map(|((name, qos), seed)| {
+                let actor = Publisher::retaining(name, V5, qos, seed);
+                (name, Playing::start(actor, directions))
+            })
+            .collect();
+        self.mourners = [("mourner-a", true), ("mourner-b", false)]
+            .into_iter()
+            .zip(seed + 30..)
+            .map(|((name, persistent), seed)| {
+                let actor = Mourner::new(name, persistent, seed);
+                (name, Playing::start(actor, directions))
+            })
+            .collect();
+        self
+    }
+
+    fn acknowledged(&self) -> u64 {
+        let all = self.publishers.iter().chain(&self.retaining);
+        all.map(|(_, playing)| playing.look(|promises| promises.acknowledged))
+            .sum()
+    }
+
+    fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "{what} took too long");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// No more faults: what was begun is finished, what is owed arrives.
+    fn finish(&self) {
+        self.directions.stop_publishing();
+        self.wait("finishing what was begun", || {
+            let mut all = self.publishers.iter().chain(&self.retaining);
+            all.all(|(_, playing)| playing.is_done())
+        });
+        let deadline = Instant::now() + PATIENCE;
+        while self.judge().owed > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(100));
+        }
+        // Whatever comes twice may still be on its way.
+        thread::sleep(Duration::from_millis(300));
+    }
+
+    /// Compares all ledgers.
+    fn judge(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        for (subscriber, playing) in &self.subscribers {
+            let received = playing.ledger();
+            verdict.broken(subscriber, &received.broken);
+            for (publisher, promises) in &self.publishers {
+                let numbers = received.numbers.get(*publisher);
+                let numbers = numbers.map_or(&[][..], Vec::as_slice);
+                let exactly_once = publisher.starts_with("two");
+                let promised = promises.look(|promises| promises.acknowledged);
+                let names = (*publisher, *subscriber);
+                judge_stream(&mut verdict, names, promised, numbers, exactly_once);
+            }
+            for (mourner, wills) in &self.mourners {
+                let numbers = received.numbers.get(*mourner);
+                let numbers = numbers.map_or(&[][..], Vec::as_slice);
+                judge_wills(
+                    &mut verdict,
+                    (mourner, subscriber),
+                    &wills.ledger(),
+                    numbers,
+                );
+            }
+        }
+        for (name, playing) in self.publishers.iter().chain(&self.retaining) {
+            verdict.broken(name, &playing.ledger().broken);
+        }
+        verdict
+    }
+
+    fn leave(&mut self) {
+        self.directions.end();
+        self.subscribers.iter_mut().for_each(|(_, p)| p.leave());
+        self.publishers.iter_mut().for_each(|(_, p)| p.leave());
+        self.retaining.iter_mut().for_each(|(_, p)| p.leave());
+        self.mourners.iter_mut().for_each(|(_, p)| p.leave());
+    }
+}
+
+/// Lets it run for a while, often only until something was acknowledged, sometimes not even until
+/// it listens; then kills it.
+fn live_and_die(program: &mut Program, setup: &Setup, company: &Company, random: &mut Random) {
+    if random.below(5) == 0 {
+        thread::sleep(Duration::from_micros(random.below(40_000) as u64));
+    } else {
+        let before = company.acknowledged();
+        company.wait("the first acknowledgement after a restart", || {
+            company.acknowledged() > before
+        });
+        thread::sleep(Duration::from_micros(random.below(200_000) as u64));
+    }
+    program.kill(setup);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_killing_the_broker() {
+    let kills = number("WHIMBREL_KILLS", 5);
+    let seed = number("WHIMBREL_SEED", seed());
+    println!("WHIMBREL_KILLS={kills} WHIMBREL_SEED={seed}");
+    let directory = Directory::new("kills");
+    let setup = Setup::new(directory.path().join("data"), directory.path().join("said"))
+        .set("STORAGE_SEGMENT_BYTES", "64 KiB")
+        .set("STORAGE_CHECKPOINT_MIN_BYTES", "512 KiB");
+
+    let mut random = Random::new(seed);
+    let began = Instant::now();
+    let mut program = setup.start();
+    let mut company = Company::gather(&setup, seed);
+    for _ in 0..kills {
+        live_and_die(&mut program, &setup, &company, &mut random);
+        program = setup.start();
+    }
+    company.finish();
+    let mut verdict = company.judge();
+    for (name, playing) in &company.retaining {
+        let promised = playing.look(|promises| promises.retained.clone());
+        judge_retained(&mut verdict, setup.address, name, &promised);
+    }
+    company.leave();
+    println!(
+        "{kills} kills in {:.1} s, {} checkpoints, {} torn writes; {verdict}",
+        began.elapsed().as_secs_f64(),
+        setup.count("a checkpoint is complete"),
+        setup.count("had not been finished"),
+    );
+    assert!(verdict.is_good(), "{verdict:#?}\n{}", setup.said());
+}
+
+/// Differs from run to run.
+pub(crate) fn seed() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| u64::from(since.subsec_nanos()))
+}

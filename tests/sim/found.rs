@@ -1,0 +1,85 @@
+//! What the simulator has found in the broker, each as the shortest story that shows it.
+
+use whimbrel_core::action::{Action, Peer, Verdict};
+use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::codec::{self, Packet};
+use whimbrel_core::config::Limits;
+use whimbrel_core::{Config, ConnectionId};
+use whimbrel_tests::World;
+use whimbrel_tests::world::{connect, publish};
+
+/// A broker that delivers to one session at a time.
+fn one_at_a_time() -> World {
+    World::new(Config {
+        durable: true,
+        limits: Limits {
+            fanout_step: 1,
+            ..Limits::default()
+        },
+        ..Config::default()
+    })
+}
+
+/// Hands the broker a packet and lets it do no more than it must at once.
+fn hand_in(world: &mut World, connection: ConnectionId, packet: &Packet<'_>) {
+    let mut bytes = Vec::new();
+    codec::encode(packet, Version::V4, &mut bytes).expect("it can be said");
+    world.broker.receive(world.now, connection, &bytes);
+}
+
+/// A session that ended while a message was on its way to many had its place taken by another one,
+/// which then got the message without ever having asked for it.
+#[test]
+fn a_message_does_not_go_to_who_took_the_place_of_its_subscriber() {
+    let mut world = one_at_a_time();
+    let publisher = world.connect(Version::V4, "publisher");
+    let subscribers = ["one", "two"].map(|client_id| {
+        let subscriber = world.connect(Version::V4, client_id);
+        world.subscribe(subscriber, "t", QoS::AtMostOnce);
+        subscriber
+    });
+    let message = publish("t", b"secret", QoS::AtMostOnce, 0);
+    hand_in(&mut world, publisher, &Packet::Publish(message));
+    for subscriber in subscribers {
+        world.broker.closed(world.now, subscriber);
+    }
+    let stranger = world.broker.accept(world.now, Peer::default());
+    let hello = connect(Version::V4, "stranger");
+    hand_in(&mut world, stranger, &Packet::Connect(hello));
+    while let Some(action) = world.broker.poll_action() {
+        if let Action::Authenticate { connection, .. } = action {
+            let verdict = Verdict::Accept { data: None };
+            world.broker.authenticated(world.now, connection, verdict);
+        }
+    }
+    world.broker.advance(world.now);
+    let mut bytes = Vec::new();
+    world.broker.transmit(world.now, stranger, &mut bytes);
+    assert_eq!(bytes, [0x20, 2, 0, 0], "CONNACK and nothing else");
+}
+
+/// The log had the identifier of a QoS 2 message and the references of some of its subscribers, and
+/// the process ended: the message that came again was taken for known, and the others never got it.
+#[test]
+fn a_message_for_many_is_in_one_batch() {
+    let mut world = one_at_a_time();
+    let publisher = world.resume(Version::V4, "publisher");
+    for client_id in ["one", "two", "three"] {
+        let subscriber = world.resume(Version::V4, client_id);
+        world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+    }
+    let message = publish("t", b"for all", QoS::ExactlyOnce, 1);
+    hand_in(&mut world, publisher, &Packet::Publish(message));
+    while let Some(action) = world.broker.poll_action() {
+        assert!(
+            !matches!(action, Action::Persist(_)),
+            "two of three are not in it yet"
+        );
+    }
+    world.run();
+    world.crash();
+    for client_id in ["one", "two", "three"] {
+        let subscriber = world.resume(Version::V4, client_id);
+        assert_eq!(world.next_publish(subscriber).1, b"for all");
+    }
+}

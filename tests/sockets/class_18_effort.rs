@@ -1,0 +1,98 @@
+//! Class 18: little for a peer to ask, much for a broker to do. Subscriptions by the thousand,
+//! wildcards in every combination.
+
+use crate::client::Client;
+use crate::peer::{Neighbours, Peer, VERSIONS, field, memory_stays_flat, no_properties, packet};
+use crate::runtime::Runtime;
+use whimbrel_core::Config;
+use whimbrel_core::codec::packet::{QoS, Version};
+
+fn subscribe(version: Version, filters: impl Iterator<Item = String>) -> Vec<u8> {
+    let filters: Vec<u8> = filters.flat_map(|f| [&*field(f), &[0]].concat()).collect();
+    packet(0x82, &[&[0, 1], no_properties(version), &filters].concat())
+}
+
+pub(crate) fn subscriptions_have_a_limit<R: Runtime>() {
+    const BOMBS: usize = 10;
+    const FILTERS: usize = 5_000;
+    let broker = R::start(Config::default());
+    let neighbours = Neighbours::of(&broker);
+    let limit = u64::from(Config::default().limits.subscriptions_per_session_maximum);
+    for version in VERSIONS {
+        memory_stays_flat(128 << 20, || {
+            let mut hostile = Peer::connected(&broker, version, "hostile");
+            for bomb in 0..BOMBS {
+                let filters = (0..FILTERS).map(|number| format!("bomb/{bomb}/+/{number}/#"));
+                assert!(hostile.send(&subscribe(version, filters)));
+                let answer = hostile.next_packet().expect("SUBACK comes");
+                let refused = answer.iter().rev().take(FILTERS).all(|code| *code >= 0x80);
+                assert_eq!(
+                    refused,
+                    bomb >= 2,
+                    "the first two bombs are within the limit"
+                );
+                neighbours.notice_nothing();
+            }
+            assert_eq!(broker.statistics().subscriptions, limit + 1);
+        });
+        broker.until("they are gone", |s| s.subscriptions == 1);
+    }
+    neighbours.notice_nothing();
+    broker.stop();
+}
+
+pub(crate) fn wildcards_in_every_combination_are_one_delivery<R: Runtime>() {
+    const LEVELS: u32 = 10;
+    let broker = R::start(Config::default());
+    let neighbours = Neighbours::of(&broker);
+    let mut hostile = Peer::connected(&broker, Version::V4, "hostile");
+    // `+` or the level itself, for each level: all of them match.
+    let filters = (0..1_u32 << LEVELS).map(|choice| {
+        let level = |at| if choice >> at & 1 == 1 { "+" } else { "a" };
+        (0..LEVELS).map(level).collect::<Vec<_>>().join("/")
+    });
+    assert!(hostile.send(&subscribe(Version::V4, filters)));
+    assert_eq!(hostile.next_packet().expect("SUBACK comes")[0], 0x90);
+    let publisher = Client::connect(&broker, Version::V5, "publisher");
+    let topic = vec!["a"; LEVELS as usize].join("/");
+    for _ in 0..100 {
+        publisher.publish(&topic, QoS::AtLeastOnce, false, "x");
+        neighbours.notice_nothing();
+    }
+    for _ in 0..100 {
+        assert_eq!(hostile.next_packet().expect("a message")[0], 0x30);
+    }
+    assert!(hostile.send(&[0xC0, 0]));
+    assert_eq!(
+        hostile.next_packet().expect("PINGRESP"),
+        [0xD0, 0],
+        "each came once"
+    );
+    broker.stop();
+}
+
+pub(crate) fn answers_to_nothing_are_harmless<R: Runtime>() {
+    let broker = R::start(Config::default());
+    let neighbours = Neighbours::of(&broker);
+    for version in VERSIONS {
+        let mut hostile = Peer::connected(&broker, version, "hostile");
+        let mut storm = Vec::new();
+        for id in 1..=2_000_u16 {
+            let [high, low] = id.to_be_bytes();
+            for first_byte in [0x40, 0x50, 0x62, 0x70] {
+                storm.extend(packet(first_byte, &[high, low]));
+            }
+        }
+        // It may be answered, or cut off; it may not be felt.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                hostile.send(&storm);
+                hostile.finish();
+                hostile.last_words()
+            });
+            neighbours.notice_nothing();
+        });
+    }
+    neighbours.notice_nothing();
+    broker.stop();
+}

@@ -1,0 +1,296 @@
+//! Deliberate defects, between the broker and the world: the oracle must catch each of them.
+//!
+//! A defect strikes now and then, not always, as real ones do. Nothing in the core knows of it.
+
+use super::chance::Chance;
+use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::codec::{self, Packet, frame};
+use whimbrel_core::id::PacketId;
+use whimbrel_core::log::{BatchRef, BatchWriter, Op};
+
+/// What is wrong with the broker under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Defect {
+    /// Everything waiting is released as soon as it is handed to the log.
+    AcknowledgesBeforePersisting,
+    /// Syncs report success and do nothing.
+    SyncIsALie,
+    /// Recovery leaves out the last batch.
+    LosesTheLastBatch,
+    /// A message is missing from the log.
+    LosesAMessageRecord,
+    /// A reference to a queued message is missing from the log.
+    LosesADeliveryRecord,
+    /// A subscription is missing from the log.
+    LosesASubscriptionRecord,
+    /// An incoming packet identifier is missing from the log.
+    LosesAReceivedRecord,
+    /// A retained message is missing from the log.
+    LosesARetainedRecord,
+    /// A session is missing from the log.
+    LosesASessionRecord,
+    /// A PUBREL is forgotten.
+    ForgetsAPubRel,
+    /// A PUBACK to a publisher is forgotten.
+    ForgetsAPubAck,
+    /// A delivery of QoS 1 or 2 never leaves.
+    SwallowsADelivery,
+    /// A message is acknowledged and thrown away.
+    AcknowledgesAndDrops,
+    /// A resent message does not say so.
+    ClearsDup,
+    /// Two open messages have one packet identifier.
+    ReusesAPacketId,
+    /// Two messages change places.
+    SwapsTwoPublishes,
+    /// A QoS 2 message is sent again under another packet identifier.
+    SendsQoS2Twice,
+    /// A message of a shared subscription goes to two members.
+    ServesTwoMembers,
+    /// A lost connection looks like a DISCONNECT.
+    SwallowsAWill,
+    /// A will is published in spite of a DISCONNECT.
+    InventsAWill,
+    /// CONNACK denies a session that there is.
+    DeniesASession,
+    /// CONNACK speaks of a session that there is not.
+    InventsASession,
+    /// The acknowledgement of a subscriber is not taken note of.
+    LeaksInflight,
+    /// The next deadline is always now.
+    NeverRests,
+    /// Something is decided by more than the seed.
+    IsNotDeterministic,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::AcknowledgesBeforePersisting,
+        Self::SyncIsALie,
+        Self::LosesTheLastBatch,
+        Self::LosesAMessageRecord,
+        Self::LosesADeliveryRecord,
+        Self::LosesASubscriptionRecord,
+        Self::LosesAReceivedRecord,
+        Self::LosesARetainedRecord,
+        Self::LosesASessionRecord,
+        Self::ForgetsAPubRel,
+        Self::ForgetsAPubAck,
+        Self::SwallowsADelivery,
+        Self::AcknowledgesAndDrops,
+        Self::ClearsDup,
+        Self::ReusesAPacketId,
+        Self::SwapsTwoPublishes,
+        Self::SendsQoS2Twice,
+        Self::ServesTwoMembers,
+        Self::SwallowsAWill,
+        Self::InventsAWill,
+        Self::DeniesASession,
+        Self::InventsASession,
+        Self::LeaksInflight,
+        Self::NeverRests,
+        Self::IsNotDeterministic,
+    ];
+
+    /// The kind of record that it loses.
+    const fn lost_kind(self) -> Option<u8> {
+        Some(match self {
+            Self::LosesAMessageRecord => b'M',
+            Self::LosesADeliveryRecord => b'Q',
+            Self::LosesASubscriptionRecord => b'U',
+            Self::LosesAReceivedRecord => b'I',
+            Self::LosesARetainedRecord => b'R',
+            Self::LosesASessionRecord => b'S',
+            _ => return None,
+        })
+    }
+}
+
+/// Carries a defect out.
+pub(super) struct Mischief {
+    defect: Option<Defect>,
+    chance: Chance,
+    /// What is to be sent to another connection: a whole PUBLISH.
+    pub(super) stray: Option<Vec<u8>>,
+    next_id: u16,
+}
+
+impl Mischief {
+    pub(super) const fn new(defect: Option<Defect>, seed: u64) -> Self {
+        Self {
+            defect,
+            chance: Chance::new(seed, 99),
+            stray: None,
+            next_id: 60_000,
+        }
+    }
+
+    pub(super) fn is(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+
+    /// Whether this defect shows now.
+    pub(super) fn strikes(&mut self, defect: Defect) -> bool {
+        self.is(defect) && self.chance.one_in(4)
+    }
+
+    /// A batch on its way to the log.
+    pub(super) fn batch(&mut self, operations: &mut Vec<u8>) {
+        let Some(kind) = self.defect.and_then(Defect::lost_kind) else {
+            return;
+        };
+        let mut kept = Vec::with_capacity(operations.len());
+        let mut writer = BatchWriter::new(&mut kept);
+        for op in BatchRef::new(operations) {
+            match op.expect("the broker writes whole operations") {
+                Op::Put { key, .. } if key[0] == kind && self.chance.one_in(8) => {}
+                Op::Put { key, value } => writer.put(key, value),
+                Op::Delete { key } => writer.delete(key),
+            }
+        }
+        *operations = kept;
+    }
+
+    /// The batches that were read from the log.
+    pub(super) fn recovered(&mut self, batches: &mut Vec<Vec<u8>>) {
+        if self.is(Defect::LosesTheLastBatch) {
+            batches.pop();
+        }
+    }
+
+    /// Whole packets on their way to a client.
+    pub(super) fn down(&mut self, version: Version, bytes: Vec<u8>) -> Vec<u8> {
+        if self.defect.is_none() {
+            return bytes;
+        }
+        let mut packets: Vec<Vec<u8>> = packets_of(&bytes).map(<[u8]>::to_vec).collect();
+        if self.is(Defect::SwapsTwoPublishes) {
+            self.swap(version, &mut packets);
+        }
+        let mut out = Vec::new();
+        let mut open: Option<PacketId> = None;
+        for mut packet in packets {
+            let twin = self.spoil(version, &mut packet, &mut open);
+            out.extend_from_slice(&packet);
+            out.extend_from_slice(&twin.unwrap_or_default());
+        }
+        out
+    }
+
+    /// Spoils one packet. Gives what is to be sent behind it.
+    fn spoil(
+        &mut self,
+        version: Version,
+        packet: &mut Vec<u8>,
+        open: &mut Option<PacketId>,
+    ) -> Option<Vec<u8>> {
+        let copy = packet.clone();
+        match parsed(version, &copy)? {
+            Packet::ConnAck(_) if self.strikes(Defect::DeniesASession) => packet[2] = 0,
+            Packet::ConnAck(answer)
+                if !answer.reason.is_error() && self.strikes(Defect::InventsASession) =>
+            {
+                packet[2] = 1;
+            }
+            Packet::PubRel(_) if self.strikes(Defect::ForgetsAPubRel) => packet.clear(),
+            Packet::PubAck(_) if self.strikes(Defect::ForgetsAPubAck) => packet.clear(),
+            Packet::Publish(publish) if publish.qos > QoS::AtMostOnce => {
+                let twice = publish.qos == QoS::ExactlyOnce && self.strikes(Defect::SendsQoS2Twice);
+                let strays = publish.topic.starts_with("s/")
+                    && publish.qos == QoS::ExactlyOnce
+                    && self.strikes(Defect::ServesTwoMembers);
+                if self.strikes(Defect::SwallowsADelivery) {
+                    packet.clear();
+                } else if self.is(Defect::ClearsDup) {
+                    packet[0] &= !0b1000;
+                } else if let Some(id) = open.filter(|_| self.strikes(Defect::ReusesAPacketId)) {
+                    let reused = codec::packet::Publish {
+                        packet_id: Some(id),
+                        ..publish
+                    };
+                    *packet = encoded(version, &reused);
+                } else if twice || strays {
+                    self.next_id += 1;
+                    let other = codec::packet::Publish {
+                        packet_id: PacketId::new(self.next_id),
+                        ..publish
+                    };
+                    let twin = encoded(version, &other);
+                    if twice {
+                        return Some(twin);
+                    }
+                    self.stray = Some(twin);
+                }
+                *open = publish.packet_id;
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn swap(&mut self, version: Version, packets: &mut [Vec<u8>]) {
+        let is_acknowledged = |packet: &Vec<u8>| match parsed(version, packet) {
+            Some(Packet::Publish(publish)) => publish.qos > QoS::AtMostOnce,
+            _ => false,
+        };
+        for place in 1..packets.len() {
+            if is_acknowledged(&packets[place - 1])
+                && is_acknowledged(&packets[place])
+                && self.chance.one_in(4)
+            {
+                packets.swap(place - 1, place);
+            }
+        }
+    }
+
+    /// Whole packets on their way to the broker. Gives what is answered without it.
+    pub(super) fn up(&mut self, version: Version, bytes: &mut Vec<u8>) -> Vec<u8> {
+        let mut answers = Vec::new();
+        if self.defect.is_none() {
+            return answers;
+        }
+        let mut kept = Vec::new();
+        for packet in packets_of(bytes) {
+            let swallowed = match parsed(version, packet) {
+                Some(Packet::PubAck(_) | Packet::PubComp(_)) => self.strikes(Defect::LeaksInflight),
+                Some(Packet::Disconnect(_)) => self.strikes(Defect::InventsAWill),
+                Some(Packet::Publish(publish)) if publish.qos == QoS::AtLeastOnce => {
+                    let drops = self.strikes(Defect::AcknowledgesAndDrops);
+                    if drops && let Some(id) = publish.packet_id {
+                        answers.extend_from_slice(&[0x40, 2]);
+                        answers.extend_from_slice(&id.get().to_be_bytes());
+                    }
+                    drops
+                }
+                _ => false,
+            };
+            if !swallowed {
+                kept.extend_from_slice(packet);
+            }
+        }
+        *bytes = kept;
+        answers
+    }
+}
+
+fn packets_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (_, length) = frame::split(rest, u32::MAX).ok()??;
+        let (packet, later) = rest.split_at(length);
+        rest = later;
+        Some(packet)
+    })
+}
+
+fn parsed(version: Version, packet: &[u8]) -> Option<Packet<'_>> {
+    let (frame, _) = frame::split(packet, u32::MAX).ok()??;
+    codec::decode(version, frame).ok()
+}
+
+fn encoded(version: Version, publish: &codec::packet::Publish<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec::encode(&Packet::Publish(*publish), version, &mut bytes).expect("it was a packet");
+    bytes
+}

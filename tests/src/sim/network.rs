@@ -1,0 +1,196 @@
+//! The network: lines between clients and the broker, each two pipes that split, delay, stall and
+//! break.
+
+use super::chance::Chance;
+use std::collections::{BTreeMap, VecDeque};
+use whimbrel_core::ConnectionId;
+use whimbrel_core::codec::packet::Version;
+
+/// How bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Weather {
+    /// A piece takes 1 to so many milliseconds.
+    pub(super) latency_ms: u64,
+    /// How many of a hundred writes arrive in pieces.
+    pub(super) split_percent: u64,
+    /// What the sockets at both ends hold before the writer must wait.
+    pub(super) socket_bytes: usize,
+}
+
+/// What travels through a pipe.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// The line opens.
+    Open,
+    Bytes(Vec<u8>),
+    /// Nothing more comes.
+    End,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    pieces: VecDeque<(u64, Piece)>,
+    /// When the last piece arrives: none overtakes it.
+    last_at: u64,
+    stalled_until: u64,
+    held_bytes: usize,
+    /// What is written from now on goes nowhere.
+    is_ended: bool,
+}
+
+impl Pipe {
+    fn push(&mut self, at: u64, piece: Piece) {
+        if self.is_ended {
+            return;
+        }
+        let at = at.max(self.last_at).max(self.stalled_until);
+        self.last_at = at;
+        if let Piece::Bytes(bytes) = &piece {
+            self.held_bytes += bytes.len();
+        }
+        self.is_ended = piece == Piece::End;
+        self.pieces.push_back((at, piece));
+    }
+
+    pub(super) fn write(&mut self, now: u64, bytes: &[u8], weather: Weather, chance: &mut Chance) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let cut = if chance.percent(weather.split_percent) {
+                chance.between(1, rest.len() as u64) as usize
+            } else {
+                rest.len()
+            };
+            let (piece, later) = rest.split_at(cut);
+            let at = now + chance.between(1, weather.latency_ms);
+            self.push(at, Piece::Bytes(piece.to_vec()));
+            rest = later;
+        }
+    }
+
+    /// All that was written arrives, and then the end.
+    pub(super) fn end(&mut self, at: u64) {
+        self.push(at, Piece::End);
+    }
+
+    /// Nothing that has not arrived does; the other side notices at `at`.
+    pub(super) fn cut(&mut self, at: u64) {
+        self.pieces.clear();
+        self.held_bytes = 0;
+        self.is_ended = false;
+        self.push(at, Piece::End);
+    }
+
+    /// Nothing arrives before `until`.
+    pub(super) fn stall(&mut self, until: u64) {
+        self.stalled_until = self.stalled_until.max(until);
+        for (at, _) in &mut self.pieces {
+            *at = (*at).max(until);
+        }
+        self.last_at = self.last_at.max(until);
+    }
+
+    pub(super) fn next_at(&self) -> Option<u64> {
+        self.pieces.front().map(|(at, _)| *at)
+    }
+
+    pub(super) fn pop(&mut self, now: u64) -> Option<Piece> {
+        if self.next_at()? > now {
+            return None;
+        }
+        let (_, piece) = self.pieces.pop_front()?;
+        if let Piece::Bytes(bytes) = &piece {
+            self.held_bytes -= bytes.len();
+        }
+        Some(piece)
+    }
+
+    /// Whether the writer's socket takes more.
+    pub(super) const fn has_room(&self, weather: Weather) -> bool {
+        self.is_ended || self.held_bytes < weather.socket_bytes
+    }
+}
+
+/// Who is at the client's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Player(usize),
+    Hostile(usize),
+}
+
+/// A line from a client to the broker.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) owner: Owner,
+    /// What the client speaks.
+    pub(super) version: Version,
+    pub(super) up: Pipe,
+    pub(super) down: Pipe,
+    /// The broker's name for it, from its accept to its end there.
+    pub(super) connection: Option<ConnectionId>,
+    /// The broker still had it when the last bytes arrived.
+    pub(super) was_heard: bool,
+    pub(super) is_cut: bool,
+    /// The client still looks at it.
+    pub(super) is_client_there: bool,
+    /// The broker has asked not to read it.
+    pub(super) is_paused: bool,
+    /// The broker has something to send and the socket was full.
+    pub(super) wants_to_send: bool,
+}
+
+impl Line {
+    /// The line breaks without a word; each side notices in its own time.
+    pub(super) fn cut(&mut self, client_notices_at: u64, broker_notices_at: u64) {
+        self.is_cut = true;
+        self.up.cut(broker_notices_at);
+        self.down.cut(client_notices_at);
+    }
+}
+
+/// All lines, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    pub(super) lines: BTreeMap<u64, Line>,
+    opened: u64,
+}
+
+impl Network {
+    /// Opens a line, which the broker hears of at `at`.
+    pub(super) fn open(&mut self, owner: Owner, version: Version, at: u64) -> u64 {
+        self.opened += 1;
+        let mut line = Line {
+            owner,
+            version,
+            up: Pipe::default(),
+            down: Pipe::default(),
+            connection: None,
+            was_heard: false,
+            is_cut: false,
+            is_client_there: true,
+            is_paused: false,
+            wants_to_send: false,
+        };
+        line.up.push(at, Piece::Open);
+        self.lines.insert(self.opened, line);
+        self.opened
+    }
+
+    /// Forgets lines that nobody looks at any more.
+    pub(super) fn sweep(&mut self) {
+        self.lines.retain(|_, line| {
+            line.is_client_there || line.connection.is_some() || line.up.next_at().is_some()
+        });
+    }
+
+    /// When something arrives next.
+    pub(super) fn next_at(&self) -> Option<u64> {
+        let lines = self.lines.values();
+        let arrivals = lines.flat_map(|line| {
+            let up = line.up.next_at().filter(|_| !line.is_paused);
+            let down = line.down.next_at().filter(|_| line.is_client_there);
+            [up, down]
+        });
+        arrivals.flatten().min()
+    }
+}

@@ -1,0 +1,151 @@
+//! Everything about a run that its seed decides. Printed whole when a run fails.
+
+use super::chance::Chance;
+use super::defect::Defect;
+use super::network::Weather;
+use whimbrel_core::Config;
+use whimbrel_core::config::{Limits, Protocol, SessionConfig, SharedStrategy};
+use whimbrel_core::log::LogConfig;
+
+/// What a disk does wrong, each once in so many operations; 0 is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DiskFaults {
+    /// An operation takes up to so many milliseconds.
+    pub(super) operation_ms: u64,
+    pub(super) lag_one_in: u64,
+    pub(super) error_one_in: u64,
+    /// Once in so many recoveries.
+    pub(super) in_recovery_one_in: u64,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Decides everything else.
+    pub seed: u64,
+    /// What is deliberately wrong.
+    pub defect: Option<Defect>,
+    /// Clients that keep to the rules.
+    pub(super) players: usize,
+    /// Clients that do not.
+    pub(super) hostiles: usize,
+    /// How long there are faults, in virtual milliseconds.
+    pub(super) safety_ms: u64,
+    /// A client does something every 1 to so many milliseconds.
+    pub(super) pause_ms: u64,
+    pub(super) weather: Weather,
+    pub(super) disk: DiskFaults,
+    /// Something breaks every 1 to so many milliseconds.
+    pub(super) fault_ms: u64,
+    pub(super) crashes: bool,
+    pub(super) full_disks: bool,
+    pub(super) clock_jumps: bool,
+    /// Deliveries of one step of a fan-out.
+    pub(super) fanout_step: u32,
+    pub(super) inflight_maximum: u16,
+    pub(super) receive_maximum: u16,
+    pub(super) shared_strategy: SharedStrategy,
+    pub(super) segment_bytes: u64,
+    pub(super) checkpoint_bytes: u64,
+    /// So few messages may wait for one client that some are dropped.
+    pub(super) small_queues: bool,
+}
+
+impl Options {
+    /// Draws the options of a run.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 1);
+        let chance = &mut chance;
+        Self {
+            seed,
+            defect: None,
+            players: chance.between(3, 9) as usize,
+            hostiles: chance.below(3) as usize,
+            safety_ms: chance.between(4_000, 25_000),
+            pause_ms: chance.pick(&[40, 150, 500]),
+            weather: Weather {
+                latency_ms: chance.pick(&[1, 5, 40, 300]),
+                split_percent: chance.pick(&[0, 10, 60]),
+                socket_bytes: chance.pick(&[64, 1_024, 65_536]),
+            },
+            disk: DiskFaults {
+                operation_ms: chance.pick(&[0, 2, 30]),
+                lag_one_in: chance.pick(&[0, 40, 400]),
+                error_one_in: chance.pick(&[0, 0, 300]),
+                in_recovery_one_in: chance.pick(&[0, 2, 5]),
+            },
+            fault_ms: chance.pick(&[300, 1_500, 5_000]),
+            crashes: chance.percent(80),
+            full_disks: chance.percent(25),
+            clock_jumps: chance.percent(50),
+            fanout_step: chance.pick(&[1, 2, 1_024]),
+            inflight_maximum: chance.pick(&[1, 3, 1_024]),
+            receive_maximum: chance.pick(&[2, 8, 1_024]),
+            shared_strategy: chance.pick(&[
+                SharedStrategy::RoundRobin,
+                SharedStrategy::Sticky,
+                SharedStrategy::Random,
+                SharedStrategy::LeastInflight,
+            ]),
+            segment_bytes: chance.pick(&[16 << 10, 64 << 10]),
+            checkpoint_bytes: chance.pick(&[20 << 10, 100 << 10]),
+            small_queues: chance.percent(15),
+        }
+    }
+
+    /// The same with something wrong.
+    #[must_use]
+    pub const fn with(mut self, defect: Defect) -> Self {
+        self.defect = Some(defect);
+        self
+    }
+
+    pub(super) fn broker(&self) -> Config {
+        Config {
+            durable: true,
+            protocol: Protocol {
+                receive_maximum: self.receive_maximum,
+                shared_strategy: self.shared_strategy,
+                ..Protocol::default()
+            },
+            session: SessionConfig {
+                inflight_maximum: self.inflight_maximum,
+                queue_messages_maximum: if self.small_queues { 5 } else { 10_000 },
+                // A jump of the clock while the process is down is time that has passed.
+                expiry_maximum_s: u32::MAX,
+                expiry_3x_s: u32::MAX,
+                ..SessionConfig::default()
+            },
+            limits: Limits {
+                fanout_step: self.fanout_step,
+                ..Limits::default()
+            },
+            ..Config::default()
+        }
+    }
+
+    pub(super) fn log(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: self.segment_bytes,
+            checkpoint_min_bytes: self.checkpoint_bytes,
+            reserve_bytes_max: 1 << 20,
+            ..LogConfig::default()
+        }
+    }
+}
+
+/// Weather without faults.
+pub(super) const CALM: Weather = Weather {
+    latency_ms: 2,
+    split_percent: 0,
+    socket_bytes: 1 << 20,
+};
+
+/// A disk that does what it is told.
+pub(super) const HEALTHY: DiskFaults = DiskFaults {
+    operation_ms: 1,
+    lag_one_in: 0,
+    error_one_in: 0,
+    in_recovery_one_in: 0,
+};

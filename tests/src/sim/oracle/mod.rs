@@ -1,0 +1,389 @@
+//! What the broker owes, by the plain book-keeping of somebody who sees only what clients see.
+//!
+//! Facts come in as they happen at the clients; a promise that is not kept, or something that must
+//! not be, is a violation. What excuses the broker is what a client did or may have done itself: it
+//! gave a subscription up, asked for a clean start, lost its session with its connection, set an
+//! expiry.
+//!
+//! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart
+//! from ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
+
+mod retained;
+mod session;
+mod shared;
+mod will;
+
+use retained::RetainedBook;
+use session::SessionBook;
+use shared::SharedBook;
+use std::fmt::Write;
+use whimbrel_core::codec::packet::{QoS, Version};
+use will::WillBook;
+
+/// A message as it arrives at a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) qos: QoS,
+    pub(super) dup: bool,
+    pub(super) retain: bool,
+    pub(super) packet_id: u16,
+}
+
+/// What has become of a message, as its publisher knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Accepted,
+    Refused,
+    Abandoned,
+}
+
+/// A message that a client has published.
+#[derive(Clone, Debug)]
+struct Message {
+    /// Which client, in which of its lives.
+    publisher: (usize, u64),
+    topic: String,
+    qos: QoS,
+    /// It may be dropped after a time.
+    expires: bool,
+    /// Its payload is empty: what is retained is to be forgotten.
+    clears: bool,
+    /// The fact that it was sent, by number.
+    sent: u64,
+    /// The publisher's connections until then.
+    connection: u64,
+    fate: Fate,
+    /// The fact that it was acknowledged.
+    settled: u64,
+}
+
+/// What is kept from the oracle: nothing that clients could not know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    /// Queues are so small that messages are dropped.
+    pub(super) queues_overflow: bool,
+    /// The disk is full now and then. A refusal that gets lost turns the order around: what was
+    /// sent after it is taken, and then what was refused, when it comes again.
+    pub(super) disk_fills: bool,
+}
+
+/// Judges.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    rules: Rules,
+    /// Facts so far: what came first has the smaller number.
+    facts: u64,
+    /// How often the broker has been started.
+    boots: u64,
+    messages: Vec<Message>,
+    sessions: Vec<SessionBook>,
+    retained: RetainedBook,
+    shared: SharedBook,
+    wills: WillBook,
+    violation: Option<String>,
+}
+
+impl Oracle {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// A promise is broken. The first one counts.
+    pub(super) fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    pub(super) const fn violation(&self) -> Option<&String> {
+        self.violation.as_ref()
+    }
+
+    fn fact(&mut self) -> u64 {
+        self.facts += 1;
+        self.facts
+    }
+
+    /// The broker has ended and was started again.
+    pub(super) fn rebooted(&mut self, now: u64) {
+        self.boots += 1;
+        self.wills.crashed(now);
+    }
+
+    // --- Sessions ---
+
+    /// A client exists, or has forgotten everything and begins again.
+    pub(super) fn born(&mut self, player: usize, version: Version, is_persistent: bool) {
+        let fact = self.fact();
+        if self.sessions.len() <= player {
+            self.sessions.resize_with(player + 1, SessionBook::default);
+        }
+        self.shared.left(player, fact);
+        let book = &mut self.sessions[player];
+        book.begin_life(version, is_persistent);
+    }
+
+    /// CONNECT is sent.
+    pub(super) fn connecting(&mut self, player: usize, line: u64, clean_start: bool) {
+        let fact = self.fact();
+        let book = &mut self.sessions[player];
+        if clean_start || !book.is_persistent {
+            book.end_session();
+            self.shared.left(player, fact);
+        }
+        book.connecting(line, clean_start);
+        let life = book.life;
+        self.wills.connecting(player, life, line);
+    }
+
+    /// CONNACK with success has come.
+    pub(super) fn connected(&mut self, player: usize, line: u64, session_present: bool) {
+        let fact = self.fact();
+        let book = &mut self.sessions[player];
+        if let Err(what) = book.connected(session_present) {
+            self.fail(format!("player {player}: {what}"));
+        }
+        if self.sessions[player].lost_its_session {
+            self.sessions[player].end_session();
+            self.shared.left(player, fact);
+        }
+        self.wills.connected(line);
+    }
+
+    /// The client said DISCONNECT.
+    pub(super) fn parting(&mut self, line: u64) {
+        self.wills.parting(line);
+    }
+
+    /// Everything that the client sent has arrived, the DISCONNECT last.
+    pub(super) fn parted(&mut self, line: u64, now: u64) {
+        self.wills.parted(line, now);
+    }
+
+    /// The client looks at this connection no longer.
+    pub(super) fn disconnected(&mut self, player: usize, line: u64) {
+        self.wills.disconnected(line);
+        self.sessions[player].disconnected();
+    }
+
+    /// The will that a client has in this life.
+    pub(super) fn has_will(&mut self, player: usize, qos: QoS, delay_s: u32) -> String {
+        let life = self.sessions[player].life;
+        self.wills.made(player, life, qos, delay_s)
+    }
+
+    // --- Subscriptions ---
+
+    pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) {
+        let fact = self.fact();
+        self.sessions[player].subscribing(filter, qos);
+        if filter.starts_with("$share/") {
+            let is_persistent = self.sessions[player].is_persistent;
+            self.shared.joining(filter, player, is_persistent, fact);
+        }
+    }
+
+    pub(super) fn subscribed(&mut self, player: usize, filter: &str, is_granted: bool) {
+        let fact = self.fact();
+        self.sessions[player].subscribed(filter, is_granted, fact);
+        if filter.starts_with("$share/") && is_granted {
+            self.shared.joined(filter, player, fact);
+        }
+    }
+
+    pub(super) fn unsubscribing(&mut self, player: usize, filter: &str) {
+        let fact = self.fact();
+        let messages = &self.messages;
+        self.sessions[player].unsubscribing(filter, |number| &messages[number as usize].topic);
+        if filter.starts_with("$share/") {
+            self.shared.left(player, fact);
+        }
+    }
+
+    // --- Messages ---
+
+    /// The number of the next message, which its payload says.
+    pub(super) const fn next_number(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    /// A message is sent.
+    pub(super) fn publishing(&mut self, player: usize, topic: &str, qos: QoS, flags: Flags) {
+        let sent = self.fact();
+        let number = self.next_number();
+        if topic.starts_with("r/") {
+            self.retained.attempt(topic, number);
+        }
+        let book = &self.sessions[player];
+        self.messages.push(Message {
+            publisher: (player, book.life),
+            topic: topic.to_owned(),
+            qos,
+            expires: flags.expires,
+            clears: flags.clears,
+            sent,
+            connection: book.connections,
+            fate: Fate::Open,
+            settled: u64::MAX,
+        });
+    }
+
+    /// The broker has acknowledged a message, or refused it.
+    pub(super) fn acknowledged(&mut self, number: u64, is_error: bool) {
+        let fact = self.fact();
+        let message = &mut self.messages[number as usize];
+        message.settled = fact;
+        if is_error {
+            message.fate = Fate::Refused;
+            return;
+        }
+        message.fate = Fate::Accepted;
+        let message = message.clone();
+        if message.topic.starts_with("r/") {
+            return self.retained.accepted(&message.topic, number);
+        }
+        if message.expires || message.clears || self.rules.queues_overflow {
+            return;
+        }
+        self.shared.accepted(number, &message.topic, message.sent);
+        for book in &mut self.sessions {
+            book.accepted(number, &message.topic, message.sent);
+        }
+    }
+
+    pub(super) fn abandoned(&mut self, number: u64) {
+        self.messages[number as usize].fate = Fate::Abandoned;
+    }
+
+    /// A client has a message.
+    pub(super) fn arrived(&mut self, player: usize, arrival: &Arrival) {
+        self.fact();
+        let text = String::from_utf8_lossy(&arrival.payload).into_owned();
+        let text = text.trim_end_matches('.');
+        if text.is_empty() || text.starts_with('x') {
+            return; // a retained message is cleared, or a hostile client speaks
+        }
+        if !self.sessions[player].has_asked_for(&arrival.topic) {
+            let topic = &arrival.topic;
+            return self.fail(format!("player {player} never asked for {topic}: {text}"));
+        }
+        if text.starts_with('w') {
+            if let Err(what) = self.wills.arrived(player, text, arrival) {
+                self.fail(format!("player {player}: {what}"));
+            }
+            return;
+        }
+        let number = text.strip_prefix('m').and_then(|text| text.parse().ok());
+        let Some((number, message)) =
+            number.and_then(|number: u64| Some((number, self.messages.get(number as usize)?)))
+        else {
+            return self.fail(format!("player {player}: nobody has published {text}"));
+        };
+        if message.topic != arrival.topic || message.qos < arrival.qos {
+            return self.fail(format!("player {player}: {text} is altered: {arrival:?}"));
+        }
+        let message = message.clone();
+        if let Err(what) = self.judge(player, number, &message, arrival) {
+            self.fail(format!(
+                "player {player}, message {number} {message:?}: {what}"
+            ));
+        }
+    }
+
+    fn judge(
+        &mut self,
+        player: usize,
+        number: u64,
+        message: &Message,
+        arrival: &Arrival,
+    ) -> Result<(), String> {
+        if message.topic.starts_with("r/") {
+            return Ok(());
+        }
+        let (publisher, life) = message.publisher;
+        let publisher = &self.sessions[publisher];
+        // Sent once for all that its publisher knows.
+        let is_first_attempt =
+            publisher.life == life && publisher.connections == message.connection;
+        let boots = self.boots;
+        let keeps_order = !self.rules.queues_overflow
+            && !self.rules.disk_fills
+            && !message.topic.starts_with("s/");
+        let book = &mut self.sessions[player];
+        if is_first_attempt {
+            book.check_dup(number, arrival, boots)?;
+        }
+        if keeps_order {
+            book.check_order(number, message, arrival)?;
+        }
+        book.take(number, arrival, boots)?;
+        if message.topic.starts_with("s/") {
+            let is_persistent = book.is_persistent;
+            self.shared
+                .arrived(player, number, arrival.qos, is_persistent)?;
+        }
+        Ok(())
+    }
+
+    // --- The end ---
+
+    /// All that is owed has had its time.
+    pub(super) fn finish(&mut self, retained: &[(String, u64)]) {
+        let mut owed = String::new();
+        for (player, book) in self.sessions.iter().enumerate() {
+            for number in &book.owed {
+                let message = &self.messages[*number as usize];
+                let _ = write!(owed, "\n  player {player} never got {number}: {message:?}");
+            }
+        }
+        for (group, number) in self.shared.owed() {
+            let message = &self.messages[number as usize];
+            let _ = write!(owed, "\n  {group} never got {number}: {message:?}");
+        }
+        for (number, message) in self.messages.iter().enumerate() {
+            let (publisher, life) = message.publisher;
+            let lives = self.sessions[publisher].life == life;
+            if lives && message.fate == Fate::Open && message.qos > QoS::AtMostOnce {
+                let _ = write!(owed, "\n  {number} was never acknowledged: {message:?}");
+            }
+        }
+        if !self.rules.queues_overflow {
+            self.wills.finish(&mut owed);
+        }
+        let book = &self.retained;
+        book.finish(&self.messages, retained, self.rules.disk_fills, &mut owed);
+        if !owed.is_empty() {
+            self.fail(format!("owed at the end:{owed}"));
+        }
+    }
+}
+
+/// What a message says beside its topic and QoS.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flags {
+    pub(super) expires: bool,
+    pub(super) clears: bool,
+}
+
+/// Whether a filter matches a topic, as plainly as can be.
+fn matches(filter: &str, topic: &str) -> bool {
+    let filter = match filter.strip_prefix("$share/") {
+        Some(rest) => rest.split_once('/').map_or("", |(_, filter)| filter),
+        None => filter,
+    };
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        if wanted == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if wanted == "+" || wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}

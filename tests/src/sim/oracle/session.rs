@@ -1,0 +1,232 @@
+//! One client: what it has subscribed to, what it was promised, what it has got.
+
+use super::{Arrival, Message, matches};
+use std::collections::{BTreeMap, BTreeSet};
+use whimbrel_core::codec::packet::{QoS, Version};
+
+/// Whether the broker has a session for a client, as far as the client can know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Existence {
+    #[default]
+    No,
+    Maybe,
+    Yes,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    qos: QoS,
+    /// The fact that it was granted; `None` while that is not sure.
+    since: Option<u64>,
+}
+
+/// A message that has arrived.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// At QoS 2.
+    exactly: bool,
+    connection: u64,
+    boots: u64,
+    packet_id: u16,
+}
+
+/// Messages that are to keep their order: publisher and its life, topic, QoS sent, QoS received.
+type Stream = ((usize, u64), String, QoS, QoS);
+
+#[derive(Debug, Default)]
+pub(super) struct SessionBook {
+    /// Counts up when the client forgets everything.
+    pub(super) life: u64,
+    pub(super) is_persistent: bool,
+    /// Connections so far.
+    pub(super) connections: u64,
+    pub(super) owed: BTreeSet<u64>,
+    /// The broker said that it has no session, and may.
+    pub(super) lost_its_session: bool,
+    hears_session_present: bool,
+    existence: Existence,
+    subscriptions: BTreeMap<String, Subscription>,
+    /// All filters ever asked for in this session.
+    asked: BTreeSet<String>,
+    seen: BTreeMap<u64, Seen>,
+    latest: BTreeMap<Stream, u64>,
+}
+
+impl SessionBook {
+    pub(super) fn begin_life(&mut self, version: Version, is_persistent: bool) {
+        self.life += 1;
+        self.is_persistent = is_persistent;
+        self.hears_session_present = version != Version::V3;
+        // What the life before left at the broker is there until the first clean start.
+        self.subscriptions.clear();
+        self.owed.clear();
+        self.existence = Existence::Maybe;
+    }
+
+    /// What was promised to the session ends with it.
+    pub(super) fn end_session(&mut self) {
+        self.subscriptions.clear();
+        self.owed.clear();
+        self.seen.clear();
+        self.latest.clear();
+        self.asked.clear();
+    }
+
+    pub(super) fn connecting(&mut self, _line: u64, clean_start: bool) {
+        self.connections += 1;
+        if clean_start || self.existence == Existence::No {
+            self.existence = if self.is_persistent {
+                Existence::Maybe
+            } else {
+                Existence::No
+            };
+        }
+    }
+
+    pub(super) fn connected(&mut self, session_present: bool) -> Result<(), String> {
+        self.lost_its_session = false;
+        if self.hears_session_present {
+            if !session_present && self.existence == Existence::Yes {
+                return Err("its session is gone".into());
+            }
+            if session_present && self.existence == Existence::No {
+                return Err("it has a session that it never had".into());
+            }
+            self.lost_its_session = !session_present;
+            if !session_present {
+                self.existence = Existence::No;
+            }
+        }
+        if self.is_persistent && self.existence != Existence::Yes {
+            // A session is kept by the first promise in it, not by CONNACK alone.
+            self.existence = Existence::Maybe;
+        }
+        Ok(())
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        if !self.is_persistent {
+            self.end_session();
+        }
+    }
+
+    pub(super) fn has_asked_for(&self, topic: &str) -> bool {
+        self.asked.iter().any(|filter| matches(filter, topic))
+    }
+
+    pub(super) fn subscribing(&mut self, filter: &str, qos: QoS) {
+        self.asked.insert(filter.to_owned());
+        let subscription = self
+            .subscriptions
+            .entry(filter.to_owned())
+            .or_insert(Subscription { qos, since: None });
+        // An identical filter is replaced without a gap; only the lower QoS is sure until the
+        // answer.
+        subscription.qos = subscription.qos.min(qos);
+        if qos == QoS::AtMostOnce {
+            subscription.since = None;
+        }
+    }
+
+    pub(super) fn subscribed(&mut self, filter: &str, is_granted: bool, fact: u64) {
+        if is_granted && self.is_persistent {
+            self.existence = Existence::Yes;
+        }
+        match self.subscriptions.get_mut(filter) {
+            Some(subscription) if is_granted => {
+                subscription.since.get_or_insert(fact);
+            }
+            _ => {}
+        }
+    }
+
+    /// From now on the broker may do without what this filter alone asks for.
+    pub(super) fn unsubscribing<'a>(&mut self, filter: &str, topic: impl Fn(u64) -> &'a String) {
+        self.subscriptions.remove(filter);
+        self.owed.retain(|number| !matches(filter, topic(*number)));
+    }
+
+    /// Whether a message sent after the fact `sent` is for this session, for sure and all the time.
+    fn is_sure_of(&self, topic: &str, sent: u64) -> bool {
+        self.subscriptions.iter().any(|(filter, subscription)| {
+            subscription.qos > QoS::AtMostOnce
+                && subscription.since.is_some_and(|since| since < sent)
+                && !filter.starts_with('$')
+                && matches(filter, topic)
+        })
+    }
+
+    /// The broker has taken a message over.
+    pub(super) fn accepted(&mut self, number: u64, topic: &str, sent: u64) {
+        if self.is_persistent && self.is_sure_of(topic, sent) && !self.seen.contains_key(&number) {
+            self.owed.insert(number);
+        }
+    }
+
+    /// What comes again on a later connection says so.
+    pub(super) fn check_dup(
+        &self,
+        number: u64,
+        arrival: &Arrival,
+        boots: u64,
+    ) -> Result<(), String> {
+        let Some(seen) = self.seen.get(&number) else {
+            return Ok(());
+        };
+        let is_resent = seen.boots == boots
+            && seen.packet_id == arrival.packet_id
+            && seen.connection < self.connections
+            && arrival.qos == QoS::AtLeastOnce
+            && self.is_persistent;
+        if is_resent && !arrival.dup {
+            return Err("it comes again and does not say so".into());
+        }
+        Ok(())
+    }
+
+    /// Messages of one stream arrive for the first time in the order in which they were sent.
+    pub(super) fn check_order(
+        &mut self,
+        number: u64,
+        message: &Message,
+        arrival: &Arrival,
+    ) -> Result<(), String> {
+        if arrival.qos == QoS::AtMostOnce || self.seen.contains_key(&number) {
+            return Ok(());
+        }
+        let is_sure = self.is_sure_of(&message.topic, message.sent);
+        let stream = (
+            message.publisher,
+            message.topic.clone(),
+            message.qos,
+            arrival.qos,
+        );
+        let latest = self.latest.entry(stream).or_insert(number);
+        if number < *latest && is_sure && self.is_persistent {
+            return Err(format!("it comes after {latest}"));
+        }
+        *latest = number.max(*latest);
+        Ok(())
+    }
+
+    pub(super) fn take(
+        &mut self,
+        number: u64,
+        arrival: &Arrival,
+        boots: u64,
+    ) -> Result<(), String> {
+        self.owed.remove(&number);
+        let exactly = arrival.qos == QoS::ExactlyOnce;
+        let seen = Seen {
+            exactly,
+            connection: self.connections,
+            boots,
+            packet_id: arrival.packet_id,
+        };
+        let before = self.seen.insert(number, seen);
+        if exactly && before.is_some_and(|before| before.exactly) {
+            return Err("a QoS 2 message comes twice".into());
+        }
+        Ok(())
+    }
+}

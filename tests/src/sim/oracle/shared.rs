@@ -1,0 +1,96 @@
+//! Shared subscriptions: each message to one member of the group.
+
+use super::matches;
+use std::collections::{BTreeMap, BTreeSet};
+use whimbrel_core::codec::packet::QoS;
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Members and the fact that they were let in; `None` while that is not sure.
+    members: BTreeMap<usize, Option<u64>>,
+    /// The last fact that may have taken messages from the group: who leaves takes what was begun.
+    disturbed: u64,
+    /// Some member's session ends with its connection.
+    is_volatile: bool,
+    owed: BTreeSet<u64>,
+    /// Messages that have arrived at QoS 2.
+    exactly: BTreeSet<u64>,
+    seen: BTreeSet<u64>,
+}
+
+/// All groups, by filter.
+#[derive(Debug, Default)]
+pub(super) struct SharedBook {
+    groups: BTreeMap<String, Group>,
+}
+
+impl SharedBook {
+    pub(super) fn joining(&mut self, filter: &str, player: usize, is_persistent: bool, fact: u64) {
+        let group = self.groups.entry(filter.to_owned()).or_default();
+        group.members.entry(player).or_insert(None);
+        group.is_volatile |= !is_persistent;
+        if !is_persistent {
+            group.disturbed = fact;
+            group.owed.clear();
+        }
+    }
+
+    pub(super) fn joined(&mut self, filter: &str, player: usize, fact: u64) {
+        let group = self.groups.entry(filter.to_owned()).or_default();
+        if let Some(since) = group.members.get_mut(&player) {
+            since.get_or_insert(fact);
+        }
+    }
+
+    /// A member leaves all its groups, or its session has ended.
+    pub(super) fn left(&mut self, player: usize, fact: u64) {
+        for group in self.groups.values_mut() {
+            if group.members.remove(&player).is_some() {
+                group.disturbed = fact;
+                group.owed.clear();
+            }
+        }
+    }
+
+    pub(super) fn accepted(&mut self, number: u64, topic: &str, sent: u64) {
+        for (filter, group) in &mut self.groups {
+            let is_there = group
+                .members
+                .values()
+                .any(|since| since.is_some_and(|since| since < sent));
+            if is_there
+                && matches(filter, topic)
+                && group.disturbed < sent
+                && !group.is_volatile
+                && !group.seen.contains(&number)
+            {
+                group.owed.insert(number);
+            }
+        }
+    }
+
+    pub(super) fn arrived(
+        &mut self,
+        player: usize,
+        number: u64,
+        qos: QoS,
+        is_persistent: bool,
+    ) -> Result<(), String> {
+        // A client is in one group at a time.
+        let groups = self.groups.iter_mut();
+        for (filter, group) in groups.filter(|(_, group)| group.members.contains_key(&player)) {
+            group.owed.remove(&number);
+            group.seen.insert(number);
+            if qos == QoS::ExactlyOnce && is_persistent && !group.exactly.insert(number) {
+                return Err(format!("two members of {filter} get it"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn owed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.groups
+            .iter()
+            .flat_map(|(filter, group)| group.owed.iter().map(|number| (filter.as_str(), *number)))
+    }
+}

@@ -1,0 +1,154 @@
+//! Wills: one for each connection that is lost, none for one that was closed in order.
+
+use super::Arrival;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use whimbrel_core::codec::packet::QoS;
+
+/// How long a process that ends in disorder may have known of a DISCONNECT and not written it down.
+const LAZY_MS: u64 = 30_000;
+
+/// The one who hears all wills.
+pub(crate) const WATCHER: usize = 0;
+
+#[derive(Debug)]
+struct Will {
+    qos: QoS,
+    delay_s: u32,
+    /// How many are owed for sure.
+    owed: u64,
+    /// How many there may be.
+    possible: u64,
+    arrived: u64,
+}
+
+#[derive(Debug)]
+struct Line {
+    will: String,
+    is_accepted: bool,
+    is_parting: bool,
+    is_over: bool,
+    parted_at: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WillBook {
+    /// By payload.
+    wills: BTreeMap<String, Will>,
+    lines: BTreeMap<u64, Line>,
+}
+
+fn name(player: usize, life: u64) -> String {
+    format!("w{player}-{life}")
+}
+
+impl WillBook {
+    pub(super) fn made(&mut self, player: usize, life: u64, qos: QoS, delay_s: u32) -> String {
+        let will = Will {
+            qos,
+            delay_s,
+            owed: 0,
+            possible: 0,
+            arrived: 0,
+        };
+        self.wills.insert(name(player, life), will);
+        name(player, life)
+    }
+
+    pub(super) fn connecting(&mut self, player: usize, life: u64, line: u64) {
+        let name = name(player, life);
+        let Some(will) = self.wills.get_mut(&name) else {
+            return;
+        };
+        will.possible += 1;
+        let line_of = Line {
+            will: name,
+            is_accepted: false,
+            is_parting: false,
+            is_over: false,
+            parted_at: None,
+        };
+        self.lines.insert(line, line_of);
+    }
+
+    pub(super) fn connected(&mut self, line: u64) {
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.is_accepted = true;
+        }
+    }
+
+    pub(super) fn parting(&mut self, line: u64) {
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.is_parting = true;
+        }
+    }
+
+    /// The broker has read the DISCONNECT: this will is not for publishing.
+    pub(super) fn parted(&mut self, line: u64, now: u64) {
+        if let Some(line) = self.lines.get_mut(&line)
+            && line.is_parting
+            && line.parted_at.is_none()
+            && let Some(will) = self.wills.get_mut(&line.will)
+        {
+            line.parted_at = Some(now);
+            will.possible -= 1;
+        }
+    }
+
+    /// What the broker knew and had not written down is forgotten.
+    pub(super) fn crashed(&mut self, now: u64) {
+        for line in self.lines.values_mut() {
+            let is_fresh = line.parted_at.is_some_and(|at| at + LAZY_MS > now);
+            if is_fresh && let Some(will) = self.wills.get_mut(&line.will) {
+                will.possible += 1;
+                // Not again at the next crash.
+                line.parted_at = Some(0);
+            }
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, line: u64) {
+        if let Some(line) = self.lines.get_mut(&line)
+            && !line.is_over
+        {
+            line.is_over = true;
+            // A delayed one is not owed when the client comes back in time.
+            if line.is_accepted
+                && !line.is_parting
+                && let Some(will) = self.wills.get_mut(&line.will)
+                && will.delay_s == 0
+            {
+                will.owed += 1;
+            }
+        }
+    }
+
+    pub(super) fn arrived(
+        &mut self,
+        player: usize,
+        text: &str,
+        arrival: &Arrival,
+    ) -> Result<(), String> {
+        if player != WATCHER {
+            return Ok(());
+        }
+        let Some(will) = self.wills.get_mut(text) else {
+            return Err(format!("nobody has the will {text}"));
+        };
+        will.arrived += 1;
+        let is_too_often = will.arrived > will.possible
+            && (will.qos != QoS::AtLeastOnce || arrival.qos == QoS::ExactlyOnce);
+        if is_too_often {
+            return Err(format!("the will {text} comes too often: {will:?}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self, owed: &mut String) {
+        for (name, will) in &self.wills {
+            if will.qos > QoS::AtMostOnce && will.arrived < will.owed {
+                let _ = write!(owed, "\n  the will {name}: {will:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,576 @@
+//! A client that keeps to the rules: the real state machine, and somebody who uses it at random.
+
+use super::network::{Owner, Piece};
+use super::oracle::{Arrival, Flags};
+use super::scene::Scene;
+use super::server::Server;
+use std::collections::{BTreeMap, VecDeque};
+use whimbrel_core::Timestamp;
+use whimbrel_core::client::{
+    Client, ClientEvent, Config, DisconnectRequest, End, Misuse, PublishRequest, SubscribeRequest,
+    UnsubscribeRequest, Will,
+};
+use whimbrel_core::codec::packet::{QoS, RetainHandling, SubscribeOptions, Version};
+use whimbrel_core::codec::{self, Packet, Property, PropertyBuffer, ReasonCode, frame};
+use whimbrel_core::id::PacketId;
+
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// Filters that overlap.
+const FILTERS: [&str; 7] = ["t/#", "t/+/0", "t/1/+", "t/0/0", "t/2/#", "r/#", "t/0/1"];
+
+/// What a player is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Does anything.
+    Any,
+    /// Hears all wills, and never gives that up.
+    Watcher,
+    /// Looks at the end what is retained.
+    Auditor,
+}
+
+/// What a packet identifier stands for.
+#[derive(Clone, Debug)]
+enum Request {
+    Message(u64),
+    Subscribe(String),
+    Unsubscribe,
+}
+
+/// An event, taken out of the client that it borrows from.
+enum Fact {
+    Connected(bool),
+    Message(Arrival),
+    Acknowledged(u16, bool),
+    Subscribed(u16, Vec<u8>),
+    Unsubscribed(u16),
+    Abandoned(u16),
+    Over,
+    Fault(String),
+    Nothing,
+}
+
+impl From<ClientEvent<'_>> for Fact {
+    fn from(event: ClientEvent<'_>) -> Self {
+        match event {
+            ClientEvent::Connected(connack) => Self::Connected(connack.session_present),
+            ClientEvent::Message(publish) => Self::Message(Arrival {
+                topic: publish.topic.to_owned(),
+                payload: publish.payload.to_vec(),
+                qos: publish.qos,
+                dup: publish.dup,
+                retain: publish.retain,
+                packet_id: publish.packet_id.map_or(0, PacketId::get),
+            }),
+            ClientEvent::Acknowledged(ack) => {
+                // A PUBCOMP for what the broker has completed before says that it knows nothing of
+                // it.
+                let is_refused =
+                    ack.reason.is_error() && ack.reason != ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                Self::Acknowledged(ack.packet_id.get(), is_refused)
+            }
+            ClientEvent::Subscribed(answer) => {
+                Self::Subscribed(answer.packet_id.get(), answer.reasons.to_vec())
+            }
+            ClientEvent::Unsubscribed(answer) => Self::Unsubscribed(answer.packet_id.get()),
+            ClientEvent::Abandoned(id) => Self::Abandoned(id.get()),
+            ClientEvent::Disconnected(End::Fault(fault)) => Self::Fault(fault.to_string()),
+            ClientEvent::Refused(_) | ClientEvent::Disconnected(_) => Self::Over,
+            ClientEvent::Authentication(_) => Self::Nothing,
+        }
+    }
+}
+
+/// One client and its user.
+pub(super) struct Player {
+    index: usize,
+    role: Role,
+    version: Version,
+    /// Its sessions outlive their connections.
+    is_persistent: bool,
+    /// In this life.
+    persists: bool,
+    /// 3.x: a session with clean start is needed before the next one that is to persist.
+    is_purged: bool,
+    client: Client,
+    /// Its user acknowledges messages, some time after they came.
+    is_manual: bool,
+    line: Option<u64>,
+    requests: BTreeMap<u16, Request>,
+    /// Messages not acknowledged yet, and when they will be.
+    held: VecDeque<(u64, PacketId, Arrival)>,
+    pub(super) act_at: u64,
+    /// What is retained, as far as it has heard.
+    pub(super) retained: Vec<(String, u64)>,
+    /// The first subscription is granted.
+    pub(super) is_ready: bool,
+}
+
+impl Player {
+    pub(super) fn new(index: usize, role: Role, scene: &mut Scene) -> Self {
+        let version = match role {
+            Role::Any => scene.chance.pick(&crate::world::VERSIONS),
+            Role::Watcher | Role::Auditor => Version::V5,
+        };
+        let is_persistent = match role {
+            Role::Any => scene.chance.percent(70),
+            Role::Watcher => true,
+            Role::Auditor => false,
+        };
+        let placeholder = Client::new(Config::default(), Timestamp(scene.now));
+        let mut player = Self {
+            index,
+            role,
+            version,
+            is_persistent,
+            persists: false,
+            is_purged: true,
+            client: placeholder.expect("the default is valid"),
+            is_manual: false,
+            line: None,
+            requests: BTreeMap::new(),
+            held: VecDeque::new(),
+            act_at: scene.now + 1,
+            retained: Vec::new(),
+            is_ready: false,
+        };
+        player.begin_life(scene);
+        player
+    }
+
+    /// A new client, which knows nothing of the one before.
+    fn begin_life(&mut self, scene: &mut Scene) {
+        let persists = self.is_persistent && (self.version == Version::V5 || self.is_purged);
+        self.persists = persists;
+        self.is_purged = false;
+        scene.oracle.born(self.index, self.version, persists);
+        self.requests.clear();
+        self.held.clear();
+        let chance = &mut scene.chance;
+        let is_plain = self.role != Role::Any;
+        let mut config = Config {
+            version: self.version,
+            client_id: format!("player-{}", self.index),
+            clean_start: self.version == Version::V5 || !persists,
+            session_expiry_s: if persists { u32::MAX } else { 0 },
+            keep_alive_s: chance.pick(&[0, 0, 5, 30]),
+            receive_maximum: chance.pick(&[1, 2, 10, u16::MAX]),
+            topic_aliases: chance.pick(&[0, 2]),
+            topic_alias_maximum: chance.pick(&[0, 2]),
+            inflight_max: chance.pick(&[1, 5, 1_000]),
+            manual_acknowledgement: !is_plain && chance.one_in(4),
+            ..Config::default()
+        };
+        if chance.percent(60) && !is_plain {
+            config.will = Some(self.make_will(scene));
+        }
+        self.is_manual = config.manual_acknowledgement;
+        let client = Client::new(config, Timestamp(scene.now));
+        self.client = client.expect("a configuration that can be said");
+    }
+
+    fn make_will(&self, scene: &mut Scene) -> Will {
+        let qos = scene.chance.pick(&QOS);
+        let mut delay_s = scene.chance.pick(&[0, 0, 2]);
+        let mut properties = PropertyBuffer::new();
+        if self.version == Version::V5 {
+            properties.push(Property::WillDelayInterval(delay_s));
+        } else {
+            delay_s = 0;
+        }
+        Will {
+            topic: format!("w/{}", self.index),
+            payload: scene.oracle.has_will(self.index, qos, delay_s).into_bytes(),
+            qos,
+            retain: false,
+            properties,
+        }
+    }
+
+    // --- What happens to it ---
+
+    /// Reads what has arrived.
+    pub(super) fn read(&mut self, scene: &mut Scene) {
+        while let Some(id) = self.line
+            && !self.client.is_paused()
+        {
+            let line = scene.network.lines.get_mut(&id);
+            let Some(piece) = line.and_then(|line| line.down.pop(scene.now)) else {
+                return;
+            };
+            match piece {
+                Piece::Open => {}
+                Piece::Bytes(bytes) => self.client.receive(Timestamp(scene.now), &bytes),
+                Piece::End => self.client.transport_closed(Timestamp(scene.now)),
+            }
+            self.hear(scene);
+        }
+    }
+
+    fn hear(&mut self, scene: &mut Scene) {
+        while let Some(fact) = self.client.poll_event().map(Fact::from) {
+            match fact {
+                Fact::Connected(is_present) => {
+                    self.is_purged = !self.persists;
+                    if let Some(line) = self.line {
+                        scene.oracle.connected(self.index, line, is_present);
+                    }
+                }
+                Fact::Message(arrival) => self.take(arrival, scene),
+                Fact::Acknowledged(id, is_error) => {
+                    if let Some(Request::Message(number)) = self.requests.remove(&id) {
+                        scene.oracle.acknowledged(number, is_error);
+                    }
+                }
+                Fact::Subscribed(id, reasons) => {
+                    if let Some(Request::Subscribe(filter)) = self.requests.remove(&id) {
+                        let is_granted = reasons.iter().all(|reason| *reason < 0x80);
+                        self.is_ready |= is_granted;
+                        scene.oracle.subscribed(self.index, &filter, is_granted);
+                    }
+                }
+                Fact::Unsubscribed(id) => {
+                    self.requests.remove(&id);
+                }
+                Fact::Abandoned(id) => {
+                    if let Some(Request::Message(number)) = self.requests.remove(&id) {
+                        scene.oracle.abandoned(number);
+                    }
+                }
+                Fact::Over => self.hang_up(scene),
+                Fact::Fault(fault) => {
+                    let index = self.index;
+                    scene
+                        .oracle
+                        .fail(format!("player {index}: the broker is at fault: {fault}"));
+                }
+                Fact::Nothing => {}
+            }
+        }
+    }
+
+    fn take(&mut self, arrival: Arrival, scene: &mut Scene) {
+        if arrival.retain && self.role == Role::Auditor {
+            let text = String::from_utf8_lossy(&arrival.payload);
+            let number = text.trim_end_matches('.').strip_prefix('m');
+            if let Some(number) = number.and_then(|number| number.parse().ok()) {
+                self.retained.push((arrival.topic.clone(), number));
+            }
+        }
+        // Counted when it is taken over: until then the broker may send it again.
+        match PacketId::new(arrival.packet_id) {
+            Some(id) if self.is_manual => {
+                let at = scene.now + scene.chance.between(0, 500);
+                let at = self.held.back().map_or(at, |(last, ..)| at.max(*last));
+                let is_known = self.held.iter().any(|(_, known, _)| *known == id);
+                if !is_known {
+                    self.held.push_back((at, id, arrival));
+                }
+            }
+            _ => scene.oracle.arrived(self.index, &arrival),
+        }
+    }
+
+    fn acknowledge_held(&mut self, scene: &mut Scene) {
+        while self.held.front().is_some_and(|(at, ..)| *at <= scene.now)
+            && let Some((_, id, arrival)) = self.held.pop_front()
+        {
+            let now = Timestamp(scene.now);
+            if self
+                .client
+                .acknowledge(now, id, ReasonCode::SUCCESS)
+                .is_ok()
+            {
+                scene.oracle.arrived(self.index, &arrival);
+            }
+        }
+    }
+
+    /// The connection is over: writes what there is, and closes.
+    fn hang_up(&mut self, scene: &mut Scene) {
+        self.held.clear();
+        let Some(id) = self.line.take() else { return };
+        scene.oracle.disconnected(self.index, id);
+        let mut bytes = Vec::new();
+        self.client.transmit(&mut bytes);
+        if let Some(line) = scene.network.lines.get_mut(&id) {
+            line.is_client_there = false;
+            line.up
+                .write(scene.now, &bytes, scene.weather, &mut scene.chance);
+            line.up.end(scene.now + 1);
+        }
+        self.client.transport_closed(Timestamp(scene.now));
+        self.act_at = scene.now + scene.chance.between(1, scene.pause_ms * 4);
+    }
+
+    /// Lets the line go without a word; the broker hears of it later.
+    fn abandon_line(&mut self, scene: &mut Scene) {
+        self.held.clear();
+        let Some(id) = self.line.take() else { return };
+        scene.oracle.disconnected(self.index, id);
+        let notices_at = scene.now + scene.chance.between(1, 10_000);
+        if let Some(line) = scene.network.lines.get_mut(&id) {
+            line.is_client_there = false;
+            line.cut(scene.now, notices_at);
+        }
+    }
+
+    // --- What it does ---
+
+    /// Whether it has all that it waits for.
+    pub(super) fn is_content(&self) -> bool {
+        self.line.is_some()
+            && self.client.is_connected()
+            && self.client.unacknowledged_count() == 0
+            && self.requests.is_empty()
+            && self.held.is_empty()
+    }
+
+    pub(super) fn next_at(&self) -> Option<u64> {
+        let held = self.held.front().map(|(at, ..)| *at);
+        let deadline = self.client.next_deadline().map(|at| at.0);
+        [Some(self.act_at), held, deadline]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whatever is due.
+    pub(super) fn work(&mut self, scene: &mut Scene) {
+        let now = Timestamp(scene.now);
+        if self.client.next_deadline().is_some_and(|at| at <= now) {
+            self.client.advance(now);
+        }
+        self.acknowledge_held(scene);
+        self.hear(scene);
+        if self.act_at > scene.now {
+            return;
+        }
+        self.act_at = scene.now + scene.chance.between(1, scene.pause_ms);
+        if self.line.is_none() {
+            self.connect(scene);
+        } else if self.client.is_connected() {
+            self.act(scene);
+        }
+        self.hear(scene);
+    }
+
+    /// Sends what the client has to send.
+    pub(super) fn write(&mut self, server: &mut Server, scene: &mut Scene) {
+        let Some(line) = self.line.and_then(|id| scene.network.lines.get_mut(&id)) else {
+            return;
+        };
+        if !line.up.has_room(scene.weather) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        self.client.transmit(&mut bytes);
+        let answers = server.intercept(self.version, &mut bytes);
+        line.down
+            .write(scene.now, &answers, scene.weather, &mut scene.chance);
+        line.up
+            .write(scene.now, &bytes, scene.weather, &mut scene.chance);
+    }
+
+    fn connect(&mut self, scene: &mut Scene) {
+        scene.counts.operation("connect");
+        // What an earlier connection still had under way does not arrive any more.
+        let owner = Owner::Player(self.index);
+        for line in scene.network.lines.values_mut() {
+            if line.owner == owner && line.up.next_at().is_some() {
+                let notices_at = scene.now + scene.chance.between(1, 5_000);
+                line.cut(scene.now, notices_at);
+            }
+        }
+        let at = scene.now + scene.chance.between(1, scene.weather.latency_ms);
+        let id = scene.network.open(owner, self.version, at);
+        self.line = Some(id);
+        self.client.connected(Timestamp(scene.now));
+        let mut bytes = Vec::new();
+        self.client.transmit(&mut bytes);
+        let clean_start = match frame::split(&bytes, u32::MAX) {
+            Ok(Some((frame, _))) => match codec::decode(self.version, frame) {
+                Ok(Packet::Connect(connect)) => connect.clean_start,
+                _ => unreachable!("the first packet is CONNECT"),
+            },
+            _ => unreachable!("it is whole"),
+        };
+        scene.oracle.connecting(self.index, id, clean_start);
+        if let Some(line) = scene.network.lines.get_mut(&id) {
+            line.up
+                .write(scene.now, &bytes, scene.weather, &mut scene.chance);
+        }
+    }
+
+    fn act(&mut self, scene: &mut Scene) {
+        if self.role != Role::Any && !self.is_ready {
+            let filter = if self.role == Role::Watcher {
+                "w/#"
+            } else {
+                "r/#"
+            };
+            if self.requests.is_empty() {
+                self.subscribe(filter, QoS::ExactlyOnce, scene);
+            }
+            return;
+        }
+        if scene.is_calm {
+            return;
+        }
+        let is_watcher = self.role == Role::Watcher;
+        match scene.chance.below(100) {
+            0..=64 => self.publish_some(scene),
+            65..=79 => self.subscribe_something(scene),
+            80..=83 => self.unsubscribe_something(scene),
+            84..=86 => self.part(scene),
+            87..=89 => {
+                scene.counts.operation("take over");
+                self.abandon_line(scene);
+                self.connect(scene);
+            }
+            90..=91 => {
+                scene.counts.operation("leave silently");
+                self.abandon_line(scene);
+            }
+            92 if !is_watcher => {
+                scene.counts.operation("begin anew");
+                self.abandon_line(scene);
+                self.begin_life(scene);
+            }
+            _ => {}
+        }
+    }
+
+    fn part(&mut self, scene: &mut Scene) {
+        scene.counts.operation("disconnect");
+        let now = Timestamp(scene.now);
+        if let Some(line) = self.line {
+            scene.oracle.parting(line);
+        }
+        let parted = self.client.disconnect(now, &DisconnectRequest::default());
+        debug_assert!(parted.is_ok(), "it is connected");
+    }
+
+    fn publish_some(&mut self, scene: &mut Scene) {
+        for _ in 0..scene.chance.between(1, 6) {
+            if self.publish(scene).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn publish(&mut self, scene: &mut Scene) -> Result<(), Misuse> {
+        let chance = &mut scene.chance;
+        let mut qos = chance.pick(&QOS);
+        let (topic, retain) = match chance.below(10) {
+            0 | 1 => {
+                // Repeated at QoS 1 a message may overwrite a later one of QoS 2; so one of them a
+                // topic.
+                if qos > QoS::AtMostOnce {
+                    qos = QOS[1 + self.index % 2];
+                }
+                (format!("r/{}", self.index), true)
+            }
+            2 | 3 => (format!("s/{}/{}", chance.below(2), chance.below(2)), false),
+            _ => (format!("t/{}/{}", chance.below(3), chance.below(3)), false),
+        };
+        let flags = Flags {
+            expires: self.version == Version::V5 && !retain && chance.one_in(10),
+            clears: retain && chance.one_in(4),
+        };
+        let mut properties = PropertyBuffer::new();
+        if flags.expires {
+            let seconds = chance.between(0, 20);
+            properties.push(Property::MessageExpiryInterval(seconds as u32));
+        }
+        let padding = chance.pick(&[0, 20, 300, 3_000]);
+        let number = scene.oracle.next_number();
+        let payload = match flags.clears {
+            true => String::new(),
+            false => format!("m{number}{}", ".".repeat(padding)),
+        };
+        let request = PublishRequest {
+            topic: &topic,
+            payload: payload.as_bytes(),
+            qos,
+            retain,
+            properties: properties.as_properties(),
+        };
+        let id = self.client.publish(Timestamp(scene.now), &request)?;
+        scene.counts.operation(match (retain, qos) {
+            (true, _) => "publish retained",
+            (false, QoS::AtMostOnce) => "publish QoS 0",
+            (false, QoS::AtLeastOnce) => "publish QoS 1",
+            (false, QoS::ExactlyOnce) => "publish QoS 2",
+        });
+        scene.oracle.publishing(self.index, &topic, qos, flags);
+        if let Some(id) = id {
+            self.requests.insert(id.get(), Request::Message(number));
+        }
+        Ok(())
+    }
+
+    /// The group that it is in, if it is in one.
+    pub(super) const fn group(index: usize) -> Option<&'static str> {
+        match index % 3 {
+            1 => Some("$share/g/s/#"),
+            2 => Some("$share/h/s/1/+"),
+            _ => None,
+        }
+    }
+
+    fn some_filter(&self, scene: &mut Scene) -> &'static str {
+        match Self::group(self.index) {
+            Some(group) if self.version == Version::V5 && scene.chance.one_in(4) => group,
+            _ => scene.chance.pick(&FILTERS),
+        }
+    }
+
+    fn subscribe_something(&mut self, scene: &mut Scene) {
+        let filter = self.some_filter(scene);
+        let qos = if filter.starts_with('$') {
+            QOS[1 + scene.chance.below(2) as usize]
+        } else {
+            QOS[scene.chance.pick(&[0, 1, 1, 2, 2, 2])]
+        };
+        self.subscribe(filter, qos, scene);
+    }
+
+    fn subscribe(&mut self, filter: &str, qos: QoS, scene: &mut Scene) {
+        let mut options = SubscribeOptions {
+            maximum_qos: qos,
+            ..SubscribeOptions::default()
+        };
+        if self.version == Version::V5 && self.role == Role::Any {
+            options.retain_handling = scene.chance.pick(&[
+                RetainHandling::Send,
+                RetainHandling::SendIfNew,
+                RetainHandling::DoNotSend,
+            ]);
+        }
+        let request = SubscribeRequest {
+            filters: &[(filter, options)],
+            ..SubscribeRequest::default()
+        };
+        if let Ok(id) = self.client.subscribe(Timestamp(scene.now), &request) {
+            scene.counts.operation("subscribe");
+            self.requests
+                .insert(id.get(), Request::Subscribe(filter.to_owned()));
+            scene.oracle.subscribing(self.index, filter, qos);
+        }
+    }
+
+    fn unsubscribe_something(&mut self, scene: &mut Scene) {
+        let filter = self.some_filter(scene);
+        let request = UnsubscribeRequest {
+            filters: &[filter],
+            ..UnsubscribeRequest::default()
+        };
+        if let Ok(id) = self.client.unsubscribe(Timestamp(scene.now), &request) {
+            scene.counts.operation("unsubscribe");
+            self.requests.insert(id.get(), Request::Unsubscribe);
+            scene.oracle.unsubscribing(self.index, filter);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What everybody in a run shares.
+
+use super::chance::Chance;
+use super::counts::Counts;
+use super::network::{Network, Owner, Weather};
+use super::options::DiskFaults;
+use super::oracle::Oracle;
+
+/// The world between clients and broker.
+pub(super) struct Scene {
+    /// Virtual milliseconds since the run began.
+    pub(super) now: u64,
+    pub(super) weather: Weather,
+    pub(super) disk: DiskFaults,
+    /// Faults are over: clients do no more than get what they are owed.
+    pub(super) is_calm: bool,
+    pub(super) pause_ms: u64,
+    pub(super) chance: Chance,
+    pub(super) network: Network,
+    pub(super) oracle: Oracle,
+    pub(super) counts: Counts,
+    /// Who may be a member of a shared subscription.
+    pub(super) sharers: Vec<Owner>,
+}

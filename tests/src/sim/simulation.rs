@@ -1,0 +1,305 @@
+//! One run, from its options to its verdict.
+
+use super::chance::Chance;
+use super::counts::Counts;
+use super::hostile::Hostile;
+use super::network::{Network, Owner};
+use super::options::{CALM, HEALTHY, Options};
+use super::oracle::{Oracle, Rules};
+use super::player::{Player, Role};
+use super::scene::Scene;
+use super::server::Server;
+use super::storage::Ending;
+use crate::disk::CrashStyle;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// When faults stop, everything owed arrives within so many virtual milliseconds.
+const PATIENCE_MS: u64 = 180_000;
+
+/// More turns than this in one virtual millisecond: time stands still.
+const TURNS_PER_INSTANT: u64 = 20_000;
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was run.
+    pub options: Options,
+    /// What is wrong, if anything is.
+    pub violation: Option<String>,
+    /// What was done and injected.
+    pub counts: Counts,
+    /// One number for everything that the broker put out.
+    pub trace: u64,
+    /// How long it took, in virtual milliseconds.
+    pub virtual_ms: u64,
+}
+
+/// Carries out a run. A panic is a violation like others.
+#[must_use]
+pub fn run(options: &Options) -> Report {
+    let mut simulation = Simulation::new(options);
+    let outcome = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+    if outcome.is_err() {
+        simulation.scene.oracle.fail("it panics, see above".into());
+    }
+    let scene = simulation.scene;
+    Report {
+        options: options.clone(),
+        violation: scene
+            .oracle
+            .violation()
+            .map(|what| format!("at {} ms: {what}", scene.now)),
+        counts: scene.counts,
+        trace: simulation.server.trace.sum(),
+        virtual_ms: scene.now,
+    }
+}
+
+struct Simulation<'a> {
+    options: &'a Options,
+    scene: Scene,
+    server: Server,
+    players: Vec<Player>,
+    hostiles: Vec<Hostile>,
+    next_fault_at: u64,
+    /// An instant, and the turns in it so far.
+    turns: (u64, u64),
+}
+
+impl<'a> Simulation<'a> {
+    fn new(options: &'a Options) -> Self {
+        let rules = Rules {
+            queues_overflow: options.small_queues,
+            disk_fills: options.full_disks,
+        };
+        let mut scene = Scene {
+            now: 0,
+            weather: options.weather,
+            disk: options.disk,
+            is_calm: false,
+            pause_ms: options.pause_ms,
+            chance: Chance::new(options.seed, 2),
+            network: Network::default(),
+            oracle: Oracle::new(rules),
+            counts: Counts::default(),
+            sharers: Vec::new(),
+        };
+        let players = vec![Player::new(0, Role::Watcher, &mut scene)];
+        let hostiles = (0..options.hostiles)
+            .map(|index| Hostile::new(index, &mut scene))
+            .collect();
+        Self {
+            options,
+            scene,
+            server: Server::new(options),
+            players,
+            hostiles,
+            next_fault_at: options.fault_ms,
+            turns: (0, 0),
+        }
+    }
+
+    fn run(&mut self) {
+        self.turn_until(|simulation| simulation.players[0].is_ready);
+        for index in 1..self.options.players {
+            let player = Player::new(index, Role::Any, &mut self.scene);
+            if Player::group(index).is_some() {
+                self.scene.sharers.push(Owner::Player(index));
+            }
+            self.players.push(player);
+        }
+        let end = self.scene.now + self.options.safety_ms;
+        self.turn_until(|simulation| simulation.scene.now >= end);
+        self.calm_down();
+        self.come_to_rest();
+        if self.options.hostiles == 0 {
+            self.server.check_leaks(&mut self.scene);
+        }
+        // Whatever was promised is on the disk.
+        let ending = Ending::PowerCut(CrashStyle::LosesAll);
+        self.server.end(ending, &mut self.scene);
+        self.come_to_rest();
+        let auditor = Player::new(self.players.len(), Role::Auditor, &mut self.scene);
+        self.players.push(auditor);
+        self.turn_until(|simulation| simulation.players.last().is_some_and(|p| p.is_ready));
+        let heard = self.scene.now + 3_000;
+        self.turn_until(|simulation| simulation.scene.now >= heard);
+        self.come_to_rest();
+        let retained = self.players.last().map(|player| player.retained.clone());
+        self.scene.oracle.finish(&retained.unwrap_or_default());
+    }
+
+    fn is_over(&self) -> bool {
+        self.scene.oracle.violation().is_some()
+    }
+
+    fn turn_until(&mut self, done: impl Fn(&Self) -> bool) {
+        while !self.is_over() && !done(self) {
+            self.turn();
+        }
+    }
+
+    /// Faults stop.
+    fn calm_down(&mut self) {
+        self.scene.is_calm = true;
+        self.scene.weather = CALM;
+        self.scene.disk = HEALTHY;
+        self.scene.pause_ms = 100;
+        self.server.set_capacity(None);
+    }
+
+    /// Everybody gets what is owed.
+    fn come_to_rest(&mut self) {
+        let begun = self.scene.now;
+        while !self.is_over() {
+            self.turn();
+            let waited = self.scene.now - begun;
+            let is_content = self.players.iter().all(Player::is_content);
+            if waited > 5_000 && is_content && self.server.is_quiet() {
+                return;
+            }
+            if waited > PATIENCE_MS {
+                let who: Vec<usize> = (0..self.players.len())
+                    .filter(|index| !self.players[*index].is_content())
+                    .collect();
+                let quiet = self.server.is_quiet();
+                self.scene.oracle.fail(format!(
+                    "it does not come to rest; waiting: {who:?}; broker quiet: {quiet}"
+                ));
+            }
+        }
+    }
+
+    /// One turn of the loop: time goes on to what happens next, and that happens.
+    fn turn(&mut self) {
+        let scene = &mut self.scene;
+        let now = scene.now;
+        let players = self.players.iter().filter_map(Player::next_at);
+        let hostiles = self.hostiles.iter().map(|hostile| hostile.act_at);
+        let next = players
+            .chain(hostiles)
+            .chain(self.server.next_at(now))
+            .chain(scene.network.next_at())
+            .min();
+        // Never further than a second, so that nobody waits for nothing.
+        scene.now = next.unwrap_or(now).clamp(now, now + 1_000);
+        self.count_turn();
+        let scene = &mut self.scene;
+        if !self.server.is_up() && self.server.restart_at <= scene.now {
+            scene.counts.operation("start of the broker");
+            self.server.start(scene);
+        }
+        self.server.read(scene);
+        self.server.work(scene);
+        for hostile in &mut self.hostiles {
+            hostile.read(scene);
+            hostile.work(scene);
+        }
+        for player in &mut self.players {
+            player.read(scene);
+            player.work(scene);
+            player.write(&mut self.server, scene);
+        }
+        self.server.drain(scene);
+        self.server.check_limits(scene);
+        scene.network.sweep();
+        if !scene.is_calm && scene.now >= self.next_fault_at {
+            self.next_fault_at = scene.now + scene.chance.between(1, self.options.fault_ms);
+            self.strike();
+        }
+    }
+
+    fn count_turn(&mut self) {
+        if self.turns.0 != self.scene.now {
+            self.turns = (self.scene.now, 0);
+        }
+        self.turns.1 += 1;
+        if self.turns.1 > TURNS_PER_INSTANT {
+            self.scene.oracle.fail("time stands still".into());
+        }
+    }
+
+    /// Something breaks.
+    fn strike(&mut self) {
+        let scene = &mut self.scene;
+        match scene.chance.below(12) {
+            0..=2 => {
+                let (client_ms, broker_ms) = (
+                    scene.chance.between(1, 5_000),
+                    scene.chance.between(1, 20_000),
+                );
+                if let Some(line) = some_line(scene) {
+                    let now = scene.now;
+                    if let Some(line) = scene.network.lines.get_mut(&line) {
+                        line.cut(now + client_ms, now + broker_ms);
+                    }
+                    scene.counts.fault("line cut");
+                }
+            }
+            3..=5 => {
+                let until = scene.now + scene.chance.between(50, 15_000);
+                let upwards = scene.chance.one_in(2);
+                if let Some(line) = some_line(scene) {
+                    if let Some(line) = scene.network.lines.get_mut(&line) {
+                        let pipe = if upwards {
+                            &mut line.up
+                        } else {
+                            &mut line.down
+                        };
+                        pipe.stall(until);
+                    }
+                    scene.counts.fault(if upwards {
+                        "line stalls upwards"
+                    } else {
+                        "line stalls downwards"
+                    });
+                }
+            }
+            6..=8 if self.options.crashes => self.crash(),
+            9 if self.options.full_disks => {
+                let spare = scene.chance.below(40_000) as usize;
+                self.server.set_capacity(Some(spare));
+                scene.counts.fault("disk filled");
+            }
+            10 if self.options.full_disks => self.server.set_capacity(None),
+            11 if self.options.clock_jumps => {
+                let seconds = scene.chance.pick(&[1, 3_600, 1_000_000, 300_000_000]);
+                let forward = scene.chance.one_in(2);
+                let ms = scene.chance.below(seconds * 1_000) as i64;
+                self.server.wall_offset += if forward { ms } else { -ms };
+                scene.counts.fault("clock jump");
+            }
+            _ => {}
+        }
+    }
+
+    fn crash(&mut self) {
+        let scene = &mut self.scene;
+        if !self.server.is_up() {
+            return;
+        }
+        let ending = match scene.chance.below(5) {
+            0 | 1 => Ending::Killed,
+            2 => Ending::PowerCut(CrashStyle::LosesAll),
+            3 => Ending::PowerCut(CrashStyle::KeepsAll),
+            _ => Ending::PowerCut(CrashStyle::Mixed),
+        };
+        scene.counts.fault(match ending {
+            Ending::Killed => "process killed",
+            Ending::PowerCut(_) => "power cut",
+        });
+        self.server.end(ending, scene);
+    }
+}
+
+/// A line that is in use.
+fn some_line(scene: &mut Scene) -> Option<u64> {
+    let lines: Vec<u64> = scene
+        .network
+        .lines
+        .iter()
+        .filter(|(_, line)| line.is_client_there)
+        .map(|(id, _)| *id)
+        .collect();
+    (!lines.is_empty()).then(|| scene.chance.pick(&lines))
+}

@@ -1,0 +1,283 @@
+//! The log of the broker on a disk that takes its time and does not always do what it is told.
+
+use super::chance::Chance;
+use super::counts::Counts;
+use super::defect::{Defect, Mischief};
+use super::options::DiskFaults;
+use crate::disk::{CrashStyle, Disk};
+use whimbrel_core::Timestamp;
+use whimbrel_core::action;
+use whimbrel_core::log::{
+    Batch, Completion, Engine, FileAction, IoFailure, IoFailureKind, LogConfig, LogEvent, LogUuid,
+    OperationId, Recovery,
+};
+use whimbrel_core::restore::Restorer;
+
+/// An operation that the disk is busy with.
+struct Busy {
+    id: OperationId,
+    action: FileAction<'static>,
+    /// What is written, for the one operation that has something to write.
+    bytes: Vec<u8>,
+    until: u64,
+}
+
+impl Busy {
+    fn new(id: OperationId, action: &FileAction<'_>, until: u64) -> Self {
+        let (action, bytes) = match *action {
+            FileAction::WriteAt {
+                file,
+                offset,
+                bytes,
+            } => {
+                let action = FileAction::WriteAt {
+                    file,
+                    offset,
+                    bytes: &[],
+                };
+                (action, bytes.to_vec())
+            }
+            FileAction::List => (FileAction::List, Vec::new()),
+            FileAction::Create { file } => (FileAction::Create { file }, Vec::new()),
+            FileAction::ReadAt {
+                file,
+                offset,
+                bytes,
+            } => (
+                FileAction::ReadAt {
+                    file,
+                    offset,
+                    bytes,
+                },
+                Vec::new(),
+            ),
+            FileAction::ZeroAt {
+                file,
+                offset,
+                bytes,
+            } => (
+                FileAction::ZeroAt {
+                    file,
+                    offset,
+                    bytes,
+                },
+                Vec::new(),
+            ),
+            FileAction::Sync { file } => (FileAction::Sync { file }, Vec::new()),
+            FileAction::SyncDirectory => (FileAction::SyncDirectory, Vec::new()),
+            FileAction::SetLength { file, bytes } => {
+                (FileAction::SetLength { file, bytes }, Vec::new())
+            }
+            FileAction::Rename { from, to } => (FileAction::Rename { from, to }, Vec::new()),
+            FileAction::Remove { file } => (FileAction::Remove { file }, Vec::new()),
+        };
+        Self {
+            id,
+            action,
+            bytes,
+            until,
+        }
+    }
+
+    fn action(&self) -> FileAction<'_> {
+        match self.action {
+            FileAction::WriteAt { file, offset, .. } => FileAction::WriteAt {
+                file,
+                offset,
+                bytes: &self.bytes,
+            },
+            other => other,
+        }
+    }
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The process dies; the system keeps what it was given.
+    Killed,
+    /// The machine stops.
+    PowerCut(CrashStyle),
+}
+
+/// An open log.
+pub(super) struct Storage {
+    engine: Engine,
+    disk: Disk,
+    busy: Option<Busy>,
+}
+
+/// Why a log did not open.
+#[derive(Debug)]
+pub(super) enum Closed {
+    /// The machine stopped once more, or the disk did not do what it was told: to be tried again.
+    Again(Disk),
+    /// Not explained by anything that was injected.
+    Refused(String),
+}
+
+impl Storage {
+    /// Reads what a disk has. Faults may strike while it is being read.
+    pub(super) fn open(
+        config: &LogConfig,
+        mut disk: Disk,
+        faults: DiskFaults,
+        chance: &mut Chance,
+        counts: &mut Counts,
+        mischief: &mut Mischief,
+    ) -> Result<(Self, Restorer), Closed> {
+        let mut recovery = Recovery::open(config.clone(), LogUuid(*b"whimbrel-sim-log"));
+        let mut batches: Vec<Vec<u8>> = Vec::new();
+        let strikes = faults.in_recovery_one_in > 0 && chance.one_in(faults.in_recovery_one_in);
+        let strike_at = disk.step_count + chance.below(40);
+        let is_crash = chance.one_in(2);
+        if strikes && !is_crash {
+            disk.fail(strike_at, IoFailureKind::Other);
+        }
+        loop {
+            while let Some(recovered) = recovery.poll_batch() {
+                batches.push(recovered.batch.ops.to_vec());
+            }
+            let Some(operation) = recovery.poll_operation() else {
+                break;
+            };
+            if strikes && is_crash && disk.step_count == strike_at {
+                counts.fault("crash in recovery");
+                let seed = chance.number();
+                return Err(Closed::Again(disk.crash(
+                    Some(&operation.action),
+                    CrashStyle::Mixed,
+                    seed,
+                )));
+            }
+            let id = operation.id;
+            let result = disk.run(&operation.action);
+            recovery.completed(id, result);
+        }
+        let has_failed = strikes && !is_crash && disk.step_count > strike_at;
+        disk.heal();
+        let engine = match recovery.into_engine() {
+            Ok((engine, _)) => engine,
+            Err(_) if has_failed || disk.capacity_bytes.is_some() => {
+                counts.fault("disk error in recovery");
+                return Err(Closed::Again(disk));
+            }
+            Err(error) => return Err(Closed::Refused(error.to_string())),
+        };
+        mischief.recovered(&mut batches);
+        let mut restorer = Restorer::new();
+        for operations in &batches {
+            if let Err(error) = restorer.apply(operations) {
+                return Err(Closed::Refused(error.to_string()));
+            }
+        }
+        let storage = Self {
+            engine,
+            disk,
+            busy: None,
+        };
+        Ok((storage, restorer))
+    }
+
+    /// Takes a batch of the broker.
+    pub(super) fn append(&mut self, batch: &action::Batch) {
+        // A poisoned log takes none; it has said so.
+        let _ = self.engine.append(Batch {
+            shard: 0,
+            position: batch.position,
+            marker: batch.mark.into(),
+            ops: &batch.operations,
+        });
+    }
+
+    /// Ends the operation whose time has come, and begins the next.
+    pub(super) fn work(&mut self, now: u64, started_at: u64, desk: &mut Desk<'_>) {
+        self.engine.advance(Timestamp(now - started_at));
+        if self.busy.as_ref().is_some_and(|busy| busy.until <= now)
+            && let Some(busy) = self.busy.take()
+        {
+            if desk.faults.error_one_in > 0 && desk.chance.one_in(desk.faults.error_one_in) {
+                let step = self.disk.step_count;
+                self.disk.fail(step, IoFailureKind::Other);
+                desk.counts.fault("disk error");
+            }
+            let result = self.carry_out(&busy, desk);
+            if result == Err(NO_SPACE) {
+                desk.counts.fault("disk full");
+            }
+            self.engine
+                .completed(busy.id, result.map(|()| Completion::Done));
+        }
+        if self.busy.is_none()
+            && let Some(operation) = self.engine.poll_operation()
+        {
+            let lags = desk.faults.lag_one_in > 0 && desk.chance.one_in(desk.faults.lag_one_in);
+            let ms = if lags {
+                desk.counts.fault("disk lags");
+                desk.chance.between(100, 3_000)
+            } else {
+                desk.chance.between(0, desk.faults.operation_ms)
+            };
+            self.busy = Some(Busy::new(operation.id, &operation.action, now + ms));
+        }
+    }
+
+    fn carry_out(&mut self, busy: &Busy, desk: &mut Desk<'_>) -> Result<(), IoFailure> {
+        let is_sync = matches!(busy.action, FileAction::Sync { .. });
+        if is_sync && desk.mischief.strikes(Defect::SyncIsALie) {
+            return Ok(());
+        }
+        self.disk.run(&busy.action()).map(|_| ())
+    }
+
+    pub(super) const fn is_idle(&self) -> bool {
+        self.busy.is_none()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<LogEvent> {
+        self.engine.poll_event()
+    }
+
+    pub(super) fn next_at(&self, started_at: u64) -> Option<u64> {
+        let busy = self.busy.as_ref().map(|busy| busy.until);
+        let deadline = self.engine.next_deadline().map(|at| at.0 + started_at);
+        busy.into_iter().chain(deadline).min()
+    }
+
+    /// From now on all files together may take so much; `None`: as much as they like.
+    pub(super) fn set_capacity(&mut self, spare_bytes: Option<usize>) {
+        let used = self.disk.used_bytes();
+        self.disk.capacity_bytes = spare_bytes.map(|spare| used + spare);
+    }
+
+    /// The process ends. Gives the disk as it is found afterwards.
+    pub(super) fn end(mut self, ending: Ending, chance: &mut Chance) -> Disk {
+        self.disk.heal();
+        match ending {
+            Ending::Killed => {
+                // The system may have been given the operation under way, or not.
+                if let Some(busy) = self.busy.take().filter(|_| chance.one_in(2)) {
+                    let _ = self.disk.run(&busy.action());
+                }
+                self.disk
+            }
+            Ending::PowerCut(style) => {
+                let action = self.busy.as_ref().map(Busy::action);
+                self.disk.crash(action.as_ref(), style, chance.number())
+            }
+        }
+    }
+}
+
+const NO_SPACE: IoFailure = IoFailure {
+    kind: IoFailureKind::NoSpace,
+    code: None,
+};
+
+/// What working on a disk involves beside the disk.
+pub(super) struct Desk<'a> {
+    pub(super) faults: DiskFaults,
+    pub(super) chance: &'a mut Chance,
+    pub(super) counts: &'a mut Counts,
+    pub(super) mischief: &'a mut Mischief,
+}
