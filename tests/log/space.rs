@@ -168,8 +168,8 @@ fn a_start_on_a_full_disk_may_be_stopped_anywhere() {
     }
 }
 
-/// The second batch of a torn write is whole on the disk. It was cut with the first, and must not come
-/// back behind a batch that takes the first one's place.
+/// The second batch of a torn write is whole on the disk. It was cut with the first, and must not
+/// come back behind a batch that takes the first one's place.
 #[test]
 fn what_was_cut_does_not_come_back() {
     let (mut log, ..) = open(&small(), Disk::default());
