@@ -190,6 +190,24 @@ fn a_start_on_a_full_disk_keeps_what_it_has_not_copied_yet() {
     check_prefix(&small(), &log, disk, "with room again");
 }
 
+/// The second batch of a torn write is whole on the disk. It was cut with the first, and must not
+/// come back behind a batch that takes the first one's place.
+#[test]
+fn what_was_cut_does_not_come_back() {
+    let (mut log, ..) = open(&small(), Disk::default());
+    log.append(&[(b"a", Some(b"cut"))]).unwrap();
+    log.append(&[(b"b", Some(b"cut"))]).unwrap();
+    log.step().unwrap();
+    let mut disk = log.disk.crash(None, CrashStyle::KeepsAll, 0);
+    disk.tamper("seg-0000000000000001", |bytes| bytes[4096 + 42] ^= 1);
+    disk.capacity_bytes = Some(disk.used_bytes());
+    let (mut log, contents, _) = open(&small(), disk);
+    assert!(contents.batches.is_empty());
+    log.put("c", b"new");
+    assert_eq!(log.disk.file_names().count(), 1);
+    check_prefix(&small(), &log, log.disk.clone(), "after");
+}
+
 #[test]
 fn a_quota_works_like_a_full_disk() {
     let config = LogConfig {
