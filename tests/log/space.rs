@@ -168,9 +168,9 @@ fn a_start_on_a_full_disk_may_be_stopped_anywhere() {
     }
 }
 
-/// Found by the simulator (seed 12333): a checkpoint and all that proves it were in the one segment that
-/// was left. It counted as superseded by the copy that was still to be made of it, and was removed for
-/// want of room.
+/// Found by the simulator (seed 12333): a checkpoint and all that proves it were in the one segment
+/// that was left. It counted as superseded by the copy that was still to be made of it, and was
+/// removed for want of room.
 #[test]
 fn a_start_on_a_full_disk_keeps_what_it_has_not_copied_yet() {
     let (mut log, ..) = open(&small(), Disk::default());

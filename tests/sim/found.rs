@@ -84,8 +84,8 @@ fn a_message_for_many_is_in_one_batch() {
     }
 }
 
-/// While one message was brought to many, the next publisher's was taken in, and so on: nothing of it
-/// was ever handed to the log, and nobody was ever acknowledged.
+/// While one message was brought to many, the next publisher's was taken in, and so on: nothing of
+/// it was ever handed to the log, and nobody was ever acknowledged.
 #[test]
 fn publishers_to_many_do_not_keep_each_other_from_the_log() {
     let mut world = one_at_a_time();
@@ -109,8 +109,8 @@ fn publishers_to_many_do_not_keep_each_other_from_the_log() {
     panic!("nothing is handed to the log");
 }
 
-/// A retained message was cleared at QoS 0, which the log had not written yet; clearing it again at QoS 1
-/// found nothing to do, was acknowledged at once, and after a crash the message was back.
+/// A retained message was cleared at QoS 0, which the log had not written yet; clearing it again at
+/// QoS 1 found nothing to do, was acknowledged at once, and after a crash the message was back.
 #[test]
 fn clearing_what_was_cleared_waits_for_the_log_as_well() {
     let mut world = World::new(Config {

@@ -1,5 +1,5 @@
-//! The whole broker, simulated from seeds. The simulator is `whimbrel_tests::sim`; for long runs there
-//! is `cargo run --release -p whimbrel-tests --example sim`.
+//! The whole broker, simulated from seeds. The simulator is `whimbrel_tests::sim`; for long runs
+//! there is `cargo run --release -p whimbrel-tests --example sim`.
 
 mod defects;
 mod found;

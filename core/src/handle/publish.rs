@@ -662,7 +662,8 @@ impl Broker {
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
         }
-        // The batch leaves and all go on at once: publishers that took turns would keep it for ever.
+        // The batch leaves and all go on at once: publishers that took turns would keep it for
+        // ever.
         if self.fanouts.is_empty() && !self.fanout_publishers.is_empty() {
             self.journal.close();
             for key in core::mem::take(&mut self.fanout_publishers) {

@@ -1,5 +1,5 @@
-//! What came out of a run: one number for everything that the broker put out, and when, so that equal
-//! runs have equal ones; and the story of it in words, for those who look for a defect.
+//! What came out of a run: one number for everything that the broker put out, and when, so that
+//! equal runs have equal ones; and the story of it in words, for those who look for a defect.
 
 /// FNV-1a over all outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

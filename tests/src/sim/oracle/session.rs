@@ -133,7 +133,8 @@ impl SessionBook {
             since: None,
         };
         let subscription = self.subscriptions.entry(filter.to_owned()).or_insert(fresh);
-        // An identical filter is replaced without a gap; only the lower QoS is sure until the answer.
+        // An identical filter is replaced without a gap; only the lower QoS is sure until the
+        // answer.
         subscription.qos = subscription.qos.min(qos);
         (subscription.asked_last, subscription.qos_last) = (fact, qos);
         if qos == QoS::AtMostOnce {

@@ -46,8 +46,8 @@ fn name(player: usize, life: u64) -> String {
     format!("w{player}-{life}")
 }
 
-/// A connection that was accepted and is lost owes a will; not for sure when it is delayed, because the
-/// client may come back in time.
+/// A connection that was accepted and is lost owes a will; not for sure when it is delayed, because
+/// the client may come back in time.
 fn owe(wills: &mut BTreeMap<String, Will>, line: &mut Line) {
     let is_lost = line.is_accepted && line.is_over && !line.is_parting;
     if is_lost
