@@ -13,6 +13,7 @@ mod logging;
 mod message_format;
 mod nearest;
 mod output;
+mod passwd;
 mod publish;
 mod serve;
 mod signals;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Passwd(passwd)) => passwd.run(),
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
