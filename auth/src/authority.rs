@@ -8,10 +8,10 @@ use crate::scram;
 use crate::users::User;
 use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error;
+use tracing::debug;
 use whimbrel_core::access::identity::Grant;
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
-use tracing::debug;
 
 /// Decides who may connect. In this order, and the first that can tell decides:
 ///
@@ -100,11 +100,9 @@ impl Refusal {
         match self {
             Self::Method => ReasonCode::BAD_AUTHENTICATION_METHOD,
             Self::Password | Self::Incomplete => ReasonCode::BAD_USER_NAME_OR_PASSWORD,
-            Self::Listener
-            | Self::Certificate
-            | Self::Anonymous
-            | Self::Scram(_)
-            | Self::Names => ReasonCode::NOT_AUTHORIZED,
+            Self::Listener | Self::Certificate | Self::Anonymous | Self::Scram(_) | Self::Names => {
+                ReasonCode::NOT_AUTHORIZED
+            }
             Self::Busy => ReasonCode::SERVER_BUSY,
             Self::NoRandom => ReasonCode::SERVER_UNAVAILABLE,
         }
@@ -123,7 +121,10 @@ impl Authority {
 
     /// From now on decides by this. Clients that are being decided on are decided on as before.
     pub fn replace(&self, prepared: Prepared) {
-        let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = self
+            .standing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         *standing = Arc::new(prepared.standing);
     }
 
@@ -172,7 +173,9 @@ impl Standing {
             Some(certificate) => entrance.certificate_user.of(certificate),
         };
         if let Some(method) = &credentials.method {
-            return self.scram(method, credentials, by_certificate).map(Step::Done);
+            return self
+                .scram(method, credentials, by_certificate)
+                .map(Step::Done);
         }
         if let Some(user) = by_certificate {
             return Ok(Step::Done(Verdict::Accept(Grant::to(user))));
@@ -257,7 +260,10 @@ impl Standing {
             };
             answer(all.tell(&asked, user));
         };
-        let queued = self.passwords.as_ref().map(|passwords| passwords.pool.submit(work));
+        let queued = self
+            .passwords
+            .as_ref()
+            .map(|passwords| passwords.pool.submit(work));
         match queued {
             Some(Ok(())) => None,
             Some(Err(_)) | None => Some(counters.tell(&credentials, Err(Refusal::Busy))),
@@ -296,7 +302,11 @@ impl Counters {
 
 fn grant(user: &User) -> Grant {
     Grant {
-        groups: user.groups.iter().map(|group| String::from(&**group)).collect(),
+        groups: user
+            .groups
+            .iter()
+            .map(|group| String::from(&**group))
+            .collect(),
         ..Grant::to(&*user.name)
     }
 }

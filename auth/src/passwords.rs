@@ -38,7 +38,12 @@ impl Passwords {
         let entries = usize::try_from(config.password_cache_maximum).unwrap_or(usize::MAX);
         let queue = usize::from(config.password_queue_maximum);
         let cache = getrandom::fill(&mut key).and_then(|()| Cache::new(lifetime, entries));
-        let pool = Pool::start("whimbrel-password", config.password_threads, queue, PATIENCE);
+        let pool = Pool::start(
+            "whimbrel-password",
+            config.password_threads,
+            queue,
+            PATIENCE,
+        );
         match (cache, pool) {
             (Ok(cache), Ok(pool)) => Some(Self {
                 users,
@@ -63,7 +68,9 @@ impl Passwords {
     /// Whether the user was let in with this password a short while ago.
     pub(crate) fn remembers(&self, name: &str, password: &[u8]) -> Option<&User> {
         let user = self.users.get(name)?;
-        self.cache.knows(Instant::now(), name, password).then_some(user)
+        self.cache
+            .knows(Instant::now(), name, password)
+            .then_some(user)
     }
 
     /// Checks a password, for milliseconds. An unknown user costs what a wrong password costs.

@@ -56,6 +56,7 @@ mod tests {
             method: method.map(str::to_owned),
             data: None,
             continued: false,
+            state: None,
         };
         match Unverified::new(&[listener]).authenticate(credentials) {
             Decision::Now(verdict) => verdict,

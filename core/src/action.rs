@@ -129,6 +129,8 @@ pub struct Credentials {
     pub data: Option<Vec<u8>>,
     /// This is not the first message of the exchange, or it is a re-authentication.
     pub continued: bool,
+    /// What [`Verdict::Continue`] left for this message; absent in the first one of an exchange.
+    pub state: Option<Vec<u8>>,
 }
 
 /// Never shows the password or the authentication data.
@@ -143,6 +145,7 @@ impl fmt::Debug for Credentials {
             .field("method", &self.method)
             .field("data", &self.data.as_ref().map(|_| "…"))
             .field("continued", &self.continued)
+            .field("state", &self.state.as_ref().map(|_| "…"))
             .finish()
     }
 }
@@ -156,6 +159,9 @@ pub enum Verdict {
     Continue {
         /// Authentication data for the client.
         data: Vec<u8>,
+        /// What whoever judges has to remember until the answer comes; it is kept with the
+        /// connection, and comes with the answer. The client never sees it.
+        state: Vec<u8>,
     },
     /// Refuse it. Any error code a CONNACK may carry.
     Refuse(ReasonCode),
