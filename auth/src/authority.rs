@@ -3,9 +3,10 @@
 use crate::config::{Config, Entrance, Problem};
 use crate::counters::{Counters, Statistics};
 use crate::passwords::Passwords;
-use crate::pool::Turn;
+use crate::pool::{Full, Pool, Turn};
 use crate::scram;
 use crate::users::User;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error;
 use tracing::debug;
@@ -24,9 +25,12 @@ use whimbrel_core::codec::reason::ReasonCode;
 ///
 /// Whatever goes wrong on the way refuses the client. What holds can be replaced while it is used,
 /// see [`replace`](Self::replace).
-pub struct Authority {
+pub struct Authority(Arc<Shared>);
+
+/// What the threads that check passwords share with the shards.
+struct Shared {
     standing: RwLock<Arc<Standing>>,
-    counters: Arc<Counters>,
+    counters: Counters,
 }
 
 /// All that decisions are made from. Never changes; a reload makes another.
@@ -113,25 +117,35 @@ impl Authority {
     /// Decides by what was prepared.
     #[must_use]
     pub fn new(prepared: Prepared) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             standing: RwLock::new(Arc::new(prepared.standing)),
-            counters: Arc::default(),
-        }
+            counters: Counters::default(),
+        }))
     }
 
-    /// From now on decides by this. Clients that are being decided on are decided on as before.
-    pub fn replace(&self, prepared: Prepared) {
-        let mut standing = self
-            .standing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *standing = Arc::new(prepared.standing);
+    /// From now on decides by this. Returns the users of the password file who are no longer in
+    /// it, or with another password: what let them in does not hold any more.
+    pub fn replace(&self, prepared: Prepared) -> BTreeSet<Box<str>> {
+        let new = Arc::new(prepared.standing);
+        let old = {
+            let standing = self.0.standing.write();
+            let mut standing = standing.unwrap_or_else(PoisonError::into_inner);
+            core::mem::replace(&mut *standing, Arc::clone(&new))
+        };
+        let still = |user: &&User| {
+            let passwords = new.passwords.as_ref();
+            let now = passwords.and_then(|passwords| passwords.users.get(&user.name));
+            now.is_some_and(|now| now.hash == user.hash)
+        };
+        let were = old.passwords.iter().flat_map(|old| old.users.iter());
+        let gone = were.filter(|user| !still(user));
+        gone.map(|user| user.name.clone()).collect()
     }
 
     /// Decisions so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.counters.statistics()
+        self.0.counters.statistics()
     }
 
     /// Decides about a client. When that takes longer there is no verdict yet: `answer` gets it,
@@ -141,30 +155,114 @@ impl Authority {
         credentials: Credentials,
         answer: impl FnOnce(Verdict) + Send + 'static,
     ) -> Option<Verdict> {
-        let standing = {
-            let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(&standing)
+        let standing = self.0.standing();
+        let work = match standing.decide(&credentials, &self.0.counters) {
+            Ok(Step::Done(verdict)) => return Some(self.0.tell(&credentials, Ok(verdict))),
+            Ok(Step::Work(work)) => work,
+            Err(refusal) => return Some(self.0.tell(&credentials, Err(refusal))),
         };
-        match standing.decide(&credentials, &self.counters) {
-            Ok(Step::Done(verdict)) => Some(self.counters.tell(&credentials, Ok(verdict))),
-            Ok(Step::CheckPassword) => {
-                standing.check_password(credentials, Arc::clone(&self.counters), answer)
+        let shared = Arc::clone(&self.0);
+        let asked = credentials.clone();
+        let job = move |turn| {
+            let decision = match turn {
+                Turn::InTime => shared.conclude(&asked),
+                Turn::TooLate => Err(Refusal::Busy),
+            };
+            answer(shared.tell(&asked, decision));
+        };
+        match work.pool().submit(job) {
+            Ok(()) => None,
+            Err(Full) => Some(self.0.tell(&credentials, Err(Refusal::Busy))),
+        }
+    }
+}
+
+impl Shared {
+    fn standing(&self) -> Arc<Standing> {
+        let standing = self.standing.read();
+        Arc::clone(&standing.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Decides and does the work that it takes, here and now.
+    fn conclude(&self, credentials: &Credentials) -> Result<Verdict, Refusal> {
+        loop {
+            let standing = self.standing();
+            let decision = match standing.decide(credentials, &self.counters)? {
+                Step::Done(verdict) => Ok(verdict),
+                Step::Work(work) => work.run(credentials, &self.counters),
+            };
+            // What took its time while another file was loaded might be what it came to revoke.
+            if Arc::ptr_eq(&standing, &self.standing()) {
+                return decision;
             }
-            Err(refusal) => Some(self.counters.tell(&credentials, Err(refusal))),
+        }
+    }
+
+    /// Counts a decision and notes it for those who look for the reason. Never what was shown.
+    fn tell(&self, credentials: &Credentials, decision: Result<Verdict, Refusal>) -> Verdict {
+        let counters = &self.counters;
+        match decision {
+            Ok(verdict) => {
+                if matches!(verdict, Verdict::Accept(_)) {
+                    counters.accepted.count();
+                }
+                verdict
+            }
+            Err(refusal) => {
+                let reason = refusal.reason();
+                match reason {
+                    ReasonCode::SERVER_BUSY => counters.busy.count(),
+                    ReasonCode::SERVER_UNAVAILABLE => counters.unavailable.count(),
+                    _ => counters.refused.count(),
+                }
+                debug!(
+                    client_id = ?credentials.client_id,
+                    user = ?credentials.username,
+                    address = ?credentials.peer.address,
+                    why = %refusal,
+                    "credentials refused"
+                );
+                Verdict::Refuse(reason)
+            }
         }
     }
 }
 
 /// What to do with a client.
-enum Step {
+enum Step<'a> {
     /// Nothing more.
     Done(Verdict),
-    /// Hash its password, on another thread.
-    CheckPassword,
+    /// This, on a thread that may be busy.
+    Work(Work<'a>),
+}
+
+/// What a shard has no time for.
+enum Work<'a> {
+    /// Hash its password.
+    Hash(&'a Passwords),
+}
+
+impl Work<'_> {
+    const fn pool(&self) -> &Pool {
+        match self {
+            Self::Hash(passwords) => &passwords.pool,
+        }
+    }
+
+    fn run(&self, credentials: &Credentials, counters: &Counters) -> Result<Verdict, Refusal> {
+        let name = credentials.username.as_deref().unwrap_or_default();
+        let password = credentials.password.as_deref().unwrap_or_default();
+        match self {
+            Self::Hash(passwords) => {
+                let user = passwords.check(name, password, counters);
+                user.map(accept).ok_or(Refusal::Password)
+            }
+        }
+    }
 }
 
 impl Standing {
-    fn decide(&self, credentials: &Credentials, counters: &Counters) -> Result<Step, Refusal> {
+    fn decide(&self, credentials: &Credentials, counters: &Counters) -> Result<Step<'_>, Refusal> {
         let peer = &credentials.peer;
         let entrance = self.entrances.get(usize::from(peer.listener));
         let entrance = entrance.ok_or(Refusal::Listener)?;
@@ -185,23 +283,22 @@ impl Standing {
         }
         let shows_nothing = credentials.username.is_none() && credentials.password.is_none();
         // What nobody can check is worth no more than nothing.
-        if shows_nothing || self.passwords.is_none() {
+        let Some(passwords) = self.passwords.as_ref().filter(|_| !shows_nothing) else {
             return if entrance.anonymous.allows(peer) {
                 Ok(Step::Done(Verdict::accept()))
             } else {
                 Err(Refusal::Anonymous)
             };
-        }
+        };
         let (Some(name), Some(password)) = (&credentials.username, &credentials.password) else {
             return Err(Refusal::Incomplete);
         };
-        let passwords = self.passwords.as_ref().ok_or(Refusal::Password)?;
         Ok(match passwords.remembers(name, password) {
             Some(user) => {
                 counters.remembered.count();
                 Step::Done(accept(user))
             }
-            None => Step::CheckPassword,
+            None => Step::Work(Work::Hash(passwords)),
         })
     }
 
@@ -236,67 +333,6 @@ impl Standing {
             data: Some(data),
             ..grant(user)
         }))
-    }
-
-    fn check_password(
-        self: Arc<Self>,
-        credentials: Credentials,
-        counters: Arc<Counters>,
-        answer: impl FnOnce(Verdict) + Send + 'static,
-    ) -> Option<Verdict> {
-        let standing = Arc::clone(&self);
-        let asked = credentials.clone();
-        let all = Arc::clone(&counters);
-        let work = move |turn| {
-            let name = asked.username.as_deref().unwrap_or_default();
-            let password = asked.password.as_deref().unwrap_or_default();
-            let user = match (turn, &standing.passwords) {
-                (Turn::TooLate, _) => Err(Refusal::Busy),
-                (Turn::InTime, None) => Err(Refusal::Password),
-                (Turn::InTime, Some(passwords)) => {
-                    let user = passwords.check(name, password, &all);
-                    user.map(accept).ok_or(Refusal::Password)
-                }
-            };
-            answer(all.tell(&asked, user));
-        };
-        let queued = self
-            .passwords
-            .as_ref()
-            .map(|passwords| passwords.pool.submit(work));
-        match queued {
-            Some(Ok(())) => None,
-            Some(Err(_)) | None => Some(counters.tell(&credentials, Err(Refusal::Busy))),
-        }
-    }
-}
-
-impl Counters {
-    /// Counts a decision and notes it for those who look for the reason. Never what was shown.
-    fn tell(&self, credentials: &Credentials, decision: Result<Verdict, Refusal>) -> Verdict {
-        match decision {
-            Ok(verdict) => {
-                if matches!(verdict, Verdict::Accept(_)) {
-                    self.accepted.count();
-                }
-                verdict
-            }
-            Err(refusal) => {
-                match refusal {
-                    Refusal::Busy => self.busy.count(),
-                    Refusal::NoRandom => self.unavailable.count(),
-                    _ => self.refused.count(),
-                }
-                debug!(
-                    client_id = ?credentials.client_id,
-                    user = ?credentials.username,
-                    address = ?credentials.peer.address,
-                    why = %refusal,
-                    "credentials refused"
-                );
-                Verdict::Refuse(refusal.reason())
-            }
-        }
     }
 }
 

@@ -20,12 +20,14 @@ pub(crate) struct Secret {
 ///
 /// In words, with the remedy: it is not there, may not be read, is no file, is not text.
 pub(crate) fn read(path: &str) -> Result<Secret, String> {
-    let (bytes, warning) = read_all(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => format!("{path}: there is no such file"),
-        io::ErrorKind::PermissionDenied => {
+    let (bytes, warning) = read_all(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            format!("{path}: there is no such file")
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
             format!("{path}: may not be read; make it readable for the user the broker runs as")
+        } else {
+            format!("{path}: cannot be read: {error}")
         }
-        _ => format!("{path}: cannot be read: {error}"),
     })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Secret { text, warning }),

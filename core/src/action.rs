@@ -278,6 +278,8 @@ pub enum CloseReason {
     OtherUser,
     /// The time has passed for which its credentials are good.
     AuthenticationEnded,
+    /// What let it in does not hold any more: its user was removed, or got another password.
+    Revoked,
     /// The verdict on its credentials.
     Refused(ReasonCode),
     /// The broker is at a limit.
@@ -303,7 +305,7 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
-            Self::OtherUser => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::OtherUser | Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
@@ -327,6 +329,7 @@ impl fmt::Display for CloseReason {
             Self::TakenOver => f.write_str("session taken over"),
             Self::OtherUser => f.write_str("the session belongs to another user"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
+            Self::Revoked => f.write_str("the credentials were revoked"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Limit(reason) => write!(f, "broker limit: {reason}"),
             Self::QueueOverflow => f.write_str("queue overflow"),

@@ -530,6 +530,21 @@ impl Broker {
         self.settle();
     }
 
+    /// Ends the connections of users who have lost what let them in. Their sessions stay theirs.
+    pub fn revoke(&mut self, now: Now, has_lost: impl Fn(&str) -> bool) {
+        self.tick(now);
+        let mut slot = 0;
+        while let Some(key) = self.connections.key_from(slot) {
+            slot = key.index + 1;
+            let grant = self.connections.get(key).and_then(|c| c.grant.as_ref());
+            let user = grant.and_then(|grant| grant.user.as_deref());
+            if user.is_some_and(&has_lost) {
+                self.close(key, CloseReason::Revoked);
+            }
+        }
+        self.settle();
+    }
+
     /// Stops taking new connections and closes all there are with 0x8B; wills are published.
     /// Sessions that may outlive the broker are kept.
     pub fn shut_down(&mut self, now: Now) {

@@ -4,6 +4,7 @@
 use crate::storage::StorageConfig;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
+use whimbrel_auth::{Anonymous, CertificateUser, Entrance, Prepared, Problem};
 
 /// Configuration of one server: a broker and the sockets it listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,9 @@ pub struct ServerConfig {
     /// Where clients connect. Default: `127.0.0.1:1883` alone, which cannot be reached from
     /// outside. Empty is allowed: then only this program's own links connect.
     pub listeners: Vec<ListenerConfig>,
+    /// Who is asked about credentials. Default: nobody, so that the listeners' rules on anonymous
+    /// clients hold for everybody.
+    pub authentication: whimbrel_auth::Config,
     /// Where sessions and messages are kept. Default: in memory.
     pub storage: StorageConfig,
     /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
@@ -28,11 +32,26 @@ pub struct ServerConfig {
     pub read_buffer_bytes: usize,
 }
 
+impl ServerConfig {
+    /// Reads everything that decides who may connect, and changes nothing: for
+    /// [`Server::prepared`](crate::Server::prepared), or to reload a broker that runs, see
+    /// [`Handle::reload_authentication`](crate::Handle::reload_authentication).
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with `authentication` or with a file that it names.
+    pub fn prepare_authentication(&self) -> Result<Prepared, Vec<Problem>> {
+        let entrances = self.listeners.iter().map(ListenerConfig::entrance);
+        Prepared::read(&self.authentication, entrances.collect())
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             broker: whimbrel_core::Config::default(),
             listeners: vec![ListenerConfig::default()],
+            authentication: whimbrel_auth::Config::default(),
             storage: StorageConfig::default(),
             threads: 1,
             shutdown_grace_ms: 5_000,
@@ -65,8 +84,11 @@ pub struct ListenerConfig {
     pub send_buffer_bytes: Option<u32>,
     /// The system's receive buffer for each connection, in bytes. Default: what the system chooses.
     pub receive_buffer_bytes: Option<u32>,
-    /// Who may connect without a user name. Default: only from this machine.
+    /// Who may connect without having shown who they are. Default: only clients of this machine.
     pub allow_anonymous: Anonymous,
+    /// What of a verified client certificate is the user. Default: nothing; the user is shown by
+    /// other means.
+    pub certificate_user: CertificateUser,
 }
 
 impl ListenerConfig {
@@ -76,6 +98,14 @@ impl ListenerConfig {
         Self {
             address,
             ..Self::default()
+        }
+    }
+
+    /// What it says about who may connect.
+    const fn entrance(&self) -> Entrance {
+        Entrance {
+            anonymous: self.allow_anonymous,
+            certificate_user: self.certificate_user,
         }
     }
 }
@@ -92,32 +122,7 @@ impl Default for ListenerConfig {
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
             allow_anonymous: Anonymous::default(),
-        }
-    }
-}
-
-/// Who may connect without a user name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Clients on this machine: those with a loopback address. A broker that is opened to the
-    /// network by a slip is then still closed.
-    #[default]
-    LoopbackOnly,
-    /// Everybody.
-    Always,
-    /// Nobody.
-    Never,
-}
-
-impl Anonymous {
-    /// Whether a client at `address` may connect without a user name.
-    #[must_use]
-    pub const fn allows(self, address: SocketAddr) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            // A dual-stack socket shows IPv4 clients as `::ffff:127.0.0.1`.
-            Self::LoopbackOnly => address.ip().to_canonical().is_loopback(),
+            certificate_user: CertificateUser::default(),
         }
     }
 }
@@ -125,30 +130,3 @@ impl Anonymous {
 /// How long a closed connection may take to read its last bytes before it is cut. Two round trips
 /// on a bad mobile link; a graceful stop may cut it short.
 pub(crate) const LINGER: Duration = Duration::from_secs(3);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_is_recognised_in_all_its_forms() {
-        for (address, loopback) in [
-            ("127.0.0.1:1", true),
-            ("127.9.9.9:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("192.0.2.1:1", false),
-            ("[2001:db8::1]:1", false),
-            ("[::ffff:192.0.2.1]:1", false),
-        ] {
-            let address = address.parse().unwrap();
-            assert_eq!(
-                Anonymous::LoopbackOnly.allows(address),
-                loopback,
-                "{address}"
-            );
-            assert!(Anonymous::Always.allows(address));
-            assert!(!Anonymous::Never.allows(address));
-        }
-    }
-}

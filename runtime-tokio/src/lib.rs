@@ -55,9 +55,10 @@ mod stop;
 mod storage;
 mod timer;
 
-pub use config::{Anonymous, ListenerConfig, ServerConfig};
+pub use config::{ListenerConfig, ServerConfig};
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
-pub use server::{Crashed, Handle, Server, StartError, Stopped};
+pub use server::{AuthenticationError, Crashed, Handle, Server, StartError, Stopped};
 pub use storage::{StorageConfig, StorageError};
+pub use whimbrel_auth::{self as auth, Anonymous, CertificateUser};

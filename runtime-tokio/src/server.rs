@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use whimbrel_auth::{Authority, Prepared, Problem};
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
@@ -37,6 +38,7 @@ const IN_PROCESS_BYTES: usize = 64 << 10;
 pub struct Server {
     config: ServerConfig,
     authenticator: Option<Arc<dyn Authenticator>>,
+    prepared: Option<Prepared>,
     events: Option<EventSink>,
 }
 
@@ -47,15 +49,23 @@ impl Server {
         Self {
             config,
             authenticator: None,
+            prepared: None,
             events: None,
         }
     }
 
-    /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
-    /// anonymous clients lets in.
+    /// Asks `authenticator` who may connect, and not [`ServerConfig::authentication`].
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Takes what [`ServerConfig::prepare_authentication`] has read already, instead of reading it
+    /// at the start.
+    #[must_use]
+    pub fn prepared(mut self, prepared: Prepared) -> Self {
+        self.prepared = Some(prepared);
         self
     }
 
@@ -77,12 +87,21 @@ impl Server {
         let Self {
             config,
             authenticator,
+            prepared,
             events,
         } = self;
         if config.threads != 1 {
             return Err(StartError::Threads(config.threads));
         }
         config.broker.validate()?;
+        let (policy, authority) = match (authenticator, prepared) {
+            (Some(own), _) => (Policy::embedder(&config.listeners, own), None),
+            (None, Some(prepared)) => configured(prepared),
+            (None, None) => {
+                let prepared = config.prepare_authentication();
+                configured(prepared.map_err(AuthenticationError)?)
+            }
+        };
         // What was kept is there again before anybody can connect.
         let (mut log, mut restorer) = match &config.storage {
             StorageConfig::Memory => (None, None),
@@ -112,6 +131,7 @@ impl Server {
             publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
+            authority,
         };
         let (log_sender, batches) = std_mpsc::channel();
         let mut inboxes = Vec::new();
@@ -138,7 +158,7 @@ impl Server {
                     .map(std::net::TcpListener::try_clone)
                     .collect::<io::Result<_>>()
                     .map_err(StartError::System)?,
-                policy: Policy::new(&config.listeners, authenticator.clone()),
+                policy: policy.clone(),
                 events: events.clone(),
                 config: Arc::clone(&config),
                 ready,
@@ -169,6 +189,11 @@ impl Server {
         }
         Ok(handle)
     }
+}
+
+fn configured(prepared: Prepared) -> (Policy, Option<Arc<Authority>>) {
+    let authority = Arc::new(Authority::new(prepared));
+    (Policy::Configured(Arc::clone(&authority)), Some(authority))
 }
 
 /// Starts the thread of one shard, and waits until it serves.
@@ -245,6 +270,9 @@ pub enum StartError {
     /// A number of threads that cannot be had.
     #[error("threads: {0} is not possible yet, set it to 1")]
     Threads(u16),
+    /// It cannot be known who may connect.
+    #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
     /// The log cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -252,6 +280,11 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
 }
+
+/// What is wrong with [`ServerConfig::authentication`], or with files that it names.
+#[derive(Debug, Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct AuthenticationError(pub Vec<Problem>);
 
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
@@ -265,6 +298,8 @@ pub struct Handle {
     publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
+    /// `None` when a program's own authenticator decides.
+    authority: Option<Arc<Authority>>,
 }
 
 struct ShardHandle {
@@ -353,6 +388,36 @@ impl Handle {
             all.push(statistics.await.map_err(|_| Stopped)?);
         }
         Ok(all)
+    }
+
+    /// How many clients were let in and refused; `None` when a program's own authenticator decides.
+    #[must_use]
+    pub fn authentication(&self) -> Option<whimbrel_auth::Statistics> {
+        self.authority
+            .as_ref()
+            .map(|authority| authority.statistics())
+    }
+
+    /// From now on decides by what was prepared who may connect, on all shards at once. Clients of
+    /// users who are no longer there, or have another password, are disconnected (5.0: 0x87, not
+    /// authorized). Does nothing when a program's own authenticator decides.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn reload_authentication(&self, prepared: Prepared) -> Result<(), Stopped> {
+        let Some(authority) = &self.authority else {
+            return Ok(());
+        };
+        let revoked = Arc::new(authority.replace(prepared));
+        if revoked.is_empty() {
+            return Ok(());
+        }
+        for shard in &self.shards {
+            let input = Input::Revoke(Arc::clone(&revoked));
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
+        }
+        Ok(())
     }
 
     /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker

@@ -20,7 +20,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -59,6 +59,8 @@ pub(crate) enum Input {
     Attach(DuplexStream),
     /// The verdict that had to be waited for.
     Authenticated(ConnectionId, Verdict),
+    /// These users have lost what let them in.
+    Revoke(Arc<BTreeSet<Box<str>>>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
     /// A message from another shard or node.
@@ -304,6 +306,9 @@ impl Shard {
                 Input::Attach(stream) => self.open(Transport::Memory(Box::new(stream)), None),
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
+                }
+                Input::Revoke(users) => {
+                    self.broker.revoke(self.now, |user| users.contains(user));
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// What is in the file.
 pub(super) fn read(file: &str) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::NoFile(file.to_owned()),
-        _ => Failure::File(file.to_owned(), error),
+    fs::read_to_string(file).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Failure::NoFile(file.to_owned())
+        } else {
+            Failure::File(file.to_owned(), error)
+        }
     })
 }
 
@@ -23,9 +26,12 @@ pub(super) fn replace(
     let failed = |error| Failure::File(file.to_owned(), error);
     // The file that a link leads to is replaced, not the link.
     let path = fs::canonicalize(file).unwrap_or_else(|_| PathBuf::from(file));
-    let draft = Draft::begin(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::AtWork(Draft::path(&path).display().to_string()),
-        _ => failed(error),
+    let draft = Draft::begin(&path).map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            Failure::AtWork(Draft::path(&path).display().to_string())
+        } else {
+            failed(error)
+        }
     })?;
     // Read only now: nobody else changes it as long as the draft is there.
     let text = match fs::read_to_string(&path) {
