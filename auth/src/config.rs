@@ -22,6 +22,24 @@ pub struct Config {
     pub password_cache_s: u32,
     /// Passwords that are known at most. Default 10,000: about a megabyte.
     pub password_cache_maximum: u32,
+    /// A file with the public keys of whoever makes tokens: one in PEM, or a JWKS. Default: none.
+    pub jwt_key_file: Option<String>,
+    /// A file with the secret that is shared with whoever makes tokens (HS256). Default: none.
+    pub jwt_secret_file: Option<String>,
+    /// Who has to have made a token (`iss`). Default: anybody with the key.
+    pub jwt_issuer: Option<String>,
+    /// For whom a token has to be (`aud`). Default: for nobody in particular; a token that names an
+    /// audience is refused then.
+    pub jwt_audience: Option<String>,
+    /// How far clocks may be apart, in seconds. Default 30 s: more than machines that set their
+    /// clocks by the network differ.
+    pub jwt_leeway_s: u16,
+    /// The claim that names the user. Default `sub`: the subject of the token.
+    pub jwt_user_claim: String,
+    /// The claim that has to name the client identifier. Default: none; clients choose theirs.
+    pub jwt_client_id_claim: Option<String>,
+    /// The claim that lists the groups of the user. Default: none.
+    pub jwt_groups_claim: Option<String>,
 }
 
 impl Default for Config {
@@ -32,6 +50,14 @@ impl Default for Config {
             password_queue_maximum: 512,
             password_cache_s: 60,
             password_cache_maximum: 10_000,
+            jwt_key_file: None,
+            jwt_secret_file: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+            jwt_leeway_s: 30,
+            jwt_user_claim: "sub".to_owned(),
+            jwt_client_id_claim: None,
+            jwt_groups_claim: None,
         }
     }
 }

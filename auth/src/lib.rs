@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod authority;
 mod cache;
 mod config;
@@ -32,6 +33,8 @@ mod passwords;
 mod pool;
 mod scram;
 mod secret;
+#[cfg(feature = "tokens")]
+mod token;
 pub mod users;
 
 pub use authority::{Authority, Prepared};
