@@ -5,6 +5,8 @@ use crate::counters::{Counters, Statistics};
 use crate::passwords::Passwords;
 use crate::pool::{Full, Pool, Turn};
 use crate::scram;
+use crate::service::{self, Service};
+use crate::token::{self, Tokens};
 use crate::users::User;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +23,9 @@ use whimbrel_core::codec::reason::ReasonCode;
 /// 2. A verified certificate, where the [`Entrance`] takes the user from it.
 /// 3. A client without user name and password, or any client where nobody is configured who could
 ///    check them: what the entrance says about anonymous clients.
-/// 4. The password file.
+/// 4. A password that has the form of a JSON web token, where keys for tokens are configured.
+/// 5. The password file, about users who are in it; about all, where there is no service.
+/// 6. The service.
 ///
 /// Whatever goes wrong on the way refuses the client. What holds can be replaced while it is used,
 /// see [`replace`](Self::replace).
@@ -37,6 +41,8 @@ struct Shared {
 struct Standing {
     entrances: Vec<Entrance>,
     passwords: Option<Passwords>,
+    tokens: Option<Tokens>,
+    service: Option<Service>,
 }
 
 /// A configuration that was read and found good, files and all.
@@ -55,6 +61,8 @@ impl Prepared {
     pub fn read(config: &Config, entrances: Vec<Entrance>) -> Result<Self, Vec<Problem>> {
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let passwords = Passwords::prepare(config, &mut problems, &mut warnings);
+        let tokens = Tokens::prepare(config, &mut problems, &mut warnings);
+        let service = Service::prepare(config, &mut problems, &mut warnings);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -62,6 +70,8 @@ impl Prepared {
             standing: Standing {
                 entrances,
                 passwords,
+                tokens,
+                service,
             },
             warnings,
         })
@@ -75,7 +85,7 @@ impl Prepared {
 }
 
 /// Why a client is refused. It is told less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 enum Refusal {
     #[error("it came by a listener that is not known here")]
     Listener,
@@ -89,6 +99,10 @@ enum Refusal {
     Incomplete,
     #[error("unknown user or wrong password")]
     Password,
+    #[error("token: {0}")]
+    Token(#[from] token::BadToken),
+    #[error(transparent)]
+    Service(#[from] service::Refused),
     #[error("SCRAM: {0}")]
     Scram(#[from] scram::Failure),
     #[error("its user name, its certificate and its SCRAM messages name different users")]
@@ -100,15 +114,22 @@ enum Refusal {
 }
 
 impl Refusal {
-    const fn reason(self) -> ReasonCode {
+    const fn reason(&self) -> ReasonCode {
         match self {
             Self::Method => ReasonCode::BAD_AUTHENTICATION_METHOD,
-            Self::Password | Self::Incomplete => ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+            Self::Password
+            | Self::Incomplete
+            | Self::Token(_)
+            | Self::Service(service::Refused::Denied | service::Refused::NotText) => {
+                ReasonCode::BAD_USER_NAME_OR_PASSWORD
+            }
             Self::Listener | Self::Certificate | Self::Anonymous | Self::Scram(_) | Self::Names => {
                 ReasonCode::NOT_AUTHORIZED
             }
             Self::Busy => ReasonCode::SERVER_BUSY,
-            Self::NoRandom => ReasonCode::SERVER_UNAVAILABLE,
+            Self::NoRandom | Self::Service(service::Refused::Unavailable(_)) => {
+                ReasonCode::SERVER_UNAVAILABLE
+            }
         }
     }
 }
@@ -240,12 +261,15 @@ enum Step<'a> {
 enum Work<'a> {
     /// Hash its password.
     Hash(&'a Passwords),
+    /// Ask the service about it.
+    Ask(&'a Service),
 }
 
 impl Work<'_> {
     const fn pool(&self) -> &Pool {
         match self {
             Self::Hash(passwords) => &passwords.pool,
+            Self::Ask(service) => &service.pool,
         }
     }
 
@@ -257,6 +281,7 @@ impl Work<'_> {
                 let user = passwords.check(name, password, counters);
                 user.map(accept).ok_or(Refusal::Password)
             }
+            Self::Ask(service) => Ok(Verdict::Accept(service.ask(credentials)?)),
         }
     }
 }
@@ -283,23 +308,36 @@ impl Standing {
         }
         let shows_nothing = credentials.username.is_none() && credentials.password.is_none();
         // What nobody can check is worth no more than nothing.
-        let Some(passwords) = self.passwords.as_ref().filter(|_| !shows_nothing) else {
+        if shows_nothing || self.knows_nobody() {
             return if entrance.anonymous.allows(peer) {
                 Ok(Step::Done(Verdict::accept()))
             } else {
                 Err(Refusal::Anonymous)
             };
-        };
-        let (Some(name), Some(password)) = (&credentials.username, &credentials.password) else {
-            return Err(Refusal::Incomplete);
-        };
-        Ok(match passwords.remembers(name, password) {
-            Some(user) => {
-                counters.remembered.count();
-                Step::Done(accept(user))
+        }
+        let password = credentials.password.as_deref();
+        let password = password.ok_or(Refusal::Incomplete)?;
+        if let Some(tokens) = &self.tokens
+            && Tokens::is_token(password)
+        {
+            let grant = tokens.check(password, &credentials.client_id)?;
+            return Ok(Step::Done(Verdict::Accept(grant)));
+        }
+        let name = credentials.username.as_deref();
+        let name = name.ok_or(Refusal::Incomplete)?;
+        match (&self.passwords, &self.service) {
+            (Some(passwords), None) => Ok(passwords.first_step(name, password, counters)),
+            (Some(passwords), Some(_)) if passwords.users.get(name).is_some() => {
+                Ok(passwords.first_step(name, password, counters))
             }
-            None => Step::Work(Work::Hash(passwords)),
-        })
+            (_, Some(service)) => Ok(Step::Work(Work::Ask(service))),
+            (None, None) => Err(Refusal::Password),
+        }
+    }
+
+    /// Whether there is nobody who could check what a client shows.
+    const fn knows_nobody(&self) -> bool {
+        self.passwords.is_none() && self.tokens.is_none() && self.service.is_none()
     }
 
     /// One step of an enhanced authentication.
@@ -333,6 +371,19 @@ impl Standing {
             data: Some(data),
             ..grant(user)
         }))
+    }
+}
+
+impl Passwords {
+    /// What to do about a user name with a password.
+    fn first_step(&self, name: &str, password: &[u8], counters: &Counters) -> Step<'_> {
+        match self.remembers(name, password) {
+            Some(user) => {
+                counters.remembered.count();
+                Step::Done(accept(user))
+            }
+            None => Step::Work(Work::Hash(self)),
+        }
     }
 }
 

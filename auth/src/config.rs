@@ -40,6 +40,26 @@ pub struct Config {
     pub jwt_client_id_claim: Option<String>,
     /// The claim that lists the groups of the user. Default: none.
     pub jwt_groups_claim: Option<String>,
+    /// The service that is asked about clients whose user is not in the password file. Default:
+    /// none.
+    pub http_url: Option<String>,
+    /// How the service is asked. Default: JSON.
+    pub http_format: HttpFormat,
+    /// How long the service may take to answer, in milliseconds. Default 3 s: with the time in the
+    /// queue it is within the 10 s a client has.
+    pub http_timeout_ms: u32,
+    /// Questions that are asked at once, at most, each on a connection that is kept. Default 8:
+    /// some hundred clients a second when an answer takes 20 ms.
+    pub http_connections: u16,
+    /// Clients that wait to be asked about, at most; others are refused with "server busy".
+    /// Default 1,024: what eight connections ask in the time a client waits.
+    pub http_queue_maximum: u16,
+    /// Certificates of the authorities that the service's certificate may come from, in PEM.
+    /// Default: those that browsers trust.
+    pub http_ca_file: Option<String>,
+    /// A file with a token that shows the service who asks (`Authorization: Bearer …`). Default:
+    /// none.
+    pub http_token_file: Option<String>,
 }
 
 impl Default for Config {
@@ -58,8 +78,25 @@ impl Default for Config {
             jwt_user_claim: "sub".to_owned(),
             jwt_client_id_claim: None,
             jwt_groups_claim: None,
+            http_url: None,
+            http_format: HttpFormat::default(),
+            http_timeout_ms: 3_000,
+            http_connections: 8,
+            http_queue_maximum: 1_024,
+            http_ca_file: None,
+            http_token_file: None,
         }
     }
+}
+
+/// How a service is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// The fields of a form.
+    Form,
 }
 
 /// What a listener says about who may connect by it.

@@ -12,7 +12,9 @@
 //! | [`hash`] | what is kept of a password, and checking one against it |
 //! | `scram` | SCRAM-SHA-256, the server's side |
 //! | `passwords` | a password file at work: threads, what is remembered |
-//! | `cache`, `pool` | what was verified a short while ago; bounded threads |
+//! | `token` | JSON web tokens; left out without the feature `tokens` |
+//! | `service` | asking over HTTP; left out without the feature `service` |
+//! | `cache`, `pool`, `answer` | what was verified a short while ago; bounded threads, and what comes from them |
 //! | `secret` | reading files that hold secrets |
 //! | `config`, `counters` | what an operator sets, and sees |
 //!
@@ -33,10 +35,18 @@ mod passwords;
 mod pool;
 mod scram;
 mod secret;
+#[cfg(feature = "service")]
+mod service;
+#[cfg(not(feature = "service"))]
+#[path = "service_absent.rs"]
+mod service;
 #[cfg(feature = "tokens")]
+mod token;
+#[cfg(not(feature = "tokens"))]
+#[path = "token_absent.rs"]
 mod token;
 pub mod users;
 
 pub use authority::{Authority, Prepared};
-pub use config::{Anonymous, CertificateUser, Config, Entrance, Problem};
+pub use config::{Anonymous, CertificateUser, Config, Entrance, HttpFormat, Problem};
 pub use counters::Statistics;

@@ -5,6 +5,10 @@
 //! number, an audience nobody expects, an extension that is critical.
 
 mod keys;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 use crate::config::{Config, Problem};
 use crate::secret;
@@ -70,11 +74,23 @@ impl Tokens {
         let before = problems.len();
         let mut all = Vec::new();
         if let Some(path) = &config.jwt_key_file {
-            read_keys("jwt_key_file", path, (problems, warnings), &mut all, keys::read_public);
+            read_keys(
+                "jwt_key_file",
+                path,
+                (problems, warnings),
+                &mut all,
+                keys::read_public,
+            );
         }
         if let Some(path) = &config.jwt_secret_file {
             let read = |text: &str| keys::read_secret(text).map(|key| (vec![key], Vec::new()));
-            read_keys("jwt_secret_file", path, (problems, warnings), &mut all, read);
+            read_keys(
+                "jwt_secret_file",
+                path,
+                (problems, warnings),
+                &mut all,
+                read,
+            );
         }
         if all.is_empty() || problems.len() > before {
             return None;
@@ -101,7 +117,12 @@ impl Tokens {
         let mut parts = password.split(|byte| *byte == b'.');
         // `{"`, as every header begins that any library writes.
         password.starts_with(b"eyJ")
-            && parts.by_ref().take(3).filter(|part| part.iter().all(is_letter)).count() == 3
+            && parts
+                .by_ref()
+                .take(3)
+                .filter(|part| part.iter().all(is_letter))
+                .count()
+                == 3
             && parts.next().is_none()
     }
 
@@ -232,7 +253,9 @@ fn object(text: &str) -> Result<Map<String, Value>, BadToken> {
 fn seconds(claims: &Map<String, Value>, name: &str) -> Option<u64> {
     let number = claims.get(name)?.as_number()?;
     number.as_u64().or_else(|| {
-        let seconds = number.as_f64().filter(|seconds| (0.0..9e15).contains(seconds))?;
+        let seconds = number
+            .as_f64()
+            .filter(|seconds| (0.0..9e15).contains(seconds))?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -259,8 +282,12 @@ fn groups(claim: Option<&Value>) -> Option<Vec<String>> {
     let Some(claim) = claim else {
         return Some(Vec::new());
     };
-    let names = claim.as_array().filter(|names| names.len() <= GROUPS_MAXIMUM)?;
-    let names = names.iter().map(|name| name.as_str().filter(|name| is_name(name)));
+    let names = claim
+        .as_array()
+        .filter(|names| names.len() <= GROUPS_MAXIMUM)?;
+    let names = names
+        .iter()
+        .map(|name| name.as_str().filter(|name| is_name(name)));
     names.map(|name| name.map(str::to_owned)).collect()
 }
 

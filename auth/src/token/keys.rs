@@ -4,11 +4,11 @@
 //! token can turn a public key into a secret (RS256 to HS256), and `none` is nobody's algorithm.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use ring::hmac;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
-use ring::hmac;
 use serde_json::{Map, Value};
 use spki::der::Decode;
 use spki::der::asn1::AnyRef;
@@ -58,8 +58,9 @@ impl Key {
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             Material::Secret(key) => hmac::verify(key, message, signature),
-            Material::Rsa(key) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
-                .verify(message, signature),
+            Material::Rsa(key) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature)
+            }
             Material::RsaComponents(key) => {
                 key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
             }
@@ -114,7 +115,8 @@ fn read_pem(text: &str) -> Result<Key, String> {
     match label {
         None => {
             return Err(
-                "this is neither a public key in PEM (-----BEGIN PUBLIC KEY-----) nor a JWKS".to_owned(),
+                "this is neither a public key in PEM (-----BEGIN PUBLIC KEY-----) nor a JWKS"
+                    .to_owned(),
             );
         }
         Some(label) if label.contains("PRIVATE KEY") => {
@@ -126,7 +128,8 @@ fn read_pem(text: &str) -> Result<Key, String> {
         }
         Some("CERTIFICATE") => {
             return Err(
-                "this is a certificate; `openssl x509 -noout -pubkey` gives its public key".to_owned(),
+                "this is a certificate; `openssl x509 -noout -pubkey` gives its public key"
+                    .to_owned(),
             );
         }
         Some("RSA PUBLIC KEY") => {
@@ -145,7 +148,9 @@ fn read_pem(text: &str) -> Result<Key, String> {
     let bytes = info.subject_public_key.as_bytes();
     let bytes = bytes.ok_or("the public key is damaged")?.to_vec();
     let algorithm = &info.algorithm;
-    let curve = algorithm.parameters.and_then(|any: AnyRef<'_>| ObjectIdentifier::try_from(any).ok());
+    let curve = algorithm
+        .parameters
+        .and_then(|any: AnyRef<'_>| ObjectIdentifier::try_from(any).ok());
     let material = match (algorithm.oid, curve) {
         (RSA, _) if bytes.len() < MODULUS_BYTES_MINIMUM => return Err(short_rsa()),
         (RSA, _) => Material::Rsa(bytes),
@@ -174,14 +179,21 @@ fn read_jwks(text: &str) -> Result<(Vec<Key>, Vec<String>), String> {
     }
     let (mut keys, mut passed_over) = (Vec::new(), Vec::new());
     for (index, entry) in entries.iter().enumerate() {
-        match entry.as_object().ok_or("it is no object".to_owned()).and_then(read_jwk) {
+        match entry
+            .as_object()
+            .ok_or_else(|| "it is no object".to_owned())
+            .and_then(read_jwk)
+        {
             Ok(key) => keys.push(key),
             Err(why) => passed_over.push(format!("key {} is passed over: {why}", index + 1)),
         }
     }
     if keys.is_empty() {
         let why = passed_over.first().map(|why| format!("; {why}"));
-        return Err(format!("there is no key in it that can be used{}", why.unwrap_or_default()));
+        return Err(format!(
+            "there is no key in it that can be used{}",
+            why.unwrap_or_default()
+        ));
     }
     Ok((keys, passed_over))
 }
@@ -189,7 +201,7 @@ fn read_jwks(text: &str) -> Result<(Vec<Key>, Vec<String>), String> {
 fn read_jwk(jwk: &Map<String, Value>) -> Result<Key, String> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
     let bytes = |name: &str| {
-        let text = text(name).ok_or(format!("it has no \"{name}\""))?;
+        let text = text(name).ok_or_else(|| format!("it has no \"{name}\""))?;
         Base64UrlUnpadded::decode_vec(text).map_err(|_| format!("its \"{name}\" is damaged"))
     };
     if text("use").is_some_and(|usage| usage != "sig") {
@@ -215,7 +227,13 @@ fn read_jwk(jwk: &Map<String, Value>) -> Result<Key, String> {
             }
             Key::new(id, Material::P256([&[4][..], &x, &y].concat()))
         }
-        (Some("OKP"), Some("Ed25519")) => Key::new(id, Material::Ed25519(bytes("x")?)),
+        (Some("OKP"), Some("Ed25519")) => {
+            let x = bytes("x")?;
+            if x.len() != 32 {
+                return Err("its \"x\" is cut off".to_owned());
+            }
+            Key::new(id, Material::Ed25519(x))
+        }
         (kind, _) => {
             return Err(format!(
                 "its kind (\"{}\") or curve is not offered; RSA, P-256, Ed25519 and secrets are",
