@@ -33,7 +33,6 @@
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
-//! | `policy` | who may connect |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
@@ -42,10 +41,8 @@
 
 pub mod client;
 mod clock;
-mod config;
 mod link;
 mod listen;
-mod policy;
 mod ready;
 mod report;
 mod server;
@@ -55,9 +52,10 @@ mod stop;
 mod storage;
 mod timer;
 
-pub use config::{Anonymous, ListenerConfig, ServerConfig};
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
-pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
-pub use storage::{StorageConfig, StorageError};
+pub use storage::StorageError;
+pub use whimbrel_core::runtime::{
+    Anonymous, Authenticator, Decision, ListenerConfig, ServerConfig, StorageConfig,
+};

@@ -1,7 +1,6 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::config::ListenerConfig;
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -11,6 +10,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
+use whimbrel_core::runtime::ListenerConfig;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, Error)]

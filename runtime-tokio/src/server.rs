@@ -1,15 +1,13 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
 use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
-use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
-use crate::storage::{self, StorageConfig, StorageError};
+use crate::storage::{self, StorageError};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +22,7 @@ use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
+use whimbrel_core::runtime::{Authenticator, Policy, ServerConfig, StorageConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 

@@ -8,9 +8,7 @@
 //! Nothing here knows MQTT.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
 use crate::listen::Listener;
-use crate::policy::{Decision, IN_PROCESS, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::report::{EventSink, Facts, report};
 use crate::socket::{Lingering, Socket, Transport, Written};
@@ -28,6 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::runtime::policy::IN_PROCESS;
+use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 

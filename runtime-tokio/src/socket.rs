@@ -4,7 +4,6 @@
 //! not take stays here, in an allocation of exactly that size, and until it is gone nothing more is
 //! pulled from the core. A connection that keeps up owns no buffer at all.
 
-use crate::config::LINGER;
 use crate::ready::{ReadyList, Source};
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use whimbrel_core::codec::packet::Version;
+use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::{ConnectionId, Timestamp};
 
 /// What bytes travel over. Every kind of listener ends in one of these.

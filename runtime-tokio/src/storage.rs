@@ -26,30 +26,6 @@ use whimbrel_core::log::{
 };
 use whimbrel_core::restore::{RestoreError, Restorer};
 
-/// Where sessions and messages are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StorageConfig {
-    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which
-    /// asks for no directory.
-    #[default]
-    Memory,
-    /// In a log on disk: what is acknowledged is on stable storage.
-    Log {
-        /// The directory, made if need be. Only one process may use it at a time.
-        directory: PathBuf,
-        /// The log's own settings.
-        log: LogConfig,
-    },
-}
-
-impl StorageConfig {
-    /// Whether acknowledgements wait for the disk.
-    #[must_use]
-    pub const fn is_durable(&self) -> bool {
-        matches!(self, Self::Log { .. })
-    }
-}
-
 /// Why the log cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]

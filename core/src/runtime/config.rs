@@ -1,15 +1,18 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its
-//! reason. What the broker itself is set to is [`whimbrel_core::Config`].
+//! reason. What the broker itself is set to is [`Config`](crate::Config).
 
-use crate::storage::StorageConfig;
+use crate::log::LogConfig;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
+use std::path::PathBuf;
 
 /// Configuration of one server: a broker and the sockets it listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Protocol, sessions and limits.
-    pub broker: whimbrel_core::Config,
+    pub broker: crate::Config,
     /// Where clients connect. Default: `127.0.0.1:1883` alone, which cannot be reached from
     /// outside. Empty is allowed: then only this program's own links connect.
     pub listeners: Vec<ListenerConfig>,
@@ -31,7 +34,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            broker: whimbrel_core::Config::default(),
+            broker: crate::Config::default(),
             listeners: vec![ListenerConfig::default()],
             storage: StorageConfig::default(),
             threads: 1,
@@ -41,11 +44,35 @@ impl Default for ServerConfig {
     }
 }
 
+/// Where sessions and messages are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StorageConfig {
+    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which
+    /// asks for no directory.
+    #[default]
+    Memory,
+    /// In a log on disk: what is acknowledged is on stable storage.
+    Log {
+        /// The directory, made if need be. Only one process may use it at a time.
+        directory: PathBuf,
+        /// The log's own settings.
+        log: LogConfig,
+    },
+}
+
+impl StorageConfig {
+    /// Whether acknowledgements wait for the disk.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        matches!(self, Self::Log { .. })
+    }
+}
+
 /// One listening TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// Where it listens. Port 0 lets the system choose; see
-    /// [`Handle::addresses`](crate::Handle::addresses). Default `127.0.0.1:1883`.
+    /// Where it listens. Port 0 lets the system choose; the runtime's `Handle::addresses` tells.
+    /// Default `127.0.0.1:1883`.
     pub address: SocketAddr,
     /// Connections the system holds until they are accepted. Default 1,024: a reconnect storm of
     /// some milliseconds. The system may cut it (`net.core.somaxconn`).
@@ -124,7 +151,7 @@ impl Anonymous {
 
 /// How long a closed connection may take to read its last bytes before it is cut. Two round trips
 /// on a bad mobile link; a graceful stop may cut it short.
-pub(crate) const LINGER: Duration = Duration::from_secs(3);
+pub const LINGER: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
