@@ -31,6 +31,8 @@
 //! | `shard` | the loop |
 //! | `ready` | what is to be done next, and by whom the loop is woken |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `transport` | what bytes travel over, and the layers between that and MQTT |
+//! | `url` | where listeners listen |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
 //! | `policy` | who may connect |
@@ -54,10 +56,13 @@ mod socket;
 mod stop;
 mod storage;
 mod timer;
+mod transport;
+mod url;
 
-pub use config::{Anonymous, ListenerConfig, ServerConfig};
+pub use config::{Anonymous, FileMode, ListenerConfig, ServerConfig};
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
 pub use storage::{StorageConfig, StorageError};
+pub use url::{BadUrl, ListenerUrl, Scheme};

@@ -3,13 +3,14 @@
 use crate::clock::Clock;
 use crate::config::ServerConfig;
 use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{ListenError, bind};
+use crate::listen::{Bound, ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
 use crate::storage::{self, StorageConfig, StorageError};
+use crate::url::ListenerUrl;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -97,14 +98,11 @@ impl Server {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses = sockets
-            .iter()
-            .map(std::net::TcpListener::local_addr)
-            .collect::<io::Result<_>>()
-            .map_err(StartError::System)?;
+        let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
-            addresses,
+            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
+            listeners,
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
@@ -135,7 +133,7 @@ impl Server {
                 clock,
                 listeners: sockets
                     .iter()
-                    .map(std::net::TcpListener::try_clone)
+                    .map(Bound::try_clone)
                     .collect::<io::Result<_>>()
                     .map_err(StartError::System)?,
                 policy: Policy::new(&config.listeners, authenticator.clone()),
@@ -164,8 +162,8 @@ impl Server {
                 storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
-        for address in &handle.addresses {
-            info!(%address, "listening");
+        for (url, config) in handle.listeners.iter().zip(&config.listeners) {
+            info!(%url, name = config.name, "listening");
         }
         Ok(handle)
     }
@@ -255,6 +253,7 @@ pub enum StartError {
 
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
+    listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -275,6 +274,12 @@ struct ShardHandle {
 
 impl Handle {
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
