@@ -16,7 +16,7 @@ impl Unverified {
 
     fn admits(&self, credentials: &Credentials) -> bool {
         let rule = self.0.get(usize::from(credentials.peer.listener));
-        matches!((rule, credentials.peer.address), (Some(rule), Some(from)) if rule.allows(from))
+        rule.is_some_and(|rule| rule.allows(credentials.peer.address))
     }
 }
 

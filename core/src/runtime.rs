@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod policy;
+pub mod url;
 
-pub use config::{Anonymous, ListenerConfig, ServerConfig, StorageConfig};
+pub use config::{Anonymous, FileMode, ListenerConfig, ServerConfig, StorageConfig};
 pub use policy::{Authenticator, Decision, Policy};
+pub use url::{BadUrl, ListenerUrl, Scheme};

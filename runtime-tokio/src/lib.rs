@@ -31,6 +31,7 @@
 //! | `shard` | the loop |
 //! | `ready` | what is to be done next, and by whom the loop is woken |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `transport` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
 //! | `report` | log lines |
@@ -51,11 +52,13 @@ mod socket;
 mod stop;
 mod storage;
 mod timer;
+mod transport;
 
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
 pub use storage::StorageError;
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, Decision, ListenerConfig, ServerConfig, StorageConfig,
+    Anonymous, Authenticator, BadUrl, Decision, FileMode, ListenerConfig, ListenerUrl, Scheme,
+    ServerConfig, StorageConfig,
 };

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{ListenError, bind};
+use crate::listen::{Bound, ListenError, bind};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
@@ -22,7 +22,7 @@ use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
-use whimbrel_core::runtime::{Authenticator, Policy, ServerConfig, StorageConfig};
+use whimbrel_core::runtime::{Authenticator, ListenerUrl, Policy, ServerConfig, StorageConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -96,14 +96,11 @@ impl Server {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses = sockets
-            .iter()
-            .map(std::net::TcpListener::local_addr)
-            .collect::<io::Result<_>>()
-            .map_err(StartError::System)?;
+        let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
-            addresses,
+            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
+            listeners,
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
@@ -134,7 +131,7 @@ impl Server {
                 clock,
                 listeners: sockets
                     .iter()
-                    .map(std::net::TcpListener::try_clone)
+                    .map(Bound::try_clone)
                     .collect::<io::Result<_>>()
                     .map_err(StartError::System)?,
                 policy: Policy::new(&config.listeners, authenticator.clone()),
@@ -163,8 +160,8 @@ impl Server {
                 storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
-        for address in &handle.addresses {
-            info!(%address, "listening");
+        for (url, config) in handle.listeners.iter().zip(&config.listeners) {
+            info!(%url, name = config.name, "listening");
         }
         Ok(handle)
     }
@@ -254,6 +251,7 @@ pub enum StartError {
 
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
+    listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -274,6 +272,12 @@ struct ShardHandle {
 
 impl Handle {
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses

@@ -1,10 +1,12 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its
 //! reason. What the broker itself is set to is [`Config`](crate::Config).
 
+use super::url::ListenerUrl;
 use crate::log::LogConfig;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
@@ -68,12 +70,14 @@ impl StorageConfig {
     }
 }
 
-/// One listening TCP socket.
+/// One listening socket, and what clients have to say there before MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// Where it listens. Port 0 lets the system choose; the runtime's `Handle::addresses` tells.
-    /// Default `127.0.0.1:1883`.
-    pub address: SocketAddr,
+    /// Where it listens. Port 0 lets the system choose; the runtime's `Handle::listeners` tells.
+    /// Default `tcp://127.0.0.1:1883`.
+    pub url: ListenerUrl,
+    /// What it is called in rules and reports. Default: its URL.
+    pub name: Option<String>,
     /// Connections the system holds until they are accepted. Default 1,024: a reconnect storm of
     /// some milliseconds. The system may cut it (`net.core.somaxconn`).
     pub backlog: u32,
@@ -92,25 +96,55 @@ pub struct ListenerConfig {
     pub send_buffer_bytes: Option<u32>,
     /// The system's receive buffer for each connection, in bytes. Default: what the system chooses.
     pub receive_buffer_bytes: Option<u32>,
-    /// Who may connect without a user name. Default: only from this machine.
+    /// Who may connect without a user name. Default: only from this machine, Unix sockets
+    /// included.
     pub allow_anonymous: Anonymous,
+    /// Who may open the file of a Unix socket, as the three digits of `chmod`. Default 660: the
+    /// owner and the group.
+    pub unix_mode: FileMode,
+    /// Whom the file of a Unix socket belongs to, as `user`, `user:group` or `:group`, by name or
+    /// number. Default: whoever runs the broker.
+    pub unix_owner: Option<String>,
+}
+
+/// Permissions of a file, 0 to 0o777.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl Default for FileMode {
+    fn default() -> Self {
+        Self(0o660)
+    }
 }
 
 impl ListenerConfig {
-    /// A listener with the defaults at another address.
+    /// A listener for plain TCP with the defaults at another address.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
+        Self::new(ListenerUrl::tcp(address))
+    }
+
+    /// A listener with the defaults elsewhere.
+    #[must_use]
+    pub fn new(url: ListenerUrl) -> Self {
         Self {
-            address,
+            url,
             ..Self::default()
         }
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.url.to_string())
     }
 }
 
 impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            url: ListenerUrl::default(),
+            name: None,
             backlog: 1_024,
             nodelay: true,
             reuse_port: false,
@@ -119,6 +153,8 @@ impl Default for ListenerConfig {
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
             allow_anonymous: Anonymous::default(),
+            unix_mode: FileMode::default(),
+            unix_owner: None,
         }
     }
 }
@@ -126,8 +162,8 @@ impl Default for ListenerConfig {
 /// Who may connect without a user name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anonymous {
-    /// Clients on this machine: those with a loopback address. A broker that is opened to the
-    /// network by a slip is then still closed.
+    /// Clients on this machine: those with a loopback address, and those that come over a Unix
+    /// socket. A broker that is opened to the network by a slip is then still closed.
     #[default]
     LoopbackOnly,
     /// Everybody.
@@ -137,14 +173,17 @@ pub enum Anonymous {
 }
 
 impl Anonymous {
-    /// Whether a client at `address` may connect without a user name.
+    /// Whether a client at `address` may connect without a user name; one without an address comes
+    /// over a Unix socket.
     #[must_use]
-    pub const fn allows(self, address: SocketAddr) -> bool {
+    pub fn allows(self, address: Option<SocketAddr>) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
             // A dual-stack socket shows IPv4 clients as `::ffff:127.0.0.1`.
-            Self::LoopbackOnly => address.ip().to_canonical().is_loopback(),
+            Self::LoopbackOnly => {
+                address.is_none_or(|address| address.ip().to_canonical().is_loopback())
+            }
         }
     }
 }
@@ -168,14 +207,15 @@ mod tests {
             ("[2001:db8::1]:1", false),
             ("[::ffff:192.0.2.1]:1", false),
         ] {
-            let address = address.parse().unwrap();
+            let address = Some(address.parse().unwrap());
             assert_eq!(
                 Anonymous::LoopbackOnly.allows(address),
                 loopback,
-                "{address}"
+                "{address:?}"
             );
             assert!(Anonymous::Always.allows(address));
             assert!(!Anonymous::Never.allows(address));
         }
+        assert!(Anonymous::LoopbackOnly.allows(None), "a Unix socket");
     }
 }

@@ -70,6 +70,6 @@ impl Policy {
 
     fn allows_anonymous(&self, peer: &Peer) -> bool {
         let rule = self.anonymous.get(usize::from(peer.listener));
-        matches!((rule, peer.address), (Some(rule), Some(address)) if rule.allows(address))
+        rule.is_some_and(|rule| rule.allows(peer.address))
     }
 }
