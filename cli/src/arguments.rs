@@ -4,6 +4,7 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+#[cfg(feature = "bench")]
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     /// Look at the directory of a log, or mend it.
     Log(Log),
     /// Put load on a broker, and measure.
+    #[cfg(feature = "bench")]
     Bench(Bench),
 }
 

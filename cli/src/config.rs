@@ -24,7 +24,7 @@ use crate::output::say;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use whimbrel_core::log::ConfigError;
-use whimbrel_tokio::{ListenerConfig, ListenerUrl, ServerConfig};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]

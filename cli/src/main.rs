@@ -2,6 +2,7 @@
 
 mod admission;
 mod arguments;
+#[cfg(feature = "bench")]
 mod bench;
 mod check;
 mod client_failure;
@@ -14,6 +15,7 @@ mod message_format;
 mod nearest;
 mod output;
 mod publish;
+mod runtime;
 mod serve;
 mod signals;
 mod statistics;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            #[cfg(feature = "bench")]
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

@@ -1,6 +1,6 @@
 //! What other threads tell the shard, and the poller they wake it with.
 
-use crate::link::{Answer, Message};
+use crate::link::Answer;
 use async_channel::Sender;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use polling::Poller;
@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::id::Position;
+use whimbrel_core::runtime::Message;
 use whimbrel_core::statistics::Statistics;
 
 /// Something to do for the shard. Each is asked for by somebody who waits for the answer, or is told

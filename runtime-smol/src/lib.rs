@@ -34,10 +34,12 @@
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
 //! | `report` | log lines |
+//! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
 
 #![deny(unsafe_code)]
 
+pub mod client;
 mod clock;
 mod inbox;
 mod link;
@@ -48,10 +50,10 @@ mod shard;
 mod socket;
 mod storage;
 
-pub use link::{LinkError, Message, Subscription};
-pub use listen::ListenError;
-pub use server::{Crashed, Handle, Server, StartError, Stopped};
-pub use storage::StorageError;
+pub use link::Subscription;
+pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, Decision, ListenerConfig, ServerConfig, StorageConfig,
+    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
+    ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped, StorageConfig,
+    StorageError,
 };

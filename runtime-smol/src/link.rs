@@ -11,48 +11,20 @@ use core::sync::atomic::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use thiserror::Error;
 use whimbrel_core::Timestamp;
 use whimbrel_core::client::{
-    Client, ClientEvent, Config, DisconnectRequest, Misuse, PublishRequest, SubscribeRequest,
+    Client, ClientEvent, Config, DisconnectRequest, PublishRequest, SubscribeRequest,
 };
 use whimbrel_core::codec::packet::{Publish, QoS, SubscribeOptions};
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::id::PacketId;
+use whimbrel_core::runtime::{LinkError, Message};
 
 /// Messages that wait for the user of a subscription, at most.
 pub(crate) const WAITING_MAXIMUM: usize = 64;
 
 /// Bytes that wait to be taken by the broker before no more requests are handled.
 const UNSENT_BYTES_MAXIMUM: usize = 64 << 10;
-
-/// A message that a [`Subscription`] got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Where it was published to.
-    pub topic: String,
-    /// What.
-    pub payload: Vec<u8>,
-    /// The QoS it was delivered with.
-    pub qos: QoS,
-    /// It was retained before the subscription was made.
-    pub retain: bool,
-}
-
-/// Why something could not be published or subscribed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// It cannot be said in MQTT, or this broker is not configured for it.
-    #[error(transparent)]
-    Misuse(#[from] Misuse),
-    /// The broker said no.
-    #[error("the broker refused: {0}")]
-    Refused(ReasonCode),
-    /// The broker has stopped, or has ended the connection.
-    #[error("the broker has stopped")]
-    Stopped,
-}
 
 /// Messages that match a filter, as they come. Dropping it ends the subscription.
 ///

@@ -1,26 +1,32 @@
-//! Listening sockets: opened with all their options before anything runs, then accepted from without
-//! ever letting an error of one stop the others.
+//! Listening sockets: opened with all their options before anything runs, then accepted from
+//! without ever letting an error of one stop the others.
 
 use crate::socket::{Transport, watch_new};
 use core::net::SocketAddr;
 use core::time::Duration;
 use polling::{Event, Poller};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::TcpListener;
-use thiserror::Error;
+use std::os::unix::net::UnixListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
-use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme, SocketFile};
 
-/// Why an address cannot be listened on.
-#[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct ListenError {
-    /// Where.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
+/// An open listening socket.
+pub(crate) struct Bound {
+    /// Where it is, with the port that the system has chosen.
+    pub(crate) url: ListenerUrl,
+    socket: BoundSocket,
+}
+
+enum BoundSocket {
+    Tcp(TcpListener),
+    /// The file goes with it.
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "to be dropped")] SocketFile,
+    ),
 }
 
 /// Opens a listening socket. Linux lets accepted sockets inherit the options of connections, which
@@ -28,30 +34,52 @@ pub struct ListenError {
 ///
 /// # Errors
 ///
-/// What the system says, with the address.
-pub(crate) fn bind(config: &ListenerConfig) -> Result<TcpListener, ListenError> {
-    let address = config.address;
-    let open = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(config.ipv6_only)?;
+/// What the system says, with the place.
+pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
+    open(config).map_err(|source| ListenError {
+        url: config.url.clone(),
+        source,
+    })
+}
+
+fn open(config: &ListenerConfig) -> io::Result<Bound> {
+    let url = config.url.clone();
+    let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
+    match (url.scheme(), url.address(), url.file()) {
+        (Scheme::Tcp, Some(address), _) => {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(config.ipv6_only)?;
+            }
+            // Lets the broker come back at once.
+            socket.set_reuse_address(true)?;
+            if config.reuse_port {
+                socket.set_reuse_port(true)?;
+            }
+            set_options(&SockRef::from(&socket), config)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(backlog)?;
+            let socket = TcpListener::from(socket);
+            let url = url.at_port(socket.local_addr()?.port());
+            let socket = BoundSocket::Tcp(socket);
+            Ok(Bound { url, socket })
         }
-        // Lets the broker come back at once.
-        socket.set_reuse_address(true)?;
-        if config.reuse_port {
-            socket.set_reuse_port(true)?;
+        (Scheme::Unix, _, Some(path)) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            set_buffers(&SockRef::from(&socket), config)?;
+            socket.set_nonblocking(true)?;
+            let file = SocketFile::make(path, config, || socket.bind(&SockAddr::unix(path)?))?;
+            // Nobody can connect before it listens.
+            socket.listen(backlog)?;
+            let socket = BoundSocket::Unix(socket.into(), file);
+            Ok(Bound { url, socket })
         }
-        set_options(&SockRef::from(&socket), config)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
-        Ok(socket.into())
-    };
-    open().map_err(|source| ListenError { address, source })
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this build cannot",
+        )),
+    }
 }
 
 fn set_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
@@ -62,6 +90,10 @@ fn set_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> 
         let period = Duration::from_secs(seconds.max(1).into());
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(period).with_interval(period))?;
     }
+    set_buffers(socket, config)
+}
+
+fn set_buffers(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
     if let Some(bytes) = config.send_buffer_bytes {
         socket.set_send_buffer_size(bytes as usize)?;
     }
@@ -76,7 +108,7 @@ const BACK_OFF_MS: u64 = 200;
 
 /// One listening socket of the shard.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    bound: Bound,
     config: ListenerConfig,
     /// What it is called in the poller.
     key: usize,
@@ -91,19 +123,27 @@ impl Listener {
     ///
     /// The system cannot watch the socket.
     pub(crate) fn new(
-        socket: TcpListener,
+        bound: Bound,
         config: ListenerConfig,
         poller: &Poller,
         key: usize,
     ) -> io::Result<Self> {
-        watch_new(poller, &socket, Event::readable(key))?;
-        Ok(Self {
-            socket,
+        let listener = Self {
+            bound,
             config,
             key,
             ready: false,
             resting_until: None,
-        })
+        };
+        listener.watch(poller)?;
+        Ok(listener)
+    }
+
+    fn watch(&self, poller: &Poller) -> io::Result<()> {
+        match &self.bound.socket {
+            BoundSocket::Tcp(socket) => watch_new(poller, socket, Event::readable(self.key)),
+            BoundSocket::Unix(socket, _) => watch_new(poller, socket, Event::readable(self.key)),
+        }
     }
 
     /// When it wants to be asked again, should it rest.
@@ -111,44 +151,58 @@ impl Listener {
         self.resting_until
     }
 
-    /// The next connection. `None` when there is none now; `ready` says whether to ask again.
+    /// The next connection, and where it comes from if that has an address. `None` when there is
+    /// none now.
     pub(crate) fn accept(
         &mut self,
         now: Timestamp,
         poller: &Poller,
     ) -> Option<(Transport, Option<SocketAddr>)> {
         if self.resting_until.is_some_and(|until| until <= now) {
-            self.ready = watch_new(poller, &self.socket, Event::readable(self.key)).is_ok();
+            self.ready = self.watch(poller).is_ok();
             self.resting_until = (!self.ready).then(|| now.after_ms(BACK_OFF_MS));
-            info!(listener = %self.config.address, "accepting again");
+            info!(listener = %self.bound.url, "accepting again");
         }
         while self.ready {
-            match self.socket.accept() {
-                Ok((stream, address)) => {
-                    if !cfg!(target_os = "linux") {
-                        // One that cannot have them has ended already, which its first read says.
-                        let _ = set_options(&SockRef::from(&stream), &self.config);
-                    }
-                    // Cannot fail for a socket that is open.
-                    if stream.set_nonblocking(true).is_ok() {
-                        return Some((Transport::Tcp(stream), Some(address)));
-                    }
-                }
+            match self.try_accept() {
+                Ok(accepted) => return Some(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     warn!(
-                        listener = %self.config.address, %error,
+                        listener = %self.bound.url, %error,
                         "cannot accept connections; those that are open are served on"
                     );
                     self.ready = false;
                     self.resting_until = Some(now.after_ms(BACK_OFF_MS));
                     // Else it would be reported over and over.
-                    let _ = poller.delete(&self.socket);
+                    let _ = match &self.bound.socket {
+                        BoundSocket::Tcp(socket) => poller.delete(socket),
+                        BoundSocket::Unix(socket, _) => poller.delete(socket),
+                    };
                 }
             }
         }
         None
+    }
+
+    fn try_accept(&self) -> io::Result<(Transport, Option<SocketAddr>)> {
+        match &self.bound.socket {
+            BoundSocket::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                if !cfg!(target_os = "linux") {
+                    // One that cannot have them has ended already, which its first read says.
+                    let _ = set_options(&SockRef::from(&stream), &self.config);
+                }
+                stream.set_nonblocking(true)?;
+                Ok((Transport::Tcp(stream), Some(address)))
+            }
+            BoundSocket::Unix(socket, _) => {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Transport::Unix(stream), None))
+            }
+        }
     }
 }
 

@@ -2,27 +2,26 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Input, StopLevel};
-use crate::link::{Answer, LinkError, Message, Subscription, WAITING_MAXIMUM};
-use crate::listen::{ListenError, bind};
+use crate::link::{Answer, Subscription, WAITING_MAXIMUM};
+use crate::listen::bind;
 use crate::report::EventSink;
 use crate::shard::{Parts, Shard};
-use crate::storage::{self, StorageError};
+use crate::storage;
 use async_channel::{Receiver, Sender, bounded};
 use core::convert::Infallible;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use std::any::Any;
-use std::io;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
-use whimbrel_core::runtime::{Authenticator, Policy, ServerConfig, StorageConfig};
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, ServerConfig, StartError,
+    Stopped, StorageConfig,
+};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -95,14 +94,12 @@ impl Server {
             .iter()
             .map(bind)
             .collect::<Result<_, _>>()?;
-        let addresses = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<io::Result<_>>();
+        let urls: Vec<_> = listeners.iter().map(|bound| bound.url.clone()).collect();
         let inbox = Arc::new(Inbox::new()?);
         let (say_ended, ended) = bounded(1);
         let mut handle = Handle {
-            addresses: addresses?,
+            addresses: urls.iter().filter_map(ListenerUrl::address).collect(),
+            listeners: urls,
             inbox: Arc::clone(&inbox),
             ended,
             threads: Mutex::default(),
@@ -137,8 +134,8 @@ impl Server {
                 })?,
         );
         handle.threads = Mutex::new(threads);
-        for address in &handle.addresses {
-            info!(%address, "listening");
+        for url in &handle.listeners {
+            info!(%url, "listening");
         }
         Ok(handle)
     }
@@ -170,29 +167,9 @@ fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The broker's configuration does not fit together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A number of threads that cannot be had.
-    #[error("threads: this runtime has one, so {0} is not possible; set it to 1")]
-    Threads(u16),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The system gives no thread, no descriptor or no event queue.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-}
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
+    listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     inbox: Arc<Inbox>,
     ended: Receiver<Infallible>,
@@ -201,6 +178,12 @@ pub struct Handle {
 
 impl Handle {
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -240,12 +223,14 @@ impl Handle {
         for thread in threads {
             if let Err(panic) = thread.join() {
                 result = Err(Crashed {
+                    shard: 0,
                     message: message_of(&*panic).to_owned(),
                 });
             }
         }
         if self.inbox.storage_failed.load(Ordering::Acquire) {
             result = Err(Crashed {
+                shard: 0,
                 message: "the log has failed".to_owned(),
             });
         }
@@ -324,17 +309,4 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// The broker has stopped, so it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the broker has stopped")]
-pub struct Stopped;
-
-/// The broker ended by a panic, which is a bug, or because its log has failed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the broker crashed: {message}")]
-pub struct Crashed {
-    /// What the panic said.
-    pub message: String,
 }

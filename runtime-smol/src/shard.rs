@@ -12,8 +12,8 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Input, StopLevel};
-use crate::link::{Answer, Link, Message, Request};
-use crate::listen::Listener;
+use crate::link::{Answer, Link, Request};
+use crate::listen::{Bound, Listener};
 use crate::report::{EventSink, report};
 use crate::socket::{Lingering, Socket, Transport};
 use async_channel::Sender;
@@ -25,7 +25,6 @@ use core::task::{Context, Poll, Waker};
 use polling::Events;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::task::Wake;
 use tracing::error;
@@ -33,7 +32,7 @@ use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::id::Position;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::runtime::{Decision, Message, Policy, ServerConfig};
 use whimbrel_core::{Action, Broker, ConnectionId, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out.
@@ -93,7 +92,7 @@ pub(crate) struct Parts {
     pub(crate) config: ServerConfig,
     pub(crate) broker: Broker,
     pub(crate) clock: Clock,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Bound>,
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) inbox: Arc<Inbox>,
@@ -354,14 +353,14 @@ impl Shard {
         let socket = self.sockets.get(id.index())?.as_ref()?;
         match &socket.transport {
             Transport::Link(link) if socket.id == id => Some(link),
-            _ => None,
+            Transport::Link(_) | Transport::Tcp(_) | Transport::Unix(_) => None,
         }
     }
 
     fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
         match &mut self.socket(id)?.transport {
             Transport::Link(link) => Some(link),
-            Transport::Tcp(_) => None,
+            Transport::Tcp(_) | Transport::Unix(_) => None,
         }
     }
 

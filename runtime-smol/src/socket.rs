@@ -8,12 +8,16 @@ use crate::link::Link;
 use polling::{Event, PollMode, Poller};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use whimbrel_core::{ConnectionId, Timestamp};
 
 /// What bytes travel over. Every kind of listener ends in one of these.
 pub(crate) enum Transport {
     /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection to a Unix socket.
+    Unix(UnixStream),
     /// A client inside this program.
     Link(Box<Link>),
 }
@@ -22,19 +26,44 @@ impl Transport {
     fn write(&mut self, now: Timestamp, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
             Self::Link(link) => link.write(now, bytes),
         }
     }
 
     /// Has its readiness reported as events with this key; as none when it is not to be watched.
     fn watch(&self, poller: &Poller, before: Watch, after: Watch, key: usize) -> io::Result<()> {
-        let interest = Event::new(key, after.read, after.write);
         match self {
+            Self::Tcp(stream) => watch(poller, stream, before, after, key),
+            Self::Unix(stream) => watch(poller, stream, before, after, key),
+            // Heard in every turn.
             Self::Link(_) => Ok(()),
-            Self::Tcp(stream) if after.is_nothing() => poller.delete(stream),
-            Self::Tcp(stream) if before.is_nothing() => watch_new(poller, stream, interest),
-            Self::Tcp(stream) => poller.modify_with_mode(stream, interest, PollMode::Level),
         }
+    }
+
+    /// Tells the peer that there is no more.
+    fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Link(_) => Ok(()),
+        }
+    }
+}
+
+fn watch(
+    poller: &Poller,
+    source: &(impl AsRawFd + AsFd),
+    before: Watch,
+    after: Watch,
+    key: usize,
+) -> io::Result<()> {
+    let interest = Event::new(key, after.read, after.write);
+    match (before.is_nothing(), after.is_nothing()) {
+        (true, true) => Ok(()),
+        (true, false) => watch_new(poller, source, interest),
+        (false, true) => poller.delete(source),
+        (false, false) => poller.modify_with_mode(source, interest, PollMode::Level),
     }
 }
 
@@ -47,11 +76,7 @@ impl Transport {
     unsafe_code,
     reason = "there is no safe way to name a source to the poller"
 )]
-pub(crate) fn watch_new(
-    poller: &Poller,
-    source: &impl std::os::fd::AsRawFd,
-    interest: Event,
-) -> io::Result<()> {
+pub(crate) fn watch_new(poller: &Poller, source: &impl AsRawFd, interest: Event) -> io::Result<()> {
     // SAFETY: see above. No memory depends on it: the kernel forgets a file when it is closed.
     unsafe { poller.add_with_mode(source, interest, PollMode::Level) }
 }
@@ -109,6 +134,7 @@ impl Socket {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let read = match &mut self.transport {
             Transport::Tcp(stream) => stream.read(buffer),
+            Transport::Unix(stream) => stream.read(buffer),
             Transport::Link(_) => return None,
         };
         match read {
@@ -239,10 +265,7 @@ impl Lingering {
     ) -> bool {
         let socket = &mut self.socket;
         if !self.has_finished && socket.flush(now) {
-            let Transport::Tcp(stream) = &socket.transport else {
-                return false;
-            };
-            self.has_finished = stream.shutdown(Shutdown::Write).is_ok();
+            self.has_finished = socket.transport.finish().is_ok();
             if socket.broken || !self.has_finished {
                 return self.end(poller);
             }

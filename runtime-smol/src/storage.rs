@@ -6,54 +6,16 @@ use crate::clock::Clock;
 use crate::inbox::{Inbox, Input};
 use core::time::Duration;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use whimbrel_core::action::Batch;
 use whimbrel_core::log::executor::Executor;
-use whimbrel_core::log::{
-    self, Engine, LogConfig, LogEvent, LogUuid, Pressure, Recovery, RecoveryError,
-};
-use whimbrel_core::restore::{RestoreError, Restorer};
-
-/// Why the log cannot be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StorageError {
-    /// Another process has the directory.
-    #[error("{} is in use by another process; stop it, or give this broker another directory", .0.display())]
-    InUse(PathBuf),
-    /// The directory cannot be made or opened.
-    #[error("cannot use {}: {source}", directory.display())]
-    Directory {
-        /// Which.
-        directory: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The settings do not fit together.
-    #[error(transparent)]
-    Config(#[from] log::ConfigError),
-    /// The log cannot be read.
-    #[error("the log in {} cannot be opened: {source}", directory.display())]
-    Recovery {
-        /// Where.
-        directory: PathBuf,
-        /// Why.
-        source: RecoveryError,
-    },
-    /// The log can be read, but not understood.
-    #[error("the log in {} cannot be used: {source}", directory.display())]
-    Restore {
-        /// Where.
-        directory: PathBuf,
-        /// Why.
-        source: RestoreError,
-    },
-}
+use whimbrel_core::log::{self, Engine, LogConfig, LogEvent, LogUuid, Pressure, Recovery};
+use whimbrel_core::restore::Restorer;
+use whimbrel_core::runtime::StorageError;
 
 /// A log that is open, and has no thread yet.
 pub(crate) struct OpenLog {
@@ -239,6 +201,7 @@ impl LogThread {
                 }
                 LogEvent::Warning(warning) => warn!("log: {warning}"),
                 LogEvent::Closed => return false,
+                LogEvent::Checkpointed { .. } => debug!("a checkpoint is complete"),
                 _ => {}
             }
         }

@@ -54,11 +54,10 @@ mod storage;
 mod timer;
 mod transport;
 
-pub use link::{LinkError, Message, Subscription};
-pub use listen::ListenError;
-pub use server::{Crashed, Handle, Server, StartError, Stopped};
-pub use storage::StorageError;
+pub use link::Subscription;
+pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadUrl, Decision, FileMode, ListenerConfig, ListenerUrl, Scheme,
-    ServerConfig, StorageConfig,
+    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
+    ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped, StorageConfig,
+    StorageError,
 };

@@ -7,45 +7,13 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
-use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme};
+use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
 
 #[cfg(unix)]
 mod unix;
-
-/// Why a place cannot be listened at.
-#[derive(Debug, Error)]
-#[error("cannot listen on {url}: {}", explain(source))]
-pub struct ListenError {
-    /// Where.
-    pub url: ListenerUrl,
-    /// What the system said.
-    pub source: io::Error,
-}
-
-fn explain(error: &io::Error) -> String {
-    let words = [
-        (
-            io::ErrorKind::AddrInUse,
-            "the address is in use; is another broker running?",
-        ),
-        (
-            io::ErrorKind::PermissionDenied,
-            "no permission; ports below 1024 usually need privileges",
-        ),
-        (
-            io::ErrorKind::AddrNotAvailable,
-            "this machine does not have that address",
-        ),
-    ];
-    words
-        .iter()
-        .find(|(kind, _)| *kind == error.kind())
-        .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
-}
 
 /// An open listening socket; clones share it.
 pub(crate) struct Bound {

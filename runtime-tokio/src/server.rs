@@ -1,13 +1,13 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::clock::Clock;
-use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{Bound, ListenError, bind};
+use crate::link::{Link, Request, Subscription, ask};
+use crate::listen::{Bound, bind};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
-use crate::storage::{self, StorageError};
+use crate::storage;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,15 @@ use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
-use whimbrel_core::runtime::{Authenticator, ListenerUrl, Policy, ServerConfig, StorageConfig};
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, ServerConfig, StartError,
+    Stopped, StorageConfig,
+};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -228,27 +229,6 @@ fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The broker's configuration does not fit together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A number of threads that cannot be had.
-    #[error("threads: {0} is not possible yet, set it to 1")]
-    Threads(u16),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The system gives no thread, no descriptor or no event queue.
-    #[error("cannot start: {0}")]
-    System(#[source] io::Error),
-}
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
     listeners: Vec<ListenerUrl>,
@@ -451,19 +431,4 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// The broker has stopped, so it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the broker has stopped")]
-pub struct Stopped;
-
-/// A shard ended by a panic: a bug in the broker.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("shard {shard} crashed: {message}")]
-pub struct Crashed {
-    /// Which.
-    pub shard: u16,
-    /// What the panic said.
-    pub message: String,
 }

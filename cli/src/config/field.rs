@@ -4,7 +4,7 @@
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{QueueOverflow, SharedStrategy};
-use whimbrel_tokio::{Anonymous, BadUrl, FileMode, ListenerUrl};
+use whimbrel_core::runtime::{Anonymous, BadUrl, FileMode, ListenerUrl};
 
 /// A place a checked value can be put into and be read from.
 pub(crate) trait Field {

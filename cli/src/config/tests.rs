@@ -4,7 +4,7 @@ use super::document::{every_key, with_reference_tables};
 use super::file::Reader;
 use super::*;
 use std::path::{Path, PathBuf};
-use whimbrel_tokio::Anonymous;
+use whimbrel_core::runtime::Anonymous;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
