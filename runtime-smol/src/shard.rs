@@ -486,6 +486,9 @@ impl Shard {
     fn pause(&mut self, id: ConnectionId, paused: bool) {
         if let Some(socket) = self.socket(id) {
             socket.paused = paused;
+            // The system does not report a link: it is heard in the next turn.
+            let is_link = matches!(socket.transport, Transport::Link(_));
+            self.busy |= is_link;
             self.watch(id);
         }
     }

@@ -8,14 +8,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 use whimbrel_core::Config;
-use whimbrel_core::runtime::{ListenerConfig, ServerConfig};
+use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::runtime::{LinkError, ListenerConfig, Message, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 
 /// How often a condition is looked at that nothing announces.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A broker that runs on some runtime and listens on a free port of this machine.
-pub(crate) trait Runtime: Sized {
+pub(crate) trait Runtime: Sized + Sync {
     /// Starts a broker with this configuration.
     fn start(config: Config) -> Self;
 
@@ -24,6 +25,16 @@ pub(crate) trait Runtime: Sized {
 
     /// What the core has counted, all shards together.
     fn statistics(&self) -> Statistics;
+
+    /// Publishes from inside this program.
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError>;
+
+    /// Subscribes from inside this program: gives what waits for the next message.
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError>;
 
     /// Stops gracefully; panics when that takes too long, or a part of the broker has crashed.
     fn stop(self);
@@ -44,7 +55,7 @@ pub(crate) trait Runtime: Sized {
 }
 
 /// Ends within [`PATIENCE`], or panics.
-fn in_time<T: Send + 'static>(ending: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn in_time<T: Send + 'static>(ending: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || done.send(ending()));
     ended
@@ -93,6 +104,19 @@ impl Runtime for OnTokio {
         the_only(shards.expect("the broker runs"))
     }
 
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
+        block_on(self.handle.publish(topic, payload, qos, false))
+    }
+
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError> {
+        let mut subscription = block_on(self.handle.subscribe(filter, qos))?;
+        Ok(move || block_on(subscription.next()))
+    }
+
     fn stop(self) {
         in_time(move || self.asking.block_on(self.handle.shutdown()))
             .expect("no part of the broker has crashed");
@@ -114,6 +138,19 @@ impl Runtime for OnSmol {
 
     fn statistics(&self) -> Statistics {
         the_only(block_on(self.0.statistics()).expect("the broker runs"))
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
+        block_on(self.0.publish(topic, payload, qos, false))
+    }
+
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError> {
+        let mut subscription = block_on(self.0.subscribe(filter, qos))?;
+        Ok(move || block_on(subscription.next()))
     }
 
     fn stop(self) {
