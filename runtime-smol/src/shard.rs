@@ -676,6 +676,7 @@ impl Shard {
             // One form of an IPv4 address, whatever the socket that accepted it.
             address: address.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port())),
             listener,
+            ..Peer::default()
         };
         let id = self.broker.accept(self.now, peer);
         if id.index() >= self.sockets.len() {

@@ -52,7 +52,7 @@ impl Policy {
     #[must_use]
     pub fn decide(&self, credentials: Credentials) -> Decision {
         if credentials.peer.listener == IN_PROCESS {
-            return Decision::Now(Verdict::Accept { data: None });
+            return Decision::Now(Verdict::accept());
         }
         let anonymous = credentials.username.is_none() && credentials.method.is_none();
         if anonymous && !self.allows_anonymous(&credentials.peer) {
@@ -64,7 +64,7 @@ impl Policy {
             None if credentials.method.is_some() => {
                 Decision::Now(Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD))
             }
-            None => Decision::Now(Verdict::Accept { data: None }),
+            None => Decision::Now(Verdict::accept()),
         }
     }
 
