@@ -1,6 +1,7 @@
 //! Who may connect: the order in which everything is asked that can tell.
 
-use crate::config::{Config, Entrance, Problem};
+use crate::answer;
+use crate::config::{Config, Problem};
 use crate::counters::{Counters, Statistics};
 use crate::passwords::Passwords;
 use crate::pool::{Full, Pool, Turn};
@@ -15,20 +16,22 @@ use tracing::debug;
 use whimbrel_core::access::identity::Grant;
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
+use whimbrel_core::runtime::{Anonymous, Authenticator, CertificateUser, Decision, ListenerConfig};
 
 /// Decides who may connect. In this order, and the first that can tell decides:
 ///
 /// 1. A client that names a method of enhanced authentication: SCRAM-SHA-256 with the keys of the
 ///    password file, or it is refused.
-/// 2. A verified certificate, where the [`Entrance`] takes the user from it.
+/// 2. A verified certificate, where the listener takes the user from it.
 /// 3. A client without user name and password, or any client where nobody is configured who could
-///    check them: what the entrance says about anonymous clients.
+///    check them: what the listener says about anonymous clients.
 /// 4. A password that has the form of a JSON web token, where keys for tokens are configured.
 /// 5. The password file, about users who are in it; about all, where there is no service.
 /// 6. The service.
 ///
-/// Whatever goes wrong on the way refuses the client. What holds can be replaced while it is used,
+/// Whatever goes wrong on the way refuses the client. Clones are the same authority. What holds can be replaced while it is used,
 /// see [`replace`](Self::replace).
+#[derive(Clone)]
 pub struct Authority(Arc<Shared>);
 
 /// What the threads that check passwords share with the shards.
@@ -51,14 +54,30 @@ pub struct Prepared {
     warnings: Vec<Problem>,
 }
 
+/// What a listener says about who may connect by it.
+#[derive(Clone, Copy)]
+struct Entrance {
+    anonymous: Anonymous,
+    certificate_user: CertificateUser,
+}
+
+impl Entrance {
+    const fn of(listener: &ListenerConfig) -> Self {
+        Self {
+            anonymous: listener.allow_anonymous,
+            certificate_user: listener.certificate_user,
+        }
+    }
+}
+
 impl Prepared {
-    /// Reads everything that a configuration names. Changes nothing. `entrances` are those of the
-    /// listeners, in their order.
+    /// Reads everything that a configuration names, and changes nothing. The listeners are those
+    /// of the server, in their order.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with it.
-    pub fn read(config: &Config, entrances: Vec<Entrance>) -> Result<Self, Vec<Problem>> {
+    pub fn read(config: &Config, listeners: &[ListenerConfig]) -> Result<Self, Vec<Problem>> {
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let passwords = Passwords::prepare(config, &mut problems, &mut warnings);
         let tokens = Tokens::prepare(config, &mut problems, &mut warnings);
@@ -68,7 +87,7 @@ impl Prepared {
         }
         Ok(Self {
             standing: Standing {
-                entrances,
+                entrances: listeners.iter().map(Entrance::of).collect(),
                 passwords,
                 tokens,
                 service,
@@ -170,17 +189,17 @@ impl Authority {
     }
 
     /// Decides about a client. When that takes longer there is no verdict yet: `answer` gets it,
-    /// once, on another thread, or is dropped unanswered, which refuses the client.
-    pub fn authenticate(
+    /// once, on another thread.
+    fn decide(
         &self,
-        credentials: Credentials,
+        credentials: &Credentials,
         answer: impl FnOnce(Verdict) + Send + 'static,
     ) -> Option<Verdict> {
         let standing = self.0.standing();
-        let work = match standing.decide(&credentials, &self.0.counters) {
-            Ok(Step::Done(verdict)) => return Some(self.0.tell(&credentials, Ok(verdict))),
+        let work = match standing.decide(credentials, &self.0.counters) {
+            Ok(Step::Done(verdict)) => return Some(self.0.tell(credentials, Ok(verdict))),
             Ok(Step::Work(work)) => work,
-            Err(refusal) => return Some(self.0.tell(&credentials, Err(refusal))),
+            Err(refusal) => return Some(self.0.tell(credentials, Err(refusal))),
         };
         let shared = Arc::clone(&self.0);
         let asked = credentials.clone();
@@ -193,8 +212,26 @@ impl Authority {
         };
         match work.pool().submit(job) {
             Ok(()) => None,
-            Err(Full) => Some(self.0.tell(&credentials, Err(Refusal::Busy))),
+            Err(Full) => Some(self.0.tell(credentials, Err(Refusal::Busy))),
         }
+    }
+}
+
+impl Authenticator for Authority {
+    fn authenticate(&self, credentials: Credentials) -> Decision {
+        let (sender, answer) = answer::channel();
+        match self.decide(&credentials, |verdict| sender.send(verdict)) {
+            Some(verdict) => Decision::Now(verdict),
+            // No answer is one, too: the thread has crashed.
+            None => Decision::later(async {
+                let unanswered = Verdict::Refuse(ReasonCode::SERVER_UNAVAILABLE);
+                answer.await.unwrap_or(unanswered)
+            }),
+        }
+    }
+
+    fn is_asked_about_everyone(&self) -> bool {
+        true
     }
 }
 
@@ -303,7 +340,7 @@ impl Standing {
         if let Some(user) = by_certificate {
             return Ok(Step::Done(Verdict::Accept(Grant::to(user))));
         }
-        if peer.certificate.is_some() && entrance.certificate_user != Default::default() {
+        if peer.certificate.is_some() && entrance.certificate_user != CertificateUser::None {
             return Err(Refusal::Certificate);
         }
         let shows_nothing = credentials.username.is_none() && credentials.password.is_none();

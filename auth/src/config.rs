@@ -1,8 +1,6 @@
 //! What an operator sets about who may connect: plain data, each default with its reason.
 
 use core::fmt;
-use whimbrel_core::Peer;
-use whimbrel_core::access::identity::Certificate;
 
 /// Who is asked about credentials. By default nobody: then a user name is worth no more than none,
 /// and what a listener says about anonymous clients holds for everybody.
@@ -99,73 +97,6 @@ pub enum HttpFormat {
     Form,
 }
 
-/// What a listener says about who may connect by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Entrance {
-    /// Who may connect without having shown who they are. Default: only clients of this machine.
-    pub anonymous: Anonymous,
-    /// What of a verified client certificate is the user. Default: nothing.
-    pub certificate_user: CertificateUser,
-}
-
-/// Who may connect without having shown who they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Clients on this machine: those with a loopback address, and those on a Unix socket. A broker
-    /// that is opened to the network by a slip is then still closed.
-    #[default]
-    LoopbackOnly,
-    /// Everybody.
-    Always,
-    /// Nobody.
-    Never,
-}
-
-impl Anonymous {
-    /// Whether this peer may connect without having shown who it is.
-    #[must_use]
-    pub fn allows(self, peer: &Peer) -> bool {
-        // A dual-stack socket shows IPv4 clients as `::ffff:127.0.0.1`.
-        let is_local = |address: core::net::SocketAddr| address.ip().to_canonical().is_loopback();
-        match (self, peer.address) {
-            (Self::Always, _) => true,
-            (Self::Never, _) => false,
-            // What a proxy on another machine calls local is not local here.
-            (Self::LoopbackOnly, Some(address)) => {
-                is_local(address) && peer.proxy.is_none_or(is_local)
-            }
-            (Self::LoopbackOnly, None) => peer.proxy.is_none(),
-        }
-    }
-}
-
-/// What of a verified client certificate is the user.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CertificateUser {
-    /// Nothing: a certificate opens the listener, and the user is shown by other means.
-    #[default]
-    None,
-    /// The common name of the subject (CN).
-    CommonName,
-    /// The first subject alternative name (SAN).
-    AlternativeName,
-    /// The organisation of the subject (O).
-    Organization,
-}
-
-impl CertificateUser {
-    /// The user that a certificate names; `None` when it does not have that part.
-    #[must_use]
-    pub fn of(self, certificate: &Certificate) -> Option<&str> {
-        match self {
-            Self::None => None,
-            Self::CommonName => certificate.common_name(),
-            Self::AlternativeName => certificate.alternative_names().next(),
-            Self::Organization => certificate.organization(),
-        }
-    }
-}
-
 /// What is wrong with a [`Config`], or with a file that it names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -178,41 +109,5 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "authentication.{}: {}", self.key, self.message)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(address: Option<&str>, proxy: Option<&str>) -> Peer {
-        Peer {
-            address: address.map(|address| address.parse().unwrap()),
-            proxy: proxy.map(|proxy| proxy.parse().unwrap()),
-            ..Peer::default()
-        }
-    }
-
-    #[test]
-    fn this_machine_is_recognised_in_all_its_forms() {
-        for (address, proxy, is_local) in [
-            (Some("127.0.0.1:1"), None, true),
-            (Some("127.9.9.9:1"), None, true),
-            (Some("[::1]:1"), None, true),
-            (Some("[::ffff:127.0.0.1]:1"), None, true),
-            (None, None, true),
-            (Some("192.0.2.1:1"), None, false),
-            (Some("[2001:db8::1]:1"), None, false),
-            (Some("[::ffff:192.0.2.1]:1"), None, false),
-            (Some("127.0.0.1:1"), Some("192.0.2.1:1"), false),
-            (Some("127.0.0.1:1"), Some("127.0.0.1:2"), true),
-            (Some("192.0.2.1:1"), Some("127.0.0.1:2"), false),
-            (None, Some("192.0.2.1:1"), false),
-        ] {
-            let peer = peer(address, proxy);
-            assert_eq!(Anonymous::LoopbackOnly.allows(&peer), is_local, "{peer:?}");
-            assert!(Anonymous::Always.allows(&peer));
-            assert!(!Anonymous::Never.allows(&peer));
-        }
     }
 }

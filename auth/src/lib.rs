@@ -48,5 +48,5 @@ mod token;
 pub mod users;
 
 pub use authority::{Authority, Prepared};
-pub use config::{Anonymous, CertificateUser, Config, Entrance, HttpFormat, Problem};
+pub use config::{Config, HttpFormat, Problem};
 pub use counters::Statistics;

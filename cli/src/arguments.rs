@@ -4,6 +4,7 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+#[cfg(feature = "bench")]
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     /// Set passwords.
     Passwd(Passwd),
     /// Put load on a broker, and measure.
+    #[cfg(feature = "bench")]
     Bench(Bench),
 }
 

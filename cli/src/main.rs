@@ -2,6 +2,7 @@
 
 mod admission;
 mod arguments;
+#[cfg(feature = "bench")]
 mod bench;
 mod check;
 mod client_failure;
@@ -15,6 +16,7 @@ mod nearest;
 mod output;
 mod passwd;
 mod publish;
+mod runtime;
 mod serve;
 mod signals;
 mod statistics;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
             Some(Command::Passwd(passwd)) => passwd.run(),
+            #[cfg(feature = "bench")]
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

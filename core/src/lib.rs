@@ -35,6 +35,8 @@ mod record;
 pub mod restore;
 mod retained;
 mod route;
+#[cfg(feature = "std")]
+pub mod runtime;
 mod session;
 mod shared;
 mod slab;

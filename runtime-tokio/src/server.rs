@@ -1,30 +1,30 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
-use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{ListenError, bind};
-use crate::policy::{Authenticator, Policy};
+use crate::link::{Link, Request, Subscription, ask};
+use crate::listen::{Bound, bind};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
-use crate::storage::{self, StorageConfig, StorageError};
+use crate::storage;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
-use whimbrel_auth::{Authority, Prepared, Problem};
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, ServerConfig, StartError,
+    Stopped, StorageConfig,
+};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -38,7 +38,6 @@ const IN_PROCESS_BYTES: usize = 64 << 10;
 pub struct Server {
     config: ServerConfig,
     authenticator: Option<Arc<dyn Authenticator>>,
-    prepared: Option<Prepared>,
     events: Option<EventSink>,
 }
 
@@ -49,23 +48,15 @@ impl Server {
         Self {
             config,
             authenticator: None,
-            prepared: None,
             events: None,
         }
     }
 
-    /// Asks `authenticator` who may connect, and not [`ServerConfig::authentication`].
+    /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
+    /// anonymous clients lets in.
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
-        self
-    }
-
-    /// Takes what [`ServerConfig::prepare_authentication`] has read already, instead of reading it
-    /// at the start.
-    #[must_use]
-    pub fn prepared(mut self, prepared: Prepared) -> Self {
-        self.prepared = Some(prepared);
         self
     }
 
@@ -87,21 +78,12 @@ impl Server {
         let Self {
             config,
             authenticator,
-            prepared,
             events,
         } = self;
         if config.threads != 1 {
             return Err(StartError::Threads(config.threads));
         }
         config.broker.validate()?;
-        let (policy, authority) = match (authenticator, prepared) {
-            (Some(own), _) => (Policy::embedder(&config.listeners, own), None),
-            (None, Some(prepared)) => configured(prepared),
-            (None, None) => {
-                let prepared = config.prepare_authentication();
-                configured(prepared.map_err(AuthenticationError)?)
-            }
-        };
         // What was kept is there again before anybody can connect.
         let (mut log, mut restorer) = match &config.storage {
             StorageConfig::Memory => (None, None),
@@ -116,14 +98,11 @@ impl Server {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses = sockets
-            .iter()
-            .map(std::net::TcpListener::local_addr)
-            .collect::<io::Result<_>>()
-            .map_err(StartError::System)?;
+        let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
-            addresses,
+            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
+            listeners,
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
@@ -131,7 +110,6 @@ impl Server {
             publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
-            authority,
         };
         let (log_sender, batches) = std_mpsc::channel();
         let mut inboxes = Vec::new();
@@ -155,10 +133,10 @@ impl Server {
                 clock,
                 listeners: sockets
                     .iter()
-                    .map(std::net::TcpListener::try_clone)
+                    .map(Bound::try_clone)
                     .collect::<io::Result<_>>()
                     .map_err(StartError::System)?,
-                policy: policy.clone(),
+                policy: Policy::new(&config.listeners, authenticator.clone()),
                 events: events.clone(),
                 config: Arc::clone(&config),
                 ready,
@@ -184,16 +162,11 @@ impl Server {
                 storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
-        for address in &handle.addresses {
-            info!(%address, "listening");
+        for (url, config) in handle.listeners.iter().zip(&config.listeners) {
+            info!(%url, name = config.name, "listening");
         }
         Ok(handle)
     }
-}
-
-fn configured(prepared: Prepared) -> (Policy, Option<Arc<Authority>>) {
-    let authority = Arc::new(Authority::new(prepared));
-    (Policy::Configured(Arc::clone(&authority)), Some(authority))
 }
 
 /// Starts the thread of one shard, and waits until it serves.
@@ -257,37 +230,9 @@ fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The broker's configuration does not fit together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A number of threads that cannot be had.
-    #[error("threads: {0} is not possible yet, set it to 1")]
-    Threads(u16),
-    /// It cannot be known who may connect.
-    #[error(transparent)]
-    Authentication(#[from] AuthenticationError),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The system gives no thread, no descriptor or no event queue.
-    #[error("cannot start: {0}")]
-    System(#[source] io::Error),
-}
-
-/// What is wrong with [`ServerConfig::authentication`], or with files that it names.
-#[derive(Debug, Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct AuthenticationError(pub Vec<Problem>);
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
+    listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -298,8 +243,6 @@ pub struct Handle {
     publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
-    /// `None` when a program's own authenticator decides.
-    authority: Option<Arc<Authority>>,
 }
 
 struct ShardHandle {
@@ -310,6 +253,12 @@ struct ShardHandle {
 
 impl Handle {
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -390,36 +339,6 @@ impl Handle {
         Ok(all)
     }
 
-    /// How many clients were let in and refused; `None` when a program's own authenticator decides.
-    #[must_use]
-    pub fn authentication(&self) -> Option<whimbrel_auth::Statistics> {
-        self.authority
-            .as_ref()
-            .map(|authority| authority.statistics())
-    }
-
-    /// From now on decides by what was prepared who may connect, on all shards at once. Clients of
-    /// users who are no longer there, or have another password, are disconnected (5.0: 0x87, not
-    /// authorized). Does nothing when a program's own authenticator decides.
-    ///
-    /// # Errors
-    ///
-    /// The broker has stopped.
-    pub async fn reload_authentication(&self, prepared: Prepared) -> Result<(), Stopped> {
-        let Some(authority) = &self.authority else {
-            return Ok(());
-        };
-        let revoked = Arc::new(authority.replace(prepared));
-        if revoked.is_empty() {
-            return Ok(());
-        }
-        for shard in &self.shards {
-            let input = Input::Revoke(Arc::clone(&revoked));
-            shard.inbox.send(input).await.map_err(|_| Stopped)?;
-        }
-        Ok(())
-    }
-
     /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
     /// like any other, but has no address, needs no credentials and passes no socket.
     ///
@@ -432,6 +351,21 @@ impl Handle {
         let input = Input::Attach(theirs);
         shard.inbox.send(input).await.map_err(|_| Stopped)?;
         Ok(ours)
+    }
+
+    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
+    /// does not hold any more. They may try again.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
+        let users = Arc::new(users);
+        for shard in &self.shards {
+            let input = Input::Revoke(Arc::clone(&users));
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
+        }
+        Ok(())
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the
@@ -513,19 +447,4 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// The broker has stopped, so it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the broker has stopped")]
-pub struct Stopped;
-
-/// A shard ended by a panic: a bug in the broker.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("shard {shard} crashed: {message}")]
-pub struct Crashed {
-    /// Which.
-    pub shard: u16,
-    /// What the panic said.
-    pub message: String,
 }

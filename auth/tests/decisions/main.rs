@@ -11,16 +11,21 @@ mod order;
 mod reload;
 mod scram;
 
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::Wake;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 use whimbrel_auth::hash::{PasswordHash, SCRAM_ITERATIONS_MINIMUM};
 use whimbrel_auth::users::{User, with_user};
-use whimbrel_auth::{Anonymous, Authority, Config, Entrance, Prepared};
+use whimbrel_auth::{Authority, Config, Prepared};
 use whimbrel_core::Peer;
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::codec::reason::ReasonCode;
+use whimbrel_core::runtime::{Anonymous, Authenticator, Decision, ListenerConfig};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -63,11 +68,11 @@ fn password_file(users: &[(&str, &str)]) -> String {
 }
 
 fn prepared(config: &Config) -> Result<Prepared, Vec<String>> {
-    let entrances = vec![Entrance {
-        anonymous: Anonymous::Never,
-        ..Entrance::default()
-    }];
-    Prepared::read(config, entrances)
+    let listener = ListenerConfig {
+        allow_anonymous: Anonymous::Never,
+        ..ListenerConfig::default()
+    };
+    Prepared::read(config, &[listener])
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
@@ -101,15 +106,34 @@ fn with_password(name: &str, password: &str) -> Credentials {
     }
 }
 
-/// The verdict, whenever it comes; `None` when none comes.
-fn verdict(authority: &Authority, credentials: Credentials) -> Option<Verdict> {
-    let (sender, later) = channel();
-    let now = authority.authenticate(credentials, move |verdict| drop(sender.send(verdict)));
-    now.or_else(|| later.recv_timeout(PATIENCE).ok())
+/// The verdict, whenever it comes.
+fn verdict(authority: &Authority, credentials: Credentials) -> Verdict {
+    match authority.authenticate(credentials) {
+        Decision::Now(verdict) => verdict,
+        Decision::Later(verdict) => wait(verdict),
+    }
+}
+
+/// Waits for a future on this thread, as any runtime could.
+fn wait<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park_timeout(deadline - Instant::now()),
+        }
+    }
 }
 
 fn try_password(authority: &Authority, name: &str, password: &str) -> Verdict {
-    verdict(authority, with_password(name, password)).expect("a verdict")
+    verdict(authority, with_password(name, password))
 }
 
 /// Who was let in, and in which groups.

@@ -4,14 +4,15 @@ use crate::{
     NOT_AUTHORIZED, Temporary, WRONG, authority, let_in, password_file, stranger, try_password,
     verdict, with_password,
 };
-use whimbrel_auth::{Anonymous, Authority, CertificateUser, Config, Entrance, Prepared};
+use whimbrel_auth::{Authority, Config, Prepared};
 use whimbrel_core::Peer;
 use whimbrel_core::access::identity::Certificate;
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
+use whimbrel_core::runtime::{Anonymous, CertificateUser, ListenerConfig};
 
-fn with_entrance(config: &Config, entrance: Entrance) -> Authority {
-    Authority::new(Prepared::read(config, vec![entrance]).unwrap())
+fn with_listener(config: &Config, listener: ListenerConfig) -> Authority {
+    Authority::new(Prepared::read(config, &[listener]).unwrap())
 }
 
 #[test]
@@ -43,11 +44,11 @@ fn a_user_name_nobody_can_verify_opens_nothing() {
         (Anonymous::Always, "192.0.2.1:1", true),
         (Anonymous::Never, "127.0.0.1:1", false),
     ] {
-        let entrance = Entrance {
-            anonymous,
-            ..Entrance::default()
+        let listener = ListenerConfig {
+            allow_anonymous: anonymous,
+            ..ListenerConfig::default()
         };
-        let authority = with_entrance(&Config::default(), entrance);
+        let authority = with_listener(&Config::default(), listener);
         let peer = Peer {
             address: Some(address.parse().unwrap()),
             ..Peer::default()
@@ -64,7 +65,7 @@ fn a_user_name_nobody_can_verify_opens_nothing() {
             };
             assert_eq!(
                 verdict(&authority, asked),
-                Some(expected),
+                expected,
                 "{anonymous:?} {address}"
             );
         }
@@ -74,7 +75,7 @@ fn a_user_name_nobody_can_verify_opens_nothing() {
             ..stranger()
         };
         let expected = Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD);
-        assert_eq!(verdict(&authority, method), Some(expected));
+        assert_eq!(verdict(&authority, method), expected);
     }
 }
 
@@ -86,12 +87,12 @@ fn whoever_shows_something_wrong_is_not_let_in_as_nobody() {
         password_file: file.path(),
         ..Config::default()
     };
-    let entrance = Entrance {
-        anonymous: Anonymous::Always,
-        ..Entrance::default()
+    let listener = ListenerConfig {
+        allow_anonymous: Anonymous::Always,
+        ..ListenerConfig::default()
     };
-    let authority = with_entrance(&config, entrance);
-    assert_eq!(verdict(&authority, stranger()), Some(Verdict::accept()));
+    let authority = with_listener(&config, listener);
+    assert_eq!(verdict(&authority, stranger()), Verdict::accept());
     assert_eq!(try_password(&authority, "alice", "guess"), WRONG);
     for (username, password) in [(Some("alice"), None), (None, Some("secret"))] {
         let incomplete = Credentials {
@@ -99,7 +100,7 @@ fn whoever_shows_something_wrong_is_not_let_in_as_nobody() {
             password: password.map(|password| password.as_bytes().to_vec()),
             ..stranger()
         };
-        assert_eq!(verdict(&authority, incomplete), Some(WRONG));
+        assert_eq!(verdict(&authority, incomplete), WRONG);
     }
 }
 
@@ -116,28 +117,26 @@ fn a_certificate_names_the_user_where_the_listener_says_so() {
         credentials.peer.certificate = Some(Box::new(certificate.clone()));
         credentials
     };
-    let entrance = |certificate_user| Entrance {
-        anonymous: Anonymous::Never,
+    let listener = |certificate_user| ListenerConfig {
+        allow_anonymous: Anonymous::Never,
         certificate_user,
+        ..ListenerConfig::default()
     };
     for (part, user) in [
         (CertificateUser::CommonName, "pump-7"),
         (CertificateUser::AlternativeName, "pump-7.example.org"),
         (CertificateUser::Organization, "Acme"),
     ] {
-        let authority = with_entrance(&Config::default(), entrance(part));
-        let (named, _) = let_in(verdict(&authority, shows(&certificate)).unwrap());
+        let authority = with_listener(&Config::default(), listener(part));
+        let (named, _) = let_in(verdict(&authority, shows(&certificate)));
         assert_eq!(named.as_deref(), Some(user));
         // A certificate without that part names nobody.
         let blank = Certificate::default();
-        assert_eq!(verdict(&authority, shows(&blank)), Some(NOT_AUTHORIZED));
-        assert_eq!(verdict(&authority, stranger()), Some(NOT_AUTHORIZED));
+        assert_eq!(verdict(&authority, shows(&blank)), NOT_AUTHORIZED);
+        assert_eq!(verdict(&authority, stranger()), NOT_AUTHORIZED);
     }
-    let authority = with_entrance(&Config::default(), entrance(CertificateUser::None));
-    assert_eq!(
-        verdict(&authority, shows(&certificate)),
-        Some(NOT_AUTHORIZED)
-    );
+    let authority = with_listener(&Config::default(), listener(CertificateUser::None));
+    assert_eq!(verdict(&authority, shows(&certificate)), NOT_AUTHORIZED);
 }
 
 #[test]
@@ -155,7 +154,7 @@ fn tokens_come_before_the_password_file() {
     });
     let (user, _) = let_in(try_password(&authority, "whoever", token));
     assert_eq!(user.as_deref(), Some("robot"));
-    let Some(Verdict::Accept(grant)) = verdict(&authority, with_password("x", token)) else {
+    let Verdict::Accept(grant) = verdict(&authority, with_password("x", token)) else {
         panic!("it was let in before");
     };
     assert!(grant.ends_at.is_some(), "a token ends");
@@ -166,12 +165,12 @@ fn tokens_come_before_the_password_file() {
 
 #[test]
 fn a_listener_that_is_not_known_lets_nobody_in() {
-    let entrance = Entrance {
-        anonymous: Anonymous::Always,
-        ..Entrance::default()
+    let listener = ListenerConfig {
+        allow_anonymous: Anonymous::Always,
+        ..ListenerConfig::default()
     };
-    let authority = with_entrance(&Config::default(), entrance);
+    let authority = with_listener(&Config::default(), listener);
     let mut credentials = stranger();
     credentials.peer.listener = 1;
-    assert_eq!(verdict(&authority, credentials), Some(NOT_AUTHORIZED));
+    assert_eq!(verdict(&authority, credentials), NOT_AUTHORIZED);
 }
