@@ -101,6 +101,27 @@ impl Prepared {
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
+
+    /// Whether there is anybody who can check what clients show, certificates apart.
+    #[must_use]
+    pub const fn asks_somebody(&self) -> bool {
+        !self.standing.knows_nobody()
+    }
+
+    /// Who is asked, in words, one a line.
+    #[must_use]
+    pub fn summary(&self) -> Vec<String> {
+        let Standing {
+            passwords,
+            tokens,
+            service,
+            ..
+        } = &self.standing;
+        let tokens = tokens.as_ref().map(Tokens::to_string);
+        let passwords = passwords.as_ref().map(Passwords::to_string);
+        let service = service.as_ref().map(Service::to_string);
+        [tokens, passwords, service].into_iter().flatten().collect()
+    }
 }
 
 /// Why a client is refused. It is told less.

@@ -3,9 +3,11 @@
 use crate::cache::Cache;
 use crate::config::{Config, Problem};
 use crate::counters::Counters;
+use crate::hash::PasswordHash;
 use crate::pool::Pool;
 use crate::secret;
 use crate::users::{User, Users};
+use core::fmt;
 use std::time::{Duration, Instant};
 
 /// How long a client may wait for its turn. Well within the 10 s that it has for CONNECT: hashing
@@ -23,6 +25,7 @@ pub(crate) struct Passwords {
     /// Chooses whom unknown users are measured against.
     pub(crate) key: [u8; 32],
     cache: Cache,
+    path: String,
 }
 
 impl Passwords {
@@ -32,7 +35,8 @@ impl Passwords {
         problems: &mut Vec<Problem>,
         warnings: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let users = read_users(config.password_file.as_ref()?, problems, warnings)?;
+        let path = config.password_file.clone()?;
+        let users = read_users(&path, problems, warnings)?;
         let mut key = [0; 32];
         let lifetime = Duration::from_secs(config.password_cache_s.into());
         let entries = usize::try_from(config.password_cache_maximum).unwrap_or(usize::MAX);
@@ -50,6 +54,7 @@ impl Passwords {
                 pool,
                 key,
                 cache,
+                path,
             }),
             (Err(error), _) => {
                 let message = format!("the system gives no random bytes: {error}");
@@ -82,6 +87,19 @@ impl Passwords {
         let user = user.filter(|_| is_right)?;
         self.cache.remember(Instant::now(), name, password);
         Some(user)
+    }
+}
+
+impl fmt::Display for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let for_scram = |user: &&User| matches!(user.hash, PasswordHash::ScramSha256(_));
+        write!(
+            f,
+            "the password file {} ({} users, {} of them with keys for SCRAM)",
+            self.path,
+            self.users.iter().count(),
+            self.users.iter().filter(for_scram).count()
+        )
     }
 }
 

@@ -15,6 +15,7 @@
 use crate::config::{Config, HttpFormat, Problem};
 use crate::pool::Pool;
 use crate::secret;
+use core::fmt;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use thiserror::Error;
@@ -62,8 +63,20 @@ impl Service {
         problems: &mut Vec<Problem>,
         warnings: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let url = config.http_url.as_ref()?;
         let mut problem = |key, message| problems.push(Problem { key, message });
+        let Some(url) = &config.http_url else {
+            for (key, value) in [
+                ("http_ca_file", &config.http_ca_file),
+                ("http_token_file", &config.http_token_file),
+            ] {
+                if value.is_some() {
+                    let message =
+                        "there is no service to ask; name it as http_url, or leave this out";
+                    problem(key, message.to_owned());
+                }
+            }
+            return None;
+        };
         if let Err(why) = check_url(url) {
             problem("http_url", why);
             return None;
@@ -154,6 +167,12 @@ impl Service {
             401 | 403 => Err(Refused::Denied),
             status => Err(Refused::Unavailable(format!("status {status}"))),
         }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the service {}", self.url)
     }
 }
 

@@ -42,3 +42,9 @@ impl Service {
         match self.never {}
     }
 }
+
+impl core::fmt::Display for Service {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.never {}
+    }
+}

@@ -13,8 +13,10 @@ mod vectors;
 use crate::config::{Config, Problem};
 use crate::secret;
 use base64ct::{Base64UrlUnpadded, Encoding};
+use core::fmt;
 use keys::Key;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use whimbrel_core::access::identity::Grant;
@@ -92,7 +94,24 @@ impl Tokens {
                 read,
             );
         }
-        if all.is_empty() || problems.len() > before {
+        if problems.len() > before {
+            return None;
+        }
+        if all.is_empty() {
+            // What was meant to restrict must not go unnoticed.
+            for (key, value) in [
+                ("jwt_issuer", &config.jwt_issuer),
+                ("jwt_audience", &config.jwt_audience),
+                ("jwt_client_id_claim", &config.jwt_client_id_claim),
+                ("jwt_groups_claim", &config.jwt_groups_claim),
+            ] {
+                if value.is_some() {
+                    let message = "there are no keys for tokens; name them as jwt_key_file or \
+                                   jwt_secret_file, or leave this out";
+                    let message = message.to_owned();
+                    problems.push(Problem { key, message });
+                }
+            }
             return None;
         }
         Some(Self {
@@ -104,11 +123,6 @@ impl Tokens {
             client_id_claim: config.jwt_client_id_claim.clone(),
             groups_claim: config.jwt_groups_claim.clone(),
         })
-    }
-
-    /// How many keys there are.
-    pub(crate) fn key_count(&self) -> usize {
-        self.keys.len()
     }
 
     /// Whether something that was sent as a password is a token, good or bad.
@@ -205,6 +219,15 @@ impl Tokens {
             return Err(BadToken::Signature);
         }
         object(claims)
+    }
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithms: BTreeSet<&str> = self.keys.iter().map(Key::algorithm).collect();
+        let algorithms: Vec<&str> = algorithms.into_iter().collect();
+        let (keys, algorithms) = (self.keys.len(), algorithms.join(", "));
+        write!(f, "{keys} keys about tokens ({algorithms})")
     }
 }
 

@@ -28,15 +28,17 @@ impl Tokens {
         None
     }
 
-    pub(crate) const fn key_count(&self) -> usize {
-        match *self {}
-    }
-
     pub(crate) const fn is_token(_: &[u8]) -> bool {
         false
     }
 
     pub(crate) const fn check(&self, _: &[u8], _: &str) -> Result<Grant, BadToken> {
+        match *self {}
+    }
+}
+
+impl core::fmt::Display for Tokens {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match *self {}
     }
 }

@@ -1,6 +1,5 @@
 //! The `whimbrel` program.
 
-mod admission;
 mod arguments;
 #[cfg(feature = "bench")]
 mod bench;
@@ -16,6 +15,7 @@ mod nearest;
 mod output;
 mod passwd;
 mod publish;
+mod reload;
 mod runtime;
 mod serve;
 mod signals;

@@ -55,7 +55,7 @@ fn a_missing_empty_or_malformed_file_is_never_a_file_without_rules() {
         (
             "jwt_secret_file",
             Config {
-                jwt_secret_file: nowhere.clone(),
+                jwt_secret_file: nowhere,
                 ..Config::default()
             },
         ),

@@ -140,6 +140,6 @@ fn try_password(authority: &Authority, name: &str, password: &str) -> Verdict {
 fn let_in(verdict: Verdict) -> (Option<String>, Vec<String>) {
     match verdict {
         Verdict::Accept(grant) => (grant.user, grant.groups),
-        refused => panic!("{refused:?}"),
+        refused @ (Verdict::Continue { .. } | Verdict::Refuse(_)) => panic!("{refused:?}"),
     }
 }

@@ -88,7 +88,7 @@ impl Draft {
         self.path = None;
         let directory = target.parent().filter(|path| !path.as_os_str().is_empty());
         #[cfg(unix)]
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
         Ok(())
     }
 }
