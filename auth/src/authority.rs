@@ -29,8 +29,8 @@ use whimbrel_core::runtime::{Anonymous, Authenticator, CertificateUser, Decision
 /// 5. The password file, about users who are in it; about all, where there is no service.
 /// 6. The service.
 ///
-/// Whatever goes wrong on the way refuses the client. Clones are the same authority. What holds can be replaced while it is used,
-/// see [`replace`](Self::replace).
+/// Whatever goes wrong on the way refuses the client. Clones are the same authority. What holds can
+/// be replaced while it is used, see [`replace`](Self::replace).
 #[derive(Clone)]
 pub struct Authority(Arc<Shared>);
 

@@ -19,9 +19,9 @@
 //! | `config`, `counters` | what an operator sets, and sees |
 //!
 //! Three rules hold everywhere. Nothing that is wrong lets anybody in: a file that cannot be read,
-//! is empty or has a line that is not right is an error, and a question nobody answers is a refusal.
-//! A client learns from its answer, and from the time it takes, nothing about who exists. And what
-//! clients show, or what is kept of it, is never written to a log.
+//! is empty or has a line that is not right is an error, and a question nobody answers is a
+//! refusal. A client learns from its answer, and from the time it takes, nothing about who exists.
+//! And what clients show, or what is kept of it, is never written to a log.
 
 #![forbid(unsafe_code)]
 
@@ -38,14 +38,17 @@ mod secret;
 #[cfg(feature = "service")]
 mod service;
 #[cfg(not(feature = "service"))]
-#[path = "service_absent.rs"]
-mod service;
+mod service_absent;
 #[cfg(feature = "tokens")]
 mod token;
 #[cfg(not(feature = "tokens"))]
-#[path = "token_absent.rs"]
-mod token;
+mod token_absent;
 pub mod users;
+
+#[cfg(not(feature = "service"))]
+use service_absent as service;
+#[cfg(not(feature = "tokens"))]
+use token_absent as token;
 
 pub use authority::{Authority, Prepared};
 pub use config::{Config, HttpFormat, Problem};

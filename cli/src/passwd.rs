@@ -1,5 +1,5 @@
-//! `whimbrel passwd`: who is in a password file. What stands in it is known to `whimbrel-auth`; here
-//! it is asked for, and the file is replaced.
+//! `whimbrel passwd`: who is in a password file. What stands in it is known to `whimbrel-auth`;
+//! here it is asked for, and the file is replaced.
 
 mod edit;
 mod prompt;
@@ -66,14 +66,15 @@ struct Set {
     /// the user
     #[argh(positional)]
     user: String,
-    /// the groups of the user, with commas between them; without this, a user keeps the groups it has
+    /// the groups of the user, with commas between them; without this, a user keeps the groups it
+    /// has
     #[argh(option, arg_name = "names")]
     groups: Option<String>,
     /// keep keys for SCRAM-SHA-256, so that the password need never be sent; it can still be
     #[argh(switch)]
     scram: bool,
-    /// the password itself. Every user of this machine can see it in the list of processes, and your
-    /// shell may remember it: for passwords that are no secret
+    /// the password itself. Every user of this machine can see it in the list of processes, and
+    /// your shell may remember it: for passwords that are no secret
     #[argh(option, arg_name = "password")]
     visible_password: Option<String>,
 }

@@ -76,7 +76,8 @@ impl Server {
     ///
     /// impl Authenticator for Customers {
     ///     fn authenticate(&self, credentials: Credentials) -> Decision {
-    ///         let (Some(name), Some(password)) = (credentials.username, credentials.password) else {
+    ///         let Credentials { username, password, .. } = credentials;
+    ///         let (Some(name), Some(password)) = (username, password) else {
     ///             return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
     ///         };
     ///         let answer = self.runtime.spawn(is_customer(name.clone(), password));

@@ -1,4 +1,5 @@
-//! Keys and tokens that another implementation (PyJWT on OpenSSL) has made. The private keys are gone.
+//! Keys and tokens that another implementation (PyJWT on OpenSSL) has made. The private keys are
+//! gone.
 
 /// A public key, and a token of its private one.
 pub(super) const RSA: (&str, &str) = (

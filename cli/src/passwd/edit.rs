@@ -17,8 +17,8 @@ pub(super) fn read(file: &str) -> Result<String, Failure> {
     })
 }
 
-/// Replaces the text of the file by what `change` makes of it; does nothing and says `false` when it
-/// makes nothing. A file that is not there has no text.
+/// Replaces the text of the file by what `change` makes of it; does nothing and says `false` when
+/// it makes nothing. A file that is not there has no text.
 pub(super) fn replace(
     file: &str,
     change: impl FnOnce(&str) -> Option<String>,
