@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use table::{Cell, Table};
 
-const USAGE: &str = "usage: side_by_side WHIMBREL [--rounds N] [--only TEXT] [--peer NAME=COMMAND]... [--write]
+const USAGE: &str =
+    "usage: side_by_side WHIMBREL [--rounds N] [--only TEXT] [--peer NAME=COMMAND]... [--write]
   WHIMBREL  the program under measurement, which also makes the load
   --rounds  measurements of each broker in each row; default 3
   --only    rows whose name contains TEXT
