@@ -278,6 +278,7 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn urls_are_shown_as_they_are_read() {
