@@ -271,7 +271,7 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
         Some(port) => Some((host, Some(port))),
         None if rest.is_empty() => Some((host, None)),
         // Reported as a port that is none.
-        None => Some((host, Some(rest))),
+        None => Some((host, Some(""))),
     }
 }
 
