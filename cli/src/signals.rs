@@ -78,6 +78,7 @@ impl Signals {
     }
 
     /// The next one.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "as with the other runtime")]
     pub(crate) async fn next(&mut self) -> Signal {
         use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1};
         match self.0.recv().await {

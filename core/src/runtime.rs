@@ -1,5 +1,6 @@
-//! What the runtimes share that needs the standard library but no threads or clocks: what an operator
-//! sets about them, what their owners get of them, and who is asked whether a client may connect.
+//! What the runtimes share that needs the standard library but no threads or clocks: what an
+//! operator sets about them, what their owners get of them, and who is asked whether a client may
+//! connect.
 
 pub mod client;
 pub mod config;

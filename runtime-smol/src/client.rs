@@ -97,7 +97,8 @@ impl Events {
         &self.accepted
     }
 
-    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its end.
+    /// What happens next. `None` after the end. Nothing is lost when this is not awaited to its
+    /// end.
     pub async fn next(&mut self) -> Option<Event> {
         let event = self.events.recv().await.ok();
         if self.is_awaited.swap(false, Ordering::AcqRel) {
@@ -191,8 +192,8 @@ impl Connection {
         acknowledged.await.map(drop)
     }
 
-    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages that
-    /// still arrive are dropped.
+    /// Sends what was taken, then DISCONNECT, and waits until the transport is closed. Messages
+    /// that still arrive are dropped.
     pub async fn disconnect(&self, events: &mut Events) {
         let drain = async { while events.next().await.is_some() {} };
         let _ = zip(self.request(Request::Disconnect), drain).await;

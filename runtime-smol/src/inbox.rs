@@ -13,8 +13,8 @@ use whimbrel_core::id::Position;
 use whimbrel_core::runtime::Message;
 use whimbrel_core::statistics::Statistics;
 
-/// Something to do for the shard. Each is asked for by somebody who waits for the answer, or is told
-/// once by the log, so that not more wait here than there are callers.
+/// Something to do for the shard. Each is asked for by somebody who waits for the answer, or is
+/// told once by the log, so that not more wait here than there are callers.
 pub(crate) enum Input {
     /// Publish from inside this program.
     Publish(Message, Answer),
@@ -75,7 +75,8 @@ impl Inbox {
         })
     }
 
-    /// Hands something over. When the shard has stopped it is dropped, and with it the way to answer.
+    /// Hands something over. When the shard has stopped it is dropped, and with it the way to
+    /// answer.
     pub(crate) fn push(&self, input: Input) {
         if let Some(inputs) = &mut *self.lock() {
             inputs.push_back(input);

@@ -1,5 +1,5 @@
-//! Whimbrel for small devices: the sockets, timers and threads of an MQTT broker on one thread, with
-//! [`polling`], the poller under smol, and nothing above it.
+//! Whimbrel for small devices: the sockets, timers and threads of an MQTT broker on one thread,
+//! with [`polling`], the poller under smol, and nothing above it.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,9 +21,9 @@
 //! # }
 //! ```
 //!
-//! The contract, the configuration and the shape of the interface are those of `whimbrel-tokio`. All
-//! rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does what it
-//! asks for. The program around it may use any runtime, or none.
+//! The contract, the configuration and the shape of the interface are those of `whimbrel-tokio`.
+//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does
+//! what it asks for. The program around it may use any runtime, or none.
 //!
 //! | module | responsible for |
 //! |---|---|

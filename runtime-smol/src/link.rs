@@ -1,9 +1,9 @@
 //! Clients inside this program: what [`Handle::publish`](crate::Handle::publish) and
 //! [`Handle::subscribe`](crate::Handle::subscribe) stand on.
 //!
-//! Each is the core's [`Client`], and to the broker a client like any other: it has MQTT's meaning to
-//! the letter, quotas and slow consumers included, and the broker has no special case for it. The
-//! shard carries bytes from one to the other.
+//! Each is the core's [`Client`], and to the broker a client like any other: it has MQTT's meaning
+//! to the letter, quotas and slow consumers included, and the broker has no special case for it.
+//! The shard carries bytes from one to the other.
 
 use crate::inbox::{Inbox, Input};
 use async_channel::{Receiver, Sender, TrySendError};
@@ -36,8 +36,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next message; `None` when the broker has stopped or has ended the subscription. Nothing is
-    /// lost when the future is dropped.
+    /// The next message; `None` when the broker has stopped or has ended the subscription. Nothing
+    /// is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
         let message = self.messages.recv().await.ok();
         if self.inbox.link_waits.swap(false, Ordering::AcqRel) {

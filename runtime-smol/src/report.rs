@@ -1,5 +1,5 @@
-//! Makes log lines of the core's events: one for a connection's life at `info`, the rest at `debug`.
-//! Never payloads or secrets.
+//! Makes log lines of the core's events: one for a connection's life at `info`, the rest at
+//! `debug`. Never payloads or secrets.
 
 use std::sync::Arc;
 use tracing::{debug, info, warn};

@@ -283,8 +283,8 @@ impl Handle {
         self.ask(|answer| Input::Publish(message, answer)).await
     }
 
-    /// Subscribes from inside this program, as a client would. Ready when the broker has granted it;
-    /// messages come from [`Subscription::next`].
+    /// Subscribes from inside this program, as a client would. Ready when the broker has granted
+    /// it; messages come from [`Subscription::next`].
     ///
     /// # Errors
     ///

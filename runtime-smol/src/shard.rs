@@ -1,10 +1,10 @@
 //! The loop: one broker, its sockets and its clock, on one thread with one poller.
 //!
-//! Every turn does the same things in the same order as in `whimbrel-tokio`, each in bounded measure,
-//! so that nobody can keep the others waiting; what is left over makes the shard busy, and a busy
-//! shard looks at the network once and goes on without sleeping. Actions are carried out once for
-//! everything that was read before, so a connection is written at most once a turn however many
-//! packets are for it.
+//! Every turn does the same things in the same order as in `whimbrel-tokio`, each in bounded
+//! measure, so that nobody can keep the others waiting; what is left over makes the shard busy, and
+//! a busy shard looks at the network once and goes on without sleeping. Actions are carried out
+//! once for everything that was read before, so a connection is written at most once a turn however
+//! many packets are for it.
 //!
 //! There is no executor: the system reports who is ready, and the thread sleeps in that one call.
 //!
@@ -51,15 +51,15 @@ const INPUTS_PER_TURN: usize = 256;
 /// Reports that the system gives at once.
 const EVENTS_PER_TURN: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
 
-/// Bytes of batches that the log may be behind before nobody is read until it has caught up, at most;
-/// and no more than an eighth of the broker's memory budget.
+/// Bytes of batches that the log may be behind before nobody is read until it has caught up, at
+/// most; and no more than an eighth of the broker's memory budget.
 const UNPERSISTED_BYTES: u64 = 32 << 20;
 
 /// A shared write buffer that grew beyond this, for a large packet, is given back.
 const WRITE_BUFFER_KEPT_BYTES: usize = 64 << 10;
 
-/// Closed connections whose peers have not read their last bytes; beyond that, one is cut. They hold
-/// a file descriptor each.
+/// Closed connections whose peers have not read their last bytes; beyond that, one is cut. They
+/// hold a file descriptor each.
 const LINGERING_MAXIMUM: usize = 1_024;
 
 /// Who is ready, as a key of the poller: two bits say what it is, the rest which.

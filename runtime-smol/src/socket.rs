@@ -1,8 +1,8 @@
 //! One transport connection, as the shard holds it: its bytes, never their meaning.
 //!
-//! Reading goes into a buffer that the shard lends. Writing is direct; only what the system does not
-//! take stays here, in an allocation of exactly that size. A connection that keeps up owns no buffer
-//! at all.
+//! Reading goes into a buffer that the shard lends. Writing is direct; only what the system does
+//! not take stays here, in an allocation of exactly that size. A connection that keeps up owns no
+//! buffer at all.
 
 use crate::link::Link;
 use polling::{Event, PollMode, Poller};
@@ -69,9 +69,10 @@ fn watch(
 
 /// Has a source reported for as long as it is ready.
 ///
-/// The poller wants a source to be removed before it is closed, so as not to report another one that
-/// gets its number. All that are watched belong to the shard, which removes them when it lets go of
-/// them; a report that comes all the same is one of a connection that is not ready, and harmless.
+/// The poller wants a source to be removed before it is closed, so as not to report another one
+/// that gets its number. All that are watched belong to the shard, which removes them when it lets
+/// go of them; a report that comes all the same is one of a connection that is not ready, and
+/// harmless.
 #[expect(
     unsafe_code,
     reason = "there is no safe way to name a source to the poller"
@@ -109,8 +110,8 @@ pub(crate) struct Socket {
     pub(crate) waits_for_log: bool,
     /// The core has more for it, to be pulled once `unsent` is gone.
     pub(crate) send_due: bool,
-    /// The peer takes no more bytes: they are dropped. What it has sent before can still be read, and
-    /// the end of that ends the connection.
+    /// The peer takes no more bytes: they are dropped. What it has sent before can still be read,
+    /// and the end of that ends the connection.
     broken: bool,
     watched: Watch,
 }

@@ -1,6 +1,6 @@
-//! The log: opening it, and the one thread that carries out what its engine asks for. The thread takes
-//! everything that waits, lets the engine write it at once and sync once, and reports how far that
-//! got: batching comes by itself while a sync runs. It decides nothing.
+//! The log: opening it, and the one thread that carries out what its engine asks for. The thread
+//! takes everything that waits, lets the engine write it at once and sync once, and reports how far
+//! that got: batching comes by itself while a sync runs. It decides nothing.
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Input};
@@ -23,7 +23,8 @@ pub(crate) struct OpenLog {
     executor: Executor,
 }
 
-/// What a batch may hold beside one packet of the largest size: the core closes batches long before.
+/// What a batch may hold beside one packet of the largest size: the core closes batches long
+/// before.
 const BATCH_MARGIN_BYTES: u32 = 8 << 20;
 
 /// The log's settings, with room for whatever the broker lets in.
@@ -163,8 +164,8 @@ impl LogThread {
             marker: batch.mark.into(),
             ops: &batch.operations,
         });
-        // A log that has failed says so once, by its event; anything else is a bug, and must not pass
-        // for an acknowledgement.
+        // A log that has failed says so once, by its event; anything else is a bug, and must not
+        // pass for an acknowledgement.
         if let Err(problem) = appended
             && problem != log::AppendError::Poisoned
         {

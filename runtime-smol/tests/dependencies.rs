@@ -1,5 +1,4 @@
 //! What this crate is for depends on what it does not depend on.
-#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 use std::process::Command;
 

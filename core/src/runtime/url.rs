@@ -271,13 +271,14 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
         Some(port) => Some((host, Some(port))),
         None if rest.is_empty() => Some((host, None)),
         // Reported as a port that is none.
-        None => Some((host, Some(rest))),
+        None => Some((host, Some(""))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn urls_are_shown_as_they_are_read() {
