@@ -39,6 +39,7 @@ mod route;
 pub mod runtime;
 mod session;
 mod shared;
+mod sizing;
 mod slab;
 pub mod statistics;
 pub mod time;
