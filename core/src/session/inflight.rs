@@ -67,6 +67,13 @@ pub(crate) struct Inflight {
     len: usize,
 }
 
+crate::state::state!(Inflight {
+    ring,
+    first,
+    last,
+    len
+});
+
 impl Inflight {
     /// Whether there is an identifier left. There are 65,535.
     pub(crate) fn has_identifier(&self) -> bool {
