@@ -9,6 +9,7 @@ use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
 use crate::publish::Publish;
+use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::subscribe::Subscribe;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs};
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Do once more what was recorded.
+    Replay(Replay),
     /// Put load on a broker, and measure.
     Bench(Bench),
 }

@@ -3,7 +3,7 @@
 use super::digest::Digest;
 use super::step::{self, Input, Step, code};
 use super::write::{digest_action, digest_sent, redaction_of};
-use super::{FORMAT, MAGIC, frame_header};
+use super::{FORMAT, MAGIC, frame_header, part_header};
 use crate::action::Action;
 use crate::broker::Broker;
 use crate::id::ConnectionId;
@@ -170,6 +170,16 @@ impl Replay {
                 return Ok(Some(step));
             }
         }
+    }
+
+    /// What was played so far, as a part that ends here.
+    #[must_use]
+    pub fn until_here(&self) -> Vec<u8> {
+        let steps = &self.steps[..self.at];
+        let mut part = part_header().to_vec();
+        part.extend_from_slice(&frame_header(steps));
+        part.extend_from_slice(steps);
+        part
     }
 
     fn poll(&mut self) -> Result<Option<Step>, ReplayError> {

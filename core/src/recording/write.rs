@@ -224,8 +224,11 @@ impl Tape {
         self.parts_given_up += 1;
         self.open.clear();
         // What was not taken yet is no more use than what is missing after it.
-        self.chunks.retain(|chunk| *chunk == Chunk::End);
-        self.chunks.push_back(Chunk::GivenUp);
+        let begin = self.chunks.iter().rposition(|chunk| *chunk == Chunk::Begin);
+        self.chunks.truncate(begin.unwrap_or(0));
+        if begin.is_none() {
+            self.chunks.push_back(Chunk::GivenUp);
+        }
     }
 
     fn end_part(&mut self) {
@@ -400,13 +403,6 @@ impl RecordedBroker {
             tape.close_chunk(all);
         }
         tape.chunks.pop_front()
-    }
-
-    /// What was polled last could not be written: the part is given up.
-    pub fn give_up_part(&mut self) {
-        if let Some(tape) = self.tape.as_mut() {
-            tape.give_up();
-        }
     }
 
     /// Completes the part, and records no more. [`poll_chunk`](Self::poll_chunk) gives the rest.
@@ -617,7 +613,8 @@ impl RecordedBroker {
             return;
         };
         let wants_part = match tape.phase {
-            Phase::Waiting => true,
+            // Not while the last part still waits for whoever writes it.
+            Phase::Waiting => tape.chunks.is_empty(),
             Phase::Running => {
                 tape.polled(action);
                 tape.is_full()
