@@ -25,7 +25,7 @@ use crate::id::{ConnectionId, MessageId, PacketId, PeerId, Position};
 use crate::message::Message;
 use crate::route::{RouteSlot, Routes};
 use crate::session::inflight::{self, Exchange};
-use crate::session::{Cursor, Session, SubscriptionRef, Traffic};
+use crate::session::{Session, SubscriptionRef, Traffic};
 use crate::slab::Key;
 use crate::statistics::Statistics;
 use crate::time::{Now, Timestamp, UnixTime};
@@ -697,13 +697,6 @@ impl State for Connection {
 // --- Sessions ---
 
 state!(SubscriptionRef { filter, group });
-state!(Cursor {
-    filter,
-    after,
-    maximum_qos,
-    identifier,
-    last
-});
 state!(Traffic {
     inflight,
     received,
@@ -762,7 +755,7 @@ state!(enum TimerKey {
     4 Retained,
 });
 state!(enum Walk { 0 Session { slot, place }, 1 Retained { after } });
-state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from) });
+state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
 state!(enum AckKind { 0 PubAck, 1 PubRec, 2 PubRel, 3 PubComp });
 state!(enum Gated { 0 Ack(kind, id, reason), 1 Bytes(bytes), 2 ConnAck(bytes), 3 Publish(id) });
 state!(Statistics {
