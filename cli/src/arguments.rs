@@ -245,7 +245,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, replay, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

@@ -67,13 +67,14 @@ enum Failure {
 
 impl Failure {
     const fn code(&self) -> u8 {
-        match self {
+        let differs = matches!(
+            self,
             Self::Replay {
                 source: ReplayError::Differs { .. },
                 ..
-            } => 3,
-            _ => 1,
-        }
+            }
+        );
+        if differs { 3 } else { 1 }
     }
 }
 
@@ -236,22 +237,23 @@ impl Failure {
         Self::Replay { file, source }
     }
 
-    fn in_file(self, name: String) -> Self {
-        match self {
-            Self::Replay { source, .. } => Self::Replay { file: name, source },
-            other => other,
+    fn in_file(mut self, name: String) -> Self {
+        if let Self::Replay { file, .. } = &mut self {
+            *file = name;
         }
+        self
     }
 }
 
 impl Summary {
     fn count(&mut self, step: &Step) {
         use whimbrel_core::recording::Input;
-        match step {
-            Step::Input(Input::Receive(_, bytes), _) => self.received_bytes += bytes.len() as u64,
-            Step::Sent(_, bytes) => self.sent_bytes += bytes.len() as u64,
-            Step::Action(Action::Event(Event::Connected { .. })) => self.connected += 1,
-            _ => {}
+        if let Step::Input(Input::Receive(_, bytes), _) = step {
+            self.received_bytes += bytes.len() as u64;
+        } else if let Step::Sent(_, bytes) = step {
+            self.sent_bytes += bytes.len() as u64;
+        } else if let Step::Action(Action::Event(Event::Connected { .. })) = step {
+            self.connected += 1;
         }
     }
 }

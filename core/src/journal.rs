@@ -87,7 +87,9 @@ impl State for Journal {
         next.save(to);
         checkpoint.save(to);
         clock_at.save(to);
-        let ordered: BTreeMap<MessageId, Stored> = stored.iter().map(|(id, s)| (*id, *s)).collect();
+        #[expect(clippy::disallowed_methods, reason = "what is found is put in order")]
+        let found = stored.iter();
+        let ordered: BTreeMap<MessageId, Stored> = found.map(|(id, s)| (*id, *s)).collect();
         ordered.save(to);
     }
 

@@ -28,7 +28,7 @@ use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event};
+use whimbrel_core::{Broker, Event, Restorer};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -121,20 +121,10 @@ impl Server {
         let mut inboxes = Vec::new();
         let (config, clock) = (Arc::new(config), handle.clock);
         for shard in 0..config.threads {
-            let mut broker = config.broker.clone();
-            broker.identity.shard = shard;
-            broker.durable = config.storage.is_durable();
             let ready = Arc::new(ReadyList::default());
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
-            let broker = match restorer.take() {
-                Some(restorer) => {
-                    broker.identity.boot_epoch = restorer.next_boot_epoch();
-                    Broker::restore(broker, unpredictable(), clock.now(), restorer)?
-                }
-                None => Broker::new(broker, unpredictable(), clock.now())?,
-            };
-            let mut broker = RecordedBroker::from(broker);
+            let mut broker = make_broker(&config, shard, clock, restorer.take())?.into();
             let recorder = match &config.recording {
                 None => None,
                 Some(recording) => Some(handle.record(recording, shard, &mut broker)?),
@@ -179,6 +169,25 @@ impl Server {
             info!(%address, "listening");
         }
         Ok(handle)
+    }
+}
+
+/// The broker of a shard, with what was kept.
+fn make_broker(
+    config: &ServerConfig,
+    shard: u16,
+    clock: Clock,
+    restorer: Option<Restorer>,
+) -> Result<Broker, ConfigError> {
+    let mut broker = config.broker.clone();
+    broker.identity.shard = shard;
+    broker.durable = config.storage.is_durable();
+    match restorer {
+        Some(restorer) => {
+            broker.identity.boot_epoch = restorer.next_boot_epoch();
+            Broker::restore(broker, unpredictable(), clock.now(), restorer)
+        }
+        None => Broker::new(broker, unpredictable(), clock.now()),
     }
 }
 

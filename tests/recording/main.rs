@@ -225,7 +225,7 @@ fn damage_is_noticed() {
             Err(other) => panic!("{other}"),
         }
     }
-    let mut other = part.clone();
+    let mut other = part;
     other[8] ^= 1;
     assert!(matches!(play(&other), Err(ReplayError::Format { .. })));
     assert_eq!(play(b"#!/bin/sh\n"), Err(ReplayError::NotARecording));
@@ -242,7 +242,8 @@ fn a_difference_is_found_where_it_is() {
         if let Step::Input(Input::Receive(_, bytes), _) = &step
             && is_in(b"t/0/x", bytes)
         {
-            sent_at.get_or_insert(replay.now().monotonic);
+            let now = replay.now().monotonic;
+            sent_at.get_or_insert(now);
         }
     }
     let place = part.windows(5).rposition(|window| window == b"t/0/x");

@@ -52,7 +52,6 @@ impl<'a> Teller<'a> {
             }
             Step::Input(input, accepted) => self.input(player, input, *accepted, out),
             Step::Action(action) => self.action(player, action, out),
-            _ => Ok(()),
         }
     }
 
@@ -83,8 +82,10 @@ impl<'a> Teller<'a> {
                 (of(connection), format!("the verdict is {verdict:?}"))
             }
             Input::Persisted(position) => (None, format!("durable up to batch {}", position.0)),
-            Input::StoragePressure(true) => (None, "the disk is nearly full".to_owned()),
-            Input::StoragePressure(false) => (None, "the disk has room".to_owned()),
+            Input::StoragePressure(is_full) => match is_full {
+                true => (None, "the disk is nearly full".to_owned()),
+                false => (None, "the disk has room".to_owned()),
+            },
             Input::PersistFailed => (None, "the log has failed".to_owned()),
             Input::Checkpoint => (None, "a checkpoint begins".to_owned()),
             Input::Routed(peer, message) => {
@@ -99,7 +100,6 @@ impl<'a> Teller<'a> {
                 (of(connection), format!("is to be disconnected: {why}"))
             }
             Input::ShutDown => (None, "the broker is to stop".to_owned()),
-            _ => (None, format!("{input:?}")),
         };
         self.line(player, connection, &text, out)
     }
@@ -151,7 +151,7 @@ impl<'a> Teller<'a> {
         self.line(player, connection, &text, out)
     }
 
-    fn event(&mut self, player: &Replay, event: &Event, out: &mut impl Write) -> io::Result<()> {
+    fn event(&self, player: &Replay, event: &Event, out: &mut impl Write) -> io::Result<()> {
         let closed = |why: &CloseReason| format!("ends: {why}");
         let (client, text) = match event {
             Event::Connected {
@@ -181,7 +181,7 @@ impl<'a> Teller<'a> {
                 client_id,
                 format!("does not get a message: {why}; {count} so far"),
             ),
-            _ => return Ok(()),
+            Event::EventsLost { .. } | _ => return Ok(()),
         };
         if self.client.is_none_or(|wanted| *wanted == **client) {
             let name = short(client);

@@ -20,12 +20,12 @@ pub(super) fn describe(bytes: &[u8], version: Option<Version>) -> String {
 /// Who connects with these bytes, if they are a CONNECT with a name.
 pub(super) fn newcomer(bytes: &[u8]) -> Option<(String, Version)> {
     let (frame, _) = frame::split(bytes, u32::MAX).ok()??;
-    match codec::decode(Version::V4, frame).ok()? {
-        Packet::Connect(connect) if !connect.client_id.is_empty() => {
-            Some((connect.client_id.to_owned(), connect.version))
-        }
-        _ => None,
-    }
+    let packet = codec::decode(Version::V4, frame).ok()?;
+    let Packet::Connect(connect) = packet else {
+        return None;
+    };
+    let client = connect.client_id.to_owned();
+    (!client.is_empty()).then_some((client, connect.version))
 }
 
 fn words(packet: &Packet<'_>) -> String {

@@ -7,7 +7,7 @@
 //! # The format
 //!
 //! A recording is a row of *parts*, each complete in itself: it begins with the whole state of the
-//! broker ([`state`](crate::state)), so that the parts before it can go. That is what lets a
+//! broker (`core/src/state.rs`), so that the parts before it can go. That is what lets a
 //! recording stay on: a ring of parts.
 //!
 //! ```text

@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 
 /// What was given to a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Input {
     /// `Broker::accept`.
     Accept(Peer),
@@ -43,7 +42,6 @@ pub enum Input {
 
 /// What happened next, as a [`Replay`](super::Replay) tells it.
 #[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Step {
     /// It is another time now.
     Time(Now),
@@ -138,14 +136,15 @@ const CLOSE_REASONS: [CloseReason; 9] = [
 
 /// `None` for a violation: that is for the broker itself to find.
 pub(super) fn put_close_reason(why: CloseReason, out: &mut Vec<u8>) -> Option<()> {
-    let (kind, code) = match why {
-        CloseReason::ClientDisconnect(code) => (0x80, code),
-        CloseReason::Refused(code) => (0x81, code),
-        CloseReason::Limit(code) => (0x82, code),
-        _ => {
-            let place = CLOSE_REASONS.iter().position(|known| *known == why)?;
-            (u8::try_from(place).ok()?, ReasonCode::SUCCESS)
-        }
+    let (kind, code) = if let CloseReason::ClientDisconnect(code) = why {
+        (0x80, code)
+    } else if let CloseReason::Refused(code) = why {
+        (0x81, code)
+    } else if let CloseReason::Limit(code) = why {
+        (0x82, code)
+    } else {
+        let place = CLOSE_REASONS.iter().position(|known| *known == why)?;
+        (u8::try_from(place).ok()?, ReasonCode::SUCCESS)
     };
     out.extend_from_slice(&[kind, code.0]);
     Some(())

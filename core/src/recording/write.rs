@@ -201,7 +201,8 @@ impl Tape {
 
     /// A chunk that is large enough, or `always`, is to be written.
     fn close_chunk(&mut self, always: bool) {
-        if self.open.len() < CHUNK_BYTES && !(always && !self.open.is_empty()) {
+        let enough = if always { 1 } else { CHUNK_BYTES };
+        if self.open.len() < enough {
             return;
         }
         self.part_bytes += self.open.len() as u64;
@@ -299,7 +300,11 @@ pub(super) fn digest_action(digest: &mut Digest, action: &Action, without_payloa
                 digest.bytes(view.payload);
             }
         }
-        _ => {
+        Action::Pause(_)
+        | Action::Resume(_)
+        | Action::Close { .. }
+        | Action::Interest(_)
+        | Action::Event(_) => {
             // Rare, and they hold no secrets: a DISCONNECT or CONNACK at most.
             let written = write!(digest, "{action:?}");
             debug_assert!(written.is_ok(), "a digest takes everything");
