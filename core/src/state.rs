@@ -15,7 +15,7 @@ mod broker;
 use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{
-    Config, Identity, Limits, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
+    Config, Identity, Limits, OtherUser, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
 };
 use crate::id::{ConnectionId, MessageId, PacketId, PeerId, Position};
 use crate::message::Message;
@@ -26,7 +26,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Counts the changes of what a state consists of. Goes up with each of them.
 pub(crate) const FORMAT: u32 = 1;
@@ -351,12 +351,26 @@ impl State for Box<[u8]> {
     }
 }
 
+impl State for IpAddr {
+    fn save(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::V4(ip) => to.bytes(&ip.octets()),
+            Self::V6(ip) => to.bytes(&ip.octets()),
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let octets = from.counted()?;
+        if let Ok(octets) = <[u8; 4]>::try_from(octets) {
+            return Some(Self::from(octets));
+        }
+        <[u8; 16]>::try_from(octets).ok().map(Self::from)
+    }
+}
+
 impl State for SocketAddr {
     fn save(&self, to: &mut Writer<'_>) {
-        match self.ip() {
-            IpAddr::V4(ip) => to.bytes(&ip.octets()),
-            IpAddr::V6(ip) => to.bytes(&ip.octets()),
-        }
+        self.ip().save(to);
         self.port().save(to);
         let (flow, scope) = match self {
             Self::V4(_) => (0, 0),
@@ -366,15 +380,12 @@ impl State for SocketAddr {
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        let octets = from.counted()?;
-        let port = u16::load(from)?;
+        let (ip, port) = <(IpAddr, u16)>::load(from)?;
         let (flow, scope) = <(u32, u32)>::load(from)?;
-        if let Ok(octets) = <[u8; 4]>::try_from(octets) {
-            return Some(Self::from((octets, port)));
-        }
-        let octets = <[u8; 16]>::try_from(octets).ok()?;
-        let address = core::net::SocketAddrV6::new(octets.into(), port, flow, scope);
-        Some(Self::V6(address))
+        Some(match ip {
+            IpAddr::V4(_) => Self::new(ip, port),
+            IpAddr::V6(ip) => Self::V6(SocketAddrV6::new(ip, port, flow, scope)),
+        })
     }
 }
 
@@ -495,7 +506,9 @@ state!(SessionConfig {
     inflight_maximum,
     retransmit_interval_ms,
     retransmit_maximum,
+    other_user,
 });
+state!(enum OtherUser { 0 Refuse, 1 Replace });
 state!(enum QueueOverflow { 0 DropNewest, 1 DropOldest, 2 Disconnect });
 state!(Limits {
     connections_maximum,

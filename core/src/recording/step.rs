@@ -122,7 +122,7 @@ pub(super) fn take_connection(from: &mut Reader<'_>) -> Option<ConnectionId> {
 }
 
 /// What may be given to `Broker::disconnect`, by number. Not what only the broker itself finds.
-const CLOSE_REASONS: [CloseReason; 9] = [
+const CLOSE_REASONS: [CloseReason; 11] = [
     CloseReason::TransportClosed,
     CloseReason::KeepAlive,
     CloseReason::ConnectTimeout,
@@ -132,6 +132,8 @@ const CLOSE_REASONS: [CloseReason; 9] = [
     CloseReason::Shutdown,
     CloseReason::StorageFailed,
     CloseReason::Administrative,
+    CloseReason::OtherUser,
+    CloseReason::AuthenticationEnded,
 ];
 
 /// `None` for a violation: that is for the broker itself to find.
@@ -170,33 +172,28 @@ fn take_bytes(from: &mut Reader<'_>) -> Option<Vec<u8>> {
     from.take(length).map(<[u8]>::to_vec)
 }
 
-/// The data of an enhanced authentication go out to the client, so they are needed; they answer to
-/// what is not in here.
-pub(super) fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
+/// What a verdict says to the client is in here, because it goes out; it answers to what is not.
+pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
     match verdict {
-        Verdict::Accept { data: None } => out.push(0),
-        Verdict::Accept { data: Some(data) } => {
-            out.push(1);
-            put_bytes(data, out);
+        Verdict::Accept(grant) => {
+            to.out.push(0);
+            grant.save(to);
         }
         Verdict::Continue { data } => {
-            out.push(2);
-            put_bytes(data, out);
+            to.out.push(1);
+            put_bytes(data, to.out);
         }
-        Verdict::Refuse(code) => out.extend_from_slice(&[3, code.0]),
+        Verdict::Refuse(code) => to.out.extend_from_slice(&[2, code.0]),
     }
 }
 
 fn take_verdict(from: &mut Reader<'_>) -> Option<Verdict> {
     Some(match u8::load(from)? {
-        0 => Verdict::Accept { data: None },
-        1 => Verdict::Accept {
-            data: Some(take_bytes(from)?),
-        },
-        2 => Verdict::Continue {
+        0 => Verdict::Accept(State::load(from)?),
+        1 => Verdict::Continue {
             data: take_bytes(from)?,
         },
-        3 => Verdict::Refuse(ReasonCode(u8::load(from)?)),
+        2 => Verdict::Refuse(ReasonCode(u8::load(from)?)),
         _ => return None,
     })
 }

@@ -518,7 +518,7 @@ impl RecordedBroker {
         if let Some(tape) = self.tape() {
             tape.step(now, code::AUTHENTICATED);
             step::put_connection(connection, &mut tape.open);
-            step::put_verdict(&verdict, &mut tape.open);
+            step::put_verdict(&verdict, &mut Writer::new(&mut tape.open, false));
         }
         self.broker.authenticated(now, connection, verdict);
     }

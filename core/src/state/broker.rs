@@ -39,19 +39,29 @@ state!(Extra {
     outbound,
     method,
     authenticating,
+    authentication_armed,
 });
 
 impl State for crate::action::Peer {
     fn save(&self, to: &mut Writer<'_>) {
-        let Self { address, listener } = self;
+        let Self {
+            address,
+            listener,
+            certificate,
+            proxy,
+        } = self;
         address.save(to);
         listener.save(to);
+        certificate.save(to);
+        proxy.save(to);
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             address: State::load(from)?,
             listener: State::load(from)?,
+            certificate: State::load(from)?,
+            proxy: State::load(from)?,
         })
     }
 }
@@ -108,6 +118,7 @@ impl State for Connection {
             profile,
             stage,
             peer,
+            grant,
             inbox_counted,
             last_heard,
             patience_ms,
@@ -137,6 +148,7 @@ impl State for Connection {
         profile.save(to);
         stage.save(to);
         peer.save(to);
+        grant.save(to);
         inbox_counted.save(to);
         last_heard.save(to);
         patience_ms.save(to);
@@ -163,6 +175,7 @@ impl State for Connection {
             profile: State::load(from)?,
             stage: State::load(from)?,
             peer: State::load(from)?,
+            grant: State::load(from)?,
             inbox_counted: State::load(from)?,
             last_heard: State::load(from)?,
             patience_ms: State::load(from)?,
@@ -198,6 +211,7 @@ state!(Traffic {
 });
 state!(Session {
     client_id,
+    user,
     number,
     connection,
     expiry_s,
@@ -242,6 +256,7 @@ state!(enum TimerKey {
     2 Session(key),
     3 Retransmit(key),
     4 Retained,
+    5 Authentication(key),
 });
 state!(enum Walk { 0 Session { slot, place }, 1 Retained { after } });
 state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
