@@ -507,6 +507,7 @@ state!(SessionConfig {
     retransmit_interval_ms,
     retransmit_maximum,
     other_user,
+    inflight_bytes_maximum,
 });
 state!(enum OtherUser { 0 Refuse, 1 Replace });
 state!(enum QueueOverflow { 0 DropNewest, 1 DropOldest, 2 Disconnect });

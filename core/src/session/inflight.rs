@@ -73,7 +73,8 @@ crate::state::state!(Inflight {
     ring,
     first,
     last,
-    len
+    len,
+    bytes
 });
 
 impl Inflight {
