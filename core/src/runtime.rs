@@ -11,7 +11,9 @@ pub mod policy;
 mod socket_file;
 pub mod url;
 
-pub use config::{Anonymous, FileMode, ListenerConfig, ServerConfig, StorageConfig};
+pub use config::{
+    Anonymous, FileMode, ListenerConfig, RecordingConfig, ServerConfig, StorageConfig,
+};
 pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
 pub use link::Message;
 pub use policy::{Authenticator, Decision, Policy};

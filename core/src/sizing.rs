@@ -3,9 +3,9 @@
 use crate::config::Config;
 
 impl Config {
-    /// A configuration whose limits fit into so many bytes of memory: no limit is above its default,
-    /// and a budget of 4 GiB or more gives the defaults. A quarter each is for connections with
-    /// their sessions, for messages that wait for clients, for retained messages, and for what
+    /// A configuration whose limits fit into so many bytes of memory: no limit is above its
+    /// default, and a budget of 4 GiB or more gives the defaults. A quarter each is for connections
+    /// with their sessions, for messages that wait for clients, for retained messages, and for what
     /// moves. Fit for 256 KiB and more; below that one client of everything is what remains.
     ///
     /// The table in `docs/small-devices.md` shows what comes out.
