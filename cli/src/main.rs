@@ -1,7 +1,7 @@
 //! The `whimbrel` program.
 
 mod arguments;
-#[cfg(feature = "bench")]
+#[cfg(feature = "tools")]
 mod bench;
 mod check;
 mod client_failure;
@@ -16,6 +16,8 @@ mod output;
 mod passwd;
 mod publish;
 mod reload;
+#[cfg(feature = "tools")]
+mod replay;
 mod runtime;
 mod serve;
 mod signals;
@@ -45,7 +47,9 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
             Some(Command::Passwd(passwd)) => passwd.run(),
-            #[cfg(feature = "bench")]
+            #[cfg(feature = "tools")]
+            Some(Command::Replay(replay)) => replay.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

@@ -91,7 +91,7 @@ pub struct Broker {
     /// How far a checkpoint has come.
     pub(crate) walk: Option<Walk>,
     /// What the machine's wall clock said last.
-    machine_wall: UnixTime,
+    pub(crate) machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -122,8 +122,8 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
-    actions: VecDeque<Action>,
-    events_waiting: u32,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events_waiting: u32,
 }
 
 impl Broker {
@@ -534,21 +534,6 @@ impl Broker {
     pub fn disconnect(&mut self, now: Now, connection: ConnectionId, why: CloseReason) {
         self.tick(now);
         self.close(connection.key(), why);
-        self.settle();
-    }
-
-    /// Ends the connections of users who have lost what let them in. Their sessions stay theirs.
-    pub fn revoke(&mut self, now: Now, has_lost: impl Fn(&str) -> bool) {
-        self.tick(now);
-        let mut slot = 0;
-        while let Some(key) = self.connections.key_from(slot) {
-            slot = key.index + 1;
-            let grant = self.connections.get(key).and_then(|c| c.grant.as_ref());
-            let user = grant.and_then(|grant| grant.user.as_deref());
-            if user.is_some_and(&has_lost) {
-                self.close(key, CloseReason::Revoked);
-            }
-        }
         self.settle();
     }
 

@@ -1,16 +1,50 @@
-//! Records of the log in readable form, for tools that look at one.
+//! Records of the log in readable form, and who is who, for tools that look at them.
 //!
 //! Not for restoring a broker: that is [`restore`](crate::restore). Nothing here is needed to run
 //! one.
 
-use crate::codec::packet::QoS;
-use crate::id::MessageId;
+use crate::broker::Broker;
+use crate::codec::packet::{QoS, Version};
+use crate::id::{ConnectionId, MessageId};
 use crate::log::Op;
 use crate::message::MessageView;
 use crate::record::{self, Fields};
 use crate::session::inflight::Stage;
 use crate::time::UnixTime;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Broker {
+    /// Whose connection this is and which version it speaks, as soon as its CONNECT was accepted.
+    #[must_use]
+    pub fn client(&self, connection: ConnectionId) -> Option<(&str, Version)> {
+        let connection = self.connections.get(connection.key())?;
+        let session = self.sessions.get(connection.session()?)?;
+        Some((&session.client_id, connection.profile.version()))
+    }
+
+    /// The connections of users that `is_meant` says yes to, as verdicts named them. Looks at all
+    /// connections there are.
+    #[must_use]
+    pub fn connections_of(&self, is_meant: impl Fn(&str) -> bool) -> Vec<ConnectionId> {
+        let mut found = Vec::new();
+        let mut slot = 0;
+        while let Some(key) = self.connections.key_from(slot) {
+            slot = key.index + 1;
+            let Some(connection) = self.connections.get(key) else {
+                continue;
+            };
+            let user = connection.grant.as_ref();
+            if user
+                .and_then(|grant| grant.user.as_deref())
+                .is_some_and(&is_meant)
+            {
+                found.push(connection.id());
+            }
+        }
+        found
+    }
+}
 
 /// One operation of a batch, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

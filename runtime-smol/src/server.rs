@@ -14,14 +14,15 @@ use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::runtime::{
-    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, ServerConfig, StartError,
-    Stopped, StorageConfig,
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
+    StartError, Stopped, StorageConfig,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
@@ -75,6 +76,10 @@ impl Server {
             return Err(StartError::Threads(config.threads));
         }
         config.broker.validate()?;
+        if let Some(RecordingConfig { file, .. }) = config.recording {
+            let source = io::ErrorKind::Unsupported.into();
+            return Err(StartError::Recording { file, source });
+        }
         let (clock, mut settings) = (Clock::start(), config.broker.clone());
         settings.durable = config.storage.is_durable();
         // What was kept is there again before anybody can connect.

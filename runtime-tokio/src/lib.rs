@@ -37,6 +37,7 @@
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
+//! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -45,6 +46,7 @@ mod clock;
 mod link;
 mod listen;
 mod ready;
+mod recording;
 mod report;
 mod server;
 mod shard;
@@ -58,6 +60,6 @@ pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadUrl, CertificateUser, Crashed, Decision, FileMode, LinkError,
-    ListenError, ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped,
-    StorageConfig, StorageError,
+    ListenError, ListenerConfig, ListenerUrl, Message, RecordingConfig, Scheme, ServerConfig,
+    StartError, Stopped, StorageConfig, StorageError,
 };

@@ -10,6 +10,7 @@
 use crate::clock::Clock;
 use crate::listen::{Bound, Listener};
 use crate::ready::{ReadyList, Source};
+use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report};
 use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Stop, StopLevel};
@@ -27,10 +28,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -89,7 +91,8 @@ pub(crate) enum Input {
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) broker: Broker,
+    pub(crate) broker: RecordedBroker,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) shard: u16,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<Bound>,
@@ -108,7 +111,8 @@ pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
-    broker: Broker,
+    broker: RecordedBroker,
+    recorder: Option<Recorder>,
     /// Which of the server's shards this is.
     shard: u16,
     clock: Clock,
@@ -170,6 +174,7 @@ impl Shard {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             broker: parts.broker,
+            recorder: parts.recorder,
             shard: parts.shard,
             now: parts.clock.now(),
             sockets: Sockets::default(),
@@ -208,7 +213,7 @@ impl Shard {
         loop {
             self.turn();
             if self.is_finished() {
-                return;
+                return self.broker.end_recording();
             }
             if self.busy {
                 // Polls the network without waiting for it.
@@ -269,7 +274,10 @@ impl Shard {
         // A newcomer may have left already.
         self.busy |= !self.ended.is_empty();
 
-        // 6. Last, when to come back.
+        // 6. Last, what was recorded, and when to come back.
+        if let Some(recorder) = &mut self.recorder {
+            recorder.hand_over(&mut self.broker, self.now.monotonic.0);
+        }
         self.arm_timer();
     }
 
@@ -311,7 +319,10 @@ impl Shard {
                     self.broker.authenticated(self.now, connection, verdict);
                 }
                 Input::Revoke(users) => {
-                    self.broker.revoke(self.now, |user| users.contains(user));
+                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                        let why = CloseReason::Revoked;
+                        self.broker.disconnect(self.now, connection, why);
+                    }
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
@@ -609,6 +620,15 @@ impl Shard {
             None => {}
             Some(deadline) if deadline <= self.now.monotonic => self.busy = true,
             Some(deadline) => self.timer.arm(deadline),
+        }
+    }
+}
+
+/// What was recorded is kept also when it ends by a panic: that is when it is wanted.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish(&mut self.broker);
         }
     }
 }

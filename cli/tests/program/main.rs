@@ -10,5 +10,6 @@ mod embed;
 mod harness;
 mod mistakes;
 mod passwd;
+mod recording;
 mod running;
 mod storage;

@@ -22,6 +22,9 @@ pub struct ServerConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Where sessions and messages are kept. Default: in memory.
     pub storage: StorageConfig,
+    /// Whether everything that goes into the broker is written down, to be played back by
+    /// `whimbrel replay`. Default: no.
+    pub recording: Option<RecordingConfig>,
     /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
     /// connections to each other.
     pub threads: u16,
@@ -41,6 +44,7 @@ impl Default for ServerConfig {
             broker: crate::Config::default(),
             listeners: vec![ListenerConfig::default()],
             storage: StorageConfig::default(),
+            recording: None,
             threads: 1,
             shutdown_grace_ms: 5_000,
             read_buffer_bytes: 64 << 10,
@@ -69,6 +73,30 @@ impl StorageConfig {
     #[must_use]
     pub const fn is_durable(&self) -> bool {
         matches!(self, Self::Log { .. })
+    }
+}
+
+/// What is recorded, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingConfig {
+    /// What the files of the recording are named after. Its directory must exist.
+    pub file: PathBuf,
+    /// What all files of a shard may take together, in bytes. Default 256 MiB: minutes at full
+    /// load, days of a quiet broker.
+    pub ring_bytes: u64,
+    /// Blots out payloads. Passwords always are. Default: no.
+    pub redact_payloads: bool,
+}
+
+impl RecordingConfig {
+    /// The defaults, with this file.
+    #[must_use]
+    pub const fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            ring_bytes: 256 << 20,
+            redact_payloads: false,
+        }
     }
 }
 

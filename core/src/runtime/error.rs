@@ -109,6 +109,14 @@ pub enum StartError {
     /// The log cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What is to be recorded cannot be written there.
+    #[error("cannot record to {}: {source}", file.display())]
+    Recording {
+        /// What the files of the recording are named after.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The system gives no thread, no descriptor or no event queue.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
