@@ -51,6 +51,11 @@ impl<'a> Publication<'a> {
         }
     }
 
+    /// Whether it lies in the log only: then it can but wait.
+    fn is_stub(&self) -> bool {
+        self.message.as_ref().is_some_and(Message::is_stub)
+    }
+
     /// The shared form: one allocation, made when the first one asks.
     pub(crate) fn message(&mut self, scratch: &mut Vec<u8>) -> Message {
         self.message
@@ -73,6 +78,12 @@ impl Broker {
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
         let is_tight = qos == QoS::AtMostOnce && self.is_tight();
+        if publication.is_stub() {
+            if qos == QoS::AtMostOnce {
+                return self.drop_message(slot, DropReason::SessionEnded);
+            }
+            return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
+        }
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -187,7 +198,9 @@ impl Broker {
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
-        if self.journal.is_on() && session.is_persistent() && qos > QoS::AtMostOnce {
+        // A stub needs its record, whoever waits for it.
+        let is_kept = session.is_persistent() || delivery.message.is_stub();
+        if self.journal.is_on() && is_kept && qos > QoS::AtMostOnce {
             let traffic = session.traffic.get_or_insert_default();
             delivery.sequence = traffic.next_sequence;
             traffic.next_sequence += 1;

@@ -38,6 +38,7 @@ mod route;
 mod session;
 mod shared;
 mod slab;
+mod spill;
 pub mod statistics;
 pub mod time;
 mod timer;
