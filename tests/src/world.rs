@@ -5,13 +5,14 @@
 //! of the protocol; packets are built and read with the core's own codec.
 
 use crate::received::Received;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Verdict};
 use whimbrel_core::codec::packet::{
     Ack, Connect, Disconnect, PacketType, QoS, Subscribe, SubscribeOptions, Version,
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
-use whimbrel_core::id::{PacketId, PeerId, Position};
+use whimbrel_core::id::{MessageId, PacketId, PeerId, Position};
+use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
@@ -40,6 +41,12 @@ pub struct World {
     pub log: Vec<Vec<u8>>,
     /// Batches are reported durable as soon as they come. Default: yes.
     pub persists_at_once: bool,
+    /// Messages that were to be read back from the log, and were not yet.
+    pub unloaded: VecDeque<MessageId>,
+    /// They are read back as soon as they are asked for. Default: yes.
+    pub loads_at_once: bool,
+    /// What the disk cannot read any more.
+    pub damaged: BTreeSet<MessageId>,
     /// Messages that were to be routed to peers.
     pub routed: Vec<(Vec<PeerId>, RoutedMessage)>,
     /// What the broker wants to be sent by its peers, as it told.
@@ -87,6 +94,9 @@ impl World {
             log: Vec::new(),
             config: kept,
             persists_at_once: true,
+            unloaded: VecDeque::new(),
+            loads_at_once: true,
+            damaged: BTreeSet::new(),
             routed: Vec::new(),
             interest: Vec::new(),
             judge: Box::new(|_| Some(Verdict::Accept { data: None })),
@@ -461,6 +471,35 @@ impl World {
         }
     }
 
+    /// What the log has under the key of a message.
+    fn stored(&self, message: MessageId) -> Option<Vec<u8>> {
+        let newest_first = self.log.iter().rev();
+        newest_first
+            .filter_map(|batch| {
+                let ops = BatchRef::new(batch).iter().map(Result::unwrap);
+                let of_it = ops.filter(|op| match op {
+                    Op::Put { key, .. } | Op::Delete { key } => *key == message.key(),
+                });
+                of_it.last()
+            })
+            .find_map(|op| match op {
+                Op::Put { value, .. } => Some(Some(value.to_vec())),
+                Op::Delete { .. } => Some(None),
+            })?
+    }
+
+    /// Reads back the first of the messages that were asked for. Whether there was one.
+    pub fn load(&mut self) -> bool {
+        let Some(message) = self.unloaded.pop_front() else {
+            return false;
+        };
+        let readable = !self.damaged.contains(&message);
+        let value = self.stored(message).filter(|_| readable);
+        self.broker.loaded(self.now, message, value.as_deref());
+        self.run();
+        true
+    }
+
     /// The process is killed, and another one starts from what was durable. All connections are
     /// gone.
     ///
@@ -468,17 +507,22 @@ impl World {
     ///
     /// When the log cannot be read back.
     pub fn crash(&mut self) {
-        let mut restorer = Restorer::new();
+        let mut restorer = Restorer::within(self.config.limits.queued_payload_memory_bytes);
         for operations in &self.log {
             restorer
                 .apply(operations)
                 .expect("the broker reads its own records");
+        }
+        for id in restorer.wanted() {
+            let value = self.stored(id).expect("what is retained is there");
+            assert!(restorer.supply(id, &value));
         }
         self.config.identity.boot_epoch = restorer.next_boot_epoch();
         self.now.monotonic = Timestamp(0);
         self.broker = Broker::restore(self.config.clone(), 7, self.now, restorer)
             .expect("the test's configuration is valid");
         self.unpersisted.clear();
+        self.unloaded.clear();
         self.lines.clear();
         self.run();
     }
@@ -535,6 +579,12 @@ impl World {
                     self.unpersisted.push((batch.position, batch.operations));
                 }
             }
+            Action::Load(message) if self.loads_at_once => {
+                let readable = !self.damaged.contains(&message);
+                let value = self.stored(message).filter(|_| readable);
+                self.broker.loaded(self.now, message, value.as_deref());
+            }
+            Action::Load(message) => self.unloaded.push_back(message),
             Action::Route { peers, message } => self.routed.push((peers, message)),
             Action::Interest(delta) => {
                 self.interest

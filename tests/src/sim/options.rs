@@ -51,6 +51,8 @@ pub struct Options {
     pub(super) checkpoint_bytes: u64,
     /// So few messages may wait for one client that some are dropped.
     pub(super) small_queues: bool,
+    /// Bytes of queued messages that stay in memory.
+    pub(super) queue_memory_bytes: u64,
 }
 
 impl Options {
@@ -94,6 +96,7 @@ impl Options {
             segment_bytes: chance.pick(&[16 << 10, 64 << 10]),
             checkpoint_bytes: chance.pick(&[20 << 10, 100 << 10]),
             small_queues: chance.percent(15),
+            queue_memory_bytes: chance.pick(&[256 << 20, 2_000, 0]),
         }
     }
 
@@ -122,6 +125,7 @@ impl Options {
             },
             limits: Limits {
                 fanout_step: self.fanout_step,
+                queued_payload_memory_bytes: self.queue_memory_bytes,
                 ..Limits::default()
             },
             ..Config::default()
