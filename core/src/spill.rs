@@ -10,7 +10,7 @@
 //!
 //! The budget is for the messages that deliveries of sessions in the log hold whole; each counts
 //! once, whatever the number of its receivers. When it is exceeded, a hand goes round the sessions,
-//! at most so many deliveries in a call: first those that are away, then what lies deep in the
+//! a bounded number of deliveries in a call: first those that are away, then what lies deep in the
 //! queues of those that are here. Only what is durable is let go, so the log can always give it
 //! back.
 //!
@@ -28,6 +28,9 @@ use crate::session::inflight::Stage;
 use crate::slab::Key;
 use crate::time::Now;
 use alloc::collections::{BTreeMap, BTreeSet};
+
+/// Sessions and deliveries that the hand looks at in one call: some ten microseconds.
+const STEPS: usize = 1_024;
 
 /// Deliveries of one session that are asked for ahead of their turn, and their bytes.
 const AHEAD: usize = 128;
@@ -101,7 +104,7 @@ impl Broker {
         }
         // Not message by message: a round has to find enough to be worth its way.
         let enough = budget - budget / 8;
-        let mut steps = self.config.limits.fanout_step as usize;
+        let mut steps = STEPS;
         if !self.spill.is_under_way {
             self.spill.is_under_way = true;
             (self.spill.slot, self.spill.end) = (0, None);
@@ -118,13 +121,13 @@ impl Broker {
                 self.spill.is_second_round = true;
                 continue;
             };
-            steps -= 1;
             if key.index != self.spill.slot {
                 (self.spill.slot, self.spill.end) = (key.index, None);
             }
             if self.let_go(key, enough, &mut steps) {
                 (self.spill.slot, self.spill.end) = (key.index + 1, None);
             }
+            steps = steps.saturating_sub(1);
         }
         if self.journal.held_bytes() <= enough {
             self.spill.is_under_way = false;
