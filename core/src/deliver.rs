@@ -52,7 +52,7 @@ impl<'a> Publication<'a> {
     }
 
     /// Whether it lies in the log only: then it can but wait.
-    fn is_stub(&self) -> bool {
+    pub(crate) fn is_stub(&self) -> bool {
         self.message.as_ref().is_some_and(Message::is_stub)
     }
 
@@ -78,12 +78,6 @@ impl Broker {
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
         let is_tight = qos == QoS::AtMostOnce && self.is_tight();
-        if publication.is_stub() {
-            if qos == QoS::AtMostOnce {
-                return self.drop_message(slot, DropReason::SessionEnded);
-            }
-            return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
-        }
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -171,6 +165,22 @@ impl Broker {
         if backlog >= self.config.limits.unsent_bytes_pause as usize {
             self.hold(how.publisher, key);
         }
+    }
+
+    /// The same for a message that lies in the log only: it waits, whoever is there.
+    pub(crate) fn deliver_stub(
+        &mut self,
+        publication: &mut Publication<'_>,
+        slot: u32,
+        target: &Target,
+        how: How,
+    ) {
+        let qos = publication.view.qos.min(target.maximum_qos);
+        if qos == QoS::AtMostOnce {
+            return self.drop_message(slot, DropReason::SessionEnded);
+        }
+        let retain = publication.retain && target.retain_as_published;
+        self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
     }
 
     fn connection_of_slot(&mut self, slot: u32) -> Option<&mut Connection> {

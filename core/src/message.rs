@@ -10,9 +10,9 @@
 //! ```
 //! All numbers little-endian. The properties are those a broker forwards unaltered, as on the wire.
 //!
-//! While a message only waits, and the log has it, memory may keep its *stub*: header and topic, and
-//! in place of properties and payload the length and the checksum of the whole. What is read back
-//! is compared with them, wherever it was kept.
+//! While a message only waits, and the log has it, memory may keep its *stub*: header and topic,
+//! and in place of properties and payload the length and the checksum of the whole. What is read
+//! back is compared with them, wherever it was kept.
 
 use crate::codec::packet::QoS;
 use crate::id::MessageId;

@@ -39,7 +39,12 @@ impl Broker {
                     group: Some(group),
                     publisher: origin.connection,
                 };
-                self.deliver(publication, slot, &Target::new(&chosen), how);
+                let target = Target::new(&chosen);
+                if publication.is_stub() {
+                    self.deliver_stub(publication, slot, &target, how);
+                } else {
+                    self.deliver(publication, slot, &target, how);
+                }
             }
             Member::Peer(peer) => {
                 let Some(shared) = self.subscriptions.group(group) else {

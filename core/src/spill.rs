@@ -15,7 +15,8 @@
 //! back.
 //!
 //! A session whose next delivery is a stub waits for it, and nobody else does. A bounded number is
-//! asked for ahead, so that a queue drains at the speed of the disk; over the budget, one at a time.
+//! asked for ahead, so that a queue drains at the speed of the disk; over the budget, one at a
+//! time.
 //!
 //! What cannot be read back, or is not what was kept, is not delivered: the delivery ends, counted
 //! and reported, as one that the disk has lost.

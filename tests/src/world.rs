@@ -478,19 +478,15 @@ impl World {
 
     /// What the log has under the key of a message.
     fn stored(&self, message: MessageId) -> Option<Vec<u8>> {
-        let newest_first = self.log.iter().rev();
-        newest_first
-            .filter_map(|batch| {
-                let ops = BatchRef::new(batch).iter().map(Result::unwrap);
-                let of_it = ops.filter(|op| match op {
-                    Op::Put { key, .. } | Op::Delete { key } => *key == message.key(),
-                });
-                of_it.last()
-            })
-            .find_map(|op| match op {
-                Op::Put { value, .. } => Some(Some(value.to_vec())),
-                Op::Delete { .. } => Some(None),
-            })?
+        let mut value = None;
+        for op in self.log.iter().flat_map(|batch| BatchRef::new(batch)) {
+            match op.expect("the broker writes batches") {
+                Op::Put { key, value: put } if key == message.key() => value = Some(put),
+                Op::Delete { key } if key == message.key() => value = None,
+                Op::Put { .. } | Op::Delete { .. } => {}
+            }
+        }
+        value.map(<[u8]>::to_vec)
     }
 
     /// Reads back the first of the messages that were asked for. Whether there was one.
