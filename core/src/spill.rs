@@ -237,6 +237,11 @@ impl Broker {
         };
         let next = unsent().next().or_else(|| traffic.queue.front());
         let is_next_whole = next.is_none_or(|delivery| !delivery.message.is_stub());
+        // Half of it at a time.
+        let further = traffic.queue.get(AHEAD / 2);
+        if is_next_whole && further.is_some_and(|delivery| !delivery.message.is_stub()) {
+            return;
+        }
         let begun = unsent().filter(|delivery| delivery.message.is_stub());
         let due = begun.chain(traffic.queue.stubs_in_front(AHEAD));
         let budget = self.config.limits.queued_payload_memory_bytes;

@@ -203,6 +203,11 @@ impl Queue {
         front.filter(|delivery| delivery.message.is_stub())
     }
 
+    /// The delivery behind so many others.
+    pub(crate) fn get(&self, place: usize) -> Option<&Delivery> {
+        self.deliveries.get(place)
+    }
+
     /// Puts the whole message where its stub was, if that still waits among the first `count`.
     /// Whether it does.
     pub(crate) fn take_back(&mut self, count: usize, sequence: u64, whole: &Message) -> bool {

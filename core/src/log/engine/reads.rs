@@ -11,6 +11,9 @@ use alloc::vec::Vec;
 /// while the log is written without a pause.
 const BETWEEN_COMMITS: u32 = 16;
 
+/// Answers that are given out together while there is more to read: whoever gets them is woken once.
+const TOGETHER: usize = 64;
+
 /// The answer to [`Engine::read_back`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -28,6 +31,8 @@ pub struct Loaded {
 pub(super) struct Reads {
     asked: VecDeque<(u16, MessageId)>,
     answers: VecDeque<Loaded>,
+    /// How many of them are being given out.
+    giving: usize,
     /// Since the last commit.
     count: u32,
 }
@@ -87,9 +92,14 @@ impl Engine {
         self.reads.asked.push_back((shard, message));
     }
 
-    /// The next answer. To be drained together with [`poll_event`](Self::poll_event).
+    /// The next answer, several together. To be drained where [`poll_event`](Self::poll_event) is.
     pub fn poll_loaded(&mut self) -> Option<Loaded> {
-        self.reads.answers.pop_front()
+        let reads = &mut self.reads;
+        if reads.giving == 0 && (reads.asked.is_empty() || reads.answers.len() >= TOGETHER) {
+            reads.giving = reads.answers.len();
+        }
+        reads.giving = reads.giving.checked_sub(1)?;
+        reads.answers.pop_front()
     }
 
     /// A read was carried out, or failed.
