@@ -92,7 +92,7 @@ pub struct Broker {
     /// How far a checkpoint has come.
     pub(crate) walk: Option<Walk>,
     /// What the machine's wall clock said last.
-    machine_wall: UnixTime,
+    pub(crate) machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -125,7 +125,7 @@ pub struct Broker {
     pub(crate) buffers: Buffers,
     pub(crate) spill: Spill,
     pub(crate) actions: VecDeque<Action>,
-    events_waiting: u32,
+    pub(crate) events_waiting: u32,
 }
 
 impl Broker {

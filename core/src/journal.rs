@@ -14,6 +14,7 @@ use crate::record::{self, delivery_key, message_key, received_key, session_key};
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::session::{Cursor, Session};
+use crate::state::{Reader, State, Writer};
 use crate::time::UnixTime;
 use crate::topic::Subscription;
 use alloc::collections::VecDeque;
@@ -37,6 +38,15 @@ struct Stored {
     /// Some delivery may have its stub.
     was_let_go: bool,
 }
+
+crate::state::state!(Stored {
+    message,
+    references,
+    held,
+    written,
+    checkpoint,
+    was_let_go
+});
 
 /// Message identifiers are ours, nobody can choose them to collide.
 fn hash(id: MessageId) -> u64 {
@@ -69,6 +79,56 @@ pub(crate) struct Journal {
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
+}
+
+/// Only [when there is nothing left to tell](Journal::is_told).
+impl State for Journal {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            on,
+            batch: _,
+            closed: _,
+            next,
+            mark: _,
+            stored,
+            stored_bytes: _,
+            held_bytes,
+            stubs,
+            stub_bytes,
+            owed,
+            checkpoint,
+            scratch: _,
+            clock_at,
+        } = self;
+        on.save(to);
+        next.save(to);
+        checkpoint.save(to);
+        clock_at.save(to);
+        (*held_bytes, *stubs, *stub_bytes).save(to);
+        owed.save(to);
+        let mut ordered: Vec<&Stored> = stored.iter().collect();
+        ordered.sort_unstable_by_key(|stored| stored.message.id());
+        ordered.len().save(to);
+        ordered.iter().for_each(|stored| stored.save(to));
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let mut journal = Self::new(State::load(from)?);
+        journal.next = State::load(from)?;
+        journal.checkpoint = State::load(from)?;
+        journal.clock_at = State::load(from)?;
+        (journal.held_bytes, journal.stubs, journal.stub_bytes) = State::load(from)?;
+        journal.owed = State::load(from)?;
+        for _ in 0..usize::load(from)? {
+            let stored = Stored::load(from)?;
+            journal.stored_bytes += stored.message.stored_len() as u64;
+            let hash_of = |stored: &Stored| hash(stored.message.id());
+            journal
+                .stored
+                .insert_unique(hash_of(&stored), stored, hash_of);
+        }
+        Some(journal)
+    }
 }
 
 /// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed
@@ -108,6 +168,11 @@ impl Journal {
 
     pub(crate) const fn is_on(&self) -> bool {
         self.on
+    }
+
+    /// Whether the log has been told everything.
+    pub(crate) fn is_told(&self) -> bool {
+        self.batch.is_empty() && self.closed.is_empty() && self.mark.is_none()
     }
 
     /// Where the open batch will stand.

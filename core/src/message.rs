@@ -132,6 +132,13 @@ impl Message {
         (bytes.get(FLAGS_AT)? & FLAG_STUB == 0).then(|| Self(Arc::from(bytes)))
     }
 
+    /// The same for what was in memory: it may be a [stub](Self::stub).
+    pub(crate) fn from_state(bytes: &[u8]) -> Option<Self> {
+        let payload = MessageView::parse(bytes)?.payload;
+        let is_stub = bytes[FLAGS_AT] & FLAG_STUB != 0;
+        (!is_stub || payload.len() == 8).then(|| Self(Arc::from(bytes)))
+    }
+
     /// What is kept of it in memory while its properties and its payload are not.
     pub(crate) fn stub(&self) -> Self {
         let mut bytes = Vec::with_capacity(HEADER + self.topic_bytes().len() + 8);

@@ -49,6 +49,8 @@ enum Waiter {
     Delivery(Key, u64),
 }
 
+crate::state::state!(enum Waiter { 0 Checkpoint, 1 Delivery(session, sequence) });
+
 /// What is being let go, and what is being read back.
 #[derive(Debug, Default)]
 pub(crate) struct Spill {
@@ -68,6 +70,18 @@ pub(crate) struct Spill {
     /// What could not be read back, while somebody may still ask for it.
     unreadable: BTreeSet<MessageId>,
 }
+
+crate::state::state!(Spill {
+    slot,
+    end,
+    is_second_round,
+    is_under_way,
+    futile_bytes,
+    waiting,
+    waiting_bytes,
+    checkpoint_waits,
+    unreadable,
+});
 
 impl Spill {
     pub(crate) fn waiting(&self) -> u64 {
@@ -268,18 +282,29 @@ impl Broker {
     /// The answer to [`Action::Load`]: what lies under that key, or `None` when it could not be
     /// read. Ends the waiting of whoever needs it. Whether it is what was kept is seen here.
     pub fn loaded(&mut self, now: Now, message: MessageId, value: Option<&[u8]>) {
+        let whole = self.verified(message, value);
+        self.read_back(now, message, whole);
+    }
+
+    /// The message that was read, if it is what was kept.
+    pub(crate) fn verified(&mut self, id: MessageId, value: Option<&[u8]>) -> Option<Message> {
+        let known = self.journal.in_memory(id)?;
+        match known.is_stub() {
+            true => known.whole(value?),
+            false => Some(known),
+        }
+    }
+
+    /// The same as [`loaded`](Self::loaded) for what was looked at already.
+    pub(crate) fn read_back(&mut self, now: Now, message: MessageId, whole: Option<Message>) {
         self.tick(now);
         let first = (message, Waiter::Checkpoint);
         let of_it = self.spill.waiting.range(first..);
         let waiters = of_it.map(|(key, _)| *key);
         let waiters = waiters.take_while(|(id, _)| *id == message);
         let waiters: alloc::vec::Vec<_> = waiters.collect();
-        let known = self.journal.in_memory(message);
-        let whole = known.as_ref().and_then(|known| match known.is_stub() {
-            true => known.whole(value?),
-            false => Some(known.clone()),
-        });
-        if known.is_some() && whole.is_none() && !waiters.is_empty() {
+        let is_needed = self.journal.in_memory(message).is_some();
+        if is_needed && whole.is_none() && !waiters.is_empty() {
             self.statistics.loads_failed += 1;
             self.spill.unreadable.insert(message);
             self.event(Event::Unreadable { message });

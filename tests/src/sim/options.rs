@@ -6,6 +6,7 @@ use super::network::Weather;
 use whimbrel_core::Config;
 use whimbrel_core::config::{Limits, Protocol, SessionConfig, SharedStrategy};
 use whimbrel_core::log::LogConfig;
+use whimbrel_core::recording::RecordOptions;
 
 /// What a disk does wrong, each once in so many operations; 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Options {
     pub(super) small_queues: bool,
     /// Bytes of queued messages that stay in memory.
     pub(super) queue_memory_bytes: u64,
+    /// Every process records what it does; when it ends, that is played back.
+    pub(super) recording: Option<RecordOptions>,
 }
 
 impl Options {
@@ -97,6 +100,10 @@ impl Options {
             checkpoint_bytes: chance.pick(&[20 << 10, 100 << 10]),
             small_queues: chance.percent(15),
             queue_memory_bytes: chance.pick(&[256 << 20, 2_000, 0]),
+            recording: chance.one_in(3).then(|| RecordOptions {
+                part_bytes: chance.pick(&[500, 20_000, 1 << 20]),
+                redact_payloads: chance.one_in(2),
+            }),
         }
     }
 
