@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 /// while the log is written without a pause.
 const BETWEEN_COMMITS: u32 = 16;
 
-/// Answers that are given out together while there is more to read: whoever gets them is woken once.
+/// Answers that are given out together while there is more to read: whoever gets them is woken
+/// once.
 const TOGETHER: usize = 64;
 
 /// The answer to [`Engine::read_back`].
