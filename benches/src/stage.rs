@@ -107,7 +107,7 @@ impl Stage {
                 | Action::Resume(_)
                 | Action::Persist(_)
                 | Action::Route { .. }
-                | Action::Interest(_)) => panic!("nothing here asks for {other:?}"),
+                | Action::HandOver { .. }) => panic!("nothing here asks for {other:?}"),
             }
         }
     }

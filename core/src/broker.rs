@@ -1,6 +1,6 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
-use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::action::{Action, CloseReason, Event, Peer};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
@@ -12,15 +12,18 @@ use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
-use crate::gate::{AckKind, Gated, Gates};
+use crate::gate::{AckKind, Gate, Gated, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalMark};
+use crate::letter::Letter;
 use crate::message::Message;
+use crate::peers::Peers;
+use crate::placement::Placement;
 use crate::random::Random;
 use crate::retained::Retained;
 use crate::route::Routes;
-use crate::session::Sessions;
+use crate::session::{SESSION_COUNT, Sessions};
 use crate::slab::{Key, Slab};
 use crate::statistics::Statistics;
 use crate::time::{Now, Timestamp, UnixTime};
@@ -78,6 +81,10 @@ pub struct Broker {
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Sessions,
     pub(crate) subscriptions: Subscriptions,
+    /// What other shards subscribe to.
+    pub(crate) interests: Subscriptions,
+    pub(crate) peers: Peers,
+    pub(crate) placement: Placement,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) retained_armed: Timestamp,
@@ -94,7 +101,7 @@ pub struct Broker {
     pub(crate) unsent_bytes: usize,
     /// Messages taken in so far.
     pub(crate) sequence: u64,
-    /// Sessions opened so far.
+    /// The number of the session that was opened last.
     pub(crate) session_numbers: u64,
     pub(crate) shutting_down: bool,
     /// The disk is nearly full: what needs more of it is refused.
@@ -103,6 +110,8 @@ pub struct Broker {
     pub(crate) ready: VecDeque<Key>,
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
+    /// Connections that go to other shards.
+    leaving: VecDeque<(Key, PeerId)>,
     /// Connections to close once what is being done is done.
     pub(crate) doomed: Vec<(Key, CloseReason)>,
     /// Fan-outs too large for one step, and what was published behind them.
@@ -130,15 +139,21 @@ impl Broker {
     /// # Errors
     ///
     /// A configuration that cannot run; see [`Config::validate`].
-    pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
+    pub fn new(mut config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
+        config.limits.share_of(&config.identity);
         Ok(Self {
             journal: Journal::new(config.durable),
             clock: Clock::new(now),
-            random: Random::new(seed),
+            random: Random::new(seed ^ u64::from(config.identity.shard)),
             connections: Slab::new(),
             sessions: Sessions::new(seed),
             subscriptions: Subscriptions::new(seed),
+            interests: Subscriptions::new(seed),
+            peers: Peers::new(&config),
+            placement: Placement {
+                shards: config.identity.shards,
+            },
             routes: Routes::new(seed),
             retained: Retained::new(),
             retained_armed: Timestamp::MAX,
@@ -151,11 +166,12 @@ impl Broker {
             statistics: Statistics::default(),
             unsent_bytes: 0,
             sequence: 0,
-            session_numbers: 0,
+            session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,
             storage_is_full: false,
             ready: VecDeque::new(),
             resumable: VecDeque::new(),
+            leaving: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
             fanout_publishers: Vec::new(),
@@ -175,11 +191,26 @@ impl Broker {
     /// once.
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
         self.tick(now);
+        self.statistics.connections_accepted += 1;
+        self.open(peer)
+    }
+
+    /// A connection that another shard accepted asks for a session of this one: what
+    /// [`Action::HandOver`] says. It is new here; its bytes are handled at once.
+    pub fn adopt(&mut self, now: Now, peer: Peer, bytes: &[u8]) -> ConnectionId {
+        self.tick(now);
+        let id = self.open(peer);
+        self.consume(id.key(), bytes);
+        self.count_inbox(id.key());
+        self.settle();
+        id
+    }
+
+    fn open(&mut self, peer: Peer) -> ConnectionId {
         let time = self.clock.now();
         let key = self
             .connections
             .insert_with(|key| Connection::new(key, peer, time));
-        self.statistics.connections_accepted += 1;
         self.statistics.connections_open += 1;
         if self.shutting_down {
             self.close(key, CloseReason::Shutdown);
@@ -308,6 +339,7 @@ impl Broker {
                     self.stall(key, Stalls::STORAGE);
                     break;
                 }
+                Ok(Some((frame, _))) if self.must_go_elsewhere(key, frame) => break,
                 Ok(Some((frame, length))) => {
                     rest = rest.get(length..).unwrap_or_default();
                     if let Err(violation) = self.dispatch(key, frame) {
@@ -343,6 +375,55 @@ impl Broker {
                 .connections
                 .get(key)
                 .is_some_and(|c| !c.profile.hears_refusals())
+    }
+
+    /// Whether this is a CONNECT for a session that another shard has: then everything from there
+    /// on goes to that shard, with the connection. What is wrong with a CONNECT is answered here.
+    fn must_go_elsewhere(&mut self, key: Key, frame: Frame<'_>) -> bool {
+        if self.peers.is_alone() {
+            return false;
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let Some(version) = codec::connect_version(frame) else {
+            return false;
+        };
+        let (Stage::Waiting, Ok(Packet::Connect(connect))) =
+            (&connection.stage, codec::decode(version, frame))
+        else {
+            return false;
+        };
+        let owner = self.placement.of_client(connect.client_id);
+        if connect.client_id.is_empty() || owner == self.config.identity.shard {
+            return false;
+        }
+        connection.stalls.add(Stalls::LEAVING);
+        self.leaving.push_back((key, PeerId(owner)));
+        true
+    }
+
+    /// The next connection that goes to another shard, with all that was not handled.
+    fn poll_leaving(&mut self) -> Option<Action> {
+        while let Some((key, to)) = self.leaving.pop_front() {
+            let Some(mut connection) = self.connections.remove(key) else {
+                continue;
+            };
+            self.timers.arm(
+                TimerKey::Connection(key),
+                &mut connection.armed,
+                Timestamp::MAX,
+            );
+            self.statistics.connections_open -= 1;
+            self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
+            return Some(Action::HandOver {
+                connection: connection.id(),
+                to,
+                peer: connection.peer,
+                bytes: connection.inbox,
+            });
+        }
+        None
     }
 
     /// Whether messages have been taken in that are not yet with everybody they are for.
@@ -447,7 +528,15 @@ impl Broker {
         self.tick(now);
         self.durable = self.durable.max(position);
         self.continue_checkpoint();
-        while let Some((key, gated)) = self.gates.pop(self.durable) {
+        self.peers.persisted(self.durable);
+        self.release_gated();
+        self.settle();
+    }
+
+    /// Lets go whatever need not wait any longer.
+    pub(crate) fn release_gated(&mut self) {
+        self.peers.check_returned(self.durable);
+        while let Some((key, gated)) = self.gates.pop(self.durable, self.peers.kept()) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
@@ -455,7 +544,10 @@ impl Broker {
             let relieved = connection.gated <= u32::from(self.config.protocol.receive_maximum) / 2;
             match gated {
                 Gated::Ack(kind, id, reason) => self.send_ack(key, kind, id, reason),
-                Gated::Bytes(bytes) => self.send_bytes(key, &bytes),
+                Gated::Bytes(bytes) => {
+                    connection.answers_gated = connection.answers_gated.saturating_sub(1);
+                    self.send_bytes(key, &bytes);
+                }
                 Gated::ConnAck(bytes) => {
                     connection.connack_gated = false;
                     self.send_bytes(key, &bytes);
@@ -466,7 +558,6 @@ impl Broker {
                 self.unstall(key, Stalls::GATED);
             }
         }
-        self.settle();
     }
 
     /// The log can take no more, or again can: met one segment early, so that what frees room can
@@ -495,17 +586,11 @@ impl Broker {
         self.settle();
     }
 
-    /// A message from another shard or node. It is never routed on.
-    pub fn routed(&mut self, now: Now, peer: PeerId, message: RoutedMessage) {
+    /// A letter from another shard, as [`Action::Route`] gave it there.
+    pub fn routed(&mut self, now: Now, from: PeerId, letter: Letter) {
         self.tick(now);
-        self.publish_routed(peer, &message);
+        self.handle_letter(from, letter);
         self.settle();
-    }
-
-    /// What another shard or node wants to be sent has changed.
-    pub fn interest(&mut self, now: Now, peer: PeerId, delta: InterestDelta) {
-        self.tick(now);
-        self.set_interest(peer, &delta);
     }
 
     /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the
@@ -535,11 +620,20 @@ impl Broker {
 
     /// What the runtime has to do next; `None` when it is up to date.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if !self.leaving.is_empty()
+            && let Some(action) = self.poll_leaving()
+        {
+            return Some(action);
+        }
         if let Some(action) = self.actions.pop_front() {
             if matches!(action, Action::Event(_)) {
                 self.events_waiting -= 1;
             }
             return Some(action);
+        }
+        // Others can begin while this shard writes.
+        if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
+            return Some(Action::Route { to, letter });
         }
         while let Some(key) = self.ready.pop_front() {
             if let Some(connection) = self.connections.get(key) {
@@ -569,7 +663,7 @@ impl Broker {
             + self.sessions.len() as u64 * SESSION
             + self.subscriptions.len() as u64 * SUBSCRIPTION
             + self.statistics.queued_messages * DELIVERY
-            + self.retained.len() as u64 * RETAINED;
+            + self.retained.len() as u64 * RETAINED / u64::from(self.placement.shards);
         bytes + bytes / 8
     }
 
@@ -641,17 +735,23 @@ impl Broker {
     /// Counters since the start, and gauges of now.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
+        // All shards have the same, and one counts it.
+        let retained = match self.config.identity.shard {
+            0 => (self.retained.len() as u64, self.retained.bytes()),
+            _ => (0, 0),
+        };
         Statistics {
             sessions: self.sessions.len() as u64,
             subscriptions: self.subscriptions.len() as u64,
-            retained_messages: self.retained.len() as u64,
-            retained_bytes: self.retained.bytes(),
+            retained_messages: retained.0,
+            retained_bytes: retained.1,
             unsent_bytes: self.unsent_bytes as u64,
             ..self.statistics.clone()
         }
     }
 
-    /// What the core counts as its memory: everything a peer can make it keep.
+    /// What the core counts as its memory: everything a peer can make it keep. Shards share the
+    /// retained messages.
     pub(crate) fn memory_bytes(&self) -> u64 {
         const CONNECTION: u64 = 512;
         const SESSION: u64 = 256;
@@ -660,7 +760,7 @@ impl Broker {
             + self.statistics.inflight_bytes
             + self.statistics.will_bytes
             + self.statistics.partial_bytes
-            + self.retained.bytes()
+            + self.retained.bytes() / u64::from(self.placement.shards)
             + self.unsent_bytes as u64
             + self.connections.len() as u64 * CONNECTION
             + self.sessions.len() as u64 * SESSION
@@ -763,18 +863,49 @@ impl Broker {
         self.journal.is_on().then(|| self.journal.latest())
     }
 
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// The same when other shards may have had to do with it.
+    pub(crate) fn latest_gate_everywhere(&self) -> Option<Gate> {
+        Some(Gate {
+            position: self.latest_gate().unwrap_or_default(),
+            letter: self.peers.latest(),
+        })
+    }
+
+    /// How much was written and told so far, to ask `gate_since` about.
+    pub(crate) const fn mark(&self) -> Mark {
+        Mark {
+            journal: self.journal.mark(),
+            entrusted: self.peers.entrusted(),
+        }
+    }
+
+    /// What to wait for, if anything was written or told since `mark`.
+    pub(crate) fn gate_since(&self, mark: Mark) -> Option<Gate> {
+        let position = self.journal.written_since(mark.journal);
+        let told = self.peers.entrusted() != mark.entrusted;
+        (position.is_some() || told).then(|| Gate {
+            position: position.unwrap_or_default(),
+            letter: if told { self.peers.latest() } else { 0 },
+        })
+    }
+
+    /// Whether what waits for this need not wait.
+    const fn is_open(&self, gate: Gate) -> bool {
+        gate.position.0 <= self.durable.0 && gate.letter <= self.peers.kept()
+    }
+
+    /// Answers at once, or when `gate` is open; never before what was answered earlier. [MQTT-4.6.0-2]
     /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
     pub(crate) fn acknowledge(
         &mut self,
         key: Key,
-        gate: Option<Position>,
+        gate: Option<Gate>,
         (kind, id, reason): (AckKind, PacketId, ReasonCode),
     ) {
+        let gate = gate.filter(|gate| !self.is_open(*gate));
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 {
             return self.send_ack(key, kind, id, reason);
         }
@@ -785,11 +916,11 @@ impl Broker {
     }
 
     /// The same for a packet that is encoded already.
-    pub(crate) fn respond(&mut self, key: Key, gate: Option<Position>, packet: &Packet<'_>) {
+    pub(crate) fn respond(&mut self, key: Key, gate: Option<Gate>, packet: &Packet<'_>) {
+        let gate = gate.filter(|gate| !self.is_open(*gate));
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let gate = gate.filter(|position| *position > self.durable);
         if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
             return self.send_packet(key, packet);
         }
@@ -804,6 +935,7 @@ impl Broker {
             connection.connack_gated = true;
             Gated::ConnAck(bytes)
         } else {
+            connection.answers_gated = connection.answers_gated.saturating_add(1);
             Gated::Bytes(bytes)
         };
         self.gates.push(gate.unwrap_or_default(), key, gated);
@@ -819,6 +951,13 @@ impl Broker {
             self.stall(key, Stalls::GATED);
         }
     }
+}
+
+/// How much was written and told at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    journal: JournalMark,
+    entrusted: u64,
 }
 
 /// Appends a packet to the output of a connection, unless the client does not accept so large a

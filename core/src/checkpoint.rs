@@ -157,7 +157,9 @@ impl Broker {
     fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Option<Walk> {
         for _ in 0..64 {
             let message = self.retained.next(after.as_deref())?.clone();
-            self.journal.retained_again(&message);
+            if self.records_retained(message.topic_str()) {
+                self.journal.retained_again(&message);
+            }
             after = Some(message.topic_str().into());
         }
         Some(Walk::Retained { after })

@@ -1,7 +1,7 @@
-//! What may leave only after the log has it.
+//! What may leave only after the log has it, and other shards have it.
 //!
-//! One queue for the whole shard, in the order of the positions: releasing is popping from the
-//! front. Once something of a connection waits here, everything of it that must keep its order
+//! One queue for the whole shard, in the order of positions and letters: releasing is popping from
+//! the front. Once something of a connection waits here, everything of it that must keep its order
 //! waits behind it.
 
 use crate::codec::reason::ReasonCode;
@@ -20,7 +20,25 @@ pub(crate) enum AckKind {
     PubComp,
 }
 
-/// Something that waits for a position.
+/// What an answer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gate {
+    /// The log has come so far.
+    pub(crate) position: Position,
+    /// Other shards have kept what they were told in letters up to this number.
+    pub(crate) letter: u64,
+}
+
+impl From<Position> for Gate {
+    fn from(position: Position) -> Self {
+        Self {
+            position,
+            letter: 0,
+        }
+    }
+}
+
+/// Something that waits for a gate.
 #[derive(Debug)]
 pub(crate) enum Gated {
     /// An acknowledgement of a message.
@@ -36,21 +54,25 @@ pub(crate) enum Gated {
 /// Everything that waits.
 #[derive(Default)]
 pub(crate) struct Gates {
-    waiting: VecDeque<(Position, Key, Gated)>,
+    waiting: VecDeque<(Gate, Key, Gated)>,
 }
 
 impl Gates {
-    /// Holds something back until `position` is durable, and until all that waits already is
-    /// released.
-    pub(crate) fn push(&mut self, position: Position, key: Key, gated: Gated) {
-        let last = self.waiting.back().map_or(position, |(last, ..)| *last);
-        self.waiting.push_back((position.max(last), key, gated));
+    /// Holds something back until `gate` is open, and until all that waits already is released.
+    pub(crate) fn push(&mut self, gate: Gate, key: Key, gated: Gated) {
+        let last = self.waiting.back().map_or(gate, |(last, ..)| *last);
+        let gate = Gate {
+            position: last.position.max(gate.position),
+            letter: last.letter.max(gate.letter),
+        };
+        self.waiting.push_back((gate, key, gated));
     }
 
-    /// The next thing that may go.
-    pub(crate) fn pop(&mut self, durable: Position) -> Option<(Key, Gated)> {
-        let (position, ..) = self.waiting.front()?;
-        if *position > durable {
+    /// The next thing that may go, when the log has come to `durable` and all letters up to `kept`
+    /// are kept.
+    pub(crate) fn pop(&mut self, durable: Position, kept: u64) -> Option<(Key, Gated)> {
+        let (gate, ..) = self.waiting.front()?;
+        if gate.position > durable || gate.letter > kept {
             return None;
         }
         self.waiting.pop_front().map(|(_, key, gated)| (key, gated))

@@ -2,8 +2,8 @@
 //!
 //! Everything that happens between two drains becomes one batch, applied by recovery all or not at
 //! all; more than one when that is much.
-//! A message is written once, when the first durable reference to it is; the table here counts the
-//! references, and the record goes when the last of them does.
+//! A message is written once a shard, when the first durable reference to it is; the table here
+//! counts the references.
 
 use crate::action::{Batch, BatchMark};
 use crate::id::{MessageId, PacketId, Position};
@@ -214,7 +214,8 @@ impl Journal {
         id
     }
 
-    /// One reference less; the last takes it away.
+    /// One reference less. Nothing says in the log that a message is gone: other shards may refer to
+    /// it as well, and recovery counts.
     fn release(&mut self, id: MessageId) {
         let Some(stored) = self.stored.get_mut(&id) else {
             return;
@@ -223,7 +224,6 @@ impl Journal {
         if stored.references == 0 {
             self.stored_bytes -= u64::from(stored.bytes);
             self.stored.remove(&id);
-            self.delete(&message_key(id));
         }
     }
 

@@ -25,6 +25,9 @@ use siphasher::sip::SipHasher13;
 /// The session expiry interval that stands for "never".
 pub(crate) const NEVER_EXPIRES: u32 = u32::MAX;
 
+/// The part of a session number that counts; above it is the shard that gave it.
+pub(crate) const SESSION_COUNT: u64 = (1 << 48) - 1;
+
 /// One subscription of a session, as the index knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionRef {
@@ -43,6 +46,23 @@ pub(crate) struct Cursor {
     pub(crate) identifier: u32,
     /// The last message that was taken in before the subscription. Later ones came live.
     pub(crate) last: MessageId,
+    /// The sequences of the last messages that came from other shards before it.
+    pub(crate) elsewhere: Box<[u64]>,
+}
+
+impl Cursor {
+    /// Whether the subscription had this message when it came.
+    pub(crate) fn had(&self, id: MessageId) -> bool {
+        if id.origin == self.last.origin {
+            return id.sequence > self.last.sequence;
+        }
+        let place = usize::from(id.shard());
+        id.boot_epoch() == self.last.boot_epoch()
+            && self
+                .elsewhere
+                .get(place)
+                .is_some_and(|last| id.sequence > *last)
+    }
 }
 
 /// Messages under way, in both directions.

@@ -131,7 +131,7 @@ impl Room {
             Action::Pause(_)
             | Action::Resume(_)
             | Action::Route { .. }
-            | Action::Interest(_)
+            | Action::HandOver { .. }
             | Action::Event(_) => return false,
         }
         true

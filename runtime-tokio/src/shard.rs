@@ -26,8 +26,8 @@ use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
-use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
-use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::action::{Batch, Credentials};
+use whimbrel_core::id::Position;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
@@ -61,18 +61,6 @@ pub(crate) enum Input {
     Authenticated(ConnectionId, Verdict),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
-    /// A message from another shard or node.
-    #[expect(
-        dead_code,
-        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
-    )]
-    Routed(PeerId, RoutedMessage),
-    /// What another shard or node wants.
-    #[expect(
-        dead_code,
-        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
-    )]
-    Interest(PeerId, InterestDelta),
     /// Everything up to there is on stable storage.
     Persisted(Position),
     /// The log is much larger than what is live.
@@ -307,8 +295,6 @@ impl Shard {
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
-                Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
-                Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
                 Input::Persisted(position) => self.persisted(position),
                 Input::Checkpoint => self.broker.checkpoint(self.now),
                 Input::StoragePressure(is_full) => {
@@ -399,7 +385,7 @@ impl Shard {
                     credentials,
                 } => self.authenticate(connection, *credentials),
                 Action::Persist(batch) => self.persist(batch),
-                Action::Route { .. } | Action::Interest(_) => self.hand_to_peers(),
+                Action::Route { .. } | Action::HandOver { .. } => self.hand_to_peers(),
                 Action::Event(event) => self.report(&event),
             }
         }

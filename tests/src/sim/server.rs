@@ -377,7 +377,7 @@ impl Server {
                 }
                 self.run_storage(scene);
             }
-            Action::Route { .. } | Action::Interest(_) | Action::Event(_) => {}
+            Action::Route { .. } | Action::HandOver { .. } | Action::Event(_) => {}
         }
     }
 
