@@ -12,10 +12,10 @@ use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
-use crate::gate::{AckKind, Gate, Gated, Gates};
+use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
-use crate::journal::{Journal, JournalMark};
+use crate::journal::Journal;
 use crate::letter::Letter;
 use crate::message::Message;
 use crate::peers::Peers;
@@ -29,7 +29,6 @@ use crate::statistics::Statistics;
 use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
 use crate::topic::Subscriptions;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -111,7 +110,7 @@ pub struct Broker {
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
     /// Connections that go to other shards.
-    leaving: VecDeque<(Key, PeerId)>,
+    pub(crate) leaving: VecDeque<(Key, PeerId)>,
     /// Connections to close once what is being done is done.
     pub(crate) doomed: Vec<(Key, CloseReason)>,
     /// Fan-outs too large for one step, and what was published behind them.
@@ -377,55 +376,6 @@ impl Broker {
                 .is_some_and(|c| !c.profile.hears_refusals())
     }
 
-    /// Whether this is a CONNECT for a session that another shard has: then everything from there
-    /// on goes to that shard, with the connection. What is wrong with a CONNECT is answered here.
-    fn must_go_elsewhere(&mut self, key: Key, frame: Frame<'_>) -> bool {
-        if self.peers.is_alone() {
-            return false;
-        }
-        let Some(connection) = self.connections.get_mut(key) else {
-            return false;
-        };
-        let Some(version) = codec::connect_version(frame) else {
-            return false;
-        };
-        let (Stage::Waiting, Ok(Packet::Connect(connect))) =
-            (&connection.stage, codec::decode(version, frame))
-        else {
-            return false;
-        };
-        let owner = self.placement.of_client(connect.client_id);
-        if connect.client_id.is_empty() || owner == self.config.identity.shard {
-            return false;
-        }
-        connection.stalls.add(Stalls::LEAVING);
-        self.leaving.push_back((key, PeerId(owner)));
-        true
-    }
-
-    /// The next connection that goes to another shard, with all that was not handled.
-    fn poll_leaving(&mut self) -> Option<Action> {
-        while let Some((key, to)) = self.leaving.pop_front() {
-            let Some(mut connection) = self.connections.remove(key) else {
-                continue;
-            };
-            self.timers.arm(
-                TimerKey::Connection(key),
-                &mut connection.armed,
-                Timestamp::MAX,
-            );
-            self.statistics.connections_open -= 1;
-            self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
-            return Some(Action::HandOver {
-                connection: connection.id(),
-                to,
-                peer: connection.peer,
-                bytes: connection.inbox,
-            });
-        }
-        None
-    }
-
     /// Whether messages have been taken in that are not yet with everybody they are for.
     pub(crate) fn is_fanning_out(&self) -> bool {
         !self.fanouts.is_empty()
@@ -531,33 +481,6 @@ impl Broker {
         self.peers.persisted(self.durable);
         self.release_gated();
         self.settle();
-    }
-
-    /// Lets go whatever need not wait any longer.
-    pub(crate) fn release_gated(&mut self) {
-        self.peers.check_returned(self.durable);
-        while let Some((key, gated)) = self.gates.pop(self.durable, self.peers.kept()) {
-            let Some(connection) = self.connections.get_mut(key) else {
-                continue;
-            };
-            connection.gated -= 1;
-            let relieved = connection.gated <= u32::from(self.config.protocol.receive_maximum) / 2;
-            match gated {
-                Gated::Ack(kind, id, reason) => self.send_ack(key, kind, id, reason),
-                Gated::Bytes(bytes) => {
-                    connection.answers_gated = connection.answers_gated.saturating_sub(1);
-                    self.send_bytes(key, &bytes);
-                }
-                Gated::ConnAck(bytes) => {
-                    connection.connack_gated = false;
-                    self.send_bytes(key, &bytes);
-                }
-                Gated::Publish(id) => self.send_gated(key, id),
-            }
-            if relieved {
-                self.unstall(key, Stalls::GATED);
-            }
-        }
     }
 
     /// The log can take no more, or again can: met one segment early, so that what frees room can
@@ -828,7 +751,7 @@ impl Broker {
         self.wake(key);
     }
 
-    fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -837,7 +760,7 @@ impl Broker {
         self.wake(key);
     }
 
-    fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
+    pub(crate) fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
         // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
         let ends = match kind {
@@ -856,108 +779,6 @@ impl Broker {
         };
         self.send_packet(key, &packet);
     }
-
-    /// What an answer has to wait for that says how things stand, without having changed them: the
-    /// change may have been made for an earlier connection, and not be durable yet.
-    pub(crate) fn latest_gate(&self) -> Option<Position> {
-        self.journal.is_on().then(|| self.journal.latest())
-    }
-
-    /// The same when other shards may have had to do with it.
-    pub(crate) fn latest_gate_everywhere(&self) -> Option<Gate> {
-        Some(Gate {
-            position: self.latest_gate().unwrap_or_default(),
-            letter: self.peers.latest(),
-        })
-    }
-
-    /// How much was written and told so far, to ask `gate_since` about.
-    pub(crate) const fn mark(&self) -> Mark {
-        Mark {
-            journal: self.journal.mark(),
-            entrusted: self.peers.entrusted(),
-        }
-    }
-
-    /// What to wait for, if anything was written or told since `mark`.
-    pub(crate) fn gate_since(&self, mark: Mark) -> Option<Gate> {
-        let position = self.journal.written_since(mark.journal);
-        let told = self.peers.entrusted() != mark.entrusted;
-        (position.is_some() || told).then(|| Gate {
-            position: position.unwrap_or_default(),
-            letter: if told { self.peers.latest() } else { 0 },
-        })
-    }
-
-    /// Whether what waits for this need not wait.
-    const fn is_open(&self, gate: Gate) -> bool {
-        gate.position.0 <= self.durable.0 && gate.letter <= self.peers.kept()
-    }
-
-    /// Answers at once, or when `gate` is open; never before what was answered earlier. [MQTT-4.6.0-2]
-    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
-    pub(crate) fn acknowledge(
-        &mut self,
-        key: Key,
-        gate: Option<Gate>,
-        (kind, id, reason): (AckKind, PacketId, ReasonCode),
-    ) {
-        let gate = gate.filter(|gate| !self.is_open(*gate));
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if gate.is_none() && connection.gated == 0 {
-            return self.send_ack(key, kind, id, reason);
-        }
-        connection.gated += 1;
-        self.gates
-            .push(gate.unwrap_or_default(), key, Gated::Ack(kind, id, reason));
-        self.stall_if_gated(key);
-    }
-
-    /// The same for a packet that is encoded already.
-    pub(crate) fn respond(&mut self, key: Key, gate: Option<Gate>, packet: &Packet<'_>) {
-        let gate = gate.filter(|gate| !self.is_open(*gate));
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
-            return self.send_packet(key, packet);
-        }
-        let mut bytes = Vec::new();
-        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
-        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
-            return;
-        }
-        connection.gated += 1;
-        let bytes: Box<[u8]> = bytes.into();
-        let gated = if matches!(packet, Packet::ConnAck(_)) {
-            connection.connack_gated = true;
-            Gated::ConnAck(bytes)
-        } else {
-            connection.answers_gated = connection.answers_gated.saturating_add(1);
-            Gated::Bytes(bytes)
-        };
-        self.gates.push(gate.unwrap_or_default(), key, gated);
-        self.stall_if_gated(key);
-    }
-
-    /// Does not read a connection any further that has many answers waiting for the log, or its
-    /// CONNACK.
-    fn stall_if_gated(&mut self, key: Key) {
-        let maximum = u32::from(self.config.protocol.receive_maximum).max(64);
-        let is_full = |c: &Connection| c.gated >= maximum || c.connack_gated;
-        if self.connections.get(key).is_some_and(is_full) {
-            self.stall(key, Stalls::GATED);
-        }
-    }
-}
-
-/// How much was written and told at some moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    journal: JournalMark,
-    entrusted: u64,
 }
 
 /// Appends a packet to the output of a connection, unless the client does not accept so large a

@@ -214,8 +214,8 @@ impl Journal {
         id
     }
 
-    /// One reference less. Nothing says in the log that a message is gone: other shards may refer to
-    /// it as well, and recovery counts.
+    /// One reference less. Nothing says in the log that a message is gone: other shards may refer
+    /// to it as well, and recovery counts.
     fn release(&mut self, id: MessageId) {
         let Some(stored) = self.stored.get_mut(&id) else {
             return;

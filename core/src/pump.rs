@@ -305,9 +305,9 @@ impl Broker {
         let Some(traffic) = session.and_then(|session| session.traffic.as_ref()) else {
             return false;
         };
-        // Not before SUBACK, where that waits.
+        // Not before a SUBACK that waits for other shards.
         !traffic.cursors.is_empty()
-            && connection.answers_gated == 0
+            && (connection.answers_gated == 0 || self.peers.is_alone())
             && traffic.queue.is_empty()
             && traffic.unsent == 0
             && connection.outbox.len() < OUTBOX_FULL

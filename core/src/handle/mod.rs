@@ -7,6 +7,7 @@ mod ack;
 mod auth;
 mod connect;
 mod disconnect;
+mod hand_over;
 mod letter;
 pub(crate) mod publish;
 mod subscribe;
