@@ -8,6 +8,7 @@ pub(crate) mod queue;
 pub(crate) mod received;
 
 use crate::id::MessageId;
+use crate::journal::Journal;
 use crate::slab::{Key, Slab};
 use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
@@ -48,20 +49,26 @@ pub(crate) struct Cursor {
     pub(crate) last: MessageId,
     /// The sequences of the last messages that came from other shards before it.
     pub(crate) elsewhere: Box<[u64]>,
+    /// The log knows of it: what is left survives the broker.
+    pub(crate) is_recorded: bool,
+    /// The log does not know how far it has come.
+    pub(crate) has_moved: bool,
 }
 
 impl Cursor {
-    /// Whether the subscription had this message when it came.
-    pub(crate) fn had(&self, id: MessageId) -> bool {
-        if id.origin == self.last.origin {
-            return id.sequence > self.last.sequence;
+    /// Whether a retained message was taken in after the subscription, in this life of the broker
+    /// or a later one: then it came live.
+    pub(crate) fn is_behind(&self, message: MessageId) -> bool {
+        let (epoch, last) = (message.boot_epoch(), self.last.boot_epoch());
+        if epoch != last {
+            return epoch > last;
         }
-        let place = usize::from(id.shard());
-        id.boot_epoch() == self.last.boot_epoch()
-            && self
-                .elsewhere
-                .get(place)
-                .is_some_and(|last| id.sequence > *last)
+        if message.origin == self.last.origin {
+            return message.sequence > self.last.sequence;
+        }
+        self.elsewhere
+            .get(usize::from(message.shard()))
+            .is_some_and(|last| message.sequence > *last)
     }
 }
 
@@ -100,6 +107,17 @@ impl Traffic {
     /// Whether anything waits to be sent, window or not.
     pub(crate) fn is_waiting(&self) -> bool {
         self.unsent > 0 || !self.queue.is_empty() || !self.cursors.is_empty()
+    }
+
+    /// No retained message is owed to this subscription any longer.
+    pub(crate) fn drop_cursor(&mut self, session: u64, filter: &str, journal: &mut Journal) {
+        self.cursors.retain(|cursor| {
+            let stays = *cursor.filter != *filter;
+            if !stays {
+                journal.cursor_done(session, cursor);
+            }
+            stays
+        });
     }
 
     /// A new connection: everything open has to be sent again.

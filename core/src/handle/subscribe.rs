@@ -2,7 +2,7 @@
 
 use crate::action::Event;
 use crate::broker::Broker;
-use crate::codec::packet::{Packet, RetainHandling, SubAck, Subscribe, SubscribeOptions};
+use crate::codec::packet::{Packet, QoS, RetainHandling, SubAck, Subscribe, SubscribeOptions};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
@@ -115,10 +115,11 @@ impl Broker {
                 origin: self.origin,
                 sequence: self.sequence,
             };
+            let (number, is_persistent) = (session.number, session.is_persistent());
             let traffic = session.traffic();
             // Subscribing again starts again. [MQTT-3.8.4-4]
             if !is_new {
-                traffic.cursors.retain(|cursor| cursor.filter != filter);
+                traffic.drop_cursor(number, &filter, &mut self.journal);
             }
             let cursor = Cursor {
                 filter,
@@ -127,7 +128,13 @@ impl Broker {
                 identifier,
                 last,
                 elsewhere: self.peers.last_sequences().collect(),
+                // What comes at QoS 0 may be lost with the broker.
+                is_recorded: self.journal.is_on() && is_persistent && granted > QoS::AtMostOnce,
+                has_moved: false,
             };
+            if cursor.is_recorded {
+                self.journal.cursor(number, &cursor);
+            }
             traffic.cursors.push_back(cursor);
         }
         Ok(ReasonCode(granted as u8)) // [MQTT-3.8.4-7]
@@ -304,9 +311,8 @@ impl Broker {
         if parsed.share.is_none()
             && let Some(traffic) = session.traffic.as_mut()
         {
-            traffic
-                .cursors
-                .retain(|cursor| *cursor.filter != *parsed.filter.as_str());
+            let filter = parsed.filter.as_str();
+            traffic.drop_cursor(session.number, filter, &mut self.journal);
         }
         let is_present = session.connection.is_some();
         if let Some(group) = reference
