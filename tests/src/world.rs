@@ -130,7 +130,7 @@ impl World {
             letters: BTreeMap::new(),
             dice: u64::from(shards),
             config,
-            judge: Box::new(|_| Some(Verdict::Accept { data: None })),
+            judge: Box::new(|_| Some(Verdict::accept())),
             lines: HashMap::new(),
             by_shard: HashMap::new(),
         }
@@ -166,7 +166,12 @@ impl World {
 
     /// Opens a transport, without a word.
     pub fn open(&mut self) -> ConnectionId {
-        let connection = self.broker.accept(self.now, Peer::default());
+        self.open_from(Peer::default())
+    }
+
+    /// Opens a transport from somewhere, without a word.
+    pub fn open_from(&mut self, peer: Peer) -> ConnectionId {
+        let connection = self.broker.accept(self.now, peer);
         let line = Line {
             place: (0, connection),
             version: None,
