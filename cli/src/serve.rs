@@ -50,6 +50,9 @@ pub(crate) struct Serve {
     /// keep sessions and messages in memory only: what is acknowledged is lost at the end
     #[argh(switch)]
     pub(crate) memory: bool,
+    /// threads that serve clients, 1 to 64; 0 is one for each core
+    #[argh(option, short = 't', arg_name = "number", from_str_fn(threads))]
+    pub(crate) threads: Option<u16>,
     /// error, warn, info, debug or trace
     #[argh(option, arg_name = "level")]
     pub(crate) log_level: Option<Level>,
@@ -60,6 +63,11 @@ pub(crate) struct Serve {
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
     parse_url(text).map_err(|error| error.to_string())
+}
+
+fn threads(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| *number <= 64);
+    number.ok_or_else(|| "expected a number from 0 to 64".to_owned())
 }
 
 impl Serve {
@@ -75,6 +83,7 @@ impl Serve {
             listen: self.listen,
             data_dir: self.data_dir,
             memory: self.memory,
+            threads: self.threads,
             log_level: self.log_level,
             log_format: self.log_format,
         };

@@ -15,8 +15,8 @@ pub struct ServerConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Where sessions and messages are kept. Default: in memory.
     pub storage: StorageConfig,
-    /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
-    /// connections to each other.
+    /// Shards, each with a thread of its own, 1 to 64; 0 is one for each core that this process may
+    /// use. Default 1.
     pub threads: u16,
     /// How long a graceful stop waits for clients to take their last bytes, in milliseconds.
     /// Default 5 s: enough for a slow link's last round trip, and well below the 10 s after which
@@ -26,6 +26,18 @@ pub struct ServerConfig {
     /// turn. Default 64 KiB: larger reads save hardly any system calls, and the buffer stays in the
     /// cache.
     pub read_buffer_bytes: usize,
+}
+
+impl ServerConfig {
+    /// How many shards there will be.
+    pub(crate) fn shards(&self) -> u16 {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| {
+                u16::try_from(cores.get()).unwrap_or(u16::MAX).min(64)
+            }),
+            threads => threads,
+        }
+    }
 }
 
 impl Default for ServerConfig {

@@ -8,7 +8,7 @@ use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
-use crate::stop::{Stop, StopLevel};
+use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, StorageConfig, StorageError};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
@@ -21,11 +21,13 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use whimbrel_core::action::{Action, Batch};
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
+use whimbrel_core::id::PeerId;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event};
+use whimbrel_core::{Broker, Event, Restorer};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -79,15 +81,16 @@ impl Server {
             authenticator,
             events,
         } = self;
-        if config.threads != 1 {
-            return Err(StartError::Threads(config.threads));
-        }
-        config.broker.validate()?;
+        let shards = config.shards();
+        let mut broker = config.broker.clone();
+        broker.identity.shards = shards;
+        broker.durable = config.storage.is_durable();
+        broker.validate()?;
         // What was kept is there again before anybody can connect.
         let (mut log, mut restorer) = match &config.storage {
             StorageConfig::Memory => (None, None),
             StorageConfig::Log { directory, log } => {
-                let log = storage::fitted(log, &config.broker);
+                let log = storage::fitted(log, &broker);
                 let (log, restorer) = storage::open(directory, &log, new_uuid())?;
                 (Some(log), Some(restorer))
             }
@@ -114,23 +117,30 @@ impl Server {
             log: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
-        let mut inboxes = Vec::new();
         let (config, clock) = (Arc::new(config), handle.clock);
-        for shard in 0..config.threads {
-            let mut broker = config.broker.clone();
-            broker.identity.shard = shard;
-            broker.durable = config.storage.is_durable();
-            let ready = Arc::new(ReadyList::default());
+        if let Some(restorer) = &restorer {
+            broker.identity.boot_epoch = restorer.next_boot_epoch();
+        }
+        let mut brokers = brokers(&broker, clock, restorer.take())?;
+        for (shard, batch) in introduce(&mut brokers, clock) {
+            // Its thread is not there yet, but its channel is.
+            let _ = log_sender.send((shard, batch));
+        }
+        let ready: Vec<Arc<ReadyList>> = brokers.iter().map(|_| Arc::default()).collect();
+        let stop_wakers = ready
+            .iter()
+            .map(|ready| ready.waker(Source::Stop))
+            .collect();
+        let farewells = Farewell::party(stop_wakers);
+        let (others, posts): (Vec<_>, Vec<_>) =
+            brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let mut inboxes = Vec::new();
+        let shards = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
+        for ((((broker, ready), post), farewell), shard) in shards.zip(0..) {
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
             let parts = Parts {
-                broker: match restorer.take() {
-                    Some(restorer) => {
-                        broker.identity.boot_epoch = restorer.next_boot_epoch();
-                        Broker::restore(broker, unpredictable(), clock.now(), restorer)?
-                    }
-                    None => Broker::new(broker, unpredictable(), clock.now())?,
-                },
+                broker,
                 shard,
                 clock,
                 listeners: sockets
@@ -145,6 +155,9 @@ impl Server {
                 stop: Arc::clone(&stop),
                 inbox,
                 inbox_sender: inbox_sender.clone(),
+                post,
+                others: others.clone(),
+                farewell,
                 log: log.is_some().then(|| log_sender.clone()),
                 storage_failed: Arc::clone(&handle.storage_failed),
             };
@@ -168,6 +181,54 @@ impl Server {
             info!(%address, "listening");
         }
         Ok(handle)
+    }
+}
+
+/// The shards of a server, with what each of them had kept.
+fn brokers(
+    config: &whimbrel_core::Config,
+    clock: Clock,
+    restorer: Option<Restorer>,
+) -> Result<Vec<Broker>, ConfigError> {
+    let shards = config.identity.shards;
+    let seed = unpredictable();
+    let mut parts = restorer.map(|restorer| restorer.split(shards).into_iter());
+    (0..shards)
+        .map(|shard| {
+            let mut config = config.clone();
+            config.identity.shard = shard;
+            match parts.as_mut().and_then(Iterator::next) {
+                Some(part) => Broker::restore(config, seed, clock.now(), part),
+                None => Broker::new(config, seed, clock.now()),
+            }
+        })
+        .collect()
+}
+
+/// Before anybody can connect, every shard hears what the others want, and the log what they have
+/// to say at the start: these batches.
+fn introduce(brokers: &mut [Broker], clock: Clock) -> Vec<(u16, Batch)> {
+    let mut batches = Vec::new();
+    loop {
+        let mut letters = Vec::new();
+        for (broker, shard) in brokers.iter_mut().zip(0..) {
+            while let Some(action) = broker.poll_action() {
+                match action {
+                    Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
+                    Action::Persist(batch) => batches.push((shard, batch)),
+                    // There is no connection yet, and nobody who listens to events.
+                    _ => {}
+                }
+            }
+        }
+        if letters.is_empty() {
+            return batches;
+        }
+        for (from, to, letter) in letters {
+            if let Some(broker) = brokers.get_mut(usize::from(to.0)) {
+                broker.routed(clock.now(), from, letter);
+            }
+        }
     }
 }
 
@@ -242,9 +303,6 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A number of threads that cannot be had.
-    #[error("threads: {0} is not possible yet, set it to 1")]
-    Threads(u16),
     /// The log cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),

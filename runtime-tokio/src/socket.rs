@@ -46,6 +46,21 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// The same, watched by the runtime of this thread.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            // Nobody has to watch it.
+            Self::Memory(stream) => Self::Memory(stream),
+        })
+    }
+}
+
 /// One open connection.
 pub(crate) struct Socket {
     /// Its name in the core.
@@ -100,6 +115,11 @@ impl Socket {
             waker,
             unsent: Unsent::Nothing,
         }
+    }
+
+    /// What its bytes travel over, for another shard. Nothing was written to it.
+    pub(crate) fn into_transport(self) -> Transport {
+        self.transport
     }
 
     /// Reads what fits into `buffer`; 0 bytes are the end. When pending, the connection's waker

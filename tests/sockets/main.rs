@@ -51,7 +51,7 @@ macro_rules! tell_of {
     };
 }
 
-tell_of!(OnTokio as tokio; {
+tell_of!(OnTokio as tokio, OnTokioThreads as tokio_threads; {
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,

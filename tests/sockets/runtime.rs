@@ -49,12 +49,34 @@ pub(crate) struct OnTokio {
     asking: tokio::runtime::Runtime,
 }
 
-impl Runtime for OnTokio {
+/// The same with two threads.
+pub(crate) struct OnTokioThreads(OnTokio);
+
+impl Runtime for OnTokioThreads {
     fn start(broker: Config) -> Self {
+        Self(OnTokio::with_threads(broker, 2))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.0.statistics()
+    }
+
+    fn stop(self) {
+        self.0.stop();
+    }
+}
+
+impl OnTokio {
+    fn with_threads(broker: Config, threads: u16) -> Self {
         let listener = ListenerConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
         let config = ServerConfig {
             broker,
             listeners: vec![listener],
+            threads,
             ..ServerConfig::default()
         };
         let handle = Server::new(config).start().expect("the broker starts");
@@ -63,6 +85,12 @@ impl Runtime for OnTokio {
             .expect("a runtime to ask questions with");
         Self { handle, asking }
     }
+}
+
+impl Runtime for OnTokio {
+    fn start(broker: Config) -> Self {
+        Self::with_threads(broker, 1)
+    }
 
     fn address(&self) -> SocketAddr {
         self.handle.addresses()[0]
@@ -70,13 +98,11 @@ impl Runtime for OnTokio {
 
     fn statistics(&self) -> Statistics {
         let shards = self.asking.block_on(self.handle.statistics());
-        let mut shards = shards.expect("the broker runs").into_iter();
-        let first = shards.next().expect("it has a shard");
-        assert!(
-            shards.next().is_none(),
-            "sum them up once there are several"
-        );
-        first
+        let mut sum = Statistics::default();
+        for shard in shards.expect("the broker runs") {
+            sum.add(&shard);
+        }
+        sum
     }
 
     fn stop(self) {
