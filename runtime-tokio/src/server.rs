@@ -7,7 +7,7 @@ use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
-use crate::shard::{Input, Parts, Shard};
+use crate::shard::{Input, LogSender, Parts, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, StorageConfig, StorageError};
 use core::hash::{BuildHasher, Hasher};
@@ -21,13 +21,12 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
-use whimbrel_core::action::{Action, Batch};
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event, Restorer};
+use whimbrel_core::{Action, Broker, Event, Restorer};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -81,9 +80,8 @@ impl Server {
             authenticator,
             events,
         } = self;
-        let shards = config.shards();
         let mut broker = config.broker.clone();
-        broker.identity.shards = shards;
+        broker.identity.shards = config.shards();
         broker.durable = config.storage.is_durable();
         broker.validate()?;
         // What was kept is there again before anybody can connect.
@@ -118,14 +116,8 @@ impl Server {
         };
         let (log_sender, batches) = std_mpsc::channel();
         let (config, clock) = (Arc::new(config), handle.clock);
-        if let Some(restorer) = &restorer {
-            broker.identity.boot_epoch = restorer.next_boot_epoch();
-        }
-        let mut brokers = brokers(&broker, clock, restorer.take())?;
-        for (shard, batch) in introduce(&mut brokers, clock) {
-            // Its thread is not there yet, but its channel is.
-            let _ = log_sender.send((shard, batch));
-        }
+        let mut brokers = brokers(broker, clock, restorer.take())?;
+        introduce(&mut brokers, clock, &log_sender);
         let ready: Vec<Arc<ReadyList>> = brokers.iter().map(|_| Arc::default()).collect();
         let stop_wakers = ready
             .iter()
@@ -186,10 +178,13 @@ impl Server {
 
 /// The shards of a server, with what each of them had kept.
 fn brokers(
-    config: &whimbrel_core::Config,
+    mut config: whimbrel_core::Config,
     clock: Clock,
     restorer: Option<Restorer>,
 ) -> Result<Vec<Broker>, ConfigError> {
+    if let Some(restorer) = &restorer {
+        config.identity.boot_epoch = restorer.next_boot_epoch();
+    }
     let shards = config.identity.shards;
     let seed = unpredictable();
     let mut parts = restorer.map(|restorer| restorer.split(shards).into_iter());
@@ -206,23 +201,29 @@ fn brokers(
 }
 
 /// Before anybody can connect, every shard hears what the others want, and the log what they have
-/// to say at the start: these batches.
-fn introduce(brokers: &mut [Broker], clock: Clock) -> Vec<(u16, Batch)> {
-    let mut batches = Vec::new();
+/// to say at the start.
+fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
     loop {
         let mut letters = Vec::new();
         for (broker, shard) in brokers.iter_mut().zip(0..) {
             while let Some(action) = broker.poll_action() {
                 match action {
                     Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
-                    Action::Persist(batch) => batches.push((shard, batch)),
+                    // Its thread is not there yet, but its channel is.
+                    Action::Persist(batch) => drop(log.send((shard, batch))),
                     // There is no connection yet, and nobody who listens to events.
-                    _ => {}
+                    Action::Send(_)
+                    | Action::Pause(_)
+                    | Action::Resume(_)
+                    | Action::Close { .. }
+                    | Action::Authenticate { .. }
+                    | Action::HandOver { .. }
+                    | Action::Event(_) => {}
                 }
             }
         }
         if letters.is_empty() {
-            return batches;
+            return;
         }
         for (from, to, letter) in letters {
             if let Some(broker) = brokers.get_mut(usize::from(to.0)) {
