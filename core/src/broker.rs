@@ -97,7 +97,7 @@ pub struct Broker {
     /// How far a checkpoint has come.
     pub(crate) walk: Option<Walk>,
     /// What the machine's wall clock said last.
-    machine_wall: UnixTime,
+    pub(crate) machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -130,8 +130,8 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
-    actions: VecDeque<Action>,
-    events_waiting: u32,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events_waiting: u32,
 }
 
 impl Broker {

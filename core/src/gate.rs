@@ -63,6 +63,9 @@ pub(crate) struct Gates {
     waiting: VecDeque<(Gate, Key, Gated)>,
 }
 
+crate::state::state!(Gate { position, letter });
+crate::state::state!(Gates { waiting });
+
 impl Gates {
     /// Holds something back until `gate` is open, and until all that waits already is released.
     pub(crate) fn push(&mut self, gate: Gate, key: Key, gated: Gated) {

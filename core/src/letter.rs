@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What one shard has to say to another, and how far it has come with what it was told.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
     /// Counts up with every letter that this shard writes, to whomever.
     pub number: u64,
@@ -33,7 +33,7 @@ pub struct Confirmation {
 }
 
 /// One thing in a letter.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parcel {
     /// What the writer wants to be sent has changed.
     Interest(Interest),
@@ -86,6 +86,38 @@ pub struct SharedMessage {
     pub publisher: Option<ConnectionId>,
 }
 
+crate::state::state!(Letter {
+    number,
+    clock,
+    confirms,
+    parcels
+});
+crate::state::state!(enum Parcel {
+    0 Interest(interest),
+    1 Message(routed),
+    2 Shared(shared),
+    3 Returned(shared),
+    4 Hold(publisher),
+    5 Release(publisher),
+});
+crate::state::state!(Interest {
+    filter,
+    members,
+    present
+});
+crate::state::state!(RoutedMessage {
+    message,
+    retain,
+    kept,
+    publisher
+});
+crate::state::state!(SharedMessage {
+    message,
+    retain,
+    group,
+    publisher
+});
+
 /// What a routed message counts beside its own bytes.
 const PARCEL_BYTES: usize = 64;
 
@@ -100,14 +132,24 @@ impl Parcel {
         }
     }
 
+    /// The message that it brings, if it is one.
+    pub(crate) const fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(routed) => Some(&routed.message),
+            Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
+            Self::Interest(_) | Self::Hold(_) | Self::Release(_) => None,
+        }
+    }
+
     /// What it takes of the room between two shards. Only what publishers send does: they can be
     /// made to wait.
     pub(crate) fn cost_bytes(&self) -> u64 {
-        let message = match self {
-            Self::Message(routed) => &routed.message,
-            Self::Shared(shared) => &shared.message,
-            Self::Interest(_) | Self::Returned(_) | Self::Hold(_) | Self::Release(_) => return 0,
-        };
-        (message.as_bytes().len() + PARCEL_BYTES) as u64
+        match self {
+            Self::Message(RoutedMessage { message, .. })
+            | Self::Shared(SharedMessage { message, .. }) => {
+                (message.as_bytes().len() + PARCEL_BYTES) as u64
+            }
+            Self::Interest(_) | Self::Returned(_) | Self::Hold(_) | Self::Release(_) => 0,
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::gate::Gate;
 use crate::id::{MessageId, PeerId, Position};
 use crate::letter::{Confirmation, Letter, Parcel};
 use crate::slab::Key;
+use crate::state::{Reader, State, Writer};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -45,6 +46,64 @@ struct Link {
     clock: u64,
     /// The sequence of the last message that it took in and routed here.
     last_sequence: u64,
+}
+
+crate::state::state!(Confirmation { taken_bytes, kept });
+crate::state::state!(Peers {
+    links,
+    me,
+    writing,
+    interest,
+    entrusted,
+    kept,
+    returned,
+    keeping,
+    is_due,
+    window_bytes,
+});
+
+/// At rest there is nothing to be told.
+impl State for Link {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            parcels: _,
+            confirms: _,
+            awaited,
+            confirmed,
+            sent_bytes,
+            waiting,
+            here,
+            told,
+            keeping,
+            clock,
+            last_sequence,
+        } = self;
+        awaited.save(to);
+        confirmed.save(to);
+        sent_bytes.save(to);
+        waiting.save(to);
+        here.save(to);
+        told.save(to);
+        keeping.save(to);
+        clock.save(to);
+        last_sequence.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            parcels: Vec::new(),
+            confirms: false,
+            awaited: State::load(from)?,
+            confirmed: State::load(from)?,
+            sent_bytes: State::load(from)?,
+            waiting: State::load(from)?,
+            here: State::load(from)?,
+            told: State::load(from)?,
+            keeping: State::load(from)?,
+            clock: State::load(from)?,
+            last_sequence: State::load(from)?,
+        })
+    }
 }
 
 impl Link {
@@ -108,6 +167,11 @@ impl Peers {
     /// Whether there are no other shards.
     pub(crate) const fn is_alone(&self) -> bool {
         self.links.is_empty()
+    }
+
+    /// Whether everything has been told that is to be told now.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.links.iter().any(Link::is_due)
     }
 
     /// The others.

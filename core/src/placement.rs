@@ -18,6 +18,8 @@ pub(crate) struct Placement {
     pub(crate) shards: u16,
 }
 
+crate::state::state!(Placement { shards });
+
 impl Placement {
     /// The shard that has the session of this client.
     pub(crate) fn of_client(self, client_id: &str) -> u16 {

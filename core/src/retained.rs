@@ -2,6 +2,7 @@
 
 use crate::id::MessageId;
 use crate::message::{Message, MessageView};
+use crate::state::{Reader, State, Writer};
 use crate::time::UnixTime;
 use crate::topic::TopicFilter;
 use crate::topic::{Found, TopicKey, TopicMap};
@@ -28,6 +29,29 @@ pub(crate) struct Retained {
     cleared: BTreeMap<Box<str>, MessageId>,
     /// The same, by sequence.
     cleared_order: BTreeMap<(u64, u64), Box<str>>,
+}
+
+impl State for Retained {
+    fn save(&self, to: &mut Writer<'_>) {
+        self.len().save(to);
+        let mut after = None;
+        while let Some(message) = self.next(after) {
+            message.save(to);
+            after = Some(message.topic_str());
+        }
+        self.cleared.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let mut retained = Self::new();
+        for _ in 0..usize::load(from)? {
+            retained.set(State::load(from)?);
+        }
+        for (topic, id) in BTreeMap::<Box<str>, MessageId>::load(from)? {
+            retained.bury(&topic, id);
+        }
+        Some(retained)
+    }
 }
 
 /// What a retained message takes beside its own bytes: its place in the map.

@@ -55,6 +55,8 @@ pub struct Statistics {
     pub unsent_bytes: u64,
     /// Events that nobody read in time.
     pub events_lost: u64,
+    /// Parts of a recording that could not be completed, because whoever writes it was too slow.
+    pub recording_parts_given_up: u64,
 }
 
 impl Statistics {
@@ -86,6 +88,7 @@ impl Statistics {
             retained_refused,
             unsent_bytes,
             events_lost,
+            recording_parts_given_up,
         } = other;
         self.connections_accepted += connections_accepted;
         self.connections_open += connections_open;
@@ -111,6 +114,7 @@ impl Statistics {
         self.retained_refused += retained_refused;
         self.unsent_bytes += unsent_bytes;
         self.events_lost += events_lost;
+        self.recording_parts_given_up += recording_parts_given_up;
         for (sum, count) in self.dropped.iter_mut().zip(dropped) {
             *sum += count;
         }

@@ -6,8 +6,9 @@ use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
+use crate::recording::{Recorder, RecordingConfig};
 use crate::report::EventSink;
-use crate::shard::{Input, LogSender, Parts, Shard};
+use crate::shard::{Input, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, StorageConfig, StorageError};
 use core::hash::{BuildHasher, Hasher};
@@ -15,6 +16,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
@@ -25,6 +27,7 @@ use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::LogUuid;
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event, Restorer};
 
@@ -113,26 +116,30 @@ impl Server {
             publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
+            writers: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
         let (config, clock) = (Arc::new(config), handle.clock);
         let mut brokers = brokers(broker, clock, restorer.take())?;
         introduce(&mut brokers, clock, &log_sender);
-        let ready: Vec<Arc<ReadyList>> = brokers.iter().map(|_| Arc::default()).collect();
-        let stop_wakers = ready
-            .iter()
-            .map(|ready| ready.waker(Source::Stop))
-            .collect();
-        let farewells = Farewell::party(stop_wakers);
-        let (others, posts): (Vec<_>, Vec<_>) =
-            brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let mut inboxes = Vec::new();
-        let shards = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
-        for ((((broker, ready), post), farewell), shard) in shards.zip(0..) {
+        for (seat, shard) in seats(brokers).into_iter().zip(0..) {
+            let Seat {
+                mut broker,
+                ready,
+                post,
+                others,
+                farewell,
+            } = seat;
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
+            let recorder = match &config.recording {
+                None => None,
+                Some(recording) => Some(handle.record(recording, shard, &mut broker)?),
+            };
             let parts = Parts {
                 broker,
+                recorder,
                 shard,
                 clock,
                 listeners: sockets
@@ -233,6 +240,33 @@ fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
     }
 }
 
+/// What a shard has that belongs with what the others have.
+struct Seat {
+    broker: RecordedBroker,
+    ready: Arc<ReadyList>,
+    post: mpsc::UnboundedReceiver<Post>,
+    others: Vec<mpsc::UnboundedSender<Post>>,
+    farewell: Farewell,
+}
+
+/// Lets shards reach each other.
+fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
+    let ready: Vec<Arc<ReadyList>> = brokers.iter().map(|_| Arc::default()).collect();
+    let wakers = ready.iter().map(|ready| ready.waker(Source::Stop));
+    let farewells = Farewell::party(wakers.collect());
+    let (others, posts): (Vec<_>, Vec<_>) =
+        brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let all = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
+    all.map(|(((broker, ready), post), farewell)| Seat {
+        broker: broker.into(),
+        ready,
+        post,
+        others: others.clone(),
+        farewell,
+    })
+    .collect()
+}
+
 /// Starts the thread of one shard, and waits until it serves.
 fn spawn(
     shard: u16,
@@ -307,6 +341,14 @@ pub enum StartError {
     /// The log cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What is to be recorded cannot be written there.
+    #[error("cannot record to {}: {source}", file.display())]
+    Recording {
+        /// What the files of the recording are named after.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The system gives no thread, no descriptor or no event queue.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -324,6 +366,8 @@ pub struct Handle {
     publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
+    /// Threads that write recordings.
+    writers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
@@ -333,6 +377,24 @@ struct ShardHandle {
 }
 
 impl Handle {
+    fn record(
+        &self,
+        config: &RecordingConfig,
+        shard: u16,
+        broker: &mut RecordedBroker,
+    ) -> Result<Recorder, StartError> {
+        let (recorder, thread) =
+            Recorder::start(config, shard, broker).map_err(|source| StartError::Recording {
+                file: config.file.clone(),
+                source,
+            })?;
+        self.writers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
+        Ok(recorder)
+    }
+
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -390,6 +452,12 @@ impl Handle {
         {
             let message = message_of(&*panic).to_owned();
             result = Err(Crashed { shard: 0, message });
+        }
+        let writers =
+            core::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in writers {
+            // It has said what it could not write.
+            drop(thread.join());
         }
         if self.storage_failed.load(Ordering::Acquire) {
             let message = "the log has failed".to_owned();

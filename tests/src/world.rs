@@ -9,6 +9,7 @@
 //! of the protocol; packets are built and read with the core's own codec.
 
 use crate::received::Received;
+use crate::recorded::Parts;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use whimbrel_core::action::{Action, Credentials, Event, Peer, Verdict};
 use whimbrel_core::codec::packet::{
@@ -17,6 +18,7 @@ use whimbrel_core::codec::packet::{
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
 use whimbrel_core::id::{PacketId, PeerId, Position};
 use whimbrel_core::letter::Letter;
+use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
@@ -45,9 +47,11 @@ pub struct Unpersisted {
 /// One broker and everything around it.
 pub struct World {
     /// The broker itself, for tests that drive it by hand; the first shard when there are several.
-    pub broker: Broker,
+    pub broker: RecordedBroker,
     /// The other shards.
-    others: Vec<Broker>,
+    others: Vec<RecordedBroker>,
+    /// What was recorded of the first shard so far, if [`record`](Self::record) was called.
+    pub parts: Parts,
     /// What time it is.
     pub now: Now,
     /// Everything that was reported.
@@ -116,11 +120,13 @@ impl World {
         let mut brokers = (0..shards).map(|shard| {
             let mut config = config.clone();
             config.identity.shard = shard;
-            Broker::new(config, 7, now).expect("the test's configuration is valid")
+            let broker = Broker::new(config, 7, now);
+            RecordedBroker::from(broker.expect("the test's configuration is valid"))
         });
         Self {
             broker: brokers.next().expect("at least one shard"),
             others: brokers.collect(),
+            parts: Parts::default(),
             now,
             events: Vec::new(),
             unpersisted: Vec::new(),
@@ -137,7 +143,7 @@ impl World {
     }
 
     /// One of the shards, counted from 0.
-    pub fn shard(&mut self, shard: usize) -> &mut Broker {
+    pub fn shard(&mut self, shard: usize) -> &mut RecordedBroker {
         match shard.checked_sub(1) {
             None => &mut self.broker,
             Some(place) => &mut self.others[place],
@@ -156,6 +162,23 @@ impl World {
             sum.add(&other.statistics());
         }
         sum
+    }
+
+    /// Records from now on.
+    pub fn record(&mut self, options: RecordOptions) {
+        self.broker.record(options);
+        self.run();
+    }
+
+    /// Ends the recording, and plays it back; gives how many steps that were.
+    ///
+    /// # Panics
+    ///
+    /// When something else comes out.
+    pub fn replay(&mut self) -> u64 {
+        self.broker.end_recording();
+        self.parts.take(&mut self.broker, true);
+        self.parts.replay().expect("the same comes out again")
     }
 
     /// Decides from now on who may connect; `None` leaves the question open, for
@@ -531,7 +554,7 @@ impl World {
     /// The next deadline of all shards, and whose it is.
     fn next_deadline(&self) -> Option<(Timestamp, usize)> {
         let brokers = core::iter::once(&self.broker).chain(&self.others);
-        let deadlines = brokers.map(Broker::next_deadline).zip(0..);
+        let deadlines = brokers.map(|broker| broker.next_deadline()).zip(0..);
         deadlines
             .filter_map(|(deadline, shard)| Some((deadline?, shard)))
             .min()
@@ -591,7 +614,8 @@ impl World {
             .map(|(part, shard)| {
                 let mut config = self.config.clone();
                 config.identity.shard = shard;
-                Broker::restore(config, 7, self.now, part).expect("the configuration is valid")
+                let broker = Broker::restore(config, 7, self.now, part);
+                RecordedBroker::from(broker.expect("the configuration is valid"))
             });
         self.broker = brokers.next().expect("at least one shard");
         self.others = brokers.collect();
@@ -620,6 +644,7 @@ impl World {
             if self.act() || self.deliver() {
                 continue;
             }
+            self.parts.take(&mut self.broker, false);
             match self.next_deadline() {
                 Some((at, shard)) if at <= self.now.monotonic => {
                     let now = self.now;

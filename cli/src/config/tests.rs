@@ -132,12 +132,12 @@ fn every_field_of_the_configuration_is_a_key() {
         ("core/src/config.rs", "Protocol", "protocol", &[][..]),
         ("core/src/config.rs", "SessionConfig", "session", &[]),
         ("core/src/config.rs", "Limits", "limits", &[]),
-        // Sections of their own.
+        // Sections of their own, and what is a flag.
         (
             "runtime-tokio/src/config.rs",
             "ServerConfig",
             "server",
-            &["broker", "listeners", "storage"],
+            &["broker", "listeners", "recording", "storage"],
         ),
         (
             "runtime-tokio/src/config.rs",

@@ -31,6 +31,16 @@ pub struct SharedGroup {
     pub turn: u32,
 }
 
+crate::state::state!(SharedGroup {
+    filter,
+    share,
+    members,
+    cursor,
+    sticky,
+    present,
+    turn
+});
+
 impl SharedGroup {
     pub(super) fn new(filter: FilterId, share: ShareName<'_>) -> Self {
         Self {
