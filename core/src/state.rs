@@ -358,7 +358,7 @@ impl State for Box<[u64]> {
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        Vec::load(from).map(Self::from)
+        (0..usize::load(from)?).map(|_| u64::load(from)).collect()
     }
 }
 

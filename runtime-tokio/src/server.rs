@@ -123,22 +123,15 @@ impl Server {
         let mut brokers = brokers(broker, clock, restorer.take())?;
         introduce(&mut brokers, clock, &log_sender);
         let mut inboxes = Vec::new();
-        for (seat, shard) in seats(brokers).into_iter().zip(0..) {
-            let Seat {
-                mut broker,
-                ready,
-                post,
-                others,
-                farewell,
-            } = seat;
-            let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
+        for (mut seat, shard) in seats(brokers).into_iter().zip(0..) {
+            let stop = Arc::new(Stop::new(seat.ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
             let recorder = match &config.recording {
                 None => None,
-                Some(recording) => Some(handle.record(recording, shard, &mut broker)?),
+                Some(recording) => Some(handle.record(recording, shard, &mut seat.broker)?),
             };
             let parts = Parts {
-                broker,
+                broker: seat.broker,
                 recorder,
                 shard,
                 clock,
@@ -150,13 +143,13 @@ impl Server {
                 policy: Policy::new(&config.listeners, authenticator.clone()),
                 events: events.clone(),
                 config: Arc::clone(&config),
-                ready,
+                ready: seat.ready,
                 stop: Arc::clone(&stop),
                 inbox,
                 inbox_sender: inbox_sender.clone(),
-                post,
-                others: others.clone(),
-                farewell,
+                post: seat.post,
+                others: seat.others,
+                farewell: seat.farewell,
                 log: log.is_some().then(|| log_sender.clone()),
                 storage_failed: Arc::clone(&handle.storage_failed),
             };
