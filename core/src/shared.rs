@@ -59,7 +59,12 @@ impl Broker {
             group: Some(group),
             publisher,
         };
-        self.deliver(publication, &Target::new(&chosen), how);
+        let target = Target::new(&chosen);
+        if publication.is_stub() {
+            self.deliver_stub(publication, &target, how);
+        } else {
+            self.deliver(publication, &target, how);
+        }
     }
 
     fn route_to_group(
@@ -194,7 +199,13 @@ impl Broker {
             None => matching(delivery.message.view().topic, shared)
                 .find(|text| self.group_named(text).is_some()),
         };
-        let Some(group) = text.and_then(|text| self.group_named(text)) else {
+        let group = text.and_then(|text| self.group_named(text));
+        // What lies in the log of this shard stays here.
+        let group = group.map(|group| Group {
+            there: group.there.filter(|_| !delivery.message.is_stub()),
+            ..group
+        });
+        let Some(group) = group else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };

@@ -8,7 +8,7 @@ use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::recording::{Recorder, RecordingConfig};
 use crate::report::EventSink;
-use crate::shard::{Input, LogSender, Parts, Post, Shard};
+use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, StorageConfig, StorageError};
 use core::hash::{BuildHasher, Hasher};
@@ -92,7 +92,8 @@ impl Server {
             StorageConfig::Memory => (None, None),
             StorageConfig::Log { directory, log } => {
                 let log = storage::fitted(log, &broker);
-                let (log, restorer) = storage::open(directory, &log, new_uuid())?;
+                let memory_bytes = broker.limits.queued_payload_memory_bytes;
+                let (log, restorer) = storage::open(directory, &log, new_uuid(), memory_bytes)?;
                 (Some(log), Some(restorer))
             }
         };
@@ -210,7 +211,12 @@ fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
                 match action {
                     Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
                     // Its thread is not there yet, but its channel is.
-                    Action::Persist(batch) => drop(log.send((shard, batch))),
+                    Action::Persist(batch) => {
+                        drop(log.send((shard, LogRequest::Append(batch))));
+                    }
+                    Action::Load(message) => {
+                        drop(log.send((shard, LogRequest::Load(message))));
+                    }
                     // There is no connection yet, and nobody who listens to events.
                     Action::Send(_)
                     | Action::Pause(_)

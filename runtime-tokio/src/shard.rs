@@ -31,7 +31,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 use whimbrel_core::action::{Batch, Credentials};
-use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
@@ -76,6 +76,8 @@ pub(crate) enum Input {
     Statistics(oneshot::Sender<Statistics>),
     /// Everything up to there is on stable storage.
     Persisted(Position),
+    /// What the log has of a message, if it can be read.
+    Loaded(MessageId, Option<Vec<u8>>),
     /// The log is much larger than what is live.
     Checkpoint,
     /// Whether the disk is nearly full.
@@ -124,8 +126,16 @@ pub(crate) struct Parts {
     pub(crate) storage_failed: Arc<AtomicBool>,
 }
 
-/// Where batches go: to the thread of the log, with the number of the shard.
-pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
+/// What a shard wants of the log.
+pub(crate) enum LogRequest {
+    /// To be kept.
+    Append(Batch),
+    /// To be read back.
+    Load(MessageId),
+}
+
+/// Where that goes: to the thread of the log, with the number of the shard.
+pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, LogRequest)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
@@ -411,6 +421,9 @@ impl Shard {
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
                 Input::Persisted(position) => self.persisted(position),
+                Input::Loaded(message, value) => {
+                    self.broker.loaded(self.now, message, value.as_deref());
+                }
                 Input::Checkpoint => self.broker.checkpoint(self.now),
                 Input::StoragePressure(is_full) => {
                     self.broker.storage_pressure(self.now, is_full);
@@ -500,6 +513,7 @@ impl Shard {
                     credentials,
                 } => self.authenticate(connection, *credentials),
                 Action::Persist(batch) => self.persist(batch),
+                Action::Load(message) => self.ask_log(LogRequest::Load(message)),
                 Action::Route { to, letter } => {
                     let from = PeerId(self.shard);
                     self.send_to(to, Post::Letter(from, letter));
@@ -561,10 +575,14 @@ impl Shard {
         let bytes = batch.operations.len();
         self.unpersisted.push_back((batch.position, bytes));
         self.unpersisted_bytes += bytes;
+        self.ask_log(LogRequest::Append(batch));
+    }
+
+    fn ask_log(&mut self, request: LogRequest) {
         match self.log.as_ref() {
             None => error!("the broker asks for a log, and there is none"),
             Some(log) => {
-                if log.send((self.shard, batch)).is_err() {
+                if log.send((self.shard, request)).is_err() {
                     // Its thread has ended before us, so by a panic.
                     error!("the log has crashed, and this broker must stop");
                     self.storage_has_failed();
