@@ -209,7 +209,8 @@ impl Broker {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
-        let mut publication = Publication::shared(&delivery.message, delivery.retain());
+        let mut publication =
+            Publication::shared(&delivery.message, delivery.was_published_retained());
         self.encoder.begin();
         self.deliver_to_group(&mut publication, group, Origin::default());
     }
