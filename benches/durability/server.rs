@@ -41,6 +41,13 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts it without a disk.
+    pub(crate) fn in_memory(program: &Path) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--memory"]);
+        Self::spawn(command, PathBuf::new())
+    }
+
     /// Waits until the files that it prepares ahead are there: a broker that has run for a while.
     fn settle(&self) -> io::Result<()> {
         let mut last = used(&self.data)?;
@@ -58,11 +65,16 @@ impl Server {
 
     /// Starts it with what is there, and waits until it listens.
     pub(crate) fn start_with(program: &Path, data: PathBuf) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "-d"]).arg(&data);
+        Self::spawn(command, data)
+    }
+
+    fn spawn(mut command: Command, data: PathBuf) -> io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let child = Command::new(program)
-            .args(["serve", "--log-level", "warn"])
-            .args(["-l", &format!("tcp://{address}"), "-d"])
-            .arg(&data)
+        let child = command
+            .args(["--log-level", "warn"])
+            .args(["-l", &format!("tcp://{address}")])
             .env("WHIMBREL_SESSION_QUEUE_MESSAGES_MAXIMUM", "4000000000")
             .env("WHIMBREL_SESSION_QUEUE_BYTES_MAXIMUM", "4000000000")
             .stdin(Stdio::null())
@@ -94,7 +106,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if !self.keeps {
+        if !self.keeps && self.data != Path::new("") {
             let _ = fs::remove_dir_all(&self.data);
         }
     }

@@ -37,7 +37,9 @@ pub enum Action {
         /// What it says about itself.
         credentials: Box<Credentials>,
     },
-    /// Append to the log, and answer with `Broker::persisted` once it is durable.
+    /// Append to the log, and answer with `Broker::persisted` once it is durable. Comes before the
+    /// `Send`s of what was announced together with it, so that the disk works while they are
+    /// written.
     Persist(Batch),
     /// Hand a message to other shards or nodes; they get it by `Broker::routed`.
     Route {

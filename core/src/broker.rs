@@ -1,6 +1,6 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
-use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::action::{Action, Batch, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
@@ -101,6 +101,8 @@ pub struct Broker {
     pub(crate) storage_is_full: bool,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
+    /// How many of these are announced before the log is told what they have led to.
+    sends_left: usize,
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
     /// Connections to close once what is being done is done.
@@ -155,6 +157,7 @@ impl Broker {
             shutting_down: false,
             storage_is_full: false,
             ready: VecDeque::new(),
+            sends_left: 0,
             resumable: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
@@ -541,21 +544,31 @@ impl Broker {
             }
             return Some(action);
         }
-        while let Some(key) = self.ready.pop_front() {
+        loop {
+            // The disk begins with what was said while answers to what it has finished go out.
+            if self.sends_left == 0 {
+                if let Some(batch) = self.take_batch() {
+                    return Some(Action::Persist(batch));
+                }
+                self.sends_left = self.ready.len();
+            }
+            self.sends_left = self.sends_left.checked_sub(1)?;
+            let key = self.ready.pop_front()?;
             if let Some(connection) = self.connections.get(key) {
                 return Some(Action::Send(connection.id()));
             }
         }
-        // A message, its references and the identifier it came under are kept together or not at
-        // all.
+    }
+
+    /// What the log has to be told by now. A message, its references and the identifier it came
+    /// under are kept together or not at all.
+    fn take_batch(&mut self) -> Option<Batch> {
         let is_half = self.is_fanning_out();
         if !is_half {
             self.journal.clock(self.clock.wall(), self.machine_wall);
         }
         let live_bytes = self.live_bytes();
-        self.journal
-            .take_batch(live_bytes, is_half)
-            .map(Action::Persist)
+        self.journal.take_batch(live_bytes, is_half)
     }
 
     /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and

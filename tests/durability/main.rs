@@ -5,8 +5,8 @@
 //! elsewhere.
 
 use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, Version, Will};
-use whimbrel_core::codec::{Packet, Property, PropertyBuffer, ReasonCode};
-use whimbrel_core::{Config, ConnectionId};
+use whimbrel_core::codec::{self, Packet, Property, PropertyBuffer, ReasonCode};
+use whimbrel_core::{Action, Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, connect, publish};
 use whimbrel_tests::{Received, World};
 
@@ -57,6 +57,22 @@ fn a_publisher_is_acknowledged_when_the_log_has_its_message() {
         world.persist();
         assert!(world.next(publisher).is_some());
     }
+}
+
+#[test]
+fn the_disk_begins_before_anything_is_written_to_a_connection() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    let publisher = world.connect(Version::V4, "publisher");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    let mut bytes = Vec::new();
+    let packet = Packet::Publish(publish("t", b"x", QoS::AtLeastOnce, 1));
+    codec::encode(&packet, Version::V4, &mut bytes).unwrap();
+    world.broker.receive(world.now, publisher, &bytes);
+    let first = world.broker.poll_action();
+    assert!(matches!(first, Some(Action::Persist(_))), "{first:?}");
+    let second = world.broker.poll_action();
+    assert_eq!(second, Some(Action::Send(subscriber)));
 }
 
 #[test]
@@ -507,7 +523,7 @@ fn the_will_of_a_session_that_ends_survives_the_broker_and_reaches_everybody() {
         payload: b"gone",
         qos: QoS::AtLeastOnce,
         retain: false,
-        properties: whimbrel_core::codec::Properties::EMPTY,
+        properties: codec::Properties::EMPTY,
     };
     let mortal = world.open_with(&Connect {
         will: Some(will),
@@ -538,7 +554,7 @@ fn with_will(world: &mut World, client_id: &str, persistent: bool) {
             payload: client_id.as_bytes(),
             qos: QoS::AtLeastOnce,
             retain: false,
-            properties: whimbrel_core::codec::Properties::EMPTY,
+            properties: codec::Properties::EMPTY,
         }),
         ..connect(Version::V5, client_id)
     };
@@ -603,7 +619,7 @@ fn no_batch_grows_with_the_number_of_clients() {
     let mut bytes = Vec::new();
     for packet_id in 1..=20 {
         let packet = Packet::Publish(publish("t", &payload, QoS::AtLeastOnce, packet_id));
-        whimbrel_core::codec::encode(&packet, Version::V5, &mut bytes).expect("it can be sent");
+        codec::encode(&packet, Version::V5, &mut bytes).expect("it can be sent");
     }
     world.send_bytes(publisher, &bytes);
     let longest = world.log.iter().map(Vec::len).max().expect("batches");
