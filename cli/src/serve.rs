@@ -181,7 +181,7 @@ async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Cras
                 #[cfg(unix)]
                 Signal::Report => {
                     if let Ok(shards) = broker.statistics().await {
-                        statistics::log(&shards);
+                        statistics::log(&shards, broker.storage_statistics().as_ref());
                     }
                 }
             }

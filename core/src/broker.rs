@@ -99,6 +99,8 @@ pub struct Broker {
     pub(crate) shutting_down: bool,
     /// The disk is nearly full: what needs more of it is refused.
     pub(crate) storage_is_full: bool,
+    /// When the log was last known to be behind.
+    unread_until: Timestamp,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
     /// How many of these are announced before the log is told what they have led to.
@@ -156,6 +158,7 @@ impl Broker {
             session_numbers: 0,
             shutting_down: false,
             storage_is_full: false,
+            unread_until: Timestamp::default(),
             ready: VecDeque::new(),
             sends_left: 0,
             resumable: VecDeque::new(),
@@ -422,11 +425,21 @@ impl Broker {
     /// CONNECT or the next sign of life did not come in time, or the deadline has moved since.
     fn connection_timeout(&mut self, key: Key) {
         let now = self.clock.now();
+        self.log_is_behind();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         connection.armed = Timestamp::MAX;
+        // Who is not read cannot be heard.
+        connection.last_heard = connection.last_heard.max(self.unread_until);
         if connection.session().is_none() {
+            let patience = self.config.limits.connect_timeout_ms;
+            let due = self.unread_until.after_ms(u64::from(patience));
+            if due > now {
+                return self
+                    .timers
+                    .arm(TimerKey::Connection(key), &mut connection.armed, due);
+            }
             return self.close(key, CloseReason::ConnectTimeout);
         }
         // Bytes that wait here because the broker would not handle them are signs of life.
@@ -445,9 +458,23 @@ impl Broker {
         }
     }
 
+    /// Whether the log has so much to catch up with that no connection should be read: memory waits
+    /// for the disk then, whatever the number of publishers. It can only end with a
+    /// [`persisted`](Self::persisted). Nobody is missed meanwhile for what could not be heard.
+    pub fn log_is_behind(&mut self) -> bool {
+        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
+        let is_behind = self.journal.is_behind(maximum);
+        if is_behind {
+            self.unread_until = self.clock.now();
+        }
+        is_behind
+    }
+
     /// All records up to and including `position` are on stable storage.
     pub fn persisted(&mut self, now: Now, position: Position) {
         self.tick(now);
+        self.log_is_behind();
+        self.journal.persisted(position);
         self.durable = self.durable.max(position);
         self.continue_checkpoint();
         while let Some((key, gated)) = self.gates.pop(self.durable) {

@@ -59,6 +59,10 @@ pub(crate) struct Journal {
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
+    /// Batches that were handed over and are not durable yet: their positions and sizes.
+    unpersisted: VecDeque<(Position, usize)>,
+    unpersisted_bytes: usize,
+    is_behind: bool,
 }
 
 /// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed
@@ -89,6 +93,9 @@ impl Journal {
             checkpoint: 0,
             scratch: Vec::new(),
             clock_at: UnixTime(0),
+            unpersisted: VecDeque::new(),
+            unpersisted_bytes: 0,
+            is_behind: false,
         }
     }
 
@@ -149,10 +156,32 @@ impl Journal {
             None => self.close_batch(),
             batch => batch,
         };
+        let batch = batch?;
+        let bytes = batch.operations.len();
+        self.unpersisted.push_back((batch.position, bytes));
+        self.unpersisted_bytes += bytes;
         Some(Batch {
             live_bytes,
-            ..batch?
+            ..batch
         })
+    }
+
+    /// Everything up to there is durable.
+    pub(crate) fn persisted(&mut self, position: Position) {
+        while let Some((first, bytes)) = self.unpersisted.front().copied()
+            && first <= position
+        {
+            self.unpersisted.pop_front();
+            self.unpersisted_bytes -= bytes;
+        }
+    }
+
+    /// Whether the log has more than `maximum` bytes to catch up with; once it had, until it has
+    /// come down to half of that.
+    pub(crate) const fn is_behind(&mut self, maximum: usize) -> bool {
+        let limit = if self.is_behind { maximum / 2 } else { maximum };
+        self.is_behind = self.unpersisted_bytes > limit;
+        self.is_behind
     }
 
     fn close_batch(&mut self) -> Option<Batch> {

@@ -36,7 +36,7 @@
 //! | `policy` | who may connect |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
-//! | `storage` | opening the log, and its thread |
+//! | `storage` | what keeps records, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -60,4 +60,6 @@ pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
-pub use storage::{StorageConfig, StorageError};
+#[cfg(feature = "sqlite")]
+pub use storage::DatabaseError;
+pub use storage::{SqliteConfig, StorageConfig, StorageError};

@@ -9,7 +9,7 @@ use crate::ready::{ReadyList, Source};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
-use crate::storage::{self, StorageConfig, StorageError};
+use crate::storage::{self, Opened, SharedStatistics, StorageError};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
-use whimbrel_core::log::LogUuid;
+use whimbrel_core::log::{LogUuid, Statistics as StorageStatistics};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
 
@@ -74,24 +74,38 @@ impl Server {
     /// What is wrong with the configuration, or what the system refuses. Nothing is left running
     /// then.
     pub fn start(self) -> Result<Handle, StartError> {
+        if self.config.threads != 1 {
+            return Err(StartError::Threads(self.config.threads));
+        }
+        self.config.broker.validate()?;
+        let storage = storage::open(&self.config, new_uuid())?;
+        self.start_on(storage)
+    }
+
+    /// Goes on from what was kept. It is there again before anybody can connect.
+    pub(crate) fn start_on(self, storage: Option<Opened>) -> Result<Handle, StartError> {
         let Self {
             config,
             authenticator,
             events,
         } = self;
-        if config.threads != 1 {
-            return Err(StartError::Threads(config.threads));
-        }
-        config.broker.validate()?;
-        // What was kept is there again before anybody can connect.
-        let (mut log, mut restorer) = match &config.storage {
-            StorageConfig::Memory => (None, None),
-            StorageConfig::Log { directory, log } => {
-                let log = storage::fitted(log, &config.broker);
-                let (log, restorer) = storage::open(directory, &log, new_uuid())?;
-                (Some(log), Some(restorer))
-            }
+        let clock = Clock::start();
+        let (store, mut restorer) = match storage {
+            Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
+            None => (None, None),
         };
+        let brokers = (0..config.threads)
+            .map(|shard| {
+                let mut broker = config.broker.clone();
+                broker.identity.shard = shard;
+                broker.durable = store.is_some();
+                let Some(restorer) = restorer.take() else {
+                    return Broker::new(broker, unpredictable(), clock.now());
+                };
+                broker.identity.boot_epoch = restorer.next_boot_epoch();
+                Broker::restore(broker, unpredictable(), clock.now(), restorer)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let sockets = config
             .listeners
             .iter()
@@ -108,29 +122,21 @@ impl Server {
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
-            clock: Clock::start(),
+            clock,
             publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
+            storage_statistics: None,
         };
         let (log_sender, batches) = std_mpsc::channel();
         let mut inboxes = Vec::new();
-        let (config, clock) = (Arc::new(config), handle.clock);
-        for shard in 0..config.threads {
-            let mut broker = config.broker.clone();
-            broker.identity.shard = shard;
-            broker.durable = config.storage.is_durable();
+        let config = Arc::new(config);
+        for (shard, broker) in (0..).zip(brokers) {
             let ready = Arc::new(ReadyList::default());
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
             let parts = Parts {
-                broker: match restorer.take() {
-                    Some(restorer) => {
-                        broker.identity.boot_epoch = restorer.next_boot_epoch();
-                        Broker::restore(broker, unpredictable(), clock.now(), restorer)?
-                    }
-                    None => Broker::new(broker, unpredictable(), clock.now())?,
-                },
+                broker,
                 shard,
                 clock,
                 listeners: sockets
@@ -145,7 +151,7 @@ impl Server {
                 stop: Arc::clone(&stop),
                 inbox,
                 inbox_sender: inbox_sender.clone(),
-                log: log.is_some().then(|| log_sender.clone()),
+                log: store.is_some().then(|| log_sender.clone()),
                 storage_failed: Arc::clone(&handle.storage_failed),
             };
             inboxes.push(inbox_sender.clone());
@@ -159,9 +165,10 @@ impl Server {
             handle.threads().push((shard, thread));
         }
         drop(log_sender);
-        if let Some(log) = log.take() {
-            let thread =
-                storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
+        if let Some(store) = store {
+            let (thread, statistics) =
+                storage::spawn(store, clock, batches, inboxes).map_err(StartError::System)?;
+            handle.storage_statistics = Some(statistics);
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
         for address in &handle.addresses {
@@ -265,6 +272,7 @@ pub struct Handle {
     publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
+    storage_statistics: Option<SharedStatistics>,
 }
 
 struct ShardHandle {
@@ -353,6 +361,13 @@ impl Handle {
             all.push(statistics.await.map_err(|_| Stopped)?);
         }
         Ok(all)
+    }
+
+    /// What was written to keep things, at the last moment when something became durable. `None`
+    /// when nothing is kept.
+    #[must_use]
+    pub fn storage_statistics(&self) -> Option<StorageStatistics> {
+        self.storage_statistics.as_ref().map(SharedStatistics::get)
     }
 
     /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker

@@ -20,7 +20,6 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -45,10 +44,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 
 /// Things that are taken out of the inbox in one turn.
 const INPUTS_PER_TURN: usize = 256;
-
-/// Bytes of batches that the log may be behind before nobody is read until it has caught up: memory
-/// that waits for a disk, whatever the number of publishers.
-const UNPERSISTED_BYTES: usize = 32 << 20;
 
 /// A shared write buffer that grew beyond this, for a large packet, is given back.
 const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
@@ -140,9 +135,6 @@ pub(crate) struct Shard {
     missing_reported: bool,
     log: Option<LogSender>,
     storage_failed: Arc<AtomicBool>,
-    /// Batches that the log has and has not reported durable: their positions and sizes.
-    unpersisted: VecDeque<(Position, usize)>,
-    unpersisted_bytes: usize,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<Source>,
 }
@@ -193,8 +185,6 @@ impl Shard {
             missing_reported: false,
             log: parts.log,
             storage_failed: parts.storage_failed,
-            unpersisted: VecDeque::new(),
-            unpersisted_bytes: 0,
             waiting_for_log: Vec::new(),
             ready,
         })
@@ -341,7 +331,7 @@ impl Shard {
         if socket.paused {
             return;
         }
-        if self.unpersisted_bytes >= UNPERSISTED_BYTES {
+        if self.broker.log_is_behind() {
             self.waiting_for_log.push(source_of(id));
             return;
         }
@@ -448,9 +438,6 @@ impl Shard {
 
     /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
     fn persist(&mut self, batch: Batch) {
-        let bytes = batch.operations.len();
-        self.unpersisted.push_back((batch.position, bytes));
-        self.unpersisted_bytes += bytes;
         match self.log.as_ref() {
             None => self.report_missing("a log", 0),
             Some(log) => {
@@ -471,17 +458,11 @@ impl Shard {
     }
 
     fn persisted(&mut self, position: Position) {
-        while let Some((first, bytes)) = self.unpersisted.front().copied()
-            && first <= position
-        {
-            self.unpersisted.pop_front();
-            self.unpersisted_bytes -= bytes;
-        }
-        if self.unpersisted_bytes < UNPERSISTED_BYTES / 2 && !self.waiting_for_log.is_empty() {
+        self.broker.persisted(self.now, position);
+        if !self.waiting_for_log.is_empty() && !self.broker.log_is_behind() {
             self.sources.append(&mut self.waiting_for_log);
             self.busy = true;
         }
-        self.broker.persisted(self.now, position);
     }
 
     /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to

@@ -757,3 +757,36 @@ fn no_batch_grows_with_the_number_of_clients() {
     assert!(longest < 2 << 20, "{longest}");
     assert_eq!(world.drain(publisher).len(), 20);
 }
+
+#[test]
+fn nobody_is_missed_who_was_not_read_while_the_log_was_behind() {
+    let mut config = Config {
+        durable: true,
+        ..Config::default()
+    };
+    config.limits.unpersisted_bytes_maximum = 1_000;
+    let mut world = World::new(config);
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    let (publisher, _) = world.enter(&Connect {
+        keep_alive_s: 10,
+        ..connect(Version::V4, "publisher")
+    });
+    world.persists_at_once = false;
+    assert!(!world.broker.log_is_behind());
+    world.publish(publisher, "t", &[b'x'; 1_000], QoS::AtLeastOnce);
+    assert!(world.broker.log_is_behind(), "the runtime reads nobody");
+    let newcomer = world.open();
+    world.pass_ms(100_000);
+    assert!(!world.is_closed(publisher) && !world.is_closed(newcomer));
+
+    world.persist();
+    assert!(!world.broker.log_is_behind());
+    // From now on they can be heard.
+    world.pass_ms(9_999);
+    assert!(!world.is_closed(newcomer));
+    world.pass_ms(5_000);
+    assert!(!world.is_closed(publisher) && world.is_closed(newcomer));
+    world.pass_ms(1);
+    assert!(world.is_closed(publisher));
+}
