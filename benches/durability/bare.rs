@@ -1,7 +1,8 @@
 //! The bare loop: serves the same publishers over the same sockets, and does nothing with a message
 //! but to append it to a file, sync, and acknowledge. What came while a sync ran is the next batch.
 //!
-//! It is what a broker could reach at most on this machine whose batches come about in the same way.
+//! It is what a broker could reach at most on this machine whose batches come about in the same
+//! way.
 
 use crate::disk::Disk;
 use crate::{RECORD_BYTES, median};

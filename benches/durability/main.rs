@@ -15,8 +15,8 @@
 //! - *in memory*: the broker without a disk;
 //! - *disk alone*: as many records in each sync as there are publishers, and no sockets.
 //!
-//! On a machine that does other work, a sync mostly waits for a processor, not for the disk: let the
-//! scheduler prefer the run (`chrt -r 1`).
+//! On a machine that does other work, a sync mostly waits for a processor, not for the disk: let
+//! the scheduler prefer the run (`chrt -r 1`).
 
 mod bare;
 mod disk;

@@ -37,6 +37,9 @@ const CLOCK_JUMP_MS: u64 = 5_000;
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
+/// Timers that one `advance` fires. A thousand sessions that end at once take a few milliseconds.
+const TIMERS_PER_STEP: usize = 1_024;
+
 /// One shard: a set of connections, sessions, subscriptions and retained messages that one thread
 /// owns.
 ///
@@ -403,15 +406,20 @@ impl Broker {
         self.settle();
     }
 
-    /// Time passed.
+    /// Time passed. What is due is done in bounded steps: as long as `next_deadline` lies in the
+    /// past, there is more, and others may have their turn before it.
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
-        while let Some(timer) = self.timers.pop(self.clock.now()) {
+        for _ in 0..TIMERS_PER_STEP {
+            let Some(timer) = self.timers.pop(self.clock.now()) else {
+                break;
+            };
             if !self.is_fanning_out() {
                 self.journal.cut();
             }
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
+                TimerKey::Authentication(key) => self.authentication_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),
                 TimerKey::Session(key) => self.session_timeout(key),
                 TimerKey::Retransmit(key) => self.retransmit(key),
@@ -468,6 +476,19 @@ impl Broker {
             self.unread_until = self.clock.now();
         }
         is_behind
+    }
+
+    /// The credentials of a client are no longer good.
+    fn authentication_timeout(&mut self, key: Key) {
+        if let Some(extra) = self.connections.get_mut(key).and_then(|c| c.extra.as_mut()) {
+            extra.authentication_armed = Timestamp::MAX;
+        }
+        self.close(key, CloseReason::AuthenticationEnded);
+    }
+
+    /// What the machine's wall clock says.
+    pub(crate) const fn machine_wall(&self) -> UnixTime {
+        self.machine_wall
     }
 
     /// All records up to and including `position` are on stable storage.

@@ -145,13 +145,21 @@ pub struct SessionConfig {
     /// Whether QoS 0 messages are queued for clients that are away. Default: no.
     pub queue_qos0: bool,
     /// How many QoS 1 and 2 messages are in flight to one client at most, if it allows so many.
-    /// Default 1,024; what waits beyond that is still in the queue.
+    /// Default 16,384, so that a client which takes everything from many publishers is never the
+    /// one that is waited for; what waits beyond that is still in the queue.
     pub inflight_maximum: u16,
+    /// Bytes of messages in flight to one client, from which no further one is begun. Default 4
+    /// MiB: a fast link stays busy, and a client that acknowledges nothing costs no more, however
+    /// large its messages.
+    pub inflight_bytes_maximum: u32,
     /// Resend to a connected 3.x client what it has not acknowledged for this long, in
     /// milliseconds. Default 0: never, as TCP already does it; 5.0 forbids it.
     pub retransmit_interval_ms: u32,
     /// How often one message is resent at most before the connection is closed. Default 3.
     pub retransmit_maximum: u8,
+    /// What happens to a client whose identifier names a session of another user. Default: it is
+    /// refused; whoever knows a client identifier could otherwise end the session of its owner.
+    pub other_user: OtherUser,
 }
 
 impl Default for SessionConfig {
@@ -163,11 +171,25 @@ impl Default for SessionConfig {
             queue_bytes_maximum: 16 << 20,
             queue_overflow: QueueOverflow::DropNewest,
             queue_qos0: false,
-            inflight_maximum: 1_024,
+            inflight_maximum: 16_384,
+            inflight_bytes_maximum: 4 << 20,
             retransmit_interval_ms: 0,
             retransmit_maximum: 3,
+            other_user: OtherUser::Refuse,
         }
     }
+}
+
+/// What happens to a client whose identifier names a session of another user. What waits in that
+/// session is handed over in no case. A session that was opened without a user belongs to nobody: a
+/// user replaces it under either setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherUser {
+    /// It is refused (0x87); session and connection of the owner stay as they are.
+    #[default]
+    Refuse,
+    /// The session of the owner ends, and a new one begins. For sites whose devices change users.
+    Replace,
 }
 
 /// What happens to a message that finds the queue of its client full. Either way it is counted.

@@ -7,6 +7,7 @@ pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
 
+use crate::config::SessionConfig;
 use crate::id::MessageId;
 use crate::journal::Journal;
 use crate::slab::{Key, Slab};
@@ -95,6 +96,13 @@ impl Traffic {
         self.unsent > 0 || !self.queue.is_empty() || !self.cursors.is_empty()
     }
 
+    /// Whether one more QoS 1 or 2 message may begin, with the window that the client gives.
+    /// [MQTT-4.9.0-2]
+    pub(crate) fn may_begin(&self, window: u16, config: &SessionConfig) -> bool {
+        self.outstanding < usize::from(window)
+            && self.inflight.has_room(config.inflight_bytes_maximum)
+    }
+
     /// No retained message is owed to this subscription any longer.
     pub(crate) fn drop_cursor(&mut self, session: u64, filter: &str, journal: &mut Journal) {
         self.cursors.retain(|cursor| {
@@ -117,6 +125,8 @@ impl Traffic {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
+    /// Whose it is: the verified user who opened it; `None` when it was opened without a name.
+    pub(crate) user: Option<Box<str>>,
     /// Names the session in the log; never used twice.
     pub(crate) number: u64,
     pub(crate) connection: Option<Key>,
@@ -142,6 +152,7 @@ impl Session {
     pub(crate) fn new(client_id: Box<str>, number: u64) -> Self {
         Self {
             client_id,
+            user: None,
             number,
             connection: None,
             expiry_s: 0,

@@ -557,6 +557,7 @@ impl Shard {
             address: from
                 .map(|(address, _)| SocketAddr::new(address.ip().to_canonical(), address.port())),
             listener: from.map_or(IN_PROCESS, |(_, listener)| listener),
+            ..Peer::default()
         };
         let id = self.broker.accept(self.now, peer);
         let Source::Connection(slot) = source_of(id) else {

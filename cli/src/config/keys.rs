@@ -411,9 +411,18 @@ const SESSION: &[Key] = &[
         "inflight_maximum",
         |s| &mut s.server.broker.session.inflight_maximum,
         "QoS 1 and 2 messages in flight to one client at most, if it allows so many.",
-        "What waits beyond that is still in the queue.",
+        "A client that takes everything from many publishers is never the one that is waited for; \
+         what waits beyond that is still in the queue.",
     )
     .least(1),
+    Key::new(
+        "inflight_bytes_maximum",
+        |s| &mut s.server.broker.session.inflight_bytes_maximum,
+        "Bytes of messages in flight to one client, from which no further one is begun.",
+        "A fast link stays busy, and a client that acknowledges nothing costs no more, however large \
+         its messages.",
+    )
+    .unit(Bytes),
     Key::new(
         "retransmit_interval_ms",
         |s| &mut s.server.broker.session.retransmit_interval_ms,
@@ -426,6 +435,14 @@ const SESSION: &[Key] = &[
         |s| &mut s.server.broker.session.retransmit_maximum,
         "How often one message is resent at most before the connection is closed.",
         "Only with `retransmit_interval_ms`: a client that ignores three is not going to answer.",
+    ),
+    Key::new(
+        "other_user",
+        |s| &mut s.server.broker.session.other_user,
+        "What happens to a client whose identifier names the session of another user: `refuse` it, \
+         or `replace` the session by a new one. What waits in it is handed over in no case. A \
+         session without a user belongs to nobody, and is replaced.",
+        "Whoever knows a client identifier could otherwise end the session of its owner.",
     ),
 ];
 
