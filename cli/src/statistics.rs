@@ -1,5 +1,5 @@
-//! The statistics as a line of the log, one for each shard and one for the storage. What the numbers mean is documented
-//! with [`Statistics`] and in `docs/operations.md`.
+//! The statistics as a line of the log, one for each shard and one for the storage. What the
+//! numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::action::DropReason;

@@ -142,7 +142,7 @@ impl Story {
                     self.broker.transmit(NOW, connection, &mut Vec::new());
                 }
                 Action::Authenticate { connection, .. } => {
-                    let verdict = Verdict::Accept { data: None };
+                    let verdict = Verdict::Accept(whimbrel_core::Grant::default());
                     self.broker.authenticated(NOW, connection, verdict);
                 }
                 _ => {}
