@@ -13,7 +13,7 @@ use whimbrel_core::id::{PacketId, Position};
 use whimbrel_core::log::{LogConfig, LogUuid, Statistics};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::{
-    Action, Broker, Config, ConnectionId, Now, Peer, Timestamp, UnixTime, Verdict,
+    Action, Broker, Config, ConnectionId, Grant, Now, Peer, Timestamp, UnixTime, Verdict,
 };
 
 /// A directory that is gone after the test.
