@@ -91,7 +91,7 @@ pub struct Broker {
     /// How far a checkpoint has come.
     pub(crate) walk: Option<Walk>,
     /// What the machine's wall clock said last.
-    machine_wall: UnixTime,
+    pub(crate) machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -103,11 +103,11 @@ pub struct Broker {
     /// The disk is nearly full: what needs more of it is refused.
     pub(crate) storage_is_full: bool,
     /// When the log was last known to be behind.
-    unread_until: Timestamp,
+    pub(crate) unread_until: Timestamp,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
     /// How many of these are announced before the log is told what they have led to.
-    sends_left: usize,
+    pub(crate) sends_left: usize,
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
     /// Connections to close once what is being done is done.
@@ -126,8 +126,8 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
-    actions: VecDeque<Action>,
-    events_waiting: u32,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events_waiting: u32,
 }
 
 impl Broker {
@@ -433,7 +433,7 @@ impl Broker {
     /// CONNECT or the next sign of life did not come in time, or the deadline has moved since.
     fn connection_timeout(&mut self, key: Key) {
         let now = self.clock.now();
-        self.log_is_behind();
+        self.note_unread();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -469,13 +469,15 @@ impl Broker {
     /// Whether the log has so much to catch up with that no connection should be read: memory waits
     /// for the disk then, whatever the number of publishers. It can only end with a
     /// [`persisted`](Self::persisted). Nobody is missed meanwhile for what could not be heard.
-    pub fn log_is_behind(&mut self) -> bool {
-        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
-        let is_behind = self.journal.is_behind(maximum);
-        if is_behind {
+    #[must_use]
+    pub const fn log_is_behind(&self) -> bool {
+        self.journal.is_behind()
+    }
+
+    fn note_unread(&mut self) {
+        if self.log_is_behind() {
             self.unread_until = self.clock.now();
         }
-        is_behind
     }
 
     /// The credentials of a client are no longer good.
@@ -494,8 +496,9 @@ impl Broker {
     /// All records up to and including `position` are on stable storage.
     pub fn persisted(&mut self, now: Now, position: Position) {
         self.tick(now);
-        self.log_is_behind();
+        self.note_unread();
         self.journal.persisted(position);
+        self.measure_log();
         self.durable = self.durable.max(position);
         self.continue_checkpoint();
         while let Some((key, gated)) = self.gates.pop(self.durable) {
@@ -616,7 +619,14 @@ impl Broker {
             self.journal.clock(self.clock.wall(), self.machine_wall);
         }
         let live_bytes = self.live_bytes();
-        self.journal.take_batch(live_bytes, is_half)
+        let batch = self.journal.take_batch(live_bytes, is_half);
+        self.measure_log();
+        batch
+    }
+
+    const fn measure_log(&mut self) {
+        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
+        self.journal.measure(maximum);
     }
 
     /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and

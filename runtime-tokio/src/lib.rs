@@ -37,6 +37,7 @@
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | what keeps records, and its thread |
+//! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -47,6 +48,7 @@ mod link;
 mod listen;
 mod policy;
 mod ready;
+mod recording;
 mod report;
 mod server;
 mod shard;
@@ -59,6 +61,7 @@ pub use config::{Anonymous, ListenerConfig, ServerConfig};
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
+pub use recording::RecordingConfig;
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
 #[cfg(feature = "sqlite")]
 pub use storage::DatabaseError;

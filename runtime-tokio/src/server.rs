@@ -6,6 +6,7 @@ use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
+use crate::recording::{Recorder, RecordingConfig};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
@@ -15,6 +16,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
@@ -24,8 +26,9 @@ use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::{LogUuid, Statistics as StorageStatistics};
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event};
+use whimbrel_core::{Broker, Event, Restorer};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -96,16 +99,10 @@ impl Server {
         };
         let brokers = (0..config.threads)
             .map(|shard| {
-                let mut broker = config.broker.clone();
-                broker.identity.shard = shard;
-                broker.durable = store.is_some();
-                let Some(restorer) = restorer.take() else {
-                    return Broker::new(broker, unpredictable(), clock.now());
-                };
-                broker.identity.boot_epoch = restorer.next_boot_epoch();
-                Broker::restore(broker, unpredictable(), clock.now(), restorer)
+                let broker = make_broker(&config, shard, clock, restorer.take())?;
+                Ok(RecordedBroker::from(broker))
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, ConfigError>>()?;
         let sockets = config
             .listeners
             .iter()
@@ -127,16 +124,22 @@ impl Server {
             storage_failed: Arc::default(),
             log: Mutex::default(),
             storage_statistics: None,
+            writers: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
         let mut inboxes = Vec::new();
         let config = Arc::new(config);
-        for (shard, broker) in (0..).zip(brokers) {
+        for (shard, mut broker) in (0..).zip(brokers) {
             let ready = Arc::new(ReadyList::default());
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
+            let recorder = match &config.recording {
+                None => None,
+                Some(recording) => Some(handle.record(recording, shard, &mut broker)?),
+            };
             let parts = Parts {
                 broker,
+                recorder,
                 shard,
                 clock,
                 listeners: sockets
@@ -175,6 +178,25 @@ impl Server {
             info!(%address, "listening");
         }
         Ok(handle)
+    }
+}
+
+/// The broker of a shard, with what was kept.
+fn make_broker(
+    config: &ServerConfig,
+    shard: u16,
+    clock: Clock,
+    restorer: Option<Restorer>,
+) -> Result<Broker, ConfigError> {
+    let mut broker = config.broker.clone();
+    broker.identity.shard = shard;
+    broker.durable = config.storage.is_durable();
+    match restorer {
+        Some(restorer) => {
+            broker.identity.boot_epoch = restorer.next_boot_epoch();
+            Broker::restore(broker, unpredictable(), clock.now(), restorer)
+        }
+        None => Broker::new(broker, unpredictable(), clock.now()),
     }
 }
 
@@ -255,6 +277,14 @@ pub enum StartError {
     /// The log cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What is to be recorded cannot be written there.
+    #[error("cannot record to {}: {source}", file.display())]
+    Recording {
+        /// What the files of the recording are named after.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The system gives no thread, no descriptor or no event queue.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -273,6 +303,8 @@ pub struct Handle {
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
     storage_statistics: Option<SharedStatistics>,
+    /// Threads that write recordings.
+    writers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
@@ -282,6 +314,24 @@ struct ShardHandle {
 }
 
 impl Handle {
+    fn record(
+        &self,
+        config: &RecordingConfig,
+        shard: u16,
+        broker: &mut RecordedBroker,
+    ) -> Result<Recorder, StartError> {
+        let (recorder, thread) =
+            Recorder::start(config, shard, broker).map_err(|source| StartError::Recording {
+                file: config.file.clone(),
+                source,
+            })?;
+        self.writers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
+        Ok(recorder)
+    }
+
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -339,6 +389,12 @@ impl Handle {
         {
             let message = message_of(&*panic).to_owned();
             result = Err(Crashed { shard: 0, message });
+        }
+        let writers =
+            core::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in writers {
+            // It has said what it could not write.
+            drop(thread.join());
         }
         if self.storage_failed.load(Ordering::Acquire) {
             let message = "the log has failed".to_owned();

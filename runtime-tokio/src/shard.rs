@@ -12,6 +12,7 @@ use crate::config::ServerConfig;
 use crate::listen::Listener;
 use crate::policy::{Decision, IN_PROCESS, Policy};
 use crate::ready::{ReadyList, Source};
+use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report};
 use crate::socket::{Lingering, Socket, Transport, Written};
 use crate::stop::{Stop, StopLevel};
@@ -27,8 +28,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -81,7 +83,8 @@ pub(crate) enum Input {
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) broker: Broker,
+    pub(crate) broker: RecordedBroker,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) shard: u16,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<std::net::TcpListener>,
@@ -100,7 +103,8 @@ pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
-    broker: Broker,
+    broker: RecordedBroker,
+    recorder: Option<Recorder>,
     /// Which of the server's shards this is.
     shard: u16,
     clock: Clock,
@@ -159,6 +163,7 @@ impl Shard {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             broker: parts.broker,
+            recorder: parts.recorder,
             shard: parts.shard,
             now: parts.clock.now(),
             sockets: Sockets::default(),
@@ -195,7 +200,7 @@ impl Shard {
         loop {
             self.turn();
             if self.is_finished() {
-                return;
+                return self.broker.end_recording();
             }
             if self.busy {
                 // Polls the network without waiting for it.
@@ -256,7 +261,10 @@ impl Shard {
         // A newcomer may have left already.
         self.busy |= !self.ended.is_empty();
 
-        // 6. Last, when to come back.
+        // 6. Last, what was recorded, and when to come back.
+        if let Some(recorder) = &mut self.recorder {
+            recorder.hand_over(&mut self.broker, self.now.monotonic.0);
+        }
         self.arm_timer();
     }
 
@@ -582,6 +590,15 @@ impl Shard {
             None => {}
             Some(deadline) if deadline <= self.now.monotonic => self.busy = true,
             Some(deadline) => self.timer.arm(deadline),
+        }
+    }
+}
+
+/// What was recorded is kept also when it ends by a panic: that is when it is wanted.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish(&mut self.broker);
         }
     }
 }

@@ -378,6 +378,10 @@ async fn a_store_that_fails_or_panics_acknowledges_nothing_and_ends_the_broker()
     for panics in [false, true] {
         let config = ServerConfig {
             listeners: Vec::new(),
+            storage: StorageConfig::Log {
+                directory: "unused".into(),
+                log: LogConfig::default(),
+            },
             ..ServerConfig::default()
         };
         let store = Faulty {
