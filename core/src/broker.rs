@@ -1,6 +1,6 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
-use crate::action::{Action, Batch, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
@@ -466,20 +466,6 @@ impl Broker {
         }
     }
 
-    /// Whether the log has so much to catch up with that no connection should be read: memory waits
-    /// for the disk then, whatever the number of publishers. It can only end with a
-    /// [`persisted`](Self::persisted). Nobody is missed meanwhile for what could not be heard.
-    #[must_use]
-    pub const fn log_is_behind(&self) -> bool {
-        self.journal.is_behind()
-    }
-
-    fn note_unread(&mut self) {
-        if self.log_is_behind() {
-            self.unread_until = self.clock.now();
-        }
-    }
-
     /// The credentials of a client are no longer good.
     fn authentication_timeout(&mut self, key: Key) {
         if let Some(extra) = self.connections.get_mut(key).and_then(|c| c.extra.as_mut()) {
@@ -609,39 +595,6 @@ impl Broker {
                 return Some(Action::Send(connection.id()));
             }
         }
-    }
-
-    /// What the log has to be told by now. A message, its references and the identifier it came
-    /// under are kept together or not at all.
-    fn take_batch(&mut self) -> Option<Batch> {
-        let is_half = self.is_fanning_out();
-        if !is_half {
-            self.journal.clock(self.clock.wall(), self.machine_wall);
-        }
-        let live_bytes = self.live_bytes();
-        let batch = self.journal.take_batch(live_bytes, is_half);
-        self.measure_log();
-        batch
-    }
-
-    const fn measure_log(&mut self) {
-        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
-        self.journal.measure(maximum);
-    }
-
-    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
-    /// an eighth for frames and for steps that do not fill a segment.
-    fn live_bytes(&self) -> u64 {
-        const SESSION: u64 = 96;
-        const SUBSCRIPTION: u64 = 64;
-        const DELIVERY: u64 = 48;
-        const RETAINED: u64 = 64;
-        let bytes = self.journal.stored_bytes()
-            + self.sessions.len() as u64 * SESSION
-            + self.subscriptions.len() as u64 * SUBSCRIPTION
-            + self.statistics.queued_messages * DELIVERY
-            + self.retained.len() as u64 * RETAINED;
-        bytes + bytes / 8
     }
 
     /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was

@@ -6,6 +6,7 @@
 //! references, and the record goes when the last of them does.
 
 use crate::action::{Batch, BatchMark};
+use crate::broker::Broker;
 use crate::id::{MessageId, PacketId, Position};
 use crate::log::BatchWriter;
 use crate::message::Message;
@@ -532,5 +533,56 @@ impl Journal {
     /// Bytes that the open batch holds.
     pub(crate) const fn batch_bytes(&self) -> usize {
         self.batch.len()
+    }
+}
+
+impl Broker {
+    /// What the log has to be told by now. A message, its references and the identifier it came
+    /// under are kept together or not at all.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        let is_half = self.is_fanning_out();
+        if !is_half {
+            self.journal.clock(self.clock.wall(), self.machine_wall);
+        }
+        let live_bytes = self.live_bytes();
+        let batch = self.journal.take_batch(live_bytes, is_half);
+        self.measure_log();
+        batch
+    }
+
+    /// How far it has come has changed.
+    pub(crate) const fn measure_log(&mut self) {
+        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
+        self.journal.measure(maximum);
+    }
+
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
+    /// an eighth for frames and for steps that do not fill a segment.
+    fn live_bytes(&self) -> u64 {
+        const SESSION: u64 = 96;
+        const SUBSCRIPTION: u64 = 64;
+        const DELIVERY: u64 = 48;
+        const RETAINED: u64 = 64;
+        let bytes = self.journal.stored_bytes()
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.queued_messages * DELIVERY
+            + self.retained.len() as u64 * RETAINED;
+        bytes + bytes / 8
+    }
+
+    /// Whether the log has so much to catch up with that no connection should be read: memory waits
+    /// for the disk then, whatever the number of publishers. It can only end with a
+    /// [`persisted`](Self::persisted). Nobody is missed meanwhile for what could not be heard.
+    #[must_use]
+    pub const fn log_is_behind(&self) -> bool {
+        self.journal.is_behind()
+    }
+
+    /// Nobody is heard now, if that is so.
+    pub(crate) fn note_unread(&mut self) {
+        if self.log_is_behind() {
+            self.unread_until = self.clock.now();
+        }
     }
 }
