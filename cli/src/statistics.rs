@@ -65,6 +65,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         received_bytes,
@@ -95,6 +101,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         unsent_bytes,
@@ -116,6 +128,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_too_large = dropped(DropReason::TooLarge),
         dropped_expired = dropped(DropReason::Expired),
         dropped_session_ended = dropped(DropReason::SessionEnded),
+        dropped_unreadable = dropped(DropReason::Unreadable),
         "statistics"
     );
 }

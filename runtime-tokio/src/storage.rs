@@ -164,17 +164,18 @@ fn fitted(log: &LogConfig, broker: &whimbrel_core::Config) -> LogConfig {
 ///
 /// Why it cannot be used; nothing was changed then, but for a directory that may have been made.
 pub(crate) fn open(config: &ServerConfig, uuid: LogUuid) -> Result<Option<Opened>, StorageError> {
+    let restorer = Restorer::within(config.broker.limits.queued_payload_memory_bytes);
     let (directory, opened) = match &config.storage {
         StorageConfig::Memory => return Ok(None),
         StorageConfig::Log { directory, log } => {
             let settings = fitted(log, &config.broker);
-            (directory, log::open(directory, &settings, uuid)?)
+            (directory, log::open(directory, &settings, uuid, restorer)?)
         }
         #[cfg(feature = "sqlite")]
         StorageConfig::Sqlite {
             directory,
             database,
-        } => (directory, sqlite::open(directory, database)?),
+        } => (directory, sqlite::open(directory, database, restorer)?),
         #[cfg(not(feature = "sqlite"))]
         StorageConfig::Sqlite { .. } => return Err(StorageError::NoSqlite),
     };

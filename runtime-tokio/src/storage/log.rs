@@ -6,6 +6,7 @@ use std::path::Path;
 use tracing::{error, info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
+use whimbrel_core::id::MessageId;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
     self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
@@ -24,6 +25,7 @@ pub(super) fn open(
     directory: &Path,
     config: &LogConfig,
     uuid: LogUuid,
+    mut restorer: Restorer,
 ) -> Result<Opened, StorageError> {
     config.validate()?;
     let mut executor = lock(directory)?;
@@ -34,7 +36,6 @@ pub(super) fn open(
         });
     }
     let mut recovery = Recovery::open(config.clone(), uuid);
-    let mut restorer = Restorer::new();
     loop {
         while let Some(recovered) = recovery.poll_batch() {
             restorer
@@ -50,18 +51,18 @@ pub(super) fn open(
         let (id, result) = (operation.id, executor.run(&operation.action));
         recovery.completed(id, result);
     }
-    let (engine, summary) = recovery
-        .into_engine()
-        .map_err(|source| StorageError::Recovery {
-            directory: directory.to_path_buf(),
-            source,
-        })?;
+    let opened = recovery.into_engine();
+    let (engine, summary) = opened.map_err(|source| StorageError::Recovery {
+        directory: directory.to_path_buf(),
+        source,
+    })?;
     report(directory, &summary);
-    let store = LogStore {
+    let mut store = LogStore {
         engine,
         executor,
         refused: None,
     };
+    store.supply(&mut restorer);
     Ok(Opened {
         store: Box::new(store),
         restorer,
@@ -87,6 +88,29 @@ fn report(directory: &Path, summary: &Summary) {
     }
 }
 
+impl LogStore {
+    /// Reads what is retained and was too much to be kept in memory while reading.
+    fn supply(&mut self, restorer: &mut Restorer) {
+        let wanted = restorer.wanted();
+        for message in &wanted {
+            self.engine.read_back(0, *message);
+        }
+        let mut missing = wanted.len();
+        while missing > 0 {
+            while let Some(loaded) = self.engine.poll_loaded() {
+                missing -= 1;
+                let value = loaded.value.unwrap_or_default();
+                if !restorer.supply(loaded.message, &value) {
+                    error!(message = ?loaded.message, "a retained message cannot be read back");
+                }
+            }
+            if !self.step() {
+                return;
+            }
+        }
+    }
+}
+
 impl Store for LogStore {
     fn append(&mut self, shard: u16, batch: Batch) {
         self.engine.set_live_bytes(batch.live_bytes);
@@ -99,6 +123,10 @@ impl Store for LogStore {
         // A log that has failed has said so by its event.
         let refused = appended.err();
         self.refused = refused.filter(|why| *why != AppendError::Poisoned);
+    }
+
+    fn read(&mut self, shard: u16, message: MessageId) {
+        self.engine.read_back(shard, message);
     }
 
     fn advance(&mut self, now: Timestamp) {
@@ -125,6 +153,9 @@ impl Store for LogStore {
     fn poll_event(&mut self) -> Option<StoreEvent> {
         if let Some(refused) = self.refused.take() {
             return Some(StoreEvent::Failed(refused.to_string()));
+        }
+        if let Some(loaded) = self.engine.poll_loaded() {
+            return Some(StoreEvent::Loaded(loaded));
         }
         loop {
             return Some(match self.engine.poll_event()? {

@@ -8,7 +8,7 @@
 use super::store::{Store, StoreEvent};
 use super::{DATABASE, Opened, SqliteConfig, StorageError, lock};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io;
@@ -17,9 +17,10 @@ use thiserror::Error;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
+use whimbrel_core::id::MessageId;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
-    BatchRef, BatchWriter, Completion, FileAction, FileName, Op, Pressure, Statistics,
+    BatchRef, BatchWriter, Completion, FileAction, FileName, Loaded, Op, Pressure, Statistics,
 };
 use whimbrel_core::restore::{Restorer, dependents};
 
@@ -31,6 +32,9 @@ const FORMAT: i32 = 1;
 
 /// How much is handed to the restorer at once, in bytes.
 const RESTORE_BYTES: usize = 256 << 10;
+
+/// How many messages are read between commits.
+const READS: usize = 64;
 
 /// How long until a full disk is tried again, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -55,6 +59,8 @@ struct SqliteStore {
     config: SqliteConfig,
     /// In order; kept until a transaction with all of them has succeeded.
     pending: Vec<(u16, Batch)>,
+    /// What is to be read, and for whom.
+    asked: VecDeque<(u16, MessageId)>,
     /// Until when they wait for company, or for room on the disk.
     waits_until: Option<Timestamp>,
     pressure: Pressure,
@@ -75,7 +81,11 @@ enum Ending {
 }
 
 /// Opens the database, and reads all of it.
-pub(super) fn open(directory: &Path, config: &SqliteConfig) -> Result<Opened, StorageError> {
+pub(super) fn open(
+    directory: &Path,
+    config: &SqliteConfig,
+    mut restorer: Restorer,
+) -> Result<Opened, StorageError> {
     let mut lock = lock(directory)?;
     let refuse = |source| StorageError::Directory {
         directory: directory.to_path_buf(),
@@ -94,7 +104,6 @@ pub(super) fn open(directory: &Path, config: &SqliteConfig) -> Result<Opened, St
         source,
     };
     let database = connect(&path).map_err(&broken)?;
-    let mut restorer = Restorer::new();
     let mut read = Reader::default();
     read.all(&database, &mut restorer)
         .map_err(|error| match error {
@@ -108,6 +117,7 @@ pub(super) fn open(directory: &Path, config: &SqliteConfig) -> Result<Opened, St
         database,
         config: config.clone(),
         pending: Vec::new(),
+        asked: VecDeque::new(),
         waits_until: None,
         pressure: Pressure::None,
         ending: Ending::Open,
@@ -116,6 +126,12 @@ pub(super) fn open(directory: &Path, config: &SqliteConfig) -> Result<Opened, St
         now: Timestamp::default(),
         _lock: lock,
     };
+    for message in restorer.wanted() {
+        let value = store
+            .look_up(message)
+            .map_err(|error| broken(error.into()))?;
+        restorer.supply(message, &value.unwrap_or_default());
+    }
     store.weigh().map_err(|error| broken(error.into()))?;
     Ok(Opened {
         store: Box::new(store),
@@ -224,6 +240,10 @@ impl Store for SqliteStore {
         self.pending.push((shard, batch));
     }
 
+    fn read(&mut self, shard: u16, message: MessageId) {
+        self.asked.push_back((shard, message));
+    }
+
     fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
     }
@@ -242,15 +262,13 @@ impl Store for SqliteStore {
         if self.ending == Ending::Over {
             return false;
         }
-        if self.pending.is_empty() {
-            if self.ending == Ending::Closing {
-                self.finish();
-            }
+        if self.pending.is_empty() && self.ending == Ending::Closing {
+            self.finish();
             return false;
         }
         let waits = self.waits_until.is_some_and(|until| until > self.now);
-        if waits && self.ending == Ending::Open {
-            return false;
+        if self.pending.is_empty() || (waits && self.ending == Ending::Open) {
+            return self.answer();
         }
         self.waits_until = None;
         match self.write() {
@@ -304,6 +322,30 @@ impl SqliteStore {
             }
         }
         transaction.commit()
+    }
+
+    /// Reads some of what was asked for: whether there was anything.
+    fn answer(&mut self) -> bool {
+        let some = self.asked.len().min(READS);
+        for (shard, message) in self.asked.drain(..some).collect::<Vec<_>>() {
+            match self.look_up(message) {
+                Ok(value) => self.events.push_back(StoreEvent::Loaded(Loaded {
+                    shard,
+                    message,
+                    value,
+                })),
+                Err(error) => self.fail(&error),
+            }
+        }
+        some > 0
+    }
+
+    fn look_up(&self, message: MessageId) -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut query = self
+            .database
+            .prepare_cached("SELECT value FROM records WHERE key = ?1")?;
+        let value = query.query_row([message.key()], |row| row.get(0));
+        value.optional()
     }
 
     fn written(&mut self) {

@@ -2,19 +2,23 @@
 
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
-use whimbrel_core::id::Position;
-use whimbrel_core::log::{Pressure, Statistics};
+use whimbrel_core::id::{MessageId, Position};
+use whimbrel_core::log::{Loaded, Pressure, Statistics};
 
 /// Keeps batches of records, in order and each whole or not at all, and says how far it got.
 ///
 /// Opening one gives what was kept. Then: inputs ([`append`](Self::append),
-/// [`advance`](Self::advance), [`close`](Self::close)) at any time; [`step`](Self::step) until it
+/// [`read`](Self::read), [`advance`](Self::advance), [`close`](Self::close)) at any time; [`step`](Self::step) until it
 /// has nothing to do, with [`poll_event`](Self::poll_event) drained after each; asleep until the
 /// next input or [`next_deadline`](Self::next_deadline). What was appended between two steps is
 /// kept with one sync. After [`StoreEvent::Failed`] nothing is ever reported durable again.
 pub(crate) trait Store: Send {
     /// Takes a batch.
     fn append(&mut self, shard: u16, batch: Batch);
+
+    /// Asks for a message that is durable; [`StoreEvent::Loaded`] answers, unless it fails or is
+    /// closed before.
+    fn read(&mut self, shard: u16, message: MessageId);
 
     /// Time passed. `now` never goes backwards.
     fn advance(&mut self, now: Timestamp);
@@ -45,6 +49,8 @@ pub(crate) enum StoreEvent {
         /// Up to where.
         position: Position,
     },
+    /// What was to be read.
+    Loaded(Loaded),
     /// Every shard should begin a checkpoint.
     CheckpointWanted,
     /// Space is short, or no longer.

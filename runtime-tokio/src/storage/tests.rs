@@ -9,8 +9,8 @@ use whimbrel_core::codec::packet::{
     Connect, Disconnect, Publish, QoS, RetainHandling, Subscribe, SubscribeOptions, Version,
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer};
-use whimbrel_core::id::{PacketId, Position};
-use whimbrel_core::log::{LogConfig, LogUuid, Statistics};
+use whimbrel_core::id::{MessageId, PacketId, Position};
+use whimbrel_core::log::{BatchRef, LogConfig, LogUuid, Op, Statistics};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::{
     Action, Broker, Config, ConnectionId, Grant, Now, Peer, Timestamp, UnixTime, Verdict,
@@ -79,7 +79,7 @@ fn work(store: &mut dyn Store) -> (Position, bool) {
                 StoreEvent::Durable { position, .. } => durable = position,
                 StoreEvent::Closed => closed = true,
                 StoreEvent::Failed(why) => panic!("{why}"),
-                StoreEvent::CheckpointWanted | StoreEvent::Pressure(_) => {}
+                StoreEvent::CheckpointWanted | StoreEvent::Loaded(_) | StoreEvent::Pressure(_) => {}
             }
         }
         if !busy {
@@ -235,7 +235,8 @@ fn restored(restorer: &Restorer) -> String {
 fn every_store_gives_back_what_the_broker_said() {
     let directory = Directory::new("gives-back");
     for (name, storage) in every_backend(&directory.0) {
-        let mut expected = Restorer::new();
+        let memory_bytes = Config::default().limits.queued_payload_memory_bytes;
+        let mut expected = Restorer::within(memory_bytes);
         let Opened {
             mut store,
             restorer,
@@ -316,6 +317,59 @@ fn every_store_waits_for_company_as_long_as_it_may() {
     }
 }
 
+#[test]
+fn every_store_reads_a_message_back() {
+    let directory = Directory::new("reads");
+    for (name, storage) in every_backend(&directory.0) {
+        let Opened { mut store, .. } = opened(&storage);
+        let mut kept = Vec::new();
+        for batch in story() {
+            for op in BatchRef::new(&batch.operations) {
+                match op.unwrap() {
+                    Op::Put { key, value } if key.len() == 17 && key[0] == b'M' => {
+                        kept.push((key.to_vec(), value.to_vec()));
+                    }
+                    Op::Delete { key } => kept.retain(|(kept, _)| kept != key),
+                    Op::Put { .. } => {}
+                }
+            }
+            store.append(0, batch);
+        }
+        work(&mut *store);
+        assert!(!kept.is_empty());
+        let unknown = MessageId {
+            origin: 9,
+            sequence: 9,
+        };
+        for (key, _) in &kept {
+            store.read(3, message_of(key));
+        }
+        store.read(3, unknown);
+        let mut answers = Vec::new();
+        while answers.len() <= kept.len() {
+            store.step();
+            while let Some(event) = store.poll_event() {
+                if let StoreEvent::Loaded(loaded) = event {
+                    assert_eq!(loaded.shard, 3, "{name}");
+                    answers.push((loaded.message, loaded.value));
+                }
+            }
+        }
+        for (key, value) in kept {
+            assert!(answers.contains(&(message_of(&key), Some(value))), "{name}");
+        }
+        assert!(answers.contains(&(unknown, None)), "{name}");
+    }
+}
+
+fn message_of(key: &[u8]) -> MessageId {
+    let number = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().unwrap());
+    MessageId {
+        origin: number(1),
+        sequence: number(9),
+    }
+}
+
 #[cfg(all(unix, feature = "sqlite"))]
 #[test]
 fn a_database_is_readable_by_its_owner_only() {
@@ -349,6 +403,8 @@ impl Store for Faulty {
             _ => StoreEvent::Failed("on purpose".to_owned()),
         });
     }
+
+    fn read(&mut self, _shard: u16, _message: MessageId) {}
 
     fn advance(&mut self, _now: Timestamp) {}
 

@@ -2,7 +2,7 @@
 
 use super::store::{Store, StoreEvent};
 use crate::clock::Clock;
-use crate::shard::Input;
+use crate::shard::{Input, LogRequest};
 use core::time::Duration;
 use std::io;
 use std::sync::mpsc as std_mpsc;
@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
-use whimbrel_core::action::Batch;
 use whimbrel_core::log::{Pressure, Statistics};
 
 /// What the thread has counted, for whoever asks.
@@ -27,11 +26,11 @@ impl SharedStatistics {
     }
 }
 
-/// Starts the thread. It ends when the other end of `batches` is gone and all is on disk.
+/// Starts the thread. It ends when the other end of `requests` is gone and all is on disk.
 pub(crate) fn spawn(
     store: Box<dyn Store>,
     clock: Clock,
-    batches: std_mpsc::Receiver<(u16, Batch)>,
+    requests: std_mpsc::Receiver<(u16, LogRequest)>,
     shards: Vec<mpsc::Sender<Input>>,
 ) -> io::Result<(JoinHandle<()>, SharedStatistics)> {
     let statistics = SharedStatistics::default();
@@ -43,7 +42,7 @@ pub(crate) fn spawn(
     };
     let thread = thread::Builder::new()
         .name("whimbrel-log".into())
-        .spawn(move || thread.run(&batches))?;
+        .spawn(move || thread.run(&requests))?;
     Ok((thread, statistics))
 }
 
@@ -55,13 +54,13 @@ struct StoreThread {
 }
 
 impl StoreThread {
-    fn run(mut self, batches: &std_mpsc::Receiver<(u16, Batch)>) {
+    fn run(mut self, requests: &std_mpsc::Receiver<(u16, LogRequest)>) {
         let mut open = true;
         loop {
             self.store.advance(self.clock.now().monotonic);
             while open {
-                match batches.try_recv() {
-                    Ok((shard, batch)) => self.store.append(shard, batch),
+                match requests.try_recv() {
+                    Ok((shard, request)) => self.take(shard, request),
                     Err(std_mpsc::TryRecvError::Empty) => break,
                     Err(std_mpsc::TryRecvError::Disconnected) => {
                         open = false;
@@ -74,7 +73,7 @@ impl StoreThread {
             if !self.tell() || (!open && !busy) {
                 return;
             }
-            if !busy && open && !self.wait(batches) {
+            if !busy && open && !self.wait(requests) {
                 open = false;
                 self.store.close();
             }
@@ -83,26 +82,33 @@ impl StoreThread {
 
     /// Sleeps until there is a batch, or the store wants to be called. `false` when all shards are
     /// gone.
-    fn wait(&mut self, batches: &std_mpsc::Receiver<(u16, Batch)>) -> bool {
+    fn wait(&mut self, requests: &std_mpsc::Receiver<(u16, LogRequest)>) -> bool {
         let now = self.clock.now().monotonic;
         let received = match self.store.next_deadline() {
-            None => batches
+            None => requests
                 .recv()
                 .map_err(|_| std_mpsc::RecvTimeoutError::Disconnected),
             Some(at) => {
                 let patience = at.duration_from(now).max(Duration::from_millis(1));
-                batches.recv_timeout(patience)
+                requests.recv_timeout(patience)
             }
         };
         match received {
-            Ok((shard, batch)) => {
+            Ok((shard, request)) => {
                 self.store.advance(self.clock.now().monotonic);
-                self.store.append(shard, batch);
+                self.take(shard, request);
             }
             Err(std_mpsc::RecvTimeoutError::Timeout) => {}
             Err(std_mpsc::RecvTimeoutError::Disconnected) => return false,
         }
         true
+    }
+
+    fn take(&mut self, shard: u16, request: LogRequest) {
+        match request {
+            LogRequest::Append(batch) => self.store.append(shard, batch),
+            LogRequest::Load(message) => self.store.read(shard, message),
+        }
     }
 
     /// Passes on what the store reports. `false` when it was the last.
@@ -115,6 +121,11 @@ impl StoreThread {
                     if let Some(shard) = self.shards.0.get(usize::from(shard)) {
                         // A shard that is gone needs no answer.
                         let _ = shard.blocking_send(Input::Persisted(position));
+                    }
+                }
+                StoreEvent::Loaded(loaded) => {
+                    if let Some(shard) = self.shards.0.get(usize::from(loaded.shard)) {
+                        let _ = shard.blocking_send(Input::Loaded(loaded.message, loaded.value));
                     }
                 }
                 StoreEvent::CheckpointWanted => self.shards.tell(|| Input::Checkpoint),
