@@ -19,6 +19,7 @@
 //! the scheduler prefer the run (`chrt -r 1`).
 
 mod bare;
+mod checkpoint;
 mod disk;
 mod publishers;
 mod restart;
@@ -43,12 +44,13 @@ const ROUND: Duration = Duration::from_millis(1_000);
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (Some(program), Some(directory)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: durability PROGRAM DIRECTORY [restart]");
+        eprintln!("usage: durability PROGRAM DIRECTORY [restart | checkpoint]");
         return ExitCode::from(2);
     };
     let (program, directory) = (Path::new(&program), Path::new(&directory));
     let result = match arguments.next().as_deref() {
         Some("restart") => restart::measure(program, directory),
+        Some("checkpoint") => checkpoint::measure(program, directory),
         _ => measure(program, directory),
     };
     match result {
@@ -129,7 +131,7 @@ fn round(
     rounds
         .share
         .push(durable.messages_per_second / bare.messages_per_second);
-    rounds.acknowledged_us.push(durable.acknowledged_us);
-    rounds.ratio.push(durable.acknowledged_us / sync_us);
+    rounds.acknowledged_us.push(durable.acknowledged_us(500));
+    rounds.ratio.push(durable.acknowledged_us(500) / sync_us);
     Ok(())
 }

@@ -11,8 +11,17 @@ use std::time::{Duration, Instant};
 /// What they got.
 pub(crate) struct Round {
     pub(crate) messages_per_second: f64,
-    /// The median time from PUBLISH to PUBACK.
-    pub(crate) acknowledged_us: f64,
+    /// The times from PUBLISH to PUBACK in microseconds, the shortest first.
+    times_us: Vec<f64>,
+}
+
+impl Round {
+    /// How long so many of a thousand acknowledgements took at most, in microseconds.
+    pub(crate) fn acknowledged_us(&self, of_thousand: usize) -> f64 {
+        let last = self.times_us.len().saturating_sub(1);
+        let place = self.times_us.len() * of_thousand / 1_000;
+        self.times_us[place.min(last)]
+    }
 }
 
 /// A 3.1.1 packet.
@@ -76,6 +85,16 @@ pub(crate) fn publish_packet(topic: &str, id: u16, retain: bool, payload: usize)
 pub(crate) fn publish(address: SocketAddr, publishers: usize, time: Duration) -> io::Result<Round> {
     subscribe(&mut connect(address, "away", true)?, "t")?;
     let packet = publish_packet("t", 1, false, PAYLOAD_BYTES);
+    repeat(address, publishers, time, &packet)
+}
+
+/// Each sends the same again as soon as it is acknowledged.
+pub(crate) fn repeat(
+    address: SocketAddr,
+    publishers: usize,
+    time: Duration,
+    packet: &[u8],
+) -> io::Result<Round> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1_024);
     let mut clients = Vec::new();
@@ -90,7 +109,7 @@ pub(crate) fn publish(address: SocketAddr, publishers: usize, time: Duration) ->
     let began = Instant::now();
     for (stream, sent) in &mut clients {
         *sent = Instant::now();
-        stream.write_all(&packet)?;
+        stream.write_all(packet)?;
     }
     let mut times = Vec::new();
     while began.elapsed() < time {
@@ -100,11 +119,13 @@ pub(crate) fn publish(address: SocketAddr, publishers: usize, time: Duration) ->
             stream.read_exact(&mut [0; 4])?;
             times.push(sent.elapsed().as_secs_f64() * 1e6);
             *sent = Instant::now();
-            stream.write_all(&packet)?;
+            stream.write_all(packet)?;
         }
     }
+    let seconds = began.elapsed().as_secs_f64();
+    times.sort_by(f64::total_cmp);
     Ok(Round {
-        messages_per_second: times.len() as f64 / began.elapsed().as_secs_f64(),
-        acknowledged_us: crate::median(times),
+        messages_per_second: times.len() as f64 / seconds,
+        times_us: times,
     })
 }

@@ -8,10 +8,11 @@ use whimbrel_core::log::{Loaded, Pressure, Statistics};
 /// Keeps batches of records, in order and each whole or not at all, and says how far it got.
 ///
 /// Opening one gives what was kept. Then: inputs ([`append`](Self::append),
-/// [`read`](Self::read), [`advance`](Self::advance), [`close`](Self::close)) at any time; [`step`](Self::step) until it
-/// has nothing to do, with [`poll_event`](Self::poll_event) drained after each; asleep until the
-/// next input or [`next_deadline`](Self::next_deadline). What was appended between two steps is
-/// kept with one sync. After [`StoreEvent::Failed`] nothing is ever reported durable again.
+/// [`read`](Self::read), [`advance`](Self::advance), [`close`](Self::close)) at any time;
+/// [`step`](Self::step) until it has nothing to do, with [`poll_event`](Self::poll_event) drained
+/// after each; asleep until the next input or [`next_deadline`](Self::next_deadline). What was
+/// appended between two steps is kept with one sync. After [`StoreEvent::Failed`] nothing is ever
+/// reported durable again.
 pub(crate) trait Store: Send {
     /// Takes a batch.
     fn append(&mut self, shard: u16, batch: Batch);
