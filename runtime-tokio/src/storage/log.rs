@@ -1,7 +1,7 @@
 //! The log of `core`, on real files.
 
 use super::store::{Store, StoreEvent};
-use super::{DATABASE, Opened, StorageError, lock};
+use super::{DATABASE, Opened, lock};
 use std::path::Path;
 use tracing::{error, info, warn};
 use whimbrel_core::Timestamp;
@@ -12,6 +12,7 @@ use whimbrel_core::log::{
     self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
 };
 use whimbrel_core::restore::Restorer;
+use whimbrel_core::runtime::StorageError;
 
 struct LogStore {
     engine: Engine,

@@ -6,7 +6,7 @@
 //! stored.
 
 use super::store::{Store, StoreEvent};
-use super::{DATABASE, Opened, SqliteConfig, StorageError, lock};
+use super::{DATABASE, Opened, lock};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::collections::VecDeque;
@@ -23,6 +23,7 @@ use whimbrel_core::log::{
     BatchRef, BatchWriter, Completion, FileAction, FileName, Loaded, Op, Pressure, Statistics,
 };
 use whimbrel_core::restore::{Restorer, dependents};
+use whimbrel_core::runtime::{SqliteConfig, StorageError};
 
 /// Marks the file as ours, in SQLite's header.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"whmb");
@@ -41,8 +42,7 @@ const RETRY_MS: u64 = 1_000;
 
 /// Why a database cannot be used.
 #[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DatabaseError {
+enum DatabaseError {
     /// What SQLite says.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -99,9 +99,9 @@ pub(super) fn open(
     }
     let path = directory.join(DATABASE);
     make(&path).map_err(refuse)?;
-    let broken = |source| StorageError::Database {
+    let broken = |source: DatabaseError| StorageError::Database {
         directory: directory.to_path_buf(),
-        source,
+        source: source.into(),
     };
     let database = connect(&path).map_err(&broken)?;
     let mut read = Reader::default();
@@ -272,7 +272,10 @@ impl Store for SqliteStore {
         }
         self.waits_until = None;
         match self.write() {
-            Ok(()) => self.written(),
+            Ok(()) => {
+                self.written();
+                self.answer();
+            }
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 self.waits_until = Some(self.now.after_ms(RETRY_MS));
                 self.press(Pressure::Full);

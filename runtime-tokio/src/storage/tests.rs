@@ -1,8 +1,8 @@
 //! Every store, with the same stories.
 
 use super::store::{Store, StoreEvent};
-use super::{Opened, StorageConfig, open};
-use crate::{Server, ServerConfig};
+use super::{Opened, open};
+use crate::Server;
 use std::path::{Path, PathBuf};
 use whimbrel_core::action::Batch;
 use whimbrel_core::codec::packet::{
@@ -12,6 +12,9 @@ use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer
 use whimbrel_core::id::{MessageId, PacketId, Position};
 use whimbrel_core::log::{BatchRef, LogConfig, LogUuid, Op, Statistics};
 use whimbrel_core::restore::Restorer;
+#[cfg(feature = "sqlite")]
+use whimbrel_core::runtime::SqliteConfig;
+use whimbrel_core::runtime::{ServerConfig, StorageConfig};
 use whimbrel_core::{
     Action, Broker, Config, ConnectionId, Grant, Now, Peer, Timestamp, UnixTime, Verdict,
 };
@@ -53,7 +56,7 @@ fn every_backend(directory: &Path) -> Vec<(&'static str, StorageConfig)> {
             "sqlite",
             StorageConfig::Sqlite {
                 directory: directory.join("sqlite"),
-                database: super::SqliteConfig::default(),
+                database: SqliteConfig::default(),
             },
         ),
     ]
@@ -377,7 +380,7 @@ fn a_database_is_readable_by_its_owner_only() {
     let directory = Directory::new("modes");
     let storage = StorageConfig::Sqlite {
         directory: directory.0.clone(),
-        database: super::SqliteConfig::default(),
+        database: SqliteConfig::default(),
     };
     let Opened { mut store, .. } = opened(&storage);
     story().into_iter().for_each(|batch| store.append(0, batch));
