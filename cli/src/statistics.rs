@@ -1,6 +1,5 @@
 //! The statistics as a line of the log, one for each shard, one for the storage and one for who was
-//! let in. What the
-//! numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
+//! let in. What the numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::action::DropReason;
