@@ -6,6 +6,9 @@ use crate::output::{complain, print};
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+use whimbrel_core::UnixTime;
+use whimbrel_tokio::{CertificateFinding, check_certificates};
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -39,8 +42,13 @@ impl Check {
         };
         match load(Some(&file), std::env::vars_os(), &Flags::default()) {
             Ok(loaded) => {
-                print(&report(&file, &loaded));
-                ExitCode::SUCCESS
+                let (errors, warnings) = certificates(&loaded);
+                if errors.is_empty() {
+                    print(&report(&file, &loaded, &warnings));
+                    return ExitCode::SUCCESS;
+                }
+                errors.iter().for_each(|error| complain(error));
+                misuse()
             }
             Err(problems) => {
                 complain_about(&problems);
@@ -50,7 +58,27 @@ impl Check {
     }
 }
 
-fn report(file: &str, loaded: &Loaded) -> String {
+/// What is wrong with the files that listeners name, and what soon will be.
+fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let listeners = &loaded.settings.server.listeners;
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    for finding in listeners
+        .iter()
+        .flat_map(|listener| check_certificates(listener, now))
+    {
+        match finding {
+            CertificateFinding::Error(error) => errors.push(error.to_string()),
+            CertificateFinding::Warning(warning) => warnings.push(warning.to_string()),
+        }
+    }
+    (errors, warnings)
+}
+
+fn report(file: &str, loaded: &Loaded, more: &[String]) -> String {
     let mut out = format!("{file}: ok\n");
     let settings = &loaded.settings;
     for listener in &settings.server.listeners {
@@ -58,7 +86,7 @@ fn report(file: &str, loaded: &Loaded) -> String {
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    for warning in summary::warnings(settings) {
+    for warning in summary::warnings(settings).iter().chain(more) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

@@ -33,6 +33,7 @@
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `transport` | what bytes travel over, and the layers between that and MQTT |
 //! | `url` | where listeners listen |
+//! | `network` | sets of addresses |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
 //! | `policy` | who may connect |
@@ -47,6 +48,7 @@ mod clock;
 mod config;
 mod link;
 mod listen;
+mod network;
 mod policy;
 mod ready;
 mod report;
@@ -59,10 +61,14 @@ mod timer;
 mod transport;
 mod url;
 
-pub use config::{Anonymous, FileMode, ListenerConfig, ServerConfig};
+pub use config::{
+    Anonymous, ClientCertificate, FileMode, ListenerConfig, ServerConfig, TlsVersion,
+};
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
+pub use network::{BadNetwork, Network};
 pub use policy::{Authenticator, Decision};
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
 pub use storage::{StorageConfig, StorageError};
+pub use transport::{CertificateError, CertificateFinding, Certificates, check_certificates};
 pub use url::{BadUrl, ListenerUrl, Scheme};

@@ -12,11 +12,11 @@ use crate::config::ServerConfig;
 use crate::listen::{Bound, Listener};
 use crate::policy::{Decision, IN_PROCESS, Policy};
 use crate::ready::{ReadyList, Source};
-use crate::report::{EventSink, Facts, report};
+use crate::report::{EventSink, Facts, report, report_fault};
 use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Stop, StopLevel};
 use crate::timer::Timer;
-use crate::transport::Pipe;
+use crate::transport::{Pipe, Transport};
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -303,7 +303,12 @@ impl Shard {
             };
             match input {
                 Input::Attach(stream) => {
-                    self.open(Pipe::Memory(Box::new(stream)), None, IN_PROCESS);
+                    let peer = Peer {
+                        listener: IN_PROCESS,
+                        ..Peer::default()
+                    };
+                    let pipe = Pipe::Memory(Box::new(stream));
+                    self.open(Transport::Plain(pipe), peer);
                 }
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
@@ -354,10 +359,16 @@ impl Shard {
                 Poll::Pending => return,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Ok(0) | Err(_)) => {
+                    if let Some((address, fault)) = socket.fault() {
+                        report_fault(address, fault);
+                    }
                     self.ended.push(id);
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
+                    if let Some(peer) = socket.introduce() {
+                        self.broker.introduce(id, peer);
+                    }
                     self.broker
                         .receive(self.now, id, &self.read_buffer[..count]);
                     self.undrained_bytes += count;
@@ -561,11 +572,21 @@ impl Shard {
                 if !listener.ready {
                     break;
                 }
-                let Some((transport, address)) = listener.accept(self.now.monotonic) else {
+                let Some((pipe, address)) = listener.accept(self.now.monotonic) else {
                     break;
                 };
-                let number = listener.number;
-                self.open(transport, address, number);
+                let peer = Peer {
+                    // One form of an IPv4 address, whatever the socket that accepted it.
+                    address: address.map(|address| {
+                        SocketAddr::new(address.ip().to_canonical(), address.port())
+                    }),
+                    listener: listener.number,
+                    ..Peer::default()
+                };
+                match listener.security.lay_on(pipe, &peer) {
+                    Ok(transport) => self.open(transport, peer),
+                    Err(fault) => report_fault(peer.address, &fault),
+                }
             }
             let listener = &self.listeners[index];
             self.busy |= listener.ready && listener.next_deadline().is_none();
@@ -573,14 +594,7 @@ impl Shard {
     }
 
     /// A transport connection exists.
-    fn open(&mut self, transport: Pipe, address: Option<SocketAddr>, listener: u16) {
-        let peer = Peer {
-            // One form of an IPv4 address, whatever the socket that accepted it.
-            address: address
-                .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())),
-            listener,
-            ..Peer::default()
-        };
+    fn open(&mut self, transport: Transport, peer: Peer) {
         let id = self.broker.accept(self.now, peer);
         let Source::Connection(slot) = source_of(id) else {
             return;

@@ -267,8 +267,8 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
         Some(port) if port.contains(':') => None,
         Some(port) => Some((host, Some(port))),
         None if rest.is_empty() => Some((host, None)),
-        // Reported as a port that is none.
-        None => Some((host, Some(rest))),
+        // Something else stands behind the brackets: a port that is none.
+        None => Some((host, Some(""))),
     }
 }
 

@@ -19,6 +19,20 @@ pub(crate) enum Pipe {
     Memory(Box<DuplexStream>),
 }
 
+impl Pipe {
+    /// Whether what it carries is encrypted already.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        match self {
+            #[cfg(feature = "quic")]
+            Self::Quic(_) => true,
+            #[cfg(unix)]
+            Self::Unix(_) => false,
+            Self::Tcp(_) | Self::Memory(_) => false,
+        }
+    }
+}
+
 /// Does the same with whatever it is.
 macro_rules! each {
     ($pipe:expr, $stream:ident => $what:expr) => {
