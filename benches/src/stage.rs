@@ -96,7 +96,7 @@ impl Stage {
                     sent(id, &self.out);
                 }
                 Action::Authenticate { connection, .. } => {
-                    let verdict = Verdict::Accept { data: None };
+                    let verdict = Verdict::accept();
                     self.broker.authenticated(self.now, connection, verdict);
                 }
                 Action::Event(_) => {}

@@ -25,7 +25,7 @@ impl Authenticator for Unverified {
         let verdict = if credentials.method.is_some() {
             Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD)
         } else if self.admits(&credentials) {
-            Verdict::Accept { data: None }
+            Verdict::accept()
         } else {
             Verdict::Refuse(ReasonCode::NOT_AUTHORIZED)
         };
@@ -47,7 +47,7 @@ mod tests {
         let credentials = Credentials {
             peer: Peer {
                 address: Some(from.parse().unwrap()),
-                listener: 0,
+                ..Peer::default()
             },
             version: Version::V5,
             client_id: "someone".to_owned(),
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_user_name_nobody_can_verify_opens_nothing() {
-        let accept = Verdict::Accept { data: None };
+        let accept = Verdict::accept();
         let refuse = Verdict::Refuse(ReasonCode::NOT_AUTHORIZED);
         for (rule, from, expected) in [
             (Anonymous::LoopbackOnly, "127.0.0.1:1", &accept),

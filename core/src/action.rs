@@ -1,5 +1,6 @@
 //! What the core asks of the runtime, and the facts it reports.
 
+use crate::access::identity::{Certificate, Grant};
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
@@ -99,10 +100,14 @@ pub struct InterestDelta {
 /// What is known about the other end when a transport is accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address, if the transport has one.
+    /// Its address, if the transport has one; behind a trusted proxy, the one that the proxy says.
     pub address: Option<SocketAddr>,
     /// Which listener accepted it, counted from 0 in the order of the configuration.
     pub listener: u16,
+    /// What its certificate says, if it has shown one and that was verified.
+    pub certificate: Option<Box<Certificate>>,
+    /// The proxy that said its address, if one did.
+    pub proxy: Option<SocketAddr>,
 }
 
 /// What a client says about itself in CONNECT, or in AUTH.
@@ -145,11 +150,8 @@ impl fmt::Debug for Credentials {
 /// The answer to [`Action::Authenticate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Let it in, or let it stay.
-    Accept {
-        /// Final data of an enhanced authentication.
-        data: Option<Vec<u8>>,
-    },
+    /// Let it in, or let it stay, as who the grant says.
+    Accept(Grant),
     /// Send AUTH with this data and wait for the client's answer.
     Continue {
         /// Authentication data for the client.
@@ -157,6 +159,14 @@ pub enum Verdict {
     },
     /// Refuse it. Any error code a CONNACK may carry.
     Refuse(ReasonCode),
+}
+
+impl Verdict {
+    /// Lets it in without a name: an anonymous client.
+    #[must_use]
+    pub fn accept() -> Self {
+        Self::Accept(Grant::default())
+    }
 }
 
 /// A fact. What it says is for people and hooks; the core does not depend on its being read.
@@ -169,6 +179,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its identifier.
         client_id: Box<str>,
+        /// Who it has shown to be; `None` when it is anonymous.
+        user: Option<Box<str>>,
         /// Its version.
         version: Version,
         /// Where from.
@@ -256,6 +268,10 @@ pub enum CloseReason {
     ConnectTimeout,
     /// Another connection took the session over.
     TakenOver,
+    /// Its client identifier names a session of another user.
+    OtherUser,
+    /// The time has passed for which its credentials are good.
+    AuthenticationEnded,
     /// The verdict on its credentials.
     Refused(ReasonCode),
     /// The broker is at a limit.
@@ -281,6 +297,8 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
+            Self::OtherUser => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
             Self::NotAcknowledging => Some(ReasonCode::UNSPECIFIED),
@@ -301,6 +319,8 @@ impl fmt::Display for CloseReason {
             Self::KeepAlive => f.write_str("keep alive timeout"),
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::TakenOver => f.write_str("session taken over"),
+            Self::OtherUser => f.write_str("the session belongs to another user"),
+            Self::AuthenticationEnded => f.write_str("the authentication has ended"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Limit(reason) => write!(f, "broker limit: {reason}"),
             Self::QueueOverflow => f.write_str("queue overflow"),

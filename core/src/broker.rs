@@ -406,6 +406,7 @@ impl Broker {
             }
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
+                TimerKey::Authentication(key) => self.authentication_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),
                 TimerKey::Session(key) => self.session_timeout(key),
                 TimerKey::Retransmit(key) => self.retransmit(key),
@@ -440,6 +441,19 @@ impl Broker {
             // [MQTT-3.1.2-22]
             self.close(key, CloseReason::KeepAlive);
         }
+    }
+
+    /// The credentials of a client are no longer good.
+    fn authentication_timeout(&mut self, key: Key) {
+        if let Some(extra) = self.connections.get_mut(key).and_then(|c| c.extra.as_mut()) {
+            extra.authentication_armed = Timestamp::MAX;
+        }
+        self.close(key, CloseReason::AuthenticationEnded);
+    }
+
+    /// What the machine's wall clock says.
+    pub(crate) const fn machine_wall(&self) -> UnixTime {
+        self.machine_wall
     }
 
     /// All records up to and including `position` are on stable storage.

@@ -152,6 +152,9 @@ pub struct SessionConfig {
     pub retransmit_interval_ms: u32,
     /// How often one message is resent at most before the connection is closed. Default 3.
     pub retransmit_maximum: u8,
+    /// What happens to a client whose identifier names a session of another user. Default: it is
+    /// refused; whoever knows a client identifier could otherwise end the session of its owner.
+    pub other_user: OtherUser,
 }
 
 impl Default for SessionConfig {
@@ -166,8 +169,21 @@ impl Default for SessionConfig {
             inflight_maximum: 1_024,
             retransmit_interval_ms: 0,
             retransmit_maximum: 3,
+            other_user: OtherUser::Refuse,
         }
     }
+}
+
+/// What happens to a client whose identifier names a session of another user. What waits in that
+/// session is handed over in no case. A session that was opened without a user belongs to nobody: a
+/// user replaces it under either setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherUser {
+    /// It is refused (0x87); session and connection of the owner stay as they are.
+    #[default]
+    Refuse,
+    /// The session of the owner ends, and a new one begins. For sites whose devices change users.
+    Replace,
 }
 
 /// What happens to a message that finds the queue of its client full. Either way it is counted.

@@ -1,6 +1,7 @@
 //! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent
 //! bytes, what was negotiated, keep alive, topic aliases.
 
+use crate::access::identity::Grant;
 use crate::action::Peer;
 use crate::codec::packet::Version;
 use crate::config::Protocol;
@@ -91,7 +92,7 @@ impl Stalls {
 }
 
 /// Rarely used parts, behind one pointer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Extra {
     /// Publishers that wait until this connection has taken its bytes.
     pub(crate) waiters: VecDeque<Key>,
@@ -105,6 +106,22 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
+    /// When the authentication ends; `MAX` is never.
+    pub(crate) authentication_armed: Timestamp,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            waiters: VecDeque::new(),
+            slow_armed: None,
+            inbound_aliases: Vec::new(),
+            outbound: OutboundAliases::default(),
+            method: None,
+            authenticating: false,
+            authentication_armed: Timestamp::MAX,
+        }
+    }
 }
 
 /// One open transport.
@@ -146,6 +163,8 @@ pub(crate) struct Connection {
     pub(crate) connack_gated: bool,
     /// It waits for some subscriber.
     pub(crate) waits: bool,
+    /// Who it has shown to be; `None` is anonymous.
+    pub(crate) grant: Option<Box<Grant>>,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
@@ -173,6 +192,7 @@ impl Connection {
             slow: false,
             connack_gated: false,
             waits: false,
+            grant: None,
             extra: None,
         }
     }

@@ -131,6 +131,8 @@ pub struct SessionView {
     pub session: u64,
     /// Whose it is.
     pub client_id: Box<str>,
+    /// The user it belongs to, if it was opened by one.
+    pub user: Option<Box<str>>,
     /// How long it outlives its connection, in seconds.
     pub expiry_s: u32,
     /// Whether it had a connection when this was written.
@@ -221,6 +223,7 @@ impl<'a> Record<'a> {
         Some(Self::Session(Box::new(SessionView {
             session,
             client_id: record.client_id,
+            user: record.user,
             expiry_s: record.expiry_s,
             is_connected: record.is_connected,
             will_topic: record.will.map(|will| will.topic),

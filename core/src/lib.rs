@@ -7,7 +7,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-mod access;
+pub mod access;
 pub mod action;
 mod backpressure;
 pub mod broker;
@@ -44,6 +44,7 @@ mod timer;
 pub mod topic;
 mod will;
 
+pub use access::identity::{Certificate, Grant};
 pub use action::{Action, CloseReason, Event, Peer, Verdict};
 pub use broker::Broker;
 pub use config::Config;

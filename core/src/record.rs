@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `B` | boot epoch | each start |
 //! | `C` | the broker's wall clock, the machine's wall clock | now and then |
-//! | `S` session | expiry, deadlines, will, client identifier | connect to end of session |
+//! | `S` session | expiry, deadlines, will, client identifier, user | connect to end of session |
 //! | `U` session filter | options, identifier | subscribe to unsubscribe |
 //! | `M` message | the message | until nothing refers to it |
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
@@ -121,6 +121,7 @@ pub(crate) fn message_key(id: MessageId) -> [u8; 17] {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionRecord {
     pub(crate) client_id: Box<str>,
+    pub(crate) user: Option<Box<str>>,
     pub(crate) expiry_s: u32,
     /// `MAX` while it has a connection, or when it never ends.
     pub(crate) ends_at: UnixTime,
@@ -135,7 +136,9 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
     out.extend_from_slice(&session.ends_at.0.to_le_bytes());
     out.extend_from_slice(&session.will_at.0.to_le_bytes());
     let connected = u8::from(session.connection.is_some());
-    out.push(connected | u8::from(session.will.is_some()) << 1);
+    let has_will = u8::from(session.will.is_some());
+    let has_user = u8::from(session.user.is_some());
+    out.push(connected | has_will << 1 | has_user << 2);
     counted(session.client_id.as_bytes(), out);
     if let Some(will) = session.will.as_ref() {
         out.push(will.qos as u8 | u8::from(will.retain) << 2);
@@ -145,6 +148,9 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
         counted(will.topic.as_bytes(), out);
         counted(&will.properties, out);
         counted(&will.payload, out);
+    }
+    if let Some(user) = session.user.as_ref() {
+        counted(user.as_bytes(), out);
     }
 }
 
@@ -165,8 +171,14 @@ pub(crate) fn decode_session(value: &[u8]) -> Option<SessionRecord> {
     } else {
         Some(Box::new(decode_will(&mut fields)?))
     };
+    let user = if flags & 4 == 0 {
+        None
+    } else {
+        Some(core::str::from_utf8(fields.counted()?).ok()?.into())
+    };
     Some(SessionRecord {
         client_id,
+        user,
         expiry_s,
         ends_at,
         is_connected: flags & 1 != 0,
@@ -299,4 +311,31 @@ pub(crate) fn decode_delivery(value: &[u8]) -> Option<DeliveryRecord> {
         exchange,
         identifiers,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_remembers_its_user_and_one_of_an_earlier_version_has_none() {
+        let mut session = Session::new("c".into(), 7);
+        session.expiry_s = 60;
+        let mut value = Vec::new();
+        encode_session(&session, &mut value);
+        // As every version before users wrote it.
+        const EARLIER: &[u8] = b"\x3c\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\
+            \xff\xff\xff\xff\xff\xff\xff\xff\0\x01\0\0\0c";
+        assert_eq!(value, EARLIER);
+        let decoded = decode_session(EARLIER).unwrap();
+        assert_eq!((decoded.user, decoded.expiry_s), (None, 60));
+
+        session.user = Some("alice".into());
+        value.clear();
+        encode_session(&session, &mut value);
+        assert_eq!(
+            decode_session(&value).unwrap().user.as_deref(),
+            Some("alice")
+        );
+    }
 }

@@ -319,6 +319,7 @@ impl Broker {
         }
         let wall = self.clock.wall();
         let mut session = Session::new(record.client_id, number);
+        session.user = record.user;
         session.expiry_s = record.expiry_s;
         session.will = record.will;
         session.is_recorded = true;

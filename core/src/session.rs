@@ -117,6 +117,8 @@ impl Traffic {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
+    /// Whose it is: the verified user who opened it; `None` when it was opened without a name.
+    pub(crate) user: Option<Box<str>>,
     /// Names the session in the log; never used twice.
     pub(crate) number: u64,
     pub(crate) connection: Option<Key>,
@@ -142,6 +144,7 @@ impl Session {
     pub(crate) fn new(client_id: Box<str>, number: u64) -> Self {
         Self {
             client_id,
+            user: None,
             number,
             connection: None,
             expiry_s: 0,

@@ -10,6 +10,8 @@ use alloc::collections::BTreeSet;
 pub(crate) enum TimerKey {
     /// CONNECT time-out before, keep alive after.
     Connection(Key),
+    /// The authentication of a client ends.
+    Authentication(Key),
     /// A connection holds up publishers and has not drained.
     Slow(Key),
     /// Will delay, or session expiry, whichever is next.

@@ -124,7 +124,7 @@ impl Room {
                 }
             }
             Action::Authenticate { connection, .. } => {
-                let verdict = Verdict::Accept { data: None };
+                let verdict = Verdict::accept();
                 self.broker.authenticated(self.now, connection, verdict);
             }
             Action::Persist(batch) => self.broker.persisted(self.now, batch.position),

@@ -46,7 +46,7 @@ impl Policy {
 
     pub(crate) fn decide(&self, credentials: Credentials) -> Decision {
         if credentials.peer.listener == IN_PROCESS {
-            return Decision::Now(Verdict::Accept { data: None });
+            return Decision::Now(Verdict::accept());
         }
         let anonymous = credentials.username.is_none() && credentials.method.is_none();
         if anonymous && !self.allows_anonymous(&credentials.peer) {
@@ -58,7 +58,7 @@ impl Policy {
             None if credentials.method.is_some() => {
                 Decision::Now(Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD))
             }
-            None => Decision::Now(Verdict::Accept { data: None }),
+            None => Decision::Now(Verdict::accept()),
         }
     }
 

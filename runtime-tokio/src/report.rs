@@ -23,6 +23,7 @@ pub(crate) fn report(event: &Event, facts: Facts) {
     match event {
         Event::Connected {
             client_id,
+            user,
             version,
             address,
             session_present,
@@ -30,6 +31,7 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             ..
         } => debug!(
             client_id = &**client_id,
+            user = user.as_deref(),
             address = %Address(*address),
             ?version,
             session_present,

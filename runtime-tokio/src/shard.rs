@@ -579,6 +579,7 @@ impl Shard {
             address: address
                 .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())),
             listener,
+            ..Peer::default()
         };
         let id = self.broker.accept(self.now, peer);
         let Source::Connection(slot) = source_of(id) else {

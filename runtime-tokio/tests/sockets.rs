@@ -309,7 +309,7 @@ impl Authenticator for Friends {
         Decision::Later(Box::pin(async move {
             tokio::task::yield_now().await;
             match credentials.username.as_deref() {
-                Some("friend") => Verdict::Accept { data: None },
+                Some("friend") => Verdict::accept(),
                 _ => Verdict::Refuse(whimbrel_core::codec::ReasonCode::NOT_AUTHORIZED),
             }
         }))

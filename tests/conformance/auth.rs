@@ -5,7 +5,7 @@ use whimbrel_core::codec::Packet;
 use whimbrel_core::codec::packet::{Auth, Connect, QoS, Version};
 use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::reason::ReasonCode;
-use whimbrel_core::{ConnectionId, Verdict};
+use whimbrel_core::{ConnectionId, Grant, Verdict};
 use whimbrel_tests::World;
 use whimbrel_tests::world::{VERSIONS, connect, properties, publish};
 
@@ -13,13 +13,14 @@ use whimbrel_tests::world::{VERSIONS, connect, properties, publish};
 fn judge(credentials: &Credentials) -> Option<Verdict> {
     Some(
         match (credentials.method.as_deref(), credentials.data.as_deref()) {
-            (None, _) => Verdict::Accept { data: None },
+            (None, _) => Verdict::accept(),
             (Some("KNOCK"), Some(b"hello")) => Verdict::Continue {
                 data: b"who?".to_vec(),
             },
-            (Some("KNOCK"), Some(b"me")) => Verdict::Accept {
+            (Some("KNOCK"), Some(b"me")) => Verdict::Accept(Grant {
                 data: Some(b"welcome".to_vec()),
-            },
+                ..Grant::default()
+            }),
             (Some("KNOCK"), _) => Verdict::Refuse(ReasonCode::NOT_AUTHORIZED),
             (Some(_), _) => Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD),
         },
@@ -171,9 +172,10 @@ fn the_method_does_not_change_within_an_exchange() {
 fn without_a_method_there_is_no_auth() {
     let mut world = World::default();
     world.judge(|_| {
-        Some(Verdict::Accept {
+        Some(Verdict::Accept(Grant {
             data: Some(b"x".to_vec()),
-        })
+            ..Grant::default()
+        }))
     });
     let client = world.open_with(&connect(Version::V5, "client"));
     let received = world.hear(client);

@@ -128,9 +128,7 @@ fn what_follows_a_refused_connect_is_not_looked_at() {
         let mut world = World::default();
         let subscriber = world.connect(version, "subscriber");
         world.subscribe(subscriber, "t", QoS::AtMostOnce);
-        world.judge(|credentials| {
-            (credentials.client_id == "good").then_some(Verdict::Accept { data: None })
-        });
+        world.judge(|credentials| (credentials.client_id == "good").then_some(Verdict::accept()));
         let client = world.open_with(&connect(version, "client"));
         world.publish(client, "t", b"too early", QoS::AtMostOnce);
         world.hears_nothing(subscriber);

@@ -176,7 +176,7 @@ impl Stage {
                 last_bytes,
             } => self.hear(connection, &last_bytes),
             Action::Authenticate { connection, .. } => {
-                let verdict = whimbrel_core::Verdict::Accept { data: None };
+                let verdict = whimbrel_core::Verdict::accept();
                 self.broker.authenticated(self.now, connection, verdict);
             }
             Action::Persist(batch) => self.broker.persisted(self.now, batch.position),
@@ -284,7 +284,7 @@ quickcheck! {
             pestered.broker.receive(now, gone, b"anybody there?");
             pestered.broker.closed(now, gone);
             pestered.broker.transmit(now, gone, &mut Vec::new());
-            let verdict = whimbrel_core::Verdict::Accept { data: None };
+            let verdict = whimbrel_core::Verdict::accept();
             pestered.broker.authenticated(now, gone, verdict);
             pestered.broker.advance(now);
             pestered.drain();

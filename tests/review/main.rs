@@ -166,7 +166,7 @@ fn a_newcomer_gets_nothing_that_was_meant_for_the_one_before() {
         &Packet::Connect(connect(Version::V4, "newcomer")),
     );
     world.broker.receive(world.now, newcomer, &hello);
-    let accept = Verdict::Accept { data: None };
+    let accept = Verdict::accept();
     world.broker.authenticated(world.now, newcomer, accept);
     world.broker.advance(world.now);
     let mut out = Vec::new();

@@ -48,7 +48,7 @@ fn a_message_does_not_go_to_who_took_the_place_of_its_subscriber() {
     hand_in(&mut world, stranger, &Packet::Connect(hello));
     while let Some(action) = world.broker.poll_action() {
         if let Action::Authenticate { connection, .. } = action {
-            let verdict = Verdict::Accept { data: None };
+            let verdict = Verdict::accept();
             world.broker.authenticated(world.now, connection, verdict);
         }
     }

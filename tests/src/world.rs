@@ -89,7 +89,7 @@ impl World {
             persists_at_once: true,
             routed: Vec::new(),
             interest: Vec::new(),
-            judge: Box::new(|_| Some(Verdict::Accept { data: None })),
+            judge: Box::new(|_| Some(Verdict::accept())),
             lines: HashMap::new(),
         }
     }
@@ -102,7 +102,12 @@ impl World {
 
     /// Opens a transport, without a word.
     pub fn open(&mut self) -> ConnectionId {
-        let connection = self.broker.accept(self.now, Peer::default());
+        self.open_from(Peer::default())
+    }
+
+    /// Opens a transport from somewhere, without a word.
+    pub fn open_from(&mut self, peer: Peer) -> ConnectionId {
+        let connection = self.broker.accept(self.now, peer);
         self.lines.insert(connection, Line::default());
         self.run();
         connection

@@ -54,7 +54,7 @@ impl Bottle {
             world.judge(|credentials| {
                 Some(match credentials.method {
                     Some(_) => Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD),
-                    None => Verdict::Accept { data: None },
+                    None => Verdict::accept(),
                 })
             });
             world

@@ -55,7 +55,7 @@ pub extern "C" fn probe() -> usize {
         while let Some(action) = broker.poll_action() {
             match action {
                 Action::Authenticate { connection, .. } => {
-                    broker.authenticated(now, connection, Verdict::Accept { data: None });
+                    broker.authenticated(now, connection, Verdict::accept());
                 }
                 Action::Send(connection) => broker.transmit(now, connection, &mut out),
                 _ => {}

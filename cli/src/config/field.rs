@@ -3,7 +3,7 @@
 
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_core::codec::packet::{QoS, Version};
-use whimbrel_core::config::{QueueOverflow, SharedStrategy};
+use whimbrel_core::config::{OtherUser, QueueOverflow, SharedStrategy};
 use whimbrel_tokio::{Anonymous, BadUrl, FileMode, ListenerUrl};
 
 /// A place a checked value can be put into and be read from.
@@ -248,6 +248,11 @@ impl Named for SharedStrategy {
         Self::Random,
         Self::LeastInflight,
     ];
+}
+
+impl Named for OtherUser {
+    const NAMES: &'static [&'static str] = &["refuse", "replace"];
+    const VALUES: &'static [Self] = &[Self::Refuse, Self::Replace];
 }
 
 impl Named for QueueOverflow {

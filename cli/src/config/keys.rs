@@ -438,6 +438,14 @@ const SESSION: &[Key] = &[
         "How often one message is resent at most before the connection is closed.",
         "Only with `retransmit_interval_ms`: a client that ignores three is not going to answer.",
     ),
+    Key::new(
+        "other_user",
+        |s| &mut s.server.broker.session.other_user,
+        "What happens to a client whose identifier names the session of another user: `refuse` it, \
+         or `replace` the session by a new one. What waits in it is handed over in no case. A \
+         session without a user belongs to nobody, and is replaced.",
+        "Whoever knows a client identifier could otherwise end the session of its owner.",
+    ),
 ];
 
 const LIMITS: &[Key] = &[

@@ -93,8 +93,10 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             };
             let will = view.will_topic.as_ref();
             let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
+            let user = view.user.as_ref();
+            let user = user.map_or_else(String::new, |user| format!(" user={user:?}"));
             format!(
-                "session client={:?} number={} expiry={}s {connected}{will}",
+                "session client={:?}{user} number={} expiry={}s {connected}{will}",
                 view.client_id, view.session, view.expiry_s
             )
         }

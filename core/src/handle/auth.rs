@@ -1,5 +1,6 @@
 //! AUTH: enhanced authentication, while connecting and again later.
 
+use crate::access::identity::Grant;
 use crate::action::{Action, CloseReason, Credentials, Verdict};
 use crate::broker::Broker;
 use crate::codec::packet::{Auth, Packet};
@@ -10,7 +11,8 @@ use crate::connection::{Stage, Stalls};
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::slab::Key;
-use crate::time::Now;
+use crate::time::{Now, Timestamp};
+use crate::timer::TimerKey;
 use alloc::boxed::Box;
 use alloc::string::String;
 
@@ -139,14 +141,46 @@ impl Broker {
                 // [MQTT-4.12.0-2]
                 self.send_auth(key, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
             }
-            Verdict::Accept { data } if connecting => self.open_session(key, data.as_deref()),
-            Verdict::Accept { data } => {
-                connection.extra().authenticating = false;
-                self.send_auth(key, ReasonCode::SUCCESS, data.as_deref());
-            }
+            Verdict::Accept(grant) if connecting => self.open_session(key, grant),
+            Verdict::Accept(grant) => self.stay(key, grant),
         }
         self.unstall(key, Stalls::VERDICT);
         self.settle();
+    }
+
+    /// A client has shown once more who it is. It may not become somebody else: what its session
+    /// has was for the one who opened it.
+    fn stay(&mut self, key: Key, mut grant: Grant) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let was = connection.grant.as_deref();
+        let is_same = was.and_then(|was| was.user.as_deref()) == grant.user.as_deref()
+            && was.and_then(|was| was.tenant.as_deref()) == grant.tenant.as_deref();
+        if !is_same {
+            return self.close(key, CloseReason::OtherUser);
+        }
+        connection.extra().authenticating = false;
+        let data = grant.data.take();
+        self.keep_grant(key, grant);
+        self.send_auth(key, ReasonCode::SUCCESS, data.as_deref());
+    }
+
+    /// Remembers who a client is, and when that ends.
+    pub(crate) fn keep_grant(&mut self, key: Key, grant: Grant) {
+        let (now, wall) = (self.clock.now(), self.machine_wall());
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let at = match grant.ends_at {
+            Some(at) => now.after_ms(at.since(wall)),
+            None => Timestamp::MAX,
+        };
+        if at != Timestamp::MAX || connection.extra.is_some() {
+            let armed = &mut connection.extra().authentication_armed;
+            self.timers.arm(TimerKey::Authentication(key), armed, at);
+        }
+        connection.grant = (grant != Grant::default()).then(|| Box::new(grant));
     }
 
     fn send_auth(&mut self, key: Key, reason: ReasonCode, data: Option<&[u8]>) {

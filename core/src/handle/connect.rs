@@ -1,5 +1,6 @@
 //! CONNECT, and opening the session it asks for.
 
+use crate::access::identity::Grant;
 use crate::action::{Action, CloseReason, Credentials, Event};
 use crate::broker::Broker;
 use crate::codec;
@@ -7,6 +8,7 @@ use crate::codec::frame::Frame;
 use crate::codec::packet::{ConnAck, Connect, Packet, QoS, Version, Will as WillPacket};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
+use crate::config::OtherUser;
 use crate::connection::{Handshake, Stage, Stalls};
 use crate::error::Violation;
 use crate::handle::disconnect::refuse;
@@ -202,7 +204,7 @@ impl Broker {
     }
 
     /// The client may come in: takes the session over, resumes it or opens a new one, and says so.
-    pub(crate) fn open_session(&mut self, key: Key, auth_data: Option<&[u8]>) {
+    pub(crate) fn open_session(&mut self, key: Key, mut grant: Grant) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
@@ -211,7 +213,14 @@ impl Broker {
         };
         let (clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
         let has_will = handshake.will.is_some();
+        let auth_data = grant.data.take();
         let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
+        let mut clean_start = clean_start;
+        match self.claim(existing, grant.user.as_deref()) {
+            Claim::Own => {}
+            Claim::Replace => clean_start = true,
+            Claim::Refuse => return self.close(key, CloseReason::OtherUser),
+        }
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
@@ -227,8 +236,12 @@ impl Broker {
         let session_key = existing.unwrap_or_else(|| {
             self.session_numbers += 1;
             let number = self.session_numbers;
-            self.sessions.insert(Session::new(client_id, number))
+            let mut session = Session::new(client_id, number);
+            session.user = grant.user.as_deref().map(Box::from);
+            self.sessions.insert(session)
         });
+        let user = grant.user.as_deref().map(Box::from);
+        self.keep_grant(key, grant);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -253,13 +266,14 @@ impl Broker {
             handshake: &handshake,
             session_present,
             keep_alive_s,
-            auth_data,
+            auth_data: auth_data.as_deref(),
         };
         let said = self.send_connack(key, gate, &answer);
         if let Some(connection) = self.connections.get(key) {
             let event = Event::Connected {
                 connection: connection.id(),
                 client_id: handshake.client_id,
+                user,
                 version: connection.profile.version(),
                 address: connection.peer.address,
                 session_present,
@@ -275,6 +289,24 @@ impl Broker {
             return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
         }
         self.wake(key);
+    }
+
+    /// What a client may do with the session that its identifier names. A session belongs to the
+    /// user who opened it, and what waits in it is for nobody else; nor may anybody else end it, as
+    /// a clean start or a takeover would. One that was opened without a name belongs to nobody: who
+    /// has shown who he is gets the identifier, and nothing of what is in it.
+    fn claim(&self, existing: Option<Key>, user: Option<&str>) -> Claim {
+        let Some(session) = existing.and_then(|key| self.sessions.get(key)) else {
+            return Claim::Own;
+        };
+        match (session.user.as_deref(), user) {
+            (owner, user) if owner == user => Claim::Own,
+            (None, _) => Claim::Replace,
+            (Some(_), _) => match self.config.session.other_user {
+                OtherUser::Refuse => Claim::Refuse,
+                OtherUser::Replace => Claim::Replace,
+            },
+        }
     }
 
     /// The connection that had the session is closed; its client is told why. [MQTT-3.1.4-3]
@@ -442,6 +474,17 @@ impl Broker {
             properties.push(Property::ServerKeepAlive(answer.keep_alive_s));
         }
     }
+}
+
+/// What a client may do with a session that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// It is its own.
+    Own,
+    /// It may end it and begin another.
+    Replace,
+    /// It may not touch it.
+    Refuse,
 }
 
 /// What CONNACK is made from.

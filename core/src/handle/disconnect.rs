@@ -55,7 +55,10 @@ impl Broker {
         self.statistics.connections_open -= 1;
         self.unsent_bytes -= connection.outbox.len();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
-        if let Some(extra) = connection.extra.take() {
+        if let Some(mut extra) = connection.extra.take() {
+            let armed = &mut extra.authentication_armed;
+            self.timers
+                .arm(TimerKey::Authentication(key), armed, Timestamp::MAX);
             self.drop_waiters(key, extra.waiters, extra.slow_armed);
         }
         if matches!(why, CloseReason::Violation(_)) {

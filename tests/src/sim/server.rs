@@ -226,7 +226,7 @@ impl Server {
             .is_some_and(|(at, _)| *at <= scene.now)
             && let Some((_, connection)) = process.verdicts.pop_front()
         {
-            let verdict = Verdict::Accept { data: None };
+            let verdict = Verdict::accept();
             process.broker.authenticated(now, connection, verdict);
         }
         let lines = &scene.network.lines;
@@ -357,7 +357,7 @@ impl Server {
                     let at = scene.now + scene.chance.between(1, 200);
                     process.verdicts.push_back((at, connection));
                 } else {
-                    let verdict = Verdict::Accept { data: None };
+                    let verdict = Verdict::accept();
                     process.broker.authenticated(now, connection, verdict);
                 }
             }

@@ -16,7 +16,7 @@ use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp};
+use whimbrel_core::{Broker, Config, ConnectionId, Grant, Now, Timestamp};
 
 /// Transports that a script has at a time.
 const LINES: usize = 12;
@@ -281,10 +281,11 @@ impl<'a> Play<'a> {
             1 | 2 => Verdict::Continue {
                 data: self.script.counted().to_vec(),
             },
-            3 => Verdict::Accept {
+            3 => Verdict::Accept(Grant {
                 data: Some(b"done".to_vec()),
-            },
-            _ => Verdict::Accept { data: None },
+                ..Grant::default()
+            }),
+            _ => Verdict::accept(),
         };
         self.broker.authenticated(self.now, id, verdict);
     }
@@ -333,7 +334,7 @@ impl<'a> Play<'a> {
             4 if !self.lines[index].is_open => self.broker.closed(self.now, id),
             // The verdict of a connection that nobody asked about.
             _ if !self.lines[index].is_open => {
-                let verdict = Verdict::Accept { data: None };
+                let verdict = Verdict::accept();
                 self.broker.authenticated(self.now, id, verdict);
             }
             _ => self.broker.advance(self.now),
@@ -527,7 +528,7 @@ impl<'a> Play<'a> {
             self.rest();
             let decided = self.unjudged.is_empty();
             for id in core::mem::take(&mut self.unjudged) {
-                let verdict = Verdict::Accept { data: None };
+                let verdict = Verdict::accept();
                 self.broker.authenticated(self.now, id, verdict);
             }
             let kept = self.durable == self.batches.len();

@@ -1,7 +1,7 @@
 //! Who may do what: asked here and nowhere else.
-//!
-//! Rules that people write come with the access-control work; until then everything is allowed but
-//! what would let a client forge the broker's own topics.
+
+pub mod identity;
+pub mod rule;
 
 use crate::topic::name::TopicName;
 

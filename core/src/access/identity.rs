@@ -1,0 +1,112 @@
+//! Who a client is: what its transport proves, and what a verdict grants it.
+//!
+//! Nothing here is believed because a client said it, but its client identifier. Texts are checked
+//! once, where they come in: [`Certificate::new`] takes none with control characters, so that none
+//! can forge a log line, a header, or the end of a name.
+
+use crate::access::rule::Rule;
+use crate::time::UnixTime;
+use alloc::string::String;
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// What a verified client certificate says about its subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Certificate {
+    common_name: Option<String>,
+    organization: Option<String>,
+    alternative_names: Vec<String>,
+}
+
+/// A text of a certificate that cannot stand for anybody: it is empty, or has a control character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a name in the certificate is empty or has control characters")]
+pub struct CertificateError;
+
+impl Certificate {
+    /// From the parts of the subject; alternative names as text, whatever their kind: DNS name,
+    /// mail address, URI, IP address.
+    ///
+    /// # Errors
+    ///
+    /// A part is empty or has a control character. The certificate should not be believed then.
+    pub fn new(
+        common_name: Option<String>,
+        organization: Option<String>,
+        alternative_names: Vec<String>,
+    ) -> Result<Self, CertificateError> {
+        let parts = common_name.iter().chain(&organization);
+        let is_unfit = |text: &String| text.is_empty() || text.chars().any(char::is_control);
+        if parts.chain(&alternative_names).any(is_unfit) {
+            return Err(CertificateError);
+        }
+        Ok(Self {
+            common_name,
+            organization,
+            alternative_names,
+        })
+    }
+
+    /// The common name (CN).
+    #[must_use]
+    pub fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
+    }
+
+    /// The organisation (O).
+    #[must_use]
+    pub fn organization(&self) -> Option<&str> {
+        self.organization.as_deref()
+    }
+
+    /// The subject alternative names (SAN).
+    pub fn alternative_names(&self) -> impl Iterator<Item = &str> {
+        self.alternative_names.iter().map(String::as_str)
+    }
+}
+
+/// What an accepted client is and may, as whoever verified its credentials says.
+/// `Grant::default()` is an anonymous client, to which the broker's rules apply.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Final data of an enhanced authentication, for CONNACK or AUTH.
+    pub data: Option<Vec<u8>>,
+    /// The name that was verified; absent for an anonymous client. Not the user name of CONNECT
+    /// unless somebody has checked that.
+    pub user: Option<String>,
+    /// The groups the user is in, beside those that the rules name.
+    pub groups: Vec<String>,
+    /// The namespace that it lives in; absent for the one that all others share.
+    pub tenant: Option<String>,
+    /// When the authentication ends, by the machine's wall clock: the connection is closed then
+    /// (5.0: 0xA0, maximum connect time), unless the client re-authenticates before. Absent: never.
+    pub ends_at: Option<UnixTime>,
+    /// Rules of its own, such as a token carries: asked before the broker's, first match first.
+    /// Whom they are about is not looked at.
+    pub rules: Vec<Rule>,
+}
+
+impl Grant {
+    /// A grant to a user of this name, without any further.
+    #[must_use]
+    pub fn to(user: impl Into<String>) -> Self {
+        Self {
+            user: Some(user.into()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Never shows the authentication data.
+impl core::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Grant")
+            .field("data", &self.data.as_ref().map(|_| "…"))
+            .field("user", &self.user)
+            .field("groups", &self.groups)
+            .field("tenant", &self.tenant)
+            .field("ends_at", &self.ends_at)
+            .field("rules", &self.rules)
+            .finish()
+    }
+}

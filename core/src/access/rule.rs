@@ -1,0 +1,425 @@
+//! Rules as values: what is allowed or denied, to whom, on which topics. How they decide is told
+//! in `docs/access.md`. Reading them from files is for others.
+
+use crate::topic::filter::{FilterError, TopicFilter};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+use core::str::FromStr;
+use thiserror::Error;
+
+/// What a client does with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Publish to it, by PUBLISH or by a will.
+    Publish,
+    /// Subscribe to it, alone or in a shared group.
+    Subscribe,
+    /// Be sent messages that were published to it.
+    Receive,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Subscribe, Self::Receive];
+
+    /// The word for it in files and in commands.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Receive => "receive",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A set of operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Operations(u8);
+
+impl Operations {
+    /// Every operation.
+    pub const ALL: Self = Self(0b111);
+
+    /// The same set with one more.
+    #[must_use]
+    pub const fn with(self, operation: Operation) -> Self {
+        Self(self.0 | 1 << operation as u8)
+    }
+
+    /// Whether it is in the set.
+    #[must_use]
+    pub const fn has(self, operation: Operation) -> bool {
+        self.0 & 1 << operation as u8 != 0
+    }
+}
+
+impl FromIterator<Operation> for Operations {
+    fn from_iter<T: IntoIterator<Item = Operation>>(operations: T) -> Self {
+        operations.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It may be done.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// One rule. It matches what is done when all its conditions do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it does.
+    pub effect: Effect,
+    /// With which operations.
+    pub operations: Operations,
+    /// On which topics: those that one of these matches.
+    pub topics: Vec<Pattern>,
+    /// To whom.
+    pub who: Who,
+    /// The line of the file it begins in, counted from 1; 0 when it comes from no file.
+    pub line: u32,
+}
+
+impl Rule {
+    /// A rule for everybody, from no file.
+    #[must_use]
+    pub fn new(effect: Effect, operations: Operations, topics: Vec<Pattern>) -> Self {
+        Self {
+            effect,
+            operations,
+            topics,
+            who: Who::default(),
+            line: 0,
+        }
+    }
+}
+
+/// Whom a rule is about: everybody who fulfils each of these conditions. A condition that is not
+/// there is fulfilled; one with several values by each of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// The verified user is one of these.
+    pub users: Vec<Name>,
+    /// The user is in one of these groups.
+    pub groups: Vec<Name>,
+    /// The client identifier is one of these. Clients choose theirs themselves.
+    pub clients: Vec<Name>,
+    /// It came by one of these listeners, by number as in [`Peer`](crate::Peer).
+    pub listeners: Vec<u16>,
+    /// Its address is in one of these networks. Clients without an address are in none.
+    pub addresses: Vec<Network>,
+    /// Its certificate has one of these as its common name or an alternative name.
+    pub certificates: Vec<Name>,
+    /// Its certificate names one of these organisations.
+    pub organizations: Vec<Name>,
+    /// Whether it has shown who it is: `false` for anonymous clients alone, `true` for all others.
+    pub authenticated: Option<bool>,
+}
+
+/// A name that a condition asks for: a whole one, or with `*` at its end all that begin so.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<str>);
+
+impl Name {
+    /// Takes any text: none is wrong.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The one name that it means; `None` when it means all that begin alike.
+    #[must_use]
+    pub fn whole(&self) -> Option<&str> {
+        (!self.0.ends_with('*')).then_some(&self.0)
+    }
+
+    /// Whether it means this one.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => *self.0 == *name,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Addresses that begin alike: `192.0.2.0/24`, `2001:db8::/32`, or one address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Not an address, or not with so many bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NetworkError {
+    /// What stands before the `/` is no address.
+    #[error("it is not an IP address, or one with `/` and a number of bits")]
+    Address,
+    /// What stands behind it is not a number of bits that the address has.
+    #[error("an IPv4 address has up to 32 bits, an IPv6 address up to 128")]
+    Prefix,
+    /// Bits behind the prefix are set: one of the two is a slip.
+    #[error("the address has bits behind its prefix")]
+    HostBits,
+}
+
+impl Network {
+    /// A network of `prefix` bits.
+    ///
+    /// # Errors
+    ///
+    /// The address does not have so many bits, or has some behind them.
+    pub fn new(address: IpAddr, prefix: u8) -> Result<Self, NetworkError> {
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > width {
+            return Err(NetworkError::Prefix);
+        }
+        let rest = u32::from(width - prefix);
+        if bits(address).trailing_zeros() < rest && bits(address) != 0 {
+            return Err(NetworkError::HostBits);
+        }
+        Ok(Self { address, prefix })
+    }
+
+    /// Whether this address is in it. IPv4 addresses in the form of IPv6 count as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if address.is_ipv4() != self.address.is_ipv4() {
+            return false;
+        }
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let rest = width - u32::from(self.prefix);
+        let differs = bits(address) ^ bits(self.address);
+        differs.checked_shr(rest).unwrap_or(0) == 0
+    }
+}
+
+/// The address as a number.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().map_err(|_| NetworkError::Prefix)?,
+            None if address.is_ipv4() => 32,
+            None => 128,
+        };
+        Self::new(address, prefix)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// A topic filter in which `%u` stands for the user, `%c` for the client identifier and `%t` for
+/// the tenant, alone in a level or as part of one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Pattern(Box<str>);
+
+/// What stands for a part of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Placeholder {
+    /// `%u`
+    User,
+    /// `%c`
+    Client,
+    /// `%t`
+    Tenant,
+}
+
+impl Placeholder {
+    /// The one with this letter.
+    const fn of(letter: u8) -> Option<Self> {
+        match letter {
+            b'u' => Some(Self::User),
+            b'c' => Some(Self::Client),
+            b't' => Some(Self::Tenant),
+            _ => None,
+        }
+    }
+}
+
+impl Pattern {
+    /// Checks a text as a pattern. A `%` that is followed by no letter of a placeholder is a `%`.
+    ///
+    /// # Errors
+    ///
+    /// It would be no topic filter with anything in the place of its placeholders.
+    pub fn new(text: &str) -> Result<Self, FilterError> {
+        let mut filled = String::with_capacity(text.len());
+        for piece in pieces(text) {
+            match piece {
+                Piece::Text(text) => filled.push_str(text),
+                Piece::Placeholder(_) => filled.push('x'),
+            }
+        }
+        TopicFilter::plain(&filled)?;
+        Ok(Self(text.into()))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it has a placeholder.
+    #[must_use]
+    pub fn has_placeholders(&self) -> bool {
+        pieces(&self.0).any(|piece| matches!(piece, Piece::Placeholder(_)))
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A part of a pattern, or of one of its levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// Stands for itself.
+    Text(&'a str),
+    /// Stands for something of the client.
+    Placeholder(Placeholder),
+}
+
+/// Takes a text apart at its placeholders.
+pub(crate) fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let found = rest.as_bytes().windows(2).enumerate();
+        let first = found
+            .filter(|(_, pair)| pair[0] == b'%')
+            .find_map(|(at, pair)| Some((at, Placeholder::of(pair[1])?)));
+        Some(match first {
+            Some((0, placeholder)) => {
+                rest = &rest[2..];
+                Piece::Placeholder(placeholder)
+            }
+            Some((at, _)) => {
+                let (text, later) = rest.split_at(at);
+                rest = later;
+                Piece::Text(text)
+            }
+            None => Piece::Text(core::mem::take(&mut rest)),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_contains_what_begins_alike() {
+        for (network, address, contains) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("2001:db8::/32", "2001:db8:1::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db9::1", true),
+            ("::/0", "10.0.0.1", false),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(
+                network.contains(address.parse().unwrap()),
+                contains,
+                "{network} {address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_slip_in_a_network_is_told() {
+        for (text, error) in [
+            ("10.0.0", NetworkError::Address),
+            ("", NetworkError::Address),
+            ("example.org", NetworkError::Address),
+            ("10.0.0.0/33", NetworkError::Prefix),
+            ("10.0.0.0/", NetworkError::Prefix),
+            ("10.0.0.0/-1", NetworkError::Prefix),
+            ("::/129", NetworkError::Prefix),
+            ("10.0.0.1/8", NetworkError::HostBits),
+            ("2001:db8::1/32", NetworkError::HostBits),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_filter_with_something_in_the_place_of_its_placeholders() {
+        for (text, is_pattern) in [
+            ("a/b", true),
+            ("%u", true),
+            ("dev-%c-x/#", true),
+            ("%u%c/+/%t", true),
+            ("100%/50%%", true),
+            ("a/%u#", false),
+            ("%c+/a", false),
+            ("", false),
+            ("a/#/b", false),
+        ] {
+            assert_eq!(Pattern::new(text).is_ok(), is_pattern, "{text}");
+        }
+        assert!(!Pattern::new("100%/a").unwrap().has_placeholders());
+        assert!(Pattern::new("a/x%u").unwrap().has_placeholders());
+    }
+}
