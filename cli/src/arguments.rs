@@ -9,6 +9,7 @@ use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
 use crate::publish::Publish;
+use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::subscribe::Subscribe;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs};
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Do once more what was recorded.
+    Replay(Replay),
     /// Put load on a broker, and measure.
     Bench(Bench),
 }
@@ -242,7 +245,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, replay, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

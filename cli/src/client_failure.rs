@@ -78,13 +78,14 @@ pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection,
 }
 
 fn advice_on_transport(error: &io::Error, url: &ServerUrl) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            "no broker listens there: start one with `whimbrel`, or name another with -h and -p"
-        }
-        io::ErrorKind::TimedOut => "nobody answers there: check -h and -p, and firewalls",
-        _ if url.scheme().has_tls() => "check -h, -p and --ca, and --cert if one is asked for",
-        _ => "check -h and -p",
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        "no broker listens there: start one with `whimbrel`, or name another with -h and -p"
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        "nobody answers there: check -h and -p, and firewalls"
+    } else if url.scheme().has_tls() {
+        "check -h, -p and --ca, and --cert if the server asks for one"
+    } else {
+        "check -h and -p"
     }
 }
 

@@ -224,7 +224,11 @@ fn useless(listener: &ListenerConfig) -> impl Iterator<Item = (&'static str, &'s
     let scheme = listener.url.scheme();
     let has_proxy = !matches!(scheme, Scheme::Unix | Scheme::Quic);
     [
-        ("client_ca", listener.client_ca.is_empty() || scheme.has_tls(), "TLS"),
+        (
+            "client_ca",
+            listener.client_ca.is_empty() || scheme.has_tls(),
+            "TLS",
+        ),
         ("crl", listener.crl.is_empty() || scheme.has_tls(), "TLS"),
         (
             "origins",

@@ -14,6 +14,7 @@ mod message_format;
 mod nearest;
 mod output;
 mod publish;
+mod replay;
 mod serve;
 mod signals;
 mod statistics;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Replay(replay)) => replay.run(),
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

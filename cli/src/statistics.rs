@@ -40,6 +40,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         retained_refused,
         unsent_bytes,
         events_lost,
+        recording_parts_given_up,
     } = statistics;
     let dropped = |why| statistics.dropped_because(why);
     info!(
@@ -68,6 +69,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         connects_refused,
         violations,
         events_lost,
+        recording_parts_given_up,
         dropped_queue_full = dropped(DropReason::QueueFull),
         dropped_total_queue_full = dropped(DropReason::TotalQueueFull),
         dropped_slow_consumer = dropped(DropReason::SlowConsumer),

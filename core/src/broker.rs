@@ -91,7 +91,7 @@ pub struct Broker {
     /// How far a checkpoint has come.
     pub(crate) walk: Option<Walk>,
     /// What the machine's wall clock said last.
-    machine_wall: UnixTime,
+    pub(crate) machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -122,8 +122,8 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
-    actions: VecDeque<Action>,
-    events_waiting: u32,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events_waiting: u32,
 }
 
 impl Broker {
@@ -201,7 +201,8 @@ impl Broker {
 
     /// More is known of a peer than when it was accepted: what its transport has proven since, such
     /// as a certificate, or the address that a proxy tells. Only what comes before CONNECT counts.
-    pub fn introduce(&mut self, connection: ConnectionId, peer: Peer) {
+    pub fn introduce(&mut self, now: Now, connection: ConnectionId, peer: Peer) {
+        self.tick(now);
         if let Some(connection) = self.connections.get_mut(connection.key())
             && matches!(connection.stage, Stage::Waiting)
         {

@@ -2,6 +2,7 @@
 //! reason. What the broker itself is set to is [`whimbrel_core::Config`].
 
 use crate::network::Network;
+use crate::recording::RecordingConfig;
 use crate::storage::StorageConfig;
 use crate::url::ListenerUrl;
 use core::net::SocketAddr;
@@ -17,6 +18,9 @@ pub struct ServerConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Where sessions and messages are kept. Default: in memory.
     pub storage: StorageConfig,
+    /// Whether everything that goes into the broker is written down, to be played back by
+    /// `whimbrel replay`. Default: no.
+    pub recording: Option<RecordingConfig>,
     /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
     /// connections to each other.
     pub threads: u16,
@@ -36,6 +40,7 @@ impl Default for ServerConfig {
             broker: whimbrel_core::Config::default(),
             listeners: vec![ListenerConfig::default()],
             storage: StorageConfig::default(),
+            recording: None,
             threads: 1,
             shutdown_grace_ms: 5_000,
             read_buffer_bytes: 64 << 10,
@@ -79,7 +84,8 @@ pub struct ListenerConfig {
     /// number. Default: whoever runs the broker.
     pub unix_owner: Option<String>,
     /// Files with a certificate chain each, in PEM: what `tls`, `wss` and `quic` show. Which one,
-    /// the name decides that a client asks for; the first is for those that ask for none or another.
+    /// the name decides that a client asks for; the first is for those that ask for none or
+    /// another.
     pub certificate: Vec<String>,
     /// Files with the private key of each certificate, in PEM, in the same order.
     pub key: Vec<String>,

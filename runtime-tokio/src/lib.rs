@@ -40,6 +40,7 @@
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
+//! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ mod listen;
 mod network;
 mod policy;
 mod ready;
+mod recording;
 mod report;
 mod server;
 mod shard;
@@ -68,6 +70,7 @@ pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use network::{BadNetwork, Network};
 pub use policy::{Authenticator, Decision};
+pub use recording::RecordingConfig;
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
 pub use storage::{StorageConfig, StorageError};
 pub use transport::{CertificateError, CertificateFinding, Certificates, check_certificates};

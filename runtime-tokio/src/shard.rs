@@ -12,6 +12,7 @@ use crate::config::ServerConfig;
 use crate::listen::{Bound, Listener};
 use crate::policy::{Decision, IN_PROCESS, Policy};
 use crate::ready::{ReadyList, Source};
+use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report, report_fault};
 use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Stop, StopLevel};
@@ -29,8 +30,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -87,7 +89,8 @@ pub(crate) enum Input {
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) broker: Broker,
+    pub(crate) broker: RecordedBroker,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) shard: u16,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<Bound>,
@@ -106,7 +109,8 @@ pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
-    broker: Broker,
+    broker: RecordedBroker,
+    recorder: Option<Recorder>,
     /// Which of the server's shards this is.
     shard: u16,
     clock: Clock,
@@ -168,6 +172,7 @@ impl Shard {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             broker: parts.broker,
+            recorder: parts.recorder,
             shard: parts.shard,
             now: parts.clock.now(),
             sockets: Sockets::default(),
@@ -206,7 +211,7 @@ impl Shard {
         loop {
             self.turn();
             if self.is_finished() {
-                return;
+                return self.broker.end_recording();
             }
             if self.busy {
                 // Polls the network without waiting for it.
@@ -267,7 +272,10 @@ impl Shard {
         // A newcomer may have left already.
         self.busy |= !self.ended.is_empty();
 
-        // 6. Last, when to come back.
+        // 6. Last, what was recorded, and when to come back.
+        if let Some(recorder) = &mut self.recorder {
+            recorder.hand_over(&mut self.broker, self.now.monotonic.0);
+        }
         self.arm_timer();
     }
 
@@ -367,7 +375,7 @@ impl Shard {
                 }
                 Poll::Ready(Ok(count)) => {
                     if let Some(peer) = socket.introduce() {
-                        self.broker.introduce(id, peer);
+                        self.broker.introduce(self.now, id, peer);
                     }
                     self.broker
                         .receive(self.now, id, &self.read_buffer[..count]);
@@ -618,6 +626,15 @@ impl Shard {
             None => {}
             Some(deadline) if deadline <= self.now.monotonic => self.busy = true,
             Some(deadline) => self.timer.arm(deadline),
+        }
+    }
+}
+
+/// What was recorded is kept also when it ends by a panic: that is when it is wanted.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish(&mut self.broker);
         }
     }
 }

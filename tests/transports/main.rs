@@ -11,6 +11,7 @@
 
 mod broker;
 mod class_12_stalls;
+mod class_13_websocket;
 mod class_14_proxy;
 mod tls;
 

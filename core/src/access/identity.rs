@@ -18,6 +18,12 @@ pub struct Certificate {
     alternative_names: Vec<String>,
 }
 
+crate::state::state!(Certificate {
+    common_name,
+    organization,
+    alternative_names
+});
+
 /// A text of a certificate that cannot stand for anybody: it is empty, or has a control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a name in the certificate is empty or has control characters")]
@@ -85,6 +91,15 @@ pub struct Grant {
     /// Whom they are about is not looked at.
     pub rules: Vec<Rule>,
 }
+
+crate::state::state!(Grant {
+    data,
+    user,
+    groups,
+    tenant,
+    ends_at,
+    rules
+});
 
 impl Grant {
     /// A grant to a user of this name, without any further.

@@ -1,6 +1,6 @@
 //! Where a server is, and how to get there.
 
-use crate::transport::{Layered, Layers, Pipe, Transport, without};
+use crate::transport::{Layered, Layers, Pipe, Transport, can, without};
 use crate::url::{Scheme, WEBSOCKET_PATH, split_port};
 use core::fmt;
 use core::future::poll_fn;
@@ -44,13 +44,12 @@ impl FromStr for ServerUrl {
             None if text.contains("://") => return Err(bad()),
             None => (Scheme::Tcp, text),
         };
-        let (authority, path) = match scheme {
-            Scheme::Unix => (rest, ""),
-            _ => rest.split_at(rest.find('/').unwrap_or(rest.len())),
-        };
-        let (host, port) = match scheme {
-            Scheme::Unix => (authority, None),
-            _ => split_port(authority).ok_or_else(bad)?,
+        let (host, port, path) = if scheme == Scheme::Unix {
+            (rest, None, "")
+        } else {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let (host, port) = split_port(authority).ok_or_else(bad)?;
+            (host, port, path)
         };
         let is_line = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         let path = match (scheme.has_websocket(), path) {
@@ -140,41 +139,39 @@ impl ServerUrl {
         &self,
         #[cfg_attr(not(feature = "tls"), expect(unused))] tls: &TlsOptions,
     ) -> io::Result<Option<Layers>> {
-        let mut layers = Layers::default();
-        match self.scheme {
-            Scheme::Tcp | Scheme::Unix | Scheme::Quic => return Ok(None),
-            #[cfg(feature = "tls")]
-            Scheme::Tls => self.add_tls(&mut layers, tls)?,
-            #[cfg(feature = "websocket")]
-            Scheme::Ws => self.add_websocket(&mut layers),
-            #[cfg(all(feature = "tls", feature = "websocket"))]
-            Scheme::Wss => {
-                self.add_tls(&mut layers, tls)?;
-                self.add_websocket(&mut layers);
-            }
-            #[cfg(not(feature = "tls"))]
-            Scheme::Tls | Scheme::Wss => return Err(without("tls")),
-            #[cfg(not(feature = "websocket"))]
-            Scheme::Ws => return Err(without("websocket")),
-            #[cfg(all(feature = "tls", not(feature = "websocket")))]
-            Scheme::Wss => return Err(without("websocket")),
+        can(self.scheme)?;
+        if self.scheme == Scheme::Quic || !self.scheme.has_tls() && !self.scheme.has_websocket() {
+            return Ok(None);
         }
+        let layers = Layers::default();
+        #[cfg(feature = "tls")]
+        let layers = match self.scheme.has_tls() {
+            true => self.with_tls(layers, tls)?,
+            false => layers,
+        };
+        #[cfg(feature = "websocket")]
+        let layers = match self.scheme.has_websocket() {
+            true => self.with_websocket(layers),
+            false => layers,
+        };
         Ok(Some(layers))
     }
 
     #[cfg(feature = "tls")]
-    fn add_tls(&self, layers: &mut Layers, tls: &TlsOptions) -> io::Result<()> {
+    fn with_tls(&self, mut layers: Layers, tls: &TlsOptions) -> io::Result<Layers> {
         use crate::transport::Tls;
         let name = self.host.clone().try_into().map_err(io::Error::other)?;
         let config = tls.load().map_err(io::Error::other)?;
         layers.add_tls(Tls::client(config, name).map_err(io::Error::other)?);
-        Ok(())
+        Ok(layers)
     }
 
     #[cfg(feature = "websocket")]
-    fn add_websocket(&self, layers: &mut Layers) {
+    fn with_websocket(&self, mut layers: Layers) -> Layers {
         use crate::transport::{Dial, WebSocket};
-        layers.add_websocket(WebSocket::client(Dial::new(&self.authority(), &self.path)));
+        let dial = Dial::new(&self.authority(), &self.path);
+        layers.add_websocket(WebSocket::client(dial));
+        layers
     }
 
     /// Connects, and waits until all handshakes are done.

@@ -1,9 +1,21 @@
 //! The layers between a pipe and MQTT, as one machine without I/O: bytes of the wire in, bytes of
-//! MQTT out, and back. From the wire up: a PROXY header, TLS, WebSocket, each if the listener has it.
+//! MQTT out, and back. From the wire up: a PROXY header, TLS, WebSocket, each if the listener has
+//! it.
 //!
 //! Handshakes are part of it, so a connection that stalls in one is a connection that has not sent
 //! CONNECT: it ends with the time for that, and holds no more than what has to wait here for the
 //! rest of a header, a record or a request: 4 KiB, 32 KiB and 8 KiB.
+
+#![cfg_attr(
+    not(all(feature = "tls", feature = "websocket")),
+    allow(
+        unused_variables,
+        clippy::needless_pass_by_ref_mut,
+        clippy::ptr_arg,
+        clippy::unused_self,
+        reason = "a layer that this build does not have uses nothing"
+    )
+)]
 
 use super::proxy::{self, BadHeader};
 #[cfg(feature = "tls")]
@@ -33,10 +45,13 @@ pub(crate) enum Fault {
     #[cfg(feature = "websocket")]
     #[error("WebSocket: the server answers with HTTP status {0}; is the path right?")]
     Http(u16),
+    #[cfg(any(feature = "tls", feature = "websocket"))]
     #[error("a {0} is too long")]
     TooLong(&'static str),
+    #[cfg(feature = "tls")]
     #[error("TLS: the keys are used up")]
     KeysUsedUp,
+    #[cfg(any(feature = "tls", feature = "websocket"))]
     #[error("the handshake is not done")]
     NotOpen,
 }
@@ -85,20 +100,13 @@ impl Layers {
     /// # Errors
     ///
     /// There is no randomness.
-    pub(crate) fn start(
-        &mut self,
-        #[cfg_attr(
-            not(any(feature = "tls", feature = "websocket")),
-            expect(unused, reason = "there is nothing to begin")
-        )]
-        wire: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn start(&mut self, wire: &mut Vec<u8>) -> Result<(), Fault> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
             return tls.start(wire);
         }
         #[cfg(feature = "websocket")]
-        if let Some(websocket) = &mut self.websocket {
+        if let Some(websocket) = &self.websocket {
             websocket.start(wire);
         }
         Ok(())
@@ -111,15 +119,11 @@ impl Layers {
 
     /// Whether all handshakes are done.
     pub(crate) fn is_open(&self) -> bool {
-        let mut is_open = self.proxy.is_none();
+        let is_open = self.proxy.is_none();
         #[cfg(feature = "tls")]
-        {
-            is_open &= self.tls.as_ref().is_none_or(Tls::is_open);
-        }
+        let is_open = is_open && self.tls.as_ref().is_none_or(Tls::is_open);
         #[cfg(feature = "websocket")]
-        {
-            is_open &= self.websocket.as_ref().is_none_or(WebSocket::is_open);
-        }
+        let is_open = is_open && self.websocket.as_ref().is_none_or(WebSocket::is_open);
         is_open
     }
 
@@ -232,7 +236,7 @@ impl Layers {
         &mut self,
         bytes: &mut [u8],
         plain: &mut Vec<u8>,
-        #[cfg_attr(not(feature = "websocket"), expect(unused))] answers: &mut Vec<u8>,
+        answers: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         #[cfg(feature = "websocket")]
         if let Some(websocket) = &mut self.websocket {
@@ -263,10 +267,7 @@ impl Layers {
     }
 
     /// Answers what may wait until everything before it has been written.
-    pub(crate) fn answer_ping(
-        &mut self,
-        #[cfg_attr(not(feature = "websocket"), expect(unused))] wire: &mut Vec<u8>,
-    ) {
+    pub(crate) fn answer_ping(&mut self, wire: &mut Vec<u8>) {
         #[cfg(feature = "websocket")]
         {
             // It fails only when nothing can be sent any more.
@@ -278,14 +279,7 @@ impl Layers {
     }
 
     /// Says that no more will be sent.
-    pub(crate) fn goodbye(
-        &mut self,
-        #[cfg_attr(
-            not(any(feature = "tls", feature = "websocket")),
-            expect(unused, reason = "there is nobody to say it to")
-        )]
-        wire: &mut Vec<u8>,
-    ) {
+    pub(crate) fn goodbye(&mut self, wire: &mut Vec<u8>) {
         #[cfg(feature = "websocket")]
         {
             // Only a courtesy.

@@ -15,7 +15,7 @@ pub(crate) use layered::Layered;
 pub(crate) use layers::{Fault, Layers};
 pub(crate) use pipe::Pipe;
 pub use security::{CertificateError, CertificateFinding, Certificates, check_certificates};
-pub(crate) use security::{Security, without};
+pub(crate) use security::{Security, can, without};
 #[cfg(feature = "tls")]
 pub(crate) use tls::{Tls, client::load as load_client};
 #[cfg(feature = "websocket")]

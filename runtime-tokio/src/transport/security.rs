@@ -1,5 +1,14 @@
 //! What a listener lays on the connections it accepts, and the certificates that it does so with.
 
+#![cfg_attr(
+    not(feature = "tls"),
+    allow(
+        unused_variables,
+        clippy::needless_pass_by_ref_mut,
+        reason = "a build without TLS has no certificates"
+    )
+)]
+
 use super::layers::{Fault, Layers};
 #[cfg(feature = "tls")]
 use super::tls;
@@ -8,7 +17,7 @@ use super::websocket::{Accept, Rules, WebSocket};
 use super::{Layered, Pipe, Transport};
 use crate::config::ListenerConfig;
 use crate::network::Network;
-use crate::url::ListenerUrl;
+use crate::url::{ListenerUrl, Scheme};
 use core::fmt;
 use std::io;
 use std::sync::Arc;
@@ -34,16 +43,7 @@ impl Security {
     /// Files that are not what they should be, or something that this build cannot.
     pub(crate) fn new(config: &ListenerConfig) -> io::Result<Self> {
         let scheme = config.url.scheme();
-        let missing = [
-            (scheme.has_tls() && !cfg!(feature = "tls"), "tls"),
-            (
-                scheme.has_websocket() && !cfg!(feature = "websocket"),
-                "websocket",
-            ),
-        ];
-        if let Some((_, feature)) = missing.iter().find(|(is_missing, _)| *is_missing) {
-            return Err(without(feature));
-        }
+        can(scheme)?;
         Ok(Self {
             proxy_from: config.proxy_from.clone(),
             #[cfg(feature = "tls")]
@@ -74,7 +74,6 @@ impl Security {
     /// Lays everything on a connection that was accepted from `peer`.
     pub(crate) fn lay_on(&self, pipe: Pipe, peer: &Peer) -> Result<Transport, Fault> {
         let mut layers = Layers::of(peer.clone());
-        let mut is_plain = true;
         if !self.proxy_from.is_empty() {
             let from = peer.address.map(|address| address.ip());
             let is_listed = |from| self.proxy_from.iter().any(|network| network.contains(from));
@@ -82,7 +81,6 @@ impl Security {
                 return Err(Fault::NotAProxy);
             }
             layers.expect_proxy_header();
-            is_plain = false;
         }
         // The layers of QUIC are in the pipe.
         #[cfg(feature = "tls")]
@@ -90,16 +88,14 @@ impl Security {
             && !pipe.is_encrypted()
         {
             layers.add_tls(tls::Tls::server(config)?);
-            is_plain = false;
         }
         #[cfg(feature = "websocket")]
         if let Some(rules) = &self.websocket {
             let from = peer.address.map(|address| address.ip());
             layers.add_websocket(WebSocket::server(Accept::new(Arc::clone(rules), from)));
-            is_plain = false;
         }
-        Ok(if is_plain {
-            Transport::Plain(pipe)
+        Ok(if layers.is_open() {
+            Transport::Plain(pipe) // there are none
         } else {
             Transport::Layered(Box::new(Layered::new(pipe, layers, Vec::new())))
         })
@@ -137,15 +133,11 @@ impl fmt::Display for CertificateFinding {
 /// are there and fit each other, and whether they are in date at `now` and for two weeks more.
 /// Nothing is found of listeners without TLS, and in a build without it.
 #[must_use]
-pub fn check_certificates(
-    listener: &ListenerConfig,
-    #[cfg_attr(not(feature = "tls"), expect(unused))] now: UnixTime,
-) -> Vec<CertificateFinding> {
+pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
     #[cfg(feature = "tls")]
     if listener.url.scheme().has_tls() {
         return tls::credentials::check(listener, now);
     }
-    let _ = listener;
     Vec::new()
 }
 
@@ -162,8 +154,8 @@ impl Certificates {
     /// Reads those of a listener.
     pub(crate) fn read(
         &mut self,
-        #[cfg_attr(not(feature = "tls"), expect(unused))] security: &Arc<Security>,
-        #[cfg_attr(not(feature = "tls"), expect(unused))] config: &ListenerConfig,
+        security: &Arc<Security>,
+        config: &ListenerConfig,
     ) -> Result<(), CertificateError> {
         #[cfg(feature = "tls")]
         if security.tls.is_some() {
@@ -183,6 +175,25 @@ impl Certificates {
             }
         }
     }
+}
+
+/// Whether this build has what a scheme needs.
+///
+/// # Errors
+///
+/// What is missing.
+pub(crate) fn can(scheme: Scheme) -> io::Result<()> {
+    let needs = [
+        (scheme == Scheme::Quic, "quic", cfg!(feature = "quic")),
+        (scheme.has_tls(), "tls", cfg!(feature = "tls")),
+        (
+            scheme.has_websocket(),
+            "websocket",
+            cfg!(feature = "websocket"),
+        ),
+    ];
+    let missing = needs.iter().find(|(needs, _, has)| *needs && !has);
+    missing.map_or(Ok(()), |(_, feature, _)| Err(without(feature)))
 }
 
 /// What a build says that was made without something.

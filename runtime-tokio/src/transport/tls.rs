@@ -218,8 +218,8 @@ impl Tls {
         }
     }
 
-    /// Appends the alert that goes with a failure. Nothing else may be asked of a connection that has
-    /// failed.
+    /// Appends the alert that goes with a failure. Nothing else may be asked of a connection that
+    /// has failed.
     fn tell_why(&mut self, left: &mut [u8], wire: &mut Vec<u8>) {
         let mut used = 0;
         let mut plain = Vec::new();
@@ -292,8 +292,8 @@ fn step<Data>(
             Ok(Step::Open)
         }
         ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Step::End),
-        // Nobody is allowed to send any.
-        _ => Err(Fault::NotOpen),
+        // Nobody is allowed to send early data, and there is nothing else.
+        ConnectionState::ReadEarlyData(_) | _ => Err(Fault::NotOpen),
     });
     (discard, step)
 }

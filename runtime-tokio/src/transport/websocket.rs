@@ -109,7 +109,7 @@ impl WebSocket {
     }
 
     /// Appends a client's request, once everything below is ready for it.
-    pub(crate) fn start(&mut self, wire: &mut Vec<u8>) {
+    pub(crate) fn start(&self, wire: &mut Vec<u8>) {
         if let State::Dialling(dial) = &self.state {
             wire.extend_from_slice(dial.request().as_bytes());
         }
@@ -144,7 +144,8 @@ impl WebSocket {
     }
 
     /// Takes bytes from below; appends payload to `plain`, and what is to be answered to `answers`,
-    /// also when it fails. Gives the address that a trusted proxy has told, when that becomes known.
+    /// also when it fails. Gives the address that a trusted proxy has told, when that becomes
+    /// known.
     ///
     /// # Errors
     ///
@@ -300,8 +301,8 @@ impl WebSocket {
         }
     }
 
-    /// Answers the last ping. Called when everything before it has been written, so that a peer that
-    /// pings and does not read makes nothing wait here.
+    /// Answers the last ping. Called when everything before it has been written, so that a peer
+    /// that pings and does not read makes nothing wait here.
     pub(crate) fn answer_ping(&mut self, wire: &mut Vec<u8>) {
         if let Some(payload) = self.ping.take()
             && !self.has_said_goodbye

@@ -131,13 +131,14 @@ pub(crate) fn read_pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey
     let bytes = read(key)?;
     let private = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|_| format!("{key} has no private key: it should have one in PEM, unencrypted"))?;
-    let pair =
-        CertifiedKey::from_der(chain, private, &provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                format!("{key} is not the key of {certificate}")
-            }
-            error => format!("{certificate} and {key}: {error}"),
-        })?;
+    let mismatch = rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
+    let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
+        if error == mismatch {
+            format!("{key} is not the key of {certificate}")
+        } else {
+            format!("{certificate} and {key}: {error}")
+        }
+    })?;
     Ok(Arc::new(pair))
 }
 

@@ -116,9 +116,12 @@ impl Accept {
     fn answer(&self, head: &[u8]) -> Result<(String, Option<IpAddr>), Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAXIMUM];
         let mut request = httparse::Request::new(&mut headers);
-        request.parse(head).map_err(|error| match error {
-            httparse::Error::TooManyHeaders => Refusal::TooLarge,
-            _ => Refusal::BadRequest("the request is not HTTP"),
+        request.parse(head).map_err(|error| {
+            if error == httparse::Error::TooManyHeaders {
+                Refusal::TooLarge
+            } else {
+                Refusal::BadRequest("the request is not HTTP")
+            }
         })?;
         let headers = Headers(request.headers);
         if request.method != Some("GET") || request.version != Some(1) {
