@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 use whimbrel_core::Config;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
+use whimbrel_tokio::{Handle, ListenerConfig, ListenerUrl, Server, ServerConfig};
 
 /// How often a condition is looked at that nothing announces.
 const LOOK: Duration = Duration::from_millis(2);
@@ -49,9 +49,9 @@ pub(crate) struct OnTokio {
     asking: tokio::runtime::Runtime,
 }
 
-impl Runtime for OnTokio {
-    fn start(broker: Config) -> Self {
-        let listener = ListenerConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
+impl OnTokio {
+    /// The broker with this one listener.
+    pub(crate) fn with(broker: Config, listener: ListenerConfig) -> Self {
         let config = ServerConfig {
             broker,
             listeners: vec![listener],
@@ -62,6 +62,18 @@ impl Runtime for OnTokio {
             .build()
             .expect("a runtime to ask questions with");
         Self { handle, asking }
+    }
+
+    /// Where it listens, and with what.
+    pub(crate) fn listener(&self) -> ListenerUrl {
+        self.handle.listeners()[0].clone()
+    }
+}
+
+impl Runtime for OnTokio {
+    fn start(broker: Config) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::with(broker, ListenerConfig::at(address))
     }
 
     fn address(&self) -> SocketAddr {
