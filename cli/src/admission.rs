@@ -4,7 +4,7 @@
 
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
-use whimbrel_tokio::{Anonymous, Authenticator, Decision, ListenerConfig};
+use whimbrel_core::runtime::{Anonymous, Authenticator, Decision, ListenerConfig};
 
 /// The rules of all listeners, in their order.
 pub(crate) struct Unverified(Vec<Anonymous>);

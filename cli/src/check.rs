@@ -6,8 +6,11 @@ use crate::output::{complain, print};
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
+#[cfg(feature = "tokio")]
 use std::time::{SystemTime, UNIX_EPOCH};
+#[cfg(feature = "tokio")]
 use whimbrel_core::UnixTime;
+#[cfg(feature = "tokio")]
 use whimbrel_tokio::{CertificateFinding, check_certificates};
 
 /// Check a configuration: every mistake with its place, or what would run.
@@ -59,6 +62,7 @@ impl Check {
 }
 
 /// What is wrong with the files that listeners name, and what soon will be.
+#[cfg(feature = "tokio")]
 fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -76,6 +80,12 @@ fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
         }
     }
     (errors, warnings)
+}
+
+/// Without TLS there are no such files.
+#[cfg(not(feature = "tokio"))]
+const fn certificates(_: &Loaded) -> (Vec<String>, Vec<String>) {
+    (Vec::new(), Vec::new())
 }
 
 fn report(file: &str, loaded: &Loaded, more: &[String]) -> String {

@@ -4,13 +4,13 @@
 //! the fields into each struct; everything else works on a [`ClientOptions`].
 
 use crate::client_property::{PropertyOption, Target};
+use crate::runtime::client::{Config, Will};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{Property, PropertyBuffer, REMAINING_LENGTH_MAX};
-use whimbrel_tokio::Scheme;
-use whimbrel_tokio::client::{BadServerUrl, Config, ServerUrl, TlsOptions, Will};
+use whimbrel_core::runtime::{BadServerUrl, Scheme, ServerUrl, TlsOptions};
 
 /// Where the password may come from, when not from the command line.
 pub(crate) const PASSWORD_VARIABLE: &str = "WHIMBREL_PASSWORD";
@@ -125,7 +125,7 @@ macro_rules! with_client_options {
                 $crate::client_options::ClientOptions {
                     host: core::mem::take(&mut self.host),
                     port: self.port,
-                    tls: whimbrel_tokio::client::TlsOptions {
+                    tls: whimbrel_core::runtime::TlsOptions {
                         ca: core::mem::take(&mut self.ca),
                         certificate: self.cert.take(),
                         key: self.key.take(),

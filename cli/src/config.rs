@@ -23,8 +23,10 @@ pub(crate) use storage::{Backend, Storage};
 use crate::output::say;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use whimbrel_core::Config;
+use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
-use whimbrel_tokio::{ListenerConfig, ListenerUrl, Scheme, ServerConfig};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,21 +114,30 @@ pub(crate) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Loaded, Vec<Problem>> {
-    let mut settings = Settings::default();
-    let mut places = Places::new();
     let mut problems = Vec::new();
-
     let environment = environment::Environment::take(environment, &mut problems);
     let file = file.map(str::to_owned).or_else(|| environment.file());
-    if let Some(path) = &file {
-        file::read(path, &mut settings, &mut places, &mut problems);
+    let mut places = Places::new();
+    let mut fill = |settings: &mut Settings| {
+        if let Some(path) = &file {
+            file::read(path, settings, &mut places, &mut problems);
+        }
+        environment.replace_listeners(settings, &mut places, &mut problems);
+        replace_listeners(flags, settings, &mut places);
+        environment.apply(settings, &mut places, &mut problems);
+        apply_storage(flags, settings, &mut places);
+        settings.log.level = flags.log_level.unwrap_or(settings.log.level);
+        settings.log.format = flags.log_format.unwrap_or(settings.log.format);
+    };
+    let mut settings = Settings::default();
+    fill(&mut settings);
+    // What memory there is decides about the defaults of all other limits.
+    let bytes = settings.server.broker.limits.memory_budget_bytes;
+    if bytes < Limits::default().memory_budget_bytes {
+        settings = Settings::default();
+        settings.server.broker = Config::for_memory(bytes);
+        fill(&mut settings);
     }
-    environment.replace_listeners(&mut settings, &mut places, &mut problems);
-    replace_listeners(flags, &mut settings, &mut places);
-    environment.apply(&mut settings, &mut places, &mut problems);
-    apply_storage(flags, &mut settings, &mut places);
-    settings.log.level = flags.log_level.unwrap_or(settings.log.level);
-    settings.log.format = flags.log_format.unwrap_or(settings.log.format);
 
     check_together(&settings, &places, &mut problems);
     if problems.is_empty() {

@@ -3,18 +3,18 @@
 use crate::admission::Unverified;
 use crate::config::{Flags, Format, Level, Loaded, complain_about, load};
 use crate::output::{complain, say};
+use crate::runtime::{self, Handle, Server, or};
 use crate::signals::{Signal, Signals};
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 use thiserror::Error;
 use tracing::{error, info, warn};
 use whimbrel_core::log::RecoveryError;
-use whimbrel_tokio::{
-    BadUrl, Crashed, Handle, ListenerUrl, RecordingConfig, Scheme, Server, StartError, StorageError,
+use whimbrel_core::runtime::{
+    BadUrl, Crashed, ListenerUrl, RecordingConfig, Scheme, StartError, StorageError,
 };
 
 /// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
@@ -159,10 +159,7 @@ impl Failure {
 }
 
 fn serve(loaded: &Loaded) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(async {
+    runtime::block_on(async {
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
         let config = loaded.settings.server_config();
@@ -170,7 +167,7 @@ fn serve(loaded: &Loaded) -> Result<(), Failure> {
         let broker = Server::new(config).authenticator(admission).start()?;
         welcome(loaded, broker.listeners());
         Ok(until_stopped(&broker, signals).await?)
-    })
+    })?
 }
 
 /// Says what runs, what to look at, and what to type next.
@@ -191,33 +188,37 @@ fn welcome(loaded: &Loaded, listeners: &[ListenerUrl]) {
     }
 }
 
+/// What happened first to a broker that runs.
+enum Turn {
+    Ended(Result<(), Crashed>),
+    Came(Signal),
+}
+
 /// The first signal to stop is obeyed gracefully, the next promptly.
 async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Crashed> {
     let signal = loop {
-        tokio::select! {
-            crashed = broker.stopped() => return crashed,
-            signal = signals.next() => match signal {
-                Signal::Stop(name) => break name,
-                #[cfg(unix)]
-                Signal::Report => {
-                    if let Ok(shards) = broker.statistics().await {
-                        statistics::log(&shards);
-                    }
+        let ended = async { Turn::Ended(broker.stopped().await) };
+        match or(ended, async { Turn::Came(signals.next().await) }).await {
+            Turn::Ended(result) => return result,
+            Turn::Came(Signal::Stop(name)) => break name,
+            #[cfg(unix)]
+            Turn::Came(Signal::Report) => {
+                if let Ok(shards) = broker.statistics().await {
+                    statistics::log(&shards);
                 }
             }
         }
     };
     info!(signal, "stopping; the next signal stops at once");
-    let mut shutdown = pin!(broker.shutdown());
-    loop {
-        tokio::select! {
-            result = &mut shutdown => return result,
-            signal = signals.next() => if let Signal::Stop(signal) = signal {
+    let hurry = async {
+        loop {
+            if let Signal::Stop(signal) = signals.next().await {
                 info!(signal, "stopping at once");
                 broker.stop_now();
             }
         }
-    }
+    };
+    or(broker.shutdown(), hurry).await
 }
 
 /// How to see the broker at work, where that needs no more than a few words.

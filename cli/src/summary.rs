@@ -1,7 +1,7 @@
 //! What a configuration will run, in words: for `check`, and for the first lines of `serve`.
 
 use crate::config::Settings;
-use whimbrel_tokio::{Anonymous, ListenerConfig};
+use whimbrel_core::runtime::{Anonymous, ListenerConfig};
 
 /// A listener in a line.
 pub(crate) fn listener(listener: &ListenerConfig) -> String {

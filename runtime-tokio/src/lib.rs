@@ -32,11 +32,8 @@
 //! | `ready` | what is to be done next, and by whom the loop is woken |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `transport` | what bytes travel over, and the layers between that and MQTT |
-//! | `url` | where listeners listen |
-//! | `network` | sets of addresses |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
-//! | `policy` | who may connect |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
@@ -46,11 +43,8 @@
 
 pub mod client;
 mod clock;
-mod config;
 mod link;
 mod listen;
-mod network;
-mod policy;
 mod ready;
 mod recording;
 mod report;
@@ -61,17 +55,12 @@ mod stop;
 mod storage;
 mod timer;
 mod transport;
-mod url;
 
-pub use config::{
-    Anonymous, ClientCertificate, FileMode, ListenerConfig, ServerConfig, TlsVersion,
-};
-pub use link::{LinkError, Message, Subscription};
-pub use listen::ListenError;
-pub use network::{BadNetwork, Network};
-pub use policy::{Authenticator, Decision};
-pub use recording::RecordingConfig;
-pub use server::{Crashed, Handle, Server, StartError, Stopped};
-pub use storage::{StorageConfig, StorageError};
+pub use link::Subscription;
+pub use server::{Handle, Server};
 pub use transport::{CertificateError, CertificateFinding, Certificates, check_certificates};
-pub use url::{BadUrl, ListenerUrl, Scheme};
+pub use whimbrel_core::runtime::{
+    Anonymous, Authenticator, BadNetwork, BadUrl, ClientCertificate, Crashed, Decision, FileMode,
+    LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network, RecordingConfig, Scheme,
+    ServerConfig, StartError, Stopped, StorageConfig, StorageError, TlsVersion,
+};

@@ -1,53 +1,20 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::config::ListenerConfig;
 use crate::transport::{Pipe, Security, without};
-use crate::url::{ListenerUrl, Scheme};
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
+use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
 
 #[cfg(unix)]
 mod unix;
-
-/// Why a place cannot be listened at.
-#[derive(Debug, Error)]
-#[error("cannot listen on {url}: {}", explain(source))]
-pub struct ListenError {
-    /// Where.
-    pub url: ListenerUrl,
-    /// What the system said.
-    pub source: io::Error,
-}
-
-fn explain(error: &io::Error) -> String {
-    let words = [
-        (
-            io::ErrorKind::AddrInUse,
-            "the address is in use; is another broker running?",
-        ),
-        (
-            io::ErrorKind::PermissionDenied,
-            "no permission; ports below 1024 usually need privileges",
-        ),
-        (
-            io::ErrorKind::AddrNotAvailable,
-            "this machine does not have that address",
-        ),
-    ];
-    words
-        .iter()
-        .find(|(kind, _)| *kind == error.kind())
-        .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
-}
 
 /// An open listening socket; clones share it.
 pub(crate) struct Bound {

@@ -1,27 +1,22 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::clock::Clock;
-use crate::config::{ListenerConfig, ServerConfig};
-use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{Bound, ListenError, bind};
-use crate::policy::{Authenticator, Policy};
+use crate::link::{Link, Request, Subscription, ask};
+use crate::listen::{Bound, bind};
 use crate::ready::{ReadyList, Source};
-use crate::recording::{Recorder, RecordingConfig};
+use crate::recording::Recorder;
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
-use crate::storage::{self, StorageConfig, StorageError};
+use crate::storage;
 use crate::transport::{CertificateError, Certificates, Security};
-use crate::url::ListenerUrl;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
@@ -29,6 +24,10 @@ use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
+    StartError, Stopped, StorageConfig,
+};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event, Restorer};
 
@@ -256,35 +255,6 @@ fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The broker's configuration does not fit together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A number of threads that cannot be had.
-    #[error("threads: {0} is not possible yet, set it to 1")]
-    Threads(u16),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// What is to be recorded cannot be written there.
-    #[error("cannot record to {}: {source}", file.display())]
-    Recording {
-        /// What the files of the recording are named after.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The system gives no thread, no descriptor or no event queue.
-    #[error("cannot start: {0}")]
-    System(#[source] io::Error),
-}
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
     listeners: Vec<ListenerUrl>,
@@ -349,7 +319,7 @@ impl Handle {
     /// Everything that is wrong with any of them.
     pub fn read_certificates(
         &self,
-        listeners: &[ListenerConfig],
+        listeners: &[whimbrel_core::runtime::ListenerConfig],
     ) -> Result<Certificates, Vec<CertificateError>> {
         let mut certificates = Certificates::default();
         let mut errors = Vec::new();
@@ -537,19 +507,4 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// The broker has stopped, so it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the broker has stopped")]
-pub struct Stopped;
-
-/// A shard ended by a panic: a bug in the broker.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("shard {shard} crashed: {message}")]
-pub struct Crashed {
-    /// Which.
-    pub shard: u16,
-    /// What the panic said.
-    pub message: String,
 }

@@ -8,9 +8,7 @@
 //! Nothing here knows MQTT.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
 use crate::listen::{Bound, Listener};
-use crate::policy::{Decision, IN_PROCESS, Policy};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report, report_fault};
@@ -31,6 +29,8 @@ use tracing::error;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::policy::IN_PROCESS;
+use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 

@@ -4,7 +4,6 @@
 //! not take stays here, in an allocation of exactly that size, and until it is gone nothing more is
 //! pulled from the core. A connection that keeps up owns no buffer at all.
 
-use crate::config::LINGER;
 use crate::ready::{ReadyList, Source};
 use crate::transport::{Fault, Transport};
 use core::net::SocketAddr;
@@ -15,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use whimbrel_core::codec::packet::Version;
+use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::{ConnectionId, Peer, Timestamp};
 
 /// One open connection.

@@ -20,12 +20,13 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use whimbrel_core::Config;
+use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_tests::authority::Authority;
-use whimbrel_tokio::{ListenerConfig, ListenerUrl};
 
 /// Which transport.
-pub(crate) trait Kind {
+pub(crate) trait Kind: Sync {
     const SCHEME: &'static str;
 }
 
@@ -89,6 +90,18 @@ impl<K: Kind> Runtime for Over<K> {
 
     fn statistics(&self) -> Statistics {
         self.broker.statistics()
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
+        self.broker.publish(topic, payload, qos)
+    }
+
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<whimbrel_core::runtime::Message> + 'static, LinkError> {
+        self.broker.subscribe(filter, qos)
     }
 
     fn stop(self) {

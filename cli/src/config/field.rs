@@ -4,7 +4,7 @@
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{OtherUser, QueueOverflow, SharedStrategy};
-use whimbrel_tokio::{
+use whimbrel_core::runtime::{
     Anonymous, BadUrl, ClientCertificate, FileMode, ListenerUrl, Network, TlsVersion,
 };
 

@@ -645,7 +645,8 @@ const LIMITS: &[Key] = &[
         "memory_budget_bytes",
         |s| &mut s.server.broker.limits.memory_budget_bytes,
         "What sessions, queues, retained messages and buffers may take in all, by the broker's own \
-         count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of \
+         count. Lowers the defaults of the other limits that would not fit into it, as \
+         `docs/small-devices.md` shows. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of \
          QoS above 0 are told \"quota exceeded\".",
         "Set it to what the machine can spare.",
     )

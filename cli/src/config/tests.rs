@@ -4,7 +4,7 @@ use super::document::{every_key, with_reference_tables};
 use super::file::Reader;
 use super::*;
 use std::path::{Path, PathBuf};
-use whimbrel_tokio::Anonymous;
+use whimbrel_core::runtime::Anonymous;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -134,13 +134,13 @@ fn every_field_of_the_configuration_is_a_key() {
         ("core/src/config.rs", "Limits", "limits", &[]),
         // Sections of their own, what is a flag, and what has one possible value so far.
         (
-            "runtime-tokio/src/config.rs",
+            "core/src/runtime/config.rs",
             "ServerConfig",
             "server",
             &["broker", "listeners", "recording", "storage", "threads"],
         ),
         (
-            "runtime-tokio/src/config.rs",
+            "core/src/runtime/config.rs",
             "ListenerConfig",
             "listener",
             &[],

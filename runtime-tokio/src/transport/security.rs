@@ -15,15 +15,15 @@ use super::tls;
 #[cfg(feature = "websocket")]
 use super::websocket::{Accept, Rules, WebSocket};
 use super::{Layered, Pipe, Transport};
-use crate::config::ListenerConfig;
-use crate::network::Network;
-use crate::url::{ListenerUrl, Scheme};
 use core::fmt;
 use std::io;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
+use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_core::runtime::Network;
+use whimbrel_core::runtime::{ListenerUrl, Scheme};
 use whimbrel_core::{Peer, UnixTime};
 
 /// One of these is shared by a listener on all shards, so that a reload reaches every one of them.

@@ -1,13 +1,14 @@
 //! How a client looks at the certificate of a server.
 
 use super::credentials::{PROTOCOL, provider, read_authorities, read_certificates, read_pair};
-use crate::client::TlsOptions;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::path::Path;
 use std::sync::Arc;
+use whimbrel_core::runtime::TlsOptions;
 
 /// What a client connects with.
 ///
@@ -24,7 +25,7 @@ pub(crate) fn load(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
     } else if options.ca.is_empty() {
-        let file = TlsOptions::system_authorities()
+        let file = system_authorities()
             .ok_or("this system has no list of authorities; name a file with some")?;
         let mut roots = RootCertStore::empty();
         // Some lists have certificates that are too old to be understood.
@@ -46,6 +47,19 @@ pub(crate) fn load(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
     };
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Where systems keep the authorities that they believe, if not where `SSL_CERT_FILE` says.
+fn system_authorities() -> Option<String> {
+    const FILES: [&str; 4] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    let named = std::env::var("SSL_CERT_FILE").ok();
+    let known = || FILES.iter().find(|file| Path::new(file).exists());
+    named.or_else(|| known().map(|file| (*file).to_owned()))
 }
 
 /// Believes every certificate, as the user has asked for; the signatures still have to be right.

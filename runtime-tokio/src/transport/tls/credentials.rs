@@ -5,7 +5,6 @@
 //! or changes nothing.
 
 use super::facts::validity;
-use crate::config::{ClientCertificate, ListenerConfig, TlsVersion};
 use crate::transport::{CertificateError, CertificateFinding};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
@@ -20,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use std::sync::Arc;
 use whimbrel_core::UnixTime;
+use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, TlsVersion};
 
 /// When the end of a certificate's life is worth a warning: time to act, before it is urgent.
 const SOON_S: i64 = 14 * 24 * 3_600;

@@ -1,11 +1,11 @@
 //! How a WebSocket connection begins: one HTTP request, and one response.
 
-use crate::network::Network;
 use crate::transport::layers::Fault;
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
+use whimbrel_core::runtime::Network;
 
 /// The head of a request or response is at most this long, and has at most so many headers: enough
 /// for the cookies of a browser.

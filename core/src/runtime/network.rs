@@ -1,5 +1,7 @@
 //! Sets of addresses: who is a proxy, and so is believed what it says about others.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
@@ -76,6 +78,7 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn networks_contain_what_begins_as_they_do() {

@@ -1,5 +1,7 @@
 //! Where a listener listens and what it carries MQTT over, as a URL.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
@@ -151,7 +153,8 @@ impl ListenerUrl {
     }
 
     /// The same with the port that the system has chosen.
-    pub(crate) fn at_port(mut self, port: u16) -> Self {
+    #[must_use]
+    pub fn at_port(mut self, port: u16) -> Self {
         if let Place::Address(address, _) = &mut self.place {
             address.set_port(port);
         }
@@ -275,6 +278,7 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn urls_are_shown_as_they_are_read() {

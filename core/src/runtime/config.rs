@@ -1,18 +1,21 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its
-//! reason. What the broker itself is set to is [`whimbrel_core::Config`].
+//! reason. What the broker itself is set to is [`Config`](crate::Config).
 
-use crate::network::Network;
-use crate::recording::RecordingConfig;
-use crate::storage::StorageConfig;
-use crate::url::ListenerUrl;
+use super::network::Network;
+use super::url::ListenerUrl;
+use crate::log::LogConfig;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::path::PathBuf;
 
 /// Configuration of one server: a broker and the sockets it listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Protocol, sessions and limits.
-    pub broker: whimbrel_core::Config,
+    pub broker: crate::Config,
     /// Where clients connect. Default: `127.0.0.1:1883` alone, which cannot be reached from
     /// outside. Empty is allowed: then only this program's own links connect.
     pub listeners: Vec<ListenerConfig>,
@@ -37,7 +40,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            broker: whimbrel_core::Config::default(),
+            broker: crate::Config::default(),
             listeners: vec![ListenerConfig::default()],
             storage: StorageConfig::default(),
             recording: None,
@@ -48,11 +51,59 @@ impl Default for ServerConfig {
     }
 }
 
+/// Where sessions and messages are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StorageConfig {
+    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which
+    /// asks for no directory.
+    #[default]
+    Memory,
+    /// In a log on disk: what is acknowledged is on stable storage.
+    Log {
+        /// The directory, made if need be. Only one process may use it at a time.
+        directory: PathBuf,
+        /// The log's own settings.
+        log: LogConfig,
+    },
+}
+
+impl StorageConfig {
+    /// Whether acknowledgements wait for the disk.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        matches!(self, Self::Log { .. })
+    }
+}
+
+/// What is recorded, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingConfig {
+    /// What the files of the recording are named after. Its directory must exist.
+    pub file: PathBuf,
+    /// What all files of a shard may take together, in bytes. Default 256 MiB: minutes at full
+    /// load, days of a quiet broker.
+    pub ring_bytes: u64,
+    /// Blots out payloads. Passwords always are. Default: no.
+    pub redact_payloads: bool,
+}
+
+impl RecordingConfig {
+    /// The defaults, with this file.
+    #[must_use]
+    pub const fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            ring_bytes: 256 << 20,
+            redact_payloads: false,
+        }
+    }
+}
+
 /// One listening socket, and what clients have to say there before MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// Where it listens. Port 0 lets the system choose; see
-    /// [`Handle::listeners`](crate::Handle::listeners). Default `tcp://127.0.0.1:1883`.
+    /// Where it listens. Port 0 lets the system choose; the runtime's `Handle::listeners` tells.
+    /// Default `tcp://127.0.0.1:1883`.
     pub url: ListenerUrl,
     /// What it is called in rules and reports. Default: its URL.
     pub name: Option<String>,
@@ -219,7 +270,7 @@ impl Anonymous {
 
 /// How long a closed connection may take to read its last bytes before it is cut. Two round trips
 /// on a bad mobile link; a graceful stop may cut it short.
-pub(crate) const LINGER: Duration = Duration::from_secs(3);
+pub const LINGER: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
