@@ -42,7 +42,10 @@ macro_rules! tell_of {
     ($($from:ident::$runtime:ident as $module:ident),*; $stories:tt) => {
         $(tell_of!(@ $from::$runtime as $module; $stories);)*
     };
-    (@ $from:ident::$runtime:ident as $module:ident; { $($chapter:ident: [$($story:ident),* $(,)?])* }) => {
+    (
+        @ $from:ident::$runtime:ident as $module:ident;
+        { $($chapter:ident: [$($story:ident),* $(,)?])* }
+    ) => {
         mod $module {
             $(mod $chapter {
                 $(#[test]
@@ -140,8 +143,8 @@ tell_of!(runtime::OnTokio as tokio, runtime::OnSmol as smol; {
     ]
 });
 
-// What a transport could get wrong: the same over each of the others. Packets that break a rule look
-// the same from there on.
+// What a transport could get wrong: the same over each of the others. Packets that break a rule
+// look the same from there on.
 tell_of!(
     over::OverUnix as over_unix,
     over::OverTls as over_tls,
