@@ -3,11 +3,13 @@
 use crate::config::{Flags, Loaded, complain_about, example_file, load};
 use crate::misuse;
 use crate::output::{complain, print};
+use crate::reload::prepare;
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 #[cfg(feature = "tokio")]
 use std::time::{SystemTime, UNIX_EPOCH};
+use whimbrel_auth::Prepared;
 #[cfg(feature = "tokio")]
 use whimbrel_core::UnixTime;
 #[cfg(feature = "tokio")]
@@ -43,11 +45,13 @@ impl Check {
             complain("name the file to check: whimbrel check FILE");
             return misuse();
         };
-        match load(Some(&file), std::env::vars_os(), &Flags::default()) {
-            Ok(loaded) => {
+        let loaded = load(Some(&file), std::env::vars_os(), &Flags::default());
+        let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
+        match read {
+            Ok((loaded, prepared)) => {
                 let (errors, warnings) = certificates(&loaded);
                 if errors.is_empty() {
-                    print(&report(&file, &loaded, &warnings));
+                    print(&report(&file, &loaded, &prepared, &warnings));
                     return ExitCode::SUCCESS;
                 }
                 errors.iter().for_each(|error| complain(error));
@@ -88,15 +92,21 @@ const fn certificates(_: &Loaded) -> (Vec<String>, Vec<String>) {
     (Vec::new(), Vec::new())
 }
 
-fn report(file: &str, loaded: &Loaded, more: &[String]) -> String {
+fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> String {
     let mut out = format!("{file}: ok\n");
     let settings = &loaded.settings;
     for listener in &settings.server.listeners {
-        out.push_str(&format!("listens at {}\n", summary::listener(listener)));
+        out.push_str(&format!(
+            "listens at {}\n",
+            summary::listener(listener, prepared)
+        ));
+    }
+    for line in prepared.summary() {
+        out.push_str(&format!("asks {line}\n"));
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    for warning in summary::warnings(settings).iter().chain(more) {
+    for warning in summary::warnings(settings, prepared).iter().chain(more) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

@@ -14,8 +14,8 @@ mod socket_file;
 pub mod url;
 
 pub use config::{
-    Anonymous, ClientCertificate, FileMode, ListenerConfig, RecordingConfig, ServerConfig,
-    StorageConfig, TlsVersion,
+    Anonymous, CertificateUser, ClientCertificate, FileMode, ListenerConfig, RecordingConfig,
+    ServerConfig, StorageConfig, TlsVersion,
 };
 pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
 pub use link::Message;

@@ -46,6 +46,16 @@ impl Layered {
         }
     }
 
+    /// The same, watched by the runtime of this thread. Layers do not know of runtimes.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        let pipe = self.pipe.moved()?;
+        Ok(Self { pipe, ..self })
+    }
+
     /// Who it is, once that is known; told once.
     pub(crate) fn introduce(&mut self) -> Option<Peer> {
         self.layers.introduce()

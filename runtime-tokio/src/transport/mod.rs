@@ -37,6 +37,18 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
+    /// The same, watched by the runtime of this thread.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Plain(pipe) => Self::Plain(pipe.moved()?),
+            Self::Layered(layered) => Self::Layered(Box::new(layered.moved()?)),
+        })
+    }
+
     /// Who it is, once the layers know more than what was known when it was accepted; told once.
     pub(crate) fn introduce(&mut self) -> Option<Peer> {
         match self {
