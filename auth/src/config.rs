@@ -38,6 +38,9 @@ pub struct Config {
     pub jwt_client_id_claim: Option<String>,
     /// The claim that lists the groups of the user. Default: none.
     pub jwt_groups_claim: Option<String>,
+    /// The claim that lists access rules of its own, which are asked before the broker's. Default:
+    /// none.
+    pub jwt_rules_claim: Option<String>,
     /// The service that is asked about clients whose user is not in the password file. Default:
     /// none.
     pub http_url: Option<String>,
@@ -76,6 +79,7 @@ impl Default for Config {
             jwt_user_claim: "sub".to_owned(),
             jwt_client_id_claim: None,
             jwt_groups_claim: None,
+            jwt_rules_claim: None,
             http_url: None,
             http_format: HttpFormat::default(),
             http_timeout_ms: 3_000,

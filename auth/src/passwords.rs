@@ -72,10 +72,9 @@ impl Passwords {
 
     /// Whether the user was let in with this password a short while ago.
     pub(crate) fn remembers(&self, name: &str, password: &[u8]) -> Option<&User> {
-        let user = self.users.get(name)?;
-        self.cache
-            .knows(Instant::now(), name, password)
-            .then_some(user)
+        // In this order, so that a name that is not there takes no less time.
+        let is_known = self.cache.knows(Instant::now(), name, password);
+        self.users.get(name).filter(|_| is_known)
     }
 
     /// Checks a password, for milliseconds. An unknown user costs what a wrong password costs.

@@ -5,6 +5,7 @@
 //! number, an audience nobody expects, an extension that is critical.
 
 mod keys;
+mod rules;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) struct Tokens {
     user_claim: String,
     client_id_claim: Option<String>,
     groups_claim: Option<String>,
+    rules_claim: Option<String>,
 }
 
 /// Why a token is refused. The client is told no more than that.
@@ -64,6 +66,8 @@ pub(crate) enum BadToken {
     ClientId,
     #[error("the claim that names the groups is no list of names")]
     Groups,
+    #[error("the claim that has the rules is missing, or has something that is no rule")]
+    Rules,
 }
 
 impl Tokens {
@@ -104,6 +108,7 @@ impl Tokens {
                 ("jwt_audience", &config.jwt_audience),
                 ("jwt_client_id_claim", &config.jwt_client_id_claim),
                 ("jwt_groups_claim", &config.jwt_groups_claim),
+                ("jwt_rules_claim", &config.jwt_rules_claim),
             ] {
                 if value.is_some() {
                     let message = "there are no keys for tokens; name them as jwt_key_file or \
@@ -122,6 +127,7 @@ impl Tokens {
             user_claim: config.jwt_user_claim.clone(),
             client_id_claim: config.jwt_client_id_claim.clone(),
             groups_claim: config.jwt_groups_claim.clone(),
+            rules_claim: config.jwt_rules_claim.clone(),
         })
     }
 
@@ -179,8 +185,13 @@ impl Tokens {
             None => Vec::new(),
             Some(claim) => groups(claims.get(claim)).ok_or(BadToken::Groups)?,
         };
+        let rules = match &self.rules_claim {
+            None => Vec::new(),
+            Some(claim) => rules::read(claims.get(claim)).ok_or(BadToken::Rules)?,
+        };
         Ok(Grant {
             groups,
+            rules,
             ends_at: Some(UnixTime(ends_s.saturating_mul(1_000))),
             ..Grant::to(user)
         })

@@ -15,6 +15,7 @@ fn tokens(keys: Vec<Key>) -> Tokens {
         user_claim: "sub".to_owned(),
         client_id_claim: None,
         groups_claim: None,
+        rules_claim: None,
     }
 }
 

@@ -2,6 +2,9 @@
 //! themselves are tested where they are made.
 
 use crate::{NOT_AUTHORIZED, Temporary, authority, password_file, stranger, verdict};
+use base64ct::{Base64, Encoding};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
 use whimbrel_auth::{Authority, Config};
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
@@ -18,6 +21,62 @@ fn says(message: &[u8], state: Option<Vec<u8>>) -> Credentials {
 
 fn begin(authority: &Authority, message: &[u8]) -> Verdict {
     verdict(authority, says(message, None))
+}
+
+/// What a client that knows the password sends last, and what the server has to answer.
+fn last_messages(first: &str, server_first: &str, password: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let hmac = |key: &[u8], text: &[u8]| -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(text);
+        mac.finalize().into_bytes().into()
+    };
+    let fields: Vec<&str> = server_first.split(',').map(|field| &field[2..]).collect();
+    let salt = Base64::decode_vec(fields[1]).unwrap();
+    let mut salted = [0; 32];
+    let iterations = fields[2].parse().unwrap();
+    pbkdf2::pbkdf2_hmac::<Sha256>(password, &salt, iterations, &mut salted);
+    let client_key = hmac(&salted, b"Client Key");
+    let without_proof = format!("c=biws,r={}", fields[0]);
+    let bare = first.strip_prefix("n,,").unwrap();
+    let said = format!("{bare},{server_first},{without_proof}");
+    let signature = hmac(&Sha256::digest(client_key), said.as_bytes());
+    let proof: Vec<u8> = client_key
+        .iter()
+        .zip(signature)
+        .map(|(a, b)| a ^ b)
+        .collect();
+    let proof = Base64::encode_string(&proof);
+    let of_server = hmac(&hmac(&salted, b"Server Key"), said.as_bytes());
+    let of_server = format!("v={}", Base64::encode_string(&of_server));
+    (
+        format!("{without_proof},p={proof}").into_bytes(),
+        of_server.into_bytes(),
+    )
+}
+
+#[test]
+fn a_client_and_the_broker_show_each_other_that_they_know_the_password() {
+    let file = Temporary::new("scram-whole", &password_file(&[("alice", "secret")]));
+    let authority = authority(&Config {
+        password_file: file.path(),
+        ..Config::default()
+    });
+    for (password, is_right) in [("secret", true), ("guess", false)] {
+        let first = "n,,n=alice,r=fyko+d2lbbFgONRv9qkxdawL";
+        let Verdict::Continue { data, state } = begin(&authority, first.as_bytes()) else {
+            panic!("it goes on");
+        };
+        let data = String::from_utf8(data).unwrap();
+        let (last, expected) = last_messages(first, &data, password.as_bytes());
+        match verdict(&authority, says(&last, Some(state))) {
+            Verdict::Accept(grant) if is_right => {
+                assert_eq!(grant.user.as_deref(), Some("alice"));
+                assert_eq!(grant.groups, ["staff"]);
+                assert_eq!(grant.data, Some(expected));
+            }
+            verdict => assert!(!is_right && verdict == NOT_AUTHORIZED, "{verdict:?}"),
+        }
+    }
 }
 
 #[test]

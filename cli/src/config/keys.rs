@@ -377,6 +377,14 @@ const AUTHENTICATION: &[Key] = &[
     .live()
     .example("\"groups\""),
     Key::new(
+        "jwt_rules_claim",
+        |s| &mut s.authentication.jwt_rules_claim,
+        "The claim that lists access rules, which are asked before those of the broker.",
+        "Tokens bring no rules.",
+    )
+    .live()
+    .example("\"rules\""),
+    Key::new(
         "http_url",
         |s| &mut s.authentication.http_url,
         "The service that is asked about clients whose user is not in the password file.",
