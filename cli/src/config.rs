@@ -10,12 +10,14 @@ mod field;
 mod file;
 mod key;
 mod keys;
+mod live;
 mod log;
 mod problem;
 mod storage;
 mod value;
 
 pub(crate) use document::example_file;
+pub(crate) use live::{changed, take_over};
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
 pub(crate) use storage::{Backend, Storage};
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     /// Where sessions and messages are kept.
     pub(crate) storage: Storage,
+    /// Who is asked about credentials.
+    pub(crate) authentication: whimbrel_auth::Config,
     /// What is written to standard error.
     pub(crate) log: Log,
 }
@@ -48,6 +52,7 @@ impl Default for Settings {
                 ..ServerConfig::default()
             },
             storage: Storage::default(),
+            authentication: whimbrel_auth::Config::default(),
             log: Log::default(),
         }
     }
@@ -79,10 +84,13 @@ impl Settings {
 pub(crate) struct Flags {
     /// Instead of all other listeners.
     pub(crate) listen: Vec<ListenerUrl>,
-    /// Instead of `storage.directory`; also takes `storage.backend` back to the log.
+    /// Instead of `storage.directory`; also takes `storage.backend` from memory back to
+    /// the log.
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
     pub(crate) memory: bool,
+    /// `server.threads`.
+    pub(crate) threads: Option<u16>,
     /// `log.level`.
     pub(crate) log_level: Option<Level>,
     /// `log.format`.
@@ -98,6 +106,19 @@ pub(crate) struct Loaded {
     pub(crate) file: Option<String>,
     /// The environment variables that were heeded.
     pub(crate) variables: Vec<String>,
+    places: Places,
+}
+
+impl Loaded {
+    /// The same from the same places, but with these settings.
+    pub(crate) fn with(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Where a setting was written, by its full name; `None` when it is a default.
+    pub(crate) fn place(&self, full_name: &str) -> Option<&Place> {
+        self.places.get(full_name)
+    }
 }
 
 /// Where each setting was written, by its full name. Listeners are counted: `listener.url#0`.
@@ -126,6 +147,7 @@ pub(crate) fn load(
         replace_listeners(flags, settings, &mut places);
         environment.apply(settings, &mut places, &mut problems);
         apply_storage(flags, settings, &mut places);
+        settings.server.threads = flags.threads.unwrap_or(settings.server.threads);
         settings.log.level = flags.log_level.unwrap_or(settings.log.level);
         settings.log.format = flags.log_format.unwrap_or(settings.log.format);
     };
@@ -145,6 +167,7 @@ pub(crate) fn load(
             settings,
             file,
             variables: environment.names(),
+            places,
         })
     } else {
         problems.sort();
@@ -172,7 +195,9 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
 fn apply_storage(flags: &Flags, settings: &mut Settings, places: &mut Places) {
     if let Some(directory) = &flags.data_dir {
         settings.storage.directory.clone_from(directory);
-        settings.storage.backend = Backend::Log;
+        if settings.storage.backend == Backend::Memory {
+            settings.storage.backend = Backend::Log;
+        }
         places.insert("storage.directory".to_owned(), Place::Flag("--data-dir"));
     }
     if flags.memory {
@@ -237,6 +262,19 @@ fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>
     if storage.directory.is_empty() {
         let message = "storage.directory: must name a directory; write \".\" for the current one";
         complain("storage.directory", message.to_owned());
+    }
+    if storage.backend == Backend::Sqlite {
+        if cfg!(not(feature = "sqlite")) {
+            let message = "storage.backend: this program was built without SQLite; build it with \
+                           `--features sqlite`, or take \"log\"";
+            complain("storage.backend", message.to_owned());
+        }
+        if storage.sync != storage::Sync::Always {
+            let message = "storage.sync: a database always syncs; leave this out, or take the \
+                           backend \"log\"";
+            complain("storage.sync", message.to_owned());
+        }
+        return;
     }
     if let Err(error) = storage.log().validate() {
         let key = match error {

@@ -2,11 +2,12 @@
 //!
 //! Everything that happens between two drains becomes one batch, applied by recovery all or not at
 //! all; more than one when that is much.
-//! A message is written once, when the first durable reference to it is; the table here counts the
-//! references, and the record goes when the last of them does. It also knows which messages are
-//! whole in memory, and which only in the log: see `spill`.
+//! A message is written once a shard, when the first durable reference to it is; the table here
+//! counts the references, and the record of a shard that is alone goes when the last of them does.
+//! It also knows which messages are whole in memory, and which only in the log: see `spill`.
 
 use crate::action::{Batch, BatchMark};
+use crate::broker::Broker;
 use crate::id::{MessageId, PacketId, Position};
 use crate::log::BatchWriter;
 use crate::message::Message;
@@ -59,6 +60,8 @@ fn hash(id: MessageId) -> u64 {
 /// The open batch, and what the log holds of messages.
 pub(crate) struct Journal {
     on: bool,
+    /// No other shard writes to the log.
+    is_alone: bool,
     batch: Vec<u8>,
     /// Batches that were closed because they were large enough.
     closed: VecDeque<Batch>,
@@ -79,6 +82,10 @@ pub(crate) struct Journal {
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
+    /// Batches that were handed over and are not durable yet: their positions and sizes.
+    unpersisted: VecDeque<(Position, usize)>,
+    unpersisted_bytes: usize,
+    is_behind: bool,
 }
 
 /// Only [when there is nothing left to tell](Journal::is_told).
@@ -86,6 +93,7 @@ impl State for Journal {
     fn save(&self, to: &mut Writer<'_>) {
         let Self {
             on,
+            is_alone,
             batch: _,
             closed: _,
             next,
@@ -99,11 +107,17 @@ impl State for Journal {
             checkpoint,
             scratch: _,
             clock_at,
+            unpersisted,
+            unpersisted_bytes: _,
+            is_behind,
         } = self;
         on.save(to);
+        is_alone.save(to);
         next.save(to);
         checkpoint.save(to);
         clock_at.save(to);
+        unpersisted.save(to);
+        is_behind.save(to);
         (*held_bytes, *stubs, *stub_bytes).save(to);
         owed.save(to);
         let mut ordered: Vec<&Stored> = stored.iter().collect();
@@ -113,10 +127,13 @@ impl State for Journal {
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        let mut journal = Self::new(State::load(from)?);
+        let mut journal = Self::new(State::load(from)?, State::load(from)?);
         journal.next = State::load(from)?;
         journal.checkpoint = State::load(from)?;
         journal.clock_at = State::load(from)?;
+        journal.unpersisted = State::load(from)?;
+        journal.unpersisted_bytes = journal.unpersisted.iter().map(|(_, bytes)| bytes).sum();
+        journal.is_behind = State::load(from)?;
         (journal.held_bytes, journal.stubs, journal.stub_bytes) = State::load(from)?;
         journal.owed = State::load(from)?;
         for _ in 0..usize::load(from)? {
@@ -147,9 +164,10 @@ pub(crate) struct JournalMark {
 const CUT_BYTES: usize = 1 << 20;
 
 impl Journal {
-    pub(crate) fn new(on: bool) -> Self {
+    pub(crate) fn new(on: bool, is_alone: bool) -> Self {
         Self {
             on,
+            is_alone,
             batch: Vec::new(),
             closed: VecDeque::new(),
             next: 1,
@@ -163,6 +181,9 @@ impl Journal {
             checkpoint: 0,
             scratch: Vec::new(),
             clock_at: UnixTime(0),
+            unpersisted: VecDeque::new(),
+            unpersisted_bytes: 0,
+            is_behind: false,
         }
     }
 
@@ -228,10 +249,35 @@ impl Journal {
             None => self.close_batch(),
             batch => batch,
         };
+        let batch = batch?;
+        let bytes = batch.operations.len();
+        self.unpersisted.push_back((batch.position, bytes));
+        self.unpersisted_bytes += bytes;
         Some(Batch {
             live_bytes,
-            ..batch?
+            ..batch
         })
+    }
+
+    /// Everything up to there is durable.
+    pub(crate) fn persisted(&mut self, position: Position) {
+        while let Some((first, bytes)) = self.unpersisted.front().copied()
+            && first <= position
+        {
+            self.unpersisted.pop_front();
+            self.unpersisted_bytes -= bytes;
+        }
+    }
+
+    /// Finds out whether the log has more than `maximum` bytes to catch up with; once it had, until
+    /// it has come down to half of that.
+    pub(crate) const fn measure(&mut self, maximum: usize) {
+        let limit = if self.is_behind { maximum / 2 } else { maximum };
+        self.is_behind = self.unpersisted_bytes > limit;
+    }
+
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     fn close_batch(&mut self) -> Option<Batch> {
@@ -322,7 +368,8 @@ impl Journal {
         id
     }
 
-    /// One reference less; the last takes it away.
+    /// One reference less; the last takes it away. Where other shards may refer to it as well, no
+    /// record says so: recovery counts, and the next checkpoint leaves it out.
     fn release(&mut self, id: MessageId) {
         let entry = self.stored.find_entry(hash(id), |s| s.message.id() == id);
         let Ok(mut entry) = entry else {
@@ -333,7 +380,9 @@ impl Journal {
         if stored.references == 0 {
             let (stored, _) = entry.remove();
             self.stored_bytes -= stored.message.stored_len() as u64;
-            self.delete(&message_key(id));
+            if self.is_alone {
+                self.delete(&message_key(id));
+            }
         }
     }
 
@@ -661,5 +710,56 @@ impl Journal {
     /// Bytes that the open batch holds.
     pub(crate) const fn batch_bytes(&self) -> usize {
         self.batch.len()
+    }
+}
+
+impl Broker {
+    /// What the log has to be told by now. A message, its references and the identifier it came
+    /// under are kept together or not at all.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        let is_half = self.is_fanning_out();
+        if !is_half {
+            self.journal.clock(self.clock.wall(), self.machine_wall);
+        }
+        let live_bytes = self.live_bytes();
+        let batch = self.journal.take_batch(live_bytes, is_half);
+        self.measure_log();
+        batch
+    }
+
+    /// How far it has come has changed.
+    pub(crate) const fn measure_log(&mut self) {
+        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
+        self.journal.measure(maximum);
+    }
+
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
+    /// an eighth for frames and for steps that do not fill a segment.
+    fn live_bytes(&self) -> u64 {
+        const SESSION: u64 = 96;
+        const SUBSCRIPTION: u64 = 64;
+        const DELIVERY: u64 = 48;
+        const RETAINED: u64 = 64;
+        let bytes = self.journal.stored_bytes()
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.queued_messages * DELIVERY
+            + self.retained.len() as u64 * RETAINED / u64::from(self.placement.shards);
+        bytes + bytes / 8
+    }
+
+    /// Whether the log has so much to catch up with that no connection should be read: memory waits
+    /// for the disk then, whatever the number of publishers. It can only end with a
+    /// [`persisted`](Self::persisted). Nobody is missed meanwhile for what could not be heard.
+    #[must_use]
+    pub const fn log_is_behind(&self) -> bool {
+        self.journal.is_behind()
+    }
+
+    /// Nobody is heard now, if that is so.
+    pub(crate) fn note_unread(&mut self) {
+        if self.log_is_behind() {
+            self.unread_until = self.clock.now();
+        }
     }
 }

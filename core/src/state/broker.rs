@@ -39,6 +39,7 @@ state!(Extra {
     outbound,
     method,
     authenticating,
+    authentication_state,
     authentication_armed,
 });
 
@@ -127,6 +128,7 @@ impl State for Connection {
             window,
             unacknowledged,
             route,
+            answers_gated,
             gated,
             stalls,
             paused,
@@ -157,6 +159,7 @@ impl State for Connection {
         window.save(to);
         unacknowledged.save(to);
         route.save(to);
+        answers_gated.save(to);
         gated.save(to);
         stalls.save(to);
         paused.save(to);
@@ -184,6 +187,7 @@ impl State for Connection {
             window: State::load(from)?,
             unacknowledged: State::load(from)?,
             route: State::load(from)?,
+            answers_gated: State::load(from)?,
             gated: State::load(from)?,
             stalls: State::load(from)?,
             paused: State::load(from)?,
@@ -305,6 +309,8 @@ impl Broker {
             && self.resumable.is_empty()
             && self.doomed.is_empty()
             && self.fanouts.is_empty()
+            && self.leaving.is_empty()
+            && self.peers.is_told()
             && self.journal.is_told()
     }
 
@@ -317,6 +323,9 @@ impl Broker {
             connections,
             sessions,
             subscriptions,
+            interests,
+            peers,
+            placement,
             routes: _,
             retained,
             retained_armed,
@@ -333,8 +342,11 @@ impl Broker {
             session_numbers,
             shutting_down,
             storage_is_full,
+            unread_until,
             ready: _,
+            sends_left: _,
             resumable: _,
+            leaving: _,
             doomed: _,
             fanouts: _,
             fanout_publishers,
@@ -355,6 +367,9 @@ impl Broker {
         connections.save(to);
         sessions.save(to);
         subscriptions.save(to);
+        interests.save(to);
+        peers.save(to);
+        placement.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -369,6 +384,7 @@ impl Broker {
         session_numbers.save(to);
         shutting_down.save(to);
         storage_is_full.save(to);
+        unread_until.save(to);
         fanout_publishers.save(to);
         origin.save(to);
         spill.save(to);
@@ -388,6 +404,9 @@ impl Broker {
             connections: State::load(from)?,
             sessions: crate::session::Sessions::load(from, seed)?,
             subscriptions: crate::topic::Subscriptions::load(from, seed)?,
+            interests: crate::topic::Subscriptions::load(from, seed)?,
+            peers: State::load(from)?,
+            placement: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
@@ -404,8 +423,11 @@ impl Broker {
             session_numbers: State::load(from)?,
             shutting_down: State::load(from)?,
             storage_is_full: State::load(from)?,
+            unread_until: State::load(from)?,
             ready: VecDeque::new(),
+            sends_left: 0,
             resumable: VecDeque::new(),
+            leaving: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,
