@@ -115,7 +115,7 @@ fn a_retained_message_of_64_bytes() {
 
 #[test]
 fn a_queued_qos_1_message_of_64_bytes() {
-    check("queued QoS 1 message of 64 bytes", 240.0, |count| {
+    check("queued QoS 1 message of 64 bytes", 228.0, |count| {
         let stage = &mut roomy();
         let mut hello = connect(Version::V4, "away");
         hello.clean_start = false;

@@ -98,7 +98,7 @@ impl Broker {
             retain,
             dup: false, // Whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
             packet_id: None,
-            identifiers: &target.identifiers,
+            identifiers: target.identifiers.view(),
         };
         if qos > QoS::AtMostOnce {
             let gate = self.journal.is_on() && session.is_persistent();

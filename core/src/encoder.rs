@@ -6,7 +6,7 @@ use crate::codec::property::{Property, PropertyBuffer};
 use crate::connection::{Aliased, Connection};
 use crate::id::PacketId;
 use crate::message::MessageView;
-use crate::session::queue::Identifiers;
+use crate::session::queue::IdentifiersRef;
 use crate::time::UnixTime;
 use alloc::vec::Vec;
 
@@ -21,7 +21,7 @@ pub(crate) struct Form<'a> {
     pub(crate) retain: bool,
     pub(crate) dup: bool,
     pub(crate) packet_id: Option<PacketId>,
-    pub(crate) identifiers: &'a Identifiers,
+    pub(crate) identifiers: IdentifiersRef<'a>,
 }
 
 /// Encodes PUBLISH packets; owns the working space for that.

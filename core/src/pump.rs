@@ -179,8 +179,8 @@ impl Broker {
             if needs_window && !traffic.may_begin(connection.window, &self.config.session) {
                 return;
             }
-            let is_due = front.message.view().expires_at > self.clock.wall();
-            if is_due && front.message.is_stub() {
+            // What has expired need not be read.
+            if front.message.is_stub() && front.message.view().expires_at > self.clock.wall() {
                 match self.is_front_whole(session_key) {
                     Some(true) => {}
                     Some(false) => return,

@@ -29,7 +29,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Counts the changes of what a state consists of. Goes up with each of them.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// Where a state is written to.
 pub(crate) struct Writer<'a> {
@@ -304,6 +304,16 @@ impl<A: State, B: State, C: State> State for (A, B, C) {
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         Some((A::load(from)?, B::load(from)?, C::load(from)?))
+    }
+}
+
+impl<const N: usize> State for [u8; N] {
+    fn save(&self, to: &mut Writer<'_>) {
+        to.out.extend_from_slice(self);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        from.take(N)?.try_into().ok()
     }
 }
 

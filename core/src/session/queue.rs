@@ -19,18 +19,25 @@ pub(crate) struct Delivery {
     pub(crate) message: Message,
     /// Names this delivery within its session, for the log. Counts up.
     pub(crate) sequence: u64,
-    /// The shared group it came by, and one more; 0 is none, or not known after a restart.
-    group: u32,
+    // As in `Identifiers`, taken apart: every queued message pays for what lies between.
+    #[expect(clippy::box_collection, reason = "as there")]
+    more_identifiers: Option<Box<Vec<u32>>>,
+    identifier: u32,
+    /// The shared group it came by, and one more, little-endian; 0 is none, or not known: after a
+    /// restart, or one of more than sixteen million.
+    group: [u8; 3],
     flags: u8,
-    identifiers: Identifiers,
 }
+
+const _: () = assert!(size_of::<Delivery>() <= 40, "there are many of them");
 
 crate::state::state!(Delivery {
     message,
     sequence,
+    more_identifiers,
+    identifier,
     group,
-    flags,
-    identifiers
+    flags
 });
 
 /// Subscription identifiers of the subscriptions that matched. Nearly always none or one.
@@ -47,10 +54,28 @@ pub(crate) struct Identifiers {
 
 crate::state::state!(Identifiers { first, more });
 
+/// The same, wherever they are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdentifiersRef<'a> {
+    first: u32,
+    more: &'a [u32],
+}
+
+impl<'a> IdentifiersRef<'a> {
+    pub(crate) const fn is_empty(self) -> bool {
+        self.first == 0
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = u32> + 'a {
+        let first = (self.first != 0).then_some(self.first);
+        first.into_iter().chain(self.more.iter().copied())
+    }
+}
+
 impl Identifiers {
     /// Adds one; zero, which stands for none, is left out.
     pub(crate) fn push(&mut self, identifier: u32) {
-        if identifier == 0 || self.iter().any(|known| known == identifier) {
+        if identifier == 0 || self.view().iter().any(|known| known == identifier) {
             return;
         }
         if self.first == 0 {
@@ -60,15 +85,11 @@ impl Identifiers {
         }
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.first == 0
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
-        let first = (self.first != 0).then_some(self.first);
-        first
-            .into_iter()
-            .chain(self.more.iter().flat_map(|more| more.iter().copied()))
+    pub(crate) fn view(&self) -> IdentifiersRef<'_> {
+        IdentifiersRef {
+            first: self.first,
+            more: self.more.as_deref().map_or(&[], Vec::as_slice),
+        }
     }
 }
 
@@ -78,9 +99,10 @@ impl Delivery {
         Self {
             message,
             sequence: 0,
-            group: 0,
+            more_identifiers: identifiers.more,
+            identifier: identifiers.first,
+            group: [0; 3],
             flags,
-            identifiers,
         }
     }
 
@@ -104,7 +126,9 @@ impl Delivery {
         if published_retained {
             self.flags |= PUBLISHED_RETAINED;
         }
-        self.group = group.0 + 1;
+        if let [low, middle, high, 0] = (group.0 + 1).to_le_bytes() {
+            self.group = [low, middle, high];
+        }
     }
 
     /// Its publisher has set RETAIN. Only known of what came by a group.
@@ -114,7 +138,9 @@ impl Delivery {
 
     /// The group it came by. Only meaningful while its session is a member there.
     pub(crate) fn group(&self) -> Option<GroupId> {
-        self.group.checked_sub(1).map(GroupId)
+        let [low, middle, high] = self.group;
+        let number = u32::from_le_bytes([low, middle, high, 0]);
+        number.checked_sub(1).map(GroupId)
     }
 
     /// The log knows of it.
@@ -140,14 +166,18 @@ impl Delivery {
         Self {
             message,
             sequence,
-            group: 0,
+            more_identifiers: ids.more,
+            identifier: ids.first,
+            group: [0; 3],
             flags: flags | RECORDED,
-            identifiers: ids,
         }
     }
 
-    pub(crate) const fn identifiers(&self) -> &Identifiers {
-        &self.identifiers
+    pub(crate) fn identifiers(&self) -> IdentifiersRef<'_> {
+        IdentifiersRef {
+            first: self.identifier,
+            more: self.more_identifiers.as_deref().map_or(&[], Vec::as_slice),
+        }
     }
 
     /// What it counts against the limits: the message, as if nobody shared it, and its place here.
