@@ -6,10 +6,12 @@
 //! harm.
 
 use crate::broker::Broker;
+use crate::letter::ExchangeId;
 use crate::slab::Key;
 use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::ops::Bound;
 
 /// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64
 /// KiB: a step that does not fit needs a longer file, for which a full disk has no room.
@@ -23,6 +25,8 @@ pub(crate) enum Walk {
     Session { slot: u32, place: Place },
     /// Retained messages, topic by topic.
     Retained { after: Option<Box<str>> },
+    /// Incoming QoS 2 messages that shards have to remember.
+    Taken { after: Option<ExchangeId> },
 }
 
 /// Where the walk has come within a session.
@@ -62,7 +66,8 @@ impl Broker {
             self.walk = match self.walk.take() {
                 None => return,
                 Some(Walk::Session { slot, place }) => Some(self.walk_session(slot, place, full)),
-                Some(Walk::Retained { after }) => self.walk_retained(after),
+                Some(Walk::Retained { after }) => Some(self.walk_retained(after)),
+                Some(Walk::Taken { after }) => self.walk_taken(after),
             };
             if self.walk.is_none() {
                 return self.journal.end_checkpoint();
@@ -187,14 +192,27 @@ impl Broker {
         None
     }
 
-    fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Option<Walk> {
+    fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Walk {
         for _ in 0..64 {
-            let message = self.retained.next(after.as_deref())?.clone();
+            let Some(message) = self.retained.next(after.as_deref()).cloned() else {
+                return Walk::Taken { after: None };
+            };
             if self.records_retained(message.topic_str()) {
                 self.journal.retained_again(&message);
             }
             after = Some(message.topic_str().into());
         }
-        Some(Walk::Retained { after })
+        Walk::Retained { after }
+    }
+
+    /// Each shard writes what it knows, whoever wrote it first.
+    fn walk_taken(&mut self, after: Option<ExchangeId>) -> Option<Walk> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (exchange, _) = self.taken.range((from, Bound::Unbounded)).next()?;
+        let exchange = *exchange;
+        self.record_taken(exchange);
+        Some(Walk::Taken {
+            after: Some(exchange),
+        })
     }
 }

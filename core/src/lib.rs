@@ -44,6 +44,7 @@ mod shared;
 mod slab;
 mod state;
 pub mod statistics;
+mod taken;
 pub mod time;
 mod timer;
 pub mod topic;

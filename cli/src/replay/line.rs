@@ -167,6 +167,10 @@ impl<'a> Teller<'a> {
                 }
                 Parcel::Shared(shared) => format!("a message for {}", shared.group),
                 Parcel::Returned(shared) => format!("back: a message for {}", shared.group),
+                Parcel::Completed(exchange) => {
+                    let (session, packet) = (exchange.session, exchange.packet_id.get());
+                    format!("packet {packet} of session {session} is complete")
+                }
                 Parcel::Hold(publisher) => format!("hold {publisher}"),
                 Parcel::Release(publisher) => format!("release {publisher}"),
             };

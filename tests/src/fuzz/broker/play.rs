@@ -397,6 +397,7 @@ impl<'a> Play<'a> {
             message: message.clone(),
             retain: false,
             group: self.script.choose(&groups).into(),
+            exchange: None,
             publisher: None,
         };
         match self.script.u8() & 3 {
@@ -406,6 +407,7 @@ impl<'a> Play<'a> {
                 message,
                 retain: bits == 3,
                 kept: bits == 3,
+                exchange: None,
                 publisher: None,
             }),
         }
