@@ -106,6 +106,7 @@ impl Stage {
                 other @ (Action::Pause(_)
                 | Action::Resume(_)
                 | Action::Persist(_)
+                | Action::Load(_)
                 | Action::Route { .. }
                 | Action::HandOver { .. }) => panic!("nothing here asks for {other:?}"),
             }

@@ -4,11 +4,14 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+#[cfg(feature = "tools")]
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
+use crate::passwd::Passwd;
 use crate::publish::Publish;
+#[cfg(feature = "tools")]
 use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::subscribe::Subscribe;
@@ -50,9 +53,13 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Set passwords.
+    Passwd(Passwd),
     /// Do once more what was recorded.
+    #[cfg(feature = "tools")]
     Replay(Replay),
     /// Put load on a broker, and measure.
+    #[cfg(feature = "tools")]
     Bench(Bench),
 }
 
@@ -245,7 +252,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, replay, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, passwd, replay, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

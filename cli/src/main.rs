@@ -1,7 +1,7 @@
 //! The `whimbrel` program.
 
-mod admission;
 mod arguments;
+#[cfg(feature = "tools")]
 mod bench;
 mod check;
 mod client_failure;
@@ -13,8 +13,12 @@ mod logging;
 mod message_format;
 mod nearest;
 mod output;
+mod passwd;
 mod publish;
+mod reload;
+#[cfg(feature = "tools")]
 mod replay;
+mod runtime;
 mod serve;
 mod signals;
 mod statistics;
@@ -42,7 +46,10 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Passwd(passwd)) => passwd.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => replay.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

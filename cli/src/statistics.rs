@@ -1,15 +1,31 @@
-//! The statistics as a line of the log, one for each shard. What the numbers mean is documented
-//! with [`Statistics`] and in `docs/operations.md`.
+//! The statistics as a line of the log, one for each shard and one for who was let in. What the
+//! numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::action::DropReason;
 use whimbrel_core::statistics::Statistics;
 
 /// Writes them.
-pub(crate) fn log(shards: &[Statistics]) {
+pub(crate) fn log(shards: &[Statistics], authentication: whimbrel_auth::Statistics) {
     for (shard, statistics) in shards.iter().enumerate() {
         log_shard(shard, statistics);
     }
+    log_authentication(authentication);
+}
+
+fn log_authentication(statistics: whimbrel_auth::Statistics) {
+    let whimbrel_auth::Statistics {
+        accepted,
+        refused,
+        busy,
+        unavailable,
+        hashed,
+        remembered,
+    } = statistics;
+    info!(
+        accepted,
+        refused, busy, unavailable, hashed, remembered, "authentication statistics"
+    );
 }
 
 fn log_shard(shard: usize, statistics: &Statistics) {
@@ -25,6 +41,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         received_bytes,
@@ -55,6 +77,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         unsent_bytes,
@@ -76,6 +104,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_too_large = dropped(DropReason::TooLarge),
         dropped_expired = dropped(DropReason::Expired),
         dropped_session_ended = dropped(DropReason::SessionEnded),
+        dropped_unreadable = dropped(DropReason::Unreadable),
         "statistics"
     );
 }

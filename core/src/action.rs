@@ -4,7 +4,7 @@ use crate::access::identity::{Certificate, Grant};
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -40,6 +40,9 @@ pub enum Action {
     },
     /// Append to the log, and answer with `Broker::persisted` once it is durable.
     Persist(Batch),
+    /// Read what lies in the log under this message's key, which is durable, and answer with
+    /// `Broker::loaded`. Answers may come in any order; messages wait for theirs.
+    Load(MessageId),
     /// Give a letter to another shard, which gets it by `Broker::routed`. Letters to one shard keep
     /// their order.
     Route {
@@ -121,6 +124,8 @@ pub struct Credentials {
     pub data: Option<Vec<u8>>,
     /// This is not the first message of the exchange, or it is a re-authentication.
     pub continued: bool,
+    /// What [`Verdict::Continue`] left for this message; absent in the first one of an exchange.
+    pub state: Option<Vec<u8>>,
 }
 
 /// Never shows the password or the authentication data.
@@ -135,6 +140,7 @@ impl fmt::Debug for Credentials {
             .field("method", &self.method)
             .field("data", &self.data.as_ref().map(|_| "…"))
             .field("continued", &self.continued)
+            .field("state", &self.state.as_ref().map(|_| "…"))
             .finish()
     }
 }
@@ -148,6 +154,9 @@ pub enum Verdict {
     Continue {
         /// Authentication data for the client.
         data: Vec<u8>,
+        /// What whoever judges has to remember until the answer comes; it is kept with the
+        /// connection, and comes with the answer. The client never sees it; a recording has it.
+        state: Vec<u8>,
     },
     /// Refuse it. Any error code a CONNACK may carry.
     Refuse(ReasonCode),
@@ -237,6 +246,12 @@ pub enum Event {
         /// How many so far in the life of the session.
         count: u64,
     },
+    /// A message that waits in the log only, or several deliveries of it, cannot be read back: the
+    /// disk failed to read it, or gave something else than was kept. It is not delivered.
+    Unreadable {
+        /// Which.
+        message: MessageId,
+    },
     /// Events were lost because nobody read them.
     EventsLost {
         /// How many.
@@ -264,6 +279,8 @@ pub enum CloseReason {
     OtherUser,
     /// The time has passed for which its credentials are good.
     AuthenticationEnded,
+    /// What let it in does not hold any more: its user was removed, or got another password.
+    Revoked,
     /// The verdict on its credentials.
     Refused(ReasonCode),
     /// The broker is at a limit.
@@ -289,7 +306,7 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
-            Self::OtherUser => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::OtherUser | Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
@@ -313,6 +330,7 @@ impl fmt::Display for CloseReason {
             Self::TakenOver => f.write_str("session taken over"),
             Self::OtherUser => f.write_str("the session belongs to another user"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
+            Self::Revoked => f.write_str("the credentials were revoked"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Limit(reason) => write!(f, "broker limit: {reason}"),
             Self::QueueOverflow => f.write_str("queue overflow"),
@@ -340,11 +358,13 @@ pub enum DropReason {
     Expired,
     /// The session ended with messages waiting.
     SessionEnded,
+    /// It lay in the log only, and cannot be read back from there.
+    Unreadable,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -354,6 +374,7 @@ impl DropReason {
         Self::TooLarge,
         Self::Expired,
         Self::SessionEnded,
+        Self::Unreadable,
     ];
 }
 
@@ -366,6 +387,7 @@ impl fmt::Display for DropReason {
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",
             Self::SessionEnded => "session ended",
+            Self::Unreadable => "unreadable on disk",
         })
     }
 }

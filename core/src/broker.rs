@@ -25,6 +25,7 @@ use crate::retained::Retained;
 use crate::route::Routes;
 use crate::session::{SESSION_COUNT, Sessions};
 use crate::slab::{Key, Slab};
+use crate::spill::Spill;
 use crate::statistics::Statistics;
 use crate::taken::Taken;
 use crate::time::{Now, Timestamp, UnixTime};
@@ -133,6 +134,7 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
+    pub(crate) spill: Spill,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) events_waiting: u32,
 }
@@ -148,7 +150,7 @@ impl Broker {
         config.validate()?;
         config.limits.share_of(&config.identity);
         Ok(Self {
-            journal: Journal::new(config.durable),
+            journal: Journal::new(config.durable, config.identity.shards == 1),
             clock: Clock::new(now),
             random: Random::new(seed ^ u64::from(config.identity.shard)),
             connections: Slab::new(),
@@ -187,6 +189,7 @@ impl Broker {
             origin: config.identity.origin(),
             nothing: Message::nothing(),
             buffers: Buffers::default(),
+            spill: Spill::default(),
             actions: VecDeque::new(),
             events_waiting: 0,
             config,
@@ -456,6 +459,7 @@ impl Broker {
             }
         }
         self.continue_fanouts();
+        self.spill();
         self.settle();
     }
 
@@ -505,6 +509,7 @@ impl Broker {
         self.continue_checkpoint();
         self.peers.persisted(self.durable);
         self.release_gated();
+        self.spill();
         self.settle();
     }
 
@@ -674,7 +679,11 @@ impl Broker {
     /// When [`advance`](Self::advance) wants to be called next; `None` when nothing is due, ever.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if !self.resumable.is_empty() || !self.fanouts.is_empty() || !self.doomed.is_empty() {
+        let is_busy = !self.resumable.is_empty()
+            || !self.fanouts.is_empty()
+            || !self.doomed.is_empty()
+            || self.spill.is_under_way;
+        if is_busy {
             return Some(self.clock.now());
         }
         self.timers.next()
@@ -688,7 +697,12 @@ impl Broker {
             0 => (self.retained.len() as u64, self.retained.bytes()),
             _ => (0, 0),
         };
+        let (unloaded_messages, unloaded_bytes) = self.journal.stubs();
         Statistics {
+            unloaded_messages,
+            unloaded_bytes,
+            held_bytes: self.journal.held_bytes(),
+            loads_waiting: self.spill.waiting(),
             sessions: self.sessions.len() as u64,
             subscriptions: self.subscriptions.len() as u64,
             retained_messages: retained.0,
@@ -704,8 +718,12 @@ impl Broker {
         const CONNECTION: u64 = 512;
         const SESSION: u64 = 256;
         const SUBSCRIPTION: u64 = 160;
-        self.statistics.queued_bytes
-            + self.statistics.inflight_bytes
+        const STUB: u64 = 96;
+        let (stubs, stub_bytes) = self.journal.stubs();
+        let waiting = self.statistics.queued_bytes + self.statistics.inflight_bytes;
+        // A stub that goes from one session to another counts twice on its way.
+        waiting.saturating_sub(stub_bytes)
+            + stubs * STUB
             + self.statistics.will_bytes
             + self.statistics.partial_bytes
             + self.retained.bytes() / u64::from(self.placement.shards)

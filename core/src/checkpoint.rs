@@ -11,6 +11,7 @@ use crate::slab::Key;
 use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 /// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64
@@ -27,6 +28,8 @@ pub(crate) enum Walk {
     Retained { after: Option<Box<str>> },
     /// Incoming QoS 2 messages that shards have to remember.
     Taken { after: Option<ExchangeId> },
+    /// Messages that others hold by now than when they were to be written.
+    Owed,
 }
 
 /// Where the walk has come within a session.
@@ -62,12 +65,14 @@ impl Broker {
     /// One more step.
     pub(crate) fn continue_checkpoint(&mut self) {
         let full = self.journal.batch_bytes() + STEP_BYTES;
-        while self.journal.batch_bytes() < full {
+        // What has to be read back first, is; nobody else waits for it.
+        while self.journal.batch_bytes() < full && !self.spill.holds_checkpoint() {
             self.walk = match self.walk.take() {
                 None => return,
                 Some(Walk::Session { slot, place }) => Some(self.walk_session(slot, place, full)),
                 Some(Walk::Retained { after }) => Some(self.walk_retained(after)),
-                Some(Walk::Taken { after }) => self.walk_taken(after),
+                Some(Walk::Taken { after }) => Some(self.walk_taken(after)),
+                Some(Walk::Owed) => self.walk_owed(),
             };
             if self.walk.is_none() {
                 return self.journal.end_checkpoint();
@@ -179,8 +184,23 @@ impl Broker {
             .iter()
             .map(|(id, exchange)| (&exchange.delivery, Some((exchange.stage, id))));
         let waiting = traffic.queue.iter().map(|delivery| (delivery, None));
+        // What has to be read back: from the first of it on, what follows comes later.
+        let (mut lacking, mut bytes, mut stop) = (Vec::new(), 0, None);
         for (delivery, exchange) in begun.chain(waiting) {
             if !delivery.is_recorded() || delivery.sequence < from {
+                continue;
+            }
+            let (message, id) = (&delivery.message, delivery.message.id());
+            let lacks = message.is_stub()
+                && self.journal.must_write_again(id)
+                && !self.spill.is_unreadable(id);
+            if lacks || stop.is_some() {
+                stop = stop.or(Some(delivery.sequence));
+                bytes += message.stored_len();
+                lacking.extend(lacks.then_some(id));
+                if bytes >= STEP_BYTES {
+                    break;
+                }
                 continue;
             }
             if self.journal.batch_bytes() >= full {
@@ -189,7 +209,18 @@ impl Broker {
             self.journal
                 .delivery_again(session.number, delivery, exchange);
         }
-        None
+        for id in lacking {
+            self.load_for_checkpoint(id);
+        }
+        stop
+    }
+
+    fn walk_owed(&mut self) -> Option<Walk> {
+        let id = self.journal.next_owed()?;
+        if !self.spill.is_unreadable(id) {
+            self.load_for_checkpoint(id);
+        }
+        Some(Walk::Owed)
     }
 
     fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Walk {
@@ -206,13 +237,15 @@ impl Broker {
     }
 
     /// Each shard writes what it knows, whoever wrote it first.
-    fn walk_taken(&mut self, after: Option<ExchangeId>) -> Option<Walk> {
+    fn walk_taken(&mut self, after: Option<ExchangeId>) -> Walk {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let (exchange, _) = self.taken.range((from, Bound::Unbounded)).next()?;
+        let Some((exchange, _)) = self.taken.range((from, Bound::Unbounded)).next() else {
+            return Walk::Owed;
+        };
         let exchange = *exchange;
         self.record_taken(exchange);
-        Some(Walk::Taken {
+        Walk::Taken {
             after: Some(exchange),
-        })
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::access::identity::Grant;
 use crate::action::Peer;
-use crate::codec::packet::Version;
+use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
@@ -112,6 +112,8 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
+    /// What the last `Verdict::Continue` left for the client's answer.
+    pub(crate) authentication_state: Option<Vec<u8>>,
     /// When the authentication ends; `MAX` is never.
     pub(crate) authentication_armed: Timestamp,
 }
@@ -125,6 +127,7 @@ impl Default for Extra {
             outbound: OutboundAliases::default(),
             method: None,
             authenticating: false,
+            authentication_state: None,
             authentication_armed: Timestamp::MAX,
         }
     }
@@ -222,6 +225,12 @@ impl Connection {
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Whether a message of this QoS has to wait for the log although nothing of itself does: a QoS
+    /// 2 message that is sent again may wait there, and must not be overtaken.
+    pub(crate) fn must_queue_behind_log(&self, qos: QoS) -> bool {
+        qos == QoS::ExactlyOnce && self.gated > 0
     }
 
     /// Whether CONNECT named a method of enhanced authentication.

@@ -111,6 +111,12 @@ impl MessageId {
         let order = |id: Self| (id.boot_epoch(), id.sequence, id.origin);
         order(self) > order(other)
     }
+
+    /// The key under which the message is stored: see [`crate::log::batch`].
+    #[must_use]
+    pub fn key(self) -> [u8; 17] {
+        crate::record::message_key(self)
+    }
 }
 
 /// A place in the log. Opaque: the core only compares.

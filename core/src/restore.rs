@@ -5,6 +5,7 @@
 //! exchanges under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills
 //! and deadlines.
 
+use crate::action::{DropReason, Event};
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
 use crate::id::{MessageId, PacketId};
@@ -72,6 +73,9 @@ pub struct Restorer {
     united: BTreeMap<ExchangeId, Taken>,
     /// The greatest session number, whichever shard gave it.
     last_session: u64,
+    /// How many bytes of messages are kept whole, if not all.
+    budget_bytes: Option<u64>,
+    whole_bytes: u64,
 }
 
 /// A message of the log. Nothing says in the log that it is gone: that is when nothing refers to it
@@ -87,6 +91,44 @@ impl Restorer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing yet. Of messages beyond so many bytes only what identifies them is kept: the broker
+    /// reads them back when they are due. See
+    /// [`Limits::queued_payload_memory_bytes`](crate::config::Limits::queued_payload_memory_bytes),
+    /// and [`wanted`](Self::wanted).
+    #[must_use]
+    pub fn within(budget_bytes: u64) -> Self {
+        Self {
+            budget_bytes: Some(budget_bytes),
+            ..Self::default()
+        }
+    }
+
+    /// Messages that the broker needs whole from the start, because they are retained. To be read
+    /// from the log when all batches are applied, and handed to [`supply`](Self::supply).
+    #[must_use]
+    pub fn wanted(&self) -> Vec<MessageId> {
+        let retained = self.retained.values().copied();
+        let is_stub =
+            |id: &MessageId| message_in(&self.messages, *id).is_some_and(Message::is_stub);
+        retained.filter(is_stub).collect()
+    }
+
+    /// What the log has under the key of a message that is [`wanted`](Self::wanted). Whether it is
+    /// what was kept.
+    pub fn supply(&mut self, id: MessageId, value: &[u8]) -> bool {
+        let stored = self.messages.get_mut(&id);
+        let Some(message) = stored.and_then(|stored| stored.message.as_mut()) else {
+            return false;
+        };
+        if message.is_stub() {
+            let Some(whole) = message.whole(value) else {
+                return false;
+            };
+            *message = whole;
+        }
+        true
     }
 
     /// The boot epoch for the broker that is about to start: one more than the last.
@@ -185,7 +227,7 @@ impl Restorer {
         };
         stored.references = stored.references.saturating_sub(1);
         if stored.references == 0 {
-            self.messages.remove(&id);
+            self.forget(id);
         }
     }
 
@@ -212,13 +254,35 @@ impl Restorer {
 
     fn message(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let id = name.message_id()?;
-        if let Some(value) = value {
-            let message = Message::from_bytes(value)?;
-            self.messages.entry(id).or_default().message = Some(message);
-        } else if self.messages.get(&id).is_some_and(|m| m.references == 0) {
-            self.messages.remove(&id);
+        let Some(value) = value else {
+            if self.messages.get(&id).is_some_and(|m| m.references == 0) {
+                self.forget(id);
+            }
+            return Some(());
+        };
+        let mut message = Message::from_bytes(value)?;
+        let stored = self.messages.entry(id).or_default();
+        let old = stored.message.take();
+        self.count_out(old.as_ref());
+        let bytes = self.whole_bytes + value.len() as u64;
+        if self.budget_bytes.is_some_and(|budget| bytes > budget) {
+            message = message.stub();
+        } else {
+            self.whole_bytes = bytes;
         }
+        self.messages.entry(id).or_default().message = Some(message);
         Some(())
+    }
+
+    fn forget(&mut self, id: MessageId) {
+        let old = self.messages.remove(&id);
+        self.count_out(old.and_then(|old| old.message).as_ref());
+    }
+
+    fn count_out(&mut self, old: Option<&Message>) {
+        if let Some(old) = old.filter(|old| !old.is_stub()) {
+            self.whole_bytes -= old.stored_len() as u64;
+        }
     }
 
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
@@ -407,8 +471,13 @@ impl Broker {
         } = restorer;
         for id in retained.into_values() {
             if let Some(message) = message_in(&messages, id) {
+                if message.is_stub() {
+                    broker.statistics.loads_failed += 1;
+                    broker.event(Event::Unreadable { message: id });
+                    continue;
+                }
                 if broker.records_retained(message.topic_str()) {
-                    broker.journal.restored(message);
+                    broker.journal.restored_retained(message);
                 }
                 broker.retained.set(message.clone());
             }
@@ -488,7 +557,7 @@ impl Broker {
         let message = match message_in(messages, record.message) {
             Some(message) => message.clone(),
             None if is_released => self.nothing.clone(),
-            None => return,
+            None => return self.drop_message(slot, DropReason::Unreadable),
         };
         if !is_released {
             self.journal.restored(&message);

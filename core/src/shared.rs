@@ -64,7 +64,12 @@ impl Broker {
             group: Some(group),
             publisher: origin.connection,
         };
-        self.deliver(publication, &Target::new(&chosen), how);
+        let target = Target::new(&chosen);
+        if publication.is_stub() {
+            self.deliver_stub(publication, &target, how);
+        } else {
+            self.deliver(publication, &target, how);
+        }
         let session = self.sessions.at(chosen.key.0);
         if let Some(exchange) = origin.exchange
             && session.is_some_and(Session::is_persistent)
@@ -226,11 +231,18 @@ impl Broker {
             None => matching(delivery.message.view().topic, shared)
                 .find(|text| self.group_named(text).is_some()),
         };
-        let Some(group) = text.and_then(|text| self.group_named(text)) else {
+        let group = text.and_then(|text| self.group_named(text));
+        // What lies in the log of this shard stays here.
+        let group = group.map(|group| Group {
+            there: group.there.filter(|_| !delivery.message.is_stub()),
+            ..group
+        });
+        let Some(group) = group else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
-        let mut publication = Publication::shared(&delivery.message, delivery.retain());
+        let mut publication =
+            Publication::shared(&delivery.message, delivery.was_published_retained());
         self.encoder.begin();
         self.deliver_to_group(&mut publication, group, Origin::default());
     }

@@ -23,6 +23,19 @@ pub struct Statistics {
     pub queued_messages: u64,
     /// Bytes of messages waiting in queues.
     pub queued_bytes: u64,
+    /// Deliveries, waiting or in flight, whose messages are in the log and not in memory.
+    pub unloaded_messages: u64,
+    /// Bytes of these messages: of those in `queued_bytes` and `inflight_bytes`, what memory has
+    /// not.
+    pub unloaded_bytes: u64,
+    /// Bytes of messages that the log has and that deliveries hold in memory; each counts once.
+    pub held_bytes: u64,
+    /// Messages that were asked for from the log.
+    pub loads: u64,
+    /// Deliveries that wait for them now.
+    pub loads_waiting: u64,
+    /// Messages that could not be read back, or were not what was kept.
+    pub loads_failed: u64,
     /// Bytes of wills.
     pub will_bytes: u64,
     /// Bytes of messages in flight: sent, and not acknowledged.
@@ -89,6 +102,12 @@ impl Statistics {
             unsent_bytes,
             events_lost,
             recording_parts_given_up,
+            unloaded_messages,
+            unloaded_bytes,
+            held_bytes,
+            loads,
+            loads_waiting,
+            loads_failed,
         } = other;
         self.connections_accepted += connections_accepted;
         self.connections_open += connections_open;
@@ -115,6 +134,12 @@ impl Statistics {
         self.unsent_bytes += unsent_bytes;
         self.events_lost += events_lost;
         self.recording_parts_given_up += recording_parts_given_up;
+        self.unloaded_messages += unloaded_messages;
+        self.unloaded_bytes += unloaded_bytes;
+        self.held_bytes += held_bytes;
+        self.loads += loads;
+        self.loads_waiting += loads_waiting;
+        self.loads_failed += loads_failed;
         for (sum, count) in self.dropped.iter_mut().zip(dropped) {
             *sum += count;
         }

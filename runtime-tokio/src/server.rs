@@ -1,25 +1,22 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
-use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{ListenError, bind};
-use crate::policy::{Authenticator, Policy};
+use crate::link::{Link, Request, Subscription, ask};
+use crate::listen::{Bound, bind};
 use crate::ready::{ReadyList, Source};
-use crate::recording::{Recorder, RecordingConfig};
+use crate::recording::Recorder;
 use crate::report::EventSink;
-use crate::shard::{Input, LogSender, Parts, Post, Shard};
+use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
-use crate::storage::{self, StorageConfig, StorageError};
+use crate::storage;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
@@ -28,6 +25,10 @@ use whimbrel_core::config::ConfigError;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
+    StartError, Stopped, StorageConfig,
+};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event, Restorer};
 
@@ -57,6 +58,51 @@ impl Server {
 
     /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
     /// anonymous clients lets in.
+    ///
+    /// `whimbrel-auth` has the one of the program: password files, tokens, SCRAM. A program may
+    /// bring its own, and ask whom it likes:
+    ///
+    /// ```
+    /// use whimbrel_core::Grant;
+    /// use whimbrel_core::action::{Credentials, Verdict};
+    /// use whimbrel_core::codec::ReasonCode;
+    /// use whimbrel_tokio::{Authenticator, Decision, Server, ServerConfig};
+    ///
+    /// /// Asks a database, with a driver of the program's own runtime.
+    /// struct Customers {
+    ///     runtime: tokio::runtime::Handle,
+    /// }
+    ///
+    /// async fn is_customer(name: String, password: Vec<u8>) -> Result<bool, std::io::Error> {
+    ///     // …
+    /// #   Ok(name == "ada" && password == b"1815")
+    /// }
+    ///
+    /// impl Authenticator for Customers {
+    ///     fn authenticate(&self, credentials: Credentials) -> Decision {
+    ///         let Credentials { username, password, .. } = credentials;
+    ///         let (Some(name), Some(password)) = (username, password) else {
+    ///             return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+    ///         };
+    ///         let answer = self.runtime.spawn(is_customer(name.clone(), password));
+    ///         Decision::later(async move {
+    ///             match answer.await {
+    ///                 Ok(Ok(true)) => Verdict::Accept(Grant {
+    ///                     groups: vec!["customers".to_owned()],
+    ///                     ..Grant::to(name)
+    ///                 }),
+    ///                 Ok(Ok(false)) => Verdict::Refuse(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+    ///                 // A database that does not answer lets nobody in.
+    ///                 Ok(Err(_)) | Err(_) => Verdict::Refuse(ReasonCode::SERVER_UNAVAILABLE),
+    ///             }
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// let runtime = runtime.handle().clone();
+    /// let server = Server::new(ServerConfig::default()).authenticator(Customers { runtime });
+    /// ```
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
@@ -92,7 +138,8 @@ impl Server {
             StorageConfig::Memory => (None, None),
             StorageConfig::Log { directory, log } => {
                 let log = storage::fitted(log, &broker);
-                let (log, restorer) = storage::open(directory, &log, new_uuid())?;
+                let memory_bytes = broker.limits.queued_payload_memory_bytes;
+                let (log, restorer) = storage::open(directory, &log, new_uuid(), memory_bytes)?;
                 (Some(log), Some(restorer))
             }
         };
@@ -101,14 +148,11 @@ impl Server {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses = sockets
-            .iter()
-            .map(std::net::TcpListener::local_addr)
-            .collect::<io::Result<_>>()
-            .map_err(StartError::System)?;
+        let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
-            addresses,
+            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
+            listeners,
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
@@ -137,7 +181,7 @@ impl Server {
                 clock,
                 listeners: sockets
                     .iter()
-                    .map(std::net::TcpListener::try_clone)
+                    .map(Bound::try_clone)
                     .collect::<io::Result<_>>()
                     .map_err(StartError::System)?,
                 policy: Policy::new(&config.listeners, authenticator.clone()),
@@ -169,8 +213,8 @@ impl Server {
                 storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
-        for address in &handle.addresses {
-            info!(%address, "listening");
+        for (url, config) in handle.listeners.iter().zip(&config.listeners) {
+            info!(%url, name = config.name, "listening");
         }
         Ok(handle)
     }
@@ -210,7 +254,12 @@ fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
                 match action {
                     Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
                     // Its thread is not there yet, but its channel is.
-                    Action::Persist(batch) => drop(log.send((shard, batch))),
+                    Action::Persist(batch) => {
+                        drop(log.send((shard, LogRequest::Append(batch))));
+                    }
+                    Action::Load(message) => {
+                        drop(log.send((shard, LogRequest::Load(message))));
+                    }
                     // There is no connection yet, and nobody who listens to events.
                     Action::Send(_)
                     | Action::Pause(_)
@@ -321,34 +370,9 @@ fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The broker's configuration does not fit together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// What is to be recorded cannot be written there.
-    #[error("cannot record to {}: {source}", file.display())]
-    Recording {
-        /// What the files of the recording are named after.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The system gives no thread, no descriptor or no event queue.
-    #[error("cannot start: {0}")]
-    System(#[source] io::Error),
-}
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
+    listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -389,6 +413,12 @@ impl Handle {
     }
 
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -489,6 +519,21 @@ impl Handle {
         Ok(ours)
     }
 
+    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
+    /// does not hold any more. They may try again.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
+        let users = Arc::new(users);
+        for shard in &self.shards {
+            let input = Input::Revoke(Arc::clone(&users));
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
+        }
+        Ok(())
+    }
+
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the
     /// message over; at QoS 0, when it is on its way there.
     ///
@@ -568,19 +613,4 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// The broker has stopped, so it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the broker has stopped")]
-pub struct Stopped;
-
-/// A shard ended by a panic: a bug in the broker.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("shard {shard} crashed: {message}")]
-pub struct Crashed {
-    /// Which.
-    pub shard: u16,
-    /// What the panic said.
-    pub message: String,
 }

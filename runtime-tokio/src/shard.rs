@@ -11,31 +11,32 @@
 //! Nothing here knows MQTT.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
-use crate::listen::Listener;
-use crate::policy::{Decision, IN_PROCESS, Policy};
+use crate::listen::{Bound, Listener};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report};
-use crate::socket::{Lingering, Socket, Transport, Written};
+use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
+use crate::transport::Pipe;
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 use whimbrel_core::action::{Batch, Credentials};
-use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::policy::IN_PROCESS;
+use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -72,10 +73,14 @@ pub(crate) enum Input {
     Attach(DuplexStream),
     /// The verdict that had to be waited for.
     Authenticated(ConnectionId, Verdict),
+    /// These users have lost what let them in.
+    Revoke(Arc<BTreeSet<Box<str>>>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
     /// Everything up to there is on stable storage.
     Persisted(Position),
+    /// What the log has of a message, if it can be read.
+    Loaded(MessageId, Option<Vec<u8>>),
     /// The log is much larger than what is live.
     Checkpoint,
     /// Whether the disk is nearly full.
@@ -94,7 +99,7 @@ pub(crate) enum Post {
 
 /// A connection on its way from one shard to another.
 pub(crate) struct Moving {
-    transport: Transport,
+    transport: Pipe,
     peer: Peer,
     /// Read, and not handled.
     bytes: Vec<u8>,
@@ -108,7 +113,7 @@ pub(crate) struct Parts {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) shard: u16,
     pub(crate) clock: Clock,
-    pub(crate) listeners: Vec<std::net::TcpListener>,
+    pub(crate) listeners: Vec<Bound>,
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) ready: Arc<ReadyList>,
@@ -124,8 +129,16 @@ pub(crate) struct Parts {
     pub(crate) storage_failed: Arc<AtomicBool>,
 }
 
-/// Where batches go: to the thread of the log, with the number of the shard.
-pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
+/// What a shard wants of the log.
+pub(crate) enum LogRequest {
+    /// To be kept.
+    Append(Batch),
+    /// To be read back.
+    Load(MessageId),
+}
+
+/// Where that goes: to the thread of the log, with the number of the shard.
+pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, LogRequest)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
@@ -404,13 +417,24 @@ impl Shard {
                 return;
             };
             match input {
-                Input::Attach(stream) => self.open(Transport::Memory(Box::new(stream)), None),
+                Input::Attach(stream) => {
+                    self.open(Pipe::Memory(Box::new(stream)), None, IN_PROCESS);
+                }
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
+                }
+                Input::Revoke(users) => {
+                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                        let why = CloseReason::Revoked;
+                        self.broker.disconnect(self.now, connection, why);
+                    }
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
                 Input::Persisted(position) => self.persisted(position),
+                Input::Loaded(message, value) => {
+                    self.broker.loaded(self.now, message, value.as_deref());
+                }
                 Input::Checkpoint => self.broker.checkpoint(self.now),
                 Input::StoragePressure(is_full) => {
                     self.broker.storage_pressure(self.now, is_full);
@@ -500,6 +524,7 @@ impl Shard {
                     credentials,
                 } => self.authenticate(connection, *credentials),
                 Action::Persist(batch) => self.persist(batch),
+                Action::Load(message) => self.ask_log(LogRequest::Load(message)),
                 Action::Route { to, letter } => {
                     let from = PeerId(self.shard);
                     self.send_to(to, Post::Letter(from, letter));
@@ -561,10 +586,14 @@ impl Shard {
         let bytes = batch.operations.len();
         self.unpersisted.push_back((batch.position, bytes));
         self.unpersisted_bytes += bytes;
+        self.ask_log(LogRequest::Append(batch));
+    }
+
+    fn ask_log(&mut self, request: LogRequest) {
         match self.log.as_ref() {
             None => error!("the broker asks for a log, and there is none"),
             Some(log) => {
-                if log.send((self.shard, batch)).is_err() {
+                if log.send((self.shard, request)).is_err() {
                     // Its thread has ended before us, so by a panic.
                     error!("the log has crashed, and this broker must stop");
                     self.storage_has_failed();
@@ -655,31 +684,31 @@ impl Shard {
                 if !listener.ready {
                     break;
                 }
-                let Some((stream, address)) = listener.accept(self.now.monotonic) else {
+                let Some((transport, address)) = listener.accept(self.now.monotonic) else {
                     break;
                 };
                 let number = listener.number;
-                self.open(Transport::Tcp(stream), Some((address, number)));
+                self.open(transport, address, number);
             }
             let listener = &self.listeners[index];
             self.busy |= listener.ready && listener.next_deadline().is_none();
         }
     }
 
-    /// A transport connection exists. Without an address it comes from inside this program.
-    fn open(&mut self, transport: Transport, from: Option<(SocketAddr, u16)>) {
+    /// A transport connection exists.
+    fn open(&mut self, transport: Pipe, address: Option<SocketAddr>, listener: u16) {
         let peer = Peer {
             // One form of an IPv4 address, whatever the socket that accepted it.
-            address: from
-                .map(|(address, _)| SocketAddr::new(address.ip().to_canonical(), address.port())),
-            listener: from.map_or(IN_PROCESS, |(_, listener)| listener),
+            address: address
+                .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())),
+            listener,
             ..Peer::default()
         };
         let id = self.broker.accept(self.now, peer);
         self.insert(id, transport, self.now.monotonic);
     }
 
-    fn insert(&mut self, id: ConnectionId, transport: Transport, accepted: Timestamp) {
+    fn insert(&mut self, id: ConnectionId, transport: Pipe, accepted: Timestamp) {
         let waker = self.ready.waker(source_of(id));
         self.sockets
             .insert(Socket::new(id, transport, waker, accepted));

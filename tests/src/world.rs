@@ -10,14 +10,15 @@
 
 use crate::received::Received;
 use crate::recorded::Parts;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use whimbrel_core::action::{Action, Credentials, Event, Peer, Verdict};
 use whimbrel_core::codec::packet::{
     Ack, Connect, Disconnect, PacketType, QoS, Subscribe, SubscribeOptions, Version,
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
-use whimbrel_core::id::{PacketId, PeerId, Position};
+use whimbrel_core::id::{MessageId, PacketId, PeerId, Position};
 use whimbrel_core::letter::Letter;
+use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::statistics::Statistics;
@@ -62,6 +63,12 @@ pub struct World {
     pub log: Vec<Vec<u8>>,
     /// Batches are reported durable as soon as they come. Default: yes.
     pub persists_at_once: bool,
+    /// Messages that were to be read back from the log, and were not yet.
+    pub unloaded: VecDeque<MessageId>,
+    /// They are read back as soon as they are asked for. Default: yes.
+    pub loads_at_once: bool,
+    /// What the disk cannot read any more.
+    pub damaged: BTreeSet<MessageId>,
     /// Letters between shards stay on their way. Default: no.
     pub letters_wait: bool,
     /// On their way, by writer and receiver.
@@ -132,6 +139,9 @@ impl World {
             unpersisted: Vec::new(),
             log: Vec::new(),
             persists_at_once: true,
+            unloaded: VecDeque::new(),
+            loads_at_once: true,
+            damaged: BTreeSet::new(),
             letters_wait: false,
             letters: BTreeMap::new(),
             dice: u64::from(shards),
@@ -353,6 +363,12 @@ impl World {
         let (_, length) = split?;
         let bytes = line.inbox.drain(..length).collect();
         Some(Received { version, bytes })
+    }
+
+    /// Whether there is something that this client has not read.
+    pub fn has_more(&self, connection: ConnectionId) -> bool {
+        let line = self.lines.get(&connection);
+        line.is_some_and(|line| !line.inbox.is_empty())
     }
 
     /// The next packet, which must be there.
@@ -582,6 +598,31 @@ impl World {
         }
     }
 
+    /// What the log has under the key of a message.
+    fn stored(&self, message: MessageId) -> Option<Vec<u8>> {
+        let mut value = None;
+        for op in self.log.iter().flat_map(|batch| BatchRef::new(batch)) {
+            match op.expect("the broker writes batches") {
+                Op::Put { key, value: put } if key == message.key() => value = Some(put),
+                Op::Delete { key } if key == message.key() => value = None,
+                Op::Put { .. } | Op::Delete { .. } => {}
+            }
+        }
+        value.map(<[u8]>::to_vec)
+    }
+
+    /// Reads back the first of the messages that were asked for. Whether there was one.
+    pub fn load(&mut self) -> bool {
+        let Some(message) = self.unloaded.pop_front() else {
+            return false;
+        };
+        let readable = !self.damaged.contains(&message);
+        let value = self.stored(message).filter(|_| readable);
+        self.broker.loaded(self.now, message, value.as_deref());
+        self.run();
+        true
+    }
+
     /// The process is killed, and another one starts from what was durable. All connections are
     /// gone.
     ///
@@ -598,11 +639,15 @@ impl World {
     ///
     /// When the log cannot be read back.
     pub fn crash_into(&mut self, shards: u16) {
-        let mut restorer = Restorer::new();
+        let mut restorer = Restorer::within(self.config.limits.queued_payload_memory_bytes);
         for operations in &self.log {
             restorer
                 .apply(operations)
                 .expect("the broker reads its own records");
+        }
+        for id in restorer.wanted() {
+            let value = self.stored(id).expect("what is retained is there");
+            assert!(restorer.supply(id, &value));
         }
         self.config.identity.boot_epoch = restorer.next_boot_epoch();
         self.config.identity.shards = shards;
@@ -621,6 +666,7 @@ impl World {
         self.others = brokers.collect();
         self.unpersisted.clear();
         self.letters.clear();
+        self.unloaded.clear();
         self.lines.clear();
         self.by_shard.clear();
         self.boot();
@@ -743,6 +789,12 @@ impl World {
                     });
                 }
             }
+            Action::Load(message) if self.loads_at_once => {
+                let readable = !self.damaged.contains(&message);
+                let value = self.stored(message).filter(|_| readable);
+                self.shard(shard).loaded(now, message, value.as_deref());
+            }
+            Action::Load(message) => self.unloaded.push_back(message),
             Action::Route { to, letter } => {
                 let pair = (shard, usize::from(to.0));
                 self.letters.entry(pair).or_default().push_back(letter);

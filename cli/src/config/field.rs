@@ -2,9 +2,10 @@
 //! fields there are is told by the table in `keys`.
 
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
+use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{OtherUser, QueueOverflow, SharedStrategy};
-use whimbrel_tokio::Anonymous;
+use whimbrel_core::runtime::{Anonymous, BadUrl, CertificateUser, FileMode, ListenerUrl};
 
 /// A place a checked value can be put into and be read from.
 pub(crate) trait Field {
@@ -195,6 +196,46 @@ impl Field for QoS {
     }
 }
 
+/// Written as a URL.
+impl Field for ListenerUrl {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            *self = text.parse().map_err(|error: BadUrl| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Written as for `chmod`.
+impl Field for FileMode {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            let mode = u32::from_str_radix(&text, 8).ok();
+            let mode = mode.filter(|mode| *mode <= 0o777);
+            self.0 = mode.ok_or_else(|| {
+                format!("\"{text}\" is not a mode: write three digits from 0 to 7, such as \"660\"")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(format!("{:03o}", self.0)))
+    }
+}
+
 impl Named for Version {
     const NAMES: &'static [&'static str] = &["3.1", "3.1.1", "5.0"];
     const VALUES: &'static [Self] = &[Self::V3, Self::V4, Self::V5];
@@ -223,4 +264,20 @@ impl Named for QueueOverflow {
 impl Named for Anonymous {
     const NAMES: &'static [&'static str] = &["loopback-only", "always", "never"];
     const VALUES: &'static [Self] = &[Self::LoopbackOnly, Self::Always, Self::Never];
+}
+
+impl Named for CertificateUser {
+    const NAMES: &'static [&'static str] =
+        &["none", "common-name", "alternative-name", "organization"];
+    const VALUES: &'static [Self] = &[
+        Self::None,
+        Self::CommonName,
+        Self::AlternativeName,
+        Self::Organization,
+    ];
+}
+
+impl Named for HttpFormat {
+    const NAMES: &'static [&'static str] = &["json", "form"];
+    const VALUES: &'static [Self] = &[Self::Json, Self::Form];
 }

@@ -4,7 +4,7 @@ use super::document::{every_key, with_reference_tables};
 use super::file::Reader;
 use super::*;
 use std::path::{Path, PathBuf};
-use whimbrel_tokio::Anonymous;
+use whimbrel_core::runtime::Anonymous;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -68,7 +68,11 @@ fn the_reference_is_committed() {
 
 #[test]
 fn the_examples_in_the_documents_are_good() {
-    for path in ["docs/configuration.md", "docs/operations.md"] {
+    for path in [
+        "docs/authentication.md",
+        "docs/configuration.md",
+        "docs/operations.md",
+    ] {
         let document = std::fs::read_to_string(repository().join(path)).unwrap();
         let mut examples = document.split("```toml\n").skip(1).peekable();
         assert!(examples.peek().is_some(), "{path} has examples");
@@ -134,17 +138,18 @@ fn every_field_of_the_configuration_is_a_key() {
         ("core/src/config.rs", "Limits", "limits", &[]),
         // Sections of their own, and what is a flag.
         (
-            "runtime-tokio/src/config.rs",
+            "core/src/runtime/config.rs",
             "ServerConfig",
             "server",
             &["broker", "listeners", "recording", "storage"],
         ),
         (
-            "runtime-tokio/src/config.rs",
+            "core/src/runtime/config.rs",
             "ListenerConfig",
             "listener",
             &[],
         ),
+        ("auth/src/config.rs", "Config", "authentication", &[]),
     ] {
         let source = std::fs::read_to_string(repository().join(path)).unwrap();
         let begin = format!("pub struct {structure} {{");
@@ -155,8 +160,6 @@ fn every_field_of_the_configuration_is_a_key() {
             .filter_map(|line| line.trim().strip_prefix("pub "))
             .filter_map(|field| field.split_once(':').map(|(name, _)| name))
             .filter(|name| !others.contains(name))
-            // An address is written as a URL, which says more.
-            .map(|name| if name == "address" { "url" } else { name })
             .collect();
         let section = keys::section(section).unwrap();
         let mut known: Vec<&str> = section.key_names().collect();
@@ -266,8 +269,7 @@ fn every_key_sets_its_own_field() {
                     (range.start() + 1).to_string()
                 }
             }
-            value::Kind::Text if section.repeated => "\"tcp://[::1]:1\"".to_owned(),
-            value::Kind::Text => "\"text\"".to_owned(),
+            value::Kind::Text => key.example.unwrap_or("\"text\"").to_owned(),
             value::Kind::Choice(names) => {
                 let other = names
                     .iter()
@@ -334,7 +336,7 @@ fn the_environment_sets_keys_and_every_listener() {
         .server
         .listeners
         .iter()
-        .map(|l| show_url(l.address))
+        .map(|l| l.url.to_string())
         .collect();
     assert_eq!(urls, ["tcp://127.0.0.1:0", "tcp://[::1]:0"]);
     assert!(
@@ -353,7 +355,7 @@ fn the_environment_sets_keys_and_every_listener() {
 #[test]
 fn flags_win_over_the_environment() {
     let flags = Flags {
-        listen: vec!["127.0.0.1:7".parse().unwrap()],
+        listen: vec!["tcp://127.0.0.1:7".parse().unwrap()],
         threads: Some(3),
         log_level: Some(Level::Error),
         ..Flags::default()
@@ -369,7 +371,7 @@ fn flags_win_over_the_environment() {
     let settings = with_environment(&variables, &flags).unwrap().settings;
     assert_eq!(settings.server.listeners.len(), 1);
     assert_eq!(
-        show_url(settings.server.listeners[0].address),
+        settings.server.listeners[0].url.to_string(),
         "tcp://127.0.0.1:7"
     );
     assert_eq!(settings.log.level, Level::Error);

@@ -109,7 +109,7 @@ impl Running {
     /// Waits for it to listen, and returns the address.
     pub(crate) fn address(&mut self) -> String {
         let line = self.wait_for("listening");
-        let (_, address) = line.split_once("address=").expect("it says where");
+        let (_, address) = line.split_once("url=tcp://").expect("it says where");
         address.trim().to_owned()
     }
 
@@ -117,6 +117,12 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Its process.
+    #[cfg(unix)]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.

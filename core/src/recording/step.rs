@@ -2,8 +2,9 @@
 
 use crate::action::{Action, CloseReason, Peer, Verdict};
 use crate::codec::reason::ReasonCode;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
+use crate::message::Message;
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
 use alloc::vec::Vec;
@@ -23,6 +24,8 @@ pub enum Input {
     Authenticated(ConnectionId, Verdict),
     /// `Broker::persisted`.
     Persisted(Position),
+    /// `Broker::loaded`, with what was read if it was what had been kept.
+    Loaded(MessageId, Option<Message>),
     /// `Broker::storage_pressure`.
     StoragePressure(bool),
     /// `Broker::persist_failed`.
@@ -75,6 +78,7 @@ pub(super) mod code {
     pub(in crate::recording) const SENT: u8 = 16;
     /// A `transmit` for another one.
     pub(in crate::recording) const TRANSMIT: u8 = 17;
+    pub(in crate::recording) const LOADED: u8 = 18;
 }
 
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
@@ -121,7 +125,7 @@ pub(super) fn take_connection(from: &mut Reader<'_>) -> Option<ConnectionId> {
 }
 
 /// What may be given to `Broker::disconnect`, by number. Not what only the broker itself finds.
-const CLOSE_REASONS: [CloseReason; 11] = [
+const CLOSE_REASONS: [CloseReason; 12] = [
     CloseReason::TransportClosed,
     CloseReason::KeepAlive,
     CloseReason::ConnectTimeout,
@@ -133,6 +137,7 @@ const CLOSE_REASONS: [CloseReason; 11] = [
     CloseReason::Administrative,
     CloseReason::OtherUser,
     CloseReason::AuthenticationEnded,
+    CloseReason::Revoked,
 ];
 
 /// `None` for a violation: that is for the broker itself to find.
@@ -178,9 +183,10 @@ pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
             to.out.push(0);
             grant.save(to);
         }
-        Verdict::Continue { data } => {
+        Verdict::Continue { data, state } => {
             to.out.push(1);
             put_bytes(data, to.out);
+            put_bytes(state, to.out);
         }
         Verdict::Refuse(code) => to.out.extend_from_slice(&[2, code.0]),
     }
@@ -191,6 +197,7 @@ fn take_verdict(from: &mut Reader<'_>) -> Option<Verdict> {
         0 => Verdict::Accept(State::load(from)?),
         1 => Verdict::Continue {
             data: take_bytes(from)?,
+            state: take_bytes(from)?,
         },
         2 => Verdict::Refuse(ReasonCode(u8::load(from)?)),
         _ => return None,
@@ -215,6 +222,13 @@ pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Optio
         code::ADVANCE => Input::Advance,
         code::AUTHENTICATED => Input::Authenticated(take_connection(from)?, take_verdict(from)?),
         code::PERSISTED => Input::Persisted(Position(take_difference(durable, from)?)),
+        code::LOADED => {
+            // As with routed messages.
+            let mut own = Reader::new(from.bytes);
+            let loaded = Input::Loaded(State::load(&mut own)?, State::load(&mut own)?);
+            from.bytes = own.bytes;
+            loaded
+        }
         code::PRESSURE => Input::StoragePressure(bool::load(from)?),
         code::PERSIST_FAILED => Input::PersistFailed,
         code::CHECKPOINT => Input::Checkpoint,

@@ -13,6 +13,7 @@ use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::{Confirmation, Interest, Letter, Parcel, RoutedMessage, SharedMessage};
+use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Config, ConnectionId, Grant, Now, Timestamp};
@@ -32,6 +33,8 @@ pub(super) struct Play<'a> {
     /// Connections that wait for their verdict.
     unjudged: VecDeque<ConnectionId>,
     batches: Vec<Batch>,
+    /// Messages that the broker wants to be read back.
+    unloaded: VecDeque<MessageId>,
     /// How many of them are durable.
     durable: usize,
     transcript: DefaultHasher,
@@ -59,6 +62,7 @@ impl<'a> Play<'a> {
             lines: Vec::new(),
             unjudged: VecDeque::new(),
             batches: Vec::new(),
+            unloaded: VecDeque::new(),
             durable: 0,
             transcript: DefaultHasher::new(),
             is_disturbed: false,
@@ -288,6 +292,7 @@ impl<'a> Play<'a> {
             0 => Verdict::Refuse(ReasonCode::NOT_AUTHORIZED),
             1 | 2 => Verdict::Continue {
                 data: self.script.counted().to_vec(),
+                state: vec![how.to_le_bytes()[0]],
             },
             3 => Verdict::Accept(Grant {
                 data: Some(b"done".to_vec()),
@@ -303,6 +308,45 @@ impl<'a> Play<'a> {
         let count = self.script.below(self.batches.len() - self.durable + 1);
         self.durable += count;
         self.report_durable();
+        for _ in 0..self.script.below(self.unloaded.len() + 1) {
+            if self.script.u8() == 0 {
+                // The disk has lost it.
+                self.is_disturbed = true;
+                if let Some(message) = self.unloaded.pop_front() {
+                    self.broker.loaded(self.now, message, None);
+                }
+            } else {
+                self.load();
+            }
+        }
+    }
+
+    fn newest(batches: &[Batch], message: MessageId) -> Option<&[u8]> {
+        let mut value = None;
+        for batch in batches {
+            for op in BatchRef::new(&batch.operations) {
+                match op.expect("the broker writes batches") {
+                    Op::Put { key, value: put } if key == message.key() => value = Some(put),
+                    Op::Delete { key } if key == message.key() => value = None,
+                    Op::Put { .. } | Op::Delete { .. } => {}
+                }
+            }
+        }
+        value
+    }
+
+    /// What all batches together say of a message.
+    pub(super) fn stored(&self, message: MessageId) -> Option<&[u8]> {
+        Self::newest(&self.batches, message)
+    }
+
+    /// Reads back the first of the messages that the broker waits for.
+    fn load(&mut self) {
+        let Some(message) = self.unloaded.pop_front() else {
+            return;
+        };
+        let value = Self::newest(&self.batches[..self.durable], message);
+        self.broker.loaded(self.now, message, value);
     }
 
     fn report_durable(&mut self) {
@@ -494,6 +538,10 @@ impl<'a> Play<'a> {
                 batch.operations.hash(&mut self.transcript);
                 self.batches.push(batch);
             }
+            Action::Load(message) => {
+                assert!(self.config.durable, "nothing is kept here");
+                self.unloaded.push_back(message);
+            }
             Action::Route { to, letter } => {
                 assert_eq!(
                     (self.config.identity.shards, to),
@@ -580,9 +628,12 @@ impl<'a> Play<'a> {
                 let verdict = Verdict::accept();
                 self.broker.authenticated(self.now, id, verdict);
             }
-            let kept = self.durable == self.batches.len();
+            let kept = self.durable == self.batches.len() && self.unloaded.is_empty();
             self.durable = self.batches.len();
             self.report_durable();
+            for _ in 0..self.unloaded.len() {
+                self.load();
+            }
             if decided && kept {
                 break;
             }
