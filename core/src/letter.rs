@@ -5,7 +5,7 @@
 //! between other pairs may overtake each other. A runtime only carries them.
 
 use crate::codec::packet::QoS;
-use crate::id::{ConnectionId, PacketId};
+use crate::id::PacketId;
 use crate::message::Message;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -45,10 +45,6 @@ pub enum Parcel {
     Returned(SharedMessage),
     /// An exchange is complete: nobody has to remember the message.
     Completed(ExchangeId),
-    /// A subscriber there does not keep up: do not read this publisher until it is released.
-    Hold(ConnectionId),
-    /// That publisher need not wait any longer.
-    Release(ConnectionId),
 }
 
 /// The exchange by which a QoS 2 message comes in, of a session that outlives its connection.
@@ -82,8 +78,6 @@ pub struct RoutedMessage {
     pub kept: bool,
     /// To be taken in once.
     pub exchange: Option<ExchangeId>,
-    /// The connection it came by, which can be held.
-    pub publisher: Option<ConnectionId>,
 }
 
 /// A message of a shared subscription.
@@ -97,8 +91,6 @@ pub struct SharedMessage {
     pub group: Box<str>,
     /// To be taken in once.
     pub exchange: Option<ExchangeId>,
-    /// The connection it came by, which can be held.
-    pub publisher: Option<ConnectionId>,
 }
 
 crate::state::state!(Letter {
@@ -113,8 +105,6 @@ crate::state::state!(enum Parcel {
     2 Shared(shared),
     3 Returned(shared),
     4 Completed(exchange),
-    5 Hold(publisher),
-    6 Release(publisher),
 });
 crate::state::state!(ExchangeId { session, packet_id });
 crate::state::state!(Interest {
@@ -126,15 +116,13 @@ crate::state::state!(RoutedMessage {
     message,
     retain,
     kept,
-    exchange,
-    publisher
+    exchange
 });
 crate::state::state!(SharedMessage {
     message,
     retain,
     group,
-    exchange,
-    publisher
+    exchange
 });
 
 /// What a routed message counts beside its own bytes.
@@ -147,7 +135,7 @@ impl Parcel {
             Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.view().qos > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.view().qos > QoS::AtMostOnce,
-            Self::Returned(_) | Self::Hold(_) | Self::Release(_) => false,
+            Self::Returned(_) => false,
         }
     }
 
@@ -156,7 +144,7 @@ impl Parcel {
         match self {
             Self::Message(routed) => Some(&routed.message),
             Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Interest(_) | Self::Completed(_) | Self::Hold(_) | Self::Release(_) => None,
+            Self::Interest(_) | Self::Completed(_) => None,
         }
     }
 
@@ -168,11 +156,7 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
-            Self::Interest(_)
-            | Self::Returned(_)
-            | Self::Completed(_)
-            | Self::Hold(_)
-            | Self::Release(_) => 0,
+            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) => 0,
         }
     }
 }

@@ -111,13 +111,11 @@ impl Broker {
         origin: Origin,
     ) {
         let text = self.group_text(group);
-        let publisher = origin.connection.and_then(|key| self.connections.get(key));
         let shared = SharedMessage {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
             group: text.into(),
             exchange: origin.exchange,
-            publisher: publisher.map(|connection| connection.id()),
         };
         self.tell(peer, Parcel::Shared(shared), origin.connection);
     }

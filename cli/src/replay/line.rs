@@ -180,8 +180,6 @@ impl<'a> Teller<'a> {
                     let (session, packet) = (exchange.session, exchange.packet_id.get());
                     format!("packet {packet} of session {session} is complete")
                 }
-                Parcel::Hold(publisher) => format!("hold {publisher}"),
-                Parcel::Release(publisher) => format!("release {publisher}"),
             };
             let text = format!("{direction} shard {}: {what}", shard.0);
             self.line(player, None, &text, out)?;

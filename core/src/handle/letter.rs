@@ -44,7 +44,6 @@ impl Broker {
                 Parcel::Completed(exchange) => {
                     self.forget_taken(exchange);
                 }
-                Parcel::Hold(_) | Parcel::Release(_) => {}
             }
             if !self.is_fanning_out() {
                 self.journal.cut();
@@ -207,13 +206,11 @@ impl Broker {
     }
 
     fn routed_message(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Parcel {
-        let publisher = origin.connection.and_then(|key| self.connections.get(key));
         Parcel::Message(RoutedMessage {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
             kept: publication.kept,
             exchange: origin.exchange,
-            publisher: publisher.map(|connection| connection.id()),
         })
     }
 

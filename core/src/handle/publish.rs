@@ -193,7 +193,7 @@ impl Broker {
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         let exchange = self.exchange_of(session, (kind, packet_id));
-        if duplicate && !self.was_interrupted(exchange) {
+        if duplicate && !exchange.is_some_and(|exchange| self.was_interrupted(exchange)) {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
             let gate = self.latest_gate_everywhere();
             self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
@@ -221,7 +221,7 @@ impl Broker {
         };
         let routed = self.publish_packet((topic, route), publish, origin);
         if let Some(exchange) = exchange
-            && (routed == Routed::Later || self.has_told(mark) || duplicate)
+            && (routed == Routed::Later || self.has_told(mark) || self.was_interrupted(exchange))
         {
             self.take(exchange);
         }
@@ -264,9 +264,10 @@ impl Broker {
     }
 
     /// Whether an earlier life of the broker may have left a message with some shards only.
-    fn was_interrupted(&self, exchange: Option<ExchangeId>) -> bool {
-        let taken = exchange.and_then(|exchange| self.taken.get(&exchange));
-        taken.is_some_and(|taken| taken.is_restored)
+    fn was_interrupted(&self, exchange: ExchangeId) -> bool {
+        self.taken
+            .get(&exchange)
+            .is_some_and(|taken| taken.is_restored)
     }
 
     fn take_in_unacknowledged(

@@ -442,7 +442,6 @@ impl<'a> Play<'a> {
             retain: false,
             group: self.script.choose(&groups).into(),
             exchange: None,
-            publisher: None,
         };
         match self.script.u8() & 3 {
             0 => Parcel::Shared(shared),
@@ -452,7 +451,6 @@ impl<'a> Play<'a> {
                 retain: bits == 3,
                 kept: bits == 3,
                 exchange: None,
-                publisher: None,
             }),
         }
     }
