@@ -84,7 +84,8 @@ impl Settings {
 pub(crate) struct Flags {
     /// Instead of all other listeners.
     pub(crate) listen: Vec<ListenerUrl>,
-    /// Instead of `storage.directory`; also takes `storage.backend` back to the log.
+    /// Instead of `storage.directory`; also takes `storage.backend` from memory back to
+    /// the log.
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
     pub(crate) memory: bool,
@@ -194,7 +195,9 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
 fn apply_storage(flags: &Flags, settings: &mut Settings, places: &mut Places) {
     if let Some(directory) = &flags.data_dir {
         settings.storage.directory.clone_from(directory);
-        settings.storage.backend = Backend::Log;
+        if settings.storage.backend == Backend::Memory {
+            settings.storage.backend = Backend::Log;
+        }
         places.insert("storage.directory".to_owned(), Place::Flag("--data-dir"));
     }
     if flags.memory {
@@ -259,6 +262,19 @@ fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>
     if storage.directory.is_empty() {
         let message = "storage.directory: must name a directory; write \".\" for the current one";
         complain("storage.directory", message.to_owned());
+    }
+    if storage.backend == Backend::Sqlite {
+        if cfg!(not(feature = "sqlite")) {
+            let message = "storage.backend: this program was built without SQLite; build it with \
+                           `--features sqlite`, or take \"log\"";
+            complain("storage.backend", message.to_owned());
+        }
+        if storage.sync != storage::Sync::Always {
+            let message = "storage.sync: a database always syncs; leave this out, or take the \
+                           backend \"log\"";
+            complain("storage.sync", message.to_owned());
+        }
+        return;
     }
     if let Err(error) = storage.log().validate() {
         let key = match error {

@@ -13,7 +13,7 @@ pub mod url;
 
 pub use config::{
     Anonymous, CertificateUser, FileMode, ListenerConfig, RecordingConfig, ServerConfig,
-    StorageConfig,
+    SqliteConfig, StorageConfig,
 };
 pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
 pub use link::Message;

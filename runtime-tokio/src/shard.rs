@@ -23,7 +23,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -59,10 +59,6 @@ const LETTERS_PER_TURN: usize = 64;
 /// How long a shard that has nothing left to do waits for the others, in milliseconds, beyond the
 /// time that a stop may take: it is there for a shard that hangs.
 const FAREWELL_MS: u64 = 1_000;
-
-/// Bytes of batches that the log may be behind before nobody is read until it has caught up: memory
-/// that waits for a disk, whatever the number of publishers.
-const UNPERSISTED_BYTES: usize = 32 << 20;
 
 /// A shared write buffer that grew beyond this, for a large packet, is given back.
 const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
@@ -181,9 +177,6 @@ pub(crate) struct Shard {
     stopping_until: Option<Timestamp>,
     log: Option<LogSender>,
     storage_failed: Arc<AtomicBool>,
-    /// Batches that the log has and has not reported durable: their positions and sizes.
-    unpersisted: VecDeque<(Position, usize)>,
-    unpersisted_bytes: usize,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<Source>,
 }
@@ -238,8 +231,6 @@ impl Shard {
             stopping_until: None,
             log: parts.log,
             storage_failed: parts.storage_failed,
-            unpersisted: VecDeque::new(),
-            unpersisted_bytes: 0,
             waiting_for_log: Vec::new(),
             ready,
         })
@@ -466,7 +457,7 @@ impl Shard {
         if socket.paused {
             return;
         }
-        if self.unpersisted_bytes >= UNPERSISTED_BYTES {
+        if self.broker.log_is_behind() {
             self.waiting_for_log.push(source_of(id));
             return;
         }
@@ -583,9 +574,6 @@ impl Shard {
 
     /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
     fn persist(&mut self, batch: Batch) {
-        let bytes = batch.operations.len();
-        self.unpersisted.push_back((batch.position, bytes));
-        self.unpersisted_bytes += bytes;
         self.ask_log(LogRequest::Append(batch));
     }
 
@@ -610,17 +598,11 @@ impl Shard {
     }
 
     fn persisted(&mut self, position: Position) {
-        while let Some((first, bytes)) = self.unpersisted.front().copied()
-            && first <= position
-        {
-            self.unpersisted.pop_front();
-            self.unpersisted_bytes -= bytes;
-        }
-        if self.unpersisted_bytes < UNPERSISTED_BYTES / 2 && !self.waiting_for_log.is_empty() {
+        self.broker.persisted(self.now, position);
+        if !self.waiting_for_log.is_empty() && !self.broker.log_is_behind() {
             self.sources.append(&mut self.waiting_for_log);
             self.busy = true;
         }
-        self.broker.persisted(self.now, position);
     }
 
     fn report(&mut self, event: &Event) {

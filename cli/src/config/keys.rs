@@ -370,14 +370,16 @@ const STORAGE: &[Key] = &[
     Key::new(
         "backend",
         |s| &mut s.storage.backend,
-        "`log` keeps them in files: what is acknowledged is there after a restart. `memory` keeps \
-         nothing and needs no disk. Also said by `--data-dir` and `--memory`.",
+        "`log` keeps them in files: what is acknowledged is there after a restart. `sqlite` does so in \
+         an SQLite database, where other tools can look at them; it is slower, and only in programs \
+         built with the feature `sqlite`. `memory` keeps nothing and needs no disk. Also said by \
+         `--data-dir` and `--memory`.",
         "What was acknowledged is kept; that is what acknowledging is for.",
     ),
     Key::new(
         "directory",
         |s| &mut s.storage.directory,
-        "The directory of the log; it is made if need be. Relative to where the broker is started. \
+        "The directory of the log or the database; it is made if need be. Relative to where the broker is started. \
          One broker at a time can use it. Also `--data-dir`.",
         "Works without any permission, and is found again beside where it was started.",
     ),
@@ -398,6 +400,15 @@ const STORAGE: &[Key] = &[
     .unit(Milliseconds)
     .least(1),
     Key::new(
+        "sync_window_ms",
+        |s| &mut s.storage.log.sync_window_ms,
+        "How long what is to be kept may wait for company before it is written and synced. Every \
+         acknowledgement comes so much later, and a memory card lasts longer.",
+        "What arrives while the disk works shares the next sync anyway.",
+    )
+    .unit(Milliseconds)
+    .range(0, 10_000),
+    Key::new(
         "segment_bytes",
         |s| &mut s.storage.log.segment_bytes,
         "The size of a file of the log, a multiple of 4,096. At least two exist. Small devices choose \
@@ -409,7 +420,8 @@ const STORAGE: &[Key] = &[
     Key::new(
         "quota_bytes",
         |s| &mut s.storage.log.quota_bytes,
-        "The most that all files of the log may take together, at least four segments. When it is \
+        "The most that all files of the log may take together, at least four segments; with `sqlite`, \
+         the records. When it is \
          used up, messages of QoS 1 and 2 are refused until something is delivered, as on a full disk.",
         "What the disk has.",
     )
@@ -767,6 +779,14 @@ const LIMITS: &[Key] = &[
         "A hiccup of the network is waited for, a dead subscriber is not.",
     )
     .unit(Milliseconds),
+    Key::new(
+        "unpersisted_bytes_maximum",
+        |s| &mut s.server.broker.limits.unpersisted_bytes_maximum,
+        "What may wait for the disk. Above it nobody is read until the disk has caught up with half \
+         of it; nobody is disconnected for silence meanwhile.",
+        "A second of a slow disk.",
+    )
+    .unit(Bytes),
     Key::new(
         "memory_budget_bytes",
         |s| &mut s.server.broker.limits.memory_budget_bytes,

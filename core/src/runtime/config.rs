@@ -79,13 +79,30 @@ pub enum StorageConfig {
         /// The log's own settings.
         log: LogConfig,
     },
+    /// In an SQLite database: what is acknowledged is on stable storage. Only runtimes with the
+    /// feature `sqlite` can.
+    Sqlite {
+        /// The directory, made if need be. Only one process may use it at a time.
+        directory: PathBuf,
+        /// The database's own settings.
+        database: SqliteConfig,
+    },
+}
+
+/// Settings of [`StorageConfig::Sqlite`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SqliteConfig {
+    /// From how many bytes of records on new messages are refused. Default: none.
+    pub quota_bytes: Option<u64>,
+    /// See [`LogConfig::sync_window_ms`].
+    pub sync_window_ms: u64,
 }
 
 impl StorageConfig {
     /// Whether acknowledgements wait for the disk.
     #[must_use]
     pub const fn is_durable(&self) -> bool {
-        matches!(self, Self::Log { .. })
+        !matches!(self, Self::Memory)
     }
 }
 
