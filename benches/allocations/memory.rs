@@ -44,7 +44,7 @@ fn roomy() -> Stage {
 
 #[test]
 fn an_idle_connection_with_its_session() {
-    check("idle connection and session", 520.0, |count| {
+    check("idle connection and session", 630.0, |count| {
         bytes_each(count, &mut roomy(), |stage, number| {
             stage.connect(&connect(Version::V4, &format!("client-{number:06}")));
         })
@@ -53,7 +53,7 @@ fn an_idle_connection_with_its_session() {
 
 #[test]
 fn an_idle_connection_with_a_subscription() {
-    check("idle connection, session, subscription", 680.0, |count| {
+    check("idle connection, session, subscription", 790.0, |count| {
         bytes_each(count, &mut roomy(), |stage, number| {
             let id = stage.connect(&connect(Version::V4, &format!("client-{number:06}")));
             let filter = format!("device/{number}/command");
@@ -69,7 +69,7 @@ fn an_idle_connection_with_a_subscription() {
 
 #[test]
 fn a_session_whose_client_is_away() {
-    check("session of a client that is away", 300.0, |count| {
+    check("session of a client that is away", 325.0, |count| {
         bytes_each(count, &mut roomy(), |stage, number| {
             let name = format!("client-{number:06}");
             let mut hello = connect(Version::V4, &name);

@@ -16,7 +16,7 @@ use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
 use crate::journal::Journal;
-use crate::letter::Letter;
+use crate::letter::{ExchangeId, Letter};
 use crate::message::Message;
 use crate::peers::Peers;
 use crate::placement::Placement;
@@ -27,10 +27,11 @@ use crate::session::{SESSION_COUNT, Sessions};
 use crate::slab::{Key, Slab};
 use crate::spill::Spill;
 use crate::statistics::Statistics;
+use crate::taken::Taken;
 use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
 use crate::topic::Subscriptions;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -88,6 +89,8 @@ pub struct Broker {
     pub(crate) interests: Subscriptions,
     pub(crate) peers: Peers,
     pub(crate) placement: Placement,
+    /// Incoming QoS 2 messages that shards have to remember.
+    pub(crate) taken: BTreeMap<ExchangeId, Taken>,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) retained_armed: Timestamp,
@@ -162,6 +165,7 @@ impl Broker {
             placement: Placement {
                 shards: config.identity.shards,
             },
+            taken: BTreeMap::new(),
             routes: Routes::new(seed),
             retained: Retained::new(),
             retained_armed: Timestamp::MAX,

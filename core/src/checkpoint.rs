@@ -6,11 +6,13 @@
 //! harm.
 
 use crate::broker::Broker;
+use crate::letter::ExchangeId;
 use crate::slab::Key;
 use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 /// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64
 /// KiB: a step that does not fit needs a longer file, for which a full disk has no room.
@@ -24,6 +26,8 @@ pub(crate) enum Walk {
     Session { slot: u32, place: Place },
     /// Retained messages, topic by topic.
     Retained { after: Option<Box<str>> },
+    /// Incoming QoS 2 messages that shards have to remember.
+    Taken { after: Option<ExchangeId> },
     /// Messages that others hold by now than when they were to be written.
     Owed,
 }
@@ -67,6 +71,7 @@ impl Broker {
                 None => return,
                 Some(Walk::Session { slot, place }) => Some(self.walk_session(slot, place, full)),
                 Some(Walk::Retained { after }) => Some(self.walk_retained(after)),
+                Some(Walk::Taken { after }) => Some(self.walk_taken(after)),
                 Some(Walk::Owed) => self.walk_owed(),
             };
             if self.walk.is_none() {
@@ -221,7 +226,7 @@ impl Broker {
     fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Walk {
         for _ in 0..64 {
             let Some(message) = self.retained.next(after.as_deref()).cloned() else {
-                return Walk::Owed;
+                return Walk::Taken { after: None };
             };
             if self.records_retained(message.topic_str()) {
                 self.journal.retained_again(&message);
@@ -229,5 +234,18 @@ impl Broker {
             after = Some(message.topic_str().into());
         }
         Walk::Retained { after }
+    }
+
+    /// Each shard writes what it knows, whoever wrote it first.
+    fn walk_taken(&mut self, after: Option<ExchangeId>) -> Walk {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let Some((exchange, _)) = self.taken.range((from, Bound::Unbounded)).next() else {
+            return Walk::Owed;
+        };
+        let exchange = *exchange;
+        self.record_taken(exchange);
+        Walk::Taken {
+            after: Some(exchange),
+        }
     }
 }

@@ -118,10 +118,15 @@ impl Broker {
         }
     }
 
+    /// Whether other shards have been told something that they have to keep since `mark`.
+    pub(crate) const fn has_told(&self, mark: Mark) -> bool {
+        self.peers.entrusted() != mark.entrusted
+    }
+
     /// What to wait for, if anything was written or told since `mark`.
     pub(crate) fn gate_since(&self, mark: Mark) -> Option<Gate> {
         let position = self.journal.written_since(mark.journal);
-        let told = self.peers.entrusted() != mark.entrusted;
+        let told = self.has_told(mark);
         (position.is_some() || told).then(|| Gate {
             position: position.unwrap_or_default(),
             letter: if told { self.peers.latest() } else { 0 },

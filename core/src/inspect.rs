@@ -123,6 +123,24 @@ pub enum Record<'a> {
         /// The packet identifier.
         packet: u16,
     },
+    /// One of several shards has taken that message in.
+    Taken {
+        /// The session's number.
+        session: u64,
+        /// The packet identifier.
+        packet: u16,
+        /// Which shard.
+        shard: u16,
+    },
+    /// It need not remember that any longer.
+    TakenForgotten {
+        /// The session's number.
+        session: u64,
+        /// The packet identifier.
+        packet: u16,
+        /// Which shard.
+        shard: u16,
+    },
     /// A topic has a retained message.
     Retained {
         /// The topic.
@@ -221,6 +239,21 @@ impl<'a> Record<'a> {
                 Some(match value {
                     None => Self::Completed { session, packet },
                     Some(_) => Self::Received { session, packet },
+                })
+            }
+            record::TAKEN => {
+                let (session, packet, shard) = (name.u64()?, name.u16()?, name.u16()?);
+                Some(match value {
+                    None => Self::TakenForgotten {
+                        session,
+                        packet,
+                        shard,
+                    },
+                    Some(_) => Self::Taken {
+                        session,
+                        packet,
+                        shard,
+                    },
                 })
             }
             record::RETAINED => {

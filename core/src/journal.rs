@@ -9,6 +9,7 @@
 use crate::action::{Batch, BatchMark};
 use crate::broker::Broker;
 use crate::id::{MessageId, PacketId, Position};
+use crate::letter::ExchangeId;
 use crate::log::BatchWriter;
 use crate::message::Message;
 use crate::record::{self, delivery_key, message_key, received_key, session_key};
@@ -16,6 +17,7 @@ use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::session::{Cursor, Session};
 use crate::state::{Reader, State, Writer};
+use crate::taken::Taken;
 use crate::time::UnixTime;
 use crate::topic::Subscription;
 use alloc::collections::VecDeque;
@@ -557,6 +559,19 @@ impl Journal {
     /// PUBREL came for it.
     pub(crate) fn completed(&mut self, session: u64, id: PacketId) {
         self.delete(&received_key(session, id));
+    }
+
+    /// Where an incoming QoS 2 message has been taken in, as far as this shard knows.
+    pub(crate) fn taken(&mut self, exchange: ExchangeId, shard: u16, taken: &Taken) {
+        self.scratch.clear();
+        record::encode_taken(taken, &mut self.scratch);
+        let key = record::taken_key(exchange, shard);
+        BatchWriter::new(&mut self.batch).put(&key, &self.scratch);
+    }
+
+    /// Nobody has to remember it.
+    pub(crate) fn forget_taken(&mut self, exchange: ExchangeId, shard: u16) {
+        self.delete(&record::taken_key(exchange, shard));
     }
 
     /// The session as it is now.

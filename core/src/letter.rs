@@ -5,7 +5,7 @@
 //! between other pairs may overtake each other. A runtime only carries them.
 
 use crate::codec::packet::QoS;
-use crate::id::ConnectionId;
+use crate::id::PacketId;
 use crate::message::Message;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -43,10 +43,17 @@ pub enum Parcel {
     Shared(SharedMessage),
     /// The same, back: nobody is left there to take it.
     Returned(SharedMessage),
-    /// A subscriber there does not keep up: do not read this publisher until it is released.
-    Hold(ConnectionId),
-    /// That publisher need not wait any longer.
-    Release(ConnectionId),
+    /// An exchange is complete: nobody has to remember the message.
+    Completed(ExchangeId),
+}
+
+/// The exchange by which a QoS 2 message comes in, of a session that outlives its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExchangeId {
+    /// The number of the publisher's session.
+    pub session: u64,
+    /// The packet identifier there.
+    pub packet_id: PacketId,
 }
 
 /// What one shard wants to be sent of one filter.
@@ -69,8 +76,8 @@ pub struct RoutedMessage {
     pub retain: bool,
     /// It is retained, or clears what was; so it is where it was taken in.
     pub kept: bool,
-    /// The connection it came by, which can be held.
-    pub publisher: Option<ConnectionId>,
+    /// To be taken in once.
+    pub exchange: Option<ExchangeId>,
 }
 
 /// A message of a shared subscription.
@@ -82,8 +89,8 @@ pub struct SharedMessage {
     pub retain: bool,
     /// Filter text, with its `$share/` prefix.
     pub group: Box<str>,
-    /// The connection it came by, which can be held.
-    pub publisher: Option<ConnectionId>,
+    /// To be taken in once.
+    pub exchange: Option<ExchangeId>,
 }
 
 crate::state::state!(Letter {
@@ -97,9 +104,9 @@ crate::state::state!(enum Parcel {
     1 Message(routed),
     2 Shared(shared),
     3 Returned(shared),
-    4 Hold(publisher),
-    5 Release(publisher),
+    4 Completed(exchange),
 });
+crate::state::state!(ExchangeId { session, packet_id });
 crate::state::state!(Interest {
     filter,
     members,
@@ -109,13 +116,13 @@ crate::state::state!(RoutedMessage {
     message,
     retain,
     kept,
-    publisher
+    exchange
 });
 crate::state::state!(SharedMessage {
     message,
     retain,
     group,
-    publisher
+    exchange
 });
 
 /// What a routed message counts beside its own bytes.
@@ -125,10 +132,10 @@ impl Parcel {
     /// Whether somebody waits until the receiver has kept it.
     pub(crate) fn must_be_kept(&self) -> bool {
         match self {
-            Self::Interest(_) => true,
+            Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.view().qos > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.view().qos > QoS::AtMostOnce,
-            Self::Returned(_) | Self::Hold(_) | Self::Release(_) => false,
+            Self::Returned(_) => false,
         }
     }
 
@@ -137,7 +144,7 @@ impl Parcel {
         match self {
             Self::Message(routed) => Some(&routed.message),
             Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Interest(_) | Self::Hold(_) | Self::Release(_) => None,
+            Self::Interest(_) | Self::Completed(_) => None,
         }
     }
 
@@ -149,7 +156,7 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
-            Self::Interest(_) | Self::Returned(_) | Self::Hold(_) | Self::Release(_) => 0,
+            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) => 0,
         }
     }
 }

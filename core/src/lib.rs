@@ -48,6 +48,7 @@ mod slab;
 mod spill;
 mod state;
 pub mod statistics;
+mod taken;
 pub mod time;
 mod timer;
 pub mod topic;

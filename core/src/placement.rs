@@ -11,6 +11,10 @@ use siphasher::sip::SipHasher13;
 /// How many slots there are, and so the greatest number of shards.
 pub(crate) const SLOTS: u16 = 64;
 
+/// What a slot is of: the same text need not have the same slot.
+const CLIENT: u64 = 0x5a4d;
+const TOPIC: u64 = 0x70fc;
+
 /// Where things are, among the shards of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
@@ -23,12 +27,28 @@ crate::state::state!(Placement { shards });
 impl Placement {
     /// The shard that has the session of this client.
     pub(crate) fn of_client(self, client_id: &str) -> u16 {
-        self.of(0x5a4d, client_id)
+        self.of(CLIENT, client_id)
     }
 
     /// The shard that records what is retained for this topic.
     pub(crate) fn of_topic(self, topic: &str) -> u16 {
-        self.of(0x70fc, topic)
+        self.of(TOPIC, topic)
+    }
+
+    /// The slot of a client, as one bit.
+    pub(crate) fn client_bit(client_id: &str) -> u64 {
+        1 << slot(CLIENT, client_id)
+    }
+
+    /// The slot of a topic, as one bit.
+    pub(crate) fn topic_bit(topic: &str) -> u64 {
+        1 << slot(TOPIC, topic)
+    }
+
+    /// The slots that a shard has, one bit each.
+    pub(crate) fn slots_of(self, shard: u16) -> u64 {
+        let ours = (0..SLOTS).filter(|slot| slot % self.shards == shard);
+        ours.fold(0, |bits, slot| bits | 1 << slot)
     }
 
     fn of(self, purpose: u64, text: &str) -> u16 {

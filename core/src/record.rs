@@ -9,6 +9,7 @@
 //! | `M` message | the message | until nothing refers to it; no record says so |
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
 //! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
+//! | `J` session packet shard | slots and shared subscriptions for which several shards took that message in | PUBREC to PUBREL |
 //! | `R` topic | message | retained until replaced or cleared |
 //! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last messages | subscribe until all are under way |
 //!
@@ -16,10 +17,12 @@
 
 use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions};
 use crate::id::{MessageId, PacketId};
+use crate::letter::ExchangeId;
 use crate::log::batch::SKIPPABLE;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Identifiers};
 use crate::session::{Cursor, Session};
+use crate::taken::Taken;
 use crate::time::UnixTime;
 use crate::topic::Subscription;
 use crate::will::Will;
@@ -34,6 +37,7 @@ pub(crate) const MESSAGE: u8 = b'M';
 pub(crate) const DELIVERY: u8 = b'Q';
 pub(crate) const RECEIVED: u8 = b'I';
 pub(crate) const RETAINED: u8 = b'R';
+pub(crate) const TAKEN: u8 = b'J';
 /// A version that does not know it loses the rest of a fan-out of retained messages, as all did
 /// before.
 pub(crate) const CURSOR: u8 = b'P' | SKIPPABLE;
@@ -105,6 +109,31 @@ pub(crate) fn received_key(session: u64, id: PacketId) -> [u8; 11] {
     key[1..9].copy_from_slice(&session.to_le_bytes());
     key[9..].copy_from_slice(&id.get().to_le_bytes());
     key
+}
+
+pub(crate) fn taken_key(exchange: ExchangeId, shard: u16) -> [u8; 13] {
+    let mut key = [TAKEN; 13];
+    key[1..9].copy_from_slice(&exchange.session.to_le_bytes());
+    key[9..11].copy_from_slice(&exchange.packet_id.get().to_le_bytes());
+    key[11..].copy_from_slice(&shard.to_le_bytes());
+    key
+}
+
+pub(crate) fn encode_taken(taken: &Taken, out: &mut Vec<u8>) {
+    out.extend_from_slice(&taken.slots.to_le_bytes());
+    for group in &taken.groups {
+        out.extend_from_slice(&group.to_le_bytes());
+    }
+}
+
+/// What one shard says, added to what others say.
+pub(crate) fn decode_taken(value: &[u8], shard: u16, taken: &mut Taken) -> Option<()> {
+    let mut fields = Fields(value);
+    taken.slots |= fields.u64()?;
+    taken.groups.extend(core::iter::from_fn(|| fields.u64()));
+    taken.writers |= 1_u64.checked_shl(u32::from(shard))?;
+    taken.is_restored = true;
+    Some(())
 }
 
 pub(crate) fn message_id_bytes(id: MessageId) -> [u8; 16] {

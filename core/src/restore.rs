@@ -9,6 +9,7 @@ use crate::action::{DropReason, Event};
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
 use crate::id::{MessageId, PacketId};
+use crate::letter::ExchangeId;
 use crate::log::{BatchError, BatchRef, Op};
 use crate::message::Message;
 use crate::placement::Placement;
@@ -17,6 +18,7 @@ use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::session::{Cursor, SESSION_COUNT, Session};
 use crate::slab::Key;
+use crate::taken::Taken;
 use crate::time::{Now, UnixTime};
 use crate::topic::{Subscription, TopicFilter};
 use alloc::boxed::Box;
@@ -73,6 +75,10 @@ pub struct Restorer {
     sessions: BTreeMap<u64, Kept>,
     messages: BTreeMap<MessageId, Stored>,
     retained: BTreeMap<Box<str>, MessageId>,
+    /// Incoming QoS 2 messages, as each shard has taken them in.
+    taken: BTreeMap<(ExchangeId, u16), Box<[u8]>>,
+    /// The same of all shards together, once that is known.
+    united: BTreeMap<ExchangeId, Taken>,
     /// The greatest session number, whichever shard gave it.
     last_session: u64,
     /// How many bytes of messages are kept whole, if not all.
@@ -197,6 +203,7 @@ impl Restorer {
             record::DELIVERY => self.delivery(name, value),
             record::RECEIVED => self.received(name, value),
             record::RETAINED => self.retained(name, value),
+            record::TAKEN => self.taken(name, value),
             record::CURSOR => self.cursor(name, value),
             _ => return Ok(false),
         };
@@ -346,10 +353,38 @@ impl Restorer {
         Some(())
     }
 
+    fn taken(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let exchange = ExchangeId {
+            session: name.u64()?,
+            packet_id: PacketId::new(name.u16()?)?,
+        };
+        let key = (exchange, name.u16()?);
+        match value {
+            Some(value) => self.taken.insert(key, value.into()),
+            None => self.taken.remove(&key),
+        };
+        Some(())
+    }
+
+    /// What all shards together have taken in, of sessions that are still there.
+    fn all_taken(&self) -> BTreeMap<ExchangeId, Taken> {
+        let mut all: BTreeMap<ExchangeId, Taken> = BTreeMap::new();
+        for ((exchange, shard), value) in &self.taken {
+            let session = self.sessions.get(&exchange.session);
+            if session.is_some_and(|kept| kept.record.is_some()) {
+                let taken = all.entry(*exchange).or_default();
+                // One that says nothing has taken nothing.
+                let _ = record::decode_taken(value, *shard, taken);
+            }
+        }
+        all
+    }
+
     /// Distributes what there is among the shards of a node, by their numbers. There may be fewer
     /// or more of them than there were before.
     #[must_use]
-    pub fn split(self, shards: u16) -> Vec<Self> {
+    pub fn split(mut self, shards: u16) -> Vec<Self> {
+        self.united = self.all_taken();
         let placement = Placement { shards };
         let mut parts: Vec<Self> = (0..shards.max(1))
             .map(|_| Self {
@@ -357,6 +392,7 @@ impl Restorer {
                 clock: self.clock,
                 retained: self.retained.clone(),
                 last_session: self.last_session,
+                united: self.united.clone(),
                 ..Self::default()
             })
             .collect();
@@ -422,7 +458,7 @@ impl Broker {
         config: Config,
         seed: u64,
         now: Now,
-        restorer: Restorer,
+        mut restorer: Restorer,
     ) -> Result<Self, ConfigError> {
         let epoch = config.identity.boot_epoch;
         let mut broker = Self::new(config, seed, now)?;
@@ -431,6 +467,10 @@ impl Broker {
         if broker.journal.is_on() {
             broker.journal.boot(epoch);
         }
+        broker.taken = match restorer.united.is_empty() {
+            true => restorer.all_taken(),
+            false => core::mem::take(&mut restorer.united),
+        };
         let Restorer {
             sessions,
             messages,

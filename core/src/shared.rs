@@ -9,8 +9,8 @@ use crate::handle::publish::Origin;
 use crate::id::PeerId;
 use crate::letter::{Interest, Parcel, SharedMessage};
 use crate::route::{Group, Target, peer_of};
-use crate::session::SubscriptionRef;
 use crate::session::queue::Delivery;
+use crate::session::{Session, SubscriptionRef};
 use crate::slab::Key;
 use crate::topic::{GroupId, SharedGroup, Subscriber, TopicFilter, TopicName};
 use alloc::boxed::Box;
@@ -36,9 +36,14 @@ impl Broker {
         group: Group,
         origin: Origin,
     ) {
+        if let Some(exchange) = origin.exchange
+            && self.has_taken(exchange, &self.group_text(group))
+        {
+            return;
+        }
         match (self.choose_place(group), group.here) {
             (Some(peer), _) => self.route_to_group(publication, (peer, group), origin),
-            (None, Some(here)) => self.deliver_to_member(publication, here, origin.connection),
+            (None, Some(here)) => self.deliver_to_member(publication, here, origin),
             (None, None) => {}
         }
     }
@@ -48,7 +53,7 @@ impl Broker {
         &mut self,
         publication: &mut Publication<'_>,
         group: GroupId,
-        publisher: Option<Key>,
+        origin: Origin,
     ) {
         let Some(chosen) = self.choose_member(group) else {
             return;
@@ -57,7 +62,7 @@ impl Broker {
         let how = How {
             many: false,
             group: Some(group),
-            publisher,
+            publisher: origin.connection,
         };
         let target = Target::new(&chosen);
         if publication.is_stub() {
@@ -65,6 +70,38 @@ impl Broker {
         } else {
             self.deliver(publication, &target, how);
         }
+        let session = self.sessions.at(chosen.key.0);
+        if let Some(exchange) = origin.exchange
+            && session.is_some_and(Session::is_persistent)
+        {
+            let group = Group {
+                here: Some(group),
+                there: None,
+            };
+            let text = self.group_text(group);
+            self.take_for_group(exchange, &text);
+        }
+    }
+
+    /// Filter text of a group, with its `$share/` prefix.
+    fn group_text(&self, group: Group) -> String {
+        let (index, id) = match group {
+            Group { here: Some(id), .. } => (&self.subscriptions, id),
+            Group {
+                there: Some(id), ..
+            } => (&self.interests, id),
+            Group {
+                here: None,
+                there: None,
+            } => return String::new(),
+        };
+        let mut text = String::from("$share/");
+        if let Some(group) = index.group(id) {
+            text.push_str(group.share().as_str());
+            text.push('/');
+            index.filter(group.filter(), &mut text);
+        }
+        text
     }
 
     fn route_to_group(
@@ -73,19 +110,12 @@ impl Broker {
         (peer, group): (PeerId, Group),
         origin: Origin,
     ) {
-        let Some(there) = group.there.and_then(|id| self.interests.group(id)) else {
-            return;
-        };
-        let mut text = String::from("$share/");
-        text.push_str(there.share().as_str());
-        text.push('/');
-        self.interests.filter(there.filter(), &mut text);
-        let publisher = origin.connection.and_then(|key| self.connections.get(key));
+        let text = self.group_text(group);
         let shared = SharedMessage {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
             group: text.into(),
-            publisher: publisher.map(|connection| connection.id()),
+            exchange: origin.exchange,
         };
         self.tell(peer, Parcel::Shared(shared), origin.connection);
     }

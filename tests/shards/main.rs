@@ -554,3 +554,83 @@ fn limits_hold_for_all_shards_together() {
     };
     assert_eq!(world.events.iter().filter(full).count() as u64, 60 - open);
 }
+
+/// [MQTT-4.3.3-10] A crash leaves the records of some shards and not those of others. The client
+/// sends again what was not acknowledged, and everybody gets it once.
+#[test]
+fn qos_2_is_exactly_once_whatever_part_of_it_a_crash_leaves() {
+    for case in 0..2 * 2 * 2 * 3 {
+        let (survives, shards) = (
+            [case & 1, case >> 1 & 1, case >> 2 & 1],
+            [1, 3, 4][case / 8],
+        );
+        let mut world = World::with_shards(durable(), 3);
+        let (publisher, name) = client_on(&mut world, 0, "publisher");
+        let mut names = Vec::new();
+        for shard in 0..3 {
+            for number in 0..3 {
+                let (subscriber, name) = client_on(&mut world, shard, &format!("s{number}-"));
+                world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+                world.cut(subscriber);
+                names.push(name);
+            }
+        }
+        let mut members = Vec::new();
+        for shard in 0..3 {
+            let (member, name) = client_on(&mut world, shard, "member");
+            world.subscribe(member, "$share/g/+", QoS::ExactlyOnce);
+            world.cut(member);
+            members.push(name);
+        }
+        world.persists_at_once = false;
+        let packet = publish("t", b"x", QoS::ExactlyOnce, 9);
+        world.send(publisher, &Packet::Publish(packet));
+        world.hears_nothing(publisher);
+        for batch in core::mem::take(&mut world.unpersisted) {
+            if survives[batch.shard] == 1 {
+                world.log.push(batch.operations);
+            }
+        }
+        world.persists_at_once = true;
+        world.crash_into(shards);
+        let publisher = world.resume(Version::V5, &name);
+        world.send(
+            publisher,
+            &Packet::Publish(Publish {
+                dup: true,
+                ..packet
+            }),
+        );
+        assert_eq!(world.hear(publisher).ack().0, PacketType::PubRec, "{case}");
+        // Once more, to be sure.
+        world.send(
+            publisher,
+            &Packet::Publish(Publish {
+                dup: true,
+                ..packet
+            }),
+        );
+        assert_eq!(world.hear(publisher).ack().0, PacketType::PubRec);
+        world.answer(publisher, Packet::PubRel, 9, ReasonCode::SUCCESS);
+        assert_eq!(
+            world.hear(publisher).ack(),
+            (PacketType::PubComp, 9, ReasonCode::SUCCESS)
+        );
+        // The identifier is free: the same again is another message.
+        world.send(publisher, &Packet::Publish(packet));
+        assert_eq!(world.hear(publisher).ack().0, PacketType::PubRec);
+        for name in names {
+            let subscriber = world.resume(Version::V5, &name);
+            assert_eq!(
+                world.take_all(subscriber),
+                ["x", "x"],
+                "{name}, case {case}"
+            );
+        }
+        let shared = members.iter().map(|name| {
+            let member = world.resume(Version::V5, name);
+            world.take_all(member).len()
+        });
+        assert_eq!(shared.sum::<usize>(), 2, "case {case}");
+    }
+}

@@ -138,6 +138,22 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
         Record::Completed { session, packet } => {
             format!("completed client={} packet={packet}", census.name(*session))
         }
+        Record::Taken {
+            session,
+            packet,
+            shard,
+        } => {
+            let client = census.name(*session);
+            format!("taken client={client} packet={packet} shard={shard}")
+        }
+        Record::TakenForgotten {
+            session,
+            packet,
+            shard,
+        } => {
+            let client = census.name(*session);
+            format!("taken-forgotten client={client} packet={packet} shard={shard}")
+        }
         Record::Retained { topic, message } => {
             format!("retained topic={topic:?} {}", name(*message))
         }

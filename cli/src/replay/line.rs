@@ -183,8 +183,10 @@ impl<'a> Teller<'a> {
                 }
                 Parcel::Shared(shared) => format!("a message for {}", shared.group),
                 Parcel::Returned(shared) => format!("back: a message for {}", shared.group),
-                Parcel::Hold(publisher) => format!("hold {publisher}"),
-                Parcel::Release(publisher) => format!("release {publisher}"),
+                Parcel::Completed(exchange) => {
+                    let (session, packet) = (exchange.session, exchange.packet_id.get());
+                    format!("packet {packet} of session {session} is complete")
+                }
             };
             let text = format!("{direction} shard {}: {what}", shard.0);
             self.line(player, None, &text, out)?;

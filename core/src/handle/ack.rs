@@ -6,6 +6,7 @@ use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
 use crate::gate::{AckKind, Gate};
 use crate::id::PacketId;
+use crate::letter::ExchangeId;
 use crate::session::inflight::{Acknowledged, Stage};
 use crate::slab::Key;
 
@@ -89,7 +90,14 @@ impl Broker {
         if known && self.journal.is_on() && session.is_persistent() {
             self.journal.completed(session.number, ack.packet_id);
         }
-        let gate = self.latest_gate().filter(|_| persistent).map(Gate::from);
+        let exchange = ExchangeId {
+            session: session.number,
+            packet_id: ack.packet_id,
+        };
+        let gate = match known && self.complete_exchange(exchange) {
+            true => self.latest_gate_everywhere(),
+            false => self.latest_gate().filter(|_| persistent).map(Gate::from),
+        };
         let reason = match known {
             true => ReasonCode::SUCCESS,
             false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,

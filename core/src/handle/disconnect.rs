@@ -307,6 +307,7 @@ impl Broker {
         }
         if session.is_recorded {
             self.journal.session_ended(&session);
+            self.complete_all(session.number);
         }
         if !quiet {
             self.event(Event::SessionEnded {

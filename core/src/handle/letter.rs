@@ -41,7 +41,9 @@ impl Broker {
                 Parcel::Message(routed) => self.publish_routed(from, &routed),
                 Parcel::Shared(shared) => self.publish_shared(from, shared),
                 Parcel::Returned(shared) => self.publish_returned(from, &shared),
-                Parcel::Hold(_) | Parcel::Release(_) => {}
+                Parcel::Completed(exchange) => {
+                    self.forget_taken(exchange);
+                }
             }
             if !self.is_fanning_out() {
                 self.journal.cut();
@@ -66,20 +68,36 @@ impl Broker {
     /// What another shard took in is for the subscribers of this one, and retained here as there.
     fn publish_routed(&mut self, from: PeerId, routed: &RoutedMessage) {
         self.peers.saw(from, routed.message.view().id);
+        let skip_slots = self.taken_slots(routed.exchange);
+        let ours = self.placement.slots_of(self.config.identity.shard);
+        if skip_slots & ours == ours {
+            return;
+        }
         let mut publication = Publication::shared(&routed.message, routed.retain);
         if routed.kept {
             self.keep_routed(&mut publication);
         }
         let origin = Origin {
             from_peer: true,
+            exchange: routed.exchange,
+            skip_slots,
             ..Origin::default()
         };
         self.publish(&mut publication, origin);
+        if let Some(exchange) = routed.exchange {
+            self.take(exchange);
+        }
     }
 
     /// One member of a shared subscription gets it. When none is left here, it goes back: who sent
     /// it knows who else there is.
     fn publish_shared(&mut self, from: PeerId, shared: SharedMessage) {
+        if shared
+            .exchange
+            .is_some_and(|exchange| self.has_taken(exchange, &shared.group))
+        {
+            return;
+        }
         let group = self.group_named(&shared.group);
         let Some(here) = group.and_then(|group| group.here) else {
             self.tell(from, Parcel::Returned(shared), None);
@@ -87,7 +105,11 @@ impl Broker {
         };
         let mut publication = Publication::shared(&shared.message, shared.retain);
         self.encoder.begin();
-        self.deliver_to_member(&mut publication, here, None);
+        let origin = Origin {
+            exchange: shared.exchange,
+            ..Origin::default()
+        };
+        self.deliver_to_member(&mut publication, here, origin);
     }
 
     /// Another shard had nobody left for it: somebody else gets it. Who waits for that shard waits
@@ -99,7 +121,11 @@ impl Broker {
         };
         let mut publication = Publication::shared(&shared.message, shared.retain);
         self.encoder.begin();
-        self.deliver_to_group(&mut publication, group, Origin::default());
+        let origin = Origin {
+            exchange: shared.exchange,
+            ..Origin::default()
+        };
+        self.deliver_to_group(&mut publication, group, origin);
         let until = Gate {
             position: self.journal.latest(),
             letter: self.peers.latest(),
@@ -180,12 +206,11 @@ impl Broker {
     }
 
     fn routed_message(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Parcel {
-        let publisher = origin.connection.and_then(|key| self.connections.get(key));
         Parcel::Message(RoutedMessage {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
             kept: publication.kept,
-            publisher: publisher.map(|connection| connection.id()),
+            exchange: origin.exchange,
         })
     }
 

@@ -11,8 +11,10 @@ use crate::deliver::{How, Publication};
 use crate::error::Violation;
 use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId};
+use crate::letter::ExchangeId;
 use crate::message::{Message, MessageView};
 use crate::peers::Receipt;
+use crate::placement::Placement;
 use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
@@ -34,6 +36,10 @@ pub(crate) struct Origin {
     pub(crate) session: Option<u32>,
     /// It comes from another shard: it is not routed on.
     pub(crate) from_peer: bool,
+    /// The exchange by which it came in, when shards have to remember that they have it.
+    pub(crate) exchange: Option<ExchangeId>,
+    /// Sessions with these slots have it already.
+    pub(crate) skip_slots: u64,
 }
 
 /// A fan-out that was too large for one step, or a message published while one was.
@@ -186,7 +192,8 @@ impl Broker {
             return self.take_in_unacknowledged(key, session, ((topic, route), publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
-        if duplicate {
+        let exchange = self.exchange_of(session, (kind, packet_id));
+        if duplicate && !exchange.is_some_and(|exchange| self.was_interrupted(exchange)) {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
             let gate = self.latest_gate_everywhere();
             self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
@@ -208,9 +215,16 @@ impl Broker {
         let origin = Origin {
             connection: Some(key),
             session: Some(session.index),
-            from_peer: false,
+            exchange,
+            skip_slots: self.taken_slots(exchange),
+            ..Origin::default()
         };
         let routed = self.publish_packet((topic, route), publish, origin);
+        if let Some(exchange) = exchange
+            && (routed == Routed::Later || self.has_told(mark) || self.was_interrupted(exchange))
+        {
+            self.take(exchange);
+        }
         if routed == Routed::Later {
             if let Some(fanout) = self.fanouts.back_mut() {
                 fanout.then.ack = Some((key, kind, packet_id));
@@ -235,6 +249,27 @@ impl Broker {
         Ok(())
     }
 
+    /// The exchange by which a message comes in, when shards have to remember that they have it.
+    fn exchange_of(
+        &self,
+        session: Key,
+        (kind, packet_id): (AckKind, PacketId),
+    ) -> Option<ExchangeId> {
+        let session = self.sessions.get(session)?;
+        let counts = kind == AckKind::PubRec && session.is_persistent() && self.counts_taken();
+        counts.then_some(ExchangeId {
+            session: session.number,
+            packet_id,
+        })
+    }
+
+    /// Whether an earlier life of the broker may have left a message with some shards only.
+    fn was_interrupted(&self, exchange: ExchangeId) -> bool {
+        self.taken
+            .get(&exchange)
+            .is_some_and(|taken| taken.is_restored)
+    }
+
     fn take_in_unacknowledged(
         &mut self,
         key: Key,
@@ -251,7 +286,7 @@ impl Broker {
                 let origin = Origin {
                     connection: Some(key),
                     session: Some(session.index),
-                    from_peer: false,
+                    ..Origin::default()
                 };
                 self.publish_packet((topic, route), publish, origin);
                 Ok(())
@@ -429,7 +464,9 @@ impl Broker {
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
     pub(crate) fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         // [MQTT-3.3.1-8]
-        if publication.retain && !origin.from_peer {
+        let is_kept_already = origin.skip_slots != 0
+            && origin.skip_slots & Placement::topic_bit(publication.view.topic) != 0;
+        if publication.retain && !origin.from_peer && !is_kept_already {
             publication.kept = self.retain(publication);
         }
         if !self.fanouts.is_empty() {
@@ -628,8 +665,16 @@ impl Broker {
             publisher: origin.connection,
         };
         for target in targets {
-            self.deliver(publication, target, how);
+            if origin.skip_slots == 0 || !self.has_slot_in(target.slot, origin.skip_slots) {
+                self.deliver(publication, target, how);
+            }
         }
+    }
+
+    /// Whether the slot of a session is among these.
+    fn has_slot_in(&self, session: u32, slots: u64) -> bool {
+        let session = self.sessions.at(session);
+        session.is_some_and(|session| Placement::client_bit(&session.client_id) & slots != 0)
     }
 
     /// Keeps the rest of a fan-out for later steps, and does not read its publisher until then.

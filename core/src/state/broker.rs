@@ -262,7 +262,12 @@ state!(enum TimerKey {
     4 Retained,
     5 Authentication(key),
 });
-state!(enum Walk { 0 Session { slot, place }, 1 Retained { after }, 2 Owed });
+state!(enum Walk {
+    0 Session { slot, place },
+    1 Retained { after },
+    2 Owed,
+    3 Taken { after },
+});
 state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
 state!(enum AckKind { 0 PubAck, 1 PubRec, 2 PubRel, 3 PubComp });
 state!(enum Gated { 0 Ack(kind, id, reason), 1 Bytes(bytes), 2 ConnAck(bytes), 3 Publish(id) });
@@ -326,6 +331,7 @@ impl Broker {
             interests,
             peers,
             placement,
+            taken,
             routes: _,
             retained,
             retained_armed,
@@ -370,6 +376,7 @@ impl Broker {
         interests.save(to);
         peers.save(to);
         placement.save(to);
+        taken.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -407,6 +414,7 @@ impl Broker {
             interests: crate::topic::Subscriptions::load(from, seed)?,
             peers: State::load(from)?,
             placement: State::load(from)?,
+            taken: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,

@@ -441,7 +441,7 @@ impl<'a> Play<'a> {
             message: message.clone(),
             retain: false,
             group: self.script.choose(&groups).into(),
-            publisher: None,
+            exchange: None,
         };
         match self.script.u8() & 3 {
             0 => Parcel::Shared(shared),
@@ -450,7 +450,7 @@ impl<'a> Play<'a> {
                 message,
                 retain: bits == 3,
                 kept: bits == 3,
-                publisher: None,
+                exchange: None,
             }),
         }
     }
