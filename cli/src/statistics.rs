@@ -25,6 +25,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         received_bytes,
@@ -55,6 +61,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         unsent_bytes,
@@ -76,6 +88,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_too_large = dropped(DropReason::TooLarge),
         dropped_expired = dropped(DropReason::Expired),
         dropped_session_ended = dropped(DropReason::SessionEnded),
+        dropped_unreadable = dropped(DropReason::Unreadable),
         "statistics"
     );
 }

@@ -4,7 +4,7 @@ use crate::access::identity::{Certificate, Grant};
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::message::Message;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -40,6 +40,9 @@ pub enum Action {
     },
     /// Append to the log, and answer with `Broker::persisted` once it is durable.
     Persist(Batch),
+    /// Read what lies in the log under this message's key, which is durable, and answer with
+    /// `Broker::loaded`. Answers may come in any order; messages wait for theirs.
+    Load(MessageId),
     /// Hand a message to other shards or nodes; they get it by `Broker::routed`.
     Route {
         /// To whom.
@@ -245,6 +248,12 @@ pub enum Event {
         /// How many so far in the life of the session.
         count: u64,
     },
+    /// A message that waits in the log only, or several deliveries of it, cannot be read back: the
+    /// disk failed to read it, or gave something else than was kept. It is not delivered.
+    Unreadable {
+        /// Which.
+        message: MessageId,
+    },
     /// Events were lost because nobody read them.
     EventsLost {
         /// How many.
@@ -348,11 +357,13 @@ pub enum DropReason {
     Expired,
     /// The session ended with messages waiting.
     SessionEnded,
+    /// It lay in the log only, and cannot be read back from there.
+    Unreadable,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -362,6 +373,7 @@ impl DropReason {
         Self::TooLarge,
         Self::Expired,
         Self::SessionEnded,
+        Self::Unreadable,
     ];
 }
 
@@ -374,6 +386,7 @@ impl fmt::Display for DropReason {
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",
             Self::SessionEnded => "session ended",
+            Self::Unreadable => "unreadable on disk",
         })
     }
 }

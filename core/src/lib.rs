@@ -42,6 +42,7 @@ mod session;
 mod shared;
 mod sizing;
 mod slab;
+mod spill;
 mod state;
 pub mod statistics;
 pub mod time;

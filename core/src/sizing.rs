@@ -12,6 +12,9 @@ impl Config {
     #[must_use]
     pub fn for_memory(bytes: u64) -> Self {
         let mut config = Self::default();
+        if bytes >= config.limits.memory_budget_bytes {
+            return config;
+        }
         let quarter = bytes / 4;
         // What each costs at least: a connection with a session, a session alone, a message.
         const CONNECTION_BYTES: u64 = 1_024;
@@ -19,7 +22,7 @@ impl Config {
         const MESSAGE_BYTES: u64 = 128;
 
         let l = &mut config.limits;
-        l.memory_budget_bytes = bytes.min(l.memory_budget_bytes);
+        l.memory_budget_bytes = bytes;
         lower(&mut l.connections_maximum, quarter / CONNECTION_BYTES, 1);
         lower(&mut l.sessions_maximum, quarter / SESSION_BYTES, 1);
         lower(&mut l.queue_bytes_total_maximum, quarter, 1);
@@ -28,6 +31,7 @@ impl Config {
             quarter / MESSAGE_BYTES,
             1,
         );
+        lower(&mut l.queued_payload_memory_bytes, quarter, 1);
         lower(&mut l.retained_bytes_maximum, quarter, 1);
         lower(&mut l.retained_messages_maximum, quarter / MESSAGE_BYTES, 1);
         // No single client takes more than a quarter of a quarter of anything.

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::id::Position;
+use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::runtime::Message;
 use whimbrel_core::statistics::Statistics;
 
@@ -28,6 +28,8 @@ pub(crate) enum Input {
     Statistics(Sender<Statistics>),
     /// Everything up to there is on stable storage.
     Persisted(Position),
+    /// What the log has of a message, if it can be read.
+    Loaded(MessageId, Option<Vec<u8>>),
     /// The log is much larger than what is live.
     Checkpoint,
     /// Whether the disk is nearly full.

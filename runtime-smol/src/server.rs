@@ -86,7 +86,8 @@ impl Server {
             StorageConfig::Memory => (None, Broker::new(settings, unpredictable(), clock.now())?),
             StorageConfig::Log { directory, log } => {
                 let log = storage::fitted(log, &settings);
-                let (log, restorer) = storage::open(directory, log, new_uuid())?;
+                let memory_bytes = settings.limits.queued_payload_memory_bytes;
+                let (log, restorer) = storage::open(directory, log, new_uuid(), memory_bytes)?;
                 settings.identity.boot_epoch = restorer.next_boot_epoch();
                 (
                     Some(log),

@@ -16,6 +16,7 @@ use crate::link::{Answer, Link, Request};
 use crate::listen::{Bound, Listener};
 use crate::report::{EventSink, report};
 use crate::socket::{Lingering, Socket, Transport};
+use crate::storage::LogRequest;
 use async_channel::Sender;
 use core::net::SocketAddr;
 use core::num::NonZeroUsize;
@@ -96,7 +97,7 @@ pub(crate) struct Parts {
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) log: Option<std::sync::mpsc::Sender<Batch>>,
+    pub(crate) log: Option<std::sync::mpsc::Sender<LogRequest>>,
 }
 
 /// One broker and everything it touches.
@@ -134,7 +135,7 @@ pub(crate) struct Shard {
     grace_ms: u64,
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
-    log: Option<std::sync::mpsc::Sender<Batch>>,
+    log: Option<std::sync::mpsc::Sender<LogRequest>>,
     /// Batches that the log has and has not reported durable: their positions and sizes.
     unpersisted: VecDeque<(Position, u64)>,
     unpersisted_bytes: u64,
@@ -323,6 +324,9 @@ impl Shard {
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.try_send(self.broker.statistics())),
                 Input::Persisted(position) => self.persisted(position),
+                Input::Loaded(message, value) => {
+                    self.broker.loaded(self.now, message, value.as_deref());
+                }
                 Input::Checkpoint => self.broker.checkpoint(self.now),
                 Input::StoragePressure(is_full) => self.broker.storage_pressure(self.now, is_full),
                 Input::StorageFailed => self.storage_has_failed(),
@@ -469,6 +473,7 @@ impl Shard {
                     self.authenticate(connection, *credentials);
                 }
                 Action::Persist(batch) => self.persist(batch),
+                Action::Load(message) => self.ask_log(LogRequest::Load(message)),
                 Action::Route { .. } | Action::Interest(_) => {
                     unreachable!("a broker that has no peers has nothing for them")
                 }
@@ -584,7 +589,14 @@ impl Shard {
         let bytes = batch.operations.len() as u64;
         self.unpersisted.push_back((batch.position, bytes));
         self.unpersisted_bytes += bytes;
-        let taken = self.log.as_ref().is_some_and(|log| log.send(batch).is_ok());
+        self.ask_log(LogRequest::Append(batch));
+    }
+
+    fn ask_log(&mut self, request: LogRequest) {
+        let taken = self
+            .log
+            .as_ref()
+            .is_some_and(|log| log.send(request).is_ok());
         if !taken {
             // Its thread has ended before us, so by a panic.
             error!("the log has crashed, and this broker must stop");

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::thread::{self, JoinHandle};
 use tracing::{debug, error, info, warn};
 use whimbrel_core::action::Batch;
+use whimbrel_core::id::MessageId;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{self, Engine, LogConfig, LogEvent, LogUuid, Pressure, Recovery};
 use whimbrel_core::restore::Restorer;
@@ -42,6 +43,7 @@ pub(crate) fn open(
     directory: &Path,
     config: LogConfig,
     uuid: LogUuid,
+    memory_bytes: u64,
 ) -> Result<(OpenLog, Restorer), StorageError> {
     config.validate()?;
     let directory = directory.to_path_buf();
@@ -53,7 +55,7 @@ pub(crate) fn open(
         Err(source) => return Err(StorageError::Directory { directory, source }),
     };
     let mut recovery = Recovery::open(config, uuid);
-    let mut restorer = Restorer::new();
+    let mut restorer = Restorer::within(memory_bytes);
     loop {
         while let Some(recovered) = recovery.poll_batch() {
             if let Err(source) = restorer.apply(recovered.batch.ops) {
@@ -66,7 +68,7 @@ pub(crate) fn open(
         let (id, result) = (operation.id, executor.run(&operation.action));
         recovery.completed(id, result);
     }
-    let (engine, summary) = match recovery.into_engine() {
+    let (mut engine, summary) = match recovery.into_engine() {
         Ok(opened) => opened,
         Err(source) => return Err(StorageError::Recovery { directory, source }),
     };
@@ -84,16 +86,48 @@ pub(crate) fn open(
     for damage in &summary.lost {
         error!("given up as the configuration says: {damage}");
     }
+    supply(&mut engine, &mut executor, &mut restorer);
     let (sessions, retained) = restorer.counts();
     info!(directory = %directory.display(), sessions, retained, "the log is read");
     Ok((OpenLog { engine, executor }, restorer))
 }
 
-/// Starts the thread. It ends when the other end of `batches` is gone and all is on disk.
+/// Reads what is retained and was too much to be kept in memory while reading.
+fn supply(engine: &mut Engine, executor: &mut Executor, restorer: &mut Restorer) {
+    let wanted = restorer.wanted();
+    for message in &wanted {
+        engine.read_back(0, *message);
+    }
+    let mut missing = wanted.len();
+    while missing > 0 {
+        while let Some(loaded) = engine.poll_loaded() {
+            missing -= 1;
+            let value = loaded.value.unwrap_or_default();
+            if !restorer.supply(loaded.message, &value) {
+                error!(message = ?loaded.message, "a retained message cannot be read back");
+            }
+        }
+        let Some(operation) = engine.poll_operation() else {
+            return;
+        };
+        let (id, result) = (operation.id, executor.run(&operation.action));
+        engine.completed(id, result);
+    }
+}
+
+/// What the shard wants of the log.
+pub(crate) enum LogRequest {
+    /// To be kept.
+    Append(Batch),
+    /// To be read back.
+    Load(MessageId),
+}
+
+/// Starts the thread. It ends when the other end of `requests` is gone and all is on disk.
 pub(crate) fn spawn(
     log: OpenLog,
     clock: Clock,
-    batches: Receiver<Batch>,
+    requests: Receiver<LogRequest>,
     inbox: Arc<Inbox>,
 ) -> io::Result<JoinHandle<()>> {
     let OpenLog { engine, executor } = log;
@@ -105,7 +139,7 @@ pub(crate) fn spawn(
     };
     thread::Builder::new()
         .name("whimbrel-log".into())
-        .spawn(move || thread.run(&batches))
+        .spawn(move || thread.run(&requests))
 }
 
 struct LogThread {
@@ -116,12 +150,12 @@ struct LogThread {
 }
 
 impl LogThread {
-    fn run(mut self, batches: &Receiver<Batch>) {
+    fn run(mut self, requests: &Receiver<LogRequest>) {
         let mut is_open = true;
         loop {
             while is_open {
-                match batches.try_recv() {
-                    Ok(batch) => self.append(&batch),
+                match requests.try_recv() {
+                    Ok(request) => self.take(request),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
                         is_open = false;
@@ -145,14 +179,21 @@ impl LogThread {
                 continue;
             }
             let received = match self.engine.next_deadline() {
-                None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => {
-                    batches.recv_timeout(at.duration_from(now).max(Duration::from_millis(1)))
+                    requests.recv_timeout(at.duration_from(now).max(Duration::from_millis(1)))
                 }
             };
-            if let Ok(batch) = received {
-                self.append(&batch);
+            if let Ok(request) = received {
+                self.take(request);
             }
+        }
+    }
+
+    fn take(&mut self, request: LogRequest) {
+        match request {
+            LogRequest::Append(batch) => self.append(&batch),
+            LogRequest::Load(message) => self.engine.read_back(0, message),
         }
     }
 
@@ -179,6 +220,9 @@ impl LogThread {
 
     /// Passes on what the engine reports. `false` when it was the last.
     fn tell(&mut self) -> bool {
+        while let Some(loaded) = self.engine.poll_loaded() {
+            self.inbox.push(Input::Loaded(loaded.message, loaded.value));
+        }
         while let Some(event) = self.engine.poll_event() {
             match event {
                 LogEvent::Durable { position, .. } => self.inbox.push(Input::Persisted(position)),
