@@ -13,6 +13,7 @@ mod log;
 mod logging;
 mod message_format;
 mod nearest;
+mod notify;
 mod output;
 mod publish;
 #[cfg(feature = "tools")]

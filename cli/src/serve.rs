@@ -2,6 +2,7 @@
 
 use crate::admission::Unverified;
 use crate::config::{Flags, Format, Level, Loaded, complain_about, load};
+use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
 use crate::runtime::{self, Handle, Server, or};
 use crate::signals::{Signal, Signals};
@@ -166,7 +167,12 @@ fn serve(loaded: &Loaded) -> Result<(), Failure> {
         let admission = Unverified::new(&config.listeners);
         let broker = Server::new(config).authenticator(admission).start()?;
         welcome(loaded, broker.listeners());
-        Ok(until_stopped(&broker, signals).await?)
+        notify("READY=1");
+        let watched = async {
+            feed_watchdog(&broker).await;
+            Ok(())
+        };
+        Ok(or(until_stopped(&broker, signals), watched).await?)
     })?
 }
 
@@ -210,6 +216,7 @@ async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Cras
         }
     };
     info!(signal, "stopping; the next signal stops at once");
+    notify("STOPPING=1");
     let hurry = async {
         loop {
             if let Signal::Stop(signal) = signals.next().await {
