@@ -170,7 +170,11 @@ impl Server {
                     .authenticated(now(self.started), connection, verdict);
             }
             // Nothing is kept on disk, there are no other shards, and nobody reads a log.
-            Action::Persist(_) | Action::Route { .. } | Action::Interest(_) | Action::Event(_) => {}
+            Action::Persist(_)
+            | Action::Load(_)
+            | Action::Route { .. }
+            | Action::Interest(_)
+            | Action::Event(_) => {}
         }
     }
 
