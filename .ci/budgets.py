@@ -86,6 +86,7 @@ def measure(program):
         found["resident when listening"] = before
         found[what] = (after - before) / CONNECTIONS
         found["resident with 1,000 connections"] = after
+        time.sleep(0.5)
         switches = broker.switches()
         time.sleep(3)
         found["threads woken in 3 idle seconds"] = broker.switches() - switches
