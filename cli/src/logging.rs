@@ -1,26 +1,216 @@
-//! Where the log goes: standard error, for people or as JSON.
+//! Where the log goes: standard error, for people or as JSON, a line for each event.
+//!
+//! There are no spans in this program, and no filter but a level, so this is all it takes; what is
+//! made for more would be a tenth of the program for small devices.
 
-use crate::config::{Format, Level, Log};
-use std::io::{IsTerminal, stderr};
+use crate::config::{Format, Level as Lowest, Log};
+use crate::message_format::{Object, rfc3339};
+use std::fmt::{self, Write as _};
+use std::io::{IsTerminal, Write as _, stderr};
+use std::time::SystemTime;
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Starts to log. Call it once.
 pub(crate) fn start(log: &Log) {
-    let level = match log.level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
+    let lowest = match log.level {
+        Lowest::Error => LevelFilter::ERROR,
+        Lowest::Warn => LevelFilter::WARN,
+        Lowest::Info => LevelFilter::INFO,
+        Lowest::Debug => LevelFilter::DEBUG,
+        Lowest::Trace => LevelFilter::TRACE,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_writer(stderr)
-        .with_max_level(level);
-    match log.format {
-        Format::Human => {
-            let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            lines.with_target(false).with_ansi(colours).init();
+    let has_colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = Lines {
+        lowest,
+        format: log.format,
+        has_colours,
+    };
+    tracing::subscriber::set_global_default(lines).expect("the log is started once");
+}
+
+/// Writes every event as a line.
+struct Lines {
+    lowest: LevelFilter,
+    format: Format,
+    has_colours: bool,
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.lowest
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.lowest)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = match self.format {
+            Format::Human => human(event, SystemTime::now(), self.has_colours),
+            Format::Json => json(event, SystemTime::now()),
+        };
+        line.push('\n');
+        // Should nobody read it, there is nobody to tell.
+        let _ = stderr().lock().write_all(line.as_bytes());
+    }
+
+    // Spans: nobody opens one.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+fn human(event: &Event<'_>, time: SystemTime, has_colours: bool) -> String {
+    let level = *event.metadata().level();
+    let (dim, colour, plain) = match (has_colours, level) {
+        (false, _) => ("", "", ""),
+        (true, Level::ERROR) => ("\x1b[2m", "\x1b[31m", "\x1b[0m"),
+        (true, Level::WARN) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
+        (true, Level::INFO) => ("\x1b[2m", "\x1b[32m", "\x1b[0m"),
+        (true, _) => ("\x1b[2m", "\x1b[34m", "\x1b[0m"),
+    };
+    let time = rfc3339(time);
+    let mut words = Words::default();
+    event.record(&mut words);
+    let Words { message, fields } = words;
+    format!("{dim}{time}{plain} {colour}{level:>5}{plain} {message}{dim}{fields}{plain}")
+}
+
+/// What an event says, for people.
+#[derive(Default)]
+struct Words {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Words {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        let is_message = field.name() == "message";
+        let out = if is_message {
+            &mut self.message
+        } else {
+            let _ = write!(self.fields, " {}=", field.name());
+            &mut self.fields
+        };
+        // What peers say cannot begin a line, or speak to the terminal.
+        for character in text.chars() {
+            if character.is_control() {
+                out.extend(character.escape_default());
+            } else {
+                out.push(character);
+            }
         }
-        Format::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+fn json(event: &Event<'_>, time: SystemTime) -> String {
+    let metadata = event.metadata();
+    let mut object = Object::new();
+    object.string("timestamp", &rfc3339(time));
+    object.string("level", metadata.level().as_str());
+    object.string("target", metadata.target());
+    event.record(&mut Members(&mut object));
+    object.end()
+}
+
+/// What an event says, for programs: numbers and truth values as such, the rest as text.
+struct Members<'a>(&'a mut Object);
+
+impl Visit for Members<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.string(field.name(), &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.string(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.raw(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.raw(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.raw(field.name(), value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.0.raw(field.name(), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Keeps what the last event would be written as.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<[String; 2]>>>);
+
+    impl Subscriber for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let time = SystemTime::UNIX_EPOCH;
+            let lines = [human(event, time, false), json(event, time)];
+            self.0.lock().unwrap().push(lines);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn an_event_is_a_line_whatever_is_in_it() {
+        let kept = Kept::default();
+        tracing::subscriber::with_default(kept.clone(), || {
+            tracing::info!(client_id = "a\nb\"", count = 3_u64, kept = true, reason = %"x\x1b[2J", "gone\n");
+        });
+        let lines = kept.0.lock().unwrap();
+        let [human, json] = &lines[0];
+        assert_eq!(
+            human,
+            "1970-01-01T00:00:00.000Z  INFO gone\\n client_id=\"a\\nb\\\"\" count=3 kept=true \
+             reason=x\\u{1b}[2J"
+        );
+        assert!(json.starts_with(r#"{"timestamp":"1970-01-01T00:00:00.000Z","level":"INFO","#));
+        for member in [
+            r#""client_id":"a\nb\"""#,
+            r#""count":3"#,
+            r#""kept":true"#,
+            r#""message":"gone\n""#,
+        ] {
+            assert!(json.contains(member), "{json}");
+        }
+        assert!(!human.contains('\n') && !json.contains('\n'));
     }
 }

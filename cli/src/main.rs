@@ -12,6 +12,7 @@ mod log;
 mod logging;
 mod message_format;
 mod nearest;
+mod notify;
 mod output;
 mod passwd;
 mod publish;

@@ -92,22 +92,22 @@ fn list(elements: &[String]) -> String {
 }
 
 /// A JSON object in the making.
-struct Object(String);
+pub(crate) struct Object(String);
 
 impl Object {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self("{".to_owned())
     }
 
     /// A value that is JSON already.
-    fn raw(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub(crate) fn raw(&mut self, name: &str, value: impl std::fmt::Display) {
         if self.0.len() > 1 {
             self.0.push(',');
         }
         let _ = write!(self.0, "{}:{value}", quoted(name));
     }
 
-    fn string(&mut self, name: &str, value: &str) {
+    pub(crate) fn string(&mut self, name: &str, value: &str) {
         self.raw(name, quoted(value));
     }
 
@@ -119,7 +119,7 @@ impl Object {
         }
     }
 
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }
@@ -165,7 +165,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// In UTC, with milliseconds.
-fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
     let since_1970 = since_1970.unwrap_or(Duration::ZERO);
     let seconds = since_1970.as_secs();

@@ -1,6 +1,7 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
 use crate::config::{Flags, Format, Level, Loaded, complain_about, load};
+use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
 use crate::reload::{Reloader, prepare};
 use crate::runtime::{self, Handle, Server, or};
@@ -186,7 +187,12 @@ fn serve(loaded: &Loaded, prepared: Prepared, flags: Flags) -> Result<(), Failur
             settings: loaded.settings.clone(),
             authority,
         };
-        Ok(until_stopped(&broker, signals, reloader).await?)
+        notify("READY=1");
+        let watched = async {
+            feed_watchdog(&broker).await;
+            Ok(())
+        };
+        Ok(or(until_stopped(&broker, signals, reloader), watched).await?)
     })?
 }
 
@@ -239,6 +245,7 @@ async fn until_stopped(
         }
     };
     info!(signal, "stopping; the next signal stops at once");
+    notify("STOPPING=1");
     let hurry = async {
         loop {
             if let Signal::Stop(signal) = signals.next().await {
