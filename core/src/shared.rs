@@ -36,6 +36,9 @@ impl Broker {
         let Some(chosen) = self.choose_member(group, origin.from_peer) else {
             return;
         };
+        if self.question.is_some() {
+            self.explain_choice(&publication.view, group, Member::of(chosen.key));
+        }
         match Member::of(chosen.key) {
             Member::Session(slot) => {
                 // Never above what that member was granted. [MQTT-4.8.2-3]

@@ -6,6 +6,7 @@ use super::step::{self, code};
 use crate::action::{Action, Batch, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
 use crate::broker::Broker;
 use crate::connection::Connection;
+use crate::explain::Explanation;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::log::{BatchRef, Op};
 use crate::message::MessageView;
@@ -436,6 +437,16 @@ impl RecordedBroker {
             }
             tape.phase = Phase::Over;
         }
+    }
+
+    /// See [`Broker::explain`]. Changes nothing that comes out, so it is not recorded.
+    pub fn explain(&mut self, client_id: &str, filter: &str) {
+        self.broker.explain(client_id, filter);
+    }
+
+    /// See [`Broker::poll_explanation`].
+    pub fn poll_explanation(&mut self) -> Option<Explanation> {
+        self.broker.poll_explanation()
     }
 
     /// Counters and gauges, those of the recording included.
