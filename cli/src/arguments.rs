@@ -4,11 +4,13 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+#[cfg(feature = "tools")]
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
 use crate::publish::Publish;
+#[cfg(feature = "tools")]
 use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::subscribe::Subscribe;
@@ -51,8 +53,10 @@ pub(crate) enum Command {
     /// Look at the directory of a log, or mend it.
     Log(Log),
     /// Do once more what was recorded.
+    #[cfg(feature = "tools")]
     Replay(Replay),
     /// Put load on a broker, and measure.
+    #[cfg(feature = "tools")]
     Bench(Bench),
 }
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod arguments;
+#[cfg(feature = "tools")]
 mod bench;
 mod check;
 mod client_failure;
@@ -14,7 +15,9 @@ mod message_format;
 mod nearest;
 mod output;
 mod publish;
+#[cfg(feature = "tools")]
 mod replay;
+mod runtime;
 mod serve;
 mod signals;
 mod statistics;
@@ -42,7 +45,9 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => replay.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

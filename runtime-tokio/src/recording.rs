@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use tracing::{error, info, warn};
 use whimbrel_core::recording::{Chunk, RecordOptions, RecordedBroker, frame_header, part_header};
+use whimbrel_core::runtime::RecordingConfig;
 
 /// Chunks of about 128 KiB that wait for the disk; as many again wait in the core before a part is
 /// given up.
@@ -22,30 +23,6 @@ const FLUSH_MS: u64 = 200;
 
 /// How much of the ring a part may be, so that there are always some complete ones.
 const PARTS: u64 = 8;
-
-/// What is recorded, and where to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordingConfig {
-    /// What the files of the recording are named after. Its directory must exist.
-    pub file: PathBuf,
-    /// What all files of a shard may take together, in bytes. Default 256 MiB: minutes at full
-    /// load, days of a quiet broker.
-    pub ring_bytes: u64,
-    /// Blots out payloads. Passwords always are. Default: no.
-    pub redact_payloads: bool,
-}
-
-impl RecordingConfig {
-    /// The defaults, with this file.
-    #[must_use]
-    pub const fn new(file: PathBuf) -> Self {
-        Self {
-            file,
-            ring_bytes: 256 << 20,
-            redact_payloads: false,
-        }
-    }
-}
 
 /// The shard's end.
 pub(crate) struct Recorder {
