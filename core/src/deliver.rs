@@ -254,8 +254,8 @@ impl Broker {
         session.traffic().queue.push(delivery);
     }
 
-    /// Makes room for a message of this size in the queue of a session, as the overflow policy says;
-    /// or says why there is none.
+    /// Makes room for a message of this size in the queue of a session, as the overflow policy
+    /// says; or says why there is none.
     fn make_room(&mut self, slot: u32, cost: usize) -> Result<(), DropReason> {
         let config = &self.config;
         let total = self.statistics.queued_messages + 1
