@@ -10,12 +10,14 @@ mod field;
 mod file;
 mod key;
 mod keys;
+mod live;
 mod log;
 mod problem;
 mod storage;
 mod value;
 
 pub(crate) use document::example_file;
+pub(crate) use live::{changed, take_over};
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
 pub(crate) use storage::{Backend, Storage};
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     /// Where sessions and messages are kept.
     pub(crate) storage: Storage,
+    /// Who is asked about credentials.
+    pub(crate) authentication: whimbrel_auth::Config,
     /// What is written to standard error.
     pub(crate) log: Log,
 }
@@ -48,6 +52,7 @@ impl Default for Settings {
                 ..ServerConfig::default()
             },
             storage: Storage::default(),
+            authentication: whimbrel_auth::Config::default(),
             log: Log::default(),
         }
     }
@@ -98,6 +103,19 @@ pub(crate) struct Loaded {
     pub(crate) file: Option<String>,
     /// The environment variables that were heeded.
     pub(crate) variables: Vec<String>,
+    places: Places,
+}
+
+impl Loaded {
+    /// The same from the same places, but with these settings.
+    pub(crate) fn with(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Where a setting was written, by its full name; `None` when it is a default.
+    pub(crate) fn place(&self, full_name: &str) -> Option<&Place> {
+        self.places.get(full_name)
+    }
 }
 
 /// Where each setting was written, by its full name. Listeners are counted: `listener.url#0`.
@@ -145,6 +163,7 @@ pub(crate) fn load(
             settings,
             file,
             variables: environment.names(),
+            places,
         })
     } else {
         problems.sort();

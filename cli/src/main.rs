@@ -1,6 +1,5 @@
 //! The `whimbrel` program.
 
-mod admission;
 mod arguments;
 #[cfg(feature = "tools")]
 mod bench;
@@ -14,7 +13,9 @@ mod logging;
 mod message_format;
 mod nearest;
 mod output;
+mod passwd;
 mod publish;
+mod reload;
 #[cfg(feature = "tools")]
 mod replay;
 mod runtime;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Passwd(passwd)) => passwd.run(),
             #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => replay.run(),
             #[cfg(feature = "tools")]

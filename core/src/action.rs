@@ -132,6 +132,8 @@ pub struct Credentials {
     pub data: Option<Vec<u8>>,
     /// This is not the first message of the exchange, or it is a re-authentication.
     pub continued: bool,
+    /// What [`Verdict::Continue`] left for this message; absent in the first one of an exchange.
+    pub state: Option<Vec<u8>>,
 }
 
 /// Never shows the password or the authentication data.
@@ -146,6 +148,7 @@ impl fmt::Debug for Credentials {
             .field("method", &self.method)
             .field("data", &self.data.as_ref().map(|_| "…"))
             .field("continued", &self.continued)
+            .field("state", &self.state.as_ref().map(|_| "…"))
             .finish()
     }
 }
@@ -159,6 +162,9 @@ pub enum Verdict {
     Continue {
         /// Authentication data for the client.
         data: Vec<u8>,
+        /// What whoever judges has to remember until the answer comes; it is kept with the
+        /// connection, and comes with the answer. The client never sees it; a recording has it.
+        state: Vec<u8>,
     },
     /// Refuse it. Any error code a CONNACK may carry.
     Refuse(ReasonCode),
@@ -281,6 +287,8 @@ pub enum CloseReason {
     OtherUser,
     /// The time has passed for which its credentials are good.
     AuthenticationEnded,
+    /// What let it in does not hold any more: its user was removed, or got another password.
+    Revoked,
     /// The verdict on its credentials.
     Refused(ReasonCode),
     /// The broker is at a limit.
@@ -306,7 +314,7 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
-            Self::OtherUser => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::OtherUser | Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
@@ -330,6 +338,7 @@ impl fmt::Display for CloseReason {
             Self::TakenOver => f.write_str("session taken over"),
             Self::OtherUser => f.write_str("the session belongs to another user"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
+            Self::Revoked => f.write_str("the credentials were revoked"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Limit(reason) => write!(f, "broker limit: {reason}"),
             Self::QueueOverflow => f.write_str("queue overflow"),

@@ -108,6 +108,8 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
+    /// What the last `Verdict::Continue` left for the client's answer.
+    pub(crate) authentication_state: Option<Vec<u8>>,
     /// When the authentication ends; `MAX` is never.
     pub(crate) authentication_armed: Timestamp,
 }
@@ -121,6 +123,7 @@ impl Default for Extra {
             outbound: OutboundAliases::default(),
             method: None,
             authenticating: false,
+            authentication_state: None,
             authentication_armed: Timestamp::MAX,
         }
     }

@@ -13,6 +13,7 @@ use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
@@ -56,6 +57,51 @@ impl Server {
 
     /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
     /// anonymous clients lets in.
+    ///
+    /// `whimbrel-auth` has the one of the program: password files, tokens, SCRAM. A program may
+    /// bring its own, and ask whom it likes:
+    ///
+    /// ```
+    /// use whimbrel_core::Grant;
+    /// use whimbrel_core::action::{Credentials, Verdict};
+    /// use whimbrel_core::codec::ReasonCode;
+    /// use whimbrel_tokio::{Authenticator, Decision, Server, ServerConfig};
+    ///
+    /// /// Asks a database, with a driver of the program's own runtime.
+    /// struct Customers {
+    ///     runtime: tokio::runtime::Handle,
+    /// }
+    ///
+    /// async fn is_customer(name: String, password: Vec<u8>) -> Result<bool, std::io::Error> {
+    ///     // …
+    /// #   Ok(name == "ada" && password == b"1815")
+    /// }
+    ///
+    /// impl Authenticator for Customers {
+    ///     fn authenticate(&self, credentials: Credentials) -> Decision {
+    ///         let Credentials { username, password, .. } = credentials;
+    ///         let (Some(name), Some(password)) = (username, password) else {
+    ///             return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+    ///         };
+    ///         let answer = self.runtime.spawn(is_customer(name.clone(), password));
+    ///         Decision::later(async move {
+    ///             match answer.await {
+    ///                 Ok(Ok(true)) => Verdict::Accept(Grant {
+    ///                     groups: vec!["customers".to_owned()],
+    ///                     ..Grant::to(name)
+    ///                 }),
+    ///                 Ok(Ok(false)) => Verdict::Refuse(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+    ///                 // A database that does not answer lets nobody in.
+    ///                 Ok(Err(_)) | Err(_) => Verdict::Refuse(ReasonCode::SERVER_UNAVAILABLE),
+    ///             }
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// let runtime = runtime.handle().clone();
+    /// let server = Server::new(ServerConfig::default()).authenticator(Customers { runtime });
+    /// ```
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
@@ -397,6 +443,21 @@ impl Handle {
         let input = Input::Attach(theirs);
         shard.inbox.send(input).await.map_err(|_| Stopped)?;
         Ok(ours)
+    }
+
+    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
+    /// does not hold any more. They may try again.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
+        let users = Arc::new(users);
+        for shard in &self.shards {
+            let input = Input::Revoke(Arc::clone(&users));
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
+        }
+        Ok(())
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the

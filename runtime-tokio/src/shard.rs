@@ -20,7 +20,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -32,7 +32,7 @@ use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -62,6 +62,8 @@ pub(crate) enum Input {
     Attach(DuplexStream),
     /// The verdict that had to be waited for.
     Authenticated(ConnectionId, Verdict),
+    /// These users have lost what let them in.
+    Revoke(Arc<BTreeSet<Box<str>>>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
     /// A message from another shard or node.
@@ -325,6 +327,12 @@ impl Shard {
                 }
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
+                }
+                Input::Revoke(users) => {
+                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                        let why = CloseReason::Revoked;
+                        self.broker.disconnect(self.now, connection, why);
+                    }
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),

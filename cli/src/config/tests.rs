@@ -68,7 +68,11 @@ fn the_reference_is_committed() {
 
 #[test]
 fn the_examples_in_the_documents_are_good() {
-    for path in ["docs/configuration.md", "docs/operations.md"] {
+    for path in [
+        "docs/authentication.md",
+        "docs/configuration.md",
+        "docs/operations.md",
+    ] {
         let document = std::fs::read_to_string(repository().join(path)).unwrap();
         let mut examples = document.split("```toml\n").skip(1).peekable();
         assert!(examples.peek().is_some(), "{path} has examples");
@@ -145,6 +149,7 @@ fn every_field_of_the_configuration_is_a_key() {
             "listener",
             &[],
         ),
+        ("auth/src/config.rs", "Config", "authentication", &[]),
     ] {
         let source = std::fs::read_to_string(repository().join(path)).unwrap();
         let begin = format!("pub struct {structure} {{");

@@ -183,6 +183,7 @@ impl Broker {
             method: method.map(String::from),
             data: properties.authentication_data().map(<[u8]>::to_vec),
             continued: false,
+            state: None,
         });
         let connection = connection.id();
         self.stall(key, Stalls::VERDICT);

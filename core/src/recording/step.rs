@@ -125,7 +125,7 @@ pub(super) fn take_connection(from: &mut Reader<'_>) -> Option<ConnectionId> {
 }
 
 /// What may be given to `Broker::disconnect`, by number. Not what only the broker itself finds.
-const CLOSE_REASONS: [CloseReason; 11] = [
+const CLOSE_REASONS: [CloseReason; 12] = [
     CloseReason::TransportClosed,
     CloseReason::KeepAlive,
     CloseReason::ConnectTimeout,
@@ -137,6 +137,7 @@ const CLOSE_REASONS: [CloseReason; 11] = [
     CloseReason::Administrative,
     CloseReason::OtherUser,
     CloseReason::AuthenticationEnded,
+    CloseReason::Revoked,
 ];
 
 /// `None` for a violation: that is for the broker itself to find.
@@ -182,9 +183,10 @@ pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
             to.out.push(0);
             grant.save(to);
         }
-        Verdict::Continue { data } => {
+        Verdict::Continue { data, state } => {
             to.out.push(1);
             put_bytes(data, to.out);
+            put_bytes(state, to.out);
         }
         Verdict::Refuse(code) => to.out.extend_from_slice(&[2, code.0]),
     }
@@ -195,6 +197,7 @@ fn take_verdict(from: &mut Reader<'_>) -> Option<Verdict> {
         0 => Verdict::Accept(State::load(from)?),
         1 => Verdict::Continue {
             data: take_bytes(from)?,
+            state: take_bytes(from)?,
         },
         2 => Verdict::Refuse(ReasonCode(u8::load(from)?)),
         _ => return None,

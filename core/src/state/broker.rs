@@ -39,6 +39,7 @@ state!(Extra {
     outbound,
     method,
     authenticating,
+    authentication_state,
     authentication_armed,
 });
 

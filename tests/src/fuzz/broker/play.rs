@@ -284,6 +284,7 @@ impl<'a> Play<'a> {
             0 => Verdict::Refuse(ReasonCode::NOT_AUTHORIZED),
             1 | 2 => Verdict::Continue {
                 data: self.script.counted().to_vec(),
+                state: vec![how.to_le_bytes()[0]],
             },
             3 => Verdict::Accept(Grant {
                 data: Some(b"done".to_vec()),
