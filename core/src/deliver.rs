@@ -144,18 +144,7 @@ impl Broker {
         self.unsent_bytes += connection.outbox.len() - before;
         self.statistics.publishes_sent += 1;
         if qos > QoS::AtMostOnce {
-            let message = publication.message(&mut self.scratch);
-            let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
-            if let Some(group) = how.group {
-                delivery.set_shared(group, publication.retain);
-            }
-            let traffic = session.traffic();
-            self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
-            traffic.inflight.begin(delivery, self.clock.now());
-            traffic.outstanding += 1;
-            if self.config.session.retransmit_interval_ms > 0 {
-                self.arm_retransmit(slot);
-            }
+            self.begin_exchange(publication, slot, (qos, retain), &target.identifiers, how);
         }
         if self.question.is_some() {
             self.explain_delivery(slot, &publication.view, Outcome::Sent { qos, packet_id });
@@ -170,6 +159,32 @@ impl Broker {
         }
         if backlog >= self.config.limits.unsent_bytes_pause as usize {
             self.hold(how.publisher, key);
+        }
+    }
+
+    /// What was just encoded waits for its acknowledgement.
+    fn begin_exchange(
+        &mut self,
+        publication: &mut Publication<'_>,
+        slot: u32,
+        (qos, retain): (QoS, bool),
+        identifiers: &Identifiers,
+        how: How,
+    ) {
+        let message = publication.message(&mut self.scratch);
+        let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
+        if let Some(group) = how.group {
+            delivery.set_shared(group, publication.retain);
+        }
+        let Some(session) = self.sessions.at_mut(slot) else {
+            return;
+        };
+        let traffic = session.traffic();
+        self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
+        traffic.inflight.begin(delivery, self.clock.now());
+        traffic.outstanding += 1;
+        if self.config.session.retransmit_interval_ms > 0 {
+            self.arm_retransmit(slot);
         }
     }
 
