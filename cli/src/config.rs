@@ -88,6 +88,8 @@ pub(crate) struct Flags {
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
     pub(crate) memory: bool,
+    /// `server.threads`.
+    pub(crate) threads: Option<u16>,
     /// `log.level`.
     pub(crate) log_level: Option<Level>,
     /// `log.format`.
@@ -144,6 +146,7 @@ pub(crate) fn load(
         replace_listeners(flags, settings, &mut places);
         environment.apply(settings, &mut places, &mut problems);
         apply_storage(flags, settings, &mut places);
+        settings.server.threads = flags.threads.unwrap_or(settings.server.threads);
         settings.log.level = flags.log_level.unwrap_or(settings.log.level);
         settings.log.format = flags.log_format.unwrap_or(settings.log.format);
     };

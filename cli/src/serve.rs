@@ -48,6 +48,9 @@ pub(crate) struct Serve {
     /// keep sessions and messages in memory only: what is acknowledged is lost at the end
     #[argh(switch)]
     pub(crate) memory: bool,
+    /// threads that serve clients, 1 to 64; 0 is one for each core
+    #[argh(option, short = 't', arg_name = "number", from_str_fn(threads))]
+    pub(crate) threads: Option<u16>,
     /// write down everything that goes into the broker, for `whimbrel replay`: files named after
     /// this one, of which the oldest are removed. Passwords are not in them, payloads are
     #[argh(option, arg_name = "file")]
@@ -68,6 +71,11 @@ pub(crate) struct Serve {
 
 fn listen(text: &str) -> Result<ListenerUrl, String> {
     text.parse().map_err(|error: BadUrl| error.to_string())
+}
+
+fn threads(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| *number <= 64);
+    number.ok_or_else(|| "expected a number from 0 to 64".to_owned())
 }
 
 impl Serve {
@@ -95,6 +103,7 @@ impl Serve {
             listen: self.listen,
             data_dir: self.data_dir,
             memory: self.memory,
+            threads: self.threads,
             log_level: self.log_level,
             log_format: self.log_format,
         };

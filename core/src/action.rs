@@ -5,7 +5,7 @@ use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
-use crate::message::Message;
+use crate::letter::Letter;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -43,15 +43,27 @@ pub enum Action {
     /// Read what lies in the log under this message's key, which is durable, and answer with
     /// `Broker::loaded`. Answers may come in any order; messages wait for theirs.
     Load(MessageId),
-    /// Hand a message to other shards or nodes; they get it by `Broker::routed`.
+    /// Give a letter to another shard, which gets it by `Broker::routed`. Letters to one shard keep
+    /// their order.
     Route {
-        /// To whom.
-        peers: Vec<PeerId>,
-        /// What.
-        message: RoutedMessage,
+        /// Which shard.
+        to: PeerId,
+        /// What it is told.
+        letter: Letter,
     },
-    /// Tell all peers that this shard's interest has changed; they get it by `Broker::interest`.
-    Interest(InterestDelta),
+    /// Another shard has the session that this connection asks for: give the transport to it, with
+    /// these bytes, for `Broker::adopt`. This shard has forgotten the connection; what it reads of
+    /// it meanwhile belongs behind the bytes.
+    HandOver {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which shard.
+        to: PeerId,
+        /// What is known about the other end.
+        peer: Peer,
+        /// Everything unhandled, from CONNECT on.
+        bytes: Vec<u8>,
+    },
     /// A fact for logs, metrics and hooks.
     Event(Event),
 }
@@ -78,26 +90,6 @@ pub enum BatchMark {
     CheckpointBegin,
     /// The checkpoint is complete with this batch.
     CheckpointEnd,
-}
-
-/// A message on its way between shards or nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoutedMessage {
-    /// The message, with its identifier, publish QoS and absolute expiry.
-    pub message: Message,
-    /// The publisher set RETAIN: the peer keeps it too.
-    pub retain: bool,
-    /// The share groups that the receiver has to serve: filter text with its `$share/` prefix.
-    pub groups: Vec<Box<str>>,
-}
-
-/// A change of what one shard wants to be sent. Counted: 0 ↔ 1 per filter and share name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InterestDelta {
-    /// Filter text, with its `$share/` prefix when it is a group.
-    pub filter: Box<str>,
-    /// Members there now; 0 means that the last one is gone. Plain filters say 0 or 1.
-    pub members: u32,
 }
 
 /// What is known about the other end when a transport is accepted.

@@ -70,6 +70,10 @@ impl Stalls {
 
     /// It does not take what it is sent.
     pub(crate) const OUTPUT: Self = Self(32);
+    /// Too much is on its way to another shard.
+    pub(crate) const PEER: Self = Self(64);
+    /// It goes to another shard, and its bytes with it.
+    pub(crate) const LEAVING: Self = Self(128);
 
     /// Whether it waits for the broker, and not the broker for it.
     pub(crate) const fn are_ours(self) -> bool {
@@ -155,7 +159,9 @@ pub(crate) struct Connection {
     pub(crate) unacknowledged: u16,
     /// Where the route of the last message it published lies.
     pub(crate) route: RouteSlot,
-    /// How many of its packets wait behind the log.
+    /// How many SUBACKs and UNSUBACKs wait behind the log or for other shards.
+    pub(crate) answers_gated: u16,
+    /// How many of its packets wait behind the log or for other shards.
     pub(crate) gated: u32,
     pub(crate) stalls: Stalls,
     /// The runtime was told not to read.
@@ -190,6 +196,7 @@ impl Connection {
             window: 0,
             unacknowledged: 0,
             route: RouteSlot::default(),
+            answers_gated: 0,
             gated: 0,
             stalls: Stalls::default(),
             paused: false,

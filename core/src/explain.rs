@@ -11,8 +11,8 @@ use crate::codec::reason::ReasonCode;
 use crate::handle::publish::Origin;
 use crate::id::{MessageId, PacketId};
 use crate::message::MessageView;
-use crate::route::Member;
-use crate::topic::{GroupId, TopicFilter, TopicName};
+use crate::route::Indexes;
+use crate::topic::{GroupId, SubscriberKey, TopicFilter, TopicName};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::fmt;
@@ -178,16 +178,18 @@ impl Broker {
             return;
         };
         let is_later = self.is_fanning_out();
-        let route = self.routes.known(topic, &self.subscriptions);
+        let indexes = Indexes {
+            subscriptions: &self.subscriptions,
+            interests: &self.interests,
+        };
+        let route = self.routes.known(topic, indexes);
         let outcome = match self.sessions.find(&question.client_id) {
             None => Outcome::NoSession,
             Some(key) => {
-                let member = Member::Session(key.index);
-                let mut targets = route
-                    .iter()
-                    .flat_map(|slot| &self.routes.peek(*slot).targets);
+                let routes = route.iter().map(|slot| self.routes.peek(*slot));
+                let mut targets = routes.flat_map(|route| &route.recipients.targets);
                 // All of them: what no local leaves out is not in the walk, but in the route.
-                match targets.any(|target| target.member == member) {
+                match targets.any(|target| target.slot == key.index) {
                     true if origin.is_from(key.index) => Outcome::NoLocal,
                     true => return,
                     false if route.is_none() && is_later => return,
@@ -213,13 +215,13 @@ impl Broker {
         }
     }
 
-    /// A member of a shared subscription was chosen.
+    /// A member of a shared subscription was chosen; `None` is one elsewhere.
     #[cold]
     pub(crate) fn explain_choice(
         &mut self,
         view: &MessageView<'_>,
         group: GroupId,
-        chosen: Member,
+        chosen: Option<SubscriberKey>,
     ) {
         let Some(question) = self.question.as_ref() else {
             return;
@@ -227,16 +229,14 @@ impl Broker {
         let Some(key) = self.sessions.find(&question.client_id) else {
             return;
         };
-        let asked = Member::Session(key.index);
+        let asked = SubscriberKey(key.index);
         let group = self.subscriptions.group(group);
-        let is_member = group.is_some_and(|group| group.get(asked.key()).is_some());
-        if !is_member || chosen == asked || !question.is_about(view.topic) {
+        let is_member = group.is_some_and(|group| group.get(asked).is_some());
+        if !is_member || chosen == Some(asked) || !question.is_about(view.topic) {
             return;
         }
-        let client_id = match chosen {
-            Member::Session(slot) => self.sessions.at(slot).map(|s| s.client_id.clone()),
-            Member::Peer(_) => None,
-        };
+        let session = chosen.and_then(|key| self.sessions.at(key.0));
+        let client_id = session.map(|session| session.client_id.clone());
         if let Some(question) = self.question.as_mut() {
             question.say(
                 Some(view.id),

@@ -480,7 +480,7 @@ impl Shard {
                 }
                 Action::Persist(batch) => self.persist(batch),
                 Action::Load(message) => self.ask_log(LogRequest::Load(message)),
-                Action::Route { .. } | Action::Interest(_) => {
+                Action::Route { .. } | Action::HandOver { .. } => {
                     unreachable!("a broker that has no peers has nothing for them")
                 }
                 Action::Event(event) => {

@@ -68,6 +68,15 @@ pub(crate) fn section(name: &str) -> Option<&'static Section> {
 
 const SERVER: &[Key] = &[
     Key::new(
+        "threads",
+        |s| &mut s.server.threads,
+        "Threads that serve clients, each with its share of the connections and sessions; 0 is one \
+         for each core. It may differ after a restart. Limits on connections, sessions and memory \
+         are divided among them.",
+        "One core is enough for some hundred thousand messages a second.",
+    )
+    .range(0, 64),
+    Key::new(
         "shutdown_grace_ms",
         |s| &mut s.server.shutdown_grace_ms,
         "How long clients may take to receive their last bytes when the broker is asked to stop. A \

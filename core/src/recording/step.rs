@@ -1,12 +1,12 @@
 //! One step of a recording: the time, an input, or something that was asked for.
 
-use crate::action::{Action, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
+use crate::action::{Action, CloseReason, Peer, Verdict};
 use crate::codec::reason::ReasonCode;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
+use crate::letter::Letter;
 use crate::message::Message;
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What was given to a broker.
@@ -33,9 +33,9 @@ pub enum Input {
     /// `Broker::checkpoint`.
     Checkpoint,
     /// `Broker::routed`.
-    Routed(PeerId, RoutedMessage),
-    /// `Broker::interest`.
-    Interest(PeerId, InterestDelta),
+    Routed(PeerId, Letter),
+    /// `Broker::adopt`.
+    Adopt(Peer, Vec<u8>),
     /// `Broker::disconnect`.
     Disconnect(ConnectionId, CloseReason),
     /// `Broker::shut_down`.
@@ -47,7 +47,7 @@ pub enum Input {
 pub enum Step {
     /// It is another time now.
     Time(Now),
-    /// An input was given; for `Accept`, the connection that came of it.
+    /// An input was given; for `Accept` and `Adopt`, the connection that came of it.
     Input(Input, Option<ConnectionId>),
     /// The broker asked for something.
     Action(Action),
@@ -69,7 +69,7 @@ pub(super) mod code {
     pub(in crate::recording) const PERSIST_FAILED: u8 = 9;
     pub(in crate::recording) const CHECKPOINT: u8 = 10;
     pub(in crate::recording) const ROUTED: u8 = 11;
-    pub(in crate::recording) const INTEREST: u8 = 12;
+    pub(in crate::recording) const ADOPT: u8 = 12;
     pub(in crate::recording) const DISCONNECT: u8 = 13;
     pub(in crate::recording) const SHUT_DOWN: u8 = 14;
     /// So many calls of `poll_action`.
@@ -204,30 +204,12 @@ fn take_verdict(from: &mut Reader<'_>) -> Option<Verdict> {
     })
 }
 
-pub(super) fn put_routed(routed: &RoutedMessage, to: &mut Writer<'_>) {
-    let RoutedMessage {
-        message,
-        retain,
-        groups,
-    } = routed;
-    message.save(to);
-    retain.save(to);
-    groups.len().save(to);
-    groups.iter().for_each(|group| group.save(to));
-}
-
-fn take_routed(from: &mut Reader<'_>) -> Option<RoutedMessage> {
-    // A message of its own: nothing that came before is referred to.
+fn take_letter(from: &mut Reader<'_>) -> Option<Letter> {
+    // A letter of its own: no message that came before is referred to.
     let mut own = Reader::new(from.bytes);
-    let routed = RoutedMessage {
-        message: Message::load(&mut own)?,
-        retain: State::load(&mut own)?,
-        groups: (0..usize::load(&mut own)?)
-            .map(|_| Box::<str>::load(&mut own))
-            .collect::<Option<_>>()?,
-    };
+    let letter = Letter::load(&mut own)?;
     from.bytes = own.bytes;
-    Some(routed)
+    Some(letter)
 }
 
 /// Takes out what belongs to an input with this code; `None` when that is no input's, or there is
@@ -250,15 +232,8 @@ pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Optio
         code::PRESSURE => Input::StoragePressure(bool::load(from)?),
         code::PERSIST_FAILED => Input::PersistFailed,
         code::CHECKPOINT => Input::Checkpoint,
-        code::ROUTED => Input::Routed(State::load(from)?, take_routed(from)?),
-        code::INTEREST => {
-            let peer = State::load(from)?;
-            let delta = InterestDelta {
-                filter: State::load(from)?,
-                members: State::load(from)?,
-            };
-            Input::Interest(peer, delta)
-        }
+        code::ROUTED => Input::Routed(State::load(from)?, take_letter(from)?),
+        code::ADOPT => Input::Adopt(State::load(from)?, take_bytes(from)?),
         code::DISCONNECT => Input::Disconnect(take_connection(from)?, take_close_reason(from)?),
         code::SHUT_DOWN => Input::ShutDown,
         _ => return None,

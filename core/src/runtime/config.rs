@@ -25,8 +25,8 @@ pub struct ServerConfig {
     /// Whether everything that goes into the broker is written down, to be played back by
     /// `whimbrel replay`. Default: no.
     pub recording: Option<RecordingConfig>,
-    /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
-    /// connections to each other.
+    /// Shards, each with a thread of its own, 1 to 64; 0 is one for each core that this process may
+    /// use. Default 1.
     pub threads: u16,
     /// How long a graceful stop waits for clients to take their last bytes, in milliseconds.
     /// Default 5 s: enough for a slow link's last round trip, and well below the 10 s after which
@@ -36,6 +36,19 @@ pub struct ServerConfig {
     /// turn. Default 64 KiB: larger reads save hardly any system calls, and the buffer stays in the
     /// cache.
     pub read_buffer_bytes: usize,
+}
+
+impl ServerConfig {
+    /// How many shards there will be, 0 being one for each core.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| {
+                u16::try_from(cores.get()).unwrap_or(u16::MAX).min(64)
+            }),
+            threads => threads,
+        }
+    }
 }
 
 impl Default for ServerConfig {

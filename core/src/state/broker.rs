@@ -128,6 +128,7 @@ impl State for Connection {
             window,
             unacknowledged,
             route,
+            answers_gated,
             gated,
             stalls,
             paused,
@@ -158,6 +159,7 @@ impl State for Connection {
         window.save(to);
         unacknowledged.save(to);
         route.save(to);
+        answers_gated.save(to);
         gated.save(to);
         stalls.save(to);
         paused.save(to);
@@ -185,6 +187,7 @@ impl State for Connection {
             window: State::load(from)?,
             unacknowledged: State::load(from)?,
             route: State::load(from)?,
+            answers_gated: State::load(from)?,
             gated: State::load(from)?,
             stalls: State::load(from)?,
             paused: State::load(from)?,
@@ -306,6 +309,8 @@ impl Broker {
             && self.resumable.is_empty()
             && self.doomed.is_empty()
             && self.fanouts.is_empty()
+            && self.leaving.is_empty()
+            && self.peers.is_told()
             && self.journal.is_told()
     }
 
@@ -318,6 +323,9 @@ impl Broker {
             connections,
             sessions,
             subscriptions,
+            interests,
+            peers,
+            placement,
             routes: _,
             retained,
             retained_armed,
@@ -336,6 +344,7 @@ impl Broker {
             storage_is_full,
             ready: _,
             resumable: _,
+            leaving: _,
             doomed: _,
             fanouts: _,
             fanout_publishers,
@@ -357,6 +366,9 @@ impl Broker {
         connections.save(to);
         sessions.save(to);
         subscriptions.save(to);
+        interests.save(to);
+        peers.save(to);
+        placement.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -390,6 +402,9 @@ impl Broker {
             connections: State::load(from)?,
             sessions: crate::session::Sessions::load(from, seed)?,
             subscriptions: crate::topic::Subscriptions::load(from, seed)?,
+            interests: crate::topic::Subscriptions::load(from, seed)?,
+            peers: State::load(from)?,
+            placement: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
@@ -408,6 +423,7 @@ impl Broker {
             storage_is_full: State::load(from)?,
             ready: VecDeque::new(),
             resumable: VecDeque::new(),
+            leaving: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,
