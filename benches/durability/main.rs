@@ -7,8 +7,19 @@
 //! ```
 //!
 //! The directory must be on the disk in question; it is left empty. Figures are medians of several
-//! short rounds, disk and broker in turns, since the disk may be shared with others.
+//! short rounds, in turns, since the disk may be shared with others:
+//!
+//! - *broker*: durable, every message kept for a client that is away;
+//! - *bare loop*: the same publishers over the same sockets, but only append, `fdatasync`,
+//!   acknowledge: see `bare.rs`. *share* is the broker's part of it;
+//! - *in memory*: the broker without a disk;
+//! - *disk alone*: as many records in each sync as there are publishers, and no sockets.
+//!
+//! On a machine that does other work, a sync mostly waits for a processor, not for the disk: let
+//! the scheduler prefer the run (`chrt -r 1`).
 
+mod bare;
+mod checkpoint;
 mod disk;
 mod publishers;
 mod restart;
@@ -25,20 +36,21 @@ const PAYLOAD_BYTES: usize = 64;
 const RECORD_BYTES: usize = 256;
 
 /// Rounds of each measurement; the median counts.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 /// How long a round takes.
-const ROUND: Duration = Duration::from_millis(1_500);
+const ROUND: Duration = Duration::from_millis(1_000);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (Some(program), Some(directory)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: durability PROGRAM DIRECTORY [restart]");
+        eprintln!("usage: durability PROGRAM DIRECTORY [restart | checkpoint]");
         return ExitCode::from(2);
     };
     let (program, directory) = (Path::new(&program), Path::new(&directory));
     let result = match arguments.next().as_deref() {
         Some("restart") => restart::measure(program, directory),
+        Some("checkpoint") => checkpoint::measure(program, directory),
         _ => measure(program, directory),
     };
     match result {
@@ -56,32 +68,70 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// What was measured with some number of publishers, a value for each round.
+#[derive(Default)]
+struct Rounds {
+    broker: Vec<f64>,
+    bare: Vec<f64>,
+    share: Vec<f64>,
+    memory: Vec<f64>,
+    disk: Vec<f64>,
+    acknowledged_us: Vec<f64>,
+    sync_us: Vec<f64>,
+    ratio: Vec<f64>,
+}
+
 fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
-    println!("publishers  broker msg/s  disk msg/s  share  ack p50 us  fdatasync p50 us  ack/sync");
+    println!(
+        "publishers  broker/s  bare loop/s  share  in memory/s  disk alone/s  ack p50 us  \
+         fdatasync p50 us  ack/sync"
+    );
     for publishers in [1, 16, 256] {
-        let (mut broker, mut disk) = (Vec::new(), Vec::new());
-        let (mut acks, mut syncs) = (Vec::new(), Vec::new());
-        // A disk that is shared changes its mind from second to second: neighbours are compared.
-        let (mut shares, mut ratios) = (Vec::new(), Vec::new());
+        let mut rounds = Rounds::default();
         for _ in 0..ROUNDS {
-            let bare = disk::append_and_sync(directory, publishers, RECORD_BYTES, ROUND)?;
-            disk.push(bare.records_per_second);
-            syncs.push(bare.sync_us);
-            let server = server::Server::start(program, directory)?;
-            let round = publishers::publish(server.address, publishers, ROUND)?;
-            shares.push(round.messages_per_second / bare.records_per_second);
-            ratios.push(round.acknowledged_us / bare.sync_us);
-            broker.push(round.messages_per_second);
-            acks.push(round.acknowledged_us);
+            round(program, directory, publishers, &mut rounds)?;
         }
-        let (broker, disk) = (median(broker), median(disk));
         println!(
-            "{publishers:>10}  {broker:>12.0}  {disk:>10.0}  {:>3.0} %  {:>10.0}  {:>16.0}  {:>8.2}",
-            median(shares) * 100.0,
-            median(acks),
-            median(syncs),
-            median(ratios)
+            "{publishers:>10}  {:>8.0}  {:>11.0}  {:>3.0} %  {:>11.0}  {:>12.0}  {:>10.0}  {:>16.0}  {:>8.2}",
+            median(rounds.broker),
+            median(rounds.bare),
+            median(rounds.share) * 100.0,
+            median(rounds.memory),
+            median(rounds.disk),
+            median(rounds.acknowledged_us),
+            median(rounds.sync_us),
+            median(rounds.ratio),
         );
     }
+    Ok(())
+}
+
+/// A disk and a machine that are shared change their minds from second to second: neighbours are
+/// compared.
+fn round(
+    program: &Path,
+    directory: &Path,
+    publishers: usize,
+    rounds: &mut Rounds,
+) -> std::io::Result<()> {
+    let (alone, sync_us) = disk::alone(directory, publishers, RECORD_BYTES, ROUND)?;
+    rounds.disk.push(alone);
+    rounds.sync_us.push(sync_us);
+    let server = server::Server::start(program, directory)?;
+    let durable = publishers::publish(server.address, publishers, ROUND)?;
+    drop(server);
+    let loop_alone = bare::Bare::start(directory)?;
+    let bare = publishers::publish(loop_alone.address, publishers, ROUND)?;
+    loop_alone.stop()?;
+    let server = server::Server::in_memory(program)?;
+    let memory = publishers::publish(server.address, publishers, ROUND)?;
+    rounds.memory.push(memory.messages_per_second);
+    rounds.broker.push(durable.messages_per_second);
+    rounds.bare.push(bare.messages_per_second);
+    rounds
+        .share
+        .push(durable.messages_per_second / bare.messages_per_second);
+    rounds.acknowledged_us.push(durable.acknowledged_us(500));
+    rounds.ratio.push(durable.acknowledged_us(500) / sync_us);
     Ok(())
 }

@@ -19,9 +19,9 @@ pub(crate) fn measure(program: &Path, directory: &Path) -> io::Result<()> {
     let server = Server::start(program, directory)?;
     let filling = Instant::now();
     sessions(server.address)?;
-    publish(server.address, QUEUED, |_| ("queued".to_owned(), false))?;
+    publish_many(server.address, QUEUED, |_| ("queued".to_owned(), false))?;
     let queued_bytes = used(&directory.join("data"))?;
-    publish(server.address, RETAINED, |number| {
+    publish_many(server.address, RETAINED, |number| {
         (
             format!("retained/{}/{}", number % 1_000, number / 1_000),
             true,
@@ -70,7 +70,8 @@ fn sessions(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-fn publish(
+/// Publishes so many messages, each to a topic of its own choice and retained or not.
+pub(crate) fn publish_many(
     address: SocketAddr,
     count: usize,
     what: impl Fn(usize) -> (String, bool),

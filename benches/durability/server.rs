@@ -1,6 +1,6 @@
 //! The program under measurement.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -25,20 +25,41 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
     data: PathBuf,
+    /// The file with what it says.
+    said: PathBuf,
     keeps: bool,
 }
 
 impl Server {
     /// Starts it with an empty log.
     pub(crate) fn start(program: &Path, directory: &Path) -> io::Result<Self> {
+        Self::start_set(program, directory, &[])
+    }
+
+    /// The same with some variables set.
+    pub(crate) fn start_set(
+        program: &Path,
+        directory: &Path,
+        variables: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let data = directory.join("data");
         match fs::remove_dir_all(&data) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let server = Self::start_with(program, data)?;
+        let mut command = Command::new(program);
+        command.args(["serve", "-d"]).arg(&data);
+        command.envs(variables.iter().copied());
+        let server = Self::spawn(command, data)?;
         server.settle()?;
         Ok(server)
+    }
+
+    /// Starts it without a disk.
+    pub(crate) fn in_memory(program: &Path) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--memory"]);
+        Self::spawn(command, PathBuf::new())
     }
 
     /// Waits until the files that it prepares ahead are there: a broker that has run for a while.
@@ -58,11 +79,18 @@ impl Server {
 
     /// Starts it with what is there, and waits until it listens.
     pub(crate) fn start_with(program: &Path, data: PathBuf) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "-d"]).arg(&data);
+        Self::spawn(command, data)
+    }
+
+    fn spawn(mut command: Command, data: PathBuf) -> io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let child = Command::new(program)
-            .args(["serve", "--log-level", "warn"])
-            .args(["-l", &format!("tcp://{address}"), "-d"])
-            .arg(&data)
+        let said = std::env::temp_dir().join(format!("whimbrel-said-{}", address.port()));
+        let child = command
+            .args(["--log-level", "info", "--log-format", "json"])
+            .stderr(File::create(&said)?)
+            .args(["-l", &format!("tcp://{address}")])
             .env("WHIMBREL_SESSION_QUEUE_MESSAGES_MAXIMUM", "4000000000")
             .env("WHIMBREL_SESSION_QUEUE_BYTES_MAXIMUM", "4000000000")
             .stdin(Stdio::null())
@@ -71,6 +99,7 @@ impl Server {
             address,
             child,
             data,
+            said,
             keeps: false,
         };
         let deadline = Instant::now() + PATIENCE;
@@ -81,6 +110,12 @@ impl Server {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(server)
+    }
+
+    /// How many checkpoints it has completed.
+    pub(crate) fn checkpoints(&self) -> io::Result<usize> {
+        let said = fs::read_to_string(&self.said)?;
+        Ok(said.matches("a checkpoint is complete").count())
     }
 
     /// Ends it without warning; its data stay.
@@ -94,7 +129,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if !self.keeps {
+        let _ = fs::remove_file(&self.said);
+        if !self.keeps && self.data != Path::new("") {
             let _ = fs::remove_dir_all(&self.data);
         }
     }

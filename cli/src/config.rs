@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
-use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, ServerConfig};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,8 @@ impl Settings {
 pub(crate) struct Flags {
     /// Instead of all other listeners.
     pub(crate) listen: Vec<ListenerUrl>,
-    /// Instead of `storage.directory`; also takes `storage.backend` back to the log.
+    /// Instead of `storage.directory`; also takes `storage.backend` from memory back to
+    /// the log.
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
     pub(crate) memory: bool,
@@ -194,7 +195,9 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
 fn apply_storage(flags: &Flags, settings: &mut Settings, places: &mut Places) {
     if let Some(directory) = &flags.data_dir {
         settings.storage.directory.clone_from(directory);
-        settings.storage.backend = Backend::Log;
+        if settings.storage.backend == Backend::Memory {
+            settings.storage.backend = Backend::Log;
+        }
         places.insert("storage.directory".to_owned(), Place::Flag("--data-dir"));
     }
     if flags.memory {
@@ -236,6 +239,11 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
                 format!("{url} is listened at twice; name it once"),
             );
         }
+        for (key, what) in useless(listener) {
+            let scheme = url.scheme().name();
+            let message = format!("{key} does nothing at {url}: {scheme} has no {what}");
+            complain(key, index, message);
+        }
         if listener.name.is_some() && before.iter().any(|other| other.name == listener.name) {
             let name = listener.name();
             complain(
@@ -245,6 +253,33 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
             );
         }
     }
+}
+
+/// What is set to keep somebody out, and would not: a slip that would leave a listener open.
+fn useless(listener: &ListenerConfig) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let scheme = listener.url.scheme();
+    let has_proxy = !matches!(scheme, Scheme::Unix | Scheme::Quic);
+    [
+        (
+            "client_ca",
+            listener.client_ca.is_empty() || scheme.has_tls(),
+            "TLS",
+        ),
+        ("crl", listener.crl.is_empty() || scheme.has_tls(), "TLS"),
+        (
+            "origins",
+            listener.origins.is_empty() || scheme.has_websocket(),
+            "web pages",
+        ),
+        (
+            "proxy_from",
+            listener.proxy_from.is_empty() || has_proxy,
+            "PROXY header",
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, is_fine, _)| !is_fine)
+    .map(|(key, _, what)| (key, what))
 }
 
 /// The log's own rules. What is only for the log may be wrong while nothing is logged.
@@ -259,6 +294,19 @@ fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>
     if storage.directory.is_empty() {
         let message = "storage.directory: must name a directory; write \".\" for the current one";
         complain("storage.directory", message.to_owned());
+    }
+    if storage.backend == Backend::Sqlite {
+        if cfg!(not(feature = "sqlite")) {
+            let message = "storage.backend: this program was built without SQLite; build it with \
+                           `--features sqlite`, or take \"log\"";
+            complain("storage.backend", message.to_owned());
+        }
+        if storage.sync != storage::Sync::Always {
+            let message = "storage.sync: a database always syncs; leave this out, or take the \
+                           backend \"log\"";
+            complain("storage.sync", message.to_owned());
+        }
+        return;
     }
     if let Err(error) = storage.log().validate() {
         let key = match error {

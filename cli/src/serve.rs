@@ -228,7 +228,9 @@ async fn until_stopped(
             #[cfg(unix)]
             Turn::Came(Signal::Report) => {
                 if let Ok(shards) = broker.statistics().await {
-                    statistics::log(&shards, reloader.authority.statistics());
+                    let storage = broker.storage_statistics();
+                    statistics::log(&shards, storage.as_ref());
+                    statistics::log_authentication(reloader.authority.statistics());
                 }
             }
             // A broker that has stopped is noticed in the next turn.

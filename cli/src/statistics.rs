@@ -1,19 +1,13 @@
-//! The statistics as a line of the log, one for each shard and one for who was let in. What the
-//! numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
+//! The statistics as a line of the log, one for each shard, one for the storage and one for who was
+//! let in. What the numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::action::DropReason;
+use whimbrel_core::log;
 use whimbrel_core::statistics::Statistics;
 
-/// Writes them.
-pub(crate) fn log(shards: &[Statistics], authentication: whimbrel_auth::Statistics) {
-    for (shard, statistics) in shards.iter().enumerate() {
-        log_shard(shard, statistics);
-    }
-    log_authentication(authentication);
-}
-
-fn log_authentication(statistics: whimbrel_auth::Statistics) {
+/// Writes who was let in, and who was not.
+pub(crate) fn log_authentication(statistics: whimbrel_auth::Statistics) {
     let whimbrel_auth::Statistics {
         accepted,
         refused,
@@ -25,6 +19,52 @@ fn log_authentication(statistics: whimbrel_auth::Statistics) {
     info!(
         accepted,
         refused, busy, unavailable, hashed, remembered, "authentication statistics"
+    );
+}
+
+/// Writes them, and what was written to keep things.
+pub(crate) fn log(shards: &[Statistics], storage: Option<&log::Statistics>) {
+    for (shard, statistics) in shards.iter().enumerate() {
+        log_shard(shard, statistics);
+    }
+    if let Some(storage) = storage {
+        log_storage(storage);
+    }
+}
+
+fn log_storage(statistics: &log::Statistics) {
+    // All fields by name: a new one has to be thought of here.
+    let log::Statistics {
+        batches,
+        payload_bytes,
+        writes,
+        written_bytes,
+        prepared_bytes,
+        block_bytes,
+        syncs,
+        upkeep_syncs,
+        segments,
+        spares,
+        used_bytes,
+        queued_bytes: _,
+        last_lsn: _,
+        synced_lsn: _,
+    } = *statistics;
+    let write_amplification = format!("{:.1}", statistics.write_amplification());
+    info!(
+        batches,
+        payload_bytes,
+        writes,
+        written_bytes,
+        prepared_bytes,
+        block_bytes,
+        write_amplification,
+        syncs,
+        upkeep_syncs,
+        segments,
+        spares,
+        used_bytes,
+        "storage"
     );
 }
 

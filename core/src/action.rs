@@ -38,7 +38,9 @@ pub enum Action {
         /// What it says about itself.
         credentials: Box<Credentials>,
     },
-    /// Append to the log, and answer with `Broker::persisted` once it is durable.
+    /// Append to the log, and answer with `Broker::persisted` once it is durable. Comes before the
+    /// `Send`s of what was announced together with it, so that the disk works while they are
+    /// written.
     Persist(Batch),
     /// Read what lies in the log under this message's key, which is durable, and answer with
     /// `Broker::loaded`. Answers may come in any order; messages wait for theirs.

@@ -111,8 +111,12 @@ pub struct Broker {
     pub(crate) shutting_down: bool,
     /// The disk is nearly full: what needs more of it is refused.
     pub(crate) storage_is_full: bool,
+    /// When the log was last known to be behind.
+    pub(crate) unread_until: Timestamp,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
+    /// How many of these are announced before the log is told what they have led to.
+    pub(crate) sends_left: usize,
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
     /// Connections that go to other shards.
@@ -177,7 +181,9 @@ impl Broker {
             session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,
             storage_is_full: false,
+            unread_until: Timestamp::default(),
             ready: VecDeque::new(),
+            sends_left: 0,
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
             doomed: Vec::new(),
@@ -234,6 +240,17 @@ impl Broker {
         ConnectionId {
             index: key.index,
             generation: key.generation,
+        }
+    }
+
+    /// More is known of a peer than when it was accepted: what its transport has proven since, such
+    /// as a certificate, or the address that a proxy tells. Only what comes before CONNECT counts.
+    pub fn introduce(&mut self, now: Now, connection: ConnectionId, peer: Peer) {
+        self.tick(now);
+        if let Some(connection) = self.connections.get_mut(connection.key())
+            && matches!(connection.stage, Stage::Waiting)
+        {
+            connection.peer = peer;
         }
     }
 
@@ -467,11 +484,21 @@ impl Broker {
     /// CONNECT or the next sign of life did not come in time, or the deadline has moved since.
     fn connection_timeout(&mut self, key: Key) {
         let now = self.clock.now();
+        self.note_unread();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         connection.armed = Timestamp::MAX;
+        // Who is not read cannot be heard.
+        connection.last_heard = connection.last_heard.max(self.unread_until);
         if connection.session().is_none() {
+            let patience = self.config.limits.connect_timeout_ms;
+            let due = self.unread_until.after_ms(u64::from(patience));
+            if due > now {
+                return self
+                    .timers
+                    .arm(TimerKey::Connection(key), &mut connection.armed, due);
+            }
             return self.close(key, CloseReason::ConnectTimeout);
         }
         // Bytes that wait here because the broker would not handle them are signs of life.
@@ -506,6 +533,9 @@ impl Broker {
     /// All records up to and including `position` are on stable storage.
     pub fn persisted(&mut self, now: Now, position: Position) {
         self.tick(now);
+        self.note_unread();
+        self.journal.persisted(position);
+        self.measure_log();
         self.durable = self.durable.max(position);
         self.continue_checkpoint();
         self.peers.persisted(self.durable);
@@ -589,36 +619,20 @@ impl Broker {
         if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
             return Some(Action::Route { to, letter });
         }
-        while let Some(key) = self.ready.pop_front() {
+        loop {
+            // The disk begins with what was said while answers to what it has finished go out.
+            if self.sends_left == 0 {
+                if let Some(batch) = self.take_batch() {
+                    return Some(Action::Persist(batch));
+                }
+                self.sends_left = self.ready.len();
+            }
+            self.sends_left = self.sends_left.checked_sub(1)?;
+            let key = self.ready.pop_front()?;
             if let Some(connection) = self.connections.get(key) {
                 return Some(Action::Send(connection.id()));
             }
         }
-        // A message, its references and the identifier it came under are kept together or not at
-        // all.
-        let is_half = self.is_fanning_out();
-        if !is_half {
-            self.journal.clock(self.clock.wall(), self.machine_wall);
-        }
-        let live_bytes = self.live_bytes();
-        self.journal
-            .take_batch(live_bytes, is_half)
-            .map(Action::Persist)
-    }
-
-    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
-    /// an eighth for frames and for steps that do not fill a segment.
-    fn live_bytes(&self) -> u64 {
-        const SESSION: u64 = 96;
-        const SUBSCRIPTION: u64 = 64;
-        const DELIVERY: u64 = 48;
-        const RETAINED: u64 = 64;
-        let bytes = self.journal.stored_bytes()
-            + self.sessions.len() as u64 * SESSION
-            + self.subscriptions.len() as u64 * SUBSCRIPTION
-            + self.statistics.queued_messages * DELIVERY
-            + self.retained.len() as u64 * RETAINED / u64::from(self.placement.shards);
-        bytes + bytes / 8
     }
 
     /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was

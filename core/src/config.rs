@@ -253,6 +253,10 @@ pub struct Limits {
     /// How long publishers wait for a connection that does not take its bytes, in milliseconds,
     /// before it counts as slow and they go on without it. Default 1 s; 0 never pauses.
     pub slow_consumer_grace_ms: u32,
+    /// Bytes of records that the log may have to catch up with. Above this no connection is read:
+    /// see [`Broker::log_is_behind`](crate::Broker::log_is_behind). Default 32 MiB: a second of a
+    /// slow disk.
+    pub unpersisted_bytes_maximum: u32,
     /// What all sessions, queues, retained messages and buffers may take, in bytes, by the core's
     /// own count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and
     /// publishers of QoS above 0 are told quota exceeded. Default 4 GiB.
@@ -287,6 +291,7 @@ impl Default for Limits {
             unsent_bytes_maximum: 1 << 20,
             unsent_bytes_pause: 256 << 10,
             slow_consumer_grace_ms: 1_000,
+            unpersisted_bytes_maximum: 32 << 20,
             memory_budget_bytes: 4 << 30,
             queued_payload_memory_bytes: 256 << 20,
             fanout_step: 1_024,

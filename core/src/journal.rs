@@ -7,6 +7,7 @@
 //! It also knows which messages are whole in memory, and which only in the log: see `spill`.
 
 use crate::action::{Batch, BatchMark};
+use crate::broker::Broker;
 use crate::id::{MessageId, PacketId, Position};
 use crate::log::BatchWriter;
 use crate::message::Message;
@@ -81,6 +82,10 @@ pub(crate) struct Journal {
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
+    /// Batches that were handed over and are not durable yet: their positions and sizes.
+    unpersisted: VecDeque<(Position, usize)>,
+    unpersisted_bytes: usize,
+    is_behind: bool,
 }
 
 /// Only [when there is nothing left to tell](Journal::is_told).
@@ -102,12 +107,17 @@ impl State for Journal {
             checkpoint,
             scratch: _,
             clock_at,
+            unpersisted,
+            unpersisted_bytes: _,
+            is_behind,
         } = self;
         on.save(to);
         is_alone.save(to);
         next.save(to);
         checkpoint.save(to);
         clock_at.save(to);
+        unpersisted.save(to);
+        is_behind.save(to);
         (*held_bytes, *stubs, *stub_bytes).save(to);
         owed.save(to);
         let mut ordered: Vec<&Stored> = stored.iter().collect();
@@ -121,6 +131,9 @@ impl State for Journal {
         journal.next = State::load(from)?;
         journal.checkpoint = State::load(from)?;
         journal.clock_at = State::load(from)?;
+        journal.unpersisted = State::load(from)?;
+        journal.unpersisted_bytes = journal.unpersisted.iter().map(|(_, bytes)| bytes).sum();
+        journal.is_behind = State::load(from)?;
         (journal.held_bytes, journal.stubs, journal.stub_bytes) = State::load(from)?;
         journal.owed = State::load(from)?;
         for _ in 0..usize::load(from)? {
@@ -168,6 +181,9 @@ impl Journal {
             checkpoint: 0,
             scratch: Vec::new(),
             clock_at: UnixTime(0),
+            unpersisted: VecDeque::new(),
+            unpersisted_bytes: 0,
+            is_behind: false,
         }
     }
 
@@ -233,10 +249,35 @@ impl Journal {
             None => self.close_batch(),
             batch => batch,
         };
+        let batch = batch?;
+        let bytes = batch.operations.len();
+        self.unpersisted.push_back((batch.position, bytes));
+        self.unpersisted_bytes += bytes;
         Some(Batch {
             live_bytes,
-            ..batch?
+            ..batch
         })
+    }
+
+    /// Everything up to there is durable.
+    pub(crate) fn persisted(&mut self, position: Position) {
+        while let Some((first, bytes)) = self.unpersisted.front().copied()
+            && first <= position
+        {
+            self.unpersisted.pop_front();
+            self.unpersisted_bytes -= bytes;
+        }
+    }
+
+    /// Finds out whether the log has more than `maximum` bytes to catch up with; once it had, until
+    /// it has come down to half of that.
+    pub(crate) const fn measure(&mut self, maximum: usize) {
+        let limit = if self.is_behind { maximum / 2 } else { maximum };
+        self.is_behind = self.unpersisted_bytes > limit;
+    }
+
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     fn close_batch(&mut self) -> Option<Batch> {
@@ -669,5 +710,56 @@ impl Journal {
     /// Bytes that the open batch holds.
     pub(crate) const fn batch_bytes(&self) -> usize {
         self.batch.len()
+    }
+}
+
+impl Broker {
+    /// What the log has to be told by now. A message, its references and the identifier it came
+    /// under are kept together or not at all.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        let is_half = self.is_fanning_out();
+        if !is_half {
+            self.journal.clock(self.clock.wall(), self.machine_wall);
+        }
+        let live_bytes = self.live_bytes();
+        let batch = self.journal.take_batch(live_bytes, is_half);
+        self.measure_log();
+        batch
+    }
+
+    /// How far it has come has changed.
+    pub(crate) const fn measure_log(&mut self) {
+        let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
+        self.journal.measure(maximum);
+    }
+
+    /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and
+    /// an eighth for frames and for steps that do not fill a segment.
+    fn live_bytes(&self) -> u64 {
+        const SESSION: u64 = 96;
+        const SUBSCRIPTION: u64 = 64;
+        const DELIVERY: u64 = 48;
+        const RETAINED: u64 = 64;
+        let bytes = self.journal.stored_bytes()
+            + self.sessions.len() as u64 * SESSION
+            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.queued_messages * DELIVERY
+            + self.retained.len() as u64 * RETAINED / u64::from(self.placement.shards);
+        bytes + bytes / 8
+    }
+
+    /// Whether the log has so much to catch up with that no connection should be read: memory waits
+    /// for the disk then, whatever the number of publishers. It can only end with a
+    /// [`persisted`](Self::persisted). Nobody is missed meanwhile for what could not be heard.
+    #[must_use]
+    pub const fn log_is_behind(&self) -> bool {
+        self.journal.is_behind()
+    }
+
+    /// Nobody is heard now, if that is so.
+    pub(crate) fn note_unread(&mut self) {
+        if self.log_is_behind() {
+            self.unread_until = self.clock.now();
+        }
     }
 }

@@ -38,6 +38,9 @@ pub(crate) const RETAINED: u8 = b'R';
 /// before.
 pub(crate) const CURSOR: u8 = b'P' | SKIPPABLE;
 
+/// The records of a session: a kind and its number begin their keys, and they end with it.
+pub(crate) const OF_SESSION: [u8; 4] = [SUBSCRIPTION, DELIVERY, RECEIVED, CURSOR];
+
 /// Reads values front to back; `None` at the first thing that is not there.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 

@@ -47,6 +47,14 @@ pub enum RestoreError {
     },
 }
 
+/// What goes with the record of `key` when that is deleted: every record whose key begins with one
+/// of these. [`Restorer`] does so by itself; who keeps records by their keys must.
+pub fn dependents(key: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    key.strip_prefix(&[record::SESSION])
+        .into_iter()
+        .flat_map(|session| record::OF_SESSION.map(|kind| [&[kind], session].concat()))
+}
+
 /// What is known of one session so far.
 #[derive(Debug, Default)]
 struct Kept {

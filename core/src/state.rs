@@ -542,6 +542,7 @@ state!(Limits {
     unsent_bytes_maximum,
     unsent_bytes_pause,
     slow_consumer_grace_ms,
+    unpersisted_bytes_maximum,
     memory_budget_bytes,
     queued_payload_memory_bytes,
     fanout_step,

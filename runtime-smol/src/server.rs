@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::log::LogUuid;
+use whimbrel_core::log::{self, LogUuid};
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, StorageConfig,
+    StartError, Stopped, StorageConfig, StorageError,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
@@ -85,6 +85,7 @@ impl Server {
         // What was kept is there again before anybody can connect.
         let (log, broker) = match &config.storage {
             StorageConfig::Memory => (None, Broker::new(settings, unpredictable(), clock.now())?),
+            StorageConfig::Sqlite { .. } => return Err(StorageError::NoSqlite.into()),
             StorageConfig::Log { directory, log } => {
                 let log = storage::fitted(log, &settings);
                 let memory_bytes = settings.limits.queued_payload_memory_bytes;
@@ -110,12 +111,15 @@ impl Server {
             inbox: Arc::clone(&inbox),
             ended,
             threads: Mutex::default(),
+            storage_statistics: None,
         };
         let mut log_sender = None;
         let mut threads = Vec::new();
         if let Some(log) = log {
             let (sender, batches) = mpsc::channel();
-            threads.push(storage::spawn(log, clock, batches, Arc::clone(&inbox))?);
+            let (thread, statistics) = storage::spawn(log, clock, batches, Arc::clone(&inbox))?;
+            threads.push(thread);
+            handle.storage_statistics = Some(statistics);
             log_sender = Some(sender);
         }
         let shard = Shard::new(Parts {
@@ -181,6 +185,7 @@ pub struct Handle {
     inbox: Arc<Inbox>,
     ended: Receiver<Infallible>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    storage_statistics: Option<Arc<Mutex<log::Statistics>>>,
 }
 
 impl Handle {
@@ -265,6 +270,14 @@ impl Handle {
     pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
         self.inbox.push(Input::Revoke(users));
         Ok(())
+    }
+
+    /// What was written to keep things, at the last moment when something became durable. `None`
+    /// when nothing is kept.
+    #[must_use]
+    pub fn storage_statistics(&self) -> Option<log::Statistics> {
+        let shared = self.storage_statistics.as_ref()?;
+        Some(*shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the

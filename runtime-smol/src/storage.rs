@@ -7,8 +7,8 @@ use crate::inbox::{Inbox, Input};
 use core::time::Duration;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use tracing::{debug, error, info, warn};
 use whimbrel_core::action::Batch;
@@ -129,17 +129,20 @@ pub(crate) fn spawn(
     clock: Clock,
     requests: Receiver<LogRequest>,
     inbox: Arc<Inbox>,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<(JoinHandle<()>, Arc<Mutex<log::Statistics>>)> {
     let OpenLog { engine, executor } = log;
+    let statistics = Arc::<Mutex<log::Statistics>>::default();
     let thread = LogThread {
         engine,
         executor,
         clock,
         inbox,
+        statistics: Arc::clone(&statistics),
     };
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("whimbrel-log".into())
-        .spawn(move || thread.run(&requests))
+        .spawn(move || thread.run(&requests))?;
+    Ok((thread, statistics))
 }
 
 struct LogThread {
@@ -147,6 +150,8 @@ struct LogThread {
     executor: Executor,
     clock: Clock,
     inbox: Arc<Inbox>,
+    /// What was counted, for whoever asks.
+    statistics: Arc<Mutex<log::Statistics>>,
 }
 
 impl LogThread {
@@ -198,6 +203,8 @@ impl LogThread {
     }
 
     fn append(&mut self, batch: &Batch) {
+        // How long it may wait for company counts from now.
+        self.engine.advance(self.clock.now().monotonic);
         self.engine.set_live_bytes(batch.live_bytes);
         let appended = self.engine.append(log::Batch {
             shard: 0,
@@ -225,7 +232,14 @@ impl LogThread {
         }
         while let Some(event) = self.engine.poll_event() {
             match event {
-                LogEvent::Durable { position, .. } => self.inbox.push(Input::Persisted(position)),
+                LogEvent::Durable { position, .. } => {
+                    let mut shared = self
+                        .statistics
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    *shared = self.engine.statistics();
+                    self.inbox.push(Input::Persisted(position));
+                }
                 LogEvent::CheckpointWanted => self.inbox.push(Input::Checkpoint),
                 LogEvent::Pressure(pressure) => {
                     match pressure {

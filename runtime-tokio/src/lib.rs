@@ -36,7 +36,7 @@
 //! | `link` | clients inside this program |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
-//! | `storage` | opening the log, and its thread |
+//! | `storage` | what keeps records, and its thread |
 //! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
@@ -58,8 +58,10 @@ mod transport;
 
 pub use link::Subscription;
 pub use server::{Handle, Server};
+pub use transport::{CertificateError, CertificateFinding, Certificates, check_certificates};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadUrl, CertificateUser, Crashed, Decision, FileMode, LinkError,
-    ListenError, ListenerConfig, ListenerUrl, Message, RecordingConfig, Scheme, ServerConfig,
-    StartError, Stopped, StorageConfig, StorageError,
+    Anonymous, Authenticator, BadNetwork, BadUrl, CertificateUser, ClientCertificate, Crashed,
+    Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network,
+    RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped, StorageConfig,
+    StorageError, TlsVersion,
 };

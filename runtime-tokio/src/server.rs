@@ -8,7 +8,8 @@ use crate::recording::Recorder;
 use crate::report::EventSink;
 use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
-use crate::storage;
+use crate::storage::{self, Opened, SharedStatistics};
+use crate::transport::{CertificateError, Certificates, Security};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +24,11 @@ use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::id::PeerId;
-use whimbrel_core::log::LogUuid;
+use whimbrel_core::log::{LogUuid, Statistics as StorageStatistics};
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, StorageConfig,
+    StartError, Stopped,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event, Restorer};
@@ -124,25 +125,24 @@ impl Server {
     /// What is wrong with the configuration, or what the system refuses. Nothing is left running
     /// then.
     pub fn start(self) -> Result<Handle, StartError> {
+        broker_config(&self.config).validate()?;
+        let storage = storage::open(&self.config, new_uuid())?;
+        self.start_on(storage)
+    }
+
+    /// Goes on from what was kept. It is there again before anybody can connect.
+    pub(crate) fn start_on(self, storage: Option<Opened>) -> Result<Handle, StartError> {
         let Self {
             config,
             authenticator,
             events,
         } = self;
-        let mut broker = config.broker.clone();
-        broker.identity.shards = config.shards();
-        broker.durable = config.storage.is_durable();
-        broker.validate()?;
-        // What was kept is there again before anybody can connect.
-        let (mut log, mut restorer) = match &config.storage {
-            StorageConfig::Memory => (None, None),
-            StorageConfig::Log { directory, log } => {
-                let log = storage::fitted(log, &broker);
-                let memory_bytes = broker.limits.queued_payload_memory_bytes;
-                let (log, restorer) = storage::open(directory, &log, new_uuid(), memory_bytes)?;
-                (Some(log), Some(restorer))
-            }
+        let clock = Clock::start();
+        let (store, mut restorer) = match storage {
+            Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
+            None => (None, None),
         };
+        let mut brokers = brokers(broker_config(&config), clock, restorer.take())?;
         let sockets = config
             .listeners
             .iter()
@@ -151,20 +151,24 @@ impl Server {
         let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
+            security: sockets
+                .iter()
+                .map(|bound| Arc::clone(&bound.security))
+                .collect(),
             addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
             listeners,
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
-            clock: Clock::start(),
+            clock,
             publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
+            storage_statistics: None,
             writers: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
-        let (config, clock) = (Arc::new(config), handle.clock);
-        let mut brokers = brokers(broker, clock, restorer.take())?;
+        let config = Arc::new(config);
         introduce(&mut brokers, clock, &log_sender);
         let mut inboxes = Vec::new();
         for (mut seat, shard) in seats(brokers).into_iter().zip(0..) {
@@ -194,7 +198,7 @@ impl Server {
                 post: seat.post,
                 others: seat.others,
                 farewell: seat.farewell,
-                log: log.is_some().then(|| log_sender.clone()),
+                log: store.is_some().then(|| log_sender.clone()),
                 storage_failed: Arc::clone(&handle.storage_failed),
             };
             inboxes.push(inbox_sender.clone());
@@ -208,9 +212,10 @@ impl Server {
             handle.threads().push((shard, thread));
         }
         drop(log_sender);
-        if let Some(log) = log.take() {
-            let thread =
-                storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
+        if let Some(store) = store {
+            let (thread, statistics) =
+                storage::spawn(store, clock, batches, inboxes).map_err(StartError::System)?;
+            handle.storage_statistics = Some(statistics);
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
         for (url, config) in handle.listeners.iter().zip(&config.listeners) {
@@ -218,6 +223,14 @@ impl Server {
         }
         Ok(handle)
     }
+}
+
+/// What all shards are set to.
+fn broker_config(config: &ServerConfig) -> whimbrel_core::Config {
+    let mut broker = config.broker.clone();
+    broker.identity.shards = config.shards();
+    broker.durable = config.storage.is_durable();
+    broker
 }
 
 /// The shards of a server, with what each of them had kept.
@@ -373,6 +386,7 @@ fn unpredictable() -> u64 {
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
     listeners: Vec<ListenerUrl>,
+    security: Vec<Arc<Security>>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -383,6 +397,7 @@ pub struct Handle {
     publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
+    storage_statistics: Option<SharedStatistics>,
     /// Threads that write recordings.
     writers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -422,6 +437,29 @@ impl Handle {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads certificates, keys, authorities and lists anew, and checks them; nothing of it is in
+    /// use before [`Certificates::apply`]. `listeners` is the configuration, as it was at the start
+    /// but for the files.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with any of them.
+    pub fn read_certificates(
+        &self,
+        listeners: &[whimbrel_core::runtime::ListenerConfig],
+    ) -> Result<Certificates, Vec<CertificateError>> {
+        let mut certificates = Certificates::default();
+        let mut errors = Vec::new();
+        for (security, config) in self.security.iter().zip(listeners) {
+            errors.extend(certificates.read(security, config).err());
+        }
+        if errors.is_empty() {
+            Ok(certificates)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most
@@ -503,6 +541,13 @@ impl Handle {
             all.push(statistics.await.map_err(|_| Stopped)?);
         }
         Ok(all)
+    }
+
+    /// What was written to keep things, at the last moment when something became durable. `None`
+    /// when nothing is kept.
+    #[must_use]
+    pub fn storage_statistics(&self) -> Option<StorageStatistics> {
+        self.storage_statistics.as_ref().map(SharedStatistics::get)
     }
 
     /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker

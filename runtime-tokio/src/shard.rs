@@ -14,16 +14,16 @@ use crate::clock::Clock;
 use crate::listen::{Bound, Listener};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
-use crate::report::{EventSink, Facts, report};
+use crate::report::{EventSink, Facts, report, report_fault};
 use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
-use crate::transport::Pipe;
+use crate::transport::{Pipe, Transport};
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -60,10 +60,6 @@ const LETTERS_PER_TURN: usize = 64;
 /// time that a stop may take: it is there for a shard that hangs.
 const FAREWELL_MS: u64 = 1_000;
 
-/// Bytes of batches that the log may be behind before nobody is read until it has caught up: memory
-/// that waits for a disk, whatever the number of publishers.
-const UNPERSISTED_BYTES: usize = 32 << 20;
-
 /// A shared write buffer that grew beyond this, for a large packet, is given back.
 const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
 
@@ -99,7 +95,7 @@ pub(crate) enum Post {
 
 /// A connection on its way from one shard to another.
 pub(crate) struct Moving {
-    transport: Pipe,
+    transport: Transport,
     peer: Peer,
     /// Read, and not handled.
     bytes: Vec<u8>,
@@ -181,9 +177,6 @@ pub(crate) struct Shard {
     stopping_until: Option<Timestamp>,
     log: Option<LogSender>,
     storage_failed: Arc<AtomicBool>,
-    /// Batches that the log has and has not reported durable: their positions and sizes.
-    unpersisted: VecDeque<(Position, usize)>,
-    unpersisted_bytes: usize,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<Source>,
 }
@@ -238,8 +231,6 @@ impl Shard {
             stopping_until: None,
             log: parts.log,
             storage_failed: parts.storage_failed,
-            unpersisted: VecDeque::new(),
-            unpersisted_bytes: 0,
             waiting_for_log: Vec::new(),
             ready,
         })
@@ -418,7 +409,12 @@ impl Shard {
             };
             match input {
                 Input::Attach(stream) => {
-                    self.open(Pipe::Memory(Box::new(stream)), None, IN_PROCESS);
+                    let peer = Peer {
+                        listener: IN_PROCESS,
+                        ..Peer::default()
+                    };
+                    let pipe = Pipe::Memory(Box::new(stream));
+                    self.open(Transport::Plain(pipe), peer);
                 }
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
@@ -466,7 +462,7 @@ impl Shard {
         if socket.paused {
             return;
         }
-        if self.unpersisted_bytes >= UNPERSISTED_BYTES {
+        if self.broker.log_is_behind() {
             self.waiting_for_log.push(source_of(id));
             return;
         }
@@ -476,10 +472,16 @@ impl Shard {
                 Poll::Pending => return,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Ok(0) | Err(_)) => {
+                    if let Some((address, fault)) = socket.fault() {
+                        report_fault(address, fault);
+                    }
                     self.ended.push(id);
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
+                    if let Some(peer) = socket.introduce() {
+                        self.broker.introduce(self.now, id, peer);
+                    }
                     self.broker
                         .receive(self.now, id, &self.read_buffer[..count]);
                     self.undrained_bytes += count;
@@ -583,9 +585,6 @@ impl Shard {
 
     /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
     fn persist(&mut self, batch: Batch) {
-        let bytes = batch.operations.len();
-        self.unpersisted.push_back((batch.position, bytes));
-        self.unpersisted_bytes += bytes;
         self.ask_log(LogRequest::Append(batch));
     }
 
@@ -610,17 +609,11 @@ impl Shard {
     }
 
     fn persisted(&mut self, position: Position) {
-        while let Some((first, bytes)) = self.unpersisted.front().copied()
-            && first <= position
-        {
-            self.unpersisted.pop_front();
-            self.unpersisted_bytes -= bytes;
-        }
-        if self.unpersisted_bytes < UNPERSISTED_BYTES / 2 && !self.waiting_for_log.is_empty() {
+        self.broker.persisted(self.now, position);
+        if !self.waiting_for_log.is_empty() && !self.broker.log_is_behind() {
             self.sources.append(&mut self.waiting_for_log);
             self.busy = true;
         }
-        self.broker.persisted(self.now, position);
     }
 
     fn report(&mut self, event: &Event) {
@@ -684,11 +677,21 @@ impl Shard {
                 if !listener.ready {
                     break;
                 }
-                let Some((transport, address)) = listener.accept(self.now.monotonic) else {
+                let Some((pipe, address)) = listener.accept(self.now.monotonic) else {
                     break;
                 };
-                let number = listener.number;
-                self.open(transport, address, number);
+                let peer = Peer {
+                    // One form of an IPv4 address, whatever the socket that accepted it.
+                    address: address.map(|address| {
+                        SocketAddr::new(address.ip().to_canonical(), address.port())
+                    }),
+                    listener: listener.number,
+                    ..Peer::default()
+                };
+                match listener.security.lay_on(pipe, &peer) {
+                    Ok(transport) => self.open(transport, peer),
+                    Err(fault) => report_fault(peer.address, &fault),
+                }
             }
             let listener = &self.listeners[index];
             self.busy |= listener.ready && listener.next_deadline().is_none();
@@ -696,19 +699,12 @@ impl Shard {
     }
 
     /// A transport connection exists.
-    fn open(&mut self, transport: Pipe, address: Option<SocketAddr>, listener: u16) {
-        let peer = Peer {
-            // One form of an IPv4 address, whatever the socket that accepted it.
-            address: address
-                .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())),
-            listener,
-            ..Peer::default()
-        };
+    fn open(&mut self, transport: Transport, peer: Peer) {
         let id = self.broker.accept(self.now, peer);
         self.insert(id, transport, self.now.monotonic);
     }
 
-    fn insert(&mut self, id: ConnectionId, transport: Pipe, accepted: Timestamp) {
+    fn insert(&mut self, id: ConnectionId, transport: Transport, accepted: Timestamp) {
         let waker = self.ready.waker(source_of(id));
         self.sockets
             .insert(Socket::new(id, transport, waker, accepted));

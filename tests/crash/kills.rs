@@ -2,7 +2,7 @@
 
 use crate::cast::{Directions, Playing};
 use crate::mourner::{Mourner, Wills};
-use crate::program::{Directory, Program, Setup};
+use crate::program::{Directory, Program, Setup, backend};
 use crate::publisher::{Promises, Publisher};
 use crate::subscriber::{Received, Subscriber};
 use crate::verdict::{Verdict, judge_retained, judge_stream, judge_wills};
@@ -202,7 +202,8 @@ fn nothing_acknowledged_is_lost_by_killing_the_broker() {
     }
     company.leave();
     println!(
-        "{kills} kills in {:.1} s, {} checkpoints, {} torn writes; {verdict}",
+        "{}: {kills} kills in {:.1} s, {} checkpoints, {} torn writes; {verdict}",
+        backend(),
         began.elapsed().as_secs_f64(),
         setup.count("a checkpoint is complete"),
         setup.count("had not been finished"),

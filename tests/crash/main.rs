@@ -2,7 +2,8 @@
 //! of what it was promised and what it got; at the end nothing that was promised is missing.
 //!
 //! `WHIMBREL_KILLS` says how often (5), `WHIMBREL_SEED` repeats a choice of moments, as far as
-//! threads and the system let it. `WHIMBREL` names the program; without it, it is built.
+//! threads and the system let it. `WHIMBREL_BACKEND` is what they keep things in (`log`).
+//! `WHIMBREL` names the program; without it, it is built.
 
 mod cast;
 mod full;

@@ -61,6 +61,9 @@ fn program() -> &'static Path {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "-p", "whimbrel", "--target-dir"]);
         build.arg(target);
+        if backend() == "sqlite" {
+            build.args(["--features", "sqlite"]);
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }
@@ -71,6 +74,11 @@ fn program() -> &'static Path {
         );
         profile.join(format!("whimbrel{}", std::env::consts::EXE_SUFFIX))
     })
+}
+
+/// What the brokers keep things in: `WHIMBREL_BACKEND`, or else the log.
+pub(crate) fn backend() -> String {
+    std::env::var("WHIMBREL_BACKEND").unwrap_or_else(|_| "log".to_owned())
 }
 
 /// How to run a broker: where it listens and keeps things, and what else is set.
@@ -89,7 +97,7 @@ impl Setup {
             address: free.expect("the system has a free port"),
             directory,
             said,
-            variables: Vec::new(),
+            variables: vec![("STORAGE_BACKEND", backend())],
         }
     }
 

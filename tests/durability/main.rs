@@ -8,10 +8,10 @@ use whimbrel_core::codec::packet::{
     Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Version, Will,
 };
 use whimbrel_core::codec::{
-    Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer,
+    self, Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer,
 };
 use whimbrel_core::config::SessionConfig;
-use whimbrel_core::{Config, ConnectionId};
+use whimbrel_core::{Action, Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, connect, publish};
 use whimbrel_tests::{Received, World};
 
@@ -62,6 +62,22 @@ fn a_publisher_is_acknowledged_when_the_log_has_its_message() {
         world.persist();
         assert!(world.next(publisher).is_some());
     }
+}
+
+#[test]
+fn the_disk_begins_before_anything_is_written_to_a_connection() {
+    let mut world = durable();
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    let publisher = world.connect(Version::V4, "publisher");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    let mut bytes = Vec::new();
+    let packet = Packet::Publish(publish("t", b"x", QoS::AtLeastOnce, 1));
+    codec::encode(&packet, Version::V4, &mut bytes).unwrap();
+    world.broker.receive(world.now, publisher, &bytes);
+    let first = world.broker.poll_action();
+    assert!(matches!(first, Some(Action::Persist(_))), "{first:?}");
+    let second = world.broker.poll_action();
+    assert_eq!(second, Some(Action::Send(subscriber)));
 }
 
 #[test]
@@ -734,10 +750,43 @@ fn no_batch_grows_with_the_number_of_clients() {
     let mut bytes = Vec::new();
     for packet_id in 1..=20 {
         let packet = Packet::Publish(publish("t", &payload, QoS::AtLeastOnce, packet_id));
-        whimbrel_core::codec::encode(&packet, Version::V5, &mut bytes).expect("it can be sent");
+        codec::encode(&packet, Version::V5, &mut bytes).expect("it can be sent");
     }
     world.send_bytes(publisher, &bytes);
     let longest = world.log.iter().map(Vec::len).max().expect("batches");
     assert!(longest < 2 << 20, "{longest}");
     assert_eq!(world.drain(publisher).len(), 20);
+}
+
+#[test]
+fn nobody_is_missed_who_was_not_read_while_the_log_was_behind() {
+    let mut config = Config {
+        durable: true,
+        ..Config::default()
+    };
+    config.limits.unpersisted_bytes_maximum = 1_000;
+    let mut world = World::new(config);
+    let (subscriber, _) = persistent(&mut world, Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+    let (publisher, _) = world.enter(&Connect {
+        keep_alive_s: 10,
+        ..connect(Version::V4, "publisher")
+    });
+    world.persists_at_once = false;
+    assert!(!world.broker.log_is_behind());
+    world.publish(publisher, "t", &[b'x'; 1_000], QoS::AtLeastOnce);
+    assert!(world.broker.log_is_behind(), "the runtime reads nobody");
+    let newcomer = world.open();
+    world.pass_ms(100_000);
+    assert!(!world.is_closed(publisher) && !world.is_closed(newcomer));
+
+    world.persist();
+    assert!(!world.broker.log_is_behind());
+    // From now on they can be heard.
+    world.pass_ms(9_999);
+    assert!(!world.is_closed(newcomer));
+    world.pass_ms(5_000);
+    assert!(!world.is_closed(publisher) && world.is_closed(newcomer));
+    world.pass_ms(1);
+    assert!(world.is_closed(publisher));
 }

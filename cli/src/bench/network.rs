@@ -206,7 +206,8 @@ impl Network {
             if event.is_readable() {
                 let version = self.version;
                 let hear = |heard_now: Heard<'_>| heard(index, heard_now);
-                link.read(version, &mut self.buffer, self.start, hear)?;
+                let ends = event.is_read_closed();
+                link.read(version, &mut self.buffer, (self.start, ends), hear)?;
             }
             // Acknowledgements go out with whatever else there is to say.
             if link.written < link.out.len() && !link.dirty {
@@ -235,11 +236,12 @@ impl Link {
         self.written = 0;
     }
 
+    /// Reads what is there; to the end, if the poll has said that the stream `ends`.
     fn read(
         &mut self,
         version: Version,
         buffer: &mut Vec<u8>,
-        start: Instant,
+        (start, ends): (Instant, bool),
         mut heard: impl FnMut(Heard<'_>),
     ) -> Result<(), Failure> {
         loop {
@@ -264,8 +266,9 @@ impl Link {
             let handled = handle(version, bytes, at_ns, &mut self.out, &mut heard)?;
             self.partial.clear();
             self.partial.extend_from_slice(&bytes[handled..]);
-            // A short read has taken everything; more makes the poll return again.
-            if count < room {
+            // A short read has taken everything; more makes the poll return again. An end that came
+            // together with the bytes does not.
+            if count < room && !ends {
                 return Ok(());
             }
         }

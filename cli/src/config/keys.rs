@@ -100,8 +100,9 @@ const LISTENER: &[Key] = &[
         "url",
         |s| &mut s.listener().url,
         "Where to listen: `tcp://ADDRESS:PORT`, with an IPv4 address or an IPv6 address in brackets. \
-         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one. Or a Unix \
-         socket: `unix://PATH`.",
+         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one. In the \
+         same way `tls://`, `ws://`, `wss://` and `quic://`; WebSocket also has a path, `/mqtt` if none \
+         is named. Or a Unix socket: `unix://PATH`. `mqtt` and `mqtts` mean `tcp` and `tls`.",
         "This machine alone, so that a broker without configuration is not open to others.",
     )
     .example("\"tcp://0.0.0.0:1883\""),
@@ -196,6 +197,74 @@ const LISTENER: &[Key] = &[
         "Whoever runs the broker.",
     )
     .example("\":mqtt\""),
+    Key::new(
+        "certificate",
+        |s| &mut s.listener().certificate,
+        "Files with a certificate chain each, in PEM, for `tls`, `wss` and `quic`. Of several, the name \
+         decides that a client asks for; the first is for those that ask for none or another. Read again \
+         on reload.",
+        "Needed where there is TLS.",
+    )
+    .example("[\"/etc/whimbrel/server.crt\"]"),
+    Key::new(
+        "key",
+        |s| &mut s.listener().key,
+        "Files with the private key of each certificate, in PEM, in the same order.",
+        "Needed where there is TLS.",
+    )
+    .example("[\"/etc/whimbrel/server.key\"]"),
+    Key::new(
+        "tls_versions",
+        |s| &mut s.listener().tls_versions,
+        "The versions of TLS that are spoken. QUIC has 1.3 alone.",
+        "Both are sound; older ones are not there at all.",
+    ),
+    Key::new(
+        "client_ca",
+        |s| &mut s.listener().client_ca,
+        "Files with authorities, in PEM: clients have to show a certificate of one of them.",
+        "Clients are not asked for certificates.",
+    )
+    .example("[\"/etc/whimbrel/clients.crt\"]"),
+    Key::new(
+        "client_certificate",
+        |s| &mut s.listener().client_certificate,
+        "Where there is a `client_ca`, whether a client may also connect without a certificate. One \
+         that it shows has to be good in any case.",
+        "Who asks for certificates usually means it.",
+    ),
+    Key::new(
+        "crl",
+        |s| &mut s.listener().crl,
+        "Files with lists of revoked client certificates, in PEM. Read again on reload. With such lists \
+         TLS sessions are not resumed, so that every connection is checked.",
+        "Nothing is revoked.",
+    )
+    .example("[\"/etc/whimbrel/revoked.pem\"]"),
+    Key::new(
+        "proxy_from",
+        |s| &mut s.listener().proxy_from,
+        "Networks of proxies. They alone may connect, and have to begin with a PROXY header, version 1 \
+         or 2, which tells the address of the client; from then on that is its address.",
+        "There is no proxy, and nobody may claim to be somebody else.",
+    )
+    .example("[\"192.0.2.0/24\", \"2001:db8::1\"]"),
+    Key::new(
+        "origins",
+        |s| &mut s.listener().origins,
+        "Origins of web pages that may connect over WebSocket. Clients that are no browsers say nothing \
+         of an origin, and are not kept out.",
+        "All pages may, with the credentials that they have to show.",
+    )
+    .example("[\"https://app.example.org\"]"),
+    Key::new(
+        "forwarded_for_from",
+        |s| &mut s.listener().forwarded_for_from,
+        "Networks of proxies that are believed what `X-Forwarded-For` says over WebSocket. Others may \
+         connect too, and what they say of it is passed over.",
+        "Nobody is believed.",
+    )
+    .example("[\"127.0.0.1\"]"),
 ];
 
 const AUTHENTICATION: &[Key] = &[
@@ -370,14 +439,16 @@ const STORAGE: &[Key] = &[
     Key::new(
         "backend",
         |s| &mut s.storage.backend,
-        "`log` keeps them in files: what is acknowledged is there after a restart. `memory` keeps \
-         nothing and needs no disk. Also said by `--data-dir` and `--memory`.",
+        "`log` keeps them in files: what is acknowledged is there after a restart. `sqlite` does so in \
+         an SQLite database, where other tools can look at them; it is slower, and only in programs \
+         built with the feature `sqlite`. `memory` keeps nothing and needs no disk. Also said by \
+         `--data-dir` and `--memory`.",
         "What was acknowledged is kept; that is what acknowledging is for.",
     ),
     Key::new(
         "directory",
         |s| &mut s.storage.directory,
-        "The directory of the log; it is made if need be. Relative to where the broker is started. \
+        "The directory of the log or the database; it is made if need be. Relative to where the broker is started. \
          One broker at a time can use it. Also `--data-dir`.",
         "Works without any permission, and is found again beside where it was started.",
     ),
@@ -398,6 +469,15 @@ const STORAGE: &[Key] = &[
     .unit(Milliseconds)
     .least(1),
     Key::new(
+        "sync_window_ms",
+        |s| &mut s.storage.log.sync_window_ms,
+        "How long what is to be kept may wait for company before it is written and synced. Every \
+         acknowledgement comes so much later, and a memory card lasts longer.",
+        "What arrives while the disk works shares the next sync anyway.",
+    )
+    .unit(Milliseconds)
+    .range(0, 10_000),
+    Key::new(
         "segment_bytes",
         |s| &mut s.storage.log.segment_bytes,
         "The size of a file of the log, a multiple of 4,096. At least two exist. Small devices choose \
@@ -409,7 +489,8 @@ const STORAGE: &[Key] = &[
     Key::new(
         "quota_bytes",
         |s| &mut s.storage.log.quota_bytes,
-        "The most that all files of the log may take together, at least four segments. When it is \
+        "The most that all files of the log may take together, at least four segments; with `sqlite`, \
+         the records. When it is \
          used up, messages of QoS 1 and 2 are refused until something is delivered, as on a full disk.",
         "What the disk has.",
     )
@@ -767,6 +848,14 @@ const LIMITS: &[Key] = &[
         "A hiccup of the network is waited for, a dead subscriber is not.",
     )
     .unit(Milliseconds),
+    Key::new(
+        "unpersisted_bytes_maximum",
+        |s| &mut s.server.broker.limits.unpersisted_bytes_maximum,
+        "What may wait for the disk. Above it nobody is read until the disk has caught up with half \
+         of it; nobody is disconnected for silence meanwhile.",
+        "A second of a slow disk.",
+    )
+    .unit(Bytes),
     Key::new(
         "memory_budget_bytes",
         |s| &mut s.server.broker.limits.memory_budget_bytes,

@@ -5,7 +5,7 @@
 
 use super::field::Named;
 use whimbrel_core::log::{LogConfig, OnCorruption, SyncPolicy};
-use whimbrel_core::runtime::StorageConfig;
+use whimbrel_core::runtime::{SqliteConfig, StorageConfig};
 
 /// The section `[storage]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Storage {
 pub(crate) enum Backend {
     /// A log on disk.
     Log,
+    /// An SQLite database.
+    Sqlite,
     /// Nothing but memory.
     Memory,
 }
@@ -78,6 +80,13 @@ impl Storage {
                 directory: (&self.directory).into(),
                 log: self.log(),
             },
+            Backend::Sqlite => StorageConfig::Sqlite {
+                directory: (&self.directory).into(),
+                database: SqliteConfig {
+                    quota_bytes: self.log.quota_bytes,
+                    sync_window_ms: self.log.sync_window_ms,
+                },
+            },
         }
     }
 
@@ -88,6 +97,10 @@ impl Storage {
             (Backend::Memory, _) => {
                 "kept in memory: what is acknowledged is lost when the broker stops".to_owned()
             }
+            (Backend::Sqlite, _) => format!(
+                "acknowledged means on disk: kept in a database in {directory}, synced before every \
+                 acknowledgement"
+            ),
             (Backend::Log, Sync::Always) => format!(
                 "acknowledged means on disk: kept in {directory}, synced before every \
                  acknowledgement"
@@ -106,8 +119,8 @@ impl Storage {
 }
 
 impl Named for Backend {
-    const NAMES: &'static [&'static str] = &["log", "memory"];
-    const VALUES: &'static [Self] = &[Self::Log, Self::Memory];
+    const NAMES: &'static [&'static str] = &["log", "sqlite", "memory"];
+    const VALUES: &'static [Self] = &[Self::Log, Self::Sqlite, Self::Memory];
 }
 
 impl Named for Sync {

@@ -33,6 +33,7 @@ fn every_scenario_loses_nothing() {
         "retained --count 500 --qos 0",
         "retained --count 500 --qos 1",
         "offline --count 500",
+        "offline --count 500 --qos 2 --version 5",
     ] {
         let report = measured(port, line);
         assert!(report.contains("\"ok\":true"), "{line}: {report}");

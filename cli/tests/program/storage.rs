@@ -192,6 +192,155 @@ fn a_damaged_log_is_verified_repaired_and_served() {
 }
 
 #[test]
+fn a_device_that_nobody_reaches_comes_up_without_what_cannot_be_read() {
+    let directory = Directory::new("quarantine");
+    let (data, segment) = damaged(&directory);
+    let before = std::fs::read(&segment).unwrap();
+    let mut command = keeping(&data);
+    command.env("WHIMBREL_STORAGE_ON_CORRUPTION", "quarantine");
+    let mut broker = Running::start(command);
+    broker.wait_for("given up as the configuration says");
+    broker.address();
+    let copy = format!("{}.damaged-1", segment.display());
+    assert_eq!(std::fs::read(copy).unwrap(), before, "a copy is kept");
+}
+
+/// A library that makes every sync of a program fail while the file `FAILING` names exists.
+/// `None` where there is no C compiler to make it with.
+#[cfg(target_os = "linux")]
+fn failing_sync(directory: &Directory) -> Option<String> {
+    let source = directory.write(
+        "failing.c",
+        r#"
+        #include <errno.h>
+        #include <stdlib.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        static int sync_or_fail(long call, int fd) {
+            if (access(getenv("FAILING"), F_OK) == 0) {
+                errno = EIO;
+                return -1;
+            }
+            return syscall(call, fd);
+        }
+        int fdatasync(int fd) { return sync_or_fail(SYS_fdatasync, fd); }
+        int fsync(int fd) { return sync_or_fail(SYS_fsync, fd); }
+        "#,
+    );
+    let library = directory.path().join("failing.so").display().to_string();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", &library, &source])
+        .status();
+    if compiled.is_ok_and(|status| status.success()) {
+        Some(library)
+    } else {
+        println!("not run: there is no C compiler to make a disk fail with");
+        None
+    }
+}
+
+/// What every backend has to show when the disk fails.
+#[cfg(target_os = "linux")]
+fn nothing_is_acknowledged_after_a_failed_sync(name: &str, backend: &str) {
+    let directory = Directory::new(name);
+    let Some(library) = failing_sync(&directory) else {
+        return;
+    };
+    let data = directory.path().join("data").display().to_string();
+    let failing = directory.path().join("fails-now");
+    let command = || {
+        let mut command = keeping(&data);
+        command
+            .env("WHIMBREL_STORAGE_BACKEND", backend)
+            .env("LD_PRELOAD", &library)
+            .env("FAILING", &failing);
+        command
+    };
+    let mut broker = Running::start(command());
+    let address = broker.address();
+    let mut subscriber = TcpStream::connect(&address).unwrap();
+    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    let mut publisher = TcpStream::connect(&address).unwrap();
+    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    exchange(&mut publisher, PUBLISH, b"\x40\x02\0\x02");
+
+    std::fs::write(&failing, "").unwrap();
+    publisher.write_all(PUBLISH).unwrap();
+    let mut answer = Vec::new();
+    // The end may come as a reset.
+    let _ = publisher.read_to_end(&mut answer);
+    assert_eq!(answer, b"", "closed without an acknowledgement");
+    assert_eq!(broker.wait().code(), Some(1), "{:#?}", broker.said);
+    let said = broker.said.join("\n");
+    assert!(
+        said.contains("the disk has failed, and this broker must stop"),
+        "{said}"
+    );
+
+    // What it finds is written anew before anybody is served, and that fails as well.
+    let stderr = refused(command());
+    assert!(!stderr.contains("listening"), "{stderr}");
+
+    std::fs::remove_file(&failing).unwrap();
+    let mut broker = Running::start(command());
+    let mut subscriber = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut subscriber, CONNECT, b"\x20\x02\x01\0");
+    exchange(&mut subscriber, b"", b"\x3a\x06\0\x01t\0\x01m");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_acknowledged_after_a_failed_sync_of_the_log() {
+    nothing_is_acknowledged_after_a_failed_sync("failed-sync", "log");
+}
+
+#[cfg(all(target_os = "linux", feature = "sqlite"))]
+#[test]
+fn nothing_is_acknowledged_after_a_failed_sync_of_the_database() {
+    nothing_is_acknowledged_after_a_failed_sync("failed-sync-sqlite", "sqlite");
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[test]
+fn a_program_without_sqlite_says_how_to_get_it() {
+    let mut command = whimbrel(&["-l", ANY_PORT]);
+    command.env("WHIMBREL_STORAGE_BACKEND", "sqlite");
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    for expected in [
+        "WHIMBREL_STORAGE_BACKEND",
+        "built without SQLite",
+        "--features sqlite",
+    ] {
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn neither_backend_forgets_what_the_other_keeps() {
+    for (first, second) in [("log", "sqlite"), ("sqlite", "log")] {
+        let directory = Directory::new(&format!("{first}-then-{second}"));
+        let data = directory.path().join("data").display().to_string();
+        let with = |backend| {
+            let mut command = keeping(&data);
+            command.env("WHIMBREL_STORAGE_BACKEND", backend);
+            command
+        };
+        let mut broker = Running::start(with(first));
+        broker.address();
+        broker.kill();
+        let stderr = refused(with(second));
+        assert!(
+            stderr.contains(&format!("the backend \"{first}\" keeps")),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn a_log_is_printed_without_payloads_unless_asked() {
     let directory = Directory::new("dump");
     let data = directory.path().join("data").display().to_string();

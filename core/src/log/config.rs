@@ -14,6 +14,10 @@ pub struct LogConfig {
     pub quota_bytes: Option<u64>,
     /// When a batch counts as durable.
     pub sync: SyncPolicy,
+    /// How long a batch may wait for company before it is written and synced, in milliseconds.
+    /// Fewer syncs spare a memory card; every acknowledgement takes so much longer. Default 0: what
+    /// comes while a sync runs is company enough.
+    pub sync_window_ms: u64,
     /// No checkpoint is asked for before this many bytes were appended since the last one began.
     /// Default 64 MiB.
     pub checkpoint_min_bytes: u64,
@@ -36,6 +40,7 @@ impl Default for LogConfig {
             segment_bytes: 16 << 20,
             quota_bytes: None,
             sync: SyncPolicy::Always,
+            sync_window_ms: 0,
             checkpoint_min_bytes: 64 << 20,
             batch_bytes_max: 256 << 20,
             reserve_bytes_max: 256 << 20,

@@ -6,6 +6,7 @@ use crate::codec::reason::ReasonCode;
 use crate::config::ConfigError;
 use crate::log::{self, RecoveryError};
 use crate::restore::RestoreError;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use std::io;
 use std::path::PathBuf;
@@ -57,6 +58,17 @@ pub enum StorageError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is something of the other backend, which would be forgotten.
+    #[error(
+        "{} holds what the backend \"{backend}\" keeps; choose that, or give this broker another \
+         directory", directory.display()
+    )]
+    OtherBackend {
+        /// Where.
+        directory: PathBuf,
+        /// Whose.
+        backend: &'static str,
+    },
     /// The settings do not fit together.
     #[error(transparent)]
     Config(#[from] log::ConfigError),
@@ -68,13 +80,24 @@ pub enum StorageError {
         /// Why.
         source: RecoveryError,
     },
-    /// The log can be read, but not understood.
-    #[error("the log in {} cannot be used: {source}", directory.display())]
+    /// What is kept can be read, but not understood.
+    #[error("what is kept in {} cannot be used: {source}", directory.display())]
     Restore {
         /// Where.
         directory: PathBuf,
         /// Why.
         source: RestoreError,
+    },
+    /// This program was built without SQLite.
+    #[error("this program was built without SQLite; build it with the feature `sqlite`")]
+    NoSqlite,
+    /// The database cannot be read, or is not one of this program.
+    #[error("the database in {} cannot be used: {source}", directory.display())]
+    Database {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: Box<dyn core::error::Error + Send + Sync>,
     },
 }
 

@@ -342,7 +342,9 @@ impl Broker {
             session_numbers,
             shutting_down,
             storage_is_full,
+            unread_until,
             ready: _,
+            sends_left: _,
             resumable: _,
             leaving: _,
             doomed: _,
@@ -383,6 +385,7 @@ impl Broker {
         session_numbers.save(to);
         shutting_down.save(to);
         storage_is_full.save(to);
+        unread_until.save(to);
         fanout_publishers.save(to);
         origin.save(to);
         spill.save(to);
@@ -421,7 +424,9 @@ impl Broker {
             session_numbers: State::load(from)?,
             shutting_down: State::load(from)?,
             storage_is_full: State::load(from)?,
+            unread_until: State::load(from)?,
             ready: VecDeque::new(),
+            sends_left: 0,
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
             doomed: Vec::new(),

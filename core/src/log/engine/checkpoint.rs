@@ -127,6 +127,11 @@ impl Checkpoint {
         Some(AllEnded { begin_lsn, bytes })
     }
 
+    /// Whether shards are writing what is live once more.
+    pub(super) const fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. })
+    }
+
     /// The frame whose sync makes the checkpoint count, while that is awaited.
     pub(super) const fn awaited_lsn(&self) -> Option<u64> {
         match self.stage {

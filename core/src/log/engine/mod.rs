@@ -39,6 +39,9 @@ use queue::{Positions, Queue};
 use reads::{Read, Reads};
 use upkeep::{Chore, Growth, Seal, SparePlan, Upkeep, file_bytes_for};
 
+/// From so many bytes on a batch has company enough, whatever the window says.
+const COMPANY_BYTES: usize = 1 << 20;
+
 /// Room that is left at the end of a segment for its seal or the shutdown mark.
 const RESERVE_BYTES: u64 = FRAME_HEADER_BYTES;
 
@@ -73,6 +76,8 @@ pub struct Engine {
     syncing: bool,
     /// When the interval ends that began with the first unsynced write.
     sync_at: Option<Timestamp>,
+    /// Until when what is queued waits for company.
+    window_ends: Option<Timestamp>,
     /// A write found no space. It is repeated, unchanged and in its place, once there is some.
     write_blocked: bool,
     /// The queue cannot go anywhere until there is a spare that is long enough.
@@ -160,6 +165,7 @@ impl Engine {
             synced_lsn: log.last_lsn,
             syncing: false,
             sync_at: None,
+            window_ends: None,
             write_blocked: false,
             queue_blocked: false,
             upkeep: Upkeep::default(),
@@ -211,6 +217,10 @@ impl Engine {
         };
         self.push(&header, batch.ops);
         self.statistics.batches += 1;
+        self.statistics.payload_bytes += u64::from(body_bytes);
+        if self.config.sync_window_ms > 0 && self.window_ends.is_none() {
+            self.window_ends = Some(self.now.after_ms(self.config.sync_window_ms));
+        }
         let ended = self.checkpoint.appended(
             lsn,
             frame_bytes(body_bytes),
@@ -249,8 +259,9 @@ impl Engine {
         if matches!(self.ending, Ending::Closed | Ending::Poisoned) {
             return None;
         }
+        let window_ends = self.window_ends.filter(|at| *at > self.now);
         let due = self.sync_at.into_iter().chain(self.upkeep.retry_at);
-        due.min()
+        due.chain(window_ends).min()
     }
 
     /// No more batches: commits what is queued, then marks the log as closed in order.
@@ -382,7 +393,7 @@ impl Engine {
             self.ending = Ending::Marking;
         }
         self.queue_blocked = false;
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || self.waits_for_company() {
             return None;
         }
         let plan = self.spare_plan();
@@ -396,6 +407,15 @@ impl Engine {
             return Some(Step::Chore(chore));
         }
         self.board()
+    }
+
+    /// Whether what is queued is held back. Not what a checkpoint writes, which takes its next step
+    /// when this one is durable.
+    fn waits_for_company(&self) -> bool {
+        self.ending == Ending::Open
+            && self.window_ends.is_some_and(|at| at > self.now)
+            && self.queue.bytes() < COMPANY_BYTES
+            && !self.checkpoint.is_running()
     }
 
     /// Loads the flight with what fits where it goes.
@@ -461,6 +481,9 @@ impl Engine {
             .queue
             .take(room, &mut flight.bytes, &mut self.unreported);
         flight.last_lsn = last.unwrap_or(flight.last_lsn);
+        if self.queue.is_empty() {
+            self.window_ends = None;
+        }
         flight.loaded = true;
         flight.segment = segment;
         flight.offset = offset;

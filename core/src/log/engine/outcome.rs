@@ -26,7 +26,7 @@ impl Engine {
     fn written(&mut self) {
         let bytes = self.flight.bytes.len() as u64;
         self.statistics.writes += 1;
-        self.statistics.written_bytes += bytes;
+        self.statistics.wrote(self.flight.offset, bytes);
         let (segment, offset) = (self.flight.segment, self.flight.offset);
         let seed = Seed::new(self.uuid, segment);
         self.index
@@ -85,29 +85,35 @@ impl Engine {
 
     fn chore_done(&mut self, chore: Chore) {
         match chore {
-            Chore::WriteSeal(_) => self.statistics.written_bytes += RESERVE_BYTES,
+            Chore::WriteSeal(seal) => self.statistics.wrote(seal.offset, RESERVE_BYTES),
             Chore::Remove(segment) => {
                 self.chain.free_space(segment.file_bytes);
                 self.retry_now();
             }
             Chore::Grow(growth) => {
                 let grown = growth.file_bytes - growth.spare.file_bytes;
-                self.statistics.written_bytes += grown;
+                self.statistics.prepared(growth.spare.file_bytes, grown);
             }
-            Chore::SyncGrowth(growth) => self.chain.grow_first_spare(growth.file_bytes),
-            Chore::ZeroSpare { bytes, .. } => {
-                self.statistics.written_bytes += bytes;
+            Chore::SyncGrowth(growth) => {
+                self.statistics.upkeep_syncs += 1;
+                self.chain.grow_first_spare(growth.file_bytes);
+            }
+            Chore::ZeroSpare { offset, bytes, .. } => {
+                self.statistics.prepared(offset, bytes);
                 self.chain.take_space(bytes);
             }
-            Chore::SyncSpareName(number) => self.chain.add_spare(Spare {
-                number,
-                file_bytes: self.config.segment_bytes,
-            }),
+            Chore::SyncSpareName(number) => {
+                self.statistics.upkeep_syncs += 1;
+                self.chain.add_spare(Spare {
+                    number,
+                    file_bytes: self.config.segment_bytes,
+                });
+            }
             Chore::AbandonSpare { bytes, .. } => self.chain.free_space(bytes),
-            Chore::SyncSeal(_)
-            | Chore::SyncRemovals
-            | Chore::CreateSpare(_)
-            | Chore::SyncSpare(_) => {}
+            Chore::SyncSeal(_) | Chore::SyncRemovals | Chore::SyncSpare(_) => {
+                self.statistics.upkeep_syncs += 1;
+            }
+            Chore::CreateSpare(_) => {}
         }
         let plan = self.spare_plan();
         self.upkeep.completed(chore, plan);

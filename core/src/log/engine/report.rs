@@ -178,8 +178,17 @@ pub struct Statistics {
     pub writes: u64,
     /// Syncs of segments that a batch may have waited for.
     pub syncs: u64,
-    /// Bytes written, zeros included: what a card's wear is estimated from.
+    /// Syncs for files made ahead, seals, and files removed.
+    pub upkeep_syncs: u64,
+    /// Bytes of operations in the batches appended.
+    pub payload_bytes: u64,
+    /// Bytes handed to the disk, those of `prepared_bytes` included.
     pub written_bytes: u64,
+    /// Zeros written to files ahead of need, so that a commit writes to space that is there.
+    pub prepared_bytes: u64,
+    /// What the disk had to write for that, counted in blocks of 4 KiB of which each write touches
+    /// at least one: what a memory card wears by, apart from what the file system adds.
+    pub block_bytes: u64,
     /// Segments that hold frames.
     pub segments: usize,
     /// Spares that are ready.
@@ -192,4 +201,31 @@ pub struct Statistics {
     pub last_lsn: u64,
     /// The last frame known to be on stable storage.
     pub synced_lsn: u64,
+}
+
+/// The unit in which file systems write, in bytes.
+const BLOCK_BYTES: u64 = 4096;
+
+impl Statistics {
+    /// How many bytes are written for each byte appended; 0 before there is any.
+    #[must_use]
+    pub fn write_amplification(&self) -> f64 {
+        if self.payload_bytes == 0 {
+            return 0.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let ratio = self.block_bytes as f64 / self.payload_bytes as f64;
+        ratio
+    }
+
+    pub(super) const fn wrote(&mut self, offset: u64, bytes: u64) {
+        self.written_bytes += bytes;
+        let end = (offset + bytes).next_multiple_of(BLOCK_BYTES);
+        self.block_bytes += end - offset / BLOCK_BYTES * BLOCK_BYTES;
+    }
+
+    pub(super) const fn prepared(&mut self, offset: u64, bytes: u64) {
+        self.prepared_bytes += bytes;
+        self.wrote(offset, bytes);
+    }
 }

@@ -1,0 +1,190 @@
+//! The log of `core`, on real files.
+
+use super::store::{Store, StoreEvent};
+use super::{DATABASE, Opened, lock};
+use std::path::Path;
+use tracing::{error, info, warn};
+use whimbrel_core::Timestamp;
+use whimbrel_core::action::Batch;
+use whimbrel_core::id::MessageId;
+use whimbrel_core::log::executor::Executor;
+use whimbrel_core::log::{
+    self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
+};
+use whimbrel_core::restore::Restorer;
+use whimbrel_core::runtime::StorageError;
+
+struct LogStore {
+    engine: Engine,
+    executor: Executor,
+    /// What is live in each shard.
+    live_bytes: Vec<u64>,
+    /// A batch was not taken: a bug, which must not pass for an acknowledgement.
+    refused: Option<AppendError>,
+}
+
+/// Opens the log, and says what it went through.
+pub(super) fn open(
+    directory: &Path,
+    config: &LogConfig,
+    uuid: LogUuid,
+    mut restorer: Restorer,
+) -> Result<Opened, StorageError> {
+    config.validate()?;
+    let mut executor = lock(directory)?;
+    if directory.join(DATABASE).exists() {
+        return Err(StorageError::OtherBackend {
+            directory: directory.to_path_buf(),
+            backend: "sqlite",
+        });
+    }
+    let mut recovery = Recovery::open(config.clone(), uuid);
+    loop {
+        while let Some(recovered) = recovery.poll_batch() {
+            restorer
+                .apply(recovered.batch.ops)
+                .map_err(|source| StorageError::Restore {
+                    directory: directory.to_path_buf(),
+                    source,
+                })?;
+        }
+        let Some(operation) = recovery.poll_operation() else {
+            break;
+        };
+        let (id, result) = (operation.id, executor.run(&operation.action));
+        recovery.completed(id, result);
+    }
+    let opened = recovery.into_engine();
+    let (engine, summary) = opened.map_err(|source| StorageError::Recovery {
+        directory: directory.to_path_buf(),
+        source,
+    })?;
+    report(directory, &summary);
+    let mut store = LogStore {
+        engine,
+        executor,
+        live_bytes: vec![0; config.shards.into()],
+        refused: None,
+    };
+    store.supply(&mut restorer);
+    Ok(Opened {
+        store: Box::new(store),
+        restorer,
+    })
+}
+
+fn report(directory: &Path, summary: &Summary) {
+    let directory = directory.display();
+    match summary.end {
+        LogEnd::New => info!(%directory, "a new log"),
+        LogEnd::Clean | LogEnd::Unclean => {}
+        LogEnd::Torn {
+            file,
+            offset,
+            bytes,
+        } => warn!(
+            %directory, %file, offset, bytes,
+            "the last write had not been finished; nothing in it was acknowledged, and it is cut off"
+        ),
+    }
+    for damage in &summary.lost {
+        error!(%directory, "given up as the configuration says: {damage}");
+    }
+}
+
+impl LogStore {
+    /// Reads what is retained and was too much to be kept in memory while reading.
+    fn supply(&mut self, restorer: &mut Restorer) {
+        let wanted = restorer.wanted();
+        for message in &wanted {
+            self.engine.read_back(0, *message);
+        }
+        let mut missing = wanted.len();
+        while missing > 0 {
+            while let Some(loaded) = self.engine.poll_loaded() {
+                missing -= 1;
+                let value = loaded.value.unwrap_or_default();
+                if !restorer.supply(loaded.message, &value) {
+                    error!(message = ?loaded.message, "a retained message cannot be read back");
+                }
+            }
+            if !self.step() {
+                return;
+            }
+        }
+    }
+}
+
+impl Store for LogStore {
+    fn append(&mut self, shard: u16, batch: Batch) {
+        if let Some(live_bytes) = self.live_bytes.get_mut(usize::from(shard)) {
+            *live_bytes = batch.live_bytes;
+        }
+        self.engine.set_live_bytes(self.live_bytes.iter().sum());
+        let appended = self.engine.append(log::Batch {
+            shard,
+            position: batch.position,
+            marker: batch.mark.into(),
+            ops: &batch.operations,
+        });
+        // A log that has failed has said so by its event.
+        let refused = appended.err();
+        self.refused = refused.filter(|why| *why != AppendError::Poisoned);
+    }
+
+    fn read(&mut self, shard: u16, message: MessageId) {
+        self.engine.read_back(shard, message);
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        self.engine.advance(now);
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.engine.next_deadline()
+    }
+
+    fn close(&mut self) {
+        self.engine.close();
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(operation) = self.engine.poll_operation() else {
+            return false;
+        };
+        let (id, result) = (operation.id, self.executor.run(&operation.action));
+        self.engine.completed(id, result);
+        true
+    }
+
+    fn poll_event(&mut self) -> Option<StoreEvent> {
+        if let Some(refused) = self.refused.take() {
+            return Some(StoreEvent::Failed(refused.to_string()));
+        }
+        if let Some(loaded) = self.engine.poll_loaded() {
+            return Some(StoreEvent::Loaded(loaded));
+        }
+        loop {
+            return Some(match self.engine.poll_event()? {
+                LogEvent::Durable { shard, position } => StoreEvent::Durable { shard, position },
+                LogEvent::CheckpointWanted => StoreEvent::CheckpointWanted,
+                LogEvent::Pressure(pressure) => StoreEvent::Pressure(pressure),
+                LogEvent::Poisoned(poison) => StoreEvent::Failed(poison.to_string()),
+                LogEvent::Closed => StoreEvent::Closed,
+                LogEvent::Checkpointed { segments_removed } => {
+                    info!(segments_removed, "a checkpoint is complete");
+                    continue;
+                }
+                LogEvent::Warning(warning) => {
+                    warn!("log: {warning}");
+                    continue;
+                }
+                _ => continue,
+            });
+        }
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.engine.statistics()
+    }
+}
