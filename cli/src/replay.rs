@@ -14,6 +14,7 @@ use thiserror::Error;
 use whimbrel_core::Event;
 use whimbrel_core::action::Action;
 use whimbrel_core::recording::{Replay as Player, ReplayError, Step, Stop};
+use whimbrel_core::topic::TopicFilter;
 
 /// Do once more what a broker did that was started with --record, and see whether the same comes
 /// out: then say what happened, or how it could come to that.
@@ -23,7 +24,7 @@ use whimbrel_core::recording::{Replay as Player, ReplayError, Step, Stop};
     name = "replay",
     help_triggers("-h", "--help", "help"),
     note = "A recording is made by this version of whimbrel, and is played by the same.",
-    example = "{command_name} incident\n{command_name} incident --client pump-7 --until 12.5s\n{command_name} incident.0.000003 --trace",
+    example = "{command_name} incident\n{command_name} incident --client pump-7 --until 12.5s\n{command_name} incident --explain pump-7 'sensors/#'\n{command_name} incident.0.000003 --trace",
     error_code(0, "the same came out"),
     error_code(1, "it cannot be read, is damaged, or was made by another version"),
     error_code(2, "what was typed is wrong"),
@@ -33,6 +34,12 @@ pub(crate) struct Replay {
     /// the recording: what was said to --record, or one of its files
     #[argh(positional)]
     file: PathBuf,
+    /// with --explain: the topic of the messages it is about, or a filter
+    #[argh(positional)]
+    message: Option<String>,
+    /// say why this client got a message, or did not
+    #[argh(option, arg_name = "client id")]
+    explain: Option<String>,
     /// which shard of it; default: 0
     #[argh(option, default = "0", arg_name = "number")]
     shard: u16,
@@ -116,8 +123,14 @@ struct Summary {
 impl Replay {
     /// Does it.
     pub(crate) fn run(self) -> ExitCode {
-        if self.file.as_os_str().is_empty() {
-            complain("replay: name a recording");
+        if self.explain.is_some() != self.message.is_some() {
+            complain("replay: --explain needs a client and a topic: FILE --explain CLIENT TOPIC");
+            return misuse();
+        }
+        if let Some(Err(error)) = self.message.as_deref().map(TopicFilter::plain) {
+            complain(&format!(
+                "replay: what is to be explained is no topic or filter: {error}"
+            ));
             return misuse();
         }
         let mut out = BufWriter::new(io::stdout().lock());
@@ -161,6 +174,9 @@ impl Replay {
         out: &mut impl Write,
     ) -> Result<bool, Failure> {
         let mut player = Player::new(part).map_err(Failure::of)?;
+        if let (Some(client), Some(topic)) = (&self.explain, &self.message) {
+            player.explain(client, topic);
+        }
         let start = player.now().monotonic.0;
         let began_ms = *summary.began_ms.get_or_insert(start);
         let mut teller = Teller::new(began_ms, self.client.as_deref());
@@ -183,6 +199,9 @@ impl Replay {
             };
             if is_told {
                 let _ = teller.tell(&player, &step, out);
+            }
+            while let Some(explanation) = player.poll_explanation() {
+                let _ = teller.explain(&player, &explanation, out);
             }
             if is_over {
                 break;

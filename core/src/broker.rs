@@ -12,6 +12,7 @@ use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
+use crate::explain::Question;
 use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
@@ -31,6 +32,7 @@ use crate::taken::Taken;
 use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
 use crate::topic::Subscriptions;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -138,6 +140,8 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
+    /// Why somebody gets messages, or does not.
+    pub(crate) question: Option<Box<Question>>,
     pub(crate) spill: Spill,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) events_waiting: u32,
@@ -195,6 +199,7 @@ impl Broker {
             origin: config.identity.origin(),
             nothing: Message::nothing(),
             buffers: Buffers::default(),
+            question: None,
             spill: Spill::default(),
             actions: VecDeque::new(),
             events_waiting: 0,

@@ -11,6 +11,7 @@ use crate::codec::packet::QoS;
 use crate::config::QueueOverflow;
 use crate::connection::Connection;
 use crate::encoder::Form;
+use crate::explain::Outcome;
 use crate::message::{Message, MessageView};
 use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
@@ -90,6 +91,8 @@ impl Broker {
                 || self.config.session.queue_qos0
             {
                 self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
+            } else if self.question.is_some() {
+                self.explain_delivery(slot, &publication.view, Outcome::AwayAtQoS0);
             }
             return;
         };
@@ -121,7 +124,7 @@ impl Broker {
                 || connection.outbox.len() + publication.view.payload.len()
                     > self.config.limits.unsent_bytes_maximum as usize)
         {
-            return self.drop_message(slot, DropReason::SlowConsumer);
+            return self.drop_delivery(slot, &publication.view, DropReason::SlowConsumer);
         }
         self.buffers.lend(&mut connection.outbox);
         let before = connection.outbox.len();
@@ -134,23 +137,16 @@ impl Broker {
         };
         if !fits {
             // As if it had been delivered. [MQTT-3.1.2-25]
-            return self.drop_message(slot, DropReason::TooLarge);
+            return self.drop_delivery(slot, &publication.view, DropReason::TooLarge);
         }
+        let packet_id = form.packet_id;
         self.unsent_bytes += connection.outbox.len() - before;
         self.statistics.publishes_sent += 1;
         if qos > QoS::AtMostOnce {
-            let message = publication.message(&mut self.scratch);
-            let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
-            if let Some(group) = how.group {
-                delivery.set_shared(group, publication.retain);
-            }
-            let traffic = session.traffic();
-            self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
-            traffic.inflight.begin(delivery, self.clock.now());
-            traffic.outstanding += 1;
-            if self.config.session.retransmit_interval_ms > 0 {
-                self.arm_retransmit(slot);
-            }
+            self.begin_exchange(publication, slot, (qos, retain), &target.identifiers, how);
+        }
+        if self.question.is_some() {
+            self.explain_delivery(slot, &publication.view, Outcome::Sent { qos, packet_id });
         }
         let Some(connection) = self.connection_of_slot(slot) else {
             return;
@@ -162,6 +158,32 @@ impl Broker {
         }
         if backlog >= self.config.limits.unsent_bytes_pause as usize {
             self.hold(how.publisher, key);
+        }
+    }
+
+    /// What was just encoded waits for its acknowledgement.
+    fn begin_exchange(
+        &mut self,
+        publication: &mut Publication<'_>,
+        slot: u32,
+        (qos, retain): (QoS, bool),
+        identifiers: &Identifiers,
+        how: How,
+    ) {
+        let message = publication.message(&mut self.scratch);
+        let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
+        if let Some(group) = how.group {
+            delivery.set_shared(group, publication.retain);
+        }
+        let Some(session) = self.sessions.at_mut(slot) else {
+            return;
+        };
+        let traffic = session.traffic();
+        self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
+        traffic.inflight.begin(delivery, self.clock.now());
+        traffic.outstanding += 1;
+        if self.config.session.retransmit_interval_ms > 0 {
+            self.arm_retransmit(slot);
         }
     }
 
@@ -200,8 +222,8 @@ impl Broker {
         if let Some(group) = how.group {
             delivery.set_shared(group, publication.retain);
         }
-        if !self.make_room(slot, delivery.cost_bytes()) {
-            return;
+        if let Err(why) = self.make_room(slot, delivery.cost_bytes()) {
+            return self.drop_delivery(slot, &publication.view, why);
         }
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
@@ -216,6 +238,10 @@ impl Broker {
             self.journal.queued(session.number, &delivery);
         }
         self.push_delivery(slot, delivery);
+        if self.question.is_some() {
+            let is_connected = self.connection_of_slot(slot).is_some();
+            self.explain_delivery(slot, &publication.view, Outcome::Queued { is_connected });
+        }
         let Some(connection) = self.connection_of_slot(slot) else {
             return;
         };
@@ -242,45 +268,44 @@ impl Broker {
         session.traffic().queue.push(delivery);
     }
 
-    /// Whether a message of this size may wait for this session; applies the overflow policy.
-    fn make_room(&mut self, slot: u32, cost: usize) -> bool {
+    /// Makes room for a message of this size in the queue of a session, as the overflow policy
+    /// says; or says why there is none.
+    fn make_room(&mut self, slot: u32, cost: usize) -> Result<(), DropReason> {
         let config = &self.config;
         let total = self.statistics.queued_messages + 1
             > config.limits.queue_messages_total_maximum
             || self.statistics.queued_bytes + cost as u64 > config.limits.queue_bytes_total_maximum
             || self.memory_bytes() + cost as u64 > config.limits.memory_budget_bytes;
         if total {
-            self.drop_message(slot, DropReason::TotalQueueFull);
-            return false;
+            return Err(DropReason::TotalQueueFull);
         }
         let count_max = config.session.queue_messages_maximum as usize;
         let bytes_max = config.session.queue_bytes_maximum as usize;
         let overflow = config.session.queue_overflow;
         loop {
             let Some(session) = self.sessions.at_mut(slot) else {
-                return false;
+                return Err(DropReason::SessionEnded);
             };
             let queue = &mut session.traffic().queue;
             if queue.len() < count_max && queue.bytes() + cost <= bytes_max {
-                return true;
+                return Ok(());
             }
             match overflow {
                 QueueOverflow::DropOldest if !queue.is_empty() => {
-                    if let Some(delivery) = self.pop_delivery(slot) {
-                        self.forget(slot, &delivery);
-                    }
-                    self.drop_message(slot, DropReason::QueueFull);
+                    let Some(delivery) = self.pop_delivery(slot) else {
+                        return Err(DropReason::QueueFull);
+                    };
+                    self.forget(slot, &delivery);
+                    self.drop_delivery(slot, &delivery.message.view(), DropReason::QueueFull);
                 }
                 QueueOverflow::DropOldest | QueueOverflow::DropNewest => {
-                    self.drop_message(slot, DropReason::QueueFull);
-                    return false;
+                    return Err(DropReason::QueueFull);
                 }
                 QueueOverflow::Disconnect => {
                     if let Some(key) = session.connection {
                         self.doomed.push((key, CloseReason::QueueOverflow));
                     }
-                    self.drop_message(slot, DropReason::QueueFull);
-                    return false;
+                    return Err(DropReason::QueueFull);
                 }
             }
         }
@@ -307,6 +332,14 @@ impl Broker {
         {
             self.journal.delivered(session.number, delivery);
         }
+    }
+
+    /// Counts a message that a session does not get, and says so to whoever asks.
+    pub(crate) fn drop_delivery(&mut self, slot: u32, view: &MessageView<'_>, why: DropReason) {
+        if self.question.is_some() {
+            self.explain_delivery(slot, view, Outcome::Dropped(why));
+        }
+        self.drop_message(slot, why);
     }
 
     /// Counts a message that a session does not get.

@@ -21,6 +21,7 @@ mod connection;
 mod deliver;
 mod encoder;
 pub mod error;
+pub mod explain;
 mod gate;
 mod handle;
 pub mod id;

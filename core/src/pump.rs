@@ -10,6 +10,7 @@ use crate::codec::packet::{Ack, Packet, QoS};
 use crate::codec::reason::ReasonCode;
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Form;
+use crate::explain::Outcome;
 use crate::gate::{AckKind, Gate, Gated};
 use crate::id::PacketId;
 use crate::message::Message;
@@ -193,7 +194,7 @@ impl Broker {
             // [MQTT-3.3.2-5]
             if delivery.message.view().expires_at <= self.clock.wall() {
                 self.forget(slot, &delivery);
-                self.drop_message(slot, DropReason::Expired);
+                self.drop_delivery(slot, &delivery.message.view(), DropReason::Expired);
                 continue;
             }
             self.start(key, session_key, delivery);
@@ -231,10 +232,14 @@ impl Broker {
         // A gated one is encoded when its record is durable; whether it fits is known by then.
         if !gated && !self.encoder.publish(connection, &view, form, wall) {
             self.forget(slot, &delivery);
-            return self.drop_message(slot, DropReason::TooLarge);
+            return self.drop_delivery(slot, &delivery.message.view(), DropReason::TooLarge);
         }
+        let asked = self.question.is_some().then(|| delivery.message.clone());
         let Some(packet_id) = packet_id else {
             self.statistics.publishes_sent += 1;
+            if let Some(message) = asked {
+                self.explain_delivery(slot, &message.view(), Outcome::Sent { qos, packet_id });
+            }
             return;
         };
         if delivery.is_recorded() {
@@ -253,6 +258,10 @@ impl Broker {
         }
         if self.config.session.retransmit_interval_ms > 0 {
             self.arm_retransmit(slot);
+        }
+        if let Some(message) = asked {
+            let packet_id = Some(packet_id);
+            self.explain_delivery(slot, &message.view(), Outcome::Sent { qos, packet_id });
         }
     }
 

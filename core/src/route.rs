@@ -102,7 +102,7 @@ impl Recipients {
 pub(crate) struct Route {
     generation: u64,
     topic: String,
-    recipients: Recipients,
+    pub(crate) recipients: Recipients,
     /// Some target has a subscription with no local.
     pub(crate) no_local: bool,
 }

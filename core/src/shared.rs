@@ -42,7 +42,14 @@ impl Broker {
             return;
         }
         match (self.choose_place(group), group.here) {
-            (Some(peer), _) => self.route_to_group(publication, (peer, group), origin),
+            (Some(peer), here) => {
+                if let Some(here) = here
+                    && self.question.is_some()
+                {
+                    self.explain_choice(&publication.view, here, None);
+                }
+                self.route_to_group(publication, (peer, group), origin);
+            }
             (None, Some(here)) => self.deliver_to_member(publication, here, origin),
             (None, None) => {}
         }
@@ -58,6 +65,9 @@ impl Broker {
         let Some(chosen) = self.choose_member(group) else {
             return;
         };
+        if self.question.is_some() {
+            self.explain_choice(&publication.view, group, Some(chosen.key));
+        }
         // Never above what that member was granted. [MQTT-4.8.2-3]
         let how = How {
             many: false,

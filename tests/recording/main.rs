@@ -1,6 +1,8 @@
 //! Recordings: what was recorded comes out again, what is secret is not in them, and what is
 //! damaged or different is noticed. The simulator plays back what its processes record as well.
 
+mod explain;
+
 use whimbrel_core::codec::packet::{Connect, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{

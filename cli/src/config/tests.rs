@@ -471,3 +471,37 @@ fn one_address_is_listened_at_once() {
         "environment variable WHIMBREL_LISTENER_URL: tcp://127.0.0.1:1 is listened at twice; name it once"
     );
 }
+
+/// Any text is read without a panic, and whatever is wrong is said with its place: the example file
+/// with lines that are lost, doubled, cut, swapped and garbled.
+#[test]
+fn damaged_files_are_answered_with_places() {
+    let whole = example_file().replace("\n# ", "\n");
+    let lines: Vec<&str> = whole.lines().collect();
+    let mut drawn = 1_u64;
+    let mut draw = |bound: usize| {
+        drawn = drawn
+            .wrapping_mul(0x5851_F42D_4C95_7F2D)
+            .wrapping_add(0x1405_7B7E);
+        (drawn >> 33) as usize % bound
+    };
+    for _ in 0..500 {
+        let mut damaged: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        for _ in 0..=draw(6) {
+            let (place, other) = (draw(damaged.len()), draw(damaged.len()));
+            match draw(5) {
+                0 => damaged[place].clear(),
+                1 => damaged[place] = damaged[other].clone(),
+                2 => damaged.swap(place, other),
+                3 => {
+                    let half = damaged[place].chars().count() / 2;
+                    damaged[place] = damaged[place].chars().take(half).collect();
+                }
+                _ => damaged[place].push(['"', '=', '[', '\u{0}', '9', 'é'][draw(6)]),
+            }
+        }
+        for problem in read(&damaged.join("\n")).1 {
+            assert!(problem.starts_with("test.toml:"), "{problem}");
+        }
+    }
+}

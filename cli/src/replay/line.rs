@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use whimbrel_core::action::{Action, Event};
 use whimbrel_core::codec::frame;
 use whimbrel_core::codec::packet::Version;
+use whimbrel_core::explain::Explanation;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::recording::{Input, Replay, Step};
@@ -55,6 +56,22 @@ impl<'a> Teller<'a> {
             Step::Input(input, accepted) => self.input(player, input, *accepted, out),
             Step::Action(action) => self.action(player, action, out),
         }
+    }
+
+    /// Tells what became of a message.
+    pub(super) fn explain(
+        &self,
+        player: &Replay,
+        explanation: &Explanation,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let Explanation {
+            message,
+            topic,
+            outcome,
+        } = explanation;
+        let name = message.map_or_else(String::new, |id| format!("message {}", id.sequence));
+        self.print(player, &name, &format!("{topic}: {outcome}"), out)
     }
 
     fn input(

@@ -173,7 +173,7 @@ impl Server {
             Action::Persist(_)
             | Action::Load(_)
             | Action::Route { .. }
-            | Action::Interest(_)
+            | Action::HandOver { .. }
             | Action::Event(_) => {}
         }
     }

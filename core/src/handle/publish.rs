@@ -63,6 +63,13 @@ pub(crate) struct Then {
     receipts: Vec<Receipt>,
 }
 
+impl Origin {
+    /// Whether the session in this slot has published it.
+    pub(crate) fn is_from(self, slot: u32) -> bool {
+        self.session == Some(slot)
+    }
+}
+
 impl Fanout {
     /// A session has ended: its slot may go to another one, which must not get what is left.
     pub(crate) fn forget(&mut self, slot: u32) {
@@ -201,6 +208,9 @@ impl Broker {
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
         if let Some(reason) = self.refusal(topic, publish) {
+            if self.question.is_some() {
+                self.explain_refusal(topic.as_str(), reason);
+            }
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
         let mark = self.mark();
@@ -276,7 +286,13 @@ impl Broker {
         session: Key,
         ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
-        match self.refusal(topic, publish) {
+        let refusal = self.refusal(topic, publish);
+        if let Some(reason) = refusal
+            && self.question.is_some()
+        {
+            self.explain_refusal(topic.as_str(), reason);
+        }
+        match refusal {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
             Some(_) => {
                 self.statistics.publishes_refused += 1;
@@ -574,6 +590,16 @@ impl Broker {
 
     /// Brings a message to every session with a matching subscription. [MQTT-4.5.0-1]
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+        if self.question.is_none() {
+            return self.bring(publication, origin);
+        }
+        self.explain_begin(&publication.view);
+        let routed = self.bring(publication, origin);
+        self.explain_end(publication.view.topic, origin);
+        routed
+    }
+
+    fn bring(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
         let indexes = Indexes {

@@ -6,6 +6,7 @@ use super::write::{digest_action, digest_sent, redaction_of};
 use super::{FORMAT, MAGIC, frame_header, part_header};
 use crate::action::Action;
 use crate::broker::Broker;
+use crate::explain::Explanation;
 use crate::id::ConnectionId;
 use crate::state::{Reader, State};
 use crate::time::{Now, Timestamp};
@@ -170,6 +171,16 @@ impl Replay {
                 return Ok(Some(step));
             }
         }
+    }
+
+    /// See [`Broker::explain`].
+    pub fn explain(&mut self, client_id: &str, filter: &str) {
+        self.broker.explain(client_id, filter);
+    }
+
+    /// See [`Broker::poll_explanation`].
+    pub fn poll_explanation(&mut self) -> Option<Explanation> {
+        self.broker.poll_explanation()
     }
 
     /// What was played so far, as a part that ends here.

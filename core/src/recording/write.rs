@@ -7,6 +7,7 @@ use crate::action::{Action, Batch, CloseReason, Peer, Verdict};
 use crate::broker::Broker;
 use crate::codec::packet::Version;
 use crate::connection::Connection;
+use crate::explain::Explanation;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
 use crate::log::{BatchRef, Op};
@@ -461,6 +462,16 @@ impl RecordedBroker {
             }
             tape.phase = Phase::Over;
         }
+    }
+
+    /// See [`Broker::explain`]. Changes nothing that comes out, so it is not recorded.
+    pub fn explain(&mut self, client_id: &str, filter: &str) {
+        self.broker.explain(client_id, filter);
+    }
+
+    /// See [`Broker::poll_explanation`].
+    pub fn poll_explanation(&mut self) -> Option<Explanation> {
+        self.broker.poll_explanation()
     }
 
     /// Counters and gauges, those of the recording included.

@@ -107,11 +107,14 @@ impl Options {
         }
     }
 
-    /// The same with something wrong.
+    /// The same with something wrong, for the oracle to find: nothing is recorded.
     #[must_use]
-    pub const fn with(mut self, defect: Defect) -> Self {
-        self.defect = Some(defect);
-        self
+    pub fn with(self, defect: Defect) -> Self {
+        Self {
+            defect: Some(defect),
+            recording: None,
+            ..self
+        }
     }
 
     pub(super) fn broker(&self) -> Config {

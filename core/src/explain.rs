@@ -1,0 +1,248 @@
+//! Why a client got a message, or did not.
+//!
+//! There is no second copy of the rules here: routing and delivery run as always, and where they
+//! decide they say so to whoever has asked with [`Broker::explain`]. Without a question that is
+//! one branch.
+
+use crate::action::DropReason;
+use crate::broker::Broker;
+use crate::codec::packet::QoS;
+use crate::codec::reason::ReasonCode;
+use crate::handle::publish::Origin;
+use crate::id::{MessageId, PacketId};
+use crate::message::MessageView;
+use crate::route::Indexes;
+use crate::topic::{GroupId, SubscriberKey, TopicFilter, TopicName};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::fmt;
+
+/// Explanations that wait to be polled at most; further ones are not kept.
+const EXPLANATIONS_MAX: usize = 4_096;
+
+/// What became of a message, as far as one client is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Which message; `None` when it was refused, and so never got a name.
+    pub message: Option<MessageId>,
+    /// Its topic.
+    pub topic: Box<str>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a message, as far as one client is concerned. A message may have several in a
+/// row: queued, then sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was not taken in from its publisher.
+    Refused(ReasonCode),
+    /// The client has no session: it was never here, or its session has ended.
+    NoSession,
+    /// No subscription of the client matches the topic.
+    NoSubscription,
+    /// The client has published it itself, and does not want to hear that.
+    NoLocal,
+    /// Another member of the shared subscription was chosen.
+    OtherMember {
+        /// The client identifier of the other one; `None` when it is at another shard or node.
+        client_id: Option<Box<str>>,
+    },
+    /// The client is away, and messages of QoS 0 are not kept.
+    AwayAtQoS0,
+    /// It waits in the queue of the session.
+    Queued {
+        /// The client is connected.
+        is_connected: bool,
+    },
+    /// It was sent on the connection that the session has now. Should another connection take the
+    /// session over before it is acknowledged, it is sent there again, unless it is of QoS 0.
+    Sent {
+        /// At which QoS.
+        qos: QoS,
+        /// Under which packet identifier.
+        packet_id: Option<PacketId>,
+    },
+    /// It was dropped.
+    Dropped(DropReason),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "not taken in from its publisher: {reason}"),
+            Self::NoSession => f.write_str("not delivered: the client has no session"),
+            Self::NoSubscription => f.write_str("not delivered: no subscription matches"),
+            Self::NoLocal => f.write_str("not delivered: its own message, and no local is set"),
+            Self::OtherMember {
+                client_id: Some(client_id),
+            } => write!(f, "not delivered: of the group, {client_id} was chosen"),
+            Self::OtherMember { client_id: None } => {
+                f.write_str("not delivered: of the group, a member elsewhere was chosen")
+            }
+            Self::AwayAtQoS0 => f.write_str("not delivered: the client is away, and it is QoS 0"),
+            Self::Queued { is_connected: true } => f.write_str(
+                "queued: the client is connected and has no room, or the log is awaited",
+            ),
+            Self::Queued {
+                is_connected: false,
+            } => f.write_str("queued: the client is away"),
+            Self::Sent {
+                qos,
+                packet_id: Some(id),
+            } => write!(f, "sent at QoS {} as {}", *qos as u8, id.get()),
+            Self::Sent {
+                packet_id: None, ..
+            } => f.write_str("sent at QoS 0"),
+            Self::Dropped(why) => write!(f, "dropped: {why}"),
+        }
+    }
+}
+
+/// What somebody wants to know.
+pub(crate) struct Question {
+    client_id: Box<str>,
+    /// Of messages to topics that this matches.
+    filter: Box<str>,
+    found: VecDeque<Explanation>,
+    /// The message that is being routed, if it is one of them; and whether anything was said of it.
+    current: Option<(MessageId, bool)>,
+}
+
+impl Question {
+    fn is_about(&self, topic: &str) -> bool {
+        let filter = TopicFilter::plain(&self.filter);
+        let topic = TopicName::new(topic);
+        filter.is_ok_and(|filter| topic.is_ok_and(|topic| filter.matches(topic)))
+    }
+
+    fn say(&mut self, message: Option<MessageId>, topic: &str, outcome: Outcome) {
+        if let Some((_, is_explained)) = &mut self.current {
+            *is_explained = true;
+        }
+        if self.found.len() < EXPLANATIONS_MAX {
+            self.found.push_back(Explanation {
+                message,
+                topic: topic.into(),
+                outcome,
+            });
+        }
+    }
+}
+
+impl Broker {
+    /// From now on tells by [`poll_explanation`](Self::poll_explanation) why this client gets
+    /// messages, or does not: those published to topics that `filter` matches. The last question
+    /// counts. Changes nothing that the broker does.
+    pub fn explain(&mut self, client_id: &str, filter: &str) {
+        self.question = Some(Box::new(Question {
+            client_id: client_id.into(),
+            filter: filter.into(),
+            found: VecDeque::new(),
+            current: None,
+        }));
+    }
+
+    /// The next explanation, in the order in which things were decided.
+    pub fn poll_explanation(&mut self) -> Option<Explanation> {
+        self.question.as_mut()?.found.pop_front()
+    }
+
+    /// A message was refused.
+    #[cold]
+    pub(crate) fn explain_refusal(&mut self, topic: &str, reason: ReasonCode) {
+        if let Some(question) = self.question.as_mut()
+            && question.is_about(topic)
+        {
+            question.say(None, topic, Outcome::Refused(reason));
+        }
+    }
+
+    /// A message begins to be routed.
+    #[cold]
+    pub(crate) fn explain_begin(&mut self, view: &MessageView<'_>) {
+        if let Some(question) = self.question.as_mut() {
+            question.current = question.is_about(view.topic).then_some((view.id, false));
+        }
+    }
+
+    /// A message is with everybody who gets it at once. Who was not mentioned was not meant, or is
+    /// in the rest of a large fan-out.
+    #[cold]
+    pub(crate) fn explain_end(&mut self, topic: &str, origin: Origin) {
+        let Some(question) = self.question.as_ref() else {
+            return;
+        };
+        let Some((message, false)) = question.current else {
+            return;
+        };
+        let is_later = self.is_fanning_out();
+        let indexes = Indexes {
+            subscriptions: &self.subscriptions,
+            interests: &self.interests,
+        };
+        let route = self.routes.known(topic, indexes);
+        let outcome = match self.sessions.find(&question.client_id) {
+            None => Outcome::NoSession,
+            Some(key) => {
+                let routes = route.iter().map(|slot| self.routes.peek(*slot));
+                let mut targets = routes.flat_map(|route| &route.recipients.targets);
+                // All of them: what no local leaves out is not in the walk, but in the route.
+                match targets.any(|target| target.slot == key.index) {
+                    true if origin.is_from(key.index) => Outcome::NoLocal,
+                    true => return,
+                    false if route.is_none() && is_later => return,
+                    false => Outcome::NoSubscription,
+                }
+            }
+        };
+        if let Some(question) = self.question.as_mut() {
+            question.say(Some(message), topic, outcome);
+        }
+    }
+
+    /// Something was decided about a message for the session in this slot.
+    #[cold]
+    pub(crate) fn explain_delivery(&mut self, slot: u32, view: &MessageView<'_>, outcome: Outcome) {
+        let Some(question) = self.question.as_mut() else {
+            return;
+        };
+        let session = self.sessions.at(slot);
+        let is_asked_for = session.is_some_and(|s| s.client_id == question.client_id);
+        if is_asked_for && question.is_about(view.topic) {
+            question.say(Some(view.id), view.topic, outcome);
+        }
+    }
+
+    /// A member of a shared subscription was chosen; `None` is one elsewhere.
+    #[cold]
+    pub(crate) fn explain_choice(
+        &mut self,
+        view: &MessageView<'_>,
+        group: GroupId,
+        chosen: Option<SubscriberKey>,
+    ) {
+        let Some(question) = self.question.as_ref() else {
+            return;
+        };
+        let Some(key) = self.sessions.find(&question.client_id) else {
+            return;
+        };
+        let asked = SubscriberKey(key.index);
+        let group = self.subscriptions.group(group);
+        let is_member = group.is_some_and(|group| group.get(asked).is_some());
+        if !is_member || chosen == Some(asked) || !question.is_about(view.topic) {
+            return;
+        }
+        let session = chosen.and_then(|key| self.sessions.at(key.0));
+        let client_id = session.map(|session| session.client_id.clone());
+        if let Some(question) = self.question.as_mut() {
+            question.say(
+                Some(view.id),
+                view.topic,
+                Outcome::OtherMember { client_id },
+            );
+        }
+    }
+}

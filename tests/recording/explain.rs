@@ -1,0 +1,167 @@
+//! Why a client got a message, or did not: each answer once.
+
+use crate::durable;
+use whimbrel_core::action::DropReason;
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
+use whimbrel_core::codec::property::{Property, PropertyBuffer};
+use whimbrel_core::codec::{Packet, Properties, ReasonCode};
+use whimbrel_core::config::SessionConfig;
+use whimbrel_core::explain::Outcome;
+use whimbrel_core::id::PacketId;
+use whimbrel_core::{Config, ConnectionId};
+use whimbrel_tests::World;
+use whimbrel_tests::world::publish;
+
+/// What became of a message to "t", as far as "client" is concerned.
+fn asked(world: &mut World, publisher: ConnectionId, qos: QoS) -> Vec<Outcome> {
+    world.broker.explain("client", "t");
+    world.send(publisher, &Packet::Publish(publish("t", b"m", qos, 77)));
+    world.send(publisher, &Packet::Publish(publish("other", b"m", qos, 78)));
+    outcomes(world)
+}
+
+fn outcomes(world: &mut World) -> Vec<Outcome> {
+    std::iter::from_fn(|| world.broker.poll_explanation())
+        .map(|explanation| {
+            assert_eq!(&*explanation.topic, "t");
+            explanation.outcome
+        })
+        .collect()
+}
+
+#[test]
+fn who_has_no_session_or_no_subscription_is_told_so() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtMostOnce),
+        [Outcome::NoSession]
+    );
+    let client = world.connect(Version::V5, "client");
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtMostOnce),
+        [Outcome::NoSubscription]
+    );
+    world.subscribe(client, "other", QoS::AtMostOnce);
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtMostOnce),
+        [Outcome::NoSubscription]
+    );
+}
+
+#[test]
+fn what_is_sent_at_once_is_sent() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.connect(Version::V5, "client");
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    let sent = |qos, packet_id| Outcome::Sent { qos, packet_id };
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtMostOnce),
+        [sent(QoS::AtMostOnce, None)]
+    );
+    assert_eq!(
+        asked(&mut world, publisher, QoS::ExactlyOnce),
+        [sent(QoS::AtLeastOnce, PacketId::new(1))]
+    );
+}
+
+#[test]
+fn who_does_not_want_its_own_messages_does_not_get_them() {
+    let mut world = World::default();
+    let client = world.connect(Version::V5, "client");
+    let options = SubscribeOptions {
+        no_local: true,
+        ..SubscribeOptions::default()
+    };
+    world.subscribe_with(client, "t", options, Properties::EMPTY);
+    assert_eq!(
+        asked(&mut world, client, QoS::AtMostOnce),
+        [Outcome::NoLocal]
+    );
+}
+
+#[test]
+fn another_member_of_the_group_is_named() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    for client_id in ["client", "colleague"] {
+        let member = world.connect(Version::V5, client_id);
+        world.subscribe(member, "$share/g/t", QoS::AtMostOnce);
+    }
+    let mut seen = asked(&mut world, publisher, QoS::AtMostOnce);
+    seen.extend(asked(&mut world, publisher, QoS::AtMostOnce));
+    let other = Outcome::OtherMember {
+        client_id: Some("colleague".into()),
+    };
+    assert_eq!(seen.len(), 2);
+    assert!(seen.contains(&other), "{seen:?}");
+}
+
+#[test]
+fn what_waits_for_who_is_away_is_queued_and_sent_later_or_has_expired() {
+    let mut world = durable();
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    world.cut(client);
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtMostOnce),
+        [Outcome::AwayAtQoS0]
+    );
+    let away = Outcome::Queued {
+        is_connected: false,
+    };
+    assert_eq!(asked(&mut world, publisher, QoS::AtLeastOnce), [away]);
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::MessageExpiryInterval(1));
+    let message = whimbrel_core::codec::packet::Publish {
+        properties: properties.as_properties(),
+        ..publish("t", b"short", QoS::AtLeastOnce, 79)
+    };
+    world.send(publisher, &Packet::Publish(message));
+    outcomes(&mut world);
+    world.pass_ms(2_000);
+    world.resume(Version::V5, "client");
+    let sent = Outcome::Sent {
+        qos: QoS::AtLeastOnce,
+        packet_id: PacketId::new(1),
+    };
+    assert_eq!(
+        outcomes(&mut world),
+        [sent, Outcome::Dropped(DropReason::Expired)]
+    );
+}
+
+#[test]
+fn what_finds_no_room_is_dropped() {
+    let mut world = World::new(Config {
+        session: SessionConfig {
+            queue_messages_maximum: 1,
+            ..SessionConfig::default()
+        },
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    world.cut(client);
+    asked(&mut world, publisher, QoS::AtLeastOnce);
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtLeastOnce),
+        [Outcome::Dropped(DropReason::QueueFull)]
+    );
+}
+
+#[test]
+fn what_was_not_taken_in_says_why() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    world.connect(Version::V5, "client");
+    world.broker.explain("client", "$SYS/#");
+    let message = publish("$SYS/x", b"m", QoS::AtLeastOnce, 1);
+    world.send(publisher, &Packet::Publish(message));
+    let said = world.broker.poll_explanation().expect("it says why");
+    assert_eq!(said.outcome, Outcome::Refused(ReasonCode::NOT_AUTHORIZED));
+    assert_eq!(said.message, None);
+}
