@@ -11,7 +11,7 @@ mod config;
 mod log;
 mod logging;
 mod message_format;
-mod nearest;
+
 mod output;
 mod publish;
 mod serve;
@@ -23,6 +23,7 @@ mod summary;
 use arguments::{Command, NoProgram, Program};
 use output::{complain, print};
 use std::process::ExitCode;
+use whimbrel_rules::nearest;
 
 /// What was typed, or the configuration, is wrong. Failures of the system are `ExitCode::FAILURE`.
 fn misuse() -> ExitCode {

@@ -1,6 +1,7 @@
 //! What the core asks of the runtime, and the facts it reports.
 
 use crate::access::identity::{Certificate, Grant};
+use crate::access::rule::Operation;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
@@ -245,6 +246,45 @@ pub enum Event {
         /// How many so far in the life of the session.
         count: u64,
     },
+    /// A client wanted to do what it may not. Reported at the 1st, 2nd, 4th, 8th, … of a connection.
+    Denied {
+        /// Who.
+        client_id: Box<str>,
+        /// Who it has shown to be; `None` when it is anonymous.
+        user: Option<Box<str>>,
+        /// What.
+        operation: Operation,
+        /// The topic or filter.
+        topic: Box<str>,
+        /// The line of the rule; 0 when no rule allows it, or the rule comes from no file.
+        line: u32,
+        /// How many so far on this connection.
+        count: u64,
+    },
+    /// A client did what the shadow rules would deny. Reported as `Denied` is.
+    WouldDeny {
+        /// Who.
+        client_id: Box<str>,
+        /// Who it has shown to be; `None` when it is anonymous.
+        user: Option<Box<str>>,
+        /// What.
+        operation: Operation,
+        /// The topic or filter.
+        topic: Box<str>,
+        /// The line of the shadow rule; 0 when none allows it.
+        line: u32,
+        /// How many so far on this connection.
+        count: u64,
+    },
+    /// A subscription has ended because the rules no longer allow it.
+    SubscriptionRevoked {
+        /// Whose.
+        client_id: Box<str>,
+        /// The whole filter.
+        filter: Box<str>,
+        /// The line of the rule; 0 when no rule allows it.
+        line: u32,
+    },
     /// Events were lost because nobody read them.
     EventsLost {
         /// How many.
@@ -272,6 +312,8 @@ pub enum CloseReason {
     OtherUser,
     /// The time has passed for which its credentials are good.
     AuthenticationEnded,
+    /// The rules have changed, and no longer allow one of its subscriptions.
+    SubscriptionRevoked,
     /// The verdict on its credentials.
     Refused(ReasonCode),
     /// The broker is at a limit.
@@ -297,7 +339,7 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
-            Self::OtherUser => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::OtherUser | Self::SubscriptionRevoked => Some(ReasonCode::NOT_AUTHORIZED),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
@@ -320,6 +362,7 @@ impl fmt::Display for CloseReason {
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::TakenOver => f.write_str("session taken over"),
             Self::OtherUser => f.write_str("the session belongs to another user"),
+            Self::SubscriptionRevoked => f.write_str("a subscription is no longer allowed"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Limit(reason) => write!(f, "broker limit: {reason}"),
@@ -348,11 +391,13 @@ pub enum DropReason {
     Expired,
     /// The session ended with messages waiting.
     SessionEnded,
+    /// The client may no longer receive it.
+    NotAllowed,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -362,6 +407,7 @@ impl DropReason {
         Self::TooLarge,
         Self::Expired,
         Self::SessionEnded,
+        Self::NotAllowed,
     ];
 }
 
@@ -374,6 +420,7 @@ impl fmt::Display for DropReason {
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",
             Self::SessionEnded => "session ended",
+            Self::NotAllowed => "no longer allowed",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
+use crate::access::Access;
 use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
@@ -73,6 +74,7 @@ const STASH_BYTES: usize = 16 << 10;
 /// ```
 pub struct Broker {
     pub(crate) config: Config,
+    pub(crate) access: Access,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) connections: Slab<Connection>,
@@ -133,6 +135,10 @@ impl Broker {
     pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
+            access: Access::new(
+                config.access.rules.clone(),
+                config.access.shadow_rules.clone(),
+            ),
             journal: Journal::new(config.durable),
             clock: Clock::new(now),
             random: Random::new(seed),
@@ -414,6 +420,7 @@ impl Broker {
             }
         }
         self.continue_fanouts();
+        self.continue_recheck();
         self.settle();
     }
 
@@ -646,7 +653,11 @@ impl Broker {
     /// When [`advance`](Self::advance) wants to be called next; `None` when nothing is due, ever.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if !self.resumable.is_empty() || !self.fanouts.is_empty() || !self.doomed.is_empty() {
+        if !self.resumable.is_empty()
+            || !self.fanouts.is_empty()
+            || !self.doomed.is_empty()
+            || self.access.is_rechecking()
+        {
             return Some(self.clock.now());
         }
         self.timers.next()

@@ -3,8 +3,10 @@
 //!
 //! Plain data with public fields; nothing here decides anything at run time.
 
+use crate::access::rules::Rules;
 use crate::codec::packet::{QoS, Version};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use thiserror::Error;
 
@@ -19,8 +21,20 @@ pub struct Config {
     pub limits: Limits,
     /// Which node and shard this is.
     pub identity: Identity,
+    /// Who may do what.
+    pub access: AccessConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
+}
+
+/// Who may do what, when the broker starts. `Broker::set_rules` puts others in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The rules; no rules at all allow nothing. Default: `None`, which allows everything but
+    /// publishing to `$SYS`.
+    pub rules: Option<Arc<Rules>>,
+    /// Rules that are tried: what they would deny is counted and reported. Default: none.
+    pub shadow_rules: Option<Arc<Rules>>,
 }
 
 /// Which node and shard a broker is, in a set of several.

@@ -106,6 +106,9 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
+    /// What it wanted to do and might not, so far; and what the shadow rules would not have allowed.
+    pub(crate) denied: u64,
+    pub(crate) shadow_denied: u64,
     /// When the authentication ends; `MAX` is never.
     pub(crate) authentication_armed: Timestamp,
 }
@@ -119,6 +122,8 @@ impl Default for Extra {
             outbound: OutboundAliases::default(),
             method: None,
             authenticating: false,
+            denied: 0,
+            shadow_denied: 0,
             authentication_armed: Timestamp::MAX,
         }
     }

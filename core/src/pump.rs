@@ -4,6 +4,7 @@
 //! queue; then retained messages for new subscriptions. Window and output decide how far it gets; a
 //! message that is in flight is never expired half-way.
 
+use crate::access::subject_here;
 use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
 use crate::codec::packet::{Ack, Packet, QoS};
@@ -18,7 +19,7 @@ use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::timer::TimerKey;
-use crate::topic::{Found, TopicFilter};
+use crate::topic::{Found, TopicFilter, TopicName};
 
 /// Retained messages that one turn of one connection looks at, whether they match or not.
 const RETAINED_STEPS: usize = 4_096;
@@ -70,7 +71,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(session_key) else {
                 return;
             };
-            let traffic = session.traffic();
+            let traffic = session.traffic.get_or_insert_default();
             if traffic.unsent == 0 || connection.outbox.len() >= OUTBOX_FULL {
                 return;
             }
@@ -97,6 +98,20 @@ impl Broker {
             // [MQTT-3.3.4-9]
             if traffic.outstanding >= usize::from(connection.window) {
                 return;
+            }
+            // What it may receive can have changed since.
+            if self.access.is_on() {
+                let subject = subject_here(connection, &session.client_id);
+                let topic = TopicName::known(exchange.delivery.message.topic_str());
+                if !self.access.may_receive(&subject, topic) {
+                    traffic.unsent -= 1;
+                    if let Some(exchange) = traffic.inflight.end(id) {
+                        self.finish_delivery(session_key.index, &exchange.delivery);
+                    }
+                    place = 0;
+                    self.drop_forbidden(session_key.index);
+                    continue;
+                }
             }
             // Its expiry is not looked at any more. [MQTT-4.3.3-7]
             exchange.sent = true;
@@ -154,9 +169,15 @@ impl Broker {
             {
                 return;
             }
+            let is_unchecked = traffic.unchecked > 0;
             let Some(delivery) = self.pop_delivery(slot) else {
                 return;
             };
+            if is_unchecked && !self.may_deliver(key, delivery.message.topic_str()) {
+                self.forget(slot, &delivery);
+                self.drop_forbidden(slot);
+                continue;
+            }
             // [MQTT-3.3.2-5]
             if delivery.message.view().expires_at <= self.clock.wall() {
                 self.forget(slot, &delivery);
@@ -316,6 +337,7 @@ impl Broker {
             return false;
         };
         let window = usize::from(connection.window);
+        let is_allowed = self.may_deliver(key, message.topic_str());
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
@@ -335,7 +357,7 @@ impl Broker {
         }
         cursor.after = Some(view.topic.into());
         let came_live = view.id.origin == cursor.last.origin && view.id > cursor.last;
-        if came_live || view.expires_at <= self.clock.wall() {
+        if came_live || !is_allowed || view.expires_at <= self.clock.wall() {
             return true;
         }
         let mut identifiers = Identifiers::default();

@@ -89,6 +89,8 @@ impl Target {
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     generation: u64,
+    /// Tells this finding of a route from every other, of the same topic or another.
+    pub(crate) serial: u64,
     topic: String,
     pub(crate) targets: Vec<Target>,
     pub(crate) groups: Vec<GroupId>,
@@ -101,6 +103,8 @@ pub(crate) struct Routes {
     slots: Vec<Route>,
     matches: Matches,
     seed: u64,
+    /// Routes found so far.
+    found: u64,
 }
 
 /// Where a route lies. It may belong to another topic by now; who remembers one asks
@@ -114,6 +118,7 @@ impl Routes {
             slots: Vec::new(),
             matches: Matches::default(),
             seed,
+            found: 0,
         }
     }
 
@@ -140,8 +145,13 @@ impl Routes {
         (route.generation == index.generation() && route.topic == topic).then_some(slot)
     }
 
-    /// Finds the route of a topic, and keeps it.
-    pub(crate) fn find(&mut self, topic: TopicName<'_>, index: &Subscriptions) -> RouteSlot {
+    /// Finds the route of a topic to those who may receive it, and keeps it.
+    pub(crate) fn find(
+        &mut self,
+        topic: TopicName<'_>,
+        index: &Subscriptions,
+        may_receive: impl Fn(Member) -> bool,
+    ) -> RouteSlot {
         if self.slots.is_empty() {
             // An index that has no subscription yet must not look like a match of an empty slot.
             self.slots.resize_with(SLOTS, || Route {
@@ -156,6 +166,9 @@ impl Routes {
         route.topic.clear();
         route.topic.push_str(topic.as_str());
         resolve(&mut self.matches, None, route);
+        route.targets.retain(|target| may_receive(target.member));
+        self.found += 1;
+        route.serial = self.found;
         slot
     }
 
@@ -165,6 +178,7 @@ impl Routes {
         topic: TopicName<'_>,
         index: &Subscriptions,
         publisher: u32,
+        may_receive: impl Fn(Member) -> bool,
     ) -> Route {
         let mut route = Route::default();
         index.matches(topic, &mut self.matches);
@@ -173,6 +187,7 @@ impl Routes {
             Some(Member::Session(publisher).key()),
             &mut route,
         );
+        route.targets.retain(|target| may_receive(target.member));
         route
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
 
+use crate::access::Absentee;
 use crate::id::MessageId;
 use crate::slab::{Key, Slab};
 use crate::time::{Timestamp, UnixTime};
@@ -52,6 +53,9 @@ pub(crate) struct Traffic {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     pub(crate) cursors: VecDeque<Cursor>,
+    /// How many at the front of the queue were put there under other rules, or for a connection
+    /// that is gone.
+    pub(crate) unchecked: usize,
     /// Exchanges that were begun on an earlier connection and not resent on this one yet.
     pub(crate) unsent: usize,
     /// PUBLISH packets sent on this connection whose exchange is open: what the window counts.
@@ -68,6 +72,7 @@ impl Default for Traffic {
             received: Received::default(),
             queue: Queue::default(),
             cursors: VecDeque::new(),
+            unchecked: 0,
             unsent: 0,
             outstanding: 0,
             next_sequence: 0,
@@ -112,6 +117,12 @@ pub(crate) struct Session {
     pub(crate) dropped: u64,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
+    /// Some of its subscriptions match more than it may receive.
+    pub(crate) is_filtered: bool,
+    /// Whoever opened it had rules of its own.
+    pub(crate) had_own_rules: bool,
+    /// Who it belongs to, while it has no connection and something is done in its name.
+    pub(crate) absentee: Option<Box<Absentee>>,
     /// What of its will is in the statistics.
     pub(crate) will_counted: u32,
 }
@@ -132,6 +143,9 @@ impl Session {
             traffic: None,
             dropped: 0,
             is_recorded: false,
+            is_filtered: false,
+            had_own_rules: false,
+            absentee: None,
             will_counted: 0,
         }
     }

@@ -28,7 +28,8 @@ impl Broker {
         group: GroupId,
         origin: Origin,
     ) {
-        let Some(chosen) = self.choose_member(group, origin.from_peer) else {
+        let topic = publication.view.topic;
+        let Some(chosen) = self.choose_member(group, topic, origin.from_peer) else {
             return;
         };
         match Member::of(chosen.key) {
@@ -60,7 +61,12 @@ impl Broker {
 
     /// The member whose turn it is: connected ones with room in their window before connected ones,
     /// and those before members that are away.
-    fn choose_member(&mut self, group: GroupId, here_only: bool) -> Option<Subscriber> {
+    fn choose_member(
+        &mut self,
+        group: GroupId,
+        topic: &str,
+        here_only: bool,
+    ) -> Option<Subscriber> {
         let strategy = self.config.protocol.shared_strategy;
         let count = self.subscriptions.group(group)?.members().len();
         let start = match strategy {
@@ -76,6 +82,15 @@ impl Broker {
             let member = self.subscriptions.group(group)?.members()[place];
             let rank = self.rank(&member);
             if here_only && matches!(Member::of(member.key), Member::Peer(_)) {
+                continue;
+            }
+            let holders = (&self.sessions, &self.connections);
+            let member_of = Member::of(member.key);
+            if self.access.is_on()
+                && !self
+                    .access
+                    .may_route(member_of, TopicName::known(topic), holders)
+            {
                 continue;
             }
             if best.as_ref().is_none_or(|(known, _)| rank < *known) {

@@ -1,5 +1,6 @@
 //! Counters and gauges, in plain integers. Exporting them is for others.
 
+use crate::access::rule::Operation;
 use crate::action::DropReason;
 
 /// What the broker has counted since it started, and what it holds now.
@@ -49,6 +50,12 @@ pub struct Statistics {
     pub publishers_paused: u64,
     /// Messages that were not taken in: not allowed, or over a quota.
     pub publishes_refused: u64,
+    /// What clients wanted to do and the rules did not allow, in the order of [`Operation::ALL`].
+    pub denied: [u64; Operation::ALL.len()],
+    /// What the rules allowed and the shadow rules would not have.
+    pub shadow_denied: [u64; Operation::ALL.len()],
+    /// Subscriptions that ended because the rules no longer allow them.
+    pub subscriptions_revoked: u64,
     /// QoS 0 messages that were delivered but not retained, for want of room.
     pub retained_refused: u64,
     /// Encoded bytes that the runtime has not pulled yet.

@@ -163,12 +163,14 @@ impl Broker {
         connection.extra().authenticating = false;
         let data = grant.data.take();
         self.keep_grant(key, grant);
+        self.recheck_grant(key);
         self.send_auth(key, ReasonCode::SUCCESS, data.as_deref());
     }
 
     /// Remembers who a client is, and when that ends.
     pub(crate) fn keep_grant(&mut self, key: Key, grant: Grant) {
         let (now, wall) = (self.clock.now(), self.machine_wall());
+        self.access.note(&grant);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

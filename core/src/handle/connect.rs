@@ -216,10 +216,15 @@ impl Broker {
         let auth_data = grant.data.take();
         let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
         let mut clean_start = clean_start;
+        let (user, has_rules) = (grant.user.clone(), !grant.rules.is_empty());
         match self.claim(existing, grant.user.as_deref()) {
             Claim::Own => {}
             Claim::Replace => clean_start = true,
             Claim::Refuse => return self.close(key, CloseReason::OtherUser),
+        }
+        self.keep_grant(key, grant);
+        if !self.may_bring_will(key) {
+            return self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
         }
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         if let Some(other) = taken {
@@ -237,11 +242,9 @@ impl Broker {
             self.session_numbers += 1;
             let number = self.session_numbers;
             let mut session = Session::new(client_id, number);
-            session.user = grant.user.as_deref().map(Box::from);
+            session.user = user.as_deref().map(Box::from);
             self.sessions.insert(session)
         });
-        let user = grant.user.as_deref().map(Box::from);
-        self.keep_grant(key, grant);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -256,7 +259,14 @@ impl Broker {
             return;
         };
         self.statistics.clients_connected += 1;
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.had_own_rules = has_rules;
+        }
         self.attach(key, session_key, &mut handshake);
+        let revoked = match session_present {
+            true => self.recheck_resumed(key, session_key),
+            false => 0,
+        };
         let keep_alive_s = self.start_keep_alive(key, &handshake);
         // The end of an earlier session, and a will, are promises; a new or resumed session alone
         // is kept by what is promised for it later.
@@ -266,6 +276,7 @@ impl Broker {
             handshake: &handshake,
             session_present,
             keep_alive_s,
+            revoked,
             auth_data: auth_data.as_deref(),
         };
         let said = self.send_connack(key, gate, &answer);
@@ -273,7 +284,7 @@ impl Broker {
             let event = Event::Connected {
                 connection: connection.id(),
                 client_id: handshake.client_id,
-                user,
+                user: user.map(String::into_boxed_str),
                 version: connection.profile.version(),
                 address: connection.peer.address,
                 session_present,
@@ -345,6 +356,7 @@ impl Broker {
             .session_expiry_s
             .min(self.config.session.expiry_maximum_s);
         session.will = handshake.will.take(); // [MQTT-3.1.2-7]
+        session.absentee = None;
         if let Some(traffic) = session.traffic.as_mut() {
             traffic.restart();
         }
@@ -393,7 +405,7 @@ impl Broker {
         };
         let profile = connection.profile;
         let mut properties = PropertyBuffer::default();
-        let response;
+        let (response, revoked);
         if profile.has_properties() {
             self.announce_capabilities(&mut properties, answer);
             let handshake = answer.handshake;
@@ -407,6 +419,10 @@ impl Broker {
             {
                 response = template.replace("%c", &handshake.client_id);
                 properties.push(Property::ResponseInformation(&response));
+            }
+            if answer.revoked > 0 {
+                revoked = alloc::format!("{} subscriptions no longer allowed", answer.revoked);
+                properties.push(Property::ReasonString(&revoked));
             }
             let method = connection
                 .extra
@@ -492,6 +508,8 @@ struct Answer<'a> {
     handshake: &'a Handshake,
     session_present: bool,
     keep_alive_s: u16,
+    /// Subscriptions of the session that have ended because they are no longer allowed.
+    revoked: usize,
     auth_data: Option<&'a [u8]>,
 }
 

@@ -1,6 +1,8 @@
 //! DISCONNECT, and every other way in which a connection or a session ends.
 
-use crate::action::{Action, CloseReason, DropReason, Event};
+use crate::access::Absentee;
+use crate::access::identity::Grant;
+use crate::action::{Action, CloseReason, DropReason, Event, Peer};
 use crate::broker::{Broker, encode};
 use crate::codec::packet::{ConnAck, Disconnect, Packet, PacketType, QoS};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
@@ -112,6 +114,7 @@ impl Broker {
                     why,
                     session_kept: kept,
                 });
+                self.remember_absentee(session, (connection.grant, connection.peer));
                 self.detach(session, why);
             }
         }
@@ -184,6 +187,17 @@ impl Broker {
                 connection.waits = false;
             }
             self.unstall(waiter, crate::connection::Stalls::HELD);
+        }
+    }
+
+    /// Keeps who somebody was for what is still decided in his name: whether his will may be
+    /// published, and what his session may receive.
+    fn remember_absentee(&mut self, key: Key, (grant, peer): (Option<Box<Grant>>, Peer)) {
+        let Some(session) = self.sessions.get_mut(key).filter(|_| self.access.is_on()) else {
+            return;
+        };
+        if session.will.is_some() || session.is_filtered {
+            session.absentee = Some(Box::new(Absentee { grant, peer }));
         }
     }
 
@@ -275,7 +289,7 @@ impl Broker {
         let Some(will) = session.will.take() else {
             return;
         };
-        self.publish_own(&will);
+        self.publish_own(key, &will);
         // The will is gone from the record as well.
         self.record_session(key);
     }

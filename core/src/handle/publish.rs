@@ -1,6 +1,5 @@
 //! PUBLISH, and every other way in which a message comes in: wills, and other shards.
 
-use crate::access;
 use crate::action::{Action, CloseReason, InterestDelta, RoutedMessage};
 use crate::broker::Broker;
 use crate::codec::packet::{Publish, QoS, SubscribeOptions};
@@ -173,7 +172,7 @@ impl Broker {
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
-        if let Some(reason) = self.refusal(topic, publish) {
+        if let Some(reason) = self.refusal(key, (topic, route), publish) {
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
         let mark = self.journal.mark();
@@ -221,7 +220,7 @@ impl Broker {
         session: Key,
         ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
-        match self.refusal(topic, publish) {
+        match self.refusal(key, (topic, route), publish) {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
             Some(_) => {
                 self.statistics.publishes_refused += 1;
@@ -271,8 +270,13 @@ impl Broker {
     }
 
     /// Why a well-formed message is not taken in, if so.
-    fn refusal(&self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
-        if !access::may_publish(topic) {
+    fn refusal(
+        &mut self,
+        key: Key,
+        (topic, route): (TopicName<'_>, Option<RouteSlot>),
+        publish: &Publish<'_>,
+    ) -> Option<ReasonCode> {
+        if !self.may_publish(key, topic, route) {
             return Some(ReasonCode::NOT_AUTHORIZED);
         }
         if self.config.protocol.check_payload_format
@@ -377,11 +381,11 @@ impl Broker {
     }
 
     /// Publishes the will of a session.
-    pub(crate) fn publish_own(&mut self, will: &Will) {
+    pub(crate) fn publish_own(&mut self, session: Key, will: &Will) {
         let Ok(topic) = self.checked_topic(&will.topic) else {
             return;
         };
-        if !access::may_publish(topic) {
+        if !self.may_publish_will(session, topic) {
             self.statistics.publishes_refused += 1;
             return;
         }
@@ -507,7 +511,10 @@ impl Broker {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                self.routes.find(name, index)
+                let (access, holders) = (&self.access, (&self.sessions, &self.connections));
+                self.routes.find(name, index, |member| {
+                    access.may_route(member, name, holders)
+                })
             }
         };
         if let Some(connection) = origin
@@ -520,9 +527,11 @@ impl Broker {
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
         {
-            let route = self
-                .routes
-                .without_local(name, &self.subscriptions, publisher);
+            let (access, holders) = (&self.access, (&self.sessions, &self.connections));
+            let may_receive = |member| access.may_route(member, name, holders);
+            let route =
+                self.routes
+                    .without_local(name, &self.subscriptions, publisher, may_receive);
             let routed = self.walk(publication, &route.targets, origin);
             self.serve_groups(publication, &route.groups, origin);
             return if route.groups.is_empty() {

@@ -4,7 +4,7 @@ use crate::fuzz::script::Script;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{
-    Identity, Limits, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
+    AccessConfig, Identity, Limits, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
 };
 
 /// A configuration that can run.
@@ -20,6 +20,7 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
             ..Identity::default()
         },
         durable,
+        access: AccessConfig::default(),
     };
     config
         .validate()
