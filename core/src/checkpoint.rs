@@ -32,6 +32,8 @@ pub(crate) enum Place {
     Head,
     /// So many subscriptions are left.
     Subscriptions(usize),
+    /// So many fan-outs of retained messages are left.
+    Cursors(usize),
     /// Deliveries from this sequence on.
     Deliveries(u64),
 }
@@ -97,6 +99,10 @@ impl Broker {
                 let place = self.walk_subscriptions(key, left, full);
                 Walk::Session { slot, place }
             }
+            Place::Cursors(left) => {
+                let place = self.walk_cursors(key, left, full);
+                Walk::Session { slot, place }
+            }
             Place::Deliveries(from) => match self.walk_deliveries(key, from, full) {
                 Some(from) => Walk::Session {
                     slot,
@@ -111,9 +117,13 @@ impl Broker {
     /// that was walked already.
     fn walk_subscriptions(&mut self, key: Key, mut left: usize, full: usize) -> Place {
         let Some(session) = self.sessions.get(key) else {
-            return Place::Deliveries(0);
+            return Place::Cursors(0);
         };
         left = left.min(session.subscriptions.len());
+        let cursors = session
+            .traffic
+            .as_ref()
+            .map_or(0, |traffic| traffic.cursors.len());
         let mut filter = String::new();
         while left > 0 && self.journal.batch_bytes() < full {
             left -= 1;
@@ -127,6 +137,29 @@ impl Broker {
         }
         if left > 0 {
             Place::Subscriptions(left)
+        } else {
+            Place::Cursors(cursors)
+        }
+    }
+
+    /// From the last to the first as well: they are taken off the front, and what has come nearer
+    /// to it meanwhile is among those that are left.
+    fn walk_cursors(&mut self, key: Key, mut left: usize, full: usize) -> Place {
+        let Some(session) = self.sessions.get(key) else {
+            return Place::Deliveries(0);
+        };
+        let Some(traffic) = session.traffic.as_ref() else {
+            return Place::Deliveries(0);
+        };
+        left = left.min(traffic.cursors.len());
+        while left > 0 && self.journal.batch_bytes() < full {
+            left -= 1;
+            if let Some(cursor) = traffic.cursors.get(left).filter(|c| c.is_recorded) {
+                self.journal.cursor(session.number, cursor);
+            }
+        }
+        if left > 0 {
+            Place::Cursors(left)
         } else {
             Place::Deliveries(0)
         }

@@ -101,6 +101,22 @@ pub enum Record<'a> {
         /// The topic.
         topic: &'a str,
     },
+    /// A subscription is owed retained messages.
+    Owed {
+        /// The session's number.
+        session: u64,
+        /// The filter of the subscription.
+        filter: &'a str,
+        /// The topic up to which they are under way, or have arrived.
+        after: Option<Box<str>>,
+    },
+    /// All of them are under way, or have arrived.
+    Settled {
+        /// The session's number.
+        session: u64,
+        /// The filter of the subscription.
+        filter: &'a str,
+    },
     /// Of a kind that this version does not know.
     Unknown {
         /// The first byte of its key.
@@ -180,6 +196,18 @@ impl<'a> Record<'a> {
                     Some(value) => Self::Retained {
                         topic,
                         message: Fields(value).message_id()?,
+                    },
+                })
+            }
+            record::CURSOR => {
+                let session = name.u64()?;
+                let filter = core::str::from_utf8(name.0).ok()?;
+                Some(match value {
+                    None => Self::Settled { session, filter },
+                    Some(value) => Self::Owed {
+                        session,
+                        filter,
+                        after: record::decode_cursor(filter, value)?.after,
                     },
                 })
             }

@@ -10,9 +10,9 @@ use crate::id::{MessageId, PacketId, Position};
 use crate::log::BatchWriter;
 use crate::message::Message;
 use crate::record::{self, delivery_key, message_key, received_key, session_key};
-use crate::session::Session;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
+use crate::session::{Cursor, Session};
 use crate::time::UnixTime;
 use crate::topic::Subscription;
 use alloc::collections::VecDeque;
@@ -327,24 +327,42 @@ impl Journal {
         self.delete(&session_key(record::SESSION, session.number));
     }
 
-    fn subscription_key(&mut self, session: u64, filter: &str) -> Vec<u8> {
+    fn filter_key(&mut self, kind: u8, session: u64, filter: &str) -> Vec<u8> {
         let mut key = core::mem::take(&mut self.scratch);
         key.clear();
-        key.extend_from_slice(&session_key(record::SUBSCRIPTION, session));
+        key.extend_from_slice(&session_key(kind, session));
         key.extend_from_slice(filter.as_bytes());
         key
     }
 
     pub(crate) fn subscribed(&mut self, session: u64, filter: &str, subscription: Subscription) {
-        let key = self.subscription_key(session, filter);
+        let key = self.filter_key(record::SUBSCRIPTION, session, filter);
         self.put(&key, &record::encode_subscription(subscription));
         self.scratch = key;
     }
 
     pub(crate) fn unsubscribed(&mut self, session: u64, filter: &str) {
-        let key = self.subscription_key(session, filter);
+        let key = self.filter_key(record::SUBSCRIPTION, session, filter);
         self.delete(&key);
         self.scratch = key;
+    }
+
+    /// How far a subscription has come in the retained messages it is owed.
+    pub(crate) fn cursor(&mut self, session: u64, cursor: &Cursor) {
+        let key = self.filter_key(record::CURSOR, session, &cursor.filter);
+        let mut value = Vec::new();
+        record::encode_cursor(cursor, &mut value);
+        self.put(&key, &value);
+        self.scratch = key;
+    }
+
+    /// It is owed none any longer.
+    pub(crate) fn cursor_done(&mut self, session: u64, cursor: &Cursor) {
+        if cursor.is_recorded {
+            let key = self.filter_key(record::CURSOR, session, &cursor.filter);
+            self.delete(&key);
+            self.scratch = key;
+        }
     }
 
     fn retained_key(&mut self, topic: &str) -> Vec<u8> {

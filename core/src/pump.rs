@@ -284,6 +284,22 @@ impl Broker {
     /// not apply, and none is left out. The walk over the retained messages is bounded as well: a
     /// filter may match few of many.
     fn start_retained(&mut self, key: Key, session_key: Key) {
+        self.walk_retained_messages(key, session_key);
+        // With what was started, in one batch: nothing is left out after a crash, and no QoS 2
+        // message sent twice.
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let number = session.number;
+        if let Some(cursor) = session.traffic().cursors.front_mut()
+            && cursor.is_recorded
+            && core::mem::take(&mut cursor.has_moved)
+        {
+            self.journal.cursor(number, cursor);
+        }
+    }
+
+    fn walk_retained_messages(&mut self, key: Key, session_key: Key) {
         let mut steps = RETAINED_STEPS;
         while self.may_start_retained(key, session_key) {
             if steps == 0 {
@@ -292,6 +308,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(session_key) else {
                 return;
             };
+            let number = session.number;
             let Some(cursor) = session.traffic().cursors.front_mut() else {
                 return;
             };
@@ -303,10 +320,13 @@ impl Broker {
                 Found::Match(message, ()) => message.clone(),
                 Found::Paused(message) => {
                     cursor.after = Some(message.topic_str().into());
+                    cursor.has_moved = true;
                     continue;
                 }
                 Found::Done => {
-                    session.traffic().cursors.pop_front();
+                    if let Some(cursor) = session.traffic().cursors.pop_front() {
+                        self.journal.cursor_done(number, &cursor);
+                    }
                     continue;
                 }
             };
@@ -356,8 +376,9 @@ impl Broker {
             return false;
         }
         cursor.after = Some(view.topic.into());
-        let came_live = view.id.origin == cursor.last.origin && view.id > cursor.last;
-        if came_live || !is_allowed || view.expires_at <= self.clock.wall() {
+        cursor.has_moved = true;
+        let is_expired = view.expires_at <= self.clock.wall();
+        if cursor.is_behind(view.id) || !is_allowed || is_expired {
             return true;
         }
         let mut identifiers = Identifiers::default();

@@ -10,14 +10,16 @@
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
 //! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
 //! | `R` topic | message | retained until replaced or cleared |
+//! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last message | subscribe until all are under way |
 //!
 //! All numbers little-endian. A value may be longer than what is read here: later versions append.
 
 use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions};
 use crate::id::{MessageId, PacketId};
-use crate::session::Session;
+use crate::log::batch::SKIPPABLE;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Identifiers};
+use crate::session::{Cursor, Session};
 use crate::time::UnixTime;
 use crate::topic::Subscription;
 use crate::will::Will;
@@ -32,6 +34,9 @@ pub(crate) const MESSAGE: u8 = b'M';
 pub(crate) const DELIVERY: u8 = b'Q';
 pub(crate) const RECEIVED: u8 = b'I';
 pub(crate) const RETAINED: u8 = b'R';
+/// A version that does not know it loses the rest of a fan-out of retained messages, as all did
+/// before.
+pub(crate) const CURSOR: u8 = b'P' | SKIPPABLE;
 
 /// Reads values front to back; `None` at the first thing that is not there.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
@@ -227,6 +232,31 @@ pub(crate) fn decode_subscription(value: &[u8]) -> Option<Subscription> {
     Some(Subscription {
         options,
         identifier: fields.u32()?,
+    })
+}
+
+pub(crate) fn encode_cursor(cursor: &Cursor, out: &mut Vec<u8>) {
+    out.push(cursor.maximum_qos as u8);
+    out.extend_from_slice(&cursor.identifier.to_le_bytes());
+    out.extend_from_slice(&message_id_bytes(cursor.last));
+    // No topic is empty.
+    counted(cursor.after.as_deref().unwrap_or("").as_bytes(), out);
+}
+
+pub(crate) fn decode_cursor(filter: &str, value: &[u8]) -> Option<Cursor> {
+    let mut fields = Fields(value);
+    let maximum_qos = QoS::from_bits(fields.u8()?)?;
+    let identifier = fields.u32()?;
+    let last = fields.message_id()?;
+    let after = core::str::from_utf8(fields.counted()?).ok()?;
+    Some(Cursor {
+        filter: filter.into(),
+        after: (!after.is_empty()).then(|| after.into()),
+        maximum_qos,
+        identifier,
+        last,
+        is_recorded: true,
+        has_moved: false,
     })
 }
 

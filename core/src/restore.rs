@@ -11,9 +11,9 @@ use crate::id::{MessageId, PacketId};
 use crate::log::{BatchError, BatchRef, Op};
 use crate::message::Message;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
-use crate::session::Session;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
+use crate::session::{Cursor, Session};
 use crate::slab::Key;
 use crate::time::{Now, UnixTime};
 use crate::topic::{Subscription, TopicFilter};
@@ -51,6 +51,7 @@ struct Kept {
     record: Option<SessionRecord>,
     subscriptions: BTreeMap<Box<str>, Subscription>,
     received: BTreeSet<PacketId>,
+    cursors: BTreeMap<Box<str>, Cursor>,
     deliveries: BTreeMap<u64, DeliveryRecord>,
 }
 
@@ -136,6 +137,7 @@ impl Restorer {
             record::DELIVERY => self.delivery(name, value),
             record::RECEIVED => self.received(name, value),
             record::RETAINED => self.retained(name, value),
+            record::CURSOR => self.cursor(name, value),
             _ => return Ok(false),
         };
         done.map(|()| true).ok_or(RestoreError::BadRecord { kind })
@@ -212,6 +214,21 @@ impl Restorer {
             Some(_) => kept.received.insert(id),
             None => kept.received.remove(&id),
         };
+        Some(())
+    }
+
+    fn cursor(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let kept = self.kept(name.u64()?);
+        let filter = core::str::from_utf8(name.0).ok()?;
+        match value {
+            Some(value) => {
+                let cursor = record::decode_cursor(filter, value)?;
+                kept.cursors.insert(filter.into(), cursor);
+            }
+            None => {
+                kept.cursors.remove(filter);
+            }
+        }
         Some(())
     }
 
@@ -318,6 +335,9 @@ impl Broker {
         }
         for id in kept.received {
             session.traffic().received.insert(id);
+        }
+        for cursor in kept.cursors.into_values() {
+            session.traffic().cursors.push_back(cursor);
         }
         if record.is_connected && self.journal.is_on() {
             self.journal.session(&session);

@@ -9,6 +9,7 @@ pub(crate) mod received;
 
 use crate::access::Absentee;
 use crate::id::MessageId;
+use crate::journal::Journal;
 use crate::slab::{Key, Slab};
 use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
@@ -44,6 +45,18 @@ pub(crate) struct Cursor {
     pub(crate) identifier: u32,
     /// The last message that was taken in before the subscription. Later ones came live.
     pub(crate) last: MessageId,
+    /// The log knows of it: what is left survives the broker.
+    pub(crate) is_recorded: bool,
+    /// The log does not know how far it has come.
+    pub(crate) has_moved: bool,
+}
+
+impl Cursor {
+    /// Whether a retained message was taken in after the subscription, in this life of the broker
+    /// or a later one: then it came live.
+    pub(crate) fn is_behind(&self, message: MessageId) -> bool {
+        message.origin >> 32 == self.last.origin >> 32 && message > self.last
+    }
 }
 
 /// Messages under way, in both directions.
@@ -85,6 +98,17 @@ impl Traffic {
     /// Whether anything waits to be sent, window or not.
     pub(crate) fn is_waiting(&self) -> bool {
         self.unsent > 0 || !self.queue.is_empty() || !self.cursors.is_empty()
+    }
+
+    /// No retained message is owed to this subscription any longer.
+    pub(crate) fn drop_cursor(&mut self, session: u64, filter: &str, journal: &mut Journal) {
+        self.cursors.retain(|cursor| {
+            let stays = *cursor.filter != *filter;
+            if !stays {
+                journal.cursor_done(session, cursor);
+            }
+            stays
+        });
     }
 
     /// A new connection: everything open has to be sent again.

@@ -4,8 +4,13 @@
 //! The log here is the list of batches that were reported durable; files and disks are tested
 //! elsewhere.
 
-use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, Version, Will};
-use whimbrel_core::codec::{Packet, Property, PropertyBuffer, ReasonCode};
+use whimbrel_core::codec::packet::{
+    Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Version, Will,
+};
+use whimbrel_core::codec::{
+    Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer,
+};
+use whimbrel_core::config::SessionConfig;
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, connect, publish};
 use whimbrel_tests::{Received, World};
@@ -238,6 +243,132 @@ fn an_incoming_qos_2_message_is_taken_in_once_across_a_crash() {
     assert_eq!(world.next_publish(subscriber).1, b"once");
     assert_eq!(world.next_publish(subscriber).1, b"another");
     assert_eq!(world.next(subscriber), None);
+}
+
+/// Subscribes, and reads the SUBACK that comes before the retained messages here.
+fn subscribe_first(world: &mut World, subscriber: ConnectionId, filter: &str, qos: QoS) {
+    let mut filters = SubscribeBuffer::new();
+    let options = SubscribeOptions {
+        maximum_qos: qos,
+        ..SubscribeOptions::default()
+    };
+    filters.push(filter, options);
+    world.block(subscriber, true);
+    let packet = Subscribe {
+        packet_id: whimbrel_core::id::PacketId::FIRST,
+        properties: Properties::EMPTY,
+        filters: filters.as_filters(Version::V5),
+    };
+    world.send(subscriber, &Packet::Subscribe(packet));
+    world.block(subscriber, false);
+    let answer = world.hear(subscriber);
+    assert!(matches!(answer.packet(), Packet::SubAck(_)), "{answer:?}");
+}
+
+/// Twenty retained messages go out four at a time; the broker is killed after each batch once.
+#[test]
+fn what_is_left_of_a_fan_out_of_retained_messages_survives() {
+    let topics: Vec<String> = (0..20).map(|number| format!("r/{number:02}")).collect();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for kills_after in 0..20 {
+            let mut world = World::new(Config {
+                durable: true,
+                session: SessionConfig {
+                    inflight_maximum: 4,
+                    ..Default::default()
+                },
+                ..Config::default()
+            });
+            let publisher = world.connect(Version::V5, "publisher");
+            for topic in &topics {
+                let packet = Publish {
+                    retain: true,
+                    ..publish(topic, topic.as_bytes(), qos, 1)
+                };
+                world.send(publisher, &Packet::Publish(packet));
+                world.answer(publisher, Packet::PubRel, 1, ReasonCode::SUCCESS);
+            }
+            let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+            subscribe_first(&mut world, subscriber, "r/+", qos);
+            let mut payloads = Vec::new();
+            for _ in 0..kills_after {
+                // One at a time: what was sent and not acknowledged comes again.
+                let Some(received) = world.next(subscriber) else {
+                    break;
+                };
+                if let Packet::PubRel(ack) = received.packet() {
+                    world.send(subscriber, &Packet::PubComp(ack));
+                    continue;
+                }
+                payloads.push(String::from_utf8_lossy(received.publish().payload).into_owned());
+                let ack = Ack::new(id_of(&received), ReasonCode::SUCCESS);
+                world.send(
+                    subscriber,
+                    &match qos {
+                        QoS::ExactlyOnce => Packet::PubRec(ack),
+                        _ => Packet::PubAck(ack),
+                    },
+                );
+            }
+            world.crash();
+            let (subscriber, present) = persistent(&mut world, Version::V5, "subscriber");
+            assert!(present);
+            payloads.extend(world.take_all(subscriber));
+            assert_eq!(payloads, topics, "{qos:?}, killed after {kills_after}");
+        }
+    }
+}
+
+#[test]
+fn a_fan_out_of_retained_messages_leaves_nothing_in_the_log() {
+    let mut world = durable();
+    let publisher = world.connect(Version::V5, "publisher");
+    for topic in ["r/1", "r/2"] {
+        let packet = Publish {
+            retain: true,
+            ..publish(topic, b"x", QoS::AtLeastOnce, 1)
+        };
+        world.send(publisher, &Packet::Publish(packet));
+    }
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    subscribe_first(&mut world, subscriber, "r/+", QoS::AtLeastOnce);
+    assert_eq!(world.take_all(subscriber).len(), 2);
+    world.crash();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    world.hears_nothing(subscriber);
+}
+
+/// What is published to a topic that the fan-out has not reached comes as it is published, once.
+#[test]
+fn what_is_retained_after_a_crash_comes_once() {
+    let mut world = World::new(Config {
+        durable: true,
+        session: SessionConfig {
+            inflight_maximum: 1,
+            ..Default::default()
+        },
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V5, "publisher");
+    let retain = |world: &mut World, publisher, topic: &str, payload: &[u8]| {
+        let packet = Publish {
+            retain: true,
+            ..publish(topic, payload, QoS::AtLeastOnce, 1)
+        };
+        world.send(publisher, &Packet::Publish(packet));
+    };
+    for topic in ["r/1", "r/2", "r/3"] {
+        retain(&mut world, publisher, topic, b"old");
+    }
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    subscribe_first(&mut world, subscriber, "r/+", QoS::AtLeastOnce);
+    world.crash();
+    let publisher = world.connect(Version::V5, "publisher");
+    retain(&mut world, publisher, "r/3", b"new");
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    let mut payloads = world.take_all(subscriber);
+    payloads.sort();
+    assert_eq!(payloads, ["new", "old", "old"]);
 }
 
 #[test]
@@ -507,7 +638,7 @@ fn the_will_of_a_session_that_ends_survives_the_broker_and_reaches_everybody() {
         payload: b"gone",
         qos: QoS::AtLeastOnce,
         retain: false,
-        properties: whimbrel_core::codec::Properties::EMPTY,
+        properties: Properties::EMPTY,
     };
     let mortal = world.open_with(&Connect {
         will: Some(will),
@@ -538,7 +669,7 @@ fn with_will(world: &mut World, client_id: &str, persistent: bool) {
             payload: client_id.as_bytes(),
             qos: QoS::AtLeastOnce,
             retain: false,
-            properties: whimbrel_core::codec::Properties::EMPTY,
+            properties: Properties::EMPTY,
         }),
         ..connect(Version::V5, client_id)
     };

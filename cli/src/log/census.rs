@@ -77,6 +77,8 @@ impl Census {
             | Record::Clock { .. }
             | Record::Received { .. }
             | Record::Completed { .. }
+            | Record::Owed { .. }
+            | Record::Settled { .. }
             | Record::Unknown { .. } => {}
         }
     }

@@ -142,6 +142,21 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             format!("retained topic={topic:?} {}", name(*message))
         }
         Record::RetainedCleared { topic } => format!("retained cleared topic={topic:?}"),
+        Record::Owed {
+            session,
+            filter,
+            after,
+        } => {
+            let client = census.name(*session);
+            let after = after
+                .as_ref()
+                .map_or_else(String::new, |topic| format!(" after topic={topic:?}"));
+            format!("owed client={client} filter={filter:?} retained messages{after}")
+        }
+        Record::Settled { session, filter } => {
+            let client = census.name(*session);
+            format!("owed client={client} filter={filter:?} no retained messages")
+        }
         Record::Unknown { kind } => format!("record of unknown kind {kind:#04x}"),
     }
 }

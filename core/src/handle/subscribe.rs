@@ -3,7 +3,7 @@
 use crate::access::Subscribing;
 use crate::action::{Action, Event, InterestDelta};
 use crate::broker::Broker;
-use crate::codec::packet::{Packet, RetainHandling, SubAck, Subscribe, SubscribeOptions};
+use crate::codec::packet::{Packet, QoS, RetainHandling, SubAck, Subscribe, SubscribeOptions};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
@@ -117,10 +117,11 @@ impl Broker {
                 origin: self.origin,
                 sequence: self.sequence,
             };
+            let (number, is_persistent) = (session.number, session.is_persistent());
             let traffic = session.traffic();
             // Subscribing again starts again. [MQTT-3.8.4-4]
             if !is_new {
-                traffic.cursors.retain(|cursor| cursor.filter != filter);
+                traffic.drop_cursor(number, &filter, &mut self.journal);
             }
             let cursor = Cursor {
                 filter,
@@ -128,7 +129,13 @@ impl Broker {
                 maximum_qos: granted,
                 identifier,
                 last,
+                // What comes at QoS 0 may be lost with the broker.
+                is_recorded: self.journal.is_on() && is_persistent && granted > QoS::AtMostOnce,
+                has_moved: false,
             };
+            if cursor.is_recorded {
+                self.journal.cursor(number, &cursor);
+            }
             traffic.cursors.push_back(cursor);
         }
         Ok(ReasonCode(granted as u8)) // [MQTT-3.8.4-7]
@@ -298,9 +305,8 @@ impl Broker {
         if parsed.share.is_none()
             && let Some(traffic) = session.traffic.as_mut()
         {
-            traffic
-                .cursors
-                .retain(|cursor| *cursor.filter != *parsed.filter.as_str());
+            let filter = parsed.filter.as_str();
+            traffic.drop_cursor(session.number, filter, &mut self.journal);
         }
         if let Some(members) = members {
             self.announce(text, members);

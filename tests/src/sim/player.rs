@@ -3,7 +3,6 @@
 use super::network::{Owner, Piece};
 use super::oracle::{Arrival, Flags};
 use super::scene::Scene;
-use super::server::Server;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::Timestamp;
 use whimbrel_core::client::{
@@ -304,12 +303,11 @@ impl Player {
         self.held.clear();
         let Some(id) = self.line.take() else { return };
         scene.oracle.disconnected(self.index, id);
-        let mut bytes = Vec::new();
-        self.client.transmit(&mut bytes);
         if let Some(line) = scene.network.lines.get_mut(&id) {
             line.is_client_there = false;
-            line.up
-                .write(scene.now, &bytes, scene.weather, &mut scene.chance);
+        }
+        self.send(id, scene);
+        if let Some(line) = scene.network.lines.get_mut(&id) {
             line.up.end(scene.now + 1);
         }
         self.client.transport_closed(Timestamp(scene.now));
@@ -369,16 +367,22 @@ impl Player {
     }
 
     /// Sends what the client has to send.
-    pub(super) fn write(&mut self, server: &mut Server, scene: &mut Scene) {
-        let Some(line) = self.line.and_then(|id| scene.network.lines.get_mut(&id)) else {
+    pub(super) fn write(&mut self, scene: &mut Scene) {
+        if let Some(id) = self.line {
+            self.send(id, scene);
+        }
+    }
+
+    fn send(&mut self, id: u64, scene: &mut Scene) {
+        let Some(line) = scene.network.lines.get_mut(&id) else {
             return;
         };
-        if !line.up.has_room(scene.weather) {
+        if line.is_client_there && !line.up.has_room(scene.weather) {
             return;
         }
         let mut bytes = Vec::new();
         self.client.transmit(&mut bytes);
-        let answers = server.intercept(self.version, &mut bytes);
+        let answers = scene.mischief.up(self.version, &mut bytes);
         line.down
             .write(scene.now, &answers, scene.weather, &mut scene.chance);
         line.up

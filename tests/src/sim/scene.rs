@@ -2,6 +2,7 @@
 
 use super::chance::Chance;
 use super::counts::Counts;
+use super::defect::Mischief;
 use super::network::{Network, Owner, Weather};
 use super::options::DiskFaults;
 use super::oracle::Oracle;
@@ -21,6 +22,8 @@ pub(super) struct Scene {
     pub(super) oracle: Oracle,
     pub(super) story: Story,
     pub(super) counts: Counts,
+    /// What is deliberately wrong, between the broker and the rest.
+    pub(super) mischief: Mischief,
     /// Who is a member of a shared subscription.
     pub(super) sharers: Vec<Owner>,
 }

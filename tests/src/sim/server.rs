@@ -1,7 +1,7 @@
 //! The process under test: the broker, its log, and what a runtime does between them. It can be
 //! killed.
 
-use super::defect::{Defect, Mischief};
+use super::defect::Defect;
 use super::network::{Owner, Piece};
 use super::options::Options;
 use super::scene::Scene;
@@ -11,7 +11,6 @@ use crate::disk::Disk;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::frame;
-use whimbrel_core::codec::packet::Version;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
@@ -45,7 +44,6 @@ pub(super) struct Server {
     /// What somebody has done to the machine's clock.
     pub(super) wall_offset: i64,
     pub(super) trace: Trace,
-    mischief: Mischief,
     /// An instant, and the calls in it so far.
     calls: (u64, u64),
 }
@@ -61,7 +59,6 @@ impl Server {
             restart_at: 0,
             wall_offset: 0,
             trace: Trace::default(),
-            mischief: Mischief::new(options.defect, options.seed),
             calls: (0, 0),
         }
     }
@@ -92,7 +89,7 @@ impl Server {
             scene.disk,
             &mut scene.chance,
             &mut scene.counts,
-            &mut self.mischief,
+            &mut scene.mischief,
         );
         let (storage, restorer) = match opened {
             Ok(opened) => opened,
@@ -199,7 +196,7 @@ impl Server {
                 }
                 if let Some(connection) = line.connection.take() {
                     process.lines.remove(&connection);
-                    if self.mischief.strikes(Defect::SwallowsAWill) {
+                    if scene.mischief.strikes(Defect::SwallowsAWill) {
                         process.broker.receive(now, connection, &[0xE0, 0]);
                     }
                     process.broker.closed(now, connection);
@@ -266,7 +263,7 @@ impl Server {
             faults: scene.disk,
             chance: &mut scene.chance,
             counts: &mut scene.counts,
-            mischief: &mut self.mischief,
+            mischief: &mut scene.mischief,
         };
         process
             .storage
@@ -370,9 +367,9 @@ impl Server {
                     format!("batch {position} {mark:?}: {}", readable(&batch.operations))
                 });
                 self.trace.bytes(&batch.operations);
-                self.mischief.batch(&mut batch.operations);
+                scene.mischief.batch(&mut batch.operations);
                 process.storage.append(&batch);
-                if self.mischief.is(Defect::AcknowledgesBeforePersisting) {
+                if scene.mischief.is(Defect::AcknowledgesBeforePersisting) {
                     process.broker.persisted(now, batch.position);
                 }
                 self.run_storage(scene);
@@ -422,17 +419,17 @@ impl Server {
             scene.oracle.accepted(id);
         }
         let bytes = match line.owner {
-            Owner::Player(_) => self.mischief.down(line.version, bytes),
+            Owner::Player(_) => scene.mischief.down(line.version, bytes),
             Owner::Hostile(_) => bytes,
         };
         let version = line.version;
         line.down
             .write(scene.now, &bytes, scene.weather, &mut scene.chance);
-        if self.mischief.is(Defect::IsNotDeterministic) {
+        if scene.mischief.is(Defect::IsNotDeterministic) {
             let address = Box::new(0_u8);
             self.trace.number(std::ptr::from_ref(&*address) as u64);
         }
-        let Some(stray) = self.mischief.stray.take() else {
+        let Some(stray) = scene.mischief.stray.take() else {
             return;
         };
         let other = scene.network.lines.iter_mut().find(|(other, line)| {
@@ -449,19 +446,14 @@ impl Server {
         }
     }
 
-    /// Bytes of a client on their way here. Gives what is answered without the broker.
-    pub(super) fn intercept(&mut self, version: Version, bytes: &mut Vec<u8>) -> Vec<u8> {
-        self.mischief.up(version, bytes)
-    }
-
     // --- Time ---
 
-    pub(super) fn next_at(&self, now: u64) -> Option<u64> {
+    pub(super) fn next_at(&self, scene: &Scene) -> Option<u64> {
         let Some(process) = &self.process else {
             return Some(self.restart_at);
         };
-        if self.mischief.is(Defect::NeverRests) {
-            return Some(now);
+        if scene.mischief.is(Defect::NeverRests) {
+            return Some(scene.now);
         }
         let deadline = process.broker.next_deadline();
         let deadline = deadline

@@ -2,6 +2,7 @@
 
 use super::chance::Chance;
 use super::counts::Counts;
+use super::defect::Mischief;
 use super::hostile::Hostile;
 use super::network::Network;
 use super::options::{CALM, HEALTHY, Options};
@@ -87,6 +88,7 @@ impl<'a> Simulation<'a> {
             oracle: Oracle::new(rules, story),
             story,
             counts: Counts::default(),
+            mischief: Mischief::new(options.defect, options.seed),
             sharers: Vec::new(),
         };
         let players = vec![Player::new(0, Role::Watcher, &mut scene)];
@@ -183,7 +185,7 @@ impl<'a> Simulation<'a> {
         let hostiles = self.hostiles.iter().map(|hostile| hostile.act_at);
         let next = players
             .chain(hostiles)
-            .chain(self.server.next_at(now))
+            .chain(self.server.next_at(scene))
             .chain(scene.network.next_at())
             .min();
         // Never further than a second, so that nobody waits for nothing.
@@ -203,7 +205,7 @@ impl<'a> Simulation<'a> {
         for player in &mut self.players {
             player.read(scene);
             player.work(scene);
-            player.write(&mut self.server, scene);
+            player.write(scene);
         }
         self.server.drain(scene);
         self.server.check_limits(scene);
