@@ -4,6 +4,7 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+use crate::acl::Acl;
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Ask access rules who may do what.
+    Acl(Acl),
     /// Put load on a broker, and measure.
     Bench(Bench),
 }
@@ -242,7 +245,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, acl, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

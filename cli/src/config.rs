@@ -4,6 +4,7 @@
 //! file and environment is reported at once, each with its place. What a setting means is for the
 //! types it ends up in; which keys there are is told by the table in `keys`.
 
+mod access;
 mod document;
 mod environment;
 mod field;
@@ -16,6 +17,7 @@ mod storage;
 mod url;
 mod value;
 
+pub(crate) use access::{Access, listener_names, read_rules};
 pub(crate) use document::example_file;
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
@@ -37,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     /// Where sessions and messages are kept.
     pub(crate) storage: Storage,
+    /// The files that say who may do what. What they say is in `server`.
+    pub(crate) access: Access,
     /// What is written to standard error.
     pub(crate) log: Log,
 }
@@ -49,6 +53,7 @@ impl Default for Settings {
                 ..ServerConfig::default()
             },
             storage: Storage::default(),
+            access: Access::default(),
             log: Log::default(),
         }
     }
@@ -131,6 +136,7 @@ pub(crate) fn load(
     settings.log.level = flags.log_level.unwrap_or(settings.log.level);
     settings.log.format = flags.log_format.unwrap_or(settings.log.format);
 
+    access::read_files(&mut settings, &places, &mut problems);
     check_together(&settings, &places, &mut problems);
     if problems.is_empty() {
         Ok(Loaded {

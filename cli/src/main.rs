@@ -1,5 +1,6 @@
 //! The `whimbrel` program.
 
+mod acl;
 mod admission;
 mod arguments;
 mod bench;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Acl(acl)) => acl.run(),
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

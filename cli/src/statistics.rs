@@ -37,6 +37,14 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped: _,
         publishers_paused,
         publishes_refused,
+        denied: [denied_publish, denied_subscribe, denied_receive],
+        shadow_denied:
+            [
+                shadow_denied_publish,
+                shadow_denied_subscribe,
+                shadow_denied_receive,
+            ],
+        subscriptions_revoked,
         retained_refused,
         unsent_bytes,
         events_lost,
@@ -63,6 +71,13 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         publishes_sent,
         publishes_unmatched,
         publishes_refused,
+        denied_publish,
+        denied_subscribe,
+        denied_receive,
+        shadow_denied_publish,
+        shadow_denied_subscribe,
+        shadow_denied_receive,
+        subscriptions_revoked,
         retained_refused,
         publishers_paused,
         connects_refused,
@@ -74,6 +89,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_too_large = dropped(DropReason::TooLarge),
         dropped_expired = dropped(DropReason::Expired),
         dropped_session_ended = dropped(DropReason::SessionEnded),
+        dropped_not_allowed = dropped(DropReason::NotAllowed),
         "statistics"
     );
 }

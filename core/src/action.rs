@@ -246,7 +246,8 @@ pub enum Event {
         /// How many so far in the life of the session.
         count: u64,
     },
-    /// A client wanted to do what it may not. Reported at the 1st, 2nd, 4th, 8th, … of a connection.
+    /// A client wanted to do what it may not. Reported at the 1st, 2nd, 4th, 8th, … of a
+    /// connection.
     Denied {
         /// Who.
         client_id: Box<str>,

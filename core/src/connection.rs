@@ -106,7 +106,8 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
-    /// What it wanted to do and might not, so far; and what the shadow rules would not have allowed.
+    /// What it wanted to do and might not, so far; and what the shadow rules would not have
+    /// allowed.
     pub(crate) denied: u64,
     pub(crate) shadow_denied: u64,
     /// When the authentication ends; `MAX` is never.

@@ -159,13 +159,10 @@ impl Reader<'_> {
 
     /// Texts, one alone or a list: as an empty list would mean nobody, or everybody, it is refused.
     fn texts<'v>(&mut self, key: &str, value: &'v Value<'_>) -> Vec<(usize, &'v str)> {
-        let found: Option<Vec<_>> = match value.get_ref() {
-            DeValue::String(text) => Some(vec![(value.span().start, &**text)]),
-            DeValue::Array(values) => values
-                .iter()
-                .map(|value| Some((value.span().start, value.get_ref().as_str()?)))
-                .collect(),
-            _ => None,
+        let text = |value: &'v Value<'_>| Some((value.span().start, value.get_ref().as_str()?));
+        let found: Option<Vec<_>> = match value.get_ref().as_array() {
+            Some(values) => values.iter().map(text).collect(),
+            None => text(value).map(|one| vec![one]),
         };
         let complaint = match found.as_deref() {
             None => format!("`{key}` takes a text in quotes, or a list of such"),

@@ -3,6 +3,8 @@
 use crate::config::{Anonymous, ListenerConfig};
 use core::pin::Pin;
 use std::sync::Arc;
+use whimbrel_core::access::identity::Grant;
+use whimbrel_core::access::rule::{Effect, Operations, Pattern, Rule};
 use whimbrel_core::action::{Credentials, Peer, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
 
@@ -46,7 +48,7 @@ impl Policy {
 
     pub(crate) fn decide(&self, credentials: Credentials) -> Decision {
         if credentials.peer.listener == IN_PROCESS {
-            return Decision::Now(Verdict::accept());
+            return Decision::Now(Verdict::Accept(of_the_program()));
         }
         let anonymous = credentials.username.is_none() && credentials.method.is_none();
         if anonymous && !self.allows_anonymous(&credentials.peer) {
@@ -65,5 +67,14 @@ impl Policy {
     fn allows_anonymous(&self, peer: &Peer) -> bool {
         let rule = self.anonymous.get(usize::from(peer.listener));
         matches!((rule, peer.address), (Some(rule), Some(address)) if rule.allows(address))
+    }
+}
+
+/// What links of the program that embeds the broker may do, whatever the rules are: everything.
+fn of_the_program() -> Grant {
+    let topics = ["#", "$SYS/#"].map(|topic| Pattern::new(topic).expect("a topic filter"));
+    Grant {
+        rules: vec![Rule::new(Effect::Allow, Operations::ALL, topics.into())],
+        ..Grant::default()
     }
 }

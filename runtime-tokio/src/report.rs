@@ -87,8 +87,61 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             count,
         } => debug!(client_id = &**client_id, reason = %why, count, "messages dropped"),
         Event::EventsLost { count } => warn!(count, "events were lost"),
+        Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
+            report_access(event);
+        }
         other => debug!(event = ?other, "event"),
     }
+}
+
+/// Writes the line for what the access rules have decided.
+fn report_access(event: &Event) {
+    if let Event::SubscriptionRevoked {
+        client_id,
+        filter,
+        line,
+    } = event
+    {
+        let (client_id, filter) = (&**client_id, &**filter);
+        info!(
+            client_id,
+            filter,
+            rule_line = line,
+            "subscription ended: no longer allowed"
+        );
+    }
+    let (Event::Denied {
+        client_id,
+        user,
+        operation,
+        topic,
+        line,
+        count,
+    }
+    | Event::WouldDeny {
+        client_id,
+        user,
+        operation,
+        topic,
+        line,
+        count,
+    }) = event
+    else {
+        return;
+    };
+    let what = match matches!(event, Event::Denied { .. }) {
+        true => "denied",
+        false => "the shadow rules would deny this",
+    };
+    info!(
+        client_id = &**client_id,
+        user = user.as_deref(),
+        %operation,
+        topic = &**topic,
+        rule_line = line,
+        count,
+        "{what}"
+    );
 }
 
 /// An address, or that there is none.

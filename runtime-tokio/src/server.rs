@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use whimbrel_core::access::rules::Rules;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::LogUuid;
@@ -278,6 +279,29 @@ impl Handle {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Puts other rules in force on all shards, and tries others; see
+    /// [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn set_rules(
+        &self,
+        rules: Option<Arc<Rules>>,
+        shadow_rules: Option<Arc<Rules>>,
+    ) -> Result<(), Stopped> {
+        for shard in &self.shards {
+            let inputs = [
+                Input::Rules(rules.clone()),
+                Input::ShadowRules(shadow_rules.clone()),
+            ];
+            for input in inputs {
+                shard.inbox.send(input).await.map_err(|_| Stopped)?;
+            }
+        }
+        Ok(())
     }
 
     /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most

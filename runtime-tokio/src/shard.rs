@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
+use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::statistics::Statistics;
@@ -73,6 +74,10 @@ pub(crate) enum Input {
         reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
     )]
     Interest(PeerId, InterestDelta),
+    /// Other rules are in force.
+    Rules(Option<Arc<Rules>>),
+    /// Other rules are tried.
+    ShadowRules(Option<Arc<Rules>>),
     /// Everything up to there is on stable storage.
     Persisted(Position),
     /// The log is much larger than what is live.
@@ -309,6 +314,8 @@ impl Shard {
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
                 Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
                 Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
+                Input::Rules(rules) => self.broker.set_rules(self.now, rules),
+                Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
                 Input::Persisted(position) => self.persisted(position),
                 Input::Checkpoint => self.broker.checkpoint(self.now),
                 Input::StoragePressure(is_full) => {

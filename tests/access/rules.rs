@@ -104,9 +104,8 @@ fn a_subscription_is_compared_as_a_filter() {
     }
 }
 
-#[test]
-fn who_may_do_what_depends_on_each_thing_that_is_known() {
-    const TEXT: &str = "
+/// A topic for each thing that a rule can ask for.
+const TEXT: &str = "
 [[rule]]
 allow = \"publish\"
 topics = \"user\"
@@ -144,6 +143,9 @@ allow = \"publish\"
 topics = \"anonymous\"
 authenticated = false
 ";
+
+#[test]
+fn who_may_do_what_depends_on_each_thing_that_is_known() {
     let certificate = Certificate::new(
         Some("other".into()),
         Some("Example".into()),

@@ -6,7 +6,7 @@ use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 7] = [
+pub(crate) static SECTIONS: [Section; 8] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -19,6 +19,12 @@ pub(crate) static SECTIONS: [Section; 7] = [
               the broker listens at the default address, which this machine alone can reach.",
         repeated: true,
         keys: LISTENER,
+    },
+    Section {
+        name: "access",
+        doc: "Who may do what; `docs/access.md` tells how rules are written and how they decide.",
+        repeated: false,
+        keys: ACCESS,
     },
     Section {
         name: "storage",
@@ -146,6 +152,25 @@ const LISTENER: &[Key] = &[
     .unit(Bytes)
     .range(1, 1 << 30)
     .example("\"64 KiB\""),
+];
+
+const ACCESS: &[Key] = &[
+    Key::new(
+        "file",
+        |s| &mut s.access.file,
+        "The file with the rules: TOML if its name ends in `.toml`, else as mosquitto's `acl_file`. \
+         What no rule allows is denied then; an empty file allows nothing.",
+        "Everybody who may connect may do everything but publish below `$SYS`.",
+    )
+    .example("\"access.toml\""),
+    Key::new(
+        "shadow_file",
+        |s| &mut s.access.shadow_file,
+        "A file with rules that are tried: what they would deny and the rules in force allow is \
+         counted and written to the log.",
+        "Nothing is tried.",
+    )
+    .example("\"access-new.toml\""),
 ];
 
 const STORAGE: &[Key] = &[
