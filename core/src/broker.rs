@@ -38,6 +38,9 @@ const CLOCK_JUMP_MS: u64 = 5_000;
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
+/// Timers that one `advance` fires. A thousand sessions that end at once take a few milliseconds.
+const TIMERS_PER_STEP: usize = 1_024;
+
 /// One shard: a set of connections, sessions, subscriptions and retained messages that one thread
 /// owns.
 ///
@@ -403,10 +406,14 @@ impl Broker {
         self.settle();
     }
 
-    /// Time passed.
+    /// Time passed. What is due is done in bounded steps: as long as `next_deadline` lies in the
+    /// past, there is more, and others may have their turn before it.
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
-        while let Some(timer) = self.timers.pop(self.clock.now()) {
+        for _ in 0..TIMERS_PER_STEP {
+            let Some(timer) = self.timers.pop(self.clock.now()) else {
+                break;
+            };
             if !self.is_fanning_out() {
                 self.journal.cut();
             }

@@ -159,8 +159,13 @@ pub struct SessionConfig {
     /// Whether QoS 0 messages are queued for clients that are away. Default: no.
     pub queue_qos0: bool,
     /// How many QoS 1 and 2 messages are in flight to one client at most, if it allows so many.
-    /// Default 1,024; what waits beyond that is still in the queue.
+    /// Default 16,384, so that a client which takes everything from many publishers is never the
+    /// one that is waited for; what waits beyond that is still in the queue.
     pub inflight_maximum: u16,
+    /// Bytes of messages in flight to one client, from which no further one is begun. Default 4
+    /// MiB: a fast link stays busy, and a client that acknowledges nothing costs no more, however
+    /// large its messages.
+    pub inflight_bytes_maximum: u32,
     /// Resend to a connected 3.x client what it has not acknowledged for this long, in
     /// milliseconds. Default 0: never, as TCP already does it; 5.0 forbids it.
     pub retransmit_interval_ms: u32,
@@ -180,7 +185,8 @@ impl Default for SessionConfig {
             queue_bytes_maximum: 16 << 20,
             queue_overflow: QueueOverflow::DropNewest,
             queue_qos0: false,
-            inflight_maximum: 1_024,
+            inflight_maximum: 16_384,
+            inflight_bytes_maximum: 4 << 20,
             retransmit_interval_ms: 0,
             retransmit_maximum: 3,
             other_user: OtherUser::Refuse,

@@ -99,11 +99,9 @@ impl Broker {
         if qos > QoS::AtMostOnce {
             let gate = self.journal.is_on() && session.is_persistent();
             let traffic = session.traffic.get_or_insert_default();
-            let window = usize::from(connection.window);
             if gate
                 || traffic.is_waiting()
-                || traffic.outstanding >= window // [MQTT-4.9.0-2]
-                || !traffic.inflight.has_identifier()
+                || !traffic.may_begin(connection.window, &self.config.session)
                 || connection.outbox.len() >= OUTBOX_FULL
             {
                 return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);

@@ -164,9 +164,7 @@ impl Broker {
                 return;
             }
             let needs_window = front.qos() > QoS::AtMostOnce;
-            let window = usize::from(connection.window);
-            if needs_window && (traffic.outstanding >= window || !traffic.inflight.has_identifier())
-            {
+            if needs_window && !traffic.may_begin(connection.window, &self.config.session) {
                 return;
             }
             let is_unchecked = traffic.unchecked > 0;
@@ -356,7 +354,7 @@ impl Broker {
         let Some(connection) = self.connections.get(key) else {
             return false;
         };
-        let window = usize::from(connection.window);
+        let window = connection.window;
         let is_allowed = self.may_deliver(key, message.topic_str());
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
@@ -366,12 +364,12 @@ impl Broker {
             session.is_persistent() && self.journal.is_on(),
         );
         let traffic = session.traffic();
+        let has_room = traffic.may_begin(window, &self.config.session);
         let Some(cursor) = traffic.cursors.front_mut() else {
             return false;
         };
         let view = message.view();
         let qos = view.qos.min(cursor.maximum_qos);
-        let has_room = traffic.outstanding < window && traffic.inflight.has_identifier();
         if qos > QoS::AtMostOnce && !has_room {
             return false;
         }

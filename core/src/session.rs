@@ -8,6 +8,7 @@ pub(crate) mod queue;
 pub(crate) mod received;
 
 use crate::access::Absentee;
+use crate::config::SessionConfig;
 use crate::id::MessageId;
 use crate::journal::Journal;
 use crate::slab::{Key, Slab};
@@ -98,6 +99,13 @@ impl Traffic {
     /// Whether anything waits to be sent, window or not.
     pub(crate) fn is_waiting(&self) -> bool {
         self.unsent > 0 || !self.queue.is_empty() || !self.cursors.is_empty()
+    }
+
+    /// Whether one more QoS 1 or 2 message may begin, with the window that the client gives.
+    /// [MQTT-4.9.0-2]
+    pub(crate) fn may_begin(&self, window: u16, config: &SessionConfig) -> bool {
+        self.outstanding < usize::from(window)
+            && self.inflight.has_room(config.inflight_bytes_maximum)
     }
 
     /// No retained message is owed to this subscription any longer.

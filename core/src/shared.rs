@@ -3,6 +3,7 @@
 use crate::action::DropReason;
 use crate::broker::Broker;
 use crate::config::SharedStrategy;
+use crate::connection::Connection;
 use crate::deliver::{How, Publication};
 use crate::handle::publish::Origin;
 use crate::id::PeerId;
@@ -12,6 +13,10 @@ use crate::session::queue::Delivery;
 use crate::topic::{GroupId, Subscriber, TopicFilter, TopicName};
 use alloc::boxed::Box;
 use alloc::string::String;
+
+/// With as many open messages a member has enough to do, however wide its window: others come
+/// first, and a member that is stuck does not sit on more.
+const WORK_AHEAD: u16 = 1_024;
 
 /// How well a member can take the next message; less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,8 +128,10 @@ impl Broker {
         let traffic = session.traffic.as_ref();
         let open = traffic.map_or(0, |traffic| traffic.outstanding + traffic.queue.len());
         let connection = session.connection.and_then(|key| self.connections.get(key));
+        let has_room =
+            |connection: &Connection| open < usize::from(connection.window.min(WORK_AHEAD));
         let class = match connection {
-            Some(connection) if open < usize::from(connection.window) && !connection.slow => 0,
+            Some(connection) if has_room(connection) && !connection.slow => 0,
             Some(_) => 1,
             None => 2,
         };

@@ -104,6 +104,48 @@ fn qos_0_does_not_wait_for_the_window() {
     }
 }
 
+/// Large messages fill the window by their bytes; one is always possible.
+#[test]
+fn the_window_has_bytes_as_well() {
+    for version in VERSIONS {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut world = World::new(Config {
+                session: SessionConfig {
+                    inflight_bytes_maximum: 2_000,
+                    ..SessionConfig::default()
+                },
+                ..Config::default()
+            });
+            let client = world.connect(version, "client");
+            let publisher = world.connect(version, "publisher");
+            world.subscribe(client, "t", qos);
+            for (payload, id) in [([b'a'; 1_500], 1), ([b'b'; 1_500], 2), ([b'c'; 1_500], 3)] {
+                world.send(publisher, &Packet::Publish(publish("t", &payload, qos, id)));
+            }
+            let received = world.hear(client);
+            let first = received.publish().packet_id.expect("above QoS 0").get();
+            let received = world.hear(client);
+            assert_eq!(
+                received.publish().payload[0],
+                b'b',
+                "what had begun below it"
+            );
+            world.hears_nothing(client);
+            let (answer, reason) = match qos {
+                QoS::ExactlyOnce => (Packet::PubRec as fn(_) -> _, ReasonCode::SUCCESS),
+                _ => (Packet::PubAck as fn(_) -> _, ReasonCode::SUCCESS),
+            };
+            world.answer(client, answer, first, reason);
+            if qos == QoS::ExactlyOnce {
+                // The message is not needed any more, though its identifier is.
+                world.hear(client);
+            }
+            let received = world.hear(client);
+            assert_eq!(received.publish().payload[0], b'c');
+        }
+    }
+}
+
 /// [MQTT-3.3.4-7]
 #[test]
 fn a_client_that_sends_more_than_the_receive_maximum_is_closed() {

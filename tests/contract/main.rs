@@ -5,7 +5,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck, quickcheck};
 use whimbrel_core::action::{Action, Peer};
 use whimbrel_core::codec::packet::{Connect, Packet, QoS, Version};
 use whimbrel_core::codec::{self, frame};
-use whimbrel_core::config::{Config, Limits};
+use whimbrel_core::config::{Config, Limits, SessionConfig};
 use whimbrel_core::{Broker, ConnectionId, Now, Timestamp, UnixTime};
 use whimbrel_tests::world::{START, VERSIONS, connect, lasting, publish};
 use whimbrel_tests::{World, fuzz};
@@ -421,4 +421,33 @@ fn scripts_of_random_bytes_break_nothing() {
         .rng(Gen::new(600))
         .tests(300)
         .quickcheck(plays as fn(Vec<u8>) -> bool);
+}
+
+/// However many deadlines have passed, one call fires so many, and says that there are more.
+#[test]
+fn time_passes_in_bounded_steps() {
+    let mut world = World::new(Config {
+        session: SessionConfig {
+            expiry_3x_s: 60,
+            ..SessionConfig::default()
+        },
+        ..Config::default()
+    });
+    for number in 0..5_000 {
+        let client = world.resume(Version::V4, &format!("client-{number}"));
+        world.cut(client);
+    }
+    world.now.monotonic = world.now.monotonic.after_ms(61_000);
+    world.now.wall = world.now.wall.after_s(61);
+    let mut before = world.broker.statistics().sessions;
+    let mut steps = 0;
+    while before > 0 {
+        let deadline = world.broker.next_deadline().expect("more are due");
+        assert!(deadline <= world.now.monotonic);
+        world.broker.advance(world.now);
+        let left = world.broker.statistics().sessions;
+        assert!(before - left <= 2_000, "{} at once", before - left);
+        (before, steps) = (left, steps + 1);
+    }
+    assert!(steps > 2, "{steps}");
 }

@@ -424,9 +424,18 @@ const SESSION: &[Key] = &[
         "inflight_maximum",
         |s| &mut s.server.broker.session.inflight_maximum,
         "QoS 1 and 2 messages in flight to one client at most, if it allows so many.",
-        "What waits beyond that is still in the queue.",
+        "A client that takes everything from many publishers is never the one that is waited for; \
+         what waits beyond that is still in the queue.",
     )
     .least(1),
+    Key::new(
+        "inflight_bytes_maximum",
+        |s| &mut s.server.broker.session.inflight_bytes_maximum,
+        "Bytes of messages in flight to one client, from which no further one is begun.",
+        "A fast link stays busy, and a client that acknowledges nothing costs no more, however large \
+         its messages.",
+    )
+    .unit(Bytes),
     Key::new(
         "retransmit_interval_ms",
         |s| &mut s.server.broker.session.retransmit_interval_ms,

@@ -42,6 +42,8 @@ impl Broker {
         };
         let (number, persistent) = (session.number, session.is_persistent());
         let traffic = session.traffic();
+        let bytes_maximum = self.config.session.inflight_bytes_maximum;
+        let was_full = traffic.is_waiting() && !traffic.inflight.has_room(bytes_maximum);
         let reason = match traffic.inflight.get_mut(id) {
             Some(exchange) if exchange.delivery.qos() == QoS::ExactlyOnce => {
                 if exchange.stage == Stage::Published {
@@ -53,12 +55,16 @@ impl Broker {
                     exchange.delivery.message = self.nothing.clone();
                     let freed = before - exchange.delivery.cost_bytes();
                     self.statistics.inflight_bytes -= freed as u64;
+                    traffic.inflight.freed(freed);
                 }
                 ReasonCode::SUCCESS
             }
             Some(_) => return Err(Violation::Acknowledgement),
             None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
+        if was_full {
+            self.wake(key);
+        }
         let gate = self.latest_gate().filter(|_| persistent);
         // [MQTT-4.3.3-4]
         self.acknowledge(key, gate, (AckKind::PubRel, id, reason));

@@ -23,6 +23,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+/// Retained messages that end with one turn of their timer.
+const RETAINED_PER_TIMER: usize = 16;
+
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
@@ -483,7 +486,11 @@ impl Broker {
     pub(crate) fn expire_retained(&mut self) {
         self.retained_armed = Timestamp::MAX;
         let wall = self.clock.wall();
-        while let Some((at, message)) = self.retained.next_expiry() {
+        // A few at a time: the timer comes again as long as there are more.
+        for _ in 0..RETAINED_PER_TIMER {
+            let Some((at, message)) = self.retained.next_expiry() else {
+                break;
+            };
             if at > wall {
                 break;
             }

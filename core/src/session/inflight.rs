@@ -65,12 +65,26 @@ pub(crate) struct Inflight {
     last: Option<PacketId>,
     /// Open exchanges.
     len: usize,
+    /// What their deliveries cost together.
+    bytes: usize,
 }
 
 impl Inflight {
     /// Whether there is an identifier left. There are 65,535.
     pub(crate) fn has_identifier(&self) -> bool {
         self.ring.len() < usize::from(u16::MAX)
+    }
+
+    /// Whether one more may begin: the client counts messages, the broker bytes as well, so that a
+    /// window that is wide enough for small messages does not hold thousands of large ones. One
+    /// message is always possible.
+    pub(crate) fn has_room(&self, bytes_maximum: u32) -> bool {
+        self.has_identifier() && (self.len == 0 || self.bytes < bytes_maximum as usize)
+    }
+
+    /// The message of an exchange is not needed any more, and has given so much.
+    pub(crate) const fn freed(&mut self, bytes: usize) {
+        self.bytes -= bytes;
     }
 
     /// The identifier that `begin` will use. [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
@@ -101,6 +115,7 @@ impl Inflight {
         if self.ring.is_empty() {
             self.first = Some(id);
         }
+        self.bytes += exchange.delivery.cost_bytes();
         self.ring.push_back(Some(exchange));
         self.last = Some(id);
         self.len += 1;
@@ -153,6 +168,7 @@ impl Inflight {
         let place = self.place(id)?;
         let exchange = self.ring.get_mut(place)?.take()?;
         self.len -= 1;
+        self.bytes -= exchange.delivery.cost_bytes();
         while let Some(None) = self.ring.front() {
             self.ring.pop_front();
             self.first = self.first.map(PacketId::next);
@@ -211,6 +227,7 @@ impl Inflight {
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Exchange> {
         self.first = None;
         self.len = 0;
+        self.bytes = 0;
         core::mem::take(&mut self.ring).into_iter().flatten()
     }
 }

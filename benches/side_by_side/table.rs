@@ -1,0 +1,153 @@
+//! What came out, for people.
+
+use crate::rows::{Outcome, Row};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+/// What was measured of one broker in one row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cell {
+    figures: Vec<f64>,
+    /// Rounds in which something was lost, repeated or out of order, or that did not end.
+    failed: usize,
+}
+
+impl Cell {
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        self.figures.extend(outcome.figure);
+        self.failed += usize::from(!outcome.is_whole);
+    }
+
+    fn median(&self) -> Option<f64> {
+        let mut figures = self.figures.clone();
+        figures.sort_by(f64::total_cmp);
+        figures.get(figures.len() / 2).copied()
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.median() {
+            Some(figure) => f.write_str(&shown(figure))?,
+            None => f.write_str("did not end")?,
+        }
+        match self.failed {
+            0 => Ok(()),
+            failed => write!(f, ", **not whole in {failed}**"),
+        }
+    }
+}
+
+fn shown(figure: f64) -> String {
+    match figure {
+        small if small < 10.0 => format!("{small:.2}"),
+        middle if middle < 100.0 => format!("{middle:.1}"),
+        large => format!("{large:.0}"),
+    }
+}
+
+/// Rows and columns as they go into a document.
+pub(crate) struct Table {
+    titles: Vec<String>,
+    rounds: usize,
+    lines: Vec<String>,
+}
+
+const BEGIN: &str = "<!-- written by benches/side_by_side -->";
+const END: &str = "<!-- end -->";
+
+impl Table {
+    pub(crate) fn new(titles: Vec<String>, rounds: usize) -> Self {
+        Self {
+            titles,
+            rounds,
+            lines: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, row: &Row, cells: Vec<Cell>) {
+        let mut line = format!("| {} | {} |", row.name, row.unit);
+        let own = cells.first().and_then(Cell::median);
+        for cell in &cells {
+            line += &format!(" {cell} |");
+        }
+        for peer in cells.iter().skip(1) {
+            // What a broker reaches that loses messages does not count.
+            let ratio = own
+                .zip(peer.median())
+                .filter(|_| peer.failed == 0)
+                .map_or_else(|| "–".to_owned(), |(own, peer)| ratio(own, peer));
+            line += &format!(" {ratio} |");
+        }
+        line += &match (row.bar, own) {
+            (Some(bar), Some(own)) if own > bar => format!(" {}, **missed** |", shown(bar)),
+            (Some(bar), _) => format!(" {} |", shown(bar)),
+            (None, _) => " |".to_owned(),
+        };
+        self.lines.push(line);
+    }
+
+    /// Puts it where the one before stands.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
+        let text = fs::read_to_string(&path)?;
+        let place = text
+            .split_once(BEGIN)
+            .and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+        let Some((head, tail)) = place else {
+            return Err(io::Error::other("docs/benchmarks.md has no place for it"));
+        };
+        fs::write(path, format!("{head}{BEGIN}\n{self}{END}{tail}"))
+    }
+}
+
+/// How many times as much the peer takes.
+fn ratio(own: f64, peer: f64) -> String {
+    match peer / own {
+        dearer if dearer >= 10.0 => format!("1/{dearer:.0}"),
+        ratio => format!("1/{ratio:.1}"),
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}; medians of {}.\n", machine(), self.rounds)?;
+        write!(f, "| row | unit |")?;
+        for title in &self.titles {
+            write!(f, " {title} |")?;
+        }
+        for title in &self.titles[1..] {
+            write!(f, " to {title} |")?;
+        }
+        writeln!(f, " bar |")?;
+        writeln!(f, "|{}", "---|".repeat(2 * self.titles.len() + 2))?;
+        for line in &self.lines {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// When and on what.
+fn machine() -> String {
+    let first = |command: &str, arguments: &[&str]| -> Option<String> {
+        let output = Command::new(command).args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        Some(text.lines().next()?.trim().to_owned())
+    };
+    let date = first("date", &["-u", "+%F"]).unwrap_or_default();
+    let kernel = first("uname", &["-sr"]).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_owned())
+    });
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    let cpu = cpu.unwrap_or_else(|| "an unnamed CPU".to_owned());
+    format!("{date}, {cores} cores of {cpu}, {kernel}, load {load} at the end")
+}
