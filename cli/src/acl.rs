@@ -4,14 +4,14 @@ use crate::config::{Flags, Problem, complain_about, listener_names, load, read_r
 use crate::misuse;
 use crate::output::{complain, print};
 use argh::{ArgsInfo, FromArgs};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use whimbrel_core::Config;
 use whimbrel_core::access::identity::Certificate;
 use whimbrel_core::access::rule::{Operation, Rule};
-use whimbrel_core::access::rules::{Decision, Rules, Subject, WideSubscriptions};
+use whimbrel_core::access::rules::{Decision, Origin, Rules, Subject, WideSubscriptions};
 use whimbrel_core::topic::TopicFilter;
-use whimbrel_core::{Config, Peer};
 
 /// Ask access rules who may do what.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -134,14 +134,18 @@ impl Test {
             return Err(Wrong::Typed(why));
         }
         let (file, rules, listeners) = self.rules()?;
-        let peer = self.peer(&listeners)?;
+        let certificate = self.certificate()?;
         let subject = Subject {
             user: self.user.as_deref(),
             client_id: &self.client,
             tenant: self.tenant.as_deref(),
             groups: &self.group,
             rules: &[],
-            peer: Some(&peer),
+            from: Some(Origin {
+                address: self.address,
+                listener: self.listener(&listeners)?,
+                certificate: certificate.as_ref(),
+            }),
         };
         // To subscribe takes both.
         let operations: &[Operation] = match self.operation {
@@ -202,26 +206,26 @@ impl Test {
         }
     }
 
-    fn peer(&self, listeners: &[String]) -> Result<Peer, Wrong> {
+    fn listener(&self, listeners: &[String]) -> Result<u16, Wrong> {
         let number = match &self.listener {
             None => Some(0),
             Some(name) => listeners.iter().position(|known| known == name),
         };
-        let Some(listener) = number.and_then(|number| u16::try_from(number).ok()) else {
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        number.ok_or_else(|| {
             let known = listeners.join(", ");
-            return Err(Wrong::Typed(format!("no such listener; there are {known}")));
-        };
-        let mut peer = Peer {
-            address: self.address.map(|address| SocketAddr::new(address, 0)),
-            listener,
-            ..Peer::default()
-        };
-        if self.certificate.is_some() || self.organization.is_some() {
-            let (name, organization) = (self.certificate.clone(), self.organization.clone());
-            let certificate = Certificate::new(name, organization, Vec::new())
-                .map_err(|why| Wrong::Typed(why.to_string()))?;
-            peer.certificate = Some(Box::new(certificate));
+            Wrong::Typed(format!("no such listener; there are {known}"))
+        })
+    }
+
+    fn certificate(&self) -> Result<Option<Certificate>, Wrong> {
+        if self.certificate.is_none() && self.organization.is_none() {
+            return Ok(None);
         }
-        Ok(peer)
+        let (name, organization) = (self.certificate.clone(), self.organization.clone());
+        let certificate = Certificate::new(name, organization, Vec::new());
+        certificate
+            .map(Some)
+            .map_err(|why| Wrong::Typed(why.to_string()))
     }
 }

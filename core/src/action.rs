@@ -277,6 +277,19 @@ pub enum Event {
         /// How many so far on this connection.
         count: u64,
     },
+    /// Clients with one identifier push each other off; newcomers are refused for a while.
+    Flapping {
+        /// The identifier.
+        client_id: Box<str>,
+        /// Where the one comes from that stays.
+        address: Option<SocketAddr>,
+        /// Where the one comes from that was refused.
+        newcomer: Option<SocketAddr>,
+        /// How often the session was taken over before.
+        takeovers: u32,
+        /// For how long newcomers are refused, in milliseconds.
+        back_off_ms: u64,
+    },
     /// A subscription has ended because the rules no longer allow it.
     SubscriptionRevoked {
         /// Whose.
@@ -311,6 +324,14 @@ pub enum CloseReason {
     TakenOver,
     /// Its client identifier names a session of another user.
     OtherUser,
+    /// Its client identifier is connected already, and that one stays.
+    DuplicateClient,
+    /// Its client identifier was taken over too often.
+    Flapping,
+    /// It is banned.
+    Banned,
+    /// It publishes faster than it may.
+    PublishRate,
     /// The time has passed for which its credentials are good.
     AuthenticationEnded,
     /// The rules have changed, and no longer allow one of its subscriptions.
@@ -341,6 +362,10 @@ impl CloseReason {
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
             Self::OtherUser | Self::SubscriptionRevoked => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::DuplicateClient => Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID),
+            Self::Flapping => Some(ReasonCode::SERVER_BUSY),
+            Self::Banned => Some(ReasonCode::BANNED),
+            Self::PublishRate => Some(ReasonCode::MESSAGE_RATE_TOO_HIGH),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
@@ -363,6 +388,10 @@ impl fmt::Display for CloseReason {
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::TakenOver => f.write_str("session taken over"),
             Self::OtherUser => f.write_str("the session belongs to another user"),
+            Self::DuplicateClient => f.write_str("the client identifier is connected already"),
+            Self::Flapping => f.write_str("the client identifier was taken over too often"),
+            Self::Banned => f.write_str("banned"),
+            Self::PublishRate => f.write_str("published too fast"),
             Self::SubscriptionRevoked => f.write_str("a subscription is no longer allowed"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),

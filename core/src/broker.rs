@@ -1,6 +1,7 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
 use crate::access::Access;
+use crate::access::ban::Bans;
 use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
@@ -13,11 +14,13 @@ use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
+use crate::flapping::Flapping;
 use crate::gate::{AckKind, Gated, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
 use crate::journal::Journal;
 use crate::message::Message;
+use crate::quota::Quotas;
 use crate::random::Random;
 use crate::retained::Retained;
 use crate::route::Routes;
@@ -30,6 +33,7 @@ use crate::topic::Subscriptions;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// By how many milliseconds the machine's clock may stray from the monotonic one before it was set.
@@ -78,6 +82,9 @@ const TIMERS_PER_STEP: usize = 1_024;
 pub struct Broker {
     pub(crate) config: Config,
     pub(crate) access: Access,
+    pub(crate) bans: Arc<Bans>,
+    pub(crate) quotas: Quotas,
+    pub(crate) flapping: Flapping,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) connections: Slab<Connection>,
@@ -142,6 +149,9 @@ impl Broker {
                 config.access.rules.clone(),
                 config.access.shadow_rules.clone(),
             ),
+            bans: config.access.bans.clone(),
+            quotas: Quotas::default(),
+            flapping: Flapping::default(),
             journal: Journal::new(config.durable),
             clock: Clock::new(now),
             random: Random::new(seed),
@@ -190,10 +200,13 @@ impl Broker {
             .insert_with(|key| Connection::new(key, peer, time));
         self.statistics.connections_accepted += 1;
         self.statistics.connections_open += 1;
+        let turned_away = self.turn_away(key);
         if self.shutting_down {
             self.close(key, CloseReason::Shutdown);
         } else if self.connections.len() > self.config.limits.connections_maximum as usize {
             self.close(key, CloseReason::Limit(ReasonCode::SERVER_BUSY));
+        } else if let Some(why) = turned_away {
+            self.close(key, why);
         } else if let Some(connection) = self.connections.get_mut(key) {
             let at = time.after_ms(u64::from(self.config.limits.connect_timeout_ms));
             self.timers
@@ -419,6 +432,7 @@ impl Broker {
             }
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
+                TimerKey::Throttle(key) => self.throttle_timeout(key),
                 TimerKey::Authentication(key) => self.authentication_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),
                 TimerKey::Session(key) => self.session_timeout(key),

@@ -1,13 +1,14 @@
 //! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent
 //! bytes, what was negotiated, keep alive, topic aliases.
 
-use crate::access::identity::Grant;
+use crate::access::identity::{Grant, Identity, Place};
 use crate::action::Peer;
 use crate::codec::packet::Version;
 use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::profile::Profile;
+use crate::quota::PublishMeters;
 use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::time::Timestamp;
@@ -66,6 +67,9 @@ impl Stalls {
     /// The disk is full, and its version knows no refusal.
     pub(crate) const STORAGE: Self = Self(16);
 
+    /// It has published more than it may.
+    pub(crate) const RATE: Self = Self(64);
+
     /// It does not take what it is sent.
     pub(crate) const OUTPUT: Self = Self(32);
 
@@ -106,6 +110,10 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
+    /// How fast it publishes.
+    pub(crate) publish_meters: PublishMeters,
+    /// When it is read again after having published too fast; `MAX` is now.
+    pub(crate) throttle_armed: Timestamp,
     /// What it wanted to do and might not, so far; and what the shadow rules would not have
     /// allowed.
     pub(crate) denied: u64,
@@ -123,6 +131,8 @@ impl Default for Extra {
             outbound: OutboundAliases::default(),
             method: None,
             authenticating: false,
+            publish_meters: PublishMeters::default(),
+            throttle_armed: Timestamp::MAX,
             denied: 0,
             shadow_denied: 0,
             authentication_armed: Timestamp::MAX,
@@ -136,7 +146,7 @@ pub(crate) struct Connection {
     pub(crate) key: Key,
     pub(crate) profile: Profile,
     pub(crate) stage: Stage,
-    pub(crate) peer: Peer,
+    pub(crate) place: Place,
     /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
     pub(crate) inbox: Vec<u8>,
     /// What of the inbox is in the statistics.
@@ -169,18 +179,27 @@ pub(crate) struct Connection {
     pub(crate) connack_gated: bool,
     /// It waits for some subscriber.
     pub(crate) waits: bool,
-    /// Who it has shown to be; `None` is anonymous.
-    pub(crate) grant: Option<Box<Grant>>,
+    /// Who it has shown to be, if it has shown anything.
+    pub(crate) identity: Option<Box<Identity>>,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
 impl Connection {
     pub(crate) fn new(key: Key, peer: Peer, now: Timestamp) -> Self {
+        let place = Place::of(&peer);
+        let has_shown = peer.certificate.is_some() || peer.proxy.is_some();
+        let identity = has_shown.then(|| {
+            Box::new(Identity {
+                grant: Grant::default(),
+                certificate: peer.certificate,
+                proxy: peer.proxy,
+            })
+        });
         Self {
             key,
             profile: Profile::new(Version::V4, false),
             stage: Stage::Waiting,
-            peer,
+            place,
             inbox: Vec::new(),
             inbox_counted: 0,
             outbox: Vec::new(),
@@ -198,7 +217,7 @@ impl Connection {
             slow: false,
             connack_gated: false,
             waits: false,
-            grant: None,
+            identity,
             extra: None,
         }
     }
@@ -207,6 +226,27 @@ impl Connection {
         ConnectionId {
             index: self.key.index,
             generation: self.key.generation,
+        }
+    }
+
+    /// What its verdict granted, if anything.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        self.identity.as_ref().map(|identity| &identity.grant)
+    }
+
+    /// The user it has shown to be.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.grant()?.user.as_deref()
+    }
+
+    /// What was said of it when it was accepted.
+    pub(crate) fn peer(&self) -> Peer {
+        let identity = self.identity.as_deref();
+        Peer {
+            address: self.place.address(),
+            listener: self.place.listener,
+            certificate: identity.and_then(|identity| identity.certificate.clone()),
+            proxy: identity.and_then(|identity| identity.proxy),
         }
     }
 

@@ -296,8 +296,9 @@ impl Broker {
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
-        session.dropped += 1;
-        let count = session.dropped;
+        let traffic = session.traffic();
+        traffic.dropped += 1;
+        let count = traffic.dropped;
         if count.is_power_of_two() {
             let client_id = session.client_id.clone();
             self.event(Event::Dropped {

@@ -138,8 +138,8 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
     out.extend_from_slice(&session.will_at.0.to_le_bytes());
     let connected = u8::from(session.connection.is_some());
     let has_will = u8::from(session.will.is_some());
-    let has_user = u8::from(session.user.is_some());
-    let had_own_rules = u8::from(session.had_own_rules);
+    let has_user = u8::from(session.user().is_some());
+    let had_own_rules = u8::from(session.had_own_rules());
     out.push(connected | has_will << 1 | has_user << 2 | had_own_rules << 3);
     counted(session.client_id.as_bytes(), out);
     if let Some(will) = session.will.as_ref() {
@@ -151,7 +151,7 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
         counted(&will.properties, out);
         counted(&will.payload, out);
     }
-    if let Some(user) = session.user.as_ref() {
+    if let Some(user) = session.user() {
         counted(user.as_bytes(), out);
     }
 }
@@ -333,7 +333,7 @@ mod tests {
         let decoded = decode_session(EARLIER).unwrap();
         assert_eq!((decoded.user, decoded.expiry_s), (None, 60));
 
-        session.user = Some("alice".into());
+        session.belongs_to(Some("alice"), false);
         value.clear();
         encode_session(&session, &mut value);
         assert_eq!(

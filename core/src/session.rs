@@ -77,6 +77,8 @@ pub(crate) struct Traffic {
     /// The sequence of the next delivery that the log is told of.
     pub(crate) next_sequence: u64,
     pub(crate) retransmit_armed: Timestamp,
+    /// Messages dropped for the session so far.
+    pub(crate) dropped: u64,
 }
 
 impl Default for Traffic {
@@ -91,6 +93,7 @@ impl Default for Traffic {
             outstanding: 0,
             next_sequence: 0,
             retransmit_armed: Timestamp::MAX,
+            dropped: 0,
         }
     }
 }
@@ -126,12 +129,23 @@ impl Traffic {
     }
 }
 
+/// Who a session belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Owner {
+    /// The verified user who opened it.
+    pub(crate) user: Option<Box<str>>,
+    /// He had rules of his own.
+    pub(crate) had_rules: bool,
+    /// Who he was, while there is no connection and something is done in his name.
+    pub(crate) absentee: Option<Absentee>,
+}
+
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
-    /// Whose it is: the verified user who opened it; `None` when it was opened without a name.
-    pub(crate) user: Option<Box<str>>,
+    /// Whose it is; `None` when it was opened without a name and nothing is done in its name.
+    pub(crate) owner: Option<Box<Owner>>,
     /// Names the session in the log; never used twice.
     pub(crate) number: u64,
     pub(crate) connection: Option<Key>,
@@ -145,16 +159,10 @@ pub(crate) struct Session {
     pub(crate) armed: Timestamp,
     pub(crate) subscriptions: Vec<SubscriptionRef>,
     pub(crate) traffic: Option<Box<Traffic>>,
-    /// Messages dropped for it so far.
-    pub(crate) dropped: u64,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
     /// Some of its subscriptions match more than it may receive.
     pub(crate) is_filtered: bool,
-    /// Whoever opened it had rules of its own.
-    pub(crate) had_own_rules: bool,
-    /// Who it belongs to, while it has no connection and something is done in its name.
-    pub(crate) absentee: Option<Box<Absentee>>,
     /// What of its will is in the statistics.
     pub(crate) will_counted: u32,
 }
@@ -163,7 +171,7 @@ impl Session {
     pub(crate) fn new(client_id: Box<str>, number: u64) -> Self {
         Self {
             client_id,
-            user: None,
+            owner: None,
             number,
             connection: None,
             expiry_s: 0,
@@ -173,13 +181,32 @@ impl Session {
             armed: Timestamp::MAX,
             subscriptions: Vec::new(),
             traffic: None,
-            dropped: 0,
             is_recorded: false,
             is_filtered: false,
-            had_own_rules: false,
-            absentee: None,
             will_counted: 0,
         }
+    }
+
+    /// The verified user who opened it.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.owner.as_ref()?.user.as_deref()
+    }
+
+    /// Whether whoever opened it had rules of his own.
+    pub(crate) fn had_own_rules(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.had_rules)
+    }
+
+    /// It belongs to this user from now on. Who he was before he was away is forgotten.
+    pub(crate) fn belongs_to(&mut self, user: Option<&str>, had_rules: bool) {
+        let is_known = user.is_some() || had_rules;
+        self.owner = is_known.then(|| {
+            Box::new(Owner {
+                user: user.map(Box::from),
+                had_rules,
+                absentee: None,
+            })
+        });
     }
 
     pub(crate) fn traffic(&mut self) -> &mut Traffic {

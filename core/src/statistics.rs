@@ -54,6 +54,10 @@ pub struct Statistics {
     pub denied: [u64; Operation::ALL.len()],
     /// What the rules allowed and the shadow rules would not have.
     pub shadow_denied: [u64; Operation::ALL.len()],
+    /// Times a client was not read because it published more than it may.
+    pub publishers_throttled: u64,
+    /// Times newcomers were refused because clients pushed each other off.
+    pub flapping_clients: u64,
     /// Subscriptions that ended because the rules no longer allow them.
     pub subscriptions_revoked: u64,
     /// QoS 0 messages that were delivered but not retained, for want of room.

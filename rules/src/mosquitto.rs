@@ -156,7 +156,7 @@ pattern deny %u/in/closed
             tenant: None,
             groups: &[],
             rules: &[],
-            peer: None,
+            from: None,
         };
         let filter = TopicFilter::plain(topic).unwrap();
         rules.decide(&subject, operation, filter).is_allowed()

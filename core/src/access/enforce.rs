@@ -2,11 +2,12 @@
 //! differ from what was granted; and again for everything that stands, when the rules change or a
 //! client comes back.
 
-use crate::access::identity::Grant;
+use crate::access::ban::Bans;
+use crate::access::identity::{Grant, Identity, Place};
 use crate::access::rule::Operation;
-use crate::access::rules::{Rules, Subject};
+use crate::access::rules::{Origin, Rules, Subject};
 use crate::access::{Access, Answer, is_reserved};
-use crate::action::{CloseReason, DropReason, Event, Peer};
+use crate::action::{CloseReason, DropReason, Event};
 use crate::broker::Broker;
 use crate::connection::{Connection, Stage};
 use crate::route::{Member, RouteSlot};
@@ -40,28 +41,26 @@ pub(crate) enum Subscribing {
 }
 
 /// Who a client is.
-pub(crate) fn subject<'a>(
-    grant: Option<&'a Grant>,
-    peer: Option<&'a Peer>,
-    client_id: &'a str,
-) -> Subject<'a> {
+fn subject<'a>(identity: Option<&'a Identity>, place: Place, client_id: &'a str) -> Subject<'a> {
+    let from = Origin {
+        address: place.ip(),
+        listener: place.listener,
+        certificate: identity.and_then(|identity| identity.certificate.as_deref()),
+    };
+    let grant = identity.map(|identity| &identity.grant);
     Subject {
         user: grant.and_then(|grant| grant.user.as_deref()),
         client_id,
         tenant: grant.and_then(|grant| grant.tenant.as_deref()),
         groups: grant.map_or(&[], |grant| &grant.groups),
         rules: grant.map_or(&[], |grant| &grant.rules),
-        peer,
+        from: Some(from),
     }
 }
 
 /// Who a connected client is.
 pub(crate) fn subject_here<'a>(connection: &'a Connection, client_id: &'a str) -> Subject<'a> {
-    subject(
-        connection.grant.as_deref(),
-        Some(&connection.peer),
-        client_id,
-    )
+    subject(connection.identity.as_deref(), connection.place, client_id)
 }
 
 /// Who a session belongs to, as far as that is known: all while it has a connection; later what was
@@ -71,11 +70,16 @@ fn subject_of<'a>(session: &'a Session, connections: &'a Slab<Connection>) -> Su
     if let Some(connection) = session.connection.and_then(|key| connections.get(key)) {
         return subject_here(connection, client_id);
     }
-    match session.absentee.as_deref() {
-        Some(absentee) => subject(absentee.grant.as_deref(), Some(&absentee.peer), client_id),
+    let absentee = session
+        .owner
+        .as_ref()
+        .and_then(|owner| owner.absentee.as_ref());
+    match absentee {
+        Some(absentee) => subject(absentee.identity.as_deref(), absentee.place, client_id),
         None => Subject {
-            user: session.user.as_deref(),
-            ..subject(None, None, client_id)
+            user: session.user(),
+            from: None,
+            ..subject(None, Place::default(), client_id)
         },
     }
 }
@@ -83,8 +87,8 @@ fn subject_of<'a>(session: &'a Session, connections: &'a Slab<Connection>) -> Su
 /// Who somebody was whose connection is gone: kept while something is done in its name.
 #[derive(Debug)]
 pub(crate) struct Absentee {
-    pub(crate) grant: Option<Box<Grant>>,
-    pub(crate) peer: Peer,
+    pub(crate) identity: Option<Box<Identity>>,
+    pub(crate) place: Place,
 }
 
 impl Access {
@@ -159,6 +163,26 @@ impl Broker {
         };
         let topic = will.topic.clone();
         self.may_publish(key, TopicName::known(&topic), None)
+    }
+
+    /// Keeps others out from now on. Who is banned by it and connected is disconnected, in steps.
+    pub fn set_bans(&mut self, now: Now, bans: Arc<Bans>) {
+        self.tick(now);
+        self.bans = bans;
+        self.access.recheck_from = Some(0);
+        self.settle();
+    }
+
+    /// Whether a connected client is kept out by now.
+    fn is_banned(&self, key: Key, session: &Session) -> bool {
+        if self.bans.is_empty() {
+            return false;
+        }
+        let (wall, connection) = (self.machine_wall(), self.connections.get(key));
+        let address = connection.and_then(|connection| connection.place.ip());
+        self.bans
+            .has_client(wall, &session.client_id, session.user())
+            || address.is_some_and(|address| self.bans.has_address(wall, address))
     }
 
     /// Asks about one topic or filter, in the name of a connection.
@@ -236,10 +260,10 @@ impl Broker {
             return true;
         };
         // After a restart its own rules, if it had any, are forgotten.
-        if line == 0 && subject.peer.is_none() && session.had_own_rules {
+        if line == 0 && subject.from.is_none() && session.had_own_rules() {
             return true;
         }
-        let (client_id, user) = (session.client_id.clone(), session.user.clone());
+        let (client_id, user) = (session.client_id.clone(), session.user().map(Box::from));
         self.statistics.denied[Operation::Publish as usize] += 1;
         self.event(Event::Denied {
             client_id,
@@ -382,11 +406,13 @@ impl Broker {
                 return self.subscriptions.touch();
             };
             self.access.recheck_from = Some(key.index + 1);
-            let connection = self
-                .sessions
-                .get(key)
-                .and_then(|session| session.connection);
-            if let Some(connection) = connection
+            let session = self.sessions.get(key);
+            let connection = session.and_then(|session| session.connection);
+            if let (Some(session), Some(connection)) = (session, connection)
+                && self.is_banned(connection, session)
+            {
+                self.doomed.push((connection, CloseReason::Banned));
+            } else if let Some(connection) = connection
                 && self.recheck(connection, key) > 0
             {
                 self.doomed
@@ -429,11 +455,7 @@ impl Broker {
                 None => "".into(),
             },
         };
-        let user = connection
-            .grant
-            .as_ref()
-            .and_then(|grant| grant.user.as_deref());
-        let user = user.map(Box::from);
+        let user = connection.user().map(Box::from);
         let topic = topic.into();
         self.event(match is_shadow {
             false => Event::Denied {

@@ -4,6 +4,7 @@
 //! `enforce` asks them where something is done, and again when rules or clients change. Reading
 //! rules from files is for others.
 
+pub mod ban;
 mod enforce;
 pub mod identity;
 mod permits;

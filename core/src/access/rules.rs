@@ -8,15 +8,16 @@
 //! denies covers `$`-topics, one of a rule that allows does not; and who has a name that cannot
 //! stand in a pattern is denied what a denying pattern could have meant.
 
+use crate::access::identity::Certificate;
 use crate::access::rule::{
     Effect, Name, Operation, Pattern, Piece, Placeholder, Rule, Who, pieces,
 };
-use crate::action::Peer;
 use crate::topic::filter::TopicFilter;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 /// What a subscription to more than may be received is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +77,18 @@ pub struct Subject<'a> {
     pub rules: &'a [Rule],
     /// Where it comes from. `None` when that is no longer known, because the broker has been
     /// restarted since: what was allowed then is not denied for what has been forgotten.
-    pub peer: Option<&'a Peer>,
+    pub from: Option<Origin<'a>>,
+}
+
+/// Where a client comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin<'a> {
+    /// Its address, if the transport has one.
+    pub address: Option<IpAddr>,
+    /// The listener it came by.
+    pub listener: u16,
+    /// What its certificate says, if it has shown one.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// How much of what was asked for is allowed, and the rule that said so; `None` when no rule spoke,
@@ -205,7 +217,7 @@ impl Rules {
                 .filter(|group| any(&who.groups, &group.name));
             granted() || named.any(|group| is_user(&group.users))
         };
-        let Some(peer) = subject.peer else {
+        let Some(from) = subject.from else {
             // Forgotten: whatever was allowed by it was allowed rightly.
             let asks_for_more = !who.listeners.is_empty()
                 || !who.addresses.is_empty()
@@ -218,7 +230,7 @@ impl Rules {
             };
         };
         if !(who.groups.is_empty() || is_in_group())
-            || !(who.listeners.is_empty() || who.listeners.contains(&peer.listener))
+            || !(who.listeners.is_empty() || who.listeners.contains(&from.listener))
         {
             return false;
         }
@@ -227,13 +239,13 @@ impl Rules {
                 .iter()
                 .any(|network| network.contains(address))
         };
-        if !who.addresses.is_empty() && !peer.address.is_some_and(|at| is_at(at.ip())) {
+        if !who.addresses.is_empty() && !from.address.is_some_and(is_at) {
             return false;
         }
         if who.certificates.is_empty() && who.organizations.is_empty() {
             return true;
         }
-        let Some(certificate) = peer.certificate.as_deref() else {
+        let Some(certificate) = from.certificate else {
             return false;
         };
         let mut names = certificate
@@ -416,7 +428,7 @@ mod tests {
         tenant: Some("t"),
         groups: &[],
         rules: &[],
-        peer: None,
+        from: None,
     };
 
     fn relation(pattern: &str, effect: Effect, filter: &str) -> Relation {

@@ -8,7 +8,7 @@ use crate::codec::frame::Frame;
 use crate::codec::packet::{ConnAck, Connect, Packet, QoS, Version, Will as WillPacket};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
-use crate::config::OtherUser;
+use crate::config::{DuplicateClient, OtherUser};
 use crate::connection::{Handshake, Stage, Stalls};
 use crate::error::Violation;
 use crate::handle::disconnect::refuse;
@@ -175,7 +175,7 @@ impl Broker {
             awaits_auth: false,
         }));
         let credentials = Box::new(Credentials {
-            peer: connection.peer.clone(),
+            peer: connection.peer(),
             version: connect.version,
             client_id: client_id.into(),
             username,
@@ -222,11 +222,29 @@ impl Broker {
             Claim::Replace => clean_start = true,
             Claim::Refuse => return self.close(key, CloseReason::OtherUser),
         }
+        let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
+        if self
+            .bans
+            .has_client(self.machine_wall(), &client_id, user.as_deref())
+        {
+            return self.close(key, CloseReason::Banned);
+        }
+        if !self.has_room_for_user(user.as_deref(), taken) {
+            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        }
+        if let Some(holder) = taken
+            && !self.may_take_over(key, holder, &client_id)
+        {
+            let why = match self.config.session.duplicate_client {
+                DuplicateClient::BackOff => CloseReason::Flapping,
+                DuplicateClient::Refuse | DuplicateClient::TakeOver => CloseReason::DuplicateClient,
+            };
+            return self.close(key, why);
+        }
         self.keep_grant(key, grant);
         if !self.may_bring_will(key) {
             return self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
         }
-        let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
             existing = self.sessions.find(&client_id);
@@ -241,9 +259,7 @@ impl Broker {
         let session_key = existing.unwrap_or_else(|| {
             self.session_numbers += 1;
             let number = self.session_numbers;
-            let mut session = Session::new(client_id, number);
-            session.user = user.as_deref().map(Box::from);
-            self.sessions.insert(session)
+            self.sessions.insert(Session::new(client_id, number))
         });
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -259,8 +275,9 @@ impl Broker {
             return;
         };
         self.statistics.clients_connected += 1;
+        self.count_user(key);
         if let Some(session) = self.sessions.get_mut(session_key) {
-            session.had_own_rules = has_rules;
+            session.belongs_to(user.as_deref(), has_rules);
         }
         self.attach(key, session_key, &mut handshake);
         let revoked = match session_present {
@@ -286,7 +303,7 @@ impl Broker {
                 client_id: handshake.client_id,
                 user: user.map(String::into_boxed_str),
                 version: connection.profile.version(),
-                address: connection.peer.address,
+                address: connection.place.address(),
                 session_present,
                 keep_alive_s,
             };
@@ -310,7 +327,7 @@ impl Broker {
         let Some(session) = existing.and_then(|key| self.sessions.get(key)) else {
             return Claim::Own;
         };
-        match (session.user.as_deref(), user) {
+        match (session.user(), user) {
             (owner, user) if owner == user => Claim::Own,
             (None, _) => Claim::Replace,
             (Some(_), _) => match self.config.session.other_user {
@@ -356,7 +373,6 @@ impl Broker {
             .session_expiry_s
             .min(self.config.session.expiry_maximum_s);
         session.will = handshake.will.take(); // [MQTT-3.1.2-7]
-        session.absentee = None;
         if let Some(traffic) = session.traffic.as_mut() {
             traffic.restart();
         }

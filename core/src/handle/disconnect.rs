@@ -1,8 +1,7 @@
 //! DISCONNECT, and every other way in which a connection or a session ends.
 
 use crate::access::Absentee;
-use crate::access::identity::Grant;
-use crate::action::{Action, CloseReason, DropReason, Event, Peer};
+use crate::action::{Action, CloseReason, DropReason, Event};
 use crate::broker::{Broker, encode};
 use crate::codec::packet::{ConnAck, Disconnect, Packet, PacketType, QoS};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
@@ -55,9 +54,13 @@ impl Broker {
             Timestamp::MAX,
         );
         self.statistics.connections_open -= 1;
+        self.uncount(&connection);
         self.unsent_bytes -= connection.outbox.len();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         if let Some(mut extra) = connection.extra.take() {
+            let armed = &mut extra.throttle_armed;
+            self.timers
+                .arm(TimerKey::Throttle(key), armed, Timestamp::MAX);
             let armed = &mut extra.authentication_armed;
             self.timers
                 .arm(TimerKey::Authentication(key), armed, Timestamp::MAX);
@@ -77,7 +80,7 @@ impl Broker {
             });
         }
         self.buffers.keep(core::mem::take(&mut connection.outbox));
-        let address = connection.peer.address;
+        let address = connection.place.address();
         match connection.stage {
             Stage::Waiting => {
                 self.event(Event::Refused {
@@ -114,7 +117,8 @@ impl Broker {
                     why,
                     session_kept: kept,
                 });
-                self.remember_absentee(session, (connection.grant, connection.peer));
+                let (identity, place) = (connection.identity, connection.place);
+                self.remember_absentee(session, Absentee { identity, place });
                 self.detach(session, why);
             }
         }
@@ -192,12 +196,12 @@ impl Broker {
 
     /// Keeps who somebody was for what is still decided in his name: whether his will may be
     /// published, and what his session may receive.
-    fn remember_absentee(&mut self, key: Key, (grant, peer): (Option<Box<Grant>>, Peer)) {
+    fn remember_absentee(&mut self, key: Key, absentee: Absentee) {
         let Some(session) = self.sessions.get_mut(key).filter(|_| self.access.is_on()) else {
             return;
         };
         if session.will.is_some() || session.is_filtered {
-            session.absentee = Some(Box::new(Absentee { grant, peer }));
+            session.owner.get_or_insert_default().absentee = Some(absentee);
         }
     }
 

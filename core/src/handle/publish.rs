@@ -77,6 +77,10 @@ impl Broker {
         publish: &Publish<'_>,
     ) -> Result<(), Violation> {
         self.statistics.publishes_received += 1;
+        if !self.take_publish(key, publish) {
+            self.doomed.push((key, CloseReason::PublishRate));
+            return Ok(());
+        }
         let protocol = &self.config.protocol;
         if publish.qos > protocol.maximum_qos {
             return Err(Violation::QoSNotSupported); // [MQTT-3.2.2-11]
