@@ -10,6 +10,7 @@ use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
 use crate::publish::Publish;
+use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::subscribe::Subscribe;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs};
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Do once more what was recorded.
+    Replay(Replay),
     /// Ask access rules who may do what.
     Acl(Acl),
     /// Put load on a broker, and measure.
@@ -245,7 +248,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, acl, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, replay, acl, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

@@ -137,6 +137,7 @@ pub(crate) fn load(
     settings.log.format = flags.log_format.unwrap_or(settings.log.format);
 
     access::read_files(&mut settings, &places, &mut problems);
+    access::read_bans(&mut settings, &places, &mut problems);
     check_together(&settings, &places, &mut problems);
     if problems.is_empty() {
         Ok(Loaded {

@@ -12,9 +12,9 @@ mod config;
 mod log;
 mod logging;
 mod message_format;
-
 mod output;
 mod publish;
+mod replay;
 mod serve;
 mod signals;
 mod statistics;
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
             Some(Command::Acl(acl)) => acl.run(),
+            Some(Command::Replay(replay)) => replay.run(),
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

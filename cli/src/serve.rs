@@ -9,12 +9,13 @@ use crate::signals::{Signal, Signals};
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use thiserror::Error;
 use tracing::{error, info, warn};
 use whimbrel_core::log::RecoveryError;
-use whimbrel_tokio::{Crashed, Handle, Server, StartError, StorageError};
+use whimbrel_tokio::{Crashed, Handle, RecordingConfig, Server, StartError, StorageError};
 
 /// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -50,6 +51,16 @@ pub(crate) struct Serve {
     /// keep sessions and messages in memory only: what is acknowledged is lost at the end
     #[argh(switch)]
     pub(crate) memory: bool,
+    /// write down everything that goes into the broker, for `whimbrel replay`: files named after
+    /// this one, of which the oldest are removed. Passwords are not in them, payloads are
+    #[argh(option, arg_name = "file")]
+    pub(crate) record: Option<PathBuf>,
+    /// what these files may take in all, in MiB; default: 256
+    #[argh(option, arg_name = "mebibytes", default = "256")]
+    pub(crate) record_size: u64,
+    /// leave payloads out of them
+    #[argh(switch)]
+    pub(crate) record_redact_payloads: bool,
     /// error, warn, info, debug or trace
     #[argh(option, arg_name = "level")]
     pub(crate) log_level: Option<Level>,
@@ -71,6 +82,18 @@ impl Serve {
             );
             return misuse();
         }
+        if self.record_size == 0 || (self.record.is_none() && self.record_redact_payloads) {
+            complain(
+                "--record-redact-payloads and --record-size are about what --record says, and the \
+                 size is at least 1",
+            );
+            return misuse();
+        }
+        let recording = self.record.map(|file| RecordingConfig {
+            ring_bytes: self.record_size.saturating_mul(1 << 20),
+            redact_payloads: self.record_redact_payloads,
+            ..RecordingConfig::new(file)
+        });
         let flags = Flags {
             listen: self.listen,
             data_dir: self.data_dir,
@@ -79,7 +102,8 @@ impl Serve {
             log_format: self.log_format,
         };
         match load(self.config.as_deref(), std::env::vars_os(), &flags) {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
+                loaded.settings.server.recording = recording;
                 logging::start(&loaded.settings.log);
                 run(&loaded)
             }

@@ -45,9 +45,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
                 shadow_denied_receive,
             ],
         subscriptions_revoked,
+        publishers_throttled,
+        flapping_clients,
         retained_refused,
         unsent_bytes,
         events_lost,
+        recording_parts_given_up,
     } = statistics;
     let dropped = |why| statistics.dropped_because(why);
     info!(
@@ -78,11 +81,14 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         shadow_denied_subscribe,
         shadow_denied_receive,
         subscriptions_revoked,
+        publishers_throttled,
+        flapping_clients,
         retained_refused,
         publishers_paused,
         connects_refused,
         violations,
         events_lost,
+        recording_parts_given_up,
         dropped_queue_full = dropped(DropReason::QueueFull),
         dropped_total_queue_full = dropped(DropReason::TotalQueueFull),
         dropped_slow_consumer = dropped(DropReason::SlowConsumer),

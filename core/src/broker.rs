@@ -100,7 +100,7 @@ pub struct Broker {
     /// How far a checkpoint has come.
     pub(crate) walk: Option<Walk>,
     /// What the machine's wall clock said last.
-    machine_wall: UnixTime,
+    pub(crate) machine_wall: UnixTime,
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
@@ -131,8 +131,8 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
-    actions: VecDeque<Action>,
-    events_waiting: u32,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events_waiting: u32,
 }
 
 impl Broker {
@@ -142,14 +142,13 @@ impl Broker {
     /// # Errors
     ///
     /// A configuration that cannot run; see [`Config::validate`].
-    pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
+    pub fn new(mut config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
+        // What is in force can be changed, and is not kept twice.
+        let access = core::mem::take(&mut config.access);
         Ok(Self {
-            access: Access::new(
-                config.access.rules.clone(),
-                config.access.shadow_rules.clone(),
-            ),
-            bans: config.access.bans.clone(),
+            access: Access::new(access.rules, access.shadow_rules),
+            bans: access.bans,
             quotas: Quotas::default(),
             flapping: Flapping::default(),
             journal: Journal::new(config.durable),

@@ -14,6 +14,8 @@ pub(crate) struct Clock {
     now: Timestamp,
 }
 
+crate::state::state!(Clock { started, now });
+
 impl Clock {
     pub(crate) const fn new(now: Now) -> Self {
         Self {

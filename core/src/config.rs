@@ -220,8 +220,9 @@ pub struct SessionConfig {
     /// What happens when a client connects whose identifier is connected already. Default: it takes
     /// over, as the standard says.
     pub duplicate_client: DuplicateClient,
-    /// For [`DuplicateClient::BackOff`]: takeovers of one session within the window before newcomers
-    /// are refused. Default 5: a client that reconnects in spite of itself does so less often.
+    /// For [`DuplicateClient::BackOff`]: takeovers of one session within the window before
+    /// newcomers are refused. Default 5: a client that reconnects in spite of itself does so less
+    /// often.
     pub duplicate_takeovers_maximum: u32,
     /// For [`DuplicateClient::BackOff`]: the window, in seconds. Default 30.
     pub duplicate_window_s: u32,
@@ -269,9 +270,9 @@ pub enum DuplicateClient {
     /// It is refused (0x85; 3.x: 2) as long as the other is there: after a lost network for up to
     /// one and a half times the keep alive of the other.
     Refuse,
-    /// It takes over, but not again and again: two clients that push each other off are noticed, and
-    /// newcomers are refused (0x89; 3.x: 3) for a second, then for two, up to 64, so that one of
-    /// them works.
+    /// It takes over, but not again and again: two clients that push each other off are noticed,
+    /// and newcomers are refused (0x89; 3.x: 3) for a second, then for two, up to 64, so that one
+    /// of them works.
     BackOff,
 }
 

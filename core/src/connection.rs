@@ -55,6 +55,8 @@ pub(crate) struct Handshake {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stalls(u8);
 
+crate::state::state!(Stalls(bits));
+
 impl Stalls {
     /// A verdict on its credentials is awaited.
     pub(crate) const VERDICT: Self = Self(1);
@@ -319,6 +321,13 @@ pub(crate) struct OutboundAliases {
     maximum: u16,
     uses: u32,
 }
+
+crate::state::state!(OutboundAliases {
+    topics,
+    recent,
+    maximum,
+    uses
+});
 
 impl OutboundAliases {
     /// Topics seen lately that are remembered for each alias there may be.

@@ -1,6 +1,6 @@
 //! Several clients with one identifier, each pushing the other off: noticed, and slowed down.
 
-use crate::action::Event;
+use crate::action::{CloseReason, Event};
 use crate::broker::Broker;
 use crate::config::DuplicateClient;
 use crate::slab::Key;
@@ -15,6 +15,14 @@ const WATCHED: usize = 4_096;
 /// The first and the longest time that newcomers are refused, in milliseconds; it doubles.
 const BACK_OFF_MS: u64 = 1_000;
 const BACK_OFF_MAXIMUM_MS: u64 = 64_000;
+
+crate::state::state!(Fight {
+    began,
+    takeovers,
+    until,
+    back_off_ms
+});
+crate::state::state!(Flapping { fights });
 
 /// One identifier that was taken over lately.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +82,18 @@ impl Flapping {
 }
 
 impl Broker {
-    /// Whether the client of this connection may take over a session from the one that has it.
-    pub(crate) fn may_take_over(&mut self, newcomer: Key, holder: Key, client_id: &str) -> bool {
+    /// Whether the client of this connection may take over a session from the one that has it; why
+    /// not, if so.
+    pub(crate) fn check_takeover(
+        &mut self,
+        newcomer: Key,
+        holder: Key,
+        client_id: &str,
+    ) -> Result<(), CloseReason> {
         let session = &self.config.session;
         match session.duplicate_client {
-            DuplicateClient::TakeOver => return true,
-            DuplicateClient::Refuse => return false,
+            DuplicateClient::TakeOver => return Ok(()),
+            DuplicateClient::Refuse => return Err(CloseReason::DuplicateClient),
             DuplicateClient::BackOff => {}
         }
         let limits = (
@@ -101,6 +115,10 @@ impl Broker {
                 back_off_ms,
             });
         }
-        may
+        if may {
+            Ok(())
+        } else {
+            Err(CloseReason::Flapping)
+        }
     }
 }

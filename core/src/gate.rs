@@ -39,6 +39,8 @@ pub(crate) struct Gates {
     waiting: VecDeque<(Position, Key, Gated)>,
 }
 
+crate::state::state!(Gates { waiting });
+
 impl Gates {
     /// Holds something back until `position` is durable, and until all that waits already is
     /// released.

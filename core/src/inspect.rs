@@ -1,16 +1,27 @@
-//! Records of the log in readable form, for tools that look at one.
+//! Records of the log in readable form, and who is who, for tools that look at them.
 //!
 //! Not for restoring a broker: that is [`restore`](crate::restore). Nothing here is needed to run
 //! one.
 
-use crate::codec::packet::QoS;
-use crate::id::MessageId;
+use crate::broker::Broker;
+use crate::codec::packet::{QoS, Version};
+use crate::id::{ConnectionId, MessageId};
 use crate::log::Op;
 use crate::message::MessageView;
 use crate::record::{self, Fields};
 use crate::session::inflight::Stage;
 use crate::time::UnixTime;
 use alloc::boxed::Box;
+
+impl Broker {
+    /// Whose connection this is and which version it speaks, as soon as its CONNECT was accepted.
+    #[must_use]
+    pub fn client(&self, connection: ConnectionId) -> Option<(&str, Version)> {
+        let connection = self.connections.get(connection.key())?;
+        let session = self.sessions.get(connection.session()?)?;
+        Some((&session.client_id, connection.profile.version()))
+    }
+}
 
 /// One operation of a batch, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

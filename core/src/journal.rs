@@ -13,9 +13,10 @@ use crate::record::{self, delivery_key, message_key, received_key, session_key};
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::session::{Cursor, Session};
+use crate::state::{Reader, State, Writer};
 use crate::time::UnixTime;
 use crate::topic::Subscription;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use hashbrown::HashMap;
@@ -30,6 +31,12 @@ struct Stored {
     /// The checkpoint that wrote it last; see `checkpoint`.
     checkpoint: u32,
 }
+
+crate::state::state!(Stored {
+    references,
+    bytes,
+    checkpoint
+});
 
 /// Hashes message identifiers: they are ours, nobody can choose them to collide.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +66,44 @@ pub(crate) struct Journal {
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
+}
+
+/// Only [when there is nothing left to tell](Journal::is_told).
+impl State for Journal {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            on,
+            batch: _,
+            closed: _,
+            next,
+            mark: _,
+            stored,
+            stored_bytes: _,
+            checkpoint,
+            scratch: _,
+            clock_at,
+        } = self;
+        on.save(to);
+        next.save(to);
+        checkpoint.save(to);
+        clock_at.save(to);
+        #[expect(clippy::disallowed_methods, reason = "what is found is put in order")]
+        let found = stored.iter();
+        let ordered: BTreeMap<MessageId, Stored> = found.map(|(id, s)| (*id, *s)).collect();
+        ordered.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let mut journal = Self::new(State::load(from)?);
+        journal.next = State::load(from)?;
+        journal.checkpoint = State::load(from)?;
+        journal.clock_at = State::load(from)?;
+        for (id, stored) in BTreeMap::<MessageId, Stored>::load(from)? {
+            journal.stored_bytes += u64::from(stored.bytes);
+            journal.stored.insert(id, stored);
+        }
+        Some(journal)
+    }
 }
 
 /// How often the clock is recorded, in milliseconds: how much of a power-off may count as passed
@@ -94,6 +139,11 @@ impl Journal {
 
     pub(crate) const fn is_on(&self) -> bool {
         self.on
+    }
+
+    /// Whether the log has been told everything.
+    pub(crate) fn is_told(&self) -> bool {
+        self.batch.is_empty() && self.closed.is_empty() && self.mark.is_none()
     }
 
     /// Where the open batch will stand.

@@ -10,6 +10,11 @@ pub(crate) struct Profile {
     problem_information: bool,
 }
 
+crate::state::state!(Profile {
+    version,
+    problem_information
+});
+
 impl Profile {
     pub(crate) const fn new(version: Version, problem_information: bool) -> Self {
         Self {

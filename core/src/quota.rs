@@ -19,6 +19,15 @@ use core::net::IpAddr;
 /// What may be taken at once, in microseconds of earning.
 const BURST_US: u64 = 1_000_000;
 
+crate::state::state!(Meter { earned_us });
+crate::state::state!(FromAddress { open, connecting });
+crate::state::state!(Quotas {
+    addresses,
+    users,
+    swept
+});
+crate::state::state!(PublishMeters { messages, bytes });
+
 /// Takings at a rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meter {

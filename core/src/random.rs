@@ -10,9 +10,16 @@ pub(crate) struct Random {
     drawn: u64,
 }
 
+crate::state::state!(Random { seed, drawn });
+
 impl Random {
     pub(crate) const fn new(seed: u64) -> Self {
         Self { seed, drawn: 0 }
+    }
+
+    /// What everything is drawn from.
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
     }
 
     pub(crate) fn next_u64(&mut self) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::id::MessageId;
 use crate::message::{Message, MessageView};
+use crate::state::{Reader, State, Writer};
 use crate::time::UnixTime;
 use crate::topic::TopicFilter;
 use crate::topic::{Found, TopicKey, TopicMap};
@@ -23,6 +24,25 @@ pub(crate) struct Retained {
     /// Those that expire, by when.
     expiring: BTreeMap<(UnixTime, MessageId), Message>,
     bytes: u64,
+}
+
+impl State for Retained {
+    fn save(&self, to: &mut Writer<'_>) {
+        self.len().save(to);
+        let mut after = None;
+        while let Some(message) = self.next(after) {
+            message.save(to);
+            after = Some(message.topic_str());
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let mut retained = Self::new();
+        for _ in 0..usize::load(from)? {
+            retained.set(State::load(from)?);
+        }
+        Some(retained)
+    }
 }
 
 /// What a retained message takes beside its own bytes: its place in the map.

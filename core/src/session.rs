@@ -12,6 +12,7 @@ use crate::config::SessionConfig;
 use crate::id::MessageId;
 use crate::journal::Journal;
 use crate::slab::{Key, Slab};
+use crate::state::{Reader, State, Writer};
 use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
 use crate::will::Will;
@@ -51,6 +52,16 @@ pub(crate) struct Cursor {
     /// The log does not know how far it has come.
     pub(crate) has_moved: bool,
 }
+
+crate::state::state!(Cursor {
+    filter,
+    after,
+    maximum_qos,
+    identifier,
+    last,
+    is_recorded,
+    has_moved
+});
 
 impl Cursor {
     /// Whether a retained message was taken in after the subscription, in this life of the broker
@@ -139,6 +150,12 @@ pub(crate) struct Owner {
     /// Who he was, while there is no connection and something is done in his name.
     pub(crate) absentee: Option<Absentee>,
 }
+
+crate::state::state!(Owner {
+    user,
+    had_rules,
+    absentee
+});
 
 /// A session.
 #[derive(Debug)]
@@ -248,6 +265,24 @@ impl Sessions {
         }
     }
 
+    pub(crate) fn save(&self, to: &mut Writer<'_>) {
+        self.slab.save(to);
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>, seed: u64) -> Option<Self> {
+        let mut sessions = Self {
+            slab: State::load(from)?,
+            by_client: HashTable::new(),
+            seed,
+        };
+        let mut slot = 0;
+        while let Some(key) = sessions.slab.key_from(slot) {
+            sessions.index(key);
+            slot = key.index + 1;
+        }
+        Some(sessions)
+    }
+
     fn hash(seed: u64, client_id: &str) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(seed, 0x5e55);
         hasher.write(client_id.as_bytes());
@@ -270,14 +305,20 @@ impl Sessions {
 
     /// The caller has made sure that no session has this client identifier.
     pub(crate) fn insert(&mut self, session: Session) -> Key {
-        let hash = Self::hash(self.seed, &session.client_id);
         let key = self.slab.insert_with(|_| session);
+        self.index(key);
+        key
+    }
+
+    /// Lets a session be found by its client identifier.
+    fn index(&mut self, key: Key) {
         let (slab, seed) = (&self.slab, self.seed);
+        let Some(session) = slab.get(key) else { return };
+        let hash = Self::hash(seed, &session.client_id);
         self.by_client.insert_unique(hash, key, |key| {
             slab.get(*key)
                 .map_or(0, |session| Self::hash(seed, &session.client_id))
         });
-        key
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Session> {

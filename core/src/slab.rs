@@ -1,6 +1,7 @@
 //! A table whose slots are reused, and whose keys tell a reused slot from the one they were made
 //! for.
 
+use crate::state::{Reader, State, Writer};
 use alloc::vec::Vec;
 
 /// Where a value sits, and which tenant of that slot it is.
@@ -20,6 +21,36 @@ struct Slot<T> {
 pub(crate) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+}
+
+impl<T: State> State for Slot<T> {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self { generation, value } = self;
+        generation.save(to);
+        value.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            generation: State::load(from)?,
+            value: State::load(from)?,
+        })
+    }
+}
+
+impl<T: State> State for Slab<T> {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self { slots, free } = self;
+        slots.save(to);
+        free.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            slots: State::load(from)?,
+            free: State::load(from)?,
+        })
+    }
 }
 
 impl<T> Slab<T> {

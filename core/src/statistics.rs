@@ -66,6 +66,8 @@ pub struct Statistics {
     pub unsent_bytes: u64,
     /// Events that nobody read in time.
     pub events_lost: u64,
+    /// Parts of a recording that could not be completed, because whoever writes it was too slow.
+    pub recording_parts_given_up: u64,
 }
 
 impl Statistics {

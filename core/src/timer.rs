@@ -29,6 +29,8 @@ pub(crate) struct Timers {
     entries: BTreeSet<(Timestamp, TimerKey)>,
 }
 
+crate::state::state!(Timers { entries });
+
 impl Timers {
     pub(crate) const fn new() -> Self {
         Self {

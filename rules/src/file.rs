@@ -29,35 +29,45 @@ const OPERATIONS: [&str; 4] = ["publish", "subscribe", "receive", "all"];
 
 /// Reads what can be read, and says what cannot.
 pub(crate) fn parse(text: &str, listeners: &[String]) -> (RuleSet, Vec<Problem>) {
-    let mut reader = Reader {
-        text,
-        listeners,
-        problems: Vec::new(),
-    };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    // What the parser made of the rest of a broken file would only mislead.
-    for error in &errors {
-        let offset = error.span().map_or(0, |span| span.start);
-        let message = error.message().replace('\n', ", ");
-        reader.problem(offset, format!("this is not TOML: {message}"));
-    }
+    let mut reader = Reader::new(text, listeners);
     let mut set = RuleSet::default();
-    if errors.is_empty() {
+    if let Some(table) = reader.table() {
         reader.file(table.get_ref(), &mut set);
     }
     (set, reader.problems)
 }
 
-struct Reader<'a> {
+/// A text being read, and what is wrong with it.
+pub(crate) struct Reader<'a> {
     text: &'a str,
     listeners: &'a [String],
-    problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
-impl Reader<'_> {
-    fn problem(&mut self, offset: usize, message: String) {
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(text: &'a str, listeners: &'a [String]) -> Self {
+        Self {
+            text,
+            listeners,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The text as a table, unless it is none.
+    pub(crate) fn table(&mut self) -> Option<Spanned<DeTable<'a>>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        // What the parser made of the rest of a broken file would only mislead.
+        for error in &errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            let message = error.message().replace('\n', ", ");
+            self.problem(offset, format!("this is not TOML: {message}"));
+        }
+        errors.is_empty().then_some(table)
+    }
+
+    pub(crate) fn problem(&mut self, offset: usize, message: String) {
         let line = line_of(self.text, offset);
         self.problems.push(Problem { line, message });
     }
@@ -211,14 +221,14 @@ impl Reader<'_> {
         self.each("topics", value, Pattern::new)
     }
 
-    fn names(&mut self, key: &str, value: &Value<'_>) -> Vec<Name> {
+    pub(crate) fn names(&mut self, key: &str, value: &Value<'_>) -> Vec<Name> {
         self.each(key, value, |text| match text {
             "" => Err("a name is not empty"),
             _ => Ok(Name::new(text)),
         })
     }
 
-    fn networks(&mut self, value: &Value<'_>) -> Vec<Network> {
+    pub(crate) fn networks(&mut self, value: &Value<'_>) -> Vec<Network> {
         self.each("addresses", value, str::parse)
     }
 
@@ -238,7 +248,7 @@ impl Reader<'_> {
 }
 
 /// What to say of a word that is not known.
-fn unknown(what: &str, given: &str, known: &[&str]) -> String {
+pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
     match nearest(given, known.iter().copied()) {
         Some(meant) => format!("unknown {what} `{given}`; did you mean `{meant}`?"),
         None => format!("unknown {what} `{given}`; there are {}", known.join(", ")),

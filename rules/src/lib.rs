@@ -4,9 +4,12 @@
 //! broker. Nothing here opens a file, and nothing is guessed: a text that is not understood whole
 //! is no rules at all, and every mistake in it is named with its line.
 
+mod bans;
 mod file;
 mod mosquitto;
 pub mod nearest;
+
+pub use bans::parse_bans;
 
 use thiserror::Error;
 use whimbrel_core::access::rules::RuleSet;

@@ -1,6 +1,7 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its
 //! reason. What the broker itself is set to is [`whimbrel_core::Config`].
 
+use crate::recording::RecordingConfig;
 use crate::storage::StorageConfig;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -15,6 +16,9 @@ pub struct ServerConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Where sessions and messages are kept. Default: in memory.
     pub storage: StorageConfig,
+    /// Whether everything that goes into the broker is written down, to be played back by
+    /// `whimbrel replay`. Default: no.
+    pub recording: Option<RecordingConfig>,
     /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
     /// connections to each other.
     pub threads: u16,
@@ -34,6 +38,7 @@ impl Default for ServerConfig {
             broker: whimbrel_core::Config::default(),
             listeners: vec![ListenerConfig::default()],
             storage: StorageConfig::default(),
+            recording: None,
             threads: 1,
             shutdown_grace_ms: 5_000,
             read_buffer_bytes: 64 << 10,

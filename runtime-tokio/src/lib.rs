@@ -37,6 +37,7 @@
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
+//! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
@@ -47,6 +48,7 @@ mod link;
 mod listen;
 mod policy;
 mod ready;
+mod recording;
 mod report;
 mod server;
 mod shard;
@@ -59,5 +61,6 @@ pub use config::{Anonymous, ListenerConfig, ServerConfig};
 pub use link::{LinkError, Message, Subscription};
 pub use listen::ListenError;
 pub use policy::{Authenticator, Decision};
+pub use recording::RecordingConfig;
 pub use server::{Crashed, Handle, Server, StartError, Stopped};
 pub use storage::{StorageConfig, StorageError};

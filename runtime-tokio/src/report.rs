@@ -87,6 +87,20 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             count,
         } => debug!(client_id = &**client_id, reason = %why, count, "messages dropped"),
         Event::EventsLost { count } => warn!(count, "events were lost"),
+        Event::Flapping {
+            client_id,
+            address,
+            newcomer,
+            takeovers,
+            back_off_ms,
+        } => warn!(
+            client_id = &**client_id,
+            address = %Address(*address),
+            newcomer = %Address(*newcomer),
+            takeovers,
+            back_off_ms,
+            "clients with one identifier push each other off; newcomers are refused for a while"
+        ),
         Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
             report_access(event);
         }

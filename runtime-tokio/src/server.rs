@@ -6,6 +6,7 @@ use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
 use crate::listen::{ListenError, bind};
 use crate::policy::{Authenticator, Policy};
 use crate::ready::{ReadyList, Source};
+use crate::recording::{Recorder, RecordingConfig};
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
@@ -15,18 +16,19 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
-use whimbrel_core::access::rules::Rules;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::config::ConfigError;
+use whimbrel_core::config::{AccessConfig, ConfigError};
 use whimbrel_core::log::LogUuid;
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event};
+use whimbrel_core::{Broker, Event, Restorer};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -113,25 +115,23 @@ impl Server {
             publisher: tokio::sync::Mutex::default(),
             storage_failed: Arc::default(),
             log: Mutex::default(),
+            writers: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
         let mut inboxes = Vec::new();
         let (config, clock) = (Arc::new(config), handle.clock);
         for shard in 0..config.threads {
-            let mut broker = config.broker.clone();
-            broker.identity.shard = shard;
-            broker.durable = config.storage.is_durable();
             let ready = Arc::new(ReadyList::default());
             let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
+            let mut broker = make_broker(&config, shard, clock, restorer.take())?.into();
+            let recorder = match &config.recording {
+                None => None,
+                Some(recording) => Some(handle.record(recording, shard, &mut broker)?),
+            };
             let parts = Parts {
-                broker: match restorer.take() {
-                    Some(restorer) => {
-                        broker.identity.boot_epoch = restorer.next_boot_epoch();
-                        Broker::restore(broker, unpredictable(), clock.now(), restorer)?
-                    }
-                    None => Broker::new(broker, unpredictable(), clock.now())?,
-                },
+                broker,
+                recorder,
                 shard,
                 clock,
                 listeners: sockets
@@ -169,6 +169,25 @@ impl Server {
             info!(%address, "listening");
         }
         Ok(handle)
+    }
+}
+
+/// The broker of a shard, with what was kept.
+fn make_broker(
+    config: &ServerConfig,
+    shard: u16,
+    clock: Clock,
+    restorer: Option<Restorer>,
+) -> Result<Broker, ConfigError> {
+    let mut broker = config.broker.clone();
+    broker.identity.shard = shard;
+    broker.durable = config.storage.is_durable();
+    match restorer {
+        Some(restorer) => {
+            broker.identity.boot_epoch = restorer.next_boot_epoch();
+            Broker::restore(broker, unpredictable(), clock.now(), restorer)
+        }
+        None => Broker::new(broker, unpredictable(), clock.now()),
     }
 }
 
@@ -249,6 +268,14 @@ pub enum StartError {
     /// The log cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What is to be recorded cannot be written there.
+    #[error("cannot record to {}: {source}", file.display())]
+    Recording {
+        /// What the files of the recording are named after.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The system gives no thread, no descriptor or no event queue.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -266,6 +293,8 @@ pub struct Handle {
     publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
+    /// Threads that write recordings.
+    writers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
@@ -275,27 +304,47 @@ struct ShardHandle {
 }
 
 impl Handle {
+    fn record(
+        &self,
+        config: &RecordingConfig,
+        shard: u16,
+        broker: &mut RecordedBroker,
+    ) -> Result<Recorder, StartError> {
+        let (recorder, thread) =
+            Recorder::start(config, shard, broker).map_err(|source| StartError::Recording {
+                file: config.file.clone(),
+                source,
+            })?;
+        self.writers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
+        Ok(recorder)
+    }
+
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Puts other rules in force on all shards, and tries others; see
-    /// [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
+    /// Puts other rules and bans in force on all shards: those of a configuration that was read
+    /// anew. See [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
     ///
     /// # Errors
     ///
     /// The broker has stopped.
-    pub async fn set_rules(
-        &self,
-        rules: Option<Arc<Rules>>,
-        shadow_rules: Option<Arc<Rules>>,
-    ) -> Result<(), Stopped> {
+    pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
         for shard in &self.shards {
+            let AccessConfig {
+                rules,
+                shadow_rules,
+                bans,
+            } = access.clone();
             let inputs = [
-                Input::Rules(rules.clone()),
-                Input::ShadowRules(shadow_rules.clone()),
+                Input::Rules(rules),
+                Input::ShadowRules(shadow_rules),
+                Input::Bans(bans),
             ];
             for input in inputs {
                 shard.inbox.send(input).await.map_err(|_| Stopped)?;
@@ -355,6 +404,12 @@ impl Handle {
         {
             let message = message_of(&*panic).to_owned();
             result = Err(Crashed { shard: 0, message });
+        }
+        let writers =
+            core::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in writers {
+            // It has said what it could not write.
+            drop(thread.join());
         }
         if self.storage_failed.load(Ordering::Acquire) {
             let message = "the log has failed".to_owned();

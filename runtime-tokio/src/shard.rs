@@ -12,6 +12,7 @@ use crate::config::ServerConfig;
 use crate::listen::Listener;
 use crate::policy::{Decision, IN_PROCESS, Policy};
 use crate::ready::{ReadyList, Source};
+use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report};
 use crate::socket::{Lingering, Socket, Transport, Written};
 use crate::stop::{Stop, StopLevel};
@@ -26,11 +27,13 @@ use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
+use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, Broker, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -76,6 +79,8 @@ pub(crate) enum Input {
     Interest(PeerId, InterestDelta),
     /// Other rules are in force.
     Rules(Option<Arc<Rules>>),
+    /// Others are kept out.
+    Bans(Arc<Bans>),
     /// Other rules are tried.
     ShadowRules(Option<Arc<Rules>>),
     /// Everything up to there is on stable storage.
@@ -91,7 +96,8 @@ pub(crate) enum Input {
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) broker: Broker,
+    pub(crate) broker: RecordedBroker,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) shard: u16,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<std::net::TcpListener>,
@@ -110,7 +116,8 @@ pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
-    broker: Broker,
+    broker: RecordedBroker,
+    recorder: Option<Recorder>,
     /// Which of the server's shards this is.
     shard: u16,
     clock: Clock,
@@ -172,6 +179,7 @@ impl Shard {
             .collect::<io::Result<_>>()?;
         Ok(Self {
             broker: parts.broker,
+            recorder: parts.recorder,
             shard: parts.shard,
             now: parts.clock.now(),
             sockets: Sockets::default(),
@@ -210,7 +218,7 @@ impl Shard {
         loop {
             self.turn();
             if self.is_finished() {
-                return;
+                return self.broker.end_recording();
             }
             if self.busy {
                 // Polls the network without waiting for it.
@@ -271,7 +279,10 @@ impl Shard {
         // A newcomer may have left already.
         self.busy |= !self.ended.is_empty();
 
-        // 6. Last, when to come back.
+        // 6. Last, what was recorded, and when to come back.
+        if let Some(recorder) = &mut self.recorder {
+            recorder.hand_over(&mut self.broker, self.now.monotonic.0);
+        }
         self.arm_timer();
     }
 
@@ -315,6 +326,7 @@ impl Shard {
                 Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
                 Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
                 Input::Rules(rules) => self.broker.set_rules(self.now, rules),
+                Input::Bans(bans) => self.broker.set_bans(self.now, bans),
                 Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
                 Input::Persisted(position) => self.persisted(position),
                 Input::Checkpoint => self.broker.checkpoint(self.now),
@@ -608,6 +620,15 @@ impl Shard {
             None => {}
             Some(deadline) if deadline <= self.now.monotonic => self.busy = true,
             Some(deadline) => self.timer.arm(deadline),
+        }
+    }
+}
+
+/// What was recorded is kept also when it ends by a panic: that is when it is wanted.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish(&mut self.broker);
         }
     }
 }

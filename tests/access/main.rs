@@ -6,6 +6,8 @@ mod class_07_revocation;
 mod class_08_closed;
 mod class_09_dollar;
 mod class_10_takeover;
+mod duplicates;
+mod quotas;
 mod rules;
 mod session;
 

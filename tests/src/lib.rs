@@ -4,9 +4,11 @@ mod compose;
 pub mod disk;
 pub mod fuzz;
 mod received;
+mod recorded;
 pub mod sim;
 pub mod world;
 
 pub use disk::{CrashStyle, Disk, Random};
 pub use received::Received;
+pub use recorded::{Parts, play};
 pub use world::World;

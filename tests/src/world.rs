@@ -5,6 +5,7 @@
 //! of the protocol; packets are built and read with the core's own codec.
 
 use crate::received::Received;
+use crate::recorded::Parts;
 use std::collections::HashMap;
 use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Verdict};
 use whimbrel_core::codec::packet::{
@@ -12,6 +13,7 @@ use whimbrel_core::codec::packet::{
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
 use whimbrel_core::id::{PacketId, PeerId, Position};
+use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
@@ -29,7 +31,9 @@ type Judge = Box<dyn FnMut(&Credentials) -> Option<Verdict>>;
 /// One broker and everything around it.
 pub struct World {
     /// The broker itself, for tests that drive it by hand.
-    pub broker: Broker,
+    pub broker: RecordedBroker,
+    /// What was recorded so far, if [`record`](Self::record) was called.
+    pub parts: Parts,
     /// What time it is.
     pub now: Now,
     /// Everything that was reported.
@@ -80,7 +84,10 @@ impl World {
             wall: START,
         };
         Self {
-            broker: Broker::new(config, 7, now).expect("the test's configuration is valid"),
+            broker: Broker::new(config, 7, now)
+                .expect("the test's configuration is valid")
+                .into(),
+            parts: Parts::default(),
             now,
             events: Vec::new(),
             unpersisted: Vec::new(),
@@ -92,6 +99,23 @@ impl World {
             judge: Box::new(|_| Some(Verdict::accept())),
             lines: HashMap::new(),
         }
+    }
+
+    /// Records from now on.
+    pub fn record(&mut self, options: RecordOptions) {
+        self.broker.record(options);
+        self.run();
+    }
+
+    /// Ends the recording, and plays it back; gives how many steps that were.
+    ///
+    /// # Panics
+    ///
+    /// When something else comes out.
+    pub fn replay(&mut self) -> u64 {
+        self.broker.end_recording();
+        self.parts.take(&mut self.broker, true);
+        self.parts.replay().expect("the same comes out again")
     }
 
     /// Decides from now on who may connect; `None` leaves the question open, for
@@ -482,7 +506,8 @@ impl World {
         self.config.identity.boot_epoch = restorer.next_boot_epoch();
         self.now.monotonic = Timestamp(0);
         self.broker = Broker::restore(self.config.clone(), 7, self.now, restorer)
-            .expect("the test's configuration is valid");
+            .expect("the test's configuration is valid")
+            .into();
         self.unpersisted.clear();
         self.lines.clear();
         self.run();
@@ -496,6 +521,7 @@ impl World {
     pub fn run(&mut self) {
         for _ in 0..1_000_000 {
             let Some(action) = self.broker.poll_action() else {
+                self.parts.take(&mut self.broker, false);
                 if self
                     .broker
                     .next_deadline()

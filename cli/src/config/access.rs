@@ -4,6 +4,7 @@
 use super::problem::{Place, Problem};
 use super::{Places, Settings, show_url};
 use std::sync::Arc;
+use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
 use whimbrel_rules::Format;
 
@@ -14,6 +15,8 @@ pub(crate) struct Access {
     pub(crate) file: Option<String>,
     /// Rules that are tried.
     pub(crate) shadow_file: Option<String>,
+    /// Who is kept out.
+    pub(crate) ban_file: Option<String>,
 }
 
 /// Reads the files that are named, and puts their rules into the broker's configuration.
@@ -40,6 +43,31 @@ pub(super) fn read_files(settings: &mut Settings, places: &Places, problems: &mu
     let shadow_rules = read("access.shadow_file", settings.access.shadow_file.as_ref());
     let access = &mut settings.server.broker.access;
     (access.rules, access.shadow_rules) = (rules, shadow_rules);
+}
+
+/// Reads the bans, if a file is named.
+pub(super) fn read_bans(settings: &mut Settings, places: &Places, problems: &mut Vec<Problem>) {
+    let Some(path) = &settings.access.ban_file else {
+        return;
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let place = places.get("access.ban_file").cloned();
+            problems.push(Problem {
+                place: place.unwrap_or_else(|| Place::File(path.clone())),
+                message: format!("`access.ban_file`: {path} cannot be read: {error}"),
+            });
+            return;
+        }
+    };
+    match whimbrel_rules::parse_bans(&text) {
+        Ok(bans) => settings.server.broker.access.bans = Arc::new(Bans::new(bans)),
+        Err(found) => problems.extend(found.into_iter().map(|problem| Problem {
+            place: Place::Line(path.clone(), problem.line),
+            message: problem.message,
+        })),
+    }
 }
 
 /// What rules call the listeners.

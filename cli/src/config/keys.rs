@@ -6,7 +6,7 @@ use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 8] = [
+pub(crate) static SECTIONS: [Section; 9] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -50,6 +50,13 @@ pub(crate) static SECTIONS: [Section; 8] = [
         doc: "How sessions live, queue and end.",
         repeated: false,
         keys: SESSION,
+    },
+    Section {
+        name: "quotas",
+        doc: "How much one client, user or address may have; 0 is no limit. Each shard counts for \
+              itself.",
+        repeated: false,
+        keys: QUOTAS,
     },
     Section {
         name: "limits",
@@ -171,6 +178,56 @@ const ACCESS: &[Key] = &[
         "Nothing is tried.",
     )
     .example("\"access-new.toml\""),
+    Key::new(
+        "ban_file",
+        |s| &mut s.access.ban_file,
+        "A TOML file that says who is kept out, and until when.",
+        "Nobody is.",
+    )
+    .example("\"bans.toml\""),
+];
+
+const QUOTAS: &[Key] = &[
+    Key::new(
+        "connections_per_address_maximum",
+        |s| &mut s.server.broker.quotas.connections_per_address_maximum,
+        "Open connections from one IPv4 address, or from one IPv6 network of 64 bits.",
+        "A whole fleet may be behind one address.",
+    ),
+    Key::new(
+        "connections_per_address_per_second_maximum",
+        |s| &mut s.server.broker.quotas.connections_per_address_per_second_maximum,
+        "New connections from one such address in a second. A second's worth may come at once; what \
+         is more is closed before a byte of it was read.",
+        "A whole fleet may be behind one address, and come back at once.",
+    ),
+    Key::new(
+        "connections_per_user_maximum",
+        |s| &mut s.server.broker.quotas.connections_per_user_maximum,
+        "Connections of one verified user. One more is refused (0x97).",
+        "A fleet may share one user.",
+    ),
+    Key::new(
+        "publish_messages_per_second_maximum",
+        |s| &mut s.server.broker.quotas.publish_messages_per_second_maximum,
+        "Messages that one client may publish in a second. A second's worth may come at once.",
+        "Only you know how busy a publisher should be.",
+    ),
+    Key::new(
+        "publish_bytes_per_second_maximum",
+        |s| &mut s.server.broker.quotas.publish_bytes_per_second_maximum,
+        "Bytes of topics and payloads that one client may publish in a second. A second's worth may \
+         come at once.",
+        "Only you know how busy a publisher should be.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "publish_excess",
+        |s| &mut s.server.broker.quotas.publish_excess,
+        "What happens to a client that publishes more: `throttle`, it is not read until it has earned \
+         what it took; or `disconnect` (0x96), and the message that was too much is not taken in.",
+        "Nothing is lost, and TCP slows the client down.",
+    ),
 ];
 
 const STORAGE: &[Key] = &[
@@ -457,6 +514,31 @@ const SESSION: &[Key] = &[
          session without a user belongs to nobody, and is replaced.",
         "Whoever knows a client identifier could otherwise end the session of its owner.",
     ),
+    Key::new(
+        "duplicate_client",
+        |s| &mut s.server.broker.session.duplicate_client,
+        "What happens when a client connects whose identifier is connected already: it takes over \
+         (`take-over`), it is refused (`refuse`), or it takes over unless that happens again and again \
+         (`back-off`): then newcomers are refused for a second, for two, up to 64.",
+        "As the standard says. `refuse` locks a client out that has lost its network until the keep \
+         alive of its old connection has passed.",
+    ),
+    Key::new(
+        "duplicate_takeovers_maximum",
+        |s| &mut s.server.broker.session.duplicate_takeovers_maximum,
+        "For `back-off`: takeovers of one session within `duplicate_window_s` before newcomers are \
+         refused.",
+        "A client that reconnects in spite of itself does so less often.",
+    )
+    .least(1),
+    Key::new(
+        "duplicate_window_s",
+        |s| &mut s.server.broker.session.duplicate_window_s,
+        "For `back-off`: the window.",
+        "Two clients that push each other off do so within seconds.",
+    )
+    .unit(Seconds)
+    .least(1),
 ];
 
 const LIMITS: &[Key] = &[

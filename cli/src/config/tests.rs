@@ -132,12 +132,12 @@ fn every_field_of_the_configuration_is_a_key() {
         ("core/src/config.rs", "Protocol", "protocol", &[][..]),
         ("core/src/config.rs", "SessionConfig", "session", &[]),
         ("core/src/config.rs", "Limits", "limits", &[]),
-        // Sections of their own, and what has one possible value so far.
+        // Sections of their own, what is a flag, and what has one possible value so far.
         (
             "runtime-tokio/src/config.rs",
             "ServerConfig",
             "server",
-            &["broker", "listeners", "storage", "threads"],
+            &["broker", "listeners", "recording", "storage", "threads"],
         ),
         (
             "runtime-tokio/src/config.rs",

@@ -9,5 +9,6 @@ mod commands;
 mod embed;
 mod harness;
 mod mistakes;
+mod recording;
 mod running;
 mod storage;

@@ -18,6 +18,14 @@ pub struct Ban {
     pub until: UnixTime,
 }
 
+crate::state::state!(Ban {
+    users,
+    clients,
+    addresses,
+    until
+});
+crate::state::state!(Bans(list));
+
 /// All bans. Each is looked at for each connection: meant for hundreds, not for millions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bans(Vec<Ban>);

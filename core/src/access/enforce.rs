@@ -84,6 +84,8 @@ fn subject_of<'a>(session: &'a Session, connections: &'a Slab<Connection>) -> Su
     }
 }
 
+crate::state::state!(Absentee { identity, place });
+
 /// Who somebody was whose connection is gone: kept while something is done in its name.
 #[derive(Debug)]
 pub(crate) struct Absentee {
@@ -133,8 +135,8 @@ impl Broker {
     }
 
     /// Rules that decide nothing: what they would deny is counted and reported, so that they can be
-    /// tried before they are put in force. What is remembered of publishers that go on as before is
-    /// decided about once.
+    /// tried before they are put in force. While there are some, nothing is remembered of
+    /// publishers, and every message is decided about.
     pub fn set_shadow_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
         self.tick(now);
         self.access.shadow = rules;
@@ -231,7 +233,9 @@ impl Broker {
         if !self.access.is_on() {
             return !is_reserved(topic);
         }
-        let route = route.map(|slot| self.routes.peek(slot).serial);
+        let route = route
+            .filter(|_| self.access.may_remember())
+            .map(|slot| self.routes.peek(slot).serial);
         if route.is_some_and(|route| self.access.permits.has(key, route)) {
             return true;
         }

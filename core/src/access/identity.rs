@@ -21,6 +21,12 @@ pub struct Certificate {
     alternative_names: Vec<String>,
 }
 
+crate::state::state!(Certificate {
+    common_name,
+    organization,
+    alternative_names
+});
+
 /// A text of a certificate that cannot stand for anybody: it is empty, or has a control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a name in the certificate is empty or has control characters")]
@@ -89,6 +95,15 @@ pub struct Grant {
     pub rules: Vec<Rule>,
 }
 
+crate::state::state!(Grant {
+    data,
+    user,
+    groups,
+    tenant,
+    ends_at,
+    rules
+});
+
 impl Grant {
     /// A grant to a user of this name, without any further.
     #[must_use]
@@ -125,6 +140,13 @@ impl Place {
         self.ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 }
+
+crate::state::state!(Place { ip, port, listener });
+crate::state::state!(Identity {
+    grant,
+    certificate,
+    proxy
+});
 
 /// What is known of a connection beyond where it comes from. An anonymous one without a certificate
 /// has none.

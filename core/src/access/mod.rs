@@ -14,6 +14,7 @@ pub mod rules;
 use crate::access::permits::Permits;
 use crate::access::rule::Operation;
 use crate::access::rules::{Decision, Rules, Subject, WideSubscriptions, first_match};
+use crate::state::{Reader, State, Writer};
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 use alloc::sync::Arc;
@@ -36,6 +37,33 @@ pub(crate) struct Access {
     has_own_rules: bool,
     /// The slot of the next session to be looked at again, since the rules have changed.
     recheck_from: Option<u32>,
+}
+
+/// What was decided lately is decided again.
+impl State for Access {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            rules,
+            shadow,
+            permits: _,
+            has_own_rules,
+            recheck_from,
+        } = self;
+        rules.save(to);
+        shadow.save(to);
+        has_own_rules.save(to);
+        recheck_from.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            rules: State::load(from)?,
+            shadow: State::load(from)?,
+            permits: Permits::default(),
+            has_own_rules: State::load(from)?,
+            recheck_from: State::load(from)?,
+        })
+    }
 }
 
 /// What the rules say, without borrowing them: the line of the rule, 0 when none spoke.
@@ -68,6 +96,11 @@ impl Access {
     /// Whether there is anything to ask. Without rules everything is allowed.
     pub(crate) const fn is_on(&self) -> bool {
         self.rules.is_some() || self.shadow.is_some() || self.has_own_rules
+    }
+
+    /// Whether what was allowed may be remembered. Shadow rules want to hear of everything.
+    const fn may_remember(&self) -> bool {
+        self.shadow.is_none()
     }
 
     /// Whether sessions may have subscriptions that the rules of now do not allow.

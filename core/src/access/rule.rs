@@ -46,6 +46,8 @@ impl fmt::Display for Operation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Operations(u8);
 
+crate::state::state!(Operations(bits));
+
 impl Operations {
     /// Every operation.
     pub const ALL: Self = Self(0b111);
@@ -78,6 +80,8 @@ pub enum Effect {
     Deny,
 }
 
+crate::state::state!(enum Effect { 0 Allow, 1 Deny });
+
 /// One rule. It matches what is done when all its conditions do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -92,6 +96,14 @@ pub struct Rule {
     /// The line of the file it begins in, counted from 1; 0 when it comes from no file.
     pub line: u32,
 }
+
+crate::state::state!(Rule {
+    effect,
+    operations,
+    topics,
+    who,
+    line
+});
 
 impl Rule {
     /// A rule for everybody, from no file.
@@ -129,12 +141,25 @@ pub struct Who {
     pub authenticated: Option<bool>,
 }
 
+crate::state::state!(Who {
+    users,
+    groups,
+    clients,
+    listeners,
+    addresses,
+    certificates,
+    organizations,
+    authenticated
+});
+
 /// A name that a condition asks for: a whole one, or with `*` at its end all that begin so.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     text: Box<str>,
     is_beginning: bool,
 }
+
+crate::state::state!(Name { text, is_beginning });
 
 impl Name {
     /// Takes any text: none is wrong.
@@ -178,6 +203,8 @@ pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
+
+crate::state::state!(Network { address, prefix });
 
 /// Not an address, or not with so many bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -264,6 +291,11 @@ pub struct Pattern {
     text: Box<str>,
     has_placeholders: bool,
 }
+
+crate::state::state!(Pattern {
+    text,
+    has_placeholders
+});
 
 /// What stands for a part of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

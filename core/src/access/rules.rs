@@ -12,12 +12,16 @@ use crate::access::identity::Certificate;
 use crate::access::rule::{
     Effect, Name, Operation, Pattern, Piece, Placeholder, Rule, Who, pieces,
 };
+use crate::state::{Reader, State, Writer};
 use crate::topic::filter::TopicFilter;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+
+crate::state::state!(enum WideSubscriptions { 0 Refuse, 1 Filter });
+crate::state::state!(Group { name, users });
 
 /// What a subscription to more than may be received is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +64,31 @@ pub struct Rules {
     others: Vec<u32>,
     groups: Vec<Group>,
     wide_subscriptions: WideSubscriptions,
+}
+
+/// As they were written; the rest follows from that.
+impl State for Rules {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            rules,
+            by_user: _,
+            by_client: _,
+            others: _,
+            groups,
+            wide_subscriptions,
+        } = self;
+        rules.save(to);
+        groups.save(to);
+        wide_subscriptions.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self::new(RuleSet {
+            rules: State::load(from)?,
+            groups: State::load(from)?,
+            wide_subscriptions: State::load(from)?,
+        }))
+    }
 }
 
 /// Who does something: what is known of a client when a decision about it is made.

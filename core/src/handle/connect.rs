@@ -8,7 +8,7 @@ use crate::codec::frame::Frame;
 use crate::codec::packet::{ConnAck, Connect, Packet, QoS, Version, Will as WillPacket};
 use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
-use crate::config::{DuplicateClient, OtherUser};
+use crate::config::OtherUser;
 use crate::connection::{Handshake, Stage, Stalls};
 use crate::error::Violation;
 use crate::handle::disconnect::refuse;
@@ -211,35 +211,16 @@ impl Broker {
         let Stage::Parked(handshake) = &connection.stage else {
             return;
         };
-        let (clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
+        let (mut clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
         let has_will = handshake.will.is_some();
         let auth_data = grant.data.take();
         let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
-        let mut clean_start = clean_start;
         let (user, has_rules) = (grant.user.clone(), !grant.rules.is_empty());
-        match self.claim(existing, grant.user.as_deref()) {
-            Claim::Own => {}
-            Claim::Replace => clean_start = true,
-            Claim::Refuse => return self.close(key, CloseReason::OtherUser),
-        }
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
-        if self
-            .bans
-            .has_client(self.machine_wall(), &client_id, user.as_deref())
-        {
-            return self.close(key, CloseReason::Banned);
-        }
-        if !self.has_room_for_user(user.as_deref(), taken) {
-            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
-        }
-        if let Some(holder) = taken
-            && !self.may_take_over(key, holder, &client_id)
-        {
-            let why = match self.config.session.duplicate_client {
-                DuplicateClient::BackOff => CloseReason::Flapping,
-                DuplicateClient::Refuse | DuplicateClient::TakeOver => CloseReason::DuplicateClient,
-            };
-            return self.close(key, why);
+        match self.admit(key, (&client_id, user.as_deref()), existing, taken) {
+            Ok(Claim::Own) => {}
+            Ok(Claim::Replace) => clean_start = true,
+            Err(why) => return self.close(key, why),
         }
         self.keep_grant(key, grant);
         if !self.may_bring_will(key) {
@@ -319,21 +300,41 @@ impl Broker {
         self.wake(key);
     }
 
+    /// Whether a client whose credentials are good may come in, and what it may do with the session
+    /// that its identifier names.
+    fn admit(
+        &mut self,
+        key: Key,
+        (client_id, user): (&str, Option<&str>),
+        existing: Option<Key>,
+        taken: Option<Key>,
+    ) -> Result<Claim, CloseReason> {
+        let claim = self.claim(existing, user)?;
+        if self.bans.has_client(self.machine_wall(), client_id, user) {
+            return Err(CloseReason::Banned);
+        }
+        if !self.has_room_for_user(user, taken) {
+            return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        }
+        match taken {
+            Some(holder) => self.check_takeover(key, holder, client_id)?,
+            None => {}
+        }
+        Ok(claim)
+    }
+
     /// What a client may do with the session that its identifier names. A session belongs to the
     /// user who opened it, and what waits in it is for nobody else; nor may anybody else end it, as
     /// a clean start or a takeover would. One that was opened without a name belongs to nobody: who
     /// has shown who he is gets the identifier, and nothing of what is in it.
-    fn claim(&self, existing: Option<Key>, user: Option<&str>) -> Claim {
+    fn claim(&self, existing: Option<Key>, user: Option<&str>) -> Result<Claim, CloseReason> {
         let Some(session) = existing.and_then(|key| self.sessions.get(key)) else {
-            return Claim::Own;
+            return Ok(Claim::Own);
         };
-        match (session.user(), user) {
-            (owner, user) if owner == user => Claim::Own,
-            (None, _) => Claim::Replace,
-            (Some(_), _) => match self.config.session.other_user {
-                OtherUser::Refuse => Claim::Refuse,
-                OtherUser::Replace => Claim::Replace,
-            },
+        match (session.user(), user, self.config.session.other_user) {
+            (owner, user, _) if owner == user => Ok(Claim::Own),
+            (None, ..) | (Some(_), _, OtherUser::Replace) => Ok(Claim::Replace),
+            (Some(_), _, OtherUser::Refuse) => Err(CloseReason::OtherUser),
         }
     }
 
@@ -515,8 +516,6 @@ enum Claim {
     Own,
     /// It may end it and begin another.
     Replace,
-    /// It may not touch it.
-    Refuse,
 }
 
 /// What CONNACK is made from.

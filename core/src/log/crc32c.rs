@@ -44,14 +44,14 @@ const fn tables() -> [[u32; 256]; 8] {
 /// A checksum being computed. A value, so that a common prefix (the seed of a segment) is computed
 /// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Crc32c(u32);
+pub(crate) struct Crc32c(u32);
 
 impl Crc32c {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(!0)
     }
 
-    pub(super) fn update(self, bytes: &[u8]) -> Self {
+    pub(crate) fn update(self, bytes: &[u8]) -> Self {
         let mut crc = self.0;
         let (steps, rest) = bytes.as_chunks::<8>();
         for step in steps {
@@ -73,7 +73,7 @@ impl Crc32c {
         Self(crc)
     }
 
-    pub(super) const fn finish(self) -> u32 {
+    pub(crate) const fn finish(self) -> u32 {
         !self.0
     }
 }

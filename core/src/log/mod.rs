@@ -30,6 +30,8 @@ mod frame;
 mod operation;
 mod recovery;
 
+pub(crate) use crc32c::Crc32c;
+
 pub use batch::{BatchError, BatchRef, BatchWriter, Op};
 pub use config::{ConfigError, LogConfig, OnCorruption, SyncPolicy};
 pub use engine::{

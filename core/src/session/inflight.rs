@@ -69,6 +69,14 @@ pub(crate) struct Inflight {
     bytes: usize,
 }
 
+crate::state::state!(Inflight {
+    ring,
+    first,
+    last,
+    len,
+    bytes
+});
+
 impl Inflight {
     /// Whether there is an identifier left. There are 65,535.
     pub(crate) fn has_identifier(&self) -> bool {

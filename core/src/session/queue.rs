@@ -24,6 +24,14 @@ pub(crate) struct Delivery {
     identifiers: Identifiers,
 }
 
+crate::state::state!(Delivery {
+    message,
+    sequence,
+    group,
+    flags,
+    identifiers
+});
+
 /// Subscription identifiers of the subscriptions that matched. Nearly always none or one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identifiers {
@@ -35,6 +43,8 @@ pub(crate) struct Identifiers {
     )]
     more: Option<Box<Vec<u32>>>,
 }
+
+crate::state::state!(Identifiers { first, more });
 
 impl Identifiers {
     /// Adds one; zero, which stands for none, is left out.
@@ -144,6 +154,12 @@ pub(crate) struct Queue {
     /// How many of them are QoS 0.
     qos0: usize,
 }
+
+crate::state::state!(Queue {
+    deliveries,
+    bytes,
+    qos0
+});
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {

@@ -11,6 +11,8 @@ pub(crate) struct Received {
     identifiers: Vec<PacketId>,
 }
 
+crate::state::state!(Received { identifiers });
+
 impl Received {
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         self.identifiers.binary_search(&id).is_ok()

@@ -27,6 +27,14 @@ pub struct SharedGroup {
     pub sticky: Option<SubscriberKey>,
 }
 
+crate::state::state!(SharedGroup {
+    filter,
+    share,
+    members,
+    cursor,
+    sticky
+});
+
 impl SharedGroup {
     pub(super) fn new(filter: FilterId, share: ShareName<'_>) -> Self {
         Self {

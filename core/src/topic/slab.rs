@@ -3,6 +3,7 @@
 //! Rows move only when the table grows. Numbers of removed rows are used again, the latest first,
 //! so equal histories give equal numbers.
 
+use crate::state::{Reader, State, Writer};
 use alloc::vec::Vec;
 
 /// No row. Also the end of the list of free rows.
@@ -20,6 +21,45 @@ enum Row<T> {
     Full(T),
     /// The next free row, or [`NONE`].
     Free(u32),
+}
+
+impl<T: State> State for Row<T> {
+    fn save(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Full(value) => {
+                true.save(to);
+                value.save(to);
+            }
+            Self::Free(next) => {
+                false.save(to);
+                next.save(to);
+            }
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(match bool::load(from)? {
+            true => Self::Full(State::load(from)?),
+            false => Self::Free(State::load(from)?),
+        })
+    }
+}
+
+impl<T: State> State for Slab<T> {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self { rows, free, len } = self;
+        rows.save(to);
+        free.save(to);
+        len.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            rows: State::load(from)?,
+            free: State::load(from)?,
+            len: State::load(from)?,
+        })
+    }
 }
 
 impl<T> Slab<T> {

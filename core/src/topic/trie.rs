@@ -7,6 +7,7 @@
 //! Invariants: a filter has a row exactly while it has a subscriber or a group; a group exists
 //! exactly while it has a member. Each filter stands once, so a match finds it once.
 
+use crate::state::{Reader, State, Writer};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
 use crate::topic::shared::{GroupId, SharedGroup};
@@ -137,6 +138,33 @@ struct FilterRow {
     shared: Option<Box<GroupList>>,
 }
 
+/// What a row is saved as: its text says where it stands.
+impl State for FilterRow {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            place: _,
+            subscribers,
+            shared,
+        } = self;
+        let mut all = Vec::new();
+        subscribers.append_to(&mut all);
+        all.save(to);
+        shared.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let mut subscribers = SubscriberList::default();
+        for one in Vec::<Subscriber>::load(from)? {
+            subscribers.insert(one.key, one.subscription);
+        }
+        Some(Self {
+            place: Place::Exact(Box::default()),
+            subscribers,
+            shared: State::load(from)?,
+        })
+    }
+}
+
 #[derive(Debug)]
 enum Place {
     Exact(Box<str>),
@@ -148,6 +176,8 @@ enum Place {
 struct GroupList {
     ids: Vec<u32>,
 }
+
+crate::state::state!(GroupList { ids });
 
 impl FilterRow {
     fn groups(&self) -> &[u32] {
@@ -170,6 +200,43 @@ impl Subscriptions {
             subscription_count: 0,
             generation: 0,
         }
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            filters,
+            exact: _,
+            tree: _,
+            groups,
+            hasher: _,
+            subscription_count,
+            generation,
+        } = self;
+        filters.save(to);
+        for (id, row) in filters.iter() {
+            let mut text = String::new();
+            self.filter(FilterId(id), &mut text);
+            text.save(to);
+            matches!(row.place, Place::Tree(_)).save(to);
+        }
+        groups.save(to);
+        subscription_count.save(to);
+        generation.save(to);
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>, seed: u64) -> Option<Self> {
+        let mut index = Self::new(seed);
+        index.filters = State::load(from)?;
+        let ids: Vec<u32> = index.filters.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let (text, wildcards) = <(String, bool)>::load(from)?;
+            let place = index.place(TopicFilter::stored(&text, wildcards), id);
+            index.filters.at_mut(id).place = place;
+        }
+        index.groups = State::load(from)?;
+        index.subscription_count = State::load(from)?;
+        index.generation = State::load(from)?;
+        Some(index)
     }
 
     /// How many plain subscriptions and group members there are.
@@ -435,20 +502,24 @@ impl Subscriptions {
         if let Some(id) = self.find(filter) {
             return id;
         }
-        let text = filter.as_str();
         let id = self.filters.insert(FilterRow {
             place: Place::Exact(Box::default()),
             subscribers: SubscriberList::Empty,
             shared: None,
         });
-        let place = if filter.has_wildcards() {
-            Place::Tree(self.tree.insert(filter, id))
-        } else {
-            self.exact.insert(self.hasher.text(text), id);
-            Place::Exact(text.into())
-        };
+        let place = self.place(filter, id);
         self.filters.at_mut(id).place = place;
         id
+    }
+
+    /// Lets the row of a filter be found.
+    fn place(&mut self, filter: TopicFilter<'_>, id: u32) -> Place {
+        if filter.has_wildcards() {
+            return Place::Tree(self.tree.insert(filter, id));
+        }
+        let text = filter.as_str();
+        self.exact.insert(self.hasher.text(text), id);
+        Place::Exact(text.into())
     }
 
     fn find_group(&self, filter: u32, share: ShareName<'_>) -> Option<u32> {

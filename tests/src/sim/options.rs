@@ -6,6 +6,7 @@ use super::network::Weather;
 use whimbrel_core::Config;
 use whimbrel_core::config::{Limits, Protocol, SessionConfig, SharedStrategy};
 use whimbrel_core::log::LogConfig;
+use whimbrel_core::recording::RecordOptions;
 
 /// What a disk does wrong, each once in so many operations; 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Options {
     pub(super) checkpoint_bytes: u64,
     /// So few messages may wait for one client that some are dropped.
     pub(super) small_queues: bool,
+    /// Every process records what it does; when it ends, that is played back.
+    pub(super) recording: Option<RecordOptions>,
 }
 
 impl Options {
@@ -94,6 +97,10 @@ impl Options {
             segment_bytes: chance.pick(&[16 << 10, 64 << 10]),
             checkpoint_bytes: chance.pick(&[20 << 10, 100 << 10]),
             small_queues: chance.percent(15),
+            recording: chance.one_in(3).then(|| RecordOptions {
+                part_bytes: chance.pick(&[500, 20_000, 1 << 20]),
+                redact_payloads: chance.one_in(2),
+            }),
         }
     }
 

@@ -279,7 +279,7 @@ impl Player {
                     self.held.push_back((at, id, arrival));
                 }
             }
-            _ => scene.oracle.arrived(self.index, &arrival),
+            _ => scene.oracle.arrived(self.index, &arrival, scene.now),
         }
     }
 
@@ -293,7 +293,7 @@ impl Player {
                 .acknowledge(now, id, ReasonCode::SUCCESS)
                 .is_ok()
             {
-                scene.oracle.arrived(self.index, &arrival);
+                scene.oracle.arrived(self.index, &arrival, scene.now);
             }
         }
     }

@@ -8,10 +8,12 @@ use super::scene::Scene;
 use super::storage::{Closed, Desk, Ending, Storage};
 use super::trace::{Trace, readable};
 use crate::disk::Disk;
+use crate::recorded::Parts;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
+use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
 /// The wall clock when a run begins.
@@ -22,7 +24,9 @@ const CALLS_PER_INSTANT: u64 = 100_000;
 
 /// A process that runs.
 struct Process {
-    broker: Broker,
+    broker: RecordedBroker,
+    /// What is recorded, if anything is.
+    parts: Parts,
     storage: Storage,
     started_at: u64,
     lines: BTreeMap<ConnectionId, u64>,
@@ -46,6 +50,8 @@ pub(super) struct Server {
     pub(super) trace: Trace,
     /// An instant, and the calls in it so far.
     calls: (u64, u64),
+    /// How the process records, if it does.
+    recording: Option<RecordOptions>,
 }
 
 impl Server {
@@ -60,6 +66,7 @@ impl Server {
             wall_offset: 0,
             trace: Trace::default(),
             calls: (0, 0),
+            recording: options.recording.clone(),
         }
     }
 
@@ -106,6 +113,10 @@ impl Server {
         let now = self.now(scene.now);
         let broker = Broker::restore(self.config.clone(), self.seed, now, restorer)
             .expect("the options make a valid configuration");
+        let mut broker = RecordedBroker::from(broker);
+        if let Some(options) = self.recording.clone() {
+            broker.record(options);
+        }
         scene.tell(|| {
             format!(
                 "the broker starts, boot {}",
@@ -114,6 +125,7 @@ impl Server {
         });
         self.process = Some(Process {
             broker,
+            parts: Parts::default(),
             storage,
             started_at: scene.now,
             lines: BTreeMap::new(),
@@ -125,10 +137,14 @@ impl Server {
 
     /// Ends the process. What its sockets still hold may arrive.
     pub(super) fn end(&mut self, ending: Ending, scene: &mut Scene) {
-        let Some(process) = self.process.take() else {
+        let Some(mut process) = self.process.take() else {
             return;
         };
         scene.tell(|| format!("the broker ends: {ending:?}"));
+        process.parts.take(&mut process.broker, true);
+        if let Err(what) = process.parts.replay() {
+            scene.oracle.fail(format!("played back, {what}"));
+        }
         self.disk = process.storage.end(ending, &mut scene.chance);
         self.restart_at = scene.now + scene.chance.between(1, 3_000);
         scene.oracle.rebooted(scene.now);
@@ -312,7 +328,18 @@ impl Server {
             match process.broker.poll_action() {
                 Some(action) => self.carry_out(action, scene),
                 None if self.hear_storage(scene) => {}
-                None => return,
+                None => return self.take_recorded(scene),
+            }
+        }
+    }
+
+    /// Takes what the process has recorded.
+    fn take_recorded(&mut self, scene: &mut Scene) {
+        if let Some(process) = self.process.as_mut() {
+            let before = process.parts.files().len();
+            process.parts.take(&mut process.broker, false);
+            for _ in before..process.parts.files().len() {
+                scene.counts.operation("part of a recording");
             }
         }
     }

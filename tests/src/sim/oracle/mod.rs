@@ -292,7 +292,7 @@ impl Oracle {
     }
 
     /// A client has a message.
-    pub(super) fn arrived(&mut self, player: usize, arrival: &Arrival) {
+    pub(super) fn arrived(&mut self, player: usize, arrival: &Arrival, now: u64) {
         let text = String::from_utf8_lossy(&arrival.payload).into_owned();
         let text = text.trim_end_matches('.');
         self.fact(|| {
@@ -308,7 +308,7 @@ impl Oracle {
             return self.fail(format!("player {player} never asked for {topic}: {text}"));
         }
         if text.starts_with('w') {
-            if let Err(what) = self.wills.arrived(player, text, arrival) {
+            if let Err(what) = self.wills.arrived(player, text, (arrival, now)) {
                 self.fail(format!("player {player}: {what}"));
             }
             return;

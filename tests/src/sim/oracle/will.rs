@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use whimbrel_core::codec::packet::QoS;
 
-/// How long a process that ends in disorder may have known of a DISCONNECT and not written it down.
+/// How long a process that ends in disorder may have known of something and not written it down: a
+/// DISCONNECT, or that a will was published. At QoS 0 and 1 that does not wait for the log.
 const LAZY_MS: u64 = 30_000;
 
 /// The one who hears all wills.
@@ -20,6 +21,8 @@ struct Will {
     /// How many there may be.
     possible: u64,
     arrived: u64,
+    /// When, as long as a process that ends may not have written it down.
+    fresh: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,7 @@ impl WillBook {
             owed: 0,
             possible: 0,
             arrived: 0,
+            fresh: Vec::new(),
         };
         self.wills.insert(name(player, life), will);
         name(player, life)
@@ -137,6 +141,10 @@ impl WillBook {
                 line.parted_at = Some(0);
             }
         }
+        for will in self.wills.values_mut() {
+            let fresh = core::mem::take(&mut will.fresh).into_iter();
+            will.possible += fresh.filter(|at| at + LAZY_MS > now).count() as u64;
+        }
     }
 
     pub(super) fn disconnected(&mut self, line: u64) {
@@ -150,7 +158,7 @@ impl WillBook {
         &mut self,
         player: usize,
         text: &str,
-        arrival: &Arrival,
+        (arrival, now): (&Arrival, u64),
     ) -> Result<(), String> {
         if player != WATCHER {
             return Ok(());
@@ -159,6 +167,9 @@ impl WillBook {
             return Err(format!("nobody has the will {text}"));
         };
         will.arrived += 1;
+        if arrival.qos < QoS::ExactlyOnce {
+            will.fresh.push(now);
+        }
         let is_too_often = will.arrived > will.possible
             && (will.qos != QoS::AtLeastOnce || arrival.qos == QoS::ExactlyOnce);
         if is_too_often {

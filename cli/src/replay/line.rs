@@ -1,0 +1,303 @@
+//! One step of a recording as a line: when, whose, and what.
+
+use super::packet;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use whimbrel_core::action::{Action, Event};
+use whimbrel_core::codec::frame;
+use whimbrel_core::codec::packet::Version;
+use whimbrel_core::recording::{Input, Replay, Step};
+use whimbrel_core::{CloseReason, ConnectionId};
+
+/// Longer texts are cut.
+const NAME_CHARS: usize = 24;
+
+/// Tells what happens.
+pub(super) struct Teller<'a> {
+    began_ms: u64,
+    /// Only of this client.
+    client: Option<&'a str>,
+    lines: BTreeMap<ConnectionId, Line>,
+}
+
+/// A connection, as far as it is known from what was told.
+#[derive(Debug, Default)]
+struct Line {
+    client: Option<String>,
+    version: Option<Version>,
+    /// What came of a packet that is not whole.
+    partial: Vec<u8>,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) const fn new(began_ms: u64, client: Option<&'a str>) -> Self {
+        Self {
+            began_ms,
+            client,
+            lines: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        player: &Replay,
+        step: &Step,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        match step {
+            Step::Time(_) => Ok(()),
+            Step::Sent(connection, bytes) => {
+                self.learn(player, *connection);
+                self.packets(player, *connection, ("<-", bytes), out)
+            }
+            Step::Input(input, accepted) => self.input(player, input, *accepted, out),
+            Step::Action(action) => self.action(player, action, out),
+        }
+    }
+
+    fn input(
+        &mut self,
+        player: &Replay,
+        input: &Input,
+        accepted: Option<ConnectionId>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let of = |connection: &ConnectionId| Some(*connection);
+        let (connection, text) = match input {
+            Input::Accept(peer) => {
+                let from = peer.address.map_or_else(
+                    || "inside the program".to_owned(),
+                    |address| address.to_string(),
+                );
+                (accepted, format!("connects from {from}"))
+            }
+            Input::Receive(connection, bytes) => {
+                self.learn(player, *connection);
+                return self.receive(player, *connection, bytes, out);
+            }
+            Input::Closed(connection) => (of(connection), "its transport is gone".to_owned()),
+            // The time says it all.
+            Input::Advance => return Ok(()),
+            Input::Authenticated(connection, verdict) => {
+                (of(connection), format!("the verdict is {verdict:?}"))
+            }
+            Input::Persisted(position) => (None, format!("durable up to batch {}", position.0)),
+            Input::StoragePressure(is_full) => match is_full {
+                true => (None, "the disk is nearly full".to_owned()),
+                false => (None, "the disk has room".to_owned()),
+            },
+            Input::PersistFailed => (None, "the log has failed".to_owned()),
+            Input::Checkpoint => (None, "a checkpoint begins".to_owned()),
+            Input::Routed(peer, message) => {
+                let topic = message.message.topic_str();
+                (None, format!("from shard {}: a message to {topic}", peer.0))
+            }
+            Input::Interest(peer, delta) => {
+                let (peer, filter, members) = (peer.0, &delta.filter, delta.members);
+                (None, format!("shard {peer} has {members} of {filter}"))
+            }
+            Input::Disconnect(connection, why) => {
+                (of(connection), format!("is to be disconnected: {why}"))
+            }
+            Input::SetRules(rules) => match rules {
+                Some(rules) => (None, format!("{} access rules in force", rules.len())),
+                None => (None, "no access rules in force".to_owned()),
+            },
+            Input::SetShadowRules(rules) => match rules {
+                Some(rules) => (None, format!("{} access rules are tried", rules.len())),
+                None => (None, "no access rules are tried".to_owned()),
+            },
+            Input::SetBans(_) => (None, "other bans in force".to_owned()),
+            Input::ShutDown => (None, "the broker is to stop".to_owned()),
+        };
+        self.line(player, connection, &text, out)
+    }
+
+    fn action(&mut self, player: &Replay, action: &Action, out: &mut impl Write) -> io::Result<()> {
+        let (connection, text) = match action {
+            Action::Send(_) => return Ok(()),
+            Action::Pause(connection) => (Some(*connection), "is not read any further".to_owned()),
+            Action::Resume(connection) => (Some(*connection), "is read again".to_owned()),
+            Action::Close {
+                connection,
+                last_bytes,
+            } => {
+                self.packets(player, *connection, ("<-", last_bytes), out)?;
+                self.line(player, Some(*connection), "is closed", out)?;
+                self.lines.remove(connection);
+                return Ok(());
+            }
+            Action::Authenticate {
+                connection,
+                credentials,
+            } => {
+                let line = self.lines.entry(*connection).or_default();
+                line.client = Some(credentials.client_id.clone());
+                line.version = Some(credentials.version);
+                let text = match &credentials.username {
+                    Some(username) => format!("may {username:?} connect?"),
+                    None => "may it connect?".to_owned(),
+                };
+                (Some(*connection), text)
+            }
+            Action::Persist(batch) => {
+                let (position, bytes) = (batch.position.0, batch.operations.len());
+                (None, format!("to the log: batch {position}, {bytes} bytes"))
+            }
+            Action::Route { peers, message } => {
+                let topic = message.message.topic_str();
+                (
+                    None,
+                    format!("to {} shards: a message to {topic}", peers.len()),
+                )
+            }
+            Action::Interest(delta) => {
+                let (filter, members) = (&delta.filter, delta.members);
+                (None, format!("to all shards: {members} of {filter} here"))
+            }
+            Action::Event(event) => return self.event(player, event, out),
+        };
+        self.line(player, connection, &text, out)
+    }
+
+    fn event(&self, player: &Replay, event: &Event, out: &mut impl Write) -> io::Result<()> {
+        let closed = |why: &CloseReason| format!("ends: {why}");
+        let (client, text) = match event {
+            Event::Connected {
+                client_id,
+                session_present,
+                ..
+            } => {
+                let session = if *session_present { "its" } else { "a new" };
+                (client_id, format!("is connected, with {session} session"))
+            }
+            Event::Refused { client_id, why, .. } => (client_id, closed(why)),
+            Event::Disconnected { client_id, why, .. } => (client_id, closed(why)),
+            Event::SessionEnded { client_id } => (client_id, "its session ends".to_owned()),
+            Event::Subscribed {
+                client_id,
+                filter,
+                reason,
+            } => (client_id, format!("subscribes to {filter}: {reason}")),
+            Event::Unsubscribed { client_id, filter } => {
+                (client_id, format!("unsubscribes from {filter}"))
+            }
+            Event::Dropped {
+                client_id,
+                why,
+                count,
+            } => (
+                client_id,
+                format!("does not get a message: {why}; {count} so far"),
+            ),
+            Event::EventsLost { .. } | _ => return Ok(()),
+        };
+        if self.client.is_none_or(|wanted| *wanted == **client) {
+            let name = short(client);
+            self.print(player, &name, &text, out)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of who somebody is that was there before.
+    fn learn(&mut self, player: &Replay, connection: ConnectionId) {
+        let line = self.lines.entry(connection).or_default();
+        if line.client.is_none()
+            && let Some((client, version)) = player.broker().client(connection)
+        {
+            line.client = Some(client.to_owned());
+            line.version = Some(version);
+        }
+    }
+
+    /// Bytes came: tells of the packets that are whole with them.
+    fn receive(
+        &mut self,
+        player: &Replay,
+        connection: ConnectionId,
+        bytes: &[u8],
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let line = self.lines.entry(connection).or_default();
+        let mut all = core::mem::take(&mut line.partial);
+        all.extend_from_slice(bytes);
+        let mut whole = 0;
+        while let Some(length) = frame::needed(&all[whole..])
+            && whole + length <= all.len()
+        {
+            whole += length;
+        }
+        let rest = all.split_off(whole);
+        self.packets(player, connection, ("->", &all), out)?;
+        if let Some(line) = self.lines.get_mut(&connection) {
+            line.partial = rest;
+        }
+        Ok(())
+    }
+
+    fn packets(
+        &mut self,
+        player: &Replay,
+        connection: ConnectionId,
+        (arrow, bytes): (&str, &[u8]),
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let length = frame::needed(rest).unwrap_or(rest.len()).min(rest.len());
+            let (packet, later) = rest.split_at(length);
+            let line = self.lines.entry(connection).or_default();
+            if let Some((client, version)) = packet::newcomer(packet) {
+                line.client = Some(client);
+                line.version = Some(version);
+            }
+            let text = packet::describe(packet, line.version);
+            self.line(player, Some(connection), &format!("{arrow} {text}"), out)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn line(
+        &self,
+        player: &Replay,
+        connection: Option<ConnectionId>,
+        text: &str,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let Some(connection) = connection else {
+            return match self.client {
+                Some(_) => Ok(()),
+                None => self.print(player, "", text, out),
+            };
+        };
+        let client = self
+            .lines
+            .get(&connection)
+            .and_then(|line| line.client.as_deref());
+        if self.client.is_some_and(|wanted| client != Some(wanted)) {
+            return Ok(());
+        }
+        let name = match client {
+            Some(client) => short(client),
+            None => format!("{connection:?}"),
+        };
+        self.print(player, &name, text, out)
+    }
+
+    fn print(
+        &self,
+        player: &Replay,
+        name: &str,
+        text: &str,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let ms = player.now().monotonic.0.saturating_sub(self.began_ms);
+        let (seconds, ms) = (ms / 1_000, ms % 1_000);
+        writeln!(out, "{seconds:>6}.{ms:03} {name:<NAME_CHARS$} {text}")
+    }
+}
+
+fn short(name: &str) -> String {
+    name.escape_debug().take(NAME_CHARS).collect()
+}

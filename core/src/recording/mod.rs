@@ -1,0 +1,67 @@
+//! Recording what goes into a broker, and playing it back.
+//!
+//! A broker is pure: the same configuration, seed and inputs give the same outputs. So writing the
+//! inputs down is enough to see later, anywhere, what it did and why. [`RecordedBroker`] is a
+//! broker that can do so; [`Replay`] makes one do it again.
+//!
+//! # The format
+//!
+//! A recording is a row of *parts*, each complete in itself: it begins with the whole state of the
+//! broker (`core/src/state.rs`), so that the parts before it can go. That is what lets a
+//! recording stay on: a ring of parts.
+//!
+//! ```text
+//! part    "WHIMREC\n"  format u32  frame*
+//! frame   length u32   CRC-32C u32   bytes
+//! ```
+//!
+//! The bytes of all frames together are a header, and then steps of one byte and what belongs to
+//! it: times, inputs, and how often the broker was asked for actions and for bytes, because that
+//! is part of what it does when. Numbers are little-endian in the header and of variable length, as
+//! MQTT's but up to ten bytes, in steps. Each change of the time says what the sum of all outputs
+//! until then is, so a replay notices a difference in the turn in which it happens.
+//!
+//! A part whose last frame is not whole ends before it: the process was killed.
+
+mod digest;
+mod read;
+mod redact;
+mod step;
+mod write;
+
+pub use read::{Replay, ReplayError, Stop};
+pub(crate) use redact::Redaction;
+pub use step::{Input, Step};
+pub use write::{Chunk, RecordOptions, RecordedBroker};
+
+use crate::log::Crc32c;
+
+/// What stands where something was blotted out.
+pub(crate) const REDACTED: u8 = b'*';
+
+/// What a part begins with.
+pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
+
+/// The version of the format that this version writes, and the only one that it reads. Goes up with
+/// any change of what a broker's state consists of.
+pub const FORMAT: u32 = 1 << 16 | crate::state::FORMAT;
+
+/// What stands before the bytes of a frame.
+#[must_use]
+pub fn frame_header(bytes: &[u8]) -> [u8; 8] {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let sum = Crc32c::new().update(bytes).finish();
+    let mut header = [0; 8];
+    header[..4].copy_from_slice(&length.to_le_bytes());
+    header[4..].copy_from_slice(&sum.to_le_bytes());
+    header
+}
+
+/// What stands at the beginning of a part.
+#[must_use]
+pub fn part_header() -> [u8; 12] {
+    let mut header = [0; 12];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..].copy_from_slice(&FORMAT.to_le_bytes());
+    header
+}

@@ -1,0 +1,325 @@
+//! Playing a recording back.
+
+use super::digest::Digest;
+use super::step::{self, Input, Step, code};
+use super::write::{digest_action, digest_sent, redaction_of};
+use super::{FORMAT, MAGIC, frame_header, part_header};
+use crate::action::Action;
+use crate::broker::Broker;
+use crate::id::ConnectionId;
+use crate::state::{Reader, State};
+use crate::time::{Now, Timestamp};
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// Why a recording cannot be played, or not any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// It does not begin like one.
+    #[error("this is no part of a recording")]
+    NotARecording,
+    /// It was written by another version.
+    #[error(
+        "the recording has format {found:#x}, and this version reads {FORMAT:#x}; replay it with \
+         the version that wrote it"
+    )]
+    Format {
+        /// The format it has.
+        found: u32,
+    },
+    /// Bytes that are not as they were written.
+    #[error("the recording is damaged at byte {at}")]
+    Damaged {
+        /// Where the frame begins.
+        at: usize,
+    },
+    /// Bytes that no broker of this version has written.
+    #[error("the recording cannot be understood at step {step}")]
+    BadStep {
+        /// Which step.
+        step: u64,
+    },
+    /// Something else came out than when it was recorded.
+    #[error(
+        "what comes out differs: first between {:?} and {:?} ms of the broker's clock, before step \
+         {step}", after.0, before.0
+    )]
+    Differs {
+        /// The last time at which it was the same.
+        after: Timestamp,
+        /// The first time at which it is not.
+        before: Timestamp,
+        /// The steps until there.
+        step: u64,
+    },
+}
+
+/// How a recording ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The part is complete.
+    Complete,
+    /// The process ended first, or the part was given up.
+    CutOff,
+}
+
+/// A broker that does once more what it did when it was recorded.
+pub struct Replay {
+    broker: Broker,
+    steps: Vec<u8>,
+    at: usize,
+    without_payloads: bool,
+    now: Now,
+    /// The last time at which all was as it was.
+    same_at: Timestamp,
+    durable: u64,
+    digest: Digest,
+    count: u64,
+    /// Calls that are left of a run: of `poll_action`, and whether each goes with a `transmit`.
+    calls: u64,
+    with_bytes: bool,
+    /// The connection whose bytes come next.
+    named: Option<ConnectionId>,
+    stop: Option<Stop>,
+}
+
+impl Replay {
+    /// Takes a part as it was written.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or one of another version, or damaged. A part whose end is missing is none of
+    /// that.
+    pub fn new(part: &[u8]) -> Result<Self, ReplayError> {
+        let steps = frames(part)?;
+        let mut from = Reader::new(&steps);
+        let bad = ReplayError::BadStep { step: 0 };
+        let without_payloads = State::load(&mut from).ok_or(bad)?;
+        let now = Now::load(&mut from).ok_or(bad)?;
+        let broker = Broker::load(&mut from).ok_or(bad)?;
+        let at = steps.len() - from.bytes.len();
+        Ok(Self {
+            durable: broker.durable.0,
+            broker,
+            at,
+            steps,
+            without_payloads,
+            now,
+            same_at: now.monotonic,
+            digest: Digest::new(),
+            count: 0,
+            calls: 0,
+            with_bytes: false,
+            named: None,
+            stop: None,
+        })
+    }
+
+    /// The broker as it is now.
+    #[must_use]
+    pub const fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// What time it is now.
+    #[must_use]
+    pub const fn now(&self) -> Now {
+        self.now
+    }
+
+    /// How many steps were taken.
+    #[must_use]
+    pub const fn step_count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether payloads were left out of the recording.
+    #[must_use]
+    pub const fn is_redacted(&self) -> bool {
+        self.without_payloads
+    }
+
+    /// How it ended; `None` while it goes on.
+    #[must_use]
+    pub const fn stop(&self) -> Option<Stop> {
+        self.stop
+    }
+
+    /// Takes the next step, and tells what it was; `None` when there is none left.
+    ///
+    /// # Errors
+    ///
+    /// Something else comes out than then, or the recording cannot be understood.
+    pub fn step(&mut self) -> Result<Option<Step>, ReplayError> {
+        loop {
+            if let Some(connection) = self.named.take() {
+                return Ok(Some(self.transmit(connection)));
+            }
+            if self.calls > 0 {
+                self.calls -= 1;
+                if let Some(step) = self.poll()? {
+                    return Ok(Some(step));
+                }
+                continue;
+            }
+            if self.stop.is_some() {
+                return Ok(None);
+            }
+            if let Some(step) = self.read()? {
+                return Ok(Some(step));
+            }
+        }
+    }
+
+    /// What was played so far, as a part that ends here.
+    #[must_use]
+    pub fn until_here(&self) -> Vec<u8> {
+        let steps = &self.steps[..self.at];
+        let mut part = part_header().to_vec();
+        part.extend_from_slice(&frame_header(steps));
+        part.extend_from_slice(steps);
+        part
+    }
+
+    fn poll(&mut self) -> Result<Option<Step>, ReplayError> {
+        let action = self.broker.poll_action();
+        if let Some(action) = &action {
+            digest_action(&mut self.digest, action, self.without_payloads);
+        }
+        if self.with_bytes {
+            let Some(Action::Send(connection)) = action else {
+                return Err(self.differs(self.now.monotonic));
+            };
+            self.named = Some(connection);
+        }
+        Ok(action.map(Step::Action))
+    }
+
+    fn transmit(&mut self, connection: ConnectionId) -> Step {
+        let redaction = match self.without_payloads {
+            true => redaction_of(&self.broker, connection),
+            false => None,
+        };
+        let mut bytes = Vec::new();
+        self.broker.transmit(self.now, connection, &mut bytes);
+        digest_sent(&mut self.digest, redaction, &bytes);
+        Step::Sent(connection, bytes)
+    }
+
+    /// Reads a step of the recording. Some of them tell nothing.
+    fn read(&mut self) -> Result<Option<Step>, ReplayError> {
+        let bad = ReplayError::BadStep { step: self.count };
+        let mut from = Reader::new(&self.steps[self.at..]);
+        let Some(code) = u8::load(&mut from) else {
+            self.stop = Some(Stop::CutOff);
+            return Ok(None);
+        };
+        let mut known = None;
+        let mut input = None;
+        let mut sum = None;
+        let mut now = self.now;
+        match code {
+            code::END => {
+                sum = Some(u32::load(&mut from).ok_or(bad)?);
+                self.stop = Some(Stop::Complete);
+            }
+            code::TIME => {
+                let before = self.now;
+                let monotonic = step::take_difference(before.monotonic.0, &mut from).ok_or(bad)?;
+                let passed = monotonic.wrapping_sub(before.monotonic.0);
+                let expected = before.wall.0.wrapping_add(passed);
+                now.monotonic.0 = monotonic;
+                now.wall.0 = step::take_difference(expected, &mut from).ok_or(bad)?;
+                sum = Some(u32::load(&mut from).ok_or(bad)?);
+            }
+            code::POLLED | code::SENT => {
+                self.calls = step::take_number(&mut from).ok_or(bad)?;
+                self.with_bytes = code == code::SENT;
+            }
+            code::TRANSMIT => known = Some(step::take_connection(&mut from).ok_or(bad)?),
+            _ => input = Some(step::take_input(code, &mut from, self.durable).ok_or(bad)?),
+        }
+        self.at = self.steps.len() - from.bytes.len();
+        self.count += 1;
+        self.named = known;
+        if let Some(sum) = sum {
+            if sum != self.digest.sum() {
+                return Err(self.differs(now.monotonic));
+            }
+            self.same_at = now.monotonic;
+        }
+        if code == code::TIME {
+            self.now = now;
+            return Ok(Some(Step::Time(now)));
+        }
+        Ok(input.map(|input| self.give(input)))
+    }
+
+    const fn differs(&self, before: Timestamp) -> ReplayError {
+        ReplayError::Differs {
+            after: self.same_at,
+            before,
+            step: self.count,
+        }
+    }
+
+    /// Gives an input to the broker.
+    fn give(&mut self, input: Input) -> Step {
+        let now = self.now;
+        let broker = &mut self.broker;
+        let mut accepted = None;
+        match &input {
+            Input::Accept(peer) => accepted = Some(broker.accept(now, peer.clone())),
+            Input::Receive(connection, bytes) => broker.receive(now, *connection, bytes),
+            Input::Closed(connection) => broker.closed(now, *connection),
+            Input::Advance => broker.advance(now),
+            Input::Authenticated(connection, verdict) => {
+                broker.authenticated(now, *connection, verdict.clone());
+            }
+            Input::Persisted(position) => {
+                self.durable = position.0;
+                broker.persisted(now, *position);
+            }
+            Input::StoragePressure(is_full) => broker.storage_pressure(now, *is_full),
+            Input::PersistFailed => broker.persist_failed(now),
+            Input::Checkpoint => broker.checkpoint(now),
+            Input::Routed(peer, message) => broker.routed(now, *peer, message.clone()),
+            Input::Interest(peer, delta) => broker.interest(now, *peer, delta.clone()),
+            Input::Disconnect(connection, why) => broker.disconnect(now, *connection, *why),
+            Input::ShutDown => broker.shut_down(now),
+            Input::SetRules(rules) => broker.set_rules(now, rules.clone()),
+            Input::SetShadowRules(rules) => broker.set_shadow_rules(now, rules.clone()),
+            Input::SetBans(bans) => broker.set_bans(now, bans.clone()),
+        }
+        Step::Input(input, accepted)
+    }
+}
+
+/// Takes the frames of a part apart, and gives what is in them. A last one that is not whole is
+/// left out.
+fn frames(part: &[u8]) -> Result<Vec<u8>, ReplayError> {
+    let (magic, rest) = part.split_first_chunk().ok_or(ReplayError::NotARecording)?;
+    if *magic != MAGIC {
+        return Err(ReplayError::NotARecording);
+    }
+    let (format, mut rest) = rest.split_first_chunk().ok_or(ReplayError::NotARecording)?;
+    let found = u32::from_le_bytes(*format);
+    if found != FORMAT {
+        return Err(ReplayError::Format { found });
+    }
+    let mut steps = Vec::new();
+    while let Some((header, behind)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let Some((bytes, later)) = behind.split_at_checked(length) else {
+            break;
+        };
+        if frame_header(bytes) != *header {
+            let at = part.len() - rest.len();
+            return Err(ReplayError::Damaged { at });
+        }
+        steps.extend_from_slice(bytes);
+        rest = later;
+    }
+    Ok(steps)
+}

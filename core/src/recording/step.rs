@@ -1,0 +1,273 @@
+//! One step of a recording: the time, an input, or something that was asked for.
+
+use crate::access::ban::Bans;
+use crate::access::rules::Rules;
+use crate::action::{Action, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
+use crate::codec::reason::ReasonCode;
+use crate::id::{ConnectionId, PeerId, Position};
+use crate::message::Message;
+use crate::state::{Reader, State, Writer};
+use crate::time::Now;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What was given to a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `Broker::accept`.
+    Accept(Peer),
+    /// `Broker::receive`.
+    Receive(ConnectionId, Vec<u8>),
+    /// `Broker::closed`.
+    Closed(ConnectionId),
+    /// `Broker::advance`.
+    Advance,
+    /// `Broker::authenticated`.
+    Authenticated(ConnectionId, Verdict),
+    /// `Broker::persisted`.
+    Persisted(Position),
+    /// `Broker::storage_pressure`.
+    StoragePressure(bool),
+    /// `Broker::persist_failed`.
+    PersistFailed,
+    /// `Broker::checkpoint`.
+    Checkpoint,
+    /// `Broker::routed`.
+    Routed(PeerId, RoutedMessage),
+    /// `Broker::interest`.
+    Interest(PeerId, InterestDelta),
+    /// `Broker::disconnect`.
+    Disconnect(ConnectionId, CloseReason),
+    /// `Broker::shut_down`.
+    ShutDown,
+    /// `Broker::set_rules`.
+    SetRules(Option<Arc<Rules>>),
+    /// `Broker::set_shadow_rules`.
+    SetShadowRules(Option<Arc<Rules>>),
+    /// `Broker::set_bans`.
+    SetBans(Arc<Bans>),
+}
+
+/// What happened next, as a [`Replay`](super::Replay) tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is another time now.
+    Time(Now),
+    /// An input was given; for `Accept`, the connection that came of it.
+    Input(Input, Option<ConnectionId>),
+    /// The broker asked for something.
+    Action(Action),
+    /// It gave bytes for a connection.
+    Sent(ConnectionId, Vec<u8>),
+}
+
+/// The first byte of each step.
+pub(super) mod code {
+    pub(in crate::recording) const END: u8 = 0;
+    pub(in crate::recording) const TIME: u8 = 1;
+    pub(in crate::recording) const ACCEPT: u8 = 2;
+    pub(in crate::recording) const RECEIVE: u8 = 3;
+    pub(in crate::recording) const CLOSED: u8 = 4;
+    pub(in crate::recording) const ADVANCE: u8 = 5;
+    pub(in crate::recording) const AUTHENTICATED: u8 = 6;
+    pub(in crate::recording) const PERSISTED: u8 = 7;
+    pub(in crate::recording) const PRESSURE: u8 = 8;
+    pub(in crate::recording) const PERSIST_FAILED: u8 = 9;
+    pub(in crate::recording) const CHECKPOINT: u8 = 10;
+    pub(in crate::recording) const ROUTED: u8 = 11;
+    pub(in crate::recording) const INTEREST: u8 = 12;
+    pub(in crate::recording) const DISCONNECT: u8 = 13;
+    pub(in crate::recording) const SHUT_DOWN: u8 = 14;
+    /// So many calls of `poll_action`.
+    pub(in crate::recording) const POLLED: u8 = 15;
+    /// So many of them, each with a `transmit` for the connection that it named.
+    pub(in crate::recording) const SENT: u8 = 16;
+    /// A `transmit` for another one.
+    pub(in crate::recording) const TRANSMIT: u8 = 17;
+    pub(in crate::recording) const SET_RULES: u8 = 18;
+    pub(in crate::recording) const SET_SHADOW_RULES: u8 = 19;
+    pub(in crate::recording) const SET_BANS: u8 = 20;
+}
+
+pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+pub(super) fn take_number(from: &mut Reader<'_>) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = u8::load(from)?;
+        number |= u64::from(byte & 0x7F).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// A difference that may go either way.
+pub(super) fn put_difference(to: u64, from: u64, out: &mut Vec<u8>) {
+    let difference = to.wrapping_sub(from) as i64;
+    put_number((difference << 1 ^ difference >> 63) as u64, out);
+}
+
+pub(super) fn take_difference(from: u64, reader: &mut Reader<'_>) -> Option<u64> {
+    let number = take_number(reader)?;
+    let difference = (number >> 1) as i64 ^ -((number & 1) as i64);
+    Some(from.wrapping_add(difference as u64))
+}
+
+pub(super) fn put_connection(connection: ConnectionId, out: &mut Vec<u8>) {
+    put_number(connection.index.into(), out);
+    put_number(connection.generation.into(), out);
+}
+
+pub(super) fn take_connection(from: &mut Reader<'_>) -> Option<ConnectionId> {
+    let index = u32::try_from(take_number(from)?).ok()?;
+    let generation = u32::try_from(take_number(from)?).ok()?;
+    Some(ConnectionId { index, generation })
+}
+
+/// What may be given to `Broker::disconnect`, by number. Not what only the broker itself finds.
+const CLOSE_REASONS: [CloseReason; 16] = [
+    CloseReason::TransportClosed,
+    CloseReason::KeepAlive,
+    CloseReason::ConnectTimeout,
+    CloseReason::TakenOver,
+    CloseReason::QueueOverflow,
+    CloseReason::NotAcknowledging,
+    CloseReason::Shutdown,
+    CloseReason::StorageFailed,
+    CloseReason::Administrative,
+    CloseReason::OtherUser,
+    CloseReason::AuthenticationEnded,
+    CloseReason::SubscriptionRevoked,
+    CloseReason::DuplicateClient,
+    CloseReason::Flapping,
+    CloseReason::Banned,
+    CloseReason::PublishRate,
+];
+
+/// `None` for a violation: that is for the broker itself to find.
+pub(super) fn put_close_reason(why: CloseReason, out: &mut Vec<u8>) -> Option<()> {
+    let (kind, code) = if let CloseReason::ClientDisconnect(code) = why {
+        (0x80, code)
+    } else if let CloseReason::Refused(code) = why {
+        (0x81, code)
+    } else if let CloseReason::Limit(code) = why {
+        (0x82, code)
+    } else {
+        let place = CLOSE_REASONS.iter().position(|known| *known == why)?;
+        (u8::try_from(place).ok()?, ReasonCode::SUCCESS)
+    };
+    out.extend_from_slice(&[kind, code.0]);
+    Some(())
+}
+
+fn take_close_reason(from: &mut Reader<'_>) -> Option<CloseReason> {
+    let (kind, code) = (u8::load(from)?, ReasonCode(u8::load(from)?));
+    Some(match kind {
+        0x80 => CloseReason::ClientDisconnect(code),
+        0x81 => CloseReason::Refused(code),
+        0x82 => CloseReason::Limit(code),
+        place => *CLOSE_REASONS.get(usize::from(place))?,
+    })
+}
+
+pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    put_number(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+fn take_bytes(from: &mut Reader<'_>) -> Option<Vec<u8>> {
+    let length = usize::try_from(take_number(from)?).ok()?;
+    from.take(length).map(<[u8]>::to_vec)
+}
+
+/// What a verdict says to the client is in here, because it goes out; it answers to what is not.
+pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
+    match verdict {
+        Verdict::Accept(grant) => {
+            to.out.push(0);
+            grant.save(to);
+        }
+        Verdict::Continue { data } => {
+            to.out.push(1);
+            put_bytes(data, to.out);
+        }
+        Verdict::Refuse(code) => to.out.extend_from_slice(&[2, code.0]),
+    }
+}
+
+fn take_verdict(from: &mut Reader<'_>) -> Option<Verdict> {
+    Some(match u8::load(from)? {
+        0 => Verdict::Accept(State::load(from)?),
+        1 => Verdict::Continue {
+            data: take_bytes(from)?,
+        },
+        2 => Verdict::Refuse(ReasonCode(u8::load(from)?)),
+        _ => return None,
+    })
+}
+
+pub(super) fn put_routed(routed: &RoutedMessage, to: &mut Writer<'_>) {
+    let RoutedMessage {
+        message,
+        retain,
+        groups,
+    } = routed;
+    message.save(to);
+    retain.save(to);
+    groups.len().save(to);
+    groups.iter().for_each(|group| group.save(to));
+}
+
+fn take_routed(from: &mut Reader<'_>) -> Option<RoutedMessage> {
+    // A message of its own: nothing that came before is referred to.
+    let mut own = Reader::new(from.bytes);
+    let routed = RoutedMessage {
+        message: Message::load(&mut own)?,
+        retain: State::load(&mut own)?,
+        groups: (0..usize::load(&mut own)?)
+            .map(|_| Box::<str>::load(&mut own))
+            .collect::<Option<_>>()?,
+    };
+    from.bytes = own.bytes;
+    Some(routed)
+}
+
+/// Takes out what belongs to an input with this code; `None` when that is no input's, or there is
+/// too little. `durable` is what was durable before.
+pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Option<Input> {
+    Some(match code {
+        code::ACCEPT => Input::Accept(State::load(from)?),
+        code::RECEIVE => Input::Receive(take_connection(from)?, take_bytes(from)?),
+        code::CLOSED => Input::Closed(take_connection(from)?),
+        code::ADVANCE => Input::Advance,
+        code::AUTHENTICATED => Input::Authenticated(take_connection(from)?, take_verdict(from)?),
+        code::PERSISTED => Input::Persisted(Position(take_difference(durable, from)?)),
+        code::PRESSURE => Input::StoragePressure(bool::load(from)?),
+        code::PERSIST_FAILED => Input::PersistFailed,
+        code::CHECKPOINT => Input::Checkpoint,
+        code::ROUTED => Input::Routed(State::load(from)?, take_routed(from)?),
+        code::INTEREST => {
+            let peer = State::load(from)?;
+            let delta = InterestDelta {
+                filter: State::load(from)?,
+                members: State::load(from)?,
+            };
+            Input::Interest(peer, delta)
+        }
+        code::DISCONNECT => Input::Disconnect(take_connection(from)?, take_close_reason(from)?),
+        code::SHUT_DOWN => Input::ShutDown,
+        code::SET_RULES => Input::SetRules(State::load(from)?),
+        code::SET_SHADOW_RULES => Input::SetShadowRules(State::load(from)?),
+        code::SET_BANS => Input::SetBans(State::load(from)?),
+        _ => return None,
+    })
+}

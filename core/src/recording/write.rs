@@ -1,0 +1,693 @@
+//! A broker whose inputs are written down.
+
+use super::Redaction;
+use super::digest::Digest;
+use super::step::{self, code};
+use crate::access::ban::Bans;
+use crate::access::rules::Rules;
+use crate::action::{Action, Batch, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
+use crate::broker::Broker;
+use crate::connection::Connection;
+use crate::id::{ConnectionId, PeerId, Position};
+use crate::log::{BatchRef, Op};
+use crate::message::MessageView;
+use crate::record;
+use crate::state::{State, Writer};
+use crate::statistics::Statistics;
+use crate::time::Now;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+use core::ops::Deref;
+
+/// A chunk of this size is ready to be written.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Chunks that nobody takes. When there are as many, the part is given up: whoever writes is too
+/// slow, and the broker does not wait for it.
+const CHUNKS_MAX: usize = 64;
+
+/// A part that could not end for so many times its size is given up, so that the ring stays a ring.
+const OVERLONG: u64 = 4;
+
+/// A new part is not begun before the recording is so many times the state it begins with, so that
+/// most of the writing is about what happens.
+const STATE_SHARE: u64 = 4;
+
+/// How a recording is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordOptions {
+    /// After how many bytes a part ends and the next one begins. Default 64 MiB.
+    pub part_bytes: u64,
+    /// Payloads are blotted out, also those of wills and of retained messages. Passwords always
+    /// are. Default: no.
+    pub redact_payloads: bool,
+}
+
+impl Default for RecordOptions {
+    fn default() -> Self {
+        Self {
+            part_bytes: 64 << 20,
+            redact_payloads: false,
+        }
+    }
+}
+
+/// Some of a recording, to be written behind what came before.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// A new part begins, with a file of its own: write [`part_header`](super::part_header).
+    Begin,
+    /// A frame of the part: write [`frame_header`](super::frame_header) and the bytes.
+    Frame(Vec<u8>),
+    /// The part is complete.
+    End,
+    /// The part cannot be completed. What was written of it is good up to there.
+    GivenUp,
+}
+
+/// How far a recording is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A part begins as soon as the broker is at rest.
+    Waiting,
+    /// A part is being written.
+    Running,
+    /// Nothing more is written.
+    Over,
+}
+
+/// What is being recorded.
+struct Tape {
+    options: RecordOptions,
+    phase: Phase,
+    chunks: VecDeque<Chunk>,
+    /// The chunk that is being filled.
+    open: Vec<u8>,
+    /// Bytes of this part, its state included.
+    part_bytes: u64,
+    state_bytes: u64,
+    now: Option<Now>,
+    durable: u64,
+    digest: Digest,
+    /// Calls that are not written yet: of `poll_action`, or of that and of `transmit` for what it
+    /// named, in turn. One of both is 0.
+    polled: u64,
+    sent: u64,
+    /// One more call of `poll_action`, which named this connection.
+    named: Option<ConnectionId>,
+    parts_given_up: u64,
+    scratch: Vec<u8>,
+}
+
+impl Tape {
+    fn new(options: RecordOptions) -> Self {
+        Self {
+            options,
+            phase: Phase::Waiting,
+            chunks: VecDeque::new(),
+            open: Vec::new(),
+            part_bytes: 0,
+            state_bytes: 0,
+            now: None,
+            durable: 0,
+            digest: Digest::new(),
+            polled: 0,
+            sent: 0,
+            named: None,
+            parts_given_up: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Writes which calls there were since the last step.
+    fn flush_calls(&mut self) {
+        if self.named.take().is_some() {
+            self.count_poll();
+        }
+        self.flush(code::POLLED);
+        self.flush(code::SENT);
+    }
+
+    fn flush(&mut self, code: u8) {
+        let count = match code {
+            code::SENT => &mut self.sent,
+            _ => &mut self.polled,
+        };
+        if *count > 0 {
+            self.open.push(code);
+            step::put_number(core::mem::take(count), &mut self.open);
+        }
+    }
+
+    fn count_poll(&mut self) {
+        self.flush(code::SENT);
+        self.polled += 1;
+    }
+
+    fn polled(&mut self, action: Option<&Action>) {
+        if self.named.take().is_some() {
+            self.count_poll();
+        }
+        match action {
+            Some(Action::Send(connection)) => self.named = Some(*connection),
+            _ => self.count_poll(),
+        }
+        if let Some(action) = action {
+            digest_action(&mut self.digest, action, self.options.redact_payloads);
+        }
+    }
+
+    fn sent(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        redaction: Option<Redaction>,
+        bytes: &[u8],
+    ) {
+        if self.named == Some(connection) && self.now == Some(now) {
+            self.named = None;
+            self.flush(code::POLLED);
+            self.sent += 1;
+        } else {
+            self.step(now, code::TRANSMIT);
+            step::put_connection(connection, &mut self.open);
+        }
+        digest_sent(&mut self.digest, redaction, bytes);
+    }
+
+    /// Begins a step.
+    fn step(&mut self, now: Now, code: u8) {
+        self.flush_calls();
+        self.time(now);
+        self.open.push(code);
+    }
+
+    fn time(&mut self, now: Now) {
+        let Some(before) = self.now.replace(now) else {
+            return;
+        };
+        if before == now {
+            return;
+        }
+        self.open.push(code::TIME);
+        let (monotonic, wall) = (now.monotonic.0, now.wall.0);
+        step::put_difference(monotonic, before.monotonic.0, &mut self.open);
+        // Mostly it runs with the other one.
+        let expected = (before.wall.0).wrapping_add(monotonic.wrapping_sub(before.monotonic.0));
+        step::put_difference(wall, expected, &mut self.open);
+        self.open
+            .extend_from_slice(&self.digest.sum().to_le_bytes());
+    }
+
+    /// A chunk that is large enough, or `always`, is to be written.
+    fn close_chunk(&mut self, always: bool) {
+        let enough = if always { 1 } else { CHUNK_BYTES };
+        if self.open.len() < enough {
+            return;
+        }
+        self.part_bytes += self.open.len() as u64;
+        let room = self.open.capacity().min(2 * CHUNK_BYTES);
+        let chunk = core::mem::replace(&mut self.open, Vec::with_capacity(room));
+        self.chunks.push_back(Chunk::Frame(chunk));
+        let is_overlong =
+            self.part_bytes > OVERLONG * self.options.part_bytes.max(self.state_bytes);
+        if self.chunks.len() > CHUNKS_MAX || is_overlong {
+            self.give_up();
+        }
+    }
+
+    /// This part ends without its end; the next one begins when it can.
+    fn give_up(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.phase = Phase::Waiting;
+        self.parts_given_up += 1;
+        self.open.clear();
+        // What was not taken yet is no more use than what is missing after it.
+        let begin = self.chunks.iter().rposition(|chunk| *chunk == Chunk::Begin);
+        self.chunks.truncate(begin.unwrap_or(0));
+        if begin.is_none() {
+            self.chunks.push_back(Chunk::GivenUp);
+        }
+    }
+
+    fn end_part(&mut self) {
+        self.flush_calls();
+        self.open.push(code::END);
+        self.open
+            .extend_from_slice(&self.digest.sum().to_le_bytes());
+        self.close_chunk(true);
+        if self.phase == Phase::Running {
+            self.phase = Phase::Waiting;
+            self.chunks.push_back(Chunk::End);
+        }
+    }
+
+    fn begin_part(&mut self, broker: &Broker) {
+        self.chunks.push_back(Chunk::Begin);
+        let now = Now {
+            monotonic: broker.clock.now(),
+            wall: broker.machine_wall,
+        };
+        self.now = Some(now);
+        self.durable = broker.durable.0;
+        self.digest = Digest::new();
+        self.polled = 0;
+        self.sent = 0;
+        self.named = None;
+        let mut to = Writer::new(&mut self.open, self.options.redact_payloads);
+        self.options.redact_payloads.save(&mut to);
+        now.save(&mut to);
+        broker.save(&mut to);
+        self.state_bytes = self.open.len() as u64;
+        self.part_bytes = 0;
+        self.phase = Phase::Running;
+        self.close_chunk(true);
+    }
+
+    /// Whether it is time for another part.
+    fn is_full(&self) -> bool {
+        let enough = self.options.part_bytes.max(STATE_SHARE * self.state_bytes);
+        self.part_bytes + self.open.len() as u64 >= enough
+    }
+}
+
+/// Adds an action to the sum of outputs: all of it but what must not be kept.
+pub(super) fn digest_action(digest: &mut Digest, action: &Action, without_payloads: bool) {
+    match action {
+        Action::Send(connection) => {
+            digest.number(u64::from(connection.index) << 32 | u64::from(connection.generation));
+        }
+        Action::Persist(batch) => digest_batch(digest, batch, without_payloads),
+        Action::Close {
+            connection,
+            last_bytes,
+        } if without_payloads => {
+            digest.number(connection.index.into());
+            digest.number(last_bytes.len() as u64);
+        }
+        Action::Authenticate { connection, .. } => {
+            digest.number(1);
+            digest.number(connection.index.into());
+        }
+        Action::Route { peers, message } => {
+            digest.number(peers.len() as u64);
+            let view = message.message.view();
+            digest.bytes(view.topic.as_bytes());
+            digest.number(view.payload.len() as u64);
+            if !without_payloads {
+                digest.bytes(view.payload);
+            }
+        }
+        Action::Pause(_)
+        | Action::Resume(_)
+        | Action::Close { .. }
+        | Action::Interest(_)
+        | Action::Event(_) => {
+            // Rare, and they hold no secrets: a DISCONNECT or CONNACK at most.
+            let written = write!(digest, "{action:?}");
+            debug_assert!(written.is_ok(), "a digest takes everything");
+        }
+    }
+}
+
+fn digest_batch(digest: &mut Digest, batch: &Batch, without_payloads: bool) {
+    digest.number(batch.position.0);
+    digest.number(batch.mark.map_or(0, |mark| mark as u64 + 1));
+    if !without_payloads {
+        return digest.bytes(&batch.operations);
+    }
+    for op in BatchRef::new(&batch.operations).iter() {
+        match op {
+            Ok(Op::Put { key, value }) => {
+                digest.bytes(key);
+                digest.number(value.len() as u64);
+                match key.first() {
+                    Some(&record::MESSAGE) => {
+                        let payload =
+                            MessageView::parse(value).map_or(0, |view| view.payload.len());
+                        digest.bytes(&value[..value.len() - payload]);
+                    }
+                    // With its will.
+                    Some(&record::SESSION) => {}
+                    _ => digest.bytes(value),
+                }
+            }
+            Ok(Op::Delete { key }) => digest.bytes(key),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Adds bytes for a client to the sum of outputs.
+pub(super) fn digest_sent(digest: &mut Digest, redaction: Option<Redaction>, bytes: &[u8]) {
+    let Some(redaction) = redaction else {
+        return digest.bytes(bytes);
+    };
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let whole = crate::codec::frame::needed(rest).unwrap_or(rest.len());
+        let (packet, later) = rest.split_at(whole.min(rest.len()));
+        digest.number(packet.len() as u64);
+        digest.bytes(&packet[..redaction.payload_at(packet)]);
+        rest = later;
+    }
+}
+
+impl Connection {
+    /// What has to be blotted out of what comes and goes here.
+    pub(crate) const fn redaction(&self, payloads: bool) -> Redaction {
+        Redaction {
+            version: self.profile.version(),
+            payloads,
+        }
+    }
+}
+
+/// A [`Broker`] with the same inputs and outputs, which can write down what it is given. Where
+/// nothing is recorded it costs one branch a call.
+///
+/// Everything that changes a broker is a method here; what only looks at it goes through
+/// [`Deref`]. [`Broker`] says what they do.
+pub struct RecordedBroker {
+    broker: Broker,
+    tape: Option<Box<Tape>>,
+}
+
+impl Deref for RecordedBroker {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
+}
+
+impl From<Broker> for RecordedBroker {
+    fn from(broker: Broker) -> Self {
+        Self { broker, tape: None }
+    }
+}
+
+impl RecordedBroker {
+    // --- Recording ---
+
+    /// Records from the next moment on in which the broker is at rest.
+    pub fn record(&mut self, options: RecordOptions) {
+        self.tape = Some(Box::new(Tape::new(options)));
+    }
+
+    /// What is to be written next. Call it until `None` when actions are drained: chunks that
+    /// nobody takes are given up. With `all`, also what is no full chunk yet.
+    pub fn poll_chunk(&mut self, all: bool) -> Option<Chunk> {
+        let tape = self.tape.as_mut()?;
+        if tape.chunks.is_empty() && tape.phase == Phase::Running {
+            if all {
+                tape.flush_calls();
+            }
+            tape.close_chunk(all);
+        }
+        tape.chunks.pop_front()
+    }
+
+    /// Completes the part, and records no more. [`poll_chunk`](Self::poll_chunk) gives the rest.
+    pub fn end_recording(&mut self) {
+        if let Some(tape) = self.tape.as_mut() {
+            if tape.phase == Phase::Running {
+                tape.end_part();
+            }
+            tape.phase = Phase::Over;
+        }
+    }
+
+    /// Counters and gauges, those of the recording included.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            recording_parts_given_up: self.tape.as_ref().map_or(0, |tape| tape.parts_given_up),
+            ..self.broker.statistics()
+        }
+    }
+
+    /// The tape, if a part is being written to it.
+    fn tape(&mut self) -> Option<&mut Tape> {
+        self.tape
+            .as_deref_mut()
+            .filter(|tape| tape.phase == Phase::Running)
+    }
+
+    // --- Inputs ---
+
+    /// See [`Broker::accept`].
+    pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::ACCEPT);
+            peer.save(&mut Writer::new(&mut tape.open, false));
+        }
+        self.broker.accept(now, peer)
+    }
+
+    /// See [`Broker::receive`].
+    pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
+        if self.tape.is_some() {
+            self.record_bytes(now, connection, bytes);
+        }
+        self.broker.receive(now, connection, bytes);
+    }
+
+    fn record_bytes(&mut self, now: Now, id: ConnectionId, bytes: &[u8]) {
+        let Some(tape) = self
+            .tape
+            .as_deref_mut()
+            .filter(|tape| tape.phase == Phase::Running)
+        else {
+            return;
+        };
+        tape.step(now, code::RECEIVE);
+        step::put_connection(id, &mut tape.open);
+        let Some(connection) = self.broker.connections.get(id.key()) else {
+            // It is gone, and nothing looks at the bytes.
+            step::put_number(0, &mut tape.open);
+            return;
+        };
+        step::put_number(bytes.len() as u64, &mut tape.open);
+        let redaction = connection.redaction(tape.options.redact_payloads);
+        let start = tape.open.len();
+        let inbox = &connection.inbox;
+        let harmless = match inbox.is_empty() {
+            true => Some(0),
+            false if connection.stalls.any() => None,
+            false => redaction.harmless(inbox),
+        };
+        match harmless {
+            Some(count) => {
+                tape.open.extend_from_slice(bytes);
+                redaction.blot(&mut tape.open[start + count.min(bytes.len())..], 0);
+            }
+            None => {
+                let scratch = &mut tape.scratch;
+                scratch.clear();
+                scratch.extend_from_slice(inbox);
+                scratch.extend_from_slice(bytes);
+                redaction.blot(scratch, inbox.len());
+                tape.open.extend_from_slice(&scratch[inbox.len()..]);
+            }
+        }
+        tape.close_chunk(false);
+    }
+
+    /// See [`Broker::closed`].
+    pub fn closed(&mut self, now: Now, connection: ConnectionId) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::CLOSED);
+            step::put_connection(connection, &mut tape.open);
+        }
+        self.broker.closed(now, connection);
+    }
+
+    /// See [`Broker::advance`].
+    pub fn advance(&mut self, now: Now) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::ADVANCE);
+        }
+        self.broker.advance(now);
+    }
+
+    /// See [`Broker::authenticated`].
+    pub fn authenticated(&mut self, now: Now, connection: ConnectionId, verdict: Verdict) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::AUTHENTICATED);
+            step::put_connection(connection, &mut tape.open);
+            step::put_verdict(&verdict, &mut Writer::new(&mut tape.open, false));
+        }
+        self.broker.authenticated(now, connection, verdict);
+    }
+
+    /// See [`Broker::persisted`].
+    pub fn persisted(&mut self, now: Now, position: Position) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::PERSISTED);
+            step::put_difference(position.0, tape.durable, &mut tape.open);
+            tape.durable = position.0;
+        }
+        self.broker.persisted(now, position);
+    }
+
+    /// See [`Broker::storage_pressure`].
+    pub fn storage_pressure(&mut self, now: Now, is_full: bool) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::PRESSURE);
+            tape.open.push(u8::from(is_full));
+        }
+        self.broker.storage_pressure(now, is_full);
+    }
+
+    /// See [`Broker::set_rules`].
+    pub fn set_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
+        self.write_value(now, code::SET_RULES, &rules);
+        self.broker.set_rules(now, rules);
+    }
+
+    /// See [`Broker::set_shadow_rules`].
+    pub fn set_shadow_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
+        self.write_value(now, code::SET_SHADOW_RULES, &rules);
+        self.broker.set_shadow_rules(now, rules);
+    }
+
+    /// See [`Broker::set_bans`].
+    pub fn set_bans(&mut self, now: Now, bans: Arc<Bans>) {
+        self.write_value(now, code::SET_BANS, &bans);
+        self.broker.set_bans(now, bans);
+    }
+
+    fn write_value(&mut self, now: Now, code: u8, value: &impl State) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code);
+            value.save(&mut Writer::new(&mut tape.open, false));
+        }
+    }
+
+    /// See [`Broker::persist_failed`].
+    pub fn persist_failed(&mut self, now: Now) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::PERSIST_FAILED);
+        }
+        self.broker.persist_failed(now);
+    }
+
+    /// See [`Broker::checkpoint`].
+    pub fn checkpoint(&mut self, now: Now) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::CHECKPOINT);
+        }
+        self.broker.checkpoint(now);
+    }
+
+    /// See [`Broker::routed`].
+    pub fn routed(&mut self, now: Now, peer: PeerId, message: RoutedMessage) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::ROUTED);
+            let mut to = Writer::new(&mut tape.open, tape.options.redact_payloads);
+            peer.save(&mut to);
+            step::put_routed(&message, &mut to);
+            tape.close_chunk(false);
+        }
+        self.broker.routed(now, peer, message);
+    }
+
+    /// See [`Broker::interest`].
+    pub fn interest(&mut self, now: Now, peer: PeerId, delta: InterestDelta) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::INTEREST);
+            let mut to = Writer::new(&mut tape.open, false);
+            peer.save(&mut to);
+            delta.filter.save(&mut to);
+            delta.members.save(&mut to);
+        }
+        self.broker.interest(now, peer, delta);
+    }
+
+    /// See [`Broker::disconnect`].
+    pub fn disconnect(&mut self, now: Now, connection: ConnectionId, why: CloseReason) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::DISCONNECT);
+            step::put_connection(connection, &mut tape.open);
+            if step::put_close_reason(why, &mut tape.open).is_none() {
+                tape.give_up();
+            }
+        }
+        self.broker.disconnect(now, connection, why);
+    }
+
+    /// See [`Broker::shut_down`].
+    pub fn shut_down(&mut self, now: Now) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::SHUT_DOWN);
+        }
+        self.broker.shut_down(now);
+    }
+
+    // --- Outputs ---
+
+    /// See [`Broker::poll_action`].
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.broker.poll_action();
+        if self.tape.is_some() {
+            self.record_poll(action.as_ref());
+        }
+        action
+    }
+
+    fn record_poll(&mut self, action: Option<&Action>) {
+        let Some(tape) = self.tape.as_deref_mut() else {
+            return;
+        };
+        let wants_part = match tape.phase {
+            // Not while the last part still waits for whoever writes it.
+            Phase::Waiting => tape.chunks.is_empty(),
+            Phase::Running => {
+                tape.polled(action);
+                tape.is_full()
+            }
+            Phase::Over => false,
+        };
+        if wants_part && action.is_none() && self.broker.is_at_rest() {
+            if tape.phase == Phase::Running {
+                tape.end_part();
+            }
+            tape.begin_part(&self.broker);
+        }
+    }
+
+    /// See [`Broker::transmit`].
+    pub fn transmit(&mut self, now: Now, connection: ConnectionId, out: &mut Vec<u8>) {
+        let Some(tape) = self
+            .tape
+            .as_deref_mut()
+            .filter(|tape| tape.phase == Phase::Running)
+        else {
+            return self.broker.transmit(now, connection, out);
+        };
+        let redaction = match tape.options.redact_payloads {
+            true => redaction_of(&self.broker, connection),
+            false => None,
+        };
+        let before = out.len();
+        self.broker.transmit(now, connection, out);
+        tape.sent(
+            now,
+            connection,
+            redaction,
+            out.get(before..).unwrap_or_default(),
+        );
+    }
+}
+
+/// How the payloads in what a connection is sent are found.
+pub(super) fn redaction_of(broker: &Broker, connection: ConnectionId) -> Option<Redaction> {
+    let connection = broker.connections.get(connection.key())?;
+    Some(connection.redaction(true))
+}

@@ -1,0 +1,226 @@
+//! Writing what a shard records: a ring of files, on a thread of its own, which the shard never
+//! waits for.
+//!
+//! Each part of a recording is a file, named after the recording, the shard and a number that
+//! counts up: `incident.0.000007`. The oldest go when all of them take more than they may.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use tracing::{error, info, warn};
+use whimbrel_core::recording::{Chunk, RecordOptions, RecordedBroker, frame_header, part_header};
+
+/// Chunks of about 64 KiB that wait for the disk; as many again wait in the core before a part is
+/// given up.
+const CHUNKS_MAX: usize = 64;
+
+/// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
+const FLUSH_MS: u64 = 200;
+
+/// How much of the ring a part may be, so that there are always some complete ones.
+const PARTS: u64 = 8;
+
+/// What is recorded, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingConfig {
+    /// What the files of the recording are named after. Its directory must exist.
+    pub file: PathBuf,
+    /// What all files of a shard may take together, in bytes. Default 256 MiB: minutes at full
+    /// load, days of a quiet broker.
+    pub ring_bytes: u64,
+    /// Blots out payloads. Passwords always are. Default: no.
+    pub redact_payloads: bool,
+}
+
+impl RecordingConfig {
+    /// The defaults, with this file.
+    #[must_use]
+    pub const fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            ring_bytes: 256 << 20,
+            redact_payloads: false,
+        }
+    }
+}
+
+/// The shard's end.
+pub(crate) struct Recorder {
+    chunks: Option<SyncSender<Chunk>>,
+    /// What the writer has no room for.
+    held: Option<Chunk>,
+    flush_at: u64,
+}
+
+impl Recorder {
+    /// Begins to record, on a thread of its own.
+    pub(crate) fn start(
+        config: &RecordingConfig,
+        shard: u16,
+        broker: &mut RecordedBroker,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let ring = Ring::open(config, shard)?;
+        let (sender, chunks) = sync_channel(CHUNKS_MAX);
+        let thread = thread::Builder::new()
+            .name(format!("recording-{shard}"))
+            .spawn(move || ring.run(&chunks))?;
+        broker.record(RecordOptions {
+            part_bytes: config.ring_bytes / PARTS,
+            redact_payloads: config.redact_payloads,
+        });
+        let recorder = Self {
+            chunks: Some(sender),
+            held: None,
+            flush_at: 0,
+        };
+        Ok((recorder, thread))
+    }
+
+    /// Hands over what is recorded, without waiting. Called once a turn.
+    pub(crate) fn hand_over(&mut self, broker: &mut RecordedBroker, now_ms: u64) {
+        let all = now_ms >= self.flush_at;
+        if all {
+            self.flush_at = now_ms + FLUSH_MS;
+        }
+        while let Some(chunks) = &self.chunks
+            && let Some(chunk) = self.held.take().or_else(|| broker.poll_chunk(all))
+        {
+            match chunks.try_send(chunk) {
+                Ok(()) => {}
+                Err(TrySendError::Full(chunk)) => {
+                    self.held = Some(chunk);
+                    return;
+                }
+                // It has said why.
+                Err(TrySendError::Disconnected(_)) => {
+                    broker.end_recording();
+                    self.chunks = None;
+                }
+            }
+        }
+    }
+
+    /// Hands over everything. The shard is ending, so it may wait.
+    pub(crate) fn finish(&mut self, broker: &mut RecordedBroker) {
+        let Some(chunks) = self.chunks.take() else {
+            return;
+        };
+        while let Some(chunk) = self.held.take().or_else(|| broker.poll_chunk(true)) {
+            if chunks.send(chunk).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The files of one shard, and what they take.
+struct Ring {
+    config: RecordingConfig,
+    shard: u16,
+    /// Oldest first, with their sizes.
+    parts: VecDeque<(PathBuf, u64)>,
+    number: u64,
+    open: Option<File>,
+}
+
+impl Ring {
+    /// Goes on behind what an earlier process has recorded under that name.
+    fn open(config: &RecordingConfig, shard: u16) -> io::Result<Self> {
+        let mut parts = Vec::new();
+        for entry in fs::read_dir(directory_of(&config.file))? {
+            let entry = entry?;
+            if let Some(number) = number_of(&entry.path(), &config.file, shard) {
+                parts.push((number, entry.path(), entry.metadata()?.len()));
+            }
+        }
+        parts.sort_unstable();
+        Ok(Self {
+            config: config.clone(),
+            shard,
+            number: parts.last().map_or(0, |(number, ..)| *number),
+            parts: parts
+                .into_iter()
+                .map(|(_, path, size)| (path, size))
+                .collect(),
+            open: None,
+        })
+    }
+
+    fn run(mut self, chunks: &Receiver<Chunk>) {
+        while let Ok(chunk) = chunks.recv() {
+            if let Err(error) = self.write(chunk) {
+                let file = self.config.file.display();
+                return error!(%error, "{file} cannot be written; nothing more is recorded");
+            }
+        }
+    }
+
+    fn write(&mut self, chunk: Chunk) -> io::Result<()> {
+        match chunk {
+            Chunk::Begin => self.begin(),
+            Chunk::Frame(bytes) => {
+                self.append(&frame_header(&bytes))?;
+                self.append(&bytes)
+            }
+            Chunk::End => {
+                self.open = None;
+                Ok(())
+            }
+            Chunk::GivenUp => {
+                self.open = None;
+                warn!("the recording does not keep up: a part of it ends early");
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.number += 1;
+        let mut name = self.config.file.clone().into_os_string();
+        name.push(format!(".{}.{:06}", self.shard, self.number));
+        let path = PathBuf::from(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        self.open = Some(options.open(&path)?);
+        info!(part = %path.display(), "recording");
+        self.parts.push_back((path, 0));
+        self.append(&part_header())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (Some(file), Some((_, size))) = (&mut self.open, self.parts.back_mut()) else {
+            return Ok(());
+        };
+        file.write_all(bytes)?;
+        *size += bytes.len() as u64;
+        let mut all: u64 = self.parts.iter().map(|(_, size)| size).sum();
+        while all > self.config.ring_bytes
+            && self.parts.len() > 1
+            && let Some((oldest, size)) = self.parts.pop_front()
+        {
+            fs::remove_file(oldest)?;
+            all -= size;
+        }
+        Ok(())
+    }
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Which part of a shard's recording a file is.
+fn number_of(path: &Path, file: &Path, shard: u16) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let rest = name.strip_prefix(file.file_name()?.to_str()?)?;
+    let rest = rest.strip_prefix(&format!(".{shard}."))?;
+    rest.parse().ok()
+}

@@ -1,0 +1,285 @@
+//! Recordings: what was recorded comes out again, what is secret is not in them, and what is
+//! damaged or different is noticed. The simulator plays back what its processes record as well.
+
+use whimbrel_core::codec::packet::{Connect, QoS, Version};
+use whimbrel_core::codec::{Packet, ReasonCode};
+use whimbrel_core::recording::{
+    Input, RecordOptions, Replay, ReplayError, Step, Stop, frame_header,
+};
+use whimbrel_core::{Config, ConnectionId};
+use whimbrel_tests::world::{VERSIONS, lasting, publish, will};
+use whimbrel_tests::{World, play};
+
+const PASSWORD: &[u8] = b"correct horse battery staple";
+const PAYLOAD: &[u8] = b"nobody's business";
+
+fn durable() -> World {
+    World::new(Config {
+        durable: true,
+        ..Config::default()
+    })
+}
+
+fn is_in(needle: &[u8], haystack: &[u8]) -> bool {
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
+}
+
+/// So many clients of all versions, with names, passwords and wills, that subscribe, publish, come
+/// and go, and of which some do not read.
+fn live(world: &mut World, count: usize) {
+    let mut clients: Vec<ConnectionId> = Vec::new();
+    for number in 0..count {
+        let version = VERSIONS[number % 3];
+        let name = format!("client-{number}");
+        let connect = Connect {
+            username: Some("somebody"),
+            password: Some(PASSWORD),
+            will: (number % 5 == 0).then(|| will("wills", PAYLOAD)),
+            ..lasting(version, &name)
+        };
+        let (client, _) = world.enter(&connect);
+        let filter = format!("t/{}/#", number % 50);
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
+        world.subscribe(client, &filter, qos);
+        world.subscribe(client, "$share/group/s", qos);
+        clients.push(client);
+    }
+    for (number, client) in clients.iter().enumerate() {
+        match number % 10 {
+            3 => world.block(*client, true),
+            7 => world.cut(*client),
+            9 => world.disconnect(*client, ReasonCode::SUCCESS),
+            _ => {}
+        }
+        world.now.monotonic.0 += 7;
+        world.now.wall.0 += 7;
+    }
+    for (number, client) in clients.iter().enumerate() {
+        if world.is_closed(*client) || number % 10 == 3 {
+            continue;
+        }
+        let id = (number % 7 + 1) as u16;
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
+        let topic = format!("t/{}/x", number % 60);
+        world.send(*client, &Packet::Publish(publish(&topic, PAYLOAD, qos, id)));
+        world.send(
+            *client,
+            &Packet::Publish(publish("s", PAYLOAD, qos, id + 10)),
+        );
+        if number % 4 == 0 {
+            take(world, *client);
+        }
+    }
+    world.pass_ms(5_000);
+    for (number, client) in clients.iter().enumerate() {
+        if number % 10 == 3 {
+            world.block(*client, false);
+        }
+    }
+    for number in (7..count).step_by(10) {
+        let name = format!("client-{number}");
+        world.resume(VERSIONS[number % 3], &name);
+    }
+}
+
+/// Reads what came, and acknowledges it.
+fn take(world: &mut World, client: ConnectionId) {
+    for received in world.drain(client) {
+        match received.packet() {
+            Packet::Publish(publish) => match (publish.qos, publish.packet_id) {
+                (QoS::AtLeastOnce, Some(id)) => {
+                    world.answer(client, Packet::PubAck, id.get(), ReasonCode::SUCCESS);
+                }
+                (QoS::ExactlyOnce, Some(id)) => {
+                    world.answer(client, Packet::PubRec, id.get(), ReasonCode::SUCCESS);
+                }
+                _ => {}
+            },
+            Packet::PubRec(ack) => {
+                world.answer(
+                    client,
+                    Packet::PubRel,
+                    ack.packet_id.get(),
+                    ReasonCode::SUCCESS,
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_a_thousand_clients_did_is_done_again() {
+    let mut world = durable();
+    world.record(RecordOptions {
+        part_bytes: 1 << 20,
+        ..RecordOptions::default()
+    });
+    live(&mut world, 1_000);
+    let steps = world.replay();
+    assert!(steps > 10_000, "{steps} steps");
+    assert!(is_in(PAYLOAD, &world.parts.files().concat()));
+}
+
+/// Each part is complete in itself, wherever it begins.
+#[test]
+fn any_part_can_be_played_without_those_before_it() {
+    let mut world = durable();
+    world.record(RecordOptions {
+        part_bytes: 1,
+        ..RecordOptions::default()
+    });
+    live(&mut world, 60);
+    world.replay();
+    let parts = world.parts.files();
+    assert!(parts.len() > 1, "{} parts", parts.len());
+    let last = parts.last().expect("there are some");
+    assert_eq!(
+        play(last).expect("it can be played").0,
+        Some(Stop::Complete)
+    );
+}
+
+/// Passwords never, payloads on request; and what was left out is not needed.
+#[test]
+fn secrets_are_not_in_a_recording() {
+    for redact_payloads in [false, true] {
+        let mut world = durable();
+        world.persists_at_once = false;
+        world.record(RecordOptions {
+            part_bytes: 5_000,
+            redact_payloads,
+        });
+        live_in_pieces(&mut world);
+        world.persist();
+        world.persists_at_once = true;
+        live(&mut world, 60);
+        world.replay();
+        let all = world.parts.files().concat();
+        assert!(world.parts.files().len() > 1);
+        assert!(!is_in(PASSWORD, &all));
+        assert_eq!(is_in(PAYLOAD, &all), !redact_payloads);
+    }
+}
+
+/// A CONNECT and a PUBLISH byte by byte, so that no fragment has a whole secret.
+fn live_in_pieces(world: &mut World) {
+    let will = will("wills", PAYLOAD);
+    for version in VERSIONS {
+        let connect = Connect {
+            username: Some("somebody"),
+            password: Some(PASSWORD),
+            will: Some(will),
+            ..lasting(version, "in pieces")
+        };
+        let mut bytes = encoded(version, &Packet::Connect(connect));
+        let message = publish("t/1/x", PAYLOAD, QoS::AtLeastOnce, 9);
+        bytes.extend(encoded(version, &Packet::Publish(message)));
+        for at_once in [1, 2, 13, bytes.len()] {
+            let connection = world.open();
+            for piece in bytes.chunks(at_once) {
+                world.send_bytes(connection, piece);
+            }
+            world.persist();
+        }
+    }
+}
+
+fn encoded(version: Version, packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    whimbrel_core::codec::encode(packet, version, &mut bytes).expect("it can be said");
+    bytes
+}
+
+/// One part, whole.
+fn recorded() -> Vec<u8> {
+    let mut world = durable();
+    world.record(RecordOptions::default());
+    live(&mut world, 9);
+    world.replay();
+    world.parts.files()[0].clone()
+}
+
+#[test]
+fn a_part_whose_end_is_missing_is_played_as_far_as_it_goes() {
+    let part = recorded();
+    let (stop, all) = play(&part).expect("it can be played");
+    assert_eq!(stop, Some(Stop::Complete));
+    let (stop, some) = play(&part[..part.len() - 1]).expect("it can be played");
+    assert_eq!(stop, Some(Stop::CutOff));
+    assert!(some < all);
+}
+
+#[test]
+fn damage_is_noticed() {
+    let part = recorded();
+    for place in (12..part.len()).step_by(97) {
+        let mut damaged = part.clone();
+        damaged[place] ^= 1;
+        match play(&damaged) {
+            Err(ReplayError::Damaged { at }) => assert!(at <= place),
+            // The length of a frame: it looks as if its end were missing.
+            Ok((stop, _)) => assert_eq!(stop, Some(Stop::CutOff)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let mut other = part;
+    other[8] ^= 1;
+    assert!(matches!(play(&other), Err(ReplayError::Format { .. })));
+    assert_eq!(play(b"#!/bin/sh\n"), Err(ReplayError::NotARecording));
+}
+
+/// One byte of a topic is another one, and the sum over the frame is right: something else comes
+/// out, and the time at which it does is named.
+#[test]
+fn a_difference_is_found_where_it_is() {
+    let mut part = recorded();
+    let mut replay = Replay::new(&part).expect("it can be played");
+    let mut sent_at = None;
+    while let Some(step) = replay.step().expect("it can be played") {
+        if let Step::Input(Input::Receive(_, bytes), _) = &step
+            && is_in(b"t/0/x", bytes)
+        {
+            let now = replay.now().monotonic;
+            sent_at.get_or_insert(now);
+        }
+    }
+    let place = part.windows(5).rposition(|window| window == b"t/0/x");
+    part[place.expect("it was sent") + 2] = b'9';
+    let mut at = 12;
+    while at < part.len() {
+        let length = u32::from_le_bytes(part[at..at + 4].try_into().expect("four")) as usize;
+        let header = frame_header(&part[at + 8..at + 8 + length]);
+        part[at..at + 8].copy_from_slice(&header);
+        at += 8 + length;
+    }
+    let found = play(&part).expect_err("it differs");
+    let ReplayError::Differs { after, .. } = found else {
+        panic!("{found}")
+    };
+    assert_eq!(Some(after), sent_at);
+}
+
+/// What happened elsewhere and was kept here: `whimbrel replay FILE --until … --save
+/// tests/recordings/NAME.whimrec`. What it showed is mended, so it comes out otherwise now; but it
+/// runs to its end. A state of another version cannot be read: the file has had its time then.
+#[test]
+fn what_was_recorded_elsewhere_still_runs() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings");
+    for entry in std::fs::read_dir(directory).expect("the directory is there") {
+        let path = entry.expect("it can be listed").path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "whimrec")
+        {
+            continue;
+        }
+        let part = std::fs::read(&path).expect("it can be read");
+        match play(&part) {
+            Ok(_) | Err(ReplayError::Differs { .. }) => {}
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a recording writes, kept in memory; and playing it back.
+
+use whimbrel_core::recording::{
+    Chunk, RecordedBroker, Replay, ReplayError, Stop, frame_header, part_header,
+};
+
+/// The parts of a recording, as files would hold them.
+#[derive(Clone, Debug, Default)]
+pub struct Parts(Vec<Vec<u8>>);
+
+impl Parts {
+    /// Takes what there is to write; with `all`, what is no full chunk as well.
+    pub fn take(&mut self, broker: &mut RecordedBroker, all: bool) {
+        while let Some(chunk) = broker.poll_chunk(all) {
+            match (chunk, self.0.last_mut()) {
+                (Chunk::Begin, _) => self.0.push(part_header().to_vec()),
+                (Chunk::Frame(bytes), Some(part)) => {
+                    part.extend_from_slice(&frame_header(&bytes));
+                    part.extend_from_slice(&bytes);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// As files.
+    #[must_use]
+    pub fn files(&self) -> &[Vec<u8>] {
+        &self.0
+    }
+
+    /// Plays all of them, each from its own beginning; gives how many steps that were.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which part.
+    pub fn replay(&self) -> Result<u64, String> {
+        let mut steps = 0;
+        for (number, part) in self.0.iter().enumerate() {
+            let (_, count) = play(part).map_err(|error| format!("part {number}: {error}"))?;
+            steps += count;
+        }
+        Ok(steps)
+    }
+}
+
+/// Plays one part to its end; gives how it ends, and how many steps there were.
+///
+/// # Errors
+///
+/// It cannot be played, or something else comes out.
+pub fn play(part: &[u8]) -> Result<(Option<Stop>, u64), ReplayError> {
+    let mut replay = Replay::new(part)?;
+    while replay.step()?.is_some() {}
+    Ok((replay.stop(), replay.step_count()))
+}
