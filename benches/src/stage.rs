@@ -106,6 +106,7 @@ impl Stage {
                 other @ (Action::Pause(_)
                 | Action::Resume(_)
                 | Action::Persist(_)
+                | Action::Load(_)
                 | Action::Route { .. }
                 | Action::Interest(_)) => panic!("nothing here asks for {other:?}"),
             }

@@ -25,6 +25,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         received_bytes,
@@ -65,6 +71,12 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         queued_messages,
         queued_bytes,
         inflight_bytes,
+        unloaded_messages,
+        unloaded_bytes,
+        held_bytes,
+        loads,
+        loads_waiting,
+        loads_failed,
         will_bytes,
         partial_bytes,
         unsent_bytes,
@@ -96,6 +108,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_expired = dropped(DropReason::Expired),
         dropped_session_ended = dropped(DropReason::SessionEnded),
         dropped_not_allowed = dropped(DropReason::NotAllowed),
+        dropped_unreadable = dropped(DropReason::Unreadable),
         "statistics"
     );
 }

@@ -5,7 +5,7 @@ use crate::access::rule::Operation;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::message::Message;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -41,6 +41,9 @@ pub enum Action {
     },
     /// Append to the log, and answer with `Broker::persisted` once it is durable.
     Persist(Batch),
+    /// Read what lies in the log under this message's key, which is durable, and answer with
+    /// `Broker::loaded`. Answers may come in any order; messages wait for theirs.
+    Load(MessageId),
     /// Hand a message to other shards or nodes; they get it by `Broker::routed`.
     Route {
         /// To whom.
@@ -299,6 +302,12 @@ pub enum Event {
         /// The line of the rule; 0 when no rule allows it.
         line: u32,
     },
+    /// A message that waits in the log only, or several deliveries of it, cannot be read back: the
+    /// disk failed to read it, or gave something else than was kept. It is not delivered.
+    Unreadable {
+        /// Which.
+        message: MessageId,
+    },
     /// Events were lost because nobody read them.
     EventsLost {
         /// How many.
@@ -423,11 +432,13 @@ pub enum DropReason {
     SessionEnded,
     /// The client may no longer receive it.
     NotAllowed,
+    /// It lay in the log only, and cannot be read back from there.
+    Unreadable,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -438,6 +449,7 @@ impl DropReason {
         Self::Expired,
         Self::SessionEnded,
         Self::NotAllowed,
+        Self::Unreadable,
     ];
 }
 
@@ -451,6 +463,7 @@ impl fmt::Display for DropReason {
             Self::Expired => "message expired",
             Self::SessionEnded => "session ended",
             Self::NotAllowed => "no longer allowed",
+            Self::Unreadable => "unreadable on disk",
         })
     }
 }

@@ -26,6 +26,7 @@ use crate::retained::Retained;
 use crate::route::Routes;
 use crate::session::Sessions;
 use crate::slab::{Key, Slab};
+use crate::spill::Spill;
 use crate::statistics::Statistics;
 use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
@@ -131,6 +132,7 @@ pub struct Broker {
     /// Stands in for a message that is no longer needed.
     pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
+    pub(crate) spill: Spill,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) events_waiting: u32,
 }
@@ -183,6 +185,7 @@ impl Broker {
             origin: config.identity.origin(),
             nothing: Message::nothing(),
             buffers: Buffers::default(),
+            spill: Spill::default(),
             actions: VecDeque::new(),
             events_waiting: 0,
             config,
@@ -441,6 +444,7 @@ impl Broker {
         }
         self.continue_fanouts();
         self.continue_recheck();
+        self.spill();
         self.settle();
     }
 
@@ -507,6 +511,7 @@ impl Broker {
                 self.unstall(key, Stalls::GATED);
             }
         }
+        self.spill();
         self.settle();
     }
 
@@ -673,11 +678,12 @@ impl Broker {
     /// When [`advance`](Self::advance) wants to be called next; `None` when nothing is due, ever.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if !self.resumable.is_empty()
+        let is_busy = !self.resumable.is_empty()
             || !self.fanouts.is_empty()
             || !self.doomed.is_empty()
-            || self.access.is_rechecking()
-        {
+            || self.spill.is_under_way
+            || self.access.is_rechecking();
+        if is_busy {
             return Some(self.clock.now());
         }
         self.timers.next()
@@ -686,7 +692,12 @@ impl Broker {
     /// Counters since the start, and gauges of now.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
+        let (unloaded_messages, unloaded_bytes) = self.journal.stubs();
         Statistics {
+            unloaded_messages,
+            unloaded_bytes,
+            held_bytes: self.journal.held_bytes(),
+            loads_waiting: self.spill.waiting(),
             sessions: self.sessions.len() as u64,
             subscriptions: self.subscriptions.len() as u64,
             retained_messages: self.retained.len() as u64,
@@ -701,8 +712,10 @@ impl Broker {
         const CONNECTION: u64 = 512;
         const SESSION: u64 = 256;
         const SUBSCRIPTION: u64 = 160;
-        self.statistics.queued_bytes
-            + self.statistics.inflight_bytes
+        const STUB: u64 = 96;
+        let (stubs, stub_bytes) = self.journal.stubs();
+        self.statistics.queued_bytes + self.statistics.inflight_bytes - stub_bytes
+            + stubs * STUB
             + self.statistics.will_bytes
             + self.statistics.partial_bytes
             + self.retained.bytes()

@@ -10,6 +10,7 @@ use crate::slab::Key;
 use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// About how many bytes one step writes. Several fit in the smallest segment that is sensible, 64
 /// KiB: a step that does not fit needs a longer file, for which a full disk has no room.
@@ -23,6 +24,8 @@ pub(crate) enum Walk {
     Session { slot: u32, place: Place },
     /// Retained messages, topic by topic.
     Retained { after: Option<Box<str>> },
+    /// Messages that others hold by now than when they were to be written.
+    Owed,
 }
 
 /// Where the walk has come within a session.
@@ -58,11 +61,13 @@ impl Broker {
     /// One more step.
     pub(crate) fn continue_checkpoint(&mut self) {
         let full = self.journal.batch_bytes() + STEP_BYTES;
-        while self.journal.batch_bytes() < full {
+        // What has to be read back first, is; nobody else waits for it.
+        while self.journal.batch_bytes() < full && !self.spill.holds_checkpoint() {
             self.walk = match self.walk.take() {
                 None => return,
                 Some(Walk::Session { slot, place }) => Some(self.walk_session(slot, place, full)),
-                Some(Walk::Retained { after }) => self.walk_retained(after),
+                Some(Walk::Retained { after }) => Some(self.walk_retained(after)),
+                Some(Walk::Owed) => self.walk_owed(),
             };
             if self.walk.is_none() {
                 return self.journal.end_checkpoint();
@@ -174,8 +179,23 @@ impl Broker {
             .iter()
             .map(|(id, exchange)| (&exchange.delivery, Some((exchange.stage, id))));
         let waiting = traffic.queue.iter().map(|delivery| (delivery, None));
+        // What has to be read back: from the first of it on, what follows comes later.
+        let (mut lacking, mut bytes, mut stop) = (Vec::new(), 0, None);
         for (delivery, exchange) in begun.chain(waiting) {
             if !delivery.is_recorded() || delivery.sequence < from {
+                continue;
+            }
+            let (message, id) = (&delivery.message, delivery.message.id());
+            let lacks = message.is_stub()
+                && self.journal.must_write_again(id)
+                && !self.spill.is_unreadable(id);
+            if lacks || stop.is_some() {
+                stop = stop.or(Some(delivery.sequence));
+                bytes += message.stored_len();
+                lacking.extend(lacks.then_some(id));
+                if bytes >= STEP_BYTES {
+                    break;
+                }
                 continue;
             }
             if self.journal.batch_bytes() >= full {
@@ -184,15 +204,28 @@ impl Broker {
             self.journal
                 .delivery_again(session.number, delivery, exchange);
         }
-        None
+        for id in lacking {
+            self.load_for_checkpoint(id);
+        }
+        stop
     }
 
-    fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Option<Walk> {
+    fn walk_owed(&mut self) -> Option<Walk> {
+        let id = self.journal.next_owed()?;
+        if !self.spill.is_unreadable(id) {
+            self.load_for_checkpoint(id);
+        }
+        Some(Walk::Owed)
+    }
+
+    fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Walk {
         for _ in 0..64 {
-            let message = self.retained.next(after.as_deref())?.clone();
+            let Some(message) = self.retained.next(after.as_deref()).cloned() else {
+                return Walk::Owed;
+            };
             self.journal.retained_again(&message);
             after = Some(message.topic_str().into());
         }
-        Some(Walk::Retained { after })
+        Walk::Retained { after }
     }
 }

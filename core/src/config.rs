@@ -330,6 +330,11 @@ pub struct Limits {
     /// own count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and
     /// publishers of QoS above 0 are told quota exceeded. Default 4 GiB.
     pub memory_budget_bytes: u64,
+    /// Bytes of messages of QoS 1 and 2 that wait in queues and are held in memory, if there is a
+    /// log; the rest is read back from there when it is due. Default 256 MiB: what clients miss
+    /// while they are briefly away stays at hand, and what gathers for days does not fill the
+    /// machine. Each message counts once, however many wait for it.
+    pub queued_payload_memory_bytes: u64,
     /// Deliveries one input may start before the rest is put off to the next turn. Default 1,024.
     pub fanout_step: u32,
     /// Events that wait for the runtime at most; further ones are counted, not kept. Default 4,096.
@@ -356,6 +361,7 @@ impl Default for Limits {
             unsent_bytes_pause: 256 << 10,
             slow_consumer_grace_ms: 1_000,
             memory_budget_bytes: 4 << 30,
+            queued_payload_memory_bytes: 256 << 20,
             fanout_step: 1_024,
             events_maximum: 4_096,
         }

@@ -51,6 +51,11 @@ impl<'a> Publication<'a> {
         }
     }
 
+    /// Whether it lies in the log only: then it can but wait.
+    pub(crate) fn is_stub(&self) -> bool {
+        self.message.as_ref().is_some_and(Message::is_stub)
+    }
+
     /// The shared form: one allocation, made when the first one asks.
     pub(crate) fn message(&mut self, scratch: &mut Vec<u8>) -> Message {
         self.message
@@ -160,6 +165,22 @@ impl Broker {
         }
     }
 
+    /// The same for a message that lies in the log only: it waits, whoever is there.
+    pub(crate) fn deliver_stub(
+        &mut self,
+        publication: &mut Publication<'_>,
+        slot: u32,
+        target: &Target,
+        how: How,
+    ) {
+        let qos = publication.view.qos.min(target.maximum_qos);
+        if qos == QoS::AtMostOnce {
+            return self.drop_message(slot, DropReason::SessionEnded);
+        }
+        let retain = publication.retain && target.retain_as_published;
+        self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
+    }
+
     fn connection_of_slot(&mut self, slot: u32) -> Option<&mut Connection> {
         let key = self.sessions.at(slot)?.connection?;
         self.connections.get_mut(key)
@@ -185,7 +206,9 @@ impl Broker {
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
-        if self.journal.is_on() && session.is_persistent() && qos > QoS::AtMostOnce {
+        // A stub needs its record, whoever waits for it.
+        let is_kept = session.is_persistent() || delivery.message.is_stub();
+        if self.journal.is_on() && is_kept && qos > QoS::AtMostOnce {
             let traffic = session.traffic.get_or_insert_default();
             delivery.sequence = traffic.next_sequence;
             traffic.next_sequence += 1;

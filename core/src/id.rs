@@ -93,6 +93,14 @@ pub struct MessageId {
     pub sequence: u64,
 }
 
+impl MessageId {
+    /// The key under which the message is stored: see [`crate::log::batch`].
+    #[must_use]
+    pub fn key(self) -> [u8; 17] {
+        crate::record::message_key(self)
+    }
+}
+
 /// A place in the log. Opaque: the core only compares.
 ///
 /// Records get positions in the order in which they are emitted; one durable position says that all

@@ -3,7 +3,8 @@
 //! Everything that happens between two drains becomes one batch, applied by recovery all or not at
 //! all; more than one when that is much.
 //! A message is written once, when the first durable reference to it is; the table here counts the
-//! references, and the record goes when the last of them does.
+//! references, and the record goes when the last of them does. It also knows which messages are
+//! whole in memory, and which only in the log: see `spill`.
 
 use crate::action::{Batch, BatchMark};
 use crate::id::{MessageId, PacketId, Position};
@@ -16,38 +17,43 @@ use crate::session::{Cursor, Session};
 use crate::state::{Reader, State, Writer};
 use crate::time::UnixTime;
 use crate::topic::Subscription;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
-use hashbrown::HashMap;
+use core::hash::Hasher;
+use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 /// A message that the log has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Stored {
+    /// Its stub, once it was let go and until it is read back.
+    message: Message,
     references: u32,
-    /// How long the message is.
-    bytes: u32,
-    /// The checkpoint that wrote it last; see `checkpoint`.
-    checkpoint: u32,
+    /// Deliveries among them that hold it whole.
+    held: u32,
+    /// The position that it was written with first, modulo 2^32.
+    written: u32,
+    /// The checkpoint that wrote it last, modulo 2^16; see `checkpoint`.
+    checkpoint: u16,
+    /// Some delivery may have its stub.
+    was_let_go: bool,
 }
 
 crate::state::state!(Stored {
+    message,
     references,
-    bytes,
-    checkpoint
+    held,
+    written,
+    checkpoint,
+    was_let_go
 });
 
-/// Hashes message identifiers: they are ours, nobody can choose them to collide.
-#[derive(Clone, Copy, Debug, Default)]
-struct ById;
-
-impl BuildHasher for ById {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(0, 0)
-    }
+/// Message identifiers are ours, nobody can choose them to collide.
+fn hash(id: MessageId) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0, 0);
+    hasher.write_u64(id.origin);
+    hasher.write_u64(id.sequence);
+    hasher.finish()
 }
 
 /// The open batch, and what the log holds of messages.
@@ -59,10 +65,17 @@ pub(crate) struct Journal {
     /// The position that the open batch will have.
     next: u64,
     mark: Option<BatchMark>,
-    stored: HashMap<MessageId, Stored, ById>,
+    stored: HashTable<Stored>,
     /// What these messages take together.
     stored_bytes: u64,
-    checkpoint: u32,
+    /// Those of them that a delivery holds whole.
+    held_bytes: u64,
+    /// Deliveries that hold a stub, and the bytes of their messages.
+    stubs: u64,
+    stub_bytes: u64,
+    /// Messages that a checkpoint has to write before it ends, though it may not come by any more.
+    owed: Vec<MessageId>,
+    checkpoint: u16,
     scratch: Vec<u8>,
     /// When the clock was last recorded.
     clock_at: UnixTime,
@@ -79,6 +92,10 @@ impl State for Journal {
             mark: _,
             stored,
             stored_bytes: _,
+            held_bytes,
+            stubs,
+            stub_bytes,
+            owed,
             checkpoint,
             scratch: _,
             clock_at,
@@ -87,10 +104,12 @@ impl State for Journal {
         next.save(to);
         checkpoint.save(to);
         clock_at.save(to);
-        #[expect(clippy::disallowed_methods, reason = "what is found is put in order")]
-        let found = stored.iter();
-        let ordered: BTreeMap<MessageId, Stored> = found.map(|(id, s)| (*id, *s)).collect();
-        ordered.save(to);
+        (*held_bytes, *stubs, *stub_bytes).save(to);
+        owed.save(to);
+        let mut ordered: Vec<&Stored> = stored.iter().collect();
+        ordered.sort_unstable_by_key(|stored| stored.message.id());
+        ordered.len().save(to);
+        ordered.iter().for_each(|stored| stored.save(to));
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
@@ -98,9 +117,15 @@ impl State for Journal {
         journal.next = State::load(from)?;
         journal.checkpoint = State::load(from)?;
         journal.clock_at = State::load(from)?;
-        for (id, stored) in BTreeMap::<MessageId, Stored>::load(from)? {
-            journal.stored_bytes += u64::from(stored.bytes);
-            journal.stored.insert(id, stored);
+        (journal.held_bytes, journal.stubs, journal.stub_bytes) = State::load(from)?;
+        journal.owed = State::load(from)?;
+        for _ in 0..usize::load(from)? {
+            let stored = Stored::load(from)?;
+            journal.stored_bytes += stored.message.stored_len() as u64;
+            let hash_of = |stored: &Stored| hash(stored.message.id());
+            journal
+                .stored
+                .insert_unique(hash_of(&stored), stored, hash_of);
         }
         Some(journal)
     }
@@ -129,8 +154,12 @@ impl Journal {
             closed: VecDeque::new(),
             next: 1,
             mark: None,
-            stored: HashMap::with_hasher(ById),
+            stored: HashTable::new(),
             stored_bytes: 0,
+            held_bytes: 0,
+            stubs: 0,
+            stub_bytes: 0,
+            owed: Vec::new(),
             checkpoint: 0,
             scratch: Vec::new(),
             clock_at: UnixTime(0),
@@ -250,49 +279,170 @@ impl Journal {
         self.clock_now(broker, machine);
     }
 
+    fn find(&mut self, id: MessageId) -> Option<&mut Stored> {
+        self.stored.find_mut(hash(id), |s| s.message.id() == id)
+    }
+
+    fn store(&mut self, message: &Message) -> &mut Stored {
+        let id = message.id();
+        let written = self.next.to_le_bytes();
+        let stored_bytes = &mut self.stored_bytes;
+        let entry = self
+            .stored
+            .entry(hash(id), |s| s.message.id() == id, |s| hash(s.message.id()));
+        entry
+            .or_insert_with(|| {
+                *stored_bytes += message.stored_len() as u64;
+                Stored {
+                    message: message.clone(),
+                    references: 0,
+                    held: 0,
+                    written: u32::from_le_bytes([written[0], written[1], written[2], written[3]]),
+                    checkpoint: 0,
+                    was_let_go: message.is_stub(),
+                }
+            })
+            .into_mut()
+    }
+
     /// One more reference to a message; the first writes it, and the first that a checkpoint meets:
     /// what referred to it before may be gone when the checkpoint gets there.
     fn refer(&mut self, message: &Message) -> MessageId {
-        let id = message.view().id;
-        let checkpoint = self.checkpoint;
+        let (id, checkpoint) = (message.id(), self.checkpoint);
         let entry = self.store(message);
         entry.references += 1;
         if entry.references == 1 || entry.checkpoint != checkpoint {
-            entry.checkpoint = checkpoint;
-            BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
+            if message.is_stub() {
+                self.owed.push(id);
+            } else {
+                entry.checkpoint = checkpoint;
+                BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
+            }
         }
         id
     }
 
     /// One reference less; the last takes it away.
     fn release(&mut self, id: MessageId) {
-        let Some(stored) = self.stored.get_mut(&id) else {
+        let entry = self.stored.find_entry(hash(id), |s| s.message.id() == id);
+        let Ok(mut entry) = entry else {
             return;
         };
+        let stored = entry.get_mut();
         stored.references -= 1;
         if stored.references == 0 {
-            self.stored_bytes -= u64::from(stored.bytes);
-            self.stored.remove(&id);
+            let (stored, _) = entry.remove();
+            self.stored_bytes -= stored.message.stored_len() as u64;
             self.delete(&message_key(id));
         }
     }
 
-    /// Counts a reference that the log has already, while restoring.
-    pub(crate) fn restored(&mut self, message: &Message) {
-        self.store(message).references += 1;
+    /// The same for a delivery.
+    fn release_delivery(&mut self, message: &Message) {
+        if message.is_stub() {
+            self.stubs -= 1;
+            self.stub_bytes -= message.stored_len() as u64;
+        } else {
+            self.unhold(message);
+        }
+        self.release(message.id());
     }
 
-    fn store(&mut self, message: &Message) -> &mut Stored {
-        let bytes = u32::try_from(message.as_bytes().len()).unwrap_or(u32::MAX);
-        let stored_bytes = &mut self.stored_bytes;
-        self.stored.entry(message.view().id).or_insert_with(|| {
-            *stored_bytes += u64::from(bytes);
-            Stored {
-                references: 0,
-                bytes,
-                checkpoint: 0,
-            }
-        })
+    /// A delivery has this message: whole, or as a stub.
+    fn hold(&mut self, message: &Message) {
+        let length = message.stored_len() as u64;
+        if message.is_stub() {
+            self.stubs += 1;
+            self.stub_bytes += length;
+            return;
+        }
+        let Some(stored) = self.find(message.id()) else {
+            return;
+        };
+        stored.held += 1;
+        if stored.held == 1 {
+            self.held_bytes += length;
+        }
+    }
+
+    /// A delivery has it no longer, or no longer whole.
+    fn unhold(&mut self, message: &Message) {
+        let Some(stored) = self.find(message.id()) else {
+            return;
+        };
+        stored.held -= 1;
+        if stored.held > 0 {
+            return;
+        }
+        // Others have its stub, and nobody needs it whole.
+        if stored.was_let_go && stored.references > 1 && !stored.message.is_stub() {
+            stored.message = message.stub();
+        }
+        self.held_bytes -= message.stored_len() as u64;
+    }
+
+    /// What a delivery keeps of a message that it need not have whole: everything up to `durable`
+    /// can be read back. `None` when this cannot.
+    pub(crate) fn let_go(&mut self, delivery: &Delivery, durable: Position) -> Option<Message> {
+        let message = &delivery.message;
+        if !delivery.is_recorded() || message.is_stub() {
+            return None;
+        }
+        let durable = durable.0.to_le_bytes();
+        let durable = u32::from_le_bytes([durable[0], durable[1], durable[2], durable[3]]);
+        let stored = self.find(message.id())?;
+        // Positions that are this near to each other differ by less than half of the numbers there
+        // are; others only keep it whole.
+        if durable.wrapping_sub(stored.written) > u32::MAX / 2 {
+            return None;
+        }
+        if !stored.message.is_stub() {
+            stored.message = message.stub();
+        }
+        stored.was_let_go = true;
+        let stub = stored.message.clone();
+        self.unhold(message);
+        self.hold(&stub);
+        Some(stub)
+    }
+
+    /// A delivery that has the stub gets the message whole.
+    pub(crate) fn take_back(&mut self, whole: &Message) {
+        self.stubs -= 1;
+        self.stub_bytes -= whole.stored_len() as u64;
+        self.hold(whole);
+        if let Some(stored) = self.find(whole.id()) {
+            stored.message = whole.clone();
+        }
+    }
+
+    /// A message as memory has it: whole if anybody has it so. `None` when nothing refers to it.
+    pub(crate) fn in_memory(&mut self, id: MessageId) -> Option<Message> {
+        self.find(id).map(|stored| stored.message.clone())
+    }
+
+    /// Bytes of the messages that deliveries hold whole.
+    pub(crate) const fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Deliveries whose messages are only in the log, and the bytes of these.
+    pub(crate) const fn stubs(&self) -> (u64, u64) {
+        (self.stubs, self.stub_bytes)
+    }
+
+    /// Counts a delivery that the log has already, while restoring.
+    pub(crate) fn restored(&mut self, message: &Message) {
+        self.restored_retained(message);
+        self.hold(message);
+    }
+
+    /// The same for a retained message.
+    pub(crate) fn restored_retained(&mut self, message: &Message) {
+        let stored = self.store(message);
+        stored.references += 1;
+        // What was read from the log is durable.
+        stored.written = 0;
     }
 
     /// What the messages take that the log must keep.
@@ -317,36 +467,36 @@ impl Journal {
     /// A message waits for a session.
     pub(crate) fn queued(&mut self, session: u64, delivery: &Delivery) {
         let id = self.refer(&delivery.message);
+        self.hold(&delivery.message);
         self.delivery(session, delivery, id, None);
     }
 
     /// It is sent, under this packet identifier.
     pub(crate) fn sent(&mut self, session: u64, delivery: &Delivery, id: PacketId) {
-        let message = delivery.message.view().id;
+        let message = delivery.message.id();
         self.delivery(session, delivery, message, Some((Stage::Published, id)));
     }
 
     /// PUBREC came: the message is no longer needed, its packet identifier is.
     pub(crate) fn released(&mut self, session: u64, delivery: &Delivery, id: PacketId) {
-        let message = delivery.message.view().id;
         let none = MessageId {
             origin: 0,
             sequence: 0,
         };
         self.delivery(session, delivery, none, Some((Stage::Released, id)));
-        self.release(message);
+        self.release_delivery(&delivery.message);
     }
 
     /// A delivery is over, however it ended.
     pub(crate) fn delivered(&mut self, session: u64, delivery: &Delivery) {
         self.delete(&delivery_key(session, delivery.sequence));
-        self.release(delivery.message.view().id);
+        self.release_delivery(&delivery.message);
     }
 
     /// A delivery ends with its session.
     pub(crate) fn unreferenced(&mut self, delivery: &Delivery) {
         if delivery.is_recorded() {
-            self.release(delivery.message.view().id);
+            self.release_delivery(&delivery.message);
         }
     }
 
@@ -452,13 +602,32 @@ impl Journal {
         self.mark = Some(BatchMark::CheckpointEnd);
     }
 
-    /// Writes a message once more, if this checkpoint has not yet.
-    fn write_again(&mut self, message: &Message) -> MessageId {
-        let id = message.view().id;
-        if let Some(stored) = self.stored.get_mut(&id)
-            && stored.checkpoint != self.checkpoint
+    /// Whether this checkpoint has still to write this message.
+    pub(crate) fn must_write_again(&mut self, id: MessageId) -> bool {
+        let checkpoint = self.checkpoint;
+        let stored = self.find(id);
+        stored.is_some_and(|stored| stored.checkpoint != checkpoint)
+    }
+
+    /// A message that this checkpoint has to write before it ends.
+    pub(crate) fn next_owed(&mut self) -> Option<MessageId> {
+        while let Some(id) = self.owed.pop() {
+            if self.must_write_again(id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Writes a message once more, if this checkpoint has not yet, and it is known whole.
+    pub(crate) fn write_again(&mut self, message: &Message) -> MessageId {
+        let id = message.id();
+        let checkpoint = self.checkpoint;
+        if !message.is_stub()
+            && let Some(stored) = self.find(id)
+            && stored.checkpoint != checkpoint
         {
-            stored.checkpoint = self.checkpoint;
+            stored.checkpoint = checkpoint;
             BatchWriter::new(&mut self.batch).put(&message_key(id), message.as_bytes());
         }
         id

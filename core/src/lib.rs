@@ -41,6 +41,7 @@ mod route;
 mod session;
 mod shared;
 mod slab;
+mod spill;
 mod state;
 pub mod statistics;
 pub mod time;

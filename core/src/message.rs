@@ -9,9 +9,14 @@
 //! | origin | sequence | expires  | flags | zero | u16              | u32               | topic properties payload
 //! ```
 //! All numbers little-endian. The properties are those a broker forwards unaltered, as on the wire.
+//!
+//! While a message only waits, and the log has it, memory may keep its *stub*: header and topic,
+//! and in place of properties and payload the length and the checksum of the whole. What is read
+//! back is compared with them, wherever it was kept.
 
 use crate::codec::packet::QoS;
 use crate::id::MessageId;
+use crate::log::crc32c::Crc32c;
 use crate::time::UnixTime;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -19,6 +24,9 @@ use core::fmt;
 
 const HEADER: usize = 32;
 const FLAG_QOS: u8 = 0b0000_0011;
+/// Only in memory: see [`Message::stub`].
+const FLAG_STUB: u8 = 0b1000_0000;
+const FLAGS_AT: usize = 24;
 
 /// A published message. Cloning shares it.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,7 +129,65 @@ impl Message {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         MessageView::parse(bytes)?;
-        Some(Self(Arc::from(bytes)))
+        (bytes.get(FLAGS_AT)? & FLAG_STUB == 0).then(|| Self(Arc::from(bytes)))
+    }
+
+    /// The same for what was in memory: it may be a [stub](Self::stub).
+    pub(crate) fn from_state(bytes: &[u8]) -> Option<Self> {
+        let payload = MessageView::parse(bytes)?.payload;
+        let is_stub = bytes[FLAGS_AT] & FLAG_STUB != 0;
+        (!is_stub || payload.len() == 8).then(|| Self(Arc::from(bytes)))
+    }
+
+    /// What is kept of it in memory while its properties and its payload are not.
+    pub(crate) fn stub(&self) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER + self.topic_bytes().len() + 8);
+        bytes.extend_from_slice(&self.0[..HEADER]);
+        bytes[FLAGS_AT] |= FLAG_STUB;
+        bytes[28..HEADER].fill(0);
+        bytes.extend_from_slice(self.topic_bytes());
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        let checksum = Crc32c::new().update(&self.0).finish();
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        Self(Arc::from(bytes))
+    }
+
+    pub(crate) fn is_stub(&self) -> bool {
+        self.0[FLAGS_AT] & FLAG_STUB != 0
+    }
+
+    /// The whole message of which this is the stub, from what was read back; `None` when that is
+    /// not what was kept.
+    pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Self> {
+        let [.., a, b, c, d] = *self.0 else {
+            return None;
+        };
+        let is_it = bytes.len() == self.stored_len()
+            && Crc32c::new().update(bytes).finish() == u32::from_le_bytes([a, b, c, d]);
+        Self::from_bytes(bytes).filter(|_| is_it)
+    }
+
+    /// Bytes of the stored form, also of a stub.
+    pub(crate) fn stored_len(&self) -> usize {
+        match self.0.split_last_chunk::<8>() {
+            Some((_, [a, b, c, d, ..])) if self.is_stub() => {
+                u32::from_le_bytes([*a, *b, *c, *d]) as usize
+            }
+            _ => self.0.len(),
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> MessageId {
+        let number = |at: usize| {
+            let bytes = self.0[at..].first_chunk::<8>();
+            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        MessageId {
+            origin: number(0),
+            sequence: number(8),
+        }
     }
 
     /// The stored form.

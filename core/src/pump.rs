@@ -49,6 +49,7 @@ impl Broker {
         self.resend(key, session);
         self.start_queued(key, session);
         self.start_retained(key, session);
+        self.load_ahead(session);
         if let Some(connection) = self.connections.get_mut(key) {
             self.unsent_bytes += connection.outbox.len() - before;
         }
@@ -113,6 +114,17 @@ impl Broker {
                     continue;
                 }
             }
+            if exchange.delivery.message.is_stub() {
+                match self.is_exchange_whole(session_key, id) {
+                    Some(true) => place = at,
+                    Some(false) => return,
+                    None => {
+                        self.end_unreadable(session_key, id);
+                        place = 0;
+                    }
+                }
+                continue;
+            }
             // Its expiry is not looked at any more. [MQTT-4.3.3-7]
             exchange.sent = true;
             exchange.counted = true;
@@ -147,6 +159,20 @@ impl Broker {
         }
     }
 
+    /// An exchange of an earlier connection whose message cannot be sent again: the disk has lost
+    /// it.
+    fn end_unreadable(&mut self, session_key: Key, id: PacketId) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let traffic = session.traffic();
+        if let Some(exchange) = traffic.inflight.end(id) {
+            traffic.unsent -= 1;
+            self.finish_delivery(session_key.index, &exchange.delivery);
+        }
+        self.drop_message(session_key.index, DropReason::Unreadable);
+    }
+
     fn start_queued(&mut self, key: Key, session_key: Key) {
         let slot = session_key.index;
         loop {
@@ -167,7 +193,15 @@ impl Broker {
             if needs_window && !traffic.may_begin(connection.window, &self.config.session) {
                 return;
             }
-            let is_unchecked = traffic.unchecked > 0;
+            let is_due = front.message.view().expires_at > self.clock.wall();
+            if is_due && front.message.is_stub() {
+                match self.is_front_whole(session_key) {
+                    Some(true) => {}
+                    Some(false) => return,
+                    None => continue,
+                }
+            }
+            let is_unchecked = self.has_unchecked(session_key);
             let Some(delivery) = self.pop_delivery(slot) else {
                 return;
             };
@@ -188,6 +222,7 @@ impl Broker {
 
     /// Sends a message now, and opens its exchange.
     fn start(&mut self, key: Key, session_key: Key, delivery: Delivery) {
+        debug_assert!(!delivery.message.is_stub(), "it was asked for");
         let (slot, wall, now) = (session_key.index, self.clock.wall(), self.clock.now());
         let Some(connection) = self.connections.get_mut(key) else {
             return;

@@ -5,6 +5,7 @@
 //! exchanges under their packet identifiers, incoming QoS 2 identifiers, retained messages, wills
 //! and deadlines.
 
+use crate::action::{DropReason, Event};
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
 use crate::id::{MessageId, PacketId};
@@ -64,6 +65,9 @@ pub struct Restorer {
     messages: BTreeMap<MessageId, Message>,
     retained: BTreeMap<Box<str>, MessageId>,
     last_session: u64,
+    /// How many bytes of messages are kept whole, if not all.
+    budget_bytes: Option<u64>,
+    whole_bytes: u64,
 }
 
 impl Restorer {
@@ -71,6 +75,42 @@ impl Restorer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing yet. Of messages beyond so many bytes only what identifies them is kept: the broker
+    /// reads them back when they are due. See
+    /// [`Limits::queued_payload_memory_bytes`](crate::config::Limits::queued_payload_memory_bytes),
+    /// and [`wanted`](Self::wanted).
+    #[must_use]
+    pub fn within(budget_bytes: u64) -> Self {
+        Self {
+            budget_bytes: Some(budget_bytes),
+            ..Self::default()
+        }
+    }
+
+    /// Messages that the broker needs whole from the start, because they are retained. To be read
+    /// from the log when all batches are applied, and handed to [`supply`](Self::supply).
+    #[must_use]
+    pub fn wanted(&self) -> Vec<MessageId> {
+        let retained = self.retained.values().copied();
+        let is_stub = |id: &MessageId| self.messages.get(id).is_some_and(Message::is_stub);
+        retained.filter(is_stub).collect()
+    }
+
+    /// What the log has under the key of a message that is [`wanted`](Self::wanted). Whether it is
+    /// what was kept.
+    pub fn supply(&mut self, id: MessageId, value: &[u8]) -> bool {
+        let Some(message) = self.messages.get_mut(&id) else {
+            return false;
+        };
+        if message.is_stub() {
+            let Some(whole) = message.whole(value) else {
+                return false;
+            };
+            *message = whole;
+        }
+        true
     }
 
     /// The boot epoch for the broker that is about to start: one more than the last.
@@ -183,13 +223,29 @@ impl Restorer {
         let id = name.message_id()?;
         match value {
             Some(value) => {
-                self.messages.insert(id, Message::from_bytes(value)?);
+                let mut message = Message::from_bytes(value)?;
+                let old = self.messages.remove(&id);
+                self.count_out(old);
+                let bytes = self.whole_bytes + value.len() as u64;
+                if self.budget_bytes.is_some_and(|budget| bytes > budget) {
+                    message = message.stub();
+                } else {
+                    self.whole_bytes = bytes;
+                }
+                self.messages.insert(id, message);
             }
             None => {
-                self.messages.remove(&id);
+                let old = self.messages.remove(&id);
+                self.count_out(old);
             }
         }
         Some(())
+    }
+
+    fn count_out(&mut self, old: Option<Message>) {
+        if let Some(old) = old.filter(|old| !old.is_stub()) {
+            self.whole_bytes -= old.stored_len() as u64;
+        }
     }
 
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
@@ -285,7 +341,12 @@ impl Broker {
         } = restorer;
         for id in retained.into_values() {
             if let Some(message) = messages.get(&id) {
-                broker.journal.restored(message);
+                if message.is_stub() {
+                    broker.statistics.loads_failed += 1;
+                    broker.event(Event::Unreadable { message: id });
+                    continue;
+                }
+                broker.journal.restored_retained(message);
                 broker.retained.set(message.clone());
             }
         }
@@ -365,7 +426,7 @@ impl Broker {
         let message = match messages.get(&record.message) {
             Some(message) => message.clone(),
             None if is_released => self.nothing.clone(),
-            None => return,
+            None => return self.drop_message(slot, DropReason::Unreadable),
         };
         if !is_released {
             self.journal.restored(&message);

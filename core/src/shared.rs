@@ -45,7 +45,12 @@ impl Broker {
                     group: Some(group),
                     publisher: origin.connection,
                 };
-                self.deliver(publication, slot, &Target::new(&chosen), how);
+                let target = Target::new(&chosen);
+                if publication.is_stub() {
+                    self.deliver_stub(publication, slot, &target, how);
+                } else {
+                    self.deliver(publication, slot, &target, how);
+                }
             }
             Member::Peer(peer) => {
                 let Some(shared) = self.subscriptions.group(group) else {
@@ -140,12 +145,15 @@ impl Broker {
 
     /// Gives a message of a shared subscription whose member is gone to another one.
     pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[(GroupId, Box<str>)]) {
+        // What lies in the log of this shard stays here.
+        let mut origin = Origin::default();
+        origin.from_peer = delivery.message.is_stub();
         if let Some(group) = delivery.group() {
             let was_member = shared.binary_search_by_key(&group, |(id, _)| *id).is_ok();
             if was_member && self.subscriptions.group(group).is_some() {
                 let mut publication = Publication::shared(&delivery.message, delivery.retain());
                 self.encoder.begin();
-                return self.deliver_to_group(&mut publication, group, Origin::default());
+                return self.deliver_to_group(&mut publication, group, origin);
             }
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
@@ -166,7 +174,7 @@ impl Broker {
             if let Some(group) = self.subscriptions.shared(parsed.filter, share) {
                 let mut publication = Publication::shared(&delivery.message, delivery.retain());
                 self.encoder.begin();
-                return self.deliver_to_group(&mut publication, group, Origin::default());
+                return self.deliver_to_group(&mut publication, group, origin);
             }
         }
         self.statistics.dropped[DropReason::SessionEnded as usize] += 1;

@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Counts the changes of what a state consists of. Goes up with each of them.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Where a state is written to.
 pub(crate) struct Writer<'a> {
@@ -417,7 +417,10 @@ impl State for Message {
             }
         }
         let bytes = self.as_bytes();
-        let head = bytes.len() - self.view().payload.len();
+        let head = match self.is_stub() {
+            true => bytes.len(),
+            false => bytes.len() - self.view().payload.len(),
+        };
         to.bytes(&bytes[..head]);
         to.payload(&bytes[head..]);
     }
@@ -429,7 +432,7 @@ impl State for Message {
         }
         let mut bytes = from.counted()?.to_vec();
         bytes.extend_from_slice(from.counted()?);
-        let message = Self::from_bytes(&bytes)?;
+        let message = Self::from_state(&bytes)?;
         if place != u32::MAX {
             from.messages.push(message.clone());
         }
@@ -561,6 +564,7 @@ state!(Limits {
     unsent_bytes_pause,
     slow_consumer_grace_ms,
     memory_budget_bytes,
+    queued_payload_memory_bytes,
     fanout_step,
     events_maximum,
 });

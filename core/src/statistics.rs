@@ -24,6 +24,19 @@ pub struct Statistics {
     pub queued_messages: u64,
     /// Bytes of messages waiting in queues.
     pub queued_bytes: u64,
+    /// Deliveries, waiting or in flight, whose messages are in the log and not in memory.
+    pub unloaded_messages: u64,
+    /// Bytes of these messages: of those in `queued_bytes` and `inflight_bytes`, what memory has
+    /// not.
+    pub unloaded_bytes: u64,
+    /// Bytes of messages that the log has and that deliveries hold in memory; each counts once.
+    pub held_bytes: u64,
+    /// Messages that were asked for from the log.
+    pub loads: u64,
+    /// Deliveries that wait for them now.
+    pub loads_waiting: u64,
+    /// Messages that could not be read back, or were not what was kept.
+    pub loads_failed: u64,
     /// Bytes of wills.
     pub will_bytes: u64,
     /// Bytes of messages in flight: sent, and not acknowledged.

@@ -130,6 +130,7 @@ impl Room {
             Action::Persist(batch) => self.broker.persisted(self.now, batch.position),
             Action::Pause(_)
             | Action::Resume(_)
+            | Action::Load(_)
             | Action::Route { .. }
             | Action::Interest(_)
             | Action::Event(_) => return false,

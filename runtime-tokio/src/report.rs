@@ -4,7 +4,7 @@
 use core::fmt;
 use core::net::SocketAddr;
 use std::sync::Arc;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::{CloseReason, Event};
 
@@ -86,6 +86,11 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             why,
             count,
         } => debug!(client_id = &**client_id, reason = %why, count, "messages dropped"),
+        Event::Unreadable { message } => error!(
+            message = %format_args!("{:x}.{}", message.origin, message.sequence),
+            "the log does not give back what it was given, and the message is lost; \
+             `whimbrel log verify` tells what else is damaged"
+        ),
         Event::EventsLost { count } => warn!(count, "events were lost"),
         Event::Flapping {
             client_id,

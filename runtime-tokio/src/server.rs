@@ -91,7 +91,8 @@ impl Server {
             StorageConfig::Memory => (None, None),
             StorageConfig::Log { directory, log } => {
                 let log = storage::fitted(log, &config.broker);
-                let (log, restorer) = storage::open(directory, &log, new_uuid())?;
+                let memory_bytes = config.broker.limits.queued_payload_memory_bytes;
+                let (log, restorer) = storage::open(directory, &log, new_uuid(), memory_bytes)?;
                 (Some(log), Some(restorer))
             }
         };

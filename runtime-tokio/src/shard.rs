@@ -30,7 +30,7 @@ use tracing::error;
 use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
-use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
@@ -85,6 +85,8 @@ pub(crate) enum Input {
     ShadowRules(Option<Arc<Rules>>),
     /// Everything up to there is on stable storage.
     Persisted(Position),
+    /// What the log has of a message, if it can be read.
+    Loaded(MessageId, Option<Vec<u8>>),
     /// The log is much larger than what is live.
     Checkpoint,
     /// Whether the disk is nearly full.
@@ -111,8 +113,16 @@ pub(crate) struct Parts {
     pub(crate) storage_failed: Arc<AtomicBool>,
 }
 
-/// Where batches go: to the thread of the log, with the number of the shard.
-pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, Batch)>;
+/// What a shard wants of the log.
+pub(crate) enum LogRequest {
+    /// To be kept.
+    Append(Batch),
+    /// To be read back.
+    Load(MessageId),
+}
+
+/// Where that goes: to the thread of the log, with the number of the shard.
+pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, LogRequest)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
@@ -329,6 +339,9 @@ impl Shard {
                 Input::Bans(bans) => self.broker.set_bans(self.now, bans),
                 Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
                 Input::Persisted(position) => self.persisted(position),
+                Input::Loaded(message, value) => {
+                    self.broker.loaded(self.now, message, value.as_deref());
+                }
                 Input::Checkpoint => self.broker.checkpoint(self.now),
                 Input::StoragePressure(is_full) => {
                     self.broker.storage_pressure(self.now, is_full);
@@ -418,6 +431,7 @@ impl Shard {
                     credentials,
                 } => self.authenticate(connection, *credentials),
                 Action::Persist(batch) => self.persist(batch),
+                Action::Load(message) => self.ask_log(LogRequest::Load(message)),
                 Action::Route { .. } | Action::Interest(_) => self.hand_to_peers(),
                 Action::Event(event) => self.report(&event),
             }
@@ -470,10 +484,14 @@ impl Shard {
         let bytes = batch.operations.len();
         self.unpersisted.push_back((batch.position, bytes));
         self.unpersisted_bytes += bytes;
+        self.ask_log(LogRequest::Append(batch));
+    }
+
+    fn ask_log(&mut self, request: LogRequest) {
         match self.log.as_ref() {
             None => self.report_missing("a log", 0),
             Some(log) => {
-                if log.send((self.shard, batch)).is_err() {
+                if log.send((self.shard, request)).is_err() {
                     // Its thread has ended before us, so by a panic.
                     error!("the log has crashed, and this broker must stop");
                     self.storage_has_failed();

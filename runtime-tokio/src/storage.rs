@@ -10,7 +10,7 @@
 //! reports how far that got: batching comes by itself while a sync runs. It decides nothing.
 
 use crate::clock::Clock;
-use crate::shard::Input;
+use crate::shard::{Input, LogRequest};
 use core::time::Duration;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -111,6 +111,7 @@ pub(crate) fn open(
     directory: &Path,
     config: &LogConfig,
     uuid: LogUuid,
+    memory_bytes: u64,
 ) -> Result<(OpenLog, Restorer), StorageError> {
     config.validate()?;
     let mut executor = Executor::open(directory).map_err(|source| {
@@ -122,7 +123,7 @@ pub(crate) fn open(
         }
     })?;
     let mut recovery = Recovery::open(config.clone(), uuid);
-    let mut restorer = Restorer::new();
+    let mut restorer = Restorer::within(memory_bytes);
     loop {
         while let Some(recovered) = recovery.poll_batch() {
             restorer
@@ -138,14 +139,39 @@ pub(crate) fn open(
         let (id, result) = (operation.id, executor.run(&operation.action));
         recovery.completed(id, result);
     }
-    let (engine, summary) = recovery
-        .into_engine()
-        .map_err(|source| StorageError::Recovery {
-            directory: directory.to_path_buf(),
-            source,
-        })?;
+    let (mut engine, summary) =
+        recovery
+            .into_engine()
+            .map_err(|source| StorageError::Recovery {
+                directory: directory.to_path_buf(),
+                source,
+            })?;
     report(directory, &summary, &restorer);
+    supply(&mut engine, &mut executor, &mut restorer);
     Ok((OpenLog { engine, executor }, restorer))
+}
+
+/// Reads what is retained and was too much to be kept in memory while reading.
+fn supply(engine: &mut Engine, executor: &mut Executor, restorer: &mut Restorer) {
+    let wanted = restorer.wanted();
+    for message in &wanted {
+        engine.read_back(0, *message);
+    }
+    let mut missing = wanted.len();
+    while missing > 0 {
+        while let Some(loaded) = engine.poll_loaded() {
+            missing -= 1;
+            let value = loaded.value.unwrap_or_default();
+            if !restorer.supply(loaded.message, &value) {
+                error!(message = ?loaded.message, "a retained message cannot be read back");
+            }
+        }
+        let Some(operation) = engine.poll_operation() else {
+            return;
+        };
+        let (id, result) = (operation.id, executor.run(&operation.action));
+        engine.completed(id, result);
+    }
 }
 
 fn report(directory: &Path, summary: &Summary, restorer: &Restorer) {
@@ -173,7 +199,7 @@ fn report(directory: &Path, summary: &Summary, restorer: &Restorer) {
 pub(crate) fn spawn(
     log: OpenLog,
     clock: Clock,
-    batches: std_mpsc::Receiver<(u16, Batch)>,
+    requests: std_mpsc::Receiver<(u16, LogRequest)>,
     shards: Vec<mpsc::Sender<Input>>,
 ) -> io::Result<JoinHandle<()>> {
     let OpenLog { engine, executor } = log;
@@ -185,7 +211,7 @@ pub(crate) fn spawn(
     };
     thread::Builder::new()
         .name("whimbrel-log".into())
-        .spawn(move || thread.run(&batches))
+        .spawn(move || thread.run(&requests))
 }
 
 struct LogThread {
@@ -196,12 +222,12 @@ struct LogThread {
 }
 
 impl LogThread {
-    fn run(mut self, batches: &std_mpsc::Receiver<(u16, Batch)>) {
+    fn run(mut self, requests: &std_mpsc::Receiver<(u16, LogRequest)>) {
         let mut open = true;
         loop {
             while open {
-                match batches.try_recv() {
-                    Ok((shard, batch)) => self.append(shard, &batch),
+                match requests.try_recv() {
+                    Ok((shard, request)) => self.take(shard, request),
                     Err(std_mpsc::TryRecvError::Empty) => break,
                     Err(std_mpsc::TryRecvError::Disconnected) => {
                         open = false;
@@ -214,7 +240,7 @@ impl LogThread {
             if !self.tell() || (!open && !busy) {
                 return;
             }
-            if !busy && open && !self.wait(batches) {
+            if !busy && open && !self.wait(requests) {
                 open = false;
                 self.engine.close();
             }
@@ -233,23 +259,30 @@ impl LogThread {
 
     /// Sleeps until there is a batch, or the engine wants to be called. `false` when all shards are
     /// gone.
-    fn wait(&mut self, batches: &std_mpsc::Receiver<(u16, Batch)>) -> bool {
+    fn wait(&mut self, requests: &std_mpsc::Receiver<(u16, LogRequest)>) -> bool {
         let now = self.clock.now().monotonic;
         let received = match self.engine.next_deadline() {
-            None => batches
+            None => requests
                 .recv()
                 .map_err(|_| std_mpsc::RecvTimeoutError::Disconnected),
             Some(at) => {
                 let patience = at.duration_from(now).max(Duration::from_millis(1));
-                batches.recv_timeout(patience)
+                requests.recv_timeout(patience)
             }
         };
         match received {
-            Ok((shard, batch)) => self.append(shard, &batch),
+            Ok((shard, request)) => self.take(shard, request),
             Err(std_mpsc::RecvTimeoutError::Timeout) => {}
             Err(std_mpsc::RecvTimeoutError::Disconnected) => return false,
         }
         true
+    }
+
+    fn take(&mut self, shard: u16, request: LogRequest) {
+        match request {
+            LogRequest::Append(batch) => self.append(shard, &batch),
+            LogRequest::Load(message) => self.engine.read_back(shard, message),
+        }
     }
 
     fn append(&mut self, shard: u16, batch: &Batch) {
@@ -275,6 +308,11 @@ impl LogThread {
 
     /// Passes on what the engine reports. `false` when it was the last.
     fn tell(&mut self) -> bool {
+        while let Some(loaded) = self.engine.poll_loaded() {
+            if let Some(shard) = self.shards.get(usize::from(loaded.shard)) {
+                let _ = shard.blocking_send(Input::Loaded(loaded.message, loaded.value));
+            }
+        }
         while let Some(event) = self.engine.poll_event() {
             match event {
                 LogEvent::Durable { shard, position } => {

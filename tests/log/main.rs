@@ -9,6 +9,7 @@ mod damage;
 mod errors;
 mod golden;
 mod harness;
+mod read_back;
 mod real;
 mod space;
 mod sweep;

@@ -6,13 +6,14 @@
 
 use crate::received::Received;
 use crate::recorded::Parts;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Verdict};
 use whimbrel_core::codec::packet::{
     Ack, Connect, Disconnect, PacketType, QoS, Subscribe, SubscribeOptions, Version,
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
-use whimbrel_core::id::{PacketId, PeerId, Position};
+use whimbrel_core::id::{MessageId, PacketId, PeerId, Position};
+use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
@@ -44,6 +45,12 @@ pub struct World {
     pub log: Vec<Vec<u8>>,
     /// Batches are reported durable as soon as they come. Default: yes.
     pub persists_at_once: bool,
+    /// Messages that were to be read back from the log, and were not yet.
+    pub unloaded: VecDeque<MessageId>,
+    /// They are read back as soon as they are asked for. Default: yes.
+    pub loads_at_once: bool,
+    /// What the disk cannot read any more.
+    pub damaged: BTreeSet<MessageId>,
     /// Messages that were to be routed to peers.
     pub routed: Vec<(Vec<PeerId>, RoutedMessage)>,
     /// What the broker wants to be sent by its peers, as it told.
@@ -94,6 +101,9 @@ impl World {
             log: Vec::new(),
             config: kept,
             persists_at_once: true,
+            unloaded: VecDeque::new(),
+            loads_at_once: true,
+            damaged: BTreeSet::new(),
             routed: Vec::new(),
             interest: Vec::new(),
             judge: Box::new(|_| Some(Verdict::accept())),
@@ -490,6 +500,31 @@ impl World {
         }
     }
 
+    /// What the log has under the key of a message.
+    fn stored(&self, message: MessageId) -> Option<Vec<u8>> {
+        let mut value = None;
+        for op in self.log.iter().flat_map(|batch| BatchRef::new(batch)) {
+            match op.expect("the broker writes batches") {
+                Op::Put { key, value: put } if key == message.key() => value = Some(put),
+                Op::Delete { key } if key == message.key() => value = None,
+                Op::Put { .. } | Op::Delete { .. } => {}
+            }
+        }
+        value.map(<[u8]>::to_vec)
+    }
+
+    /// Reads back the first of the messages that were asked for. Whether there was one.
+    pub fn load(&mut self) -> bool {
+        let Some(message) = self.unloaded.pop_front() else {
+            return false;
+        };
+        let readable = !self.damaged.contains(&message);
+        let value = self.stored(message).filter(|_| readable);
+        self.broker.loaded(self.now, message, value.as_deref());
+        self.run();
+        true
+    }
+
     /// The process is killed, and another one starts from what was durable. All connections are
     /// gone.
     ///
@@ -497,11 +532,15 @@ impl World {
     ///
     /// When the log cannot be read back.
     pub fn crash(&mut self) {
-        let mut restorer = Restorer::new();
+        let mut restorer = Restorer::within(self.config.limits.queued_payload_memory_bytes);
         for operations in &self.log {
             restorer
                 .apply(operations)
                 .expect("the broker reads its own records");
+        }
+        for id in restorer.wanted() {
+            let value = self.stored(id).expect("what is retained is there");
+            assert!(restorer.supply(id, &value));
         }
         self.config.identity.boot_epoch = restorer.next_boot_epoch();
         self.now.monotonic = Timestamp(0);
@@ -509,6 +548,7 @@ impl World {
             .expect("the test's configuration is valid")
             .into();
         self.unpersisted.clear();
+        self.unloaded.clear();
         self.lines.clear();
         self.run();
     }
@@ -566,6 +606,12 @@ impl World {
                     self.unpersisted.push((batch.position, batch.operations));
                 }
             }
+            Action::Load(message) if self.loads_at_once => {
+                let readable = !self.damaged.contains(&message);
+                let value = self.stored(message).filter(|_| readable);
+                self.broker.loaded(self.now, message, value.as_deref());
+            }
+            Action::Load(message) => self.unloaded.push_back(message),
             Action::Route { peers, message } => self.routed.push((peers, message)),
             Action::Interest(delta) => {
                 self.interest

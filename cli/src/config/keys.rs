@@ -666,6 +666,14 @@ const LIMITS: &[Key] = &[
     )
     .unit(Bytes),
     Key::new(
+        "queued_payload_memory_bytes",
+        |s| &mut s.server.broker.limits.queued_payload_memory_bytes,
+        "What may be held in memory of the messages of QoS 1 and 2 that wait for clients, with a log. The rest \
+         is read back from there when it is due. Each message counts once, however many wait for it.",
+        "256 MiB keep at hand what clients miss while they are briefly away; small devices set less.",
+    )
+    .unit(Bytes),
+    Key::new(
         "fanout_step",
         |s| &mut s.server.broker.limits.fanout_step,
         "Deliveries one input may start before the rest is put off to the next turn.",

@@ -82,6 +82,14 @@ impl<'a> Teller<'a> {
                 (of(connection), format!("the verdict is {verdict:?}"))
             }
             Input::Persisted(position) => (None, format!("durable up to batch {}", position.0)),
+            Input::Loaded(message, whole) => {
+                let what = match whole {
+                    Some(whole) => whole.topic_str(),
+                    None => "nothing that can be used",
+                };
+                let number = message.sequence;
+                (None, format!("read back: message {number}, {what}"))
+            }
             Input::StoragePressure(is_full) => match is_full {
                 true => (None, "the disk is nearly full".to_owned()),
                 false => (None, "the disk has room".to_owned()),
@@ -144,6 +152,7 @@ impl<'a> Teller<'a> {
                 let (position, bytes) = (batch.position.0, batch.operations.len());
                 (None, format!("to the log: batch {position}, {bytes} bytes"))
             }
+            Action::Load(message) => (None, format!("to be read: message {}", message.sequence)),
             Action::Route { peers, message } => {
                 let topic = message.message.topic_str();
                 (

@@ -250,3 +250,50 @@ fn a_log_that_is_not_there_is_not_made() {
     }
     assert!(!directory.path().join("data").exists());
 }
+
+/// Two megabytes wait, and 64 KiB of them may be in memory.
+#[test]
+fn what_waits_on_disk_comes_back_in_order_after_a_crash() {
+    const COUNT: u32 = 200;
+    const PAYLOAD: usize = 10_000;
+    let directory = Directory::new("on-disk");
+    let data = directory.path().join("data").display().to_string();
+    let start = || {
+        let mut command = keeping(&data);
+        command.env("WHIMBREL_LIMITS_QUEUED_PAYLOAD_MEMORY_BYTES", "64 KiB");
+        Running::start(command)
+    };
+    let mut broker = start();
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    drop(transport);
+    let mut publisher = TcpStream::connect(broker_address(&broker)).unwrap();
+    exchange(
+        &mut publisher,
+        b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01p",
+        b"\x20\x02\0\0",
+    );
+    let of = |number: u32| {
+        // The identifier is the publisher's first, and the broker's later.
+        let mut packet = b"\x32\x95\x4e\0\x01t".to_vec();
+        packet.extend_from_slice(&u16::try_from(number + 1).unwrap().to_be_bytes());
+        packet.resize(packet.len() + PAYLOAD - 4, 0);
+        packet.extend_from_slice(&number.to_be_bytes());
+        packet
+    };
+    for number in 0..COUNT {
+        let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
+        exchange(&mut publisher, &of(number), &[0x40, 2, high, low]);
+    }
+    broker.kill();
+
+    let mut broker = start();
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\x01\0");
+    for number in 0..COUNT {
+        let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
+        exchange(&mut transport, b"", &of(number));
+        transport.write_all(&[0x40, 2, high, low]).unwrap();
+    }
+}

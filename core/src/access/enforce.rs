@@ -425,6 +425,16 @@ impl Broker {
         }
     }
 
+    /// Whether what waits first for a session was put there under other rules, or for another
+    /// connection.
+    pub(crate) fn has_unchecked(&self, session: Key) -> bool {
+        let traffic = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.traffic.as_ref());
+        traffic.is_some_and(|traffic| traffic.unchecked > 0)
+    }
+
     /// A message is not delivered that was queued when it might have been.
     pub(crate) fn drop_forbidden(&mut self, slot: u32) {
         self.drop_message(slot, DropReason::NotAllowed);

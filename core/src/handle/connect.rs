@@ -316,9 +316,8 @@ impl Broker {
         if !self.has_room_for_user(user, taken) {
             return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
-        match taken {
-            Some(holder) => self.check_takeover(key, holder, client_id)?,
-            None => {}
+        if let Some(holder) = taken {
+            self.check_takeover(key, holder, client_id)?;
         }
         Ok(claim)
     }

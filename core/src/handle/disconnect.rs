@@ -212,6 +212,7 @@ impl Broker {
             return;
         };
         session.connection = None;
+        self.spill.reconsider();
         if let Some(traffic) = session.traffic.as_mut() {
             traffic.restart();
             let at = Timestamp::MAX;

@@ -171,6 +171,11 @@ pub struct Ops<'a> {
 }
 
 impl<'a> Ops<'a> {
+    /// Bytes that are still to be read.
+    pub(super) const fn rest_bytes(&self) -> usize {
+        self.rest.len()
+    }
+
     fn op(&mut self) -> Result<Op<'a>, BatchError> {
         let tagged = self.varint()?;
         let key = self.bytes(tagged >> 1)?;

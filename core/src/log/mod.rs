@@ -22,11 +22,12 @@
 
 pub mod batch;
 mod config;
-mod crc32c;
+pub(crate) mod crc32c;
 mod engine;
 #[cfg(feature = "std")]
 pub mod executor;
 mod frame;
+mod index;
 mod operation;
 mod recovery;
 
@@ -35,7 +36,7 @@ pub(crate) use crc32c::Crc32c;
 pub use batch::{BatchError, BatchRef, BatchWriter, Op};
 pub use config::{ConfigError, LogConfig, OnCorruption, SyncPolicy};
 pub use engine::{
-    AppendError, Batch, Engine, LogEvent, Marker, Poison, Pressure, Statistics, Warning,
+    AppendError, Batch, Engine, Loaded, LogEvent, Marker, Poison, Pressure, Statistics, Warning,
 };
 pub use frame::{FORMAT_VERSION, FRAME_HEADER_BYTES, LogUuid, SEGMENT_HEADER_BYTES};
 pub use operation::{

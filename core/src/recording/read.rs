@@ -281,6 +281,7 @@ impl Replay {
                 self.durable = position.0;
                 broker.persisted(now, *position);
             }
+            Input::Loaded(message, whole) => broker.read_back(now, *message, whole.clone()),
             Input::StoragePressure(is_full) => broker.storage_pressure(now, *is_full),
             Input::PersistFailed => broker.persist_failed(now),
             Input::Checkpoint => broker.checkpoint(now),

@@ -4,7 +4,7 @@ use crate::access::ban::Bans;
 use crate::access::rules::Rules;
 use crate::action::{Action, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
 use crate::codec::reason::ReasonCode;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::message::Message;
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
@@ -27,6 +27,8 @@ pub enum Input {
     Authenticated(ConnectionId, Verdict),
     /// `Broker::persisted`.
     Persisted(Position),
+    /// `Broker::loaded`, with what was read if it was what had been kept.
+    Loaded(MessageId, Option<Message>),
     /// `Broker::storage_pressure`.
     StoragePressure(bool),
     /// `Broker::persist_failed`.
@@ -85,9 +87,10 @@ pub(super) mod code {
     pub(in crate::recording) const SENT: u8 = 16;
     /// A `transmit` for another one.
     pub(in crate::recording) const TRANSMIT: u8 = 17;
-    pub(in crate::recording) const SET_RULES: u8 = 18;
-    pub(in crate::recording) const SET_SHADOW_RULES: u8 = 19;
-    pub(in crate::recording) const SET_BANS: u8 = 20;
+    pub(in crate::recording) const SET_RULES: u8 = 19;
+    pub(in crate::recording) const SET_SHADOW_RULES: u8 = 20;
+    pub(in crate::recording) const SET_BANS: u8 = 21;
+    pub(in crate::recording) const LOADED: u8 = 18;
 }
 
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
@@ -251,6 +254,13 @@ pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Optio
         code::ADVANCE => Input::Advance,
         code::AUTHENTICATED => Input::Authenticated(take_connection(from)?, take_verdict(from)?),
         code::PERSISTED => Input::Persisted(Position(take_difference(durable, from)?)),
+        code::LOADED => {
+            // As with routed messages.
+            let mut own = Reader::new(from.bytes);
+            let loaded = Input::Loaded(State::load(&mut own)?, State::load(&mut own)?);
+            from.bytes = own.bytes;
+            loaded
+        }
         code::PRESSURE => Input::StoragePressure(bool::load(from)?),
         code::PERSIST_FAILED => Input::PersistFailed,
         code::CHECKPOINT => Input::Checkpoint,

@@ -8,7 +8,7 @@ use crate::access::rules::Rules;
 use crate::action::{Action, Batch, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
 use crate::broker::Broker;
 use crate::connection::Connection;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::log::{BatchRef, Op};
 use crate::message::MessageView;
 use crate::record;
@@ -290,6 +290,7 @@ pub(super) fn digest_action(digest: &mut Digest, action: &Action, without_payloa
             digest.number(connection.index.into());
             digest.number(last_bytes.len() as u64);
         }
+        Action::Load(message) => digest.number(message.sequence),
         Action::Authenticate { connection, .. } => {
             digest.number(1);
             digest.number(connection.index.into());
@@ -534,6 +535,19 @@ impl RecordedBroker {
             tape.durable = position.0;
         }
         self.broker.persisted(now, position);
+    }
+
+    /// See [`Broker::loaded`].
+    pub fn loaded(&mut self, now: Now, message: MessageId, value: Option<&[u8]>) {
+        let whole = self.broker.verified(message, value);
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::LOADED);
+            let mut to = Writer::new(&mut tape.open, tape.options.redact_payloads);
+            message.save(&mut to);
+            whole.save(&mut to);
+            tape.close_chunk(false);
+        }
+        self.broker.read_back(now, message, whole);
     }
 
     /// See [`Broker::storage_pressure`].

@@ -208,6 +208,10 @@ impl Inflight {
         })
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
+        self.ring.iter_mut().flatten()
+    }
+
     /// A new connection: nothing was sent on it yet. Gives how many exchanges are open.
     pub(crate) fn restart(&mut self) -> usize {
         for exchange in self.ring.iter_mut().flatten() {

@@ -142,7 +142,7 @@ impl Delivery {
 
     /// What it counts against the limits: the message, as if nobody shared it, and its place here.
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.message.as_bytes().len() + size_of::<Self>()
+        self.message.stored_len() + size_of::<Self>()
     }
 }
 
@@ -153,12 +153,15 @@ pub(crate) struct Queue {
     bytes: usize,
     /// How many of them are QoS 0.
     qos0: usize,
+    /// Of how many the log has what memory has not.
+    stubs: usize,
 }
 
 crate::state::state!(Queue {
     deliveries,
     bytes,
-    qos0
+    qos0,
+    stubs
 });
 
 impl Queue {
@@ -179,7 +182,62 @@ impl Queue {
         self.bytes
     }
 
+    /// Of how many the log has what memory has not.
+    pub(crate) const fn stubs(&self) -> usize {
+        self.stubs
+    }
+
+    /// Gives the deliveries in the first `end` places, the last of them first, to `let_go`, which
+    /// says what is kept of a message if it need not be whole. Looks at `steps` at most; gives the
+    /// place of the last one looked at.
+    pub(crate) fn let_go(
+        &mut self,
+        end: usize,
+        keep: usize,
+        steps: &mut usize,
+        mut let_go: impl FnMut(&Delivery) -> Option<Message>,
+    ) -> usize {
+        let mut place = end.min(self.deliveries.len());
+        while place > keep && *steps > 0 && self.stubs < self.deliveries.len() {
+            place -= 1;
+            *steps -= 1;
+            let delivery = &mut self.deliveries[place];
+            if let Some(stub) = let_go(delivery) {
+                delivery.message = stub;
+                self.stubs += 1;
+            }
+        }
+        if self.stubs == self.deliveries.len() {
+            return keep;
+        }
+        place
+    }
+
+    /// The first `count` that are stubs, if it is one.
+    pub(crate) fn stubs_in_front(&self, count: usize) -> impl Iterator<Item = &Delivery> {
+        let count = if self.stubs == 0 { 0 } else { count };
+        let front = self.deliveries.iter().take(count);
+        front.filter(|delivery| delivery.message.is_stub())
+    }
+
+    /// The delivery behind so many others.
+    pub(crate) fn get(&self, place: usize) -> Option<&Delivery> {
+        self.deliveries.get(place)
+    }
+
+    /// Puts the whole message where its stub was, if that still waits among the first `count`.
+    /// Whether it does.
+    pub(crate) fn take_back(&mut self, count: usize, sequence: u64, whole: &Message) -> bool {
+        let mut front = self.deliveries.iter_mut().take(count);
+        let stub = front.find(|d| d.sequence == sequence && d.message.is_stub());
+        let Some(delivery) = stub else { return false };
+        delivery.message = whole.clone();
+        self.stubs -= 1;
+        true
+    }
+
     pub(crate) fn push(&mut self, delivery: Delivery) {
+        self.stubs += usize::from(delivery.message.is_stub());
         self.bytes += delivery.cost_bytes();
         self.qos0 += usize::from(delivery.qos() == QoS::AtMostOnce);
         self.deliveries.push_back(delivery); // [MQTT-4.6.0-5]
@@ -191,6 +249,7 @@ impl Queue {
 
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.deliveries.pop_front()?;
+        self.stubs -= usize::from(delivery.message.is_stub());
         self.bytes -= delivery.cost_bytes();
         self.qos0 -= usize::from(delivery.qos() == QoS::AtMostOnce);
         // A queue that was long once does not keep its room for ever.
@@ -208,6 +267,7 @@ impl Queue {
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Delivery> {
         self.bytes = 0;
         self.qos0 = 0;
+        self.stubs = 0;
         core::mem::take(&mut self.deliveries).into_iter()
     }
 }

@@ -265,7 +265,7 @@ state!(enum TimerKey {
     5 Authentication(key),
     6 Throttle(key),
 });
-state!(enum Walk { 0 Session { slot, place }, 1 Retained { after } });
+state!(enum Walk { 0 Session { slot, place }, 1 Retained { after }, 2 Owed });
 state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
 state!(enum AckKind { 0 PubAck, 1 PubRec, 2 PubRel, 3 PubComp });
 state!(enum Gated { 0 Ack(kind, id, reason), 1 Bytes(bytes), 2 ConnAck(bytes), 3 Publish(id) });
@@ -281,6 +281,12 @@ state!(Statistics {
     queued_bytes,
     will_bytes,
     inflight_bytes,
+    unloaded_messages,
+    unloaded_bytes,
+    held_bytes,
+    loads,
+    loads_waiting,
+    loads_failed,
     partial_bytes,
     received_bytes,
     sent_bytes,
@@ -354,6 +360,7 @@ impl Broker {
             origin,
             nothing: _,
             buffers: _,
+            spill,
             actions: _,
             events_waiting,
         } = self;
@@ -384,6 +391,7 @@ impl Broker {
         storage_is_full.save(to);
         fanout_publishers.save(to);
         origin.save(to);
+        spill.save(to);
         events_waiting.save(to);
     }
 
@@ -433,6 +441,7 @@ impl Broker {
             origin: State::load(from)?,
             nothing: Message::nothing(),
             buffers: Buffers::default(),
+            spill: State::load(from)?,
             actions: VecDeque::new(),
             events_waiting: State::load(from)?,
         })

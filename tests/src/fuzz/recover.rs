@@ -18,7 +18,10 @@ const STEPS: usize = 20_000;
 /// Records as a log may hold them: written by another version, or by nobody.
 pub fn restore(data: &[u8]) {
     let mut script = Script::new(data);
-    let mut restorer = Restorer::new();
+    let mut restorer = match script.flag() {
+        true => Restorer::within(u64::from(script.u8())),
+        false => Restorer::new(),
+    };
     if script.flag() {
         // Bytes as they are.
         let _ = restorer.apply(script.take(usize::MAX));
@@ -28,7 +31,7 @@ pub fn restore(data: &[u8]) {
             let mut operations = Vec::new();
             let mut writer = BatchWriter::new(&mut operations);
             for _ in 0..=script.below(4) {
-                let key = [&[script.choose(b"BCSUMQIRx")], script.counted()].concat();
+                let key = [&[script.choose(b"BCSUMQIRx\xD0")], script.counted()].concat();
                 if script.below(5) == 0 {
                     writer.delete(&key);
                 } else {

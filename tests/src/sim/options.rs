@@ -52,6 +52,8 @@ pub struct Options {
     pub(super) checkpoint_bytes: u64,
     /// So few messages may wait for one client that some are dropped.
     pub(super) small_queues: bool,
+    /// Bytes of queued messages that stay in memory.
+    pub(super) queue_memory_bytes: u64,
     /// Every process records what it does; when it ends, that is played back.
     pub(super) recording: Option<RecordOptions>,
 }
@@ -97,6 +99,7 @@ impl Options {
             segment_bytes: chance.pick(&[16 << 10, 64 << 10]),
             checkpoint_bytes: chance.pick(&[20 << 10, 100 << 10]),
             small_queues: chance.percent(15),
+            queue_memory_bytes: chance.pick(&[256 << 20, 2_000, 0]),
             recording: chance.one_in(3).then(|| RecordOptions {
                 part_bytes: chance.pick(&[500, 20_000, 1 << 20]),
                 redact_payloads: chance.one_in(2),
@@ -129,6 +132,7 @@ impl Options {
             },
             limits: Limits {
                 fanout_step: self.fanout_step,
+                queued_payload_memory_bytes: self.queue_memory_bytes,
                 ..Limits::default()
             },
             ..Config::default()

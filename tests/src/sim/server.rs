@@ -93,7 +93,7 @@ impl Server {
         let opened = Storage::open(
             &self.log_config,
             disk,
-            scene.disk,
+            (scene.disk, self.config.limits.queued_payload_memory_bytes),
             &mut scene.chance,
             &mut scene.counts,
             &mut scene.mischief,
@@ -292,6 +292,13 @@ impl Server {
         let Some(process) = self.process.as_mut() else {
             return false;
         };
+        if let Some(loaded) = process.storage.poll_loaded() {
+            scene.counts.operation("load");
+            process
+                .broker
+                .loaded(now, loaded.message, loaded.value.as_deref());
+            return true;
+        }
         let Some(event) = process.storage.poll_event() else {
             return false;
         };
@@ -401,6 +408,10 @@ impl Server {
                 }
                 self.run_storage(scene);
             }
+            Action::Load(message) => {
+                process.storage.load(message);
+                self.run_storage(scene);
+            }
             Action::Route { .. } | Action::Interest(_) | Action::Event(_) => {}
         }
     }
@@ -508,8 +519,7 @@ impl Server {
         };
         let statistics = process.broker.statistics();
         let limits = &self.config.limits;
-        let kept = statistics.queued_bytes
-            + statistics.inflight_bytes
+        let kept = statistics.queued_bytes + statistics.inflight_bytes - statistics.unloaded_bytes
             + statistics.retained_bytes
             + statistics.partial_bytes
             + statistics.unsent_bytes;
@@ -535,7 +545,11 @@ impl Server {
             + statistics.queued_bytes
             + statistics.inflight_bytes
             + statistics.partial_bytes
-            + statistics.unsent_bytes;
+            + statistics.unsent_bytes
+            + statistics.held_bytes
+            + statistics.unloaded_messages
+            + statistics.unloaded_bytes
+            + statistics.loads_waiting;
         if left != 0 {
             scene
                 .oracle

@@ -7,9 +7,10 @@ use super::options::DiskFaults;
 use crate::disk::{CrashStyle, Disk};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action;
+use whimbrel_core::id::MessageId;
 use whimbrel_core::log::{
-    Batch, Completion, Engine, FileAction, IoFailure, IoFailureKind, LogConfig, LogEvent, LogUuid,
-    OperationId, Recovery,
+    Batch, Completion, Engine, FileAction, IoFailure, IoFailureKind, Loaded, LogConfig, LogEvent,
+    LogUuid, OperationId, Recovery,
 };
 use whimbrel_core::restore::Restorer;
 
@@ -121,7 +122,7 @@ impl Storage {
     pub(super) fn open(
         config: &LogConfig,
         mut disk: Disk,
-        faults: DiskFaults,
+        (faults, budget_bytes): (DiskFaults, u64),
         chance: &mut Chance,
         counts: &mut Counts,
         mischief: &mut Mischief,
@@ -156,7 +157,7 @@ impl Storage {
         }
         let has_failed = strikes && !is_crash && disk.step_count > strike_at;
         disk.heal();
-        let engine = match recovery.into_engine() {
+        let mut engine = match recovery.into_engine() {
             Ok((engine, _)) => engine,
             Err(_) if has_failed || disk.capacity_bytes.is_some() => {
                 counts.fault("disk error in recovery");
@@ -165,10 +166,30 @@ impl Storage {
             Err(error) => return Err(Closed::Refused(error.to_string())),
         };
         mischief.recovered(&mut batches);
-        let mut restorer = Restorer::new();
+        let mut restorer = Restorer::within(budget_bytes);
         for operations in &batches {
             if let Err(error) = restorer.apply(operations) {
                 return Err(Closed::Refused(error.to_string()));
+            }
+        }
+        let wanted = restorer.wanted();
+        for id in &wanted {
+            engine.read_back(0, *id);
+        }
+        for _ in wanted {
+            let loaded = loop {
+                if let Some(loaded) = engine.poll_loaded() {
+                    break loaded;
+                }
+                let Some(operation) = engine.poll_operation() else {
+                    return Err(Closed::Refused("the log does not answer".into()));
+                };
+                let (id, result) = (operation.id, disk.run(&operation.action));
+                engine.completed(id, result);
+            };
+            let value = loaded.value.unwrap_or_default();
+            if !restorer.supply(loaded.message, &value) {
+                return Err(Closed::Refused("what is retained is not readable".into()));
             }
         }
         let storage = Self {
@@ -196,7 +217,12 @@ impl Storage {
         if self.busy.as_ref().is_some_and(|busy| busy.until <= now)
             && let Some(busy) = self.busy.take()
         {
-            if desk.faults.error_one_in > 0 && desk.chance.one_in(desk.faults.error_one_in) {
+            // What cannot be read is lost, and no oracle forgives that.
+            let is_read = matches!(busy.action, FileAction::ReadAt { .. });
+            if desk.faults.error_one_in > 0
+                && !is_read
+                && desk.chance.one_in(desk.faults.error_one_in)
+            {
                 let step = self.disk.step_count;
                 self.disk.fail(step, IoFailureKind::Other);
                 desk.counts.fault("disk error");
@@ -205,8 +231,6 @@ impl Storage {
             if result == Err(NO_SPACE) {
                 desk.counts.fault("disk full");
             }
-            self.engine
-                .completed(busy.id, result.map(|()| Completion::Done));
         }
         if self.busy.is_none()
             && let Some(operation) = self.engine.poll_operation()
@@ -225,9 +249,22 @@ impl Storage {
     fn carry_out(&mut self, busy: &Busy, desk: &mut Desk<'_>) -> Result<(), IoFailure> {
         let is_sync = matches!(busy.action, FileAction::Sync { .. });
         if is_sync && desk.mischief.strikes(Defect::SyncIsALie) {
+            self.engine.completed(busy.id, Ok(Completion::Done));
             return Ok(());
         }
-        self.disk.run(&busy.action()).map(|_| ())
+        let result = self.disk.run(&busy.action());
+        let outcome = result.map(|_| ());
+        self.engine.completed(busy.id, result);
+        outcome
+    }
+
+    /// Asks for a message.
+    pub(super) fn load(&mut self, message: MessageId) {
+        self.engine.read_back(0, message);
+    }
+
+    pub(super) fn poll_loaded(&mut self) -> Option<Loaded> {
+        self.engine.poll_loaded()
     }
 
     pub(super) const fn is_idle(&self) -> bool {

@@ -15,10 +15,12 @@ mod chain;
 mod checkpoint;
 mod outcome;
 mod queue;
+mod reads;
 mod report;
 mod upkeep;
 
 pub(super) use chain::{Chain, Segment, Spare};
+pub use reads::Loaded;
 pub use report::{AppendError, Batch, LogEvent, Marker, Poison, Pressure, Statistics, Warning};
 
 use super::config::{LogConfig, SyncPolicy};
@@ -26,6 +28,7 @@ use super::frame::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
     frame_bytes, stamp,
 };
+use super::index::Index;
 use super::operation::{Completion, FileAction, FileName, IoFailure, Operation, OperationId};
 use crate::time::Timestamp;
 use alloc::collections::VecDeque;
@@ -33,6 +36,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use checkpoint::{Checkpoint, Space};
 use queue::{Positions, Queue};
+use reads::{Read, Reads};
 use upkeep::{Chore, Growth, Seal, SparePlan, Upkeep, file_bytes_for};
 
 /// Room that is left at the end of a segment for its seal or the shutdown mark.
@@ -76,6 +80,8 @@ pub struct Engine {
     upkeep: Upkeep,
     seal: Vec<u8>,
     checkpoint: Checkpoint,
+    index: Index,
+    reads: Reads,
     positions: Positions,
     /// Written and not yet reported.
     unreported: Positions,
@@ -106,6 +112,7 @@ struct Flight {
 enum Step {
     Write,
     Sync(u64),
+    Read(Read),
     Chore(Chore),
 }
 
@@ -131,6 +138,8 @@ pub(super) struct Reopened {
     pub(super) since_checkpoint_bytes: u64,
     /// Bytes of frames that checkpoint wrote.
     pub(super) checkpoint_bytes: u64,
+    /// Where what is read back lies.
+    pub(super) index: Index,
 }
 
 impl Engine {
@@ -155,6 +164,8 @@ impl Engine {
             queue_blocked: false,
             upkeep: Upkeep::default(),
             seal: Vec::new(),
+            index: log.index,
+            reads: Reads::default(),
             positions: vec![None; shards],
             unreported: vec![None; shards],
             ending: Ending::Open,
@@ -280,9 +291,10 @@ impl Engine {
         let Some((_, step)) = self.outstanding.take_if(expected) else {
             return;
         };
-        match result {
-            Ok(_) => self.succeeded(step),
-            Err(failure) => self.failed(step, failure),
+        match (step, result) {
+            (Step::Read(read), result) => self.was_read(read, result),
+            (_, Ok(_)) => self.succeeded(step),
+            (_, Err(failure)) => self.failed(step, failure),
         }
         self.settle();
     }
@@ -328,6 +340,9 @@ impl Engine {
         }
         if self.flight.loaded && !self.write_blocked {
             return Some(Step::Write);
+        }
+        if let Some(read) = self.reads.next(&self.index, !self.queue.is_empty()) {
+            return Some(Step::Read(read));
         }
         if !self.flight.loaded
             && let Some(step) = self.next_commit()
@@ -489,6 +504,7 @@ impl Engine {
             Step::Sync(number) => FileAction::Sync {
                 file: FileName::Segment(number),
             },
+            Step::Read(read) => read.action(),
             Step::Chore(chore) => chore.action(&self.seal),
         }
     }

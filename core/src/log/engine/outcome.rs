@@ -4,6 +4,7 @@ use super::chain::Spare;
 use super::upkeep::Chore;
 use super::{Ending, Engine, LogEvent, Poison, RESERVE_BYTES, Step, Warning};
 use crate::log::config::SyncPolicy;
+use crate::log::frame::Seed;
 use crate::log::operation::{IoFailure, IoFailureKind};
 
 impl Engine {
@@ -18,6 +19,7 @@ impl Engine {
                 }
             }
             Step::Chore(chore) => self.chore_done(chore),
+            Step::Read(_) => {}
         }
     }
 
@@ -25,6 +27,11 @@ impl Engine {
         let bytes = self.flight.bytes.len() as u64;
         self.statistics.writes += 1;
         self.statistics.written_bytes += bytes;
+        self.reads.committed();
+        let (segment, offset) = (self.flight.segment, self.flight.offset);
+        let seed = Seed::new(self.uuid, segment);
+        self.index
+            .apply_write(seed, segment, offset, &self.flight.bytes);
         self.flight.bytes.clear();
         self.flight.loaded = false;
         self.chain.set_current_synced(false);
@@ -116,7 +123,7 @@ impl Engine {
                 self.upkeep.found_no_space(self.now);
             }
             Step::Chore(chore) => self.chore_failed(chore, step, failure),
-            Step::Write | Step::Sync(_) => self.poison(step, failure),
+            Step::Write | Step::Sync(_) | Step::Read(_) => self.poison(step, failure),
         }
     }
 
@@ -175,7 +182,7 @@ impl Engine {
         self.events.push_back(LogEvent::Poisoned(poison));
     }
 
-    fn warn(&mut self, step: Step, failure: IoFailure) {
+    pub(super) fn warn(&mut self, step: Step, failure: IoFailure) {
         let action = self.action(step);
         let warning = Warning {
             verb: action.verb(),

@@ -29,7 +29,8 @@ pub use verdict::{Damage, DamageKind, LogEnd, RecoveryError, Summary};
 use super::batch::BatchRef;
 use super::config::{LogConfig, OnCorruption};
 use super::engine::{Batch, Engine, Reopened};
-use super::frame::{FrameHeader, LogUuid, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, LogUuid, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::index::Index;
 use super::operation::{
     Completion, FileAction, FileName, IoFailure, IoFailureKind, Operation, OperationId,
 };
@@ -72,6 +73,7 @@ pub struct Recovery {
     repairing: bool,
     phase: Phase,
     survey: Survey,
+    index: Index,
     summary: Summary,
     outstanding: Option<(OperationId, &'static str, Option<FileName>)>,
     operation_count: u64,
@@ -140,6 +142,7 @@ impl Recovery {
             repairing,
             phase: Phase::List,
             survey: Survey::default(),
+            index: Index::default(),
             summary: Summary::default(),
             outstanding: None,
             operation_count: 0,
@@ -286,8 +289,14 @@ impl Recovery {
         match scan.next() {
             Scanned::Read => None,
             Scanned::Batch(header, body) => {
-                let ops = BatchRef::new(scan.reader.body(body.clone()));
+                let bytes = scan.reader.body(body.clone());
+                let ops = BatchRef::new(bytes);
                 let Err(error) = ops.check() else {
+                    if self.purpose == Purpose::Open && !self.repairing {
+                        let (segment, end) = (scan.reader.segment, scan.reader.offset);
+                        let offset = end - header.frame_bytes() + FRAME_HEADER_BYTES;
+                        self.index.apply(header.shard, bytes, segment, offset);
+                    }
                     return Some((header, body));
                 };
                 self.phase = Phase::Failed(RecoveryError::Batch {
@@ -403,6 +412,7 @@ impl Recovery {
             end: (scan.reader.segment, search.offset),
             found,
             blank: search.blank,
+            index: core::mem::take(&mut self.index),
         };
         past.chain.truncate(scan.index + 1);
         self.accept(past)
@@ -430,6 +440,7 @@ impl Recovery {
                 ..scan::Found::default()
             },
             blank: search.blank.clone(),
+            index: Index::default(),
         })
     }
 

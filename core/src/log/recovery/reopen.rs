@@ -14,6 +14,7 @@ use crate::log::engine::{Chain, Reopened, Segment, Spare};
 use crate::log::frame::{
     FRAME_HEADER_BYTES, FrameKind, LogUuid, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, stamp,
 };
+use crate::log::index::Index;
 use crate::log::operation::{FileAction, FileName};
 use crate::log::recovery::scan::Found;
 use alloc::collections::VecDeque;
@@ -55,6 +56,8 @@ pub(super) struct Past {
     pub(super) found: Found,
     /// Files of zeros behind everything that was used.
     pub(super) blank: Vec<SegmentFile>,
+    /// Where what is read back lies.
+    pub(super) index: Index,
 }
 
 /// The opening under way.
@@ -87,6 +90,7 @@ pub(super) struct Reopen {
     kept_by_adoption: Vec<Segment>,
     is_adopting: bool,
     found: Found,
+    index: Index,
 }
 
 impl Reopen {
@@ -139,6 +143,7 @@ impl Reopen {
             kept_by_adoption: chain.iter().map(segment).collect(),
             is_adopting: false,
             found: past.found,
+            index: past.index,
         };
         if let Some(source) = source {
             let copied = past.found.unproven_bytes.min(source.file_bytes);
@@ -451,7 +456,12 @@ impl Reopen {
                     if is_copied {
                         let start = self.out.len();
                         let offset = self.tail + start as u64;
-                        header.encode(source.body(body), &mut self.out);
+                        let body = source.body(body);
+                        if header.kind == FrameKind::BATCH {
+                            let (segment, at) = (self.header.number, offset + FRAME_HEADER_BYTES);
+                            self.index.apply(header.shard, body, segment, at);
+                        }
+                        header.encode(body, &mut self.out);
                         let durable_lsn = self.header.durable_lsn;
                         stamp(&mut self.out[start..], self.seed, offset, durable_lsn);
                     }
@@ -468,7 +478,7 @@ impl Reopen {
     }
 
     /// The log, once there is no operation left.
-    pub(super) fn finish(&self) -> Option<Reopened> {
+    pub(super) fn finish(&mut self) -> Option<Reopened> {
         if self.step != Step::Done {
             return None;
         }
@@ -490,6 +500,7 @@ impl Reopen {
             last_lsn: self.end_lsn - 1,
             since_checkpoint_bytes: self.found.since_checkpoint_bytes,
             checkpoint_bytes: self.found.checkpoint_bytes,
+            index: core::mem::take(&mut self.index),
         })
     }
 }

@@ -114,6 +114,7 @@ fn limits(script: &mut Script<'_>) -> Limits {
         unsent_bytes_pause: script.choose(&[200, 0, 50]),
         slow_consumer_grace_ms: script.choose(&[1_000, 0, 10]),
         memory_budget_bytes: script.choose(&[1 << 30, 6_000]),
+        queued_payload_memory_bytes: script.choose(&[1 << 30, 0, 300]),
         fanout_step: script.choose(&[1_024, 1, 2]),
         events_maximum: script.choose(&[4_096, 0, 1]),
         ..Limits::default()

@@ -37,11 +37,19 @@ pub fn broker(data: &[u8]) {
 
 /// What was persisted makes the same broker again.
 fn check_restored(play: &Play<'_>) {
-    let mut restorer = Restorer::new();
+    let budget = play.config().limits.queued_payload_memory_bytes;
+    let mut restorer = Restorer::within(budget);
     for batch in play.batches() {
         restorer
             .apply(batch)
             .expect("the broker understands its own records");
+    }
+    for id in restorer.wanted() {
+        let value = play.stored(id).expect("what is retained is there");
+        assert!(
+            restorer.supply(id, value),
+            "what is read is what was written"
+        );
     }
     let restored = Broker::restore(play.config().clone(), 1, play.now(), restorer)
         .expect("the configuration has run before");

@@ -14,6 +14,7 @@ use whimbrel_core::action::{
 use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
+use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Config, ConnectionId, Grant, Now, Timestamp};
@@ -33,6 +34,8 @@ pub(super) struct Play<'a> {
     /// Connections that wait for their verdict.
     unjudged: VecDeque<ConnectionId>,
     batches: Vec<Batch>,
+    /// Messages that the broker wants to be read back.
+    unloaded: VecDeque<MessageId>,
     /// How many of them are durable.
     durable: usize,
     transcript: DefaultHasher,
@@ -56,6 +59,7 @@ impl<'a> Play<'a> {
             lines: Vec::new(),
             unjudged: VecDeque::new(),
             batches: Vec::new(),
+            unloaded: VecDeque::new(),
             durable: 0,
             transcript: DefaultHasher::new(),
             is_disturbed: false,
@@ -295,6 +299,45 @@ impl<'a> Play<'a> {
         let count = self.script.below(self.batches.len() - self.durable + 1);
         self.durable += count;
         self.report_durable();
+        for _ in 0..self.script.below(self.unloaded.len() + 1) {
+            if self.script.u8() == 0 {
+                // The disk has lost it.
+                self.is_disturbed = true;
+                if let Some(message) = self.unloaded.pop_front() {
+                    self.broker.loaded(self.now, message, None);
+                }
+            } else {
+                self.load();
+            }
+        }
+    }
+
+    fn newest(batches: &[Batch], message: MessageId) -> Option<&[u8]> {
+        let mut value = None;
+        for batch in batches {
+            for op in BatchRef::new(&batch.operations) {
+                match op.expect("the broker writes batches") {
+                    Op::Put { key, value: put } if key == message.key() => value = Some(put),
+                    Op::Delete { key } if key == message.key() => value = None,
+                    Op::Put { .. } | Op::Delete { .. } => {}
+                }
+            }
+        }
+        value
+    }
+
+    /// What all batches together say of a message.
+    pub(super) fn stored(&self, message: MessageId) -> Option<&[u8]> {
+        Self::newest(&self.batches, message)
+    }
+
+    /// Reads back the first of the messages that the broker waits for.
+    fn load(&mut self) {
+        let Some(message) = self.unloaded.pop_front() else {
+            return;
+        };
+        let value = Self::newest(&self.batches[..self.durable], message);
+        self.broker.loaded(self.now, message, value);
     }
 
     fn report_durable(&mut self) {
@@ -459,6 +502,10 @@ impl<'a> Play<'a> {
                 batch.operations.hash(&mut self.transcript);
                 self.batches.push(batch);
             }
+            Action::Load(message) => {
+                assert!(self.config.durable, "nothing is kept here");
+                self.unloaded.push_back(message);
+            }
             Action::Route { .. } | Action::Interest(_) => {
                 assert!(self.config.identity.has_peers, "there is nobody");
             }
@@ -531,9 +578,12 @@ impl<'a> Play<'a> {
                 let verdict = Verdict::accept();
                 self.broker.authenticated(self.now, id, verdict);
             }
-            let kept = self.durable == self.batches.len();
+            let kept = self.durable == self.batches.len() && self.unloaded.is_empty();
             self.durable = self.batches.len();
             self.report_durable();
+            for _ in 0..self.unloaded.len() {
+                self.load();
+            }
             if decided && kept {
                 break;
             }
