@@ -105,12 +105,8 @@ impl Broker {
                 let subject = subject_here(connection, &session.client_id);
                 let topic = TopicName::known(exchange.delivery.message.topic_str());
                 if !self.access.may_receive(&subject, topic) {
-                    traffic.unsent -= 1;
-                    if let Some(exchange) = traffic.inflight.end(id) {
-                        self.finish_delivery(session_key.index, &exchange.delivery);
-                    }
+                    self.end_forbidden(session_key, id);
                     place = 0;
-                    self.drop_forbidden(session_key.index);
                     continue;
                 }
             }
@@ -207,7 +203,7 @@ impl Broker {
             };
             if is_unchecked && !self.may_deliver(key, delivery.message.topic_str()) {
                 self.forget(slot, &delivery);
-                self.drop_forbidden(slot);
+                self.drop_message(slot, DropReason::NotAllowed);
                 continue;
             }
             // [MQTT-3.3.2-5]

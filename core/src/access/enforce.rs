@@ -10,6 +10,7 @@ use crate::access::{Access, Answer, is_reserved};
 use crate::action::{CloseReason, DropReason, Event};
 use crate::broker::Broker;
 use crate::connection::{Connection, Stage};
+use crate::id::PacketId;
 use crate::route::{Member, RouteSlot};
 use crate::session::{Session, Sessions};
 use crate::slab::{Key, Slab};
@@ -435,9 +436,17 @@ impl Broker {
         traffic.is_some_and(|traffic| traffic.unchecked > 0)
     }
 
-    /// A message is not delivered that was queued when it might have been.
-    pub(crate) fn drop_forbidden(&mut self, slot: u32) {
-        self.drop_message(slot, DropReason::NotAllowed);
+    /// Ends an exchange that would be begun again with a message that may no longer be received.
+    pub(crate) fn end_forbidden(&mut self, session_key: Key, id: PacketId) {
+        let session = self.sessions.get_mut(session_key);
+        let Some(traffic) = session.and_then(|session| session.traffic.as_mut()) else {
+            return;
+        };
+        traffic.unsent -= 1;
+        if let Some(exchange) = traffic.inflight.end(id) {
+            self.finish_delivery(session_key.index, &exchange.delivery);
+        }
+        self.drop_message(session_key.index, DropReason::NotAllowed);
     }
 
     /// Counts a denial, and tells of the 1st, 2nd, 4th, 8th, … of a connection.
