@@ -4,7 +4,7 @@
 
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
-use whimbrel_tokio::{Anonymous, Authenticator, Decision, ListenerConfig};
+use whimbrel_core::runtime::{Anonymous, Authenticator, Decision, ListenerConfig};
 
 /// The rules of all listeners, in their order.
 pub(crate) struct Unverified(Vec<Anonymous>);
@@ -16,7 +16,7 @@ impl Unverified {
 
     fn admits(&self, credentials: &Credentials) -> bool {
         let rule = self.0.get(usize::from(credentials.peer.listener));
-        matches!((rule, credentials.peer.address), (Some(rule), Some(from)) if rule.allows(from))
+        rule.is_some_and(|rule| rule.allows(credentials.peer.address))
     }
 }
 

@@ -5,11 +5,13 @@
 //! `--flag value`, and whoever mistypes is told what is near.
 
 use crate::acl::Acl;
+#[cfg(feature = "tools")]
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
 use crate::publish::Publish;
+#[cfg(feature = "tools")]
 use crate::replay::Replay;
 use crate::serve::Serve;
 use crate::subscribe::Subscribe;
@@ -52,10 +54,12 @@ pub(crate) enum Command {
     /// Look at the directory of a log, or mend it.
     Log(Log),
     /// Do once more what was recorded.
+    #[cfg(feature = "tools")]
     Replay(Replay),
     /// Ask access rules who may do what.
     Acl(Acl),
     /// Put load on a broker, and measure.
+    #[cfg(feature = "tools")]
     Bench(Bench),
 }
 

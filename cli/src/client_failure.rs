@@ -2,10 +2,11 @@
 
 use crate::misuse;
 use crate::output::complain;
+use crate::runtime::block_on;
+use crate::runtime::client::{Config, Connection, Ended, Event, Events, OpenError, RequestError};
 use std::io;
 use std::process::ExitCode;
 use whimbrel_core::codec::ReasonCode;
-use whimbrel_tokio::client::{Config, Connection, Ended, Event, Events, OpenError, RequestError};
 
 /// Why it was not done.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,12 +41,8 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
 /// Runs a client. A thread of its own keeps the connection alive while this one waits for a
 /// terminal or a pipe.
 pub(crate) fn run(client: impl Future<Output = Result<(), Failure>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => exit_code(runtime.block_on(client)),
+    match block_on(client) {
+        Ok(result) => exit_code(result),
         Err(error) => {
             let why = format!("cannot start: {error}");
             exit_code(Err(Failure::Failed(why)))

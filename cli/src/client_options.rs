@@ -4,12 +4,12 @@
 //! the fields into each struct; everything else works on a [`ClientOptions`].
 
 use crate::client_property::{PropertyOption, Target};
+use crate::runtime::client::{Config, Will};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{Property, PropertyBuffer, REMAINING_LENGTH_MAX};
-use whimbrel_tokio::client::{Config, Will};
 
 /// Where the password may come from, when not from the command line.
 pub(crate) const PASSWORD_VARIABLE: &str = "WHIMBREL_PASSWORD";

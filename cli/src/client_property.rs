@@ -1,8 +1,8 @@
 //! `-D`: properties of MQTT 5.0 as people type them.
 
+use crate::runtime::client::Config;
 use std::str::FromStr;
 use whimbrel_core::codec::{Property, PropertyBuffer};
-use whimbrel_tokio::client::Config;
 
 /// The packet that a property is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

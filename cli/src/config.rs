@@ -14,7 +14,6 @@ mod keys;
 mod log;
 mod problem;
 mod storage;
-mod url;
 mod value;
 
 pub(crate) use access::{Access, listener_names, read_rules};
@@ -22,14 +21,14 @@ pub(crate) use document::example_file;
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
 pub(crate) use storage::{Backend, Storage};
-pub(crate) use url::{MQTT_PORT, parse_url, show_url};
 
 use crate::output::say;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use whimbrel_core::Config;
+use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
-use whimbrel_tokio::{ListenerConfig, ServerConfig};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Settings {
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
     /// Instead of all other listeners.
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<ListenerUrl>,
     /// Instead of `storage.directory`; also takes `storage.backend` back to the log.
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
@@ -120,21 +119,30 @@ pub(crate) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Loaded, Vec<Problem>> {
-    let mut settings = Settings::default();
-    let mut places = Places::new();
     let mut problems = Vec::new();
-
     let environment = environment::Environment::take(environment, &mut problems);
     let file = file.map(str::to_owned).or_else(|| environment.file());
-    if let Some(path) = &file {
-        file::read(path, &mut settings, &mut places, &mut problems);
+    let mut places = Places::new();
+    let mut fill = |settings: &mut Settings| {
+        if let Some(path) = &file {
+            file::read(path, settings, &mut places, &mut problems);
+        }
+        environment.replace_listeners(settings, &mut places, &mut problems);
+        replace_listeners(flags, settings, &mut places);
+        environment.apply(settings, &mut places, &mut problems);
+        apply_storage(flags, settings, &mut places);
+        settings.log.level = flags.log_level.unwrap_or(settings.log.level);
+        settings.log.format = flags.log_format.unwrap_or(settings.log.format);
+    };
+    let mut settings = Settings::default();
+    fill(&mut settings);
+    // What memory there is decides about the defaults of all other limits.
+    let bytes = settings.server.broker.limits.memory_budget_bytes;
+    if bytes < Limits::default().memory_budget_bytes {
+        settings = Settings::default();
+        settings.server.broker = Config::for_memory(bytes);
+        fill(&mut settings);
     }
-    environment.replace_listeners(&mut settings, &mut places, &mut problems);
-    replace_listeners(flags, &mut settings, &mut places);
-    environment.apply(&mut settings, &mut places, &mut problems);
-    apply_storage(flags, &mut settings, &mut places);
-    settings.log.level = flags.log_level.unwrap_or(settings.log.level);
-    settings.log.format = flags.log_format.unwrap_or(settings.log.format);
 
     access::read_files(&mut settings, &places, &mut problems);
     access::read_bans(&mut settings, &places, &mut problems);
@@ -158,10 +166,10 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
     if !flags.listen.is_empty() {
         listeners.clear();
     }
-    for address in &flags.listen {
+    for url in &flags.listen {
         let full_name = format!("listener.url#{}", listeners.len());
         places.insert(full_name, Place::Flag("--listen"));
-        listeners.push(ListenerConfig::at(*address));
+        listeners.push(ListenerConfig::new(url.clone()));
     }
     // Nobody named any: the default one.
     settings.listener();
@@ -191,19 +199,35 @@ fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Probl
         });
     }
     check_storage(&settings.storage, places, problems);
-    let addresses: Vec<SocketAddr> = settings
-        .server
-        .listeners
-        .iter()
-        .map(|l| l.address)
-        .collect();
-    for (index, address) in addresses.iter().enumerate() {
-        if address.port() != 0 && addresses[..index].contains(address) {
-            let place = places.get(&format!("listener.url#{index}"));
-            problems.push(Problem {
-                place: place.cloned().unwrap_or(Place::Default),
-                message: format!("{} is listened at twice; name it once", show_url(*address)),
-            });
+    check_listeners(&settings.server.listeners, places, problems);
+}
+
+/// No place and no name is there twice.
+fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut Vec<Problem>) {
+    let mut complain = |key: &str, index: usize, message: String| {
+        let place = places.get(&format!("listener.{key}#{index}"));
+        problems.push(Problem {
+            place: place.cloned().unwrap_or(Place::Default),
+            message,
+        });
+    };
+    for (index, listener) in listeners.iter().enumerate() {
+        let (url, before) = (&listener.url, &listeners[..index]);
+        let chosen_by_system = url.address().is_some_and(|address| address.port() == 0);
+        if !chosen_by_system && before.iter().any(|other| other.url == *url) {
+            complain(
+                "url",
+                index,
+                format!("{url} is listened at twice; name it once"),
+            );
+        }
+        if listener.name.is_some() && before.iter().any(|other| other.name == listener.name) {
+            let name = listener.name();
+            complain(
+                "name",
+                index,
+                format!("two listeners are called \"{name}\""),
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 mod acl;
 mod admission;
 mod arguments;
+#[cfg(feature = "tools")]
 mod bench;
 mod check;
 mod client_failure;
@@ -14,7 +15,9 @@ mod logging;
 mod message_format;
 mod output;
 mod publish;
+#[cfg(feature = "tools")]
 mod replay;
+mod runtime;
 mod serve;
 mod signals;
 mod statistics;
@@ -44,7 +47,9 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
             Some(Command::Acl(acl)) => acl.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => replay.run(),
+            #[cfg(feature = "tools")]
             Some(Command::Bench(bench)) => bench.run(),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },

@@ -1,8 +1,8 @@
 //! How `whimbrel sub` writes a message.
 
+use crate::runtime::client::Message;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
-use whimbrel_tokio::client::Message;
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,18 @@
 use crate::client_failure::{Failure, exit_code, explain, in_words, open, run};
 use crate::client_options::{ClientOptions, with_client_options};
 use crate::client_property::Target;
+use crate::runtime::client::{
+    Acknowledgement, Config, Connection, Event, Events, Message, RequestError,
+};
+use crate::runtime::or;
 use argh::{ArgsInfo, FromArgs};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::sync::mpsc;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::topic::TopicName;
-use whimbrel_tokio::client::{
-    Acknowledgement, Config, Connection, Event, Events, Message, RequestError,
-};
 
 /// Lines that are read ahead, and messages whose acknowledgement is waited for later.
 const AHEAD: usize = 1_000;
@@ -139,11 +139,12 @@ impl Publish {
                 Source::Lines => publish_lines(&connection, template).await,
             }
         };
-        let published = tokio::select! {
-            published = publishing => published,
-            failure = ended(&mut events) => return Err(failure),
-        };
-        match published {
+        match or(publishing, async {
+            Err(Unpublished::Ended(ended(&mut events).await))
+        })
+        .await
+        {
+            Err(Unpublished::Ended(failure)) => Err(failure),
             Ok(()) => {
                 connection.disconnect(&mut events).await;
                 Ok(())
@@ -180,6 +181,7 @@ async fn ended(events: &mut Events) -> Failure {
 enum Unpublished {
     Request(RequestError),
     Failed(String),
+    Ended(Failure),
 }
 
 impl From<RequestError> for Unpublished {
@@ -213,9 +215,9 @@ async fn accepted(taken: Acknowledgement) -> Result<(), Unpublished> {
 
 /// Publishes line by line, without waiting for one acknowledgement after the other.
 async fn publish_lines(connection: &Connection, template: Message) -> Result<(), Unpublished> {
-    let mut lines = read_lines();
+    let lines = read_lines();
     let mut open = VecDeque::new();
-    while let Some(line) = lines.recv().await {
+    while let Ok(line) = lines.recv().await {
         let payload = line.map_err(|error| {
             Unpublished::Failed(format!("cannot read the standard input: {error}"))
         })?;
@@ -238,11 +240,11 @@ async fn publish_lines(connection: &Connection, template: Message) -> Result<(),
 }
 
 /// Reads on a thread of its own, which a terminal may keep waiting for ever.
-fn read_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    let (sender, lines) = mpsc::channel(AHEAD);
+fn read_lines() -> async_channel::Receiver<io::Result<Vec<u8>>> {
+    let (sender, lines) = async_channel::bounded(AHEAD);
     std::thread::spawn(move || {
         for line in io::stdin().lock().split(b'\n') {
-            if sender.blocking_send(line).is_err() {
+            if sender.send_blocking(line).is_err() {
                 return;
             }
         }

@@ -1,21 +1,21 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
 use crate::admission::Unverified;
-use crate::config::{
-    Flags, Format, Level, Loaded, MQTT_PORT, complain_about, load, parse_url, show_url,
-};
+use crate::config::{Flags, Format, Level, Loaded, complain_about, load};
 use crate::output::{complain, say};
+use crate::runtime::{self, Handle, Server, or};
 use crate::signals::{Signal, Signals};
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 use thiserror::Error;
 use tracing::{error, info, warn};
 use whimbrel_core::log::RecoveryError;
-use whimbrel_tokio::{Crashed, Handle, RecordingConfig, Server, StartError, StorageError};
+use whimbrel_core::runtime::{
+    BadUrl, Crashed, ListenerUrl, RecordingConfig, Scheme, StartError, StorageError,
+};
 
 /// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -37,14 +37,10 @@ pub(crate) struct Serve {
     /// the configuration file
     #[argh(option, short = 'c', arg_name = "file")]
     pub(crate) config: Option<String>,
-    /// where to listen, instead of what the configuration says; may be there several times
-    #[argh(
-        option,
-        short = 'l',
-        arg_name = "tcp://address:port",
-        from_str_fn(listen)
-    )]
-    pub(crate) listen: Vec<SocketAddr>,
+    /// where to listen, such as tcp://0.0.0.0:1883 or unix:///run/whimbrel.sock, instead of what
+    /// the configuration says; may be there several times
+    #[argh(option, short = 'l', arg_name = "url", from_str_fn(listen))]
+    pub(crate) listen: Vec<ListenerUrl>,
     /// the directory where sessions and messages are kept; default: whimbrel-data
     #[argh(option, short = 'd', arg_name = "directory")]
     pub(crate) data_dir: Option<String>,
@@ -69,8 +65,8 @@ pub(crate) struct Serve {
     pub(crate) log_format: Option<Format>,
 }
 
-fn listen(text: &str) -> Result<SocketAddr, String> {
-    parse_url(text).map_err(|error| error.to_string())
+fn listen(text: &str) -> Result<ListenerUrl, String> {
+    text.parse().map_err(|error: BadUrl| error.to_string())
 }
 
 impl Serve {
@@ -163,22 +159,19 @@ impl Failure {
 }
 
 fn serve(loaded: &Loaded) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(async {
+    runtime::block_on(async {
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
         let config = loaded.settings.server_config();
         let admission = Unverified::new(&config.listeners);
         let broker = Server::new(config).authenticator(admission).start()?;
-        welcome(loaded, broker.addresses());
+        welcome(loaded, broker.listeners());
         Ok(until_stopped(&broker, signals).await?)
-    })
+    })?
 }
 
 /// Says what runs, what to look at, and what to type next.
-fn welcome(loaded: &Loaded, addresses: &[SocketAddr]) {
+fn welcome(loaded: &Loaded, listeners: &[ListenerUrl]) {
     let Loaded { settings, file, .. } = loaded;
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -190,42 +183,47 @@ fn welcome(loaded: &Loaded, addresses: &[SocketAddr]) {
         warn!("{warning}");
     }
     let for_people = settings.log.format == Format::Human && settings.log.level.shows_info();
-    if for_people && let Some(address) = addresses.first() {
-        say(&what_to_type(*address));
+    if for_people && let Some(text) = listeners.iter().find_map(what_to_type) {
+        say(&text);
     }
+}
+
+/// What happened first to a broker that runs.
+enum Turn {
+    Ended(Result<(), Crashed>),
+    Came(Signal),
 }
 
 /// The first signal to stop is obeyed gracefully, the next promptly.
 async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Crashed> {
     let signal = loop {
-        tokio::select! {
-            crashed = broker.stopped() => return crashed,
-            signal = signals.next() => match signal {
-                Signal::Stop(name) => break name,
-                #[cfg(unix)]
-                Signal::Report => {
-                    if let Ok(shards) = broker.statistics().await {
-                        statistics::log(&shards);
-                    }
+        let ended = async { Turn::Ended(broker.stopped().await) };
+        match or(ended, async { Turn::Came(signals.next().await) }).await {
+            Turn::Ended(result) => return result,
+            Turn::Came(Signal::Stop(name)) => break name,
+            #[cfg(unix)]
+            Turn::Came(Signal::Report) => {
+                if let Ok(shards) = broker.statistics().await {
+                    statistics::log(&shards);
                 }
             }
         }
     };
     info!(signal, "stopping; the next signal stops at once");
-    let mut shutdown = pin!(broker.shutdown());
-    loop {
-        tokio::select! {
-            result = &mut shutdown => return result,
-            signal = signals.next() => if let Signal::Stop(signal) = signal {
+    let hurry = async {
+        loop {
+            if let Signal::Stop(signal) = signals.next().await {
                 info!(signal, "stopping at once");
                 broker.stop_now();
             }
         }
-    }
+    };
+    or(broker.shutdown(), hurry).await
 }
 
-/// How to see the broker at work.
-fn what_to_type(address: SocketAddr) -> String {
+/// How to see the broker at work, where that needs no more than a few words.
+fn what_to_type(url: &ListenerUrl) -> Option<String> {
+    let address = url.address().filter(|_| url.scheme() == Scheme::Tcp)?;
     // As it was typed, so that it can be typed again.
     let program = std::env::args().next();
     let program = program.as_deref().unwrap_or("whimbrel");
@@ -234,15 +232,14 @@ fn what_to_type(address: SocketAddr) -> String {
     if !everywhere {
         at.push_str(&format!(" -h {}", address.ip()));
     }
-    if address.port() != MQTT_PORT {
+    if address.port() != url.scheme().port() {
         at.push_str(&format!(" -p {}", address.port()));
     }
-    format!(
-        "\nClients connect to {}. To see it work, type in two other terminals:\n\n    \
+    Some(format!(
+        "\nClients connect to {url}. To see it work, type in two other terminals:\n\n    \
          {program} sub{at} -t 'hello/#' -v\n    {program} pub{at} -t hello/world -m hi\n\n\
-         Ctrl-C stops the broker.\n",
-        show_url(address)
-    )
+         Ctrl-C stops the broker.\n"
+    ))
 }
 
 #[cfg(test)]
@@ -258,7 +255,8 @@ mod tests {
             ("[::1]:1883", " sub -h ::1 -t"),
             ("192.0.2.1:1", " sub -h 192.0.2.1 -p 1 -t"),
         ] {
-            let text = what_to_type(address.parse().unwrap());
+            let url = ListenerUrl::tcp(address.parse().unwrap());
+            let text = what_to_type(&url).unwrap();
             assert!(text.contains(expected), "{text}");
         }
     }

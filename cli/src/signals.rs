@@ -13,14 +13,14 @@ pub(crate) enum Signal {
 }
 
 /// SIGINT, SIGTERM and SIGUSR1, from now on.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "tokio"))]
 pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     report: tokio::signal::unix::Signal,
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, feature = "tokio"))]
 impl Signals {
     /// Takes the signals; they no longer end the process. Call it inside a tokio runtime.
     ///
@@ -42,6 +42,44 @@ impl Signals {
             _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
             _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
             _ = self.report.recv() => Signal::Report,
+        }
+    }
+}
+
+/// SIGINT, SIGTERM and SIGUSR1, from now on. A thread of its own waits for them.
+#[cfg(all(unix, not(feature = "tokio")))]
+pub(crate) struct Signals(async_channel::Receiver<i32>);
+
+#[cfg(all(unix, not(feature = "tokio")))]
+impl Signals {
+    /// Takes the signals; they no longer end the process.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) fn take() -> io::Result<Self> {
+        use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+        let mut taken = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        let (sender, signals) = async_channel::unbounded();
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                taken
+                    .forever()
+                    .all(|signal| sender.try_send(signal).is_ok())
+            })?;
+        Ok(Self(signals))
+    }
+
+    /// The next one.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "as with the other runtime")]
+    pub(crate) async fn next(&mut self) -> Signal {
+        use signal_hook::consts::{SIGTERM, SIGUSR1};
+        match self.0.recv().await {
+            Ok(SIGUSR1) => Signal::Report,
+            Ok(SIGTERM) => Signal::Stop("SIGTERM"),
+            Ok(_) => Signal::Stop("SIGINT"),
+            Err(_) => core::future::pending().await,
         }
     }
 }

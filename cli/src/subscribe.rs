@@ -9,6 +9,8 @@ use crate::client_options::{ClientOptions, with_client_options};
 use crate::client_property::Target;
 use crate::message_format::Format;
 use crate::output::complain;
+use crate::runtime::client::{Config, Connection, Event, Events, Message, RequestError};
+use crate::runtime::{or, sleep};
 use crate::signals::{Signal, Signals};
 use argh::{ArgsInfo, FromArgs};
 use std::io::{self, Write};
@@ -18,7 +20,6 @@ use std::time::Duration;
 use whimbrel_core::codec::packet::{QoS, RetainHandling, SubscribeOptions, Version};
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::topic::{TopicFilter, TopicName};
-use whimbrel_tokio::client::{Config, Connection, Event, Events, Message, RequestError};
 
 with_client_options! {
     /// Subscribe, and write what arrives.
@@ -80,6 +81,14 @@ with_client_options! {
 fn parse_retain_handling(text: &str) -> Result<RetainHandling, String> {
     let bits = text.parse().ok().and_then(RetainHandling::from_bits);
     bits.ok_or_else(|| "expected 0, 1 or 2".to_owned())
+}
+
+/// What happened first.
+enum Turn {
+    Answered(Result<(), Unanswered>),
+    Came(Option<Event>),
+    Late,
+    Interrupted,
 }
 
 /// Why messages are written no longer.
@@ -146,9 +155,13 @@ impl Subscribe {
     ) -> Result<(), Failure> {
         let mut signals =
             Signals::take().map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-        let (connection, mut events) = tokio::select! {
-            opened = open(address, config) => opened?,
-            () = stopped(&mut signals) => return Ok(()),
+        let opening = async { open(address, config).await.map(Some) };
+        let interrupted = async {
+            stopped(&mut signals).await;
+            Ok(None)
+        };
+        let Some((connection, mut events)) = or(opening, interrupted).await? else {
+            return Ok(());
         };
         let mut written = 0;
         let stop = {
@@ -160,21 +173,37 @@ impl Subscribe {
                 if self.count.is_some_and(|count| written >= count) {
                     break Stop::Done;
                 }
-                tokio::select! {
-                    answer = &mut asking, if !asked => match answer {
-                        Ok(()) if self.topic.is_empty() => break Stop::Done,
-                        Ok(()) => asked = true,
-                        Err(Unanswered::Refused(why)) => break Stop::Ended(Failure::Failed(why)),
-                        Err(Unanswered::Request(error)) => {
-                            break Stop::Ended(explain(error, &mut events).await);
-                        }
-                    },
-                    event = events.next() => match self.take(&connection, event).await {
+                let answered = async {
+                    if asked {
+                        core::future::pending().await
+                    } else {
+                        Turn::Answered((&mut asking).await)
+                    }
+                };
+                let came = async { Turn::Came(events.next().await) };
+                let late = async {
+                    (&mut time_is_up).await;
+                    Turn::Late
+                };
+                let interrupted = async {
+                    stopped(&mut signals).await;
+                    Turn::Interrupted
+                };
+                match or(or(interrupted, answered), or(came, late)).await {
+                    Turn::Answered(Ok(())) if self.topic.is_empty() => break Stop::Done,
+                    Turn::Answered(Ok(())) => asked = true,
+                    Turn::Answered(Err(Unanswered::Refused(why))) => {
+                        break Stop::Ended(Failure::Failed(why));
+                    }
+                    Turn::Answered(Err(Unanswered::Request(error))) => {
+                        break Stop::Ended(explain(error, &mut events).await);
+                    }
+                    Turn::Came(event) => match self.take(&connection, event).await {
                         Ok(messages) => written += messages,
                         Err(stop) => break stop,
                     },
-                    () = &mut time_is_up => break self.out_of_time(written),
-                    () = stopped(&mut signals) => break Stop::Done,
+                    Turn::Late => break self.out_of_time(written),
+                    Turn::Interrupted => break Stop::Done,
                 }
             }
         };
@@ -315,7 +344,7 @@ fn complain_about(filters: &[String], reasons: &[ReasonCode], what: &str) {
 
 async fn wait(seconds: Option<u64>) {
     match seconds {
-        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        Some(seconds) => sleep(Duration::from_secs(seconds)).await,
         None => core::future::pending().await,
     }
 }

@@ -714,7 +714,9 @@ impl Broker {
         const SUBSCRIPTION: u64 = 160;
         const STUB: u64 = 96;
         let (stubs, stub_bytes) = self.journal.stubs();
-        self.statistics.queued_bytes + self.statistics.inflight_bytes - stub_bytes
+        let waiting = self.statistics.queued_bytes + self.statistics.inflight_bytes;
+        // A stub that goes from one session to another counts twice on its way.
+        waiting.saturating_sub(stub_bytes)
             + stubs * STUB
             + self.statistics.will_bytes
             + self.statistics.partial_bytes

@@ -3,7 +3,7 @@
 
 use crate::access::identity::{Grant, Identity, Place};
 use crate::action::Peer;
-use crate::codec::packet::Version;
+use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
@@ -261,6 +261,12 @@ impl Connection {
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Whether a message of this QoS has to wait for the log although nothing of itself does: a QoS
+    /// 2 message that is sent again may wait there, and must not be overtaken.
+    pub(crate) fn must_queue_behind_log(&self, qos: QoS) -> bool {
+        qos == QoS::ExactlyOnce && self.gated > 0
     }
 
     /// Whether CONNECT named a method of enhanced authentication.

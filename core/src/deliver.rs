@@ -105,6 +105,7 @@ impl Broker {
             let gate = self.journal.is_on() && session.is_persistent();
             let traffic = session.traffic.get_or_insert_default();
             if gate
+                || connection.must_queue_behind_log(qos)
                 || traffic.is_waiting()
                 || !traffic.may_begin(connection.window, &self.config.session)
                 || connection.outbox.len() >= OUTBOX_FULL
@@ -142,7 +143,7 @@ impl Broker {
             let message = publication.message(&mut self.scratch);
             let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
             if let Some(group) = how.group {
-                delivery.set_shared(group);
+                delivery.set_shared(group, publication.retain);
             }
             let traffic = session.traffic();
             self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
@@ -198,7 +199,7 @@ impl Broker {
         let message = publication.message(&mut self.scratch);
         let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
         if let Some(group) = how.group {
-            delivery.set_shared(group);
+            delivery.set_shared(group, publication.retain);
         }
         if !self.make_room(slot, delivery.cost_bytes()) {
             return;

@@ -38,8 +38,11 @@ pub mod recording;
 pub mod restore;
 mod retained;
 mod route;
+#[cfg(feature = "std")]
+pub mod runtime;
 mod session;
 mod shared;
+mod sizing;
 mod slab;
 mod spill;
 mod state;

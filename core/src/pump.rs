@@ -229,7 +229,13 @@ impl Broker {
         let traffic = session.traffic.get_or_insert_default();
         let qos = delivery.qos();
         let packet_id = (qos > QoS::AtMostOnce).then(|| traffic.inflight.next_identifier());
-        let gated = delivery.must_be_durable();
+        let position = match delivery.must_be_durable() {
+            true => Some(self.journal.open_position()),
+            false => connection
+                .must_queue_behind_log(qos)
+                .then(|| self.journal.latest()),
+        };
+        let gated = position.is_some();
         let form = Form {
             qos,
             retain: delivery.retain(),
@@ -254,9 +260,8 @@ impl Broker {
         self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
         traffic.inflight.begin(delivery, now);
         traffic.outstanding += 1;
-        if gated {
-            self.gates
-                .push(self.journal.open_position(), key, Gated::Publish(packet_id));
+        if let Some(position) = position {
+            self.gates.push(position, key, Gated::Publish(packet_id));
             connection.gated += 1;
         } else {
             self.statistics.publishes_sent += 1;

@@ -151,7 +151,8 @@ impl Broker {
         if let Some(group) = delivery.group() {
             let was_member = shared.binary_search_by_key(&group, |(id, _)| *id).is_ok();
             if was_member && self.subscriptions.group(group).is_some() {
-                let mut publication = Publication::shared(&delivery.message, delivery.retain());
+                let mut publication =
+                    Publication::shared(&delivery.message, delivery.was_published_retained());
                 self.encoder.begin();
                 return self.deliver_to_group(&mut publication, group, origin);
             }
@@ -172,7 +173,8 @@ impl Broker {
                 continue;
             }
             if let Some(group) = self.subscriptions.shared(parsed.filter, share) {
-                let mut publication = Publication::shared(&delivery.message, delivery.retain());
+                let mut publication =
+                    Publication::shared(&delivery.message, delivery.was_published_retained());
                 self.encoder.begin();
                 return self.deliver_to_group(&mut publication, group, origin);
             }

@@ -1,1 +1,59 @@
-//! Whimbrel on smol: the skeleton of the small runtime.
+//! Whimbrel for small devices: the sockets, timers and threads of an MQTT broker on one thread,
+//! with [`polling`], the poller under smol, and nothing above it.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use futures_lite::future::block_on;
+//! use whimbrel_core::codec::packet::QoS;
+//! use whimbrel_smol::{ListenerConfig, Server, ServerConfig};
+//!
+//! let broker = Server::new(ServerConfig {
+//!     listeners: vec![ListenerConfig::at("127.0.0.1:0".parse()?)],
+//!     ..ServerConfig::default()
+//! })
+//! .start()?;
+//! println!("MQTT on {}", broker.addresses()[0]);
+//! let mut greetings = block_on(broker.subscribe("hello/#", QoS::AtLeastOnce))?;
+//! block_on(broker.publish("hello/world", b"hi", QoS::AtLeastOnce, false))?;
+//! assert_eq!(block_on(greetings.next()).map(|message| message.payload), Some(b"hi".to_vec()));
+//! block_on(broker.shutdown())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The contract, the configuration and the shape of the interface are those of `whimbrel-tokio`.
+//! All rules of MQTT are in [`whimbrel_core`]; this crate carries bytes and time to it and does
+//! what it asks for. The program around it may use any runtime, or none.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `server` | starting, the [`Handle`], stopping |
+//! | `shard` | the loop |
+//! | `inbox` | what other threads tell the loop |
+//! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `listen` | opening listeners, accepting |
+//! | `link` | clients inside this program |
+//! | `report` | log lines |
+//! | [`client`] | the other end: a connection to a broker |
+//! | `storage` | opening the log, and its thread |
+
+#![deny(unsafe_code)]
+
+pub mod client;
+mod clock;
+mod inbox;
+mod link;
+mod listen;
+mod report;
+mod server;
+mod shard;
+mod socket;
+mod storage;
+
+pub use link::Subscription;
+pub use server::{Handle, Server};
+pub use whimbrel_core::runtime::{
+    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
+    ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped, StorageConfig,
+    StorageError,
+};

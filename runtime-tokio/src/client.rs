@@ -20,109 +20,21 @@ mod task;
 use crate::clock::Clock;
 use std::io;
 use task::{Answer, Command, Request, Task};
-use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
 pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
+pub use whimbrel_core::runtime::client::{
+    Accepted, Ended, Event, Message, OpenError, RequestError,
+};
 
 use whimbrel_core::client::Client;
-use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
+use whimbrel_core::codec::packet::SubscribeOptions;
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::id::PacketId;
 
 /// Events and commands that may wait; beyond that the other side waits.
 const QUEUE: usize = 256;
-
-/// A message, sent or received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see `whimbrel_core::client::PublishRequest`")]
-pub struct Message {
-    pub topic: String,
-    pub payload: Vec<u8>,
-    pub qos: QoS,
-    pub retain: bool,
-    pub properties: PropertyBuffer,
-}
-
-/// What a connection brings.
-#[derive(Debug)]
-pub enum Event {
-    /// A message. Above QoS 0 it has been acknowledged, or is to be, when that is
-    /// [manual](Config::manual_acknowledgement).
-    Message {
-        /// The message.
-        message: Message,
-        /// What to acknowledge it under, above QoS 0.
-        packet_id: Option<PacketId>,
-    },
-    /// The end, and the last event.
-    Ended(Ended),
-}
-
-/// Why a connection ended.
-#[derive(Debug, Error)]
-pub enum Ended {
-    /// The server did not want it from the start.
-    #[error("the server refused the connection: {}", reason_in_words(*.0, .1))]
-    Refused(ReasonCode, Option<String>),
-    /// The server said goodbye.
-    #[error("the server closed the connection: {}", reason_in_words(*.0, .1))]
-    Server(ReasonCode, Option<String>),
-    /// This client did.
-    #[error("disconnected")]
-    Local,
-    /// The transport broke, or the server closed it without a word.
-    #[error("the connection was lost: {0}")]
-    Transport(io::Error),
-    /// The server broke a rule.
-    #[error("the server broke the protocol: {0}")]
-    Fault(Fault),
-    /// The server did not answer in time.
-    #[error("the server did not answer in time")]
-    Timeout,
-}
-
-fn reason_in_words(reason: ReasonCode, text: &Option<String>) -> String {
-    match text {
-        Some(text) => format!("{reason} ({text})"),
-        None => reason.to_string(),
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// What the configuration asks for cannot be said.
-    #[error(transparent)]
-    Misuse(#[from] Misuse),
-    /// There is no transport.
-    #[error(transparent)]
-    Connect(#[from] io::Error),
-    /// There was one.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-}
-
-/// Why a request came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum RequestError {
-    /// It cannot be asked.
-    #[error(transparent)]
-    Misuse(#[from] Misuse),
-    /// The connection ended first; the last event says why.
-    #[error("the connection ended before the answer came")]
-    Ended,
-}
-
-/// What the server said when it accepted the connection.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    /// Its session was there already.
-    pub session_present: bool,
-    /// CONNACK properties.
-    pub properties: PropertyBuffer,
-}
 
 /// The answer to a message that is on its way.
 #[derive(Debug)]

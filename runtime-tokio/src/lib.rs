@@ -31,9 +31,9 @@
 //! | `shard` | the loop |
 //! | `ready` | what is to be done next, and by whom the loop is woken |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `transport` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
-//! | `policy` | who may connect |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `storage` | opening the log, and its thread |
@@ -43,10 +43,8 @@
 
 pub mod client;
 mod clock;
-mod config;
 mod link;
 mod listen;
-mod policy;
 mod ready;
 mod recording;
 mod report;
@@ -56,11 +54,12 @@ mod socket;
 mod stop;
 mod storage;
 mod timer;
+mod transport;
 
-pub use config::{Anonymous, ListenerConfig, ServerConfig};
-pub use link::{LinkError, Message, Subscription};
-pub use listen::ListenError;
-pub use policy::{Authenticator, Decision};
-pub use recording::RecordingConfig;
-pub use server::{Crashed, Handle, Server, StartError, Stopped};
-pub use storage::{StorageConfig, StorageError};
+pub use link::Subscription;
+pub use server::{Handle, Server};
+pub use whimbrel_core::runtime::{
+    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
+    ListenerConfig, ListenerUrl, Message, RecordingConfig, Scheme, ServerConfig, StartError,
+    Stopped, StorageConfig, StorageError,
+};

@@ -9,17 +9,17 @@
 use crate::clock::Clock;
 use std::collections::HashMap;
 use std::io;
-use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use whimbrel_core::client::{
-    Client, ClientEvent, Config, DisconnectRequest, Misuse, PublishRequest, SubscribeRequest,
+    Client, ClientEvent, Config, DisconnectRequest, PublishRequest, SubscribeRequest,
 };
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::id::PacketId;
+use whimbrel_core::runtime::{LinkError, Message};
 use whimbrel_core::{Timestamp, codec::packet};
 
 /// Requests and messages that wait between a link and its user, at most.
@@ -27,19 +27,6 @@ const WAITING_MAXIMUM: usize = 64;
 
 /// Bytes that wait to be written before no more requests are taken.
 const UNSENT_BYTES_MAXIMUM: usize = 64 << 10;
-
-/// A message that a [`Subscription`] got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Where it was published to.
-    pub topic: String,
-    /// What.
-    pub payload: Vec<u8>,
-    /// The QoS it was delivered with.
-    pub qos: QoS,
-    /// It was retained before the subscription was made.
-    pub retain: bool,
-}
 
 /// Messages that match a filter, as they come. Dropping it ends the subscription.
 ///
@@ -67,21 +54,6 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Message> {
         self.messages.recv().await
     }
-}
-
-/// Why something could not be published or subscribed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// It cannot be said in MQTT, or this broker is not configured for it.
-    #[error(transparent)]
-    Misuse(#[from] Misuse),
-    /// The broker said no.
-    #[error("the broker refused: {0}")]
-    Refused(ReasonCode),
-    /// The broker has stopped, or has ended the connection.
-    #[error("the broker has stopped")]
-    Stopped,
 }
 
 /// How a request went.

@@ -1,46 +1,43 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::config::ListenerConfig;
+use crate::transport::Pipe;
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
+use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
 
-/// Why an address cannot be listened on.
-#[derive(Debug, Error)]
-#[error("cannot listen on {address}: {}", explain(source))]
-pub struct ListenError {
-    /// Where.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
+#[cfg(unix)]
+mod unix;
+
+/// An open listening socket; clones share it.
+pub(crate) struct Bound {
+    /// Where it is, with the port that the system has chosen.
+    pub(crate) url: ListenerUrl,
+    socket: BoundSocket,
 }
 
-fn explain(error: &io::Error) -> String {
-    let words = [
-        (
-            io::ErrorKind::AddrInUse,
-            "the address is in use; is another broker running?",
-        ),
-        (
-            io::ErrorKind::PermissionDenied,
-            "no permission; ports below 1024 usually need privileges",
-        ),
-        (
-            io::ErrorKind::AddrNotAvailable,
-            "this machine does not have that address",
-        ),
-    ];
-    words
-        .iter()
-        .find(|(kind, _)| *kind == error.kind())
-        .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
+enum BoundSocket {
+    Tcp(std::net::TcpListener),
+    #[cfg(unix)]
+    Unix(unix::Bound),
+}
+
+impl Bound {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
+            #[cfg(unix)]
+            BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
+        };
+        let url = self.url.clone();
+        Ok(Self { url, socket })
+    }
 }
 
 /// Opens a listening socket.
@@ -50,39 +47,63 @@ fn explain(error: &io::Error) -> String {
 ///
 /// # Errors
 ///
-/// What the system says, with the address.
-pub(crate) fn bind(config: &ListenerConfig) -> Result<std::net::TcpListener, ListenError> {
-    let open = || {
-        let address = config.address;
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(config.ipv6_only)?;
-        }
-        #[cfg(unix)]
-        {
-            // Lets the broker come back at once; on Windows it would mean something else.
-            socket.set_reuse_address(true)?;
-            if config.reuse_port {
-                socket.set_reuse_port(true)?;
-            }
-        }
-        set_options(&SockRef::from(&socket), config)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
-        Ok(socket.into())
-    };
-    open().map_err(|source| ListenError {
-        address: config.address,
+/// What the system says, with the place.
+pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
+    open(config).map_err(|source| ListenError {
+        url: config.url.clone(),
         source,
     })
 }
 
-fn set_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
+fn open(config: &ListenerConfig) -> io::Result<Bound> {
+    match (config.url.scheme(), config.url.address()) {
+        (Scheme::Tcp, Some(address)) => {
+            let socket = open_tcp(config, address)?;
+            let port = socket.local_addr()?.port();
+            Ok(Bound {
+                url: config.url.clone().at_port(port),
+                socket: BoundSocket::Tcp(socket),
+            })
+        }
+        #[cfg(unix)]
+        (Scheme::Unix, _) => Ok(Bound {
+            url: config.url.clone(),
+            socket: BoundSocket::Unix(unix::Bound::open(config)?),
+        }),
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this build cannot",
+        )),
+    }
+}
+
+fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(config.ipv6_only)?;
+    }
+    #[cfg(unix)]
+    {
+        // Lets the broker come back at once; on Windows it would mean something else.
+        socket.set_reuse_address(true)?;
+        if config.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+    }
+    set_tcp_options(&SockRef::from(&socket), config)?;
+    set_buffers(&SockRef::from(&socket), config)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog(config))?;
+    Ok(socket.into())
+}
+
+fn backlog(config: &ListenerConfig) -> i32 {
+    i32::try_from(config.backlog).unwrap_or(i32::MAX)
+}
+
+fn set_tcp_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
     if config.nodelay {
         socket.set_tcp_nodelay(true)?;
     }
@@ -90,6 +111,10 @@ fn set_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> 
         let period = Duration::from_secs(seconds.max(1).into());
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(period).with_interval(period))?;
     }
+    Ok(())
+}
+
+fn set_buffers(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
     if let Some(bytes) = config.send_buffer_bytes {
         socket.set_send_buffer_size(bytes as usize)?;
     }
@@ -102,9 +127,29 @@ fn set_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> 
 /// How long a listener rests when the system is out of descriptors or memory.
 const BACK_OFF_MS: u64 = 200;
 
+enum Acceptor {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(unix::Acceptor),
+}
+
+impl Acceptor {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Pipe, Option<SocketAddr>)>> {
+        match self {
+            Self::Tcp(socket) => socket
+                .poll_accept(cx)
+                .map_ok(|(stream, address)| (Pipe::Tcp(stream), Some(address))),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket
+                .poll_accept(cx)
+                .map_ok(|stream| (Pipe::Unix(stream), None)),
+        }
+    }
+}
+
 /// One listening socket of a shard.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Acceptor,
     /// Its place in the configuration.
     pub(crate) number: u16,
     config: ListenerConfig,
@@ -122,13 +167,18 @@ impl Listener {
     ///
     /// The system cannot watch the socket.
     pub(crate) fn new(
-        socket: std::net::TcpListener,
+        bound: Bound,
         number: u16,
         config: ListenerConfig,
         waker: Waker,
     ) -> io::Result<Self> {
+        let socket = match bound.socket {
+            BoundSocket::Tcp(socket) => Acceptor::Tcp(TcpListener::from_std(socket)?),
+            #[cfg(unix)]
+            BoundSocket::Unix(socket) => Acceptor::Unix(socket.into_acceptor()?),
+        };
         Ok(Self {
-            socket: TcpListener::from_std(socket)?,
+            socket,
             number,
             config,
             waker,
@@ -143,8 +193,9 @@ impl Listener {
         if self.ready { self.resting_until } else { None }
     }
 
-    /// The next connection. `None` when there is none now; `ready` says whether to ask again.
-    pub(crate) fn accept(&mut self, now: Timestamp) -> Option<(TcpStream, SocketAddr)> {
+    /// The next connection, and where it comes from if that has an address. `None` when there is
+    /// none now; `ready` says whether to ask again.
+    pub(crate) fn accept(&mut self, now: Timestamp) -> Option<(Pipe, Option<SocketAddr>)> {
         if self.resting_until.is_some_and(|until| now < until) {
             return None;
         }
@@ -155,24 +206,27 @@ impl Listener {
                 Poll::Pending => {
                     self.ready = false;
                     if core::mem::take(&mut self.in_trouble) {
-                        info!(listener = %self.config.address, "everybody is accepted again");
+                        info!(listener = %self.config.url, "everybody is accepted again");
                     }
                     return None;
                 }
-                Poll::Ready(Ok((stream, address))) => {
+                Poll::Ready(Ok((pipe, address))) => {
                     // Linux lets connections inherit all options; elsewhere that is not certain. A
                     // connection that cannot have them has ended already, which its first read
                     // says.
-                    if !cfg!(target_os = "linux") {
-                        let _ = set_options(&SockRef::from(&stream), &self.config);
+                    if !cfg!(target_os = "linux")
+                        && let Pipe::Tcp(stream) = &pipe
+                    {
+                        let _ = set_tcp_options(&SockRef::from(stream), &self.config);
+                        let _ = set_buffers(&SockRef::from(stream), &self.config);
                     }
-                    return Some((stream, address));
+                    return Some((pipe, address));
                 }
                 Poll::Ready(Err(error)) if is_about_one_connection(&error) => {}
                 Poll::Ready(Err(error)) => {
                     if !core::mem::replace(&mut self.in_trouble, true) {
                         warn!(
-                            listener = %self.config.address, %error,
+                            listener = %self.config.url, %error,
                             "cannot accept connections; those that are open are served on"
                         );
                     }
@@ -206,12 +260,12 @@ mod tests {
     #[test]
     fn an_address_in_use_is_named() {
         let first = bind(&any_port()).unwrap();
-        let address = first.local_addr().unwrap();
-        let error = bind(&ListenerConfig::at(address)).unwrap_err();
+        let again = ListenerConfig::new(first.url.clone());
+        let error = bind(&again).err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
         assert!(
-            text.contains(&address.to_string()) && text.contains("in use"),
+            text.contains(&first.url.to_string()) && text.contains("in use"),
             "{text}"
         );
     }
@@ -224,8 +278,11 @@ mod tests {
             ..any_port()
         })
         .unwrap();
+        let _client = std::net::TcpStream::connect(listener.url.address().unwrap()).unwrap();
+        let BoundSocket::Tcp(listener) = listener.socket else {
+            panic!("a TCP socket");
+        };
         listener.set_nonblocking(false).unwrap();
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let accepted = SockRef::from(&accepted);
         assert!(accepted.tcp_nodelay().unwrap());
@@ -241,7 +298,7 @@ mod tests {
         };
         let first = bind(&shared).unwrap();
         let again = ListenerConfig {
-            address: first.local_addr().unwrap(),
+            url: first.url,
             ..shared
         };
         bind(&again).unwrap();
@@ -249,7 +306,7 @@ mod tests {
         let Ok(dual) = bind(&ListenerConfig::at("[::]:0".parse().unwrap())) else {
             return; // a machine without IPv6
         };
-        let port = dual.local_addr().unwrap().port();
+        let port = dual.url.address().unwrap().port();
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     }
 }

@@ -12,10 +12,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use tracing::{error, info, warn};
 use whimbrel_core::recording::{Chunk, RecordOptions, RecordedBroker, frame_header, part_header};
+use whimbrel_core::runtime::RecordingConfig;
 
-/// Chunks of about 64 KiB that wait for the disk; as many again wait in the core before a part is
+/// Chunks of about 128 KiB that wait for the disk; as many again wait in the core before a part is
 /// given up.
-const CHUNKS_MAX: usize = 64;
+const CHUNKS_MAX: usize = 32;
 
 /// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
 const FLUSH_MS: u64 = 200;
@@ -23,33 +24,11 @@ const FLUSH_MS: u64 = 200;
 /// How much of the ring a part may be, so that there are always some complete ones.
 const PARTS: u64 = 8;
 
-/// What is recorded, and where to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordingConfig {
-    /// What the files of the recording are named after. Its directory must exist.
-    pub file: PathBuf,
-    /// What all files of a shard may take together, in bytes. Default 256 MiB: minutes at full
-    /// load, days of a quiet broker.
-    pub ring_bytes: u64,
-    /// Blots out payloads. Passwords always are. Default: no.
-    pub redact_payloads: bool,
-}
-
-impl RecordingConfig {
-    /// The defaults, with this file.
-    #[must_use]
-    pub const fn new(file: PathBuf) -> Self {
-        Self {
-            file,
-            ring_bytes: 256 << 20,
-            redact_payloads: false,
-        }
-    }
-}
-
 /// The shard's end.
 pub(crate) struct Recorder {
     chunks: Option<SyncSender<Chunk>>,
+    /// Buffers that were written.
+    written: Receiver<Vec<u8>>,
     /// What the writer has no room for.
     held: Option<Chunk>,
     flush_at: u64,
@@ -64,15 +43,17 @@ impl Recorder {
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let ring = Ring::open(config, shard)?;
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
+        let (spares, written) = sync_channel(CHUNKS_MAX);
         let thread = thread::Builder::new()
             .name(format!("recording-{shard}"))
-            .spawn(move || ring.run(&chunks))?;
+            .spawn(move || ring.run(&chunks, &spares))?;
         broker.record(RecordOptions {
             part_bytes: config.ring_bytes / PARTS,
             redact_payloads: config.redact_payloads,
         });
         let recorder = Self {
             chunks: Some(sender),
+            written,
             held: None,
             flush_at: 0,
         };
@@ -81,6 +62,9 @@ impl Recorder {
 
     /// Hands over what is recorded, without waiting. Called once a turn.
     pub(crate) fn hand_over(&mut self, broker: &mut RecordedBroker, now_ms: u64) {
+        while let Ok(buffer) = self.written.try_recv() {
+            broker.reuse(buffer);
+        }
         let all = now_ms >= self.flush_at;
         if all {
             self.flush_at = now_ms + FLUSH_MS;
@@ -149,21 +133,25 @@ impl Ring {
         })
     }
 
-    fn run(mut self, chunks: &Receiver<Chunk>) {
+    fn run(mut self, chunks: &Receiver<Chunk>, written: &SyncSender<Vec<u8>>) {
         while let Ok(chunk) = chunks.recv() {
-            if let Err(error) = self.write(chunk) {
+            if let Err(error) = self.write(&chunk) {
                 let file = self.config.file.display();
                 return error!(%error, "{file} cannot be written; nothing more is recorded");
+            }
+            if let Chunk::Frame(bytes) = chunk {
+                // When the shard has enough of them, it goes.
+                drop(written.try_send(bytes));
             }
         }
     }
 
-    fn write(&mut self, chunk: Chunk) -> io::Result<()> {
+    fn write(&mut self, chunk: &Chunk) -> io::Result<()> {
         match chunk {
             Chunk::Begin => self.begin(),
             Chunk::Frame(bytes) => {
-                self.append(&frame_header(&bytes))?;
-                self.append(&bytes)
+                self.append(&frame_header(bytes))?;
+                self.append(bytes)
             }
             Chunk::End => {
                 self.open = None;

@@ -170,7 +170,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),
-            None => f.write_str("in process"),
+            None => f.write_str("this machine"),
         }
     }
 }

@@ -1,25 +1,21 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
-use crate::link::{Link, LinkError, Message, Request, Subscription, ask};
-use crate::listen::{ListenError, bind};
-use crate::policy::{Authenticator, Policy};
+use crate::link::{Link, Request, Subscription, ask};
+use crate::listen::{Bound, bind};
 use crate::ready::{ReadyList, Source};
-use crate::recording::{Recorder, RecordingConfig};
+use crate::recording::Recorder;
 use crate::report::EventSink;
 use crate::shard::{Input, Parts, Shard};
 use crate::stop::{Stop, StopLevel};
-use crate::storage::{self, StorageConfig, StorageError};
+use crate::storage;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
@@ -27,6 +23,10 @@ use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{AccessConfig, ConfigError};
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
+    StartError, Stopped, StorageConfig,
+};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event, Restorer};
 
@@ -101,14 +101,11 @@ impl Server {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses = sockets
-            .iter()
-            .map(std::net::TcpListener::local_addr)
-            .collect::<io::Result<_>>()
-            .map_err(StartError::System)?;
+        let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
-            addresses,
+            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
+            listeners,
             shards: Vec::new(),
             threads: Mutex::default(),
             ended: watch::Sender::new(false),
@@ -137,7 +134,7 @@ impl Server {
                 clock,
                 listeners: sockets
                     .iter()
-                    .map(std::net::TcpListener::try_clone)
+                    .map(Bound::try_clone)
                     .collect::<io::Result<_>>()
                     .map_err(StartError::System)?,
                 policy: Policy::new(&config.listeners, authenticator.clone()),
@@ -166,8 +163,8 @@ impl Server {
                 storage::spawn(log, clock, batches, inboxes).map_err(StartError::System)?;
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
-        for address in &handle.addresses {
-            info!(%address, "listening");
+        for (url, config) in handle.listeners.iter().zip(&config.listeners) {
+            info!(%url, name = config.name, "listening");
         }
         Ok(handle)
     }
@@ -253,37 +250,9 @@ fn unpredictable() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a broker did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The broker's configuration does not fit together.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A number of threads that cannot be had.
-    #[error("threads: {0} is not possible yet, set it to 1")]
-    Threads(u16),
-    /// The log cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// What is to be recorded cannot be written there.
-    #[error("cannot record to {}: {source}", file.display())]
-    Recording {
-        /// What the files of the recording are named after.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The system gives no thread, no descriptor or no event queue.
-    #[error("cannot start: {0}")]
-    System(#[source] io::Error),
-}
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
+    listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -324,6 +293,12 @@ impl Handle {
     }
 
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -528,19 +503,4 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// The broker has stopped, so it cannot answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the broker has stopped")]
-pub struct Stopped;
-
-/// A shard ended by a panic: a bug in the broker.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("shard {shard} crashed: {message}")]
-pub struct Crashed {
-    /// Which.
-    pub shard: u16,
-    /// What the panic said.
-    pub message: String,
 }

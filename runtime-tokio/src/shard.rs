@@ -8,15 +8,14 @@
 //! Nothing here knows MQTT.
 
 use crate::clock::Clock;
-use crate::config::ServerConfig;
-use crate::listen::Listener;
-use crate::policy::{Decision, IN_PROCESS, Policy};
+use crate::listen::{Bound, Listener};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report};
-use crate::socket::{Lingering, Socket, Transport, Written};
+use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Stop, StopLevel};
 use crate::timer::Timer;
+use crate::transport::Pipe;
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +31,8 @@ use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::policy::IN_PROCESS;
+use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
@@ -102,7 +103,7 @@ pub(crate) struct Parts {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) shard: u16,
     pub(crate) clock: Clock,
-    pub(crate) listeners: Vec<std::net::TcpListener>,
+    pub(crate) listeners: Vec<Bound>,
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) ready: Arc<ReadyList>,
@@ -327,7 +328,9 @@ impl Shard {
                 return;
             };
             match input {
-                Input::Attach(stream) => self.open(Transport::Memory(Box::new(stream)), None),
+                Input::Attach(stream) => {
+                    self.open(Pipe::Memory(Box::new(stream)), None, IN_PROCESS);
+                }
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
                 }
@@ -595,24 +598,24 @@ impl Shard {
                 if !listener.ready {
                     break;
                 }
-                let Some((stream, address)) = listener.accept(self.now.monotonic) else {
+                let Some((transport, address)) = listener.accept(self.now.monotonic) else {
                     break;
                 };
                 let number = listener.number;
-                self.open(Transport::Tcp(stream), Some((address, number)));
+                self.open(transport, address, number);
             }
             let listener = &self.listeners[index];
             self.busy |= listener.ready && listener.next_deadline().is_none();
         }
     }
 
-    /// A transport connection exists. Without an address it comes from inside this program.
-    fn open(&mut self, transport: Transport, from: Option<(SocketAddr, u16)>) {
+    /// A transport connection exists.
+    fn open(&mut self, transport: Pipe, address: Option<SocketAddr>, listener: u16) {
         let peer = Peer {
             // One form of an IPv4 address, whatever the socket that accepted it.
-            address: from
-                .map(|(address, _)| SocketAddr::new(address.ip().to_canonical(), address.port())),
-            listener: from.map_or(IN_PROCESS, |(_, listener)| listener),
+            address: address
+                .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())),
+            listener,
             ..Peer::default()
         };
         let id = self.broker.accept(self.now, peer);

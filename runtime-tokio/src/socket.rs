@@ -4,47 +4,17 @@
 //! not take stays here, in an allocation of exactly that size, and until it is gone nothing more is
 //! pulled from the core. A connection that keeps up owns no buffer at all.
 
-use crate::config::LINGER;
 use crate::ready::{ReadyList, Source};
+use crate::transport::Pipe;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker, ready};
 use std::io;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use whimbrel_core::codec::packet::Version;
+use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::{ConnectionId, Timestamp};
-
-/// What bytes travel over. Every kind of listener ends in one of these.
-pub(crate) enum Transport {
-    /// A TCP connection.
-    Tcp(TcpStream),
-    /// A connection from inside this program. Boxed: most connections are not.
-    Memory(Box<DuplexStream>),
-}
-
-impl Transport {
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self {
-            // Unlike `try_read`, this takes a short read as "drained" and so saves the one that
-            // would say so.
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-}
 
 /// One open connection.
 pub(crate) struct Socket {
@@ -59,7 +29,7 @@ pub(crate) struct Socket {
     pub(crate) paused: bool,
     /// The core has more for it, to be pulled once `unsent` is gone.
     pub(crate) send_due: bool,
-    transport: Transport,
+    transport: Pipe,
     waker: Waker,
     unsent: Unsent,
 }
@@ -86,7 +56,7 @@ enum Unsent {
 impl Socket {
     pub(crate) fn new(
         id: ConnectionId,
-        transport: Transport,
+        transport: Pipe,
         waker: Waker,
         accepted: Timestamp,
     ) -> Self {
@@ -107,7 +77,7 @@ impl Socket {
     pub(crate) fn poll_read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut cx = Context::from_waker(&self.waker);
         let mut buffer = ReadBuf::new(buffer);
-        ready!(self.transport.poll_read(&mut cx, &mut buffer))?;
+        ready!(Pin::new(&mut self.transport).poll_read(&mut cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
@@ -179,28 +149,17 @@ impl Socket {
         let transport = self.transport;
         tokio::spawn(async move {
             // When the time is over, or the peer has gone, there is nobody left to tell.
-            let _ = tokio::time::timeout(LINGER, async {
-                match transport {
-                    Transport::Tcp(stream) => linger(stream, &unsent[written..]).await,
-                    Transport::Memory(stream) => linger(stream, &unsent[written..]).await,
-                }
-            })
-            .await;
+            let _ = tokio::time::timeout(LINGER, linger(transport, &unsent[written..])).await;
             drop(guard);
         });
     }
 }
 
 /// Writes until everything is taken, or no more is.
-fn write_some(
-    transport: &mut Transport,
-    waker: &Waker,
-    bytes: &[u8],
-    written: &mut usize,
-) -> Written {
+fn write_some(transport: &mut Pipe, waker: &Waker, bytes: &[u8], written: &mut usize) -> Written {
     let mut cx = Context::from_waker(waker);
     while *written < bytes.len() {
-        match transport.poll_write(&mut cx, &bytes[*written..]) {
+        match Pin::new(&mut *transport).poll_write(&mut cx, &bytes[*written..]) {
             Poll::Pending => return Written::Blocked,
             Poll::Ready(Ok(0)) => return Written::Broken,
             Poll::Ready(Ok(count)) => *written += count,
@@ -214,7 +173,7 @@ fn write_some(
 /// Writes the last bytes, says that there are no more, and waits for the peer to close. Closing
 /// while bytes of the peer are unread would make the system reset the connection, and the peer
 /// might never see the last packet.
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, unsent: &[u8]) -> io::Result<()> {
+async fn linger(mut stream: Pipe, unsent: &[u8]) -> io::Result<()> {
     stream.write_all(unsent).await?;
     stream.shutdown().await?;
     let mut unread = [0; 1_024];

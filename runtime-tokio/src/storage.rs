@@ -13,78 +13,18 @@ use crate::clock::Clock;
 use crate::shard::{Input, LogRequest};
 use core::time::Duration;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use whimbrel_core::action::Batch;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
-    self, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Pressure, Recovery, RecoveryError, Summary,
+    self, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Pressure, Recovery, Summary,
 };
-use whimbrel_core::restore::{RestoreError, Restorer};
-
-/// Where sessions and messages are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StorageConfig {
-    /// In memory: what is acknowledged is lost when the process ends. Default for embedding, which
-    /// asks for no directory.
-    #[default]
-    Memory,
-    /// In a log on disk: what is acknowledged is on stable storage.
-    Log {
-        /// The directory, made if need be. Only one process may use it at a time.
-        directory: PathBuf,
-        /// The log's own settings.
-        log: LogConfig,
-    },
-}
-
-impl StorageConfig {
-    /// Whether acknowledgements wait for the disk.
-    #[must_use]
-    pub const fn is_durable(&self) -> bool {
-        matches!(self, Self::Log { .. })
-    }
-}
-
-/// Why the log cannot be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StorageError {
-    /// Another process has the directory.
-    #[error("{} is in use by another process; stop it, or give this broker another directory", .0.display())]
-    InUse(PathBuf),
-    /// The directory cannot be made or opened.
-    #[error("cannot use {}: {source}", directory.display())]
-    Directory {
-        /// Which.
-        directory: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The settings do not fit together.
-    #[error(transparent)]
-    Config(#[from] log::ConfigError),
-    /// The log cannot be read.
-    #[error("the log in {} cannot be opened: {source}", directory.display())]
-    Recovery {
-        /// Where.
-        directory: PathBuf,
-        /// Why.
-        source: RecoveryError,
-    },
-    /// The log can be read, but not understood.
-    #[error("the log in {} cannot be used: {source}", directory.display())]
-    Restore {
-        /// Where.
-        directory: PathBuf,
-        /// Why.
-        source: RestoreError,
-    },
-}
+use whimbrel_core::restore::Restorer;
+use whimbrel_core::runtime::StorageError;
 
 /// A log that is open, and has no thread yet.
 pub(crate) struct OpenLog {

@@ -127,3 +127,21 @@ fn a_read_that_fails_is_answered_and_the_log_goes_on() {
     log.put("after", b"it");
     assert!(!log.poisoned);
 }
+
+/// Who comes back frees room: that may not wait for room.
+#[test]
+fn a_full_disk_is_read() {
+    let (mut log, ..) = open(&small(), Disk::default());
+    for number in 0..MESSAGES {
+        let key = message(number).key();
+        log.append(&[(&key, Some(b"value"))]).unwrap();
+    }
+    log.run();
+    log.disk.capacity_bytes = Some(log.disk.used_bytes());
+    for _ in 0..40 {
+        log.append(&[(b"x", Some(&[1; 2_000]))]).unwrap();
+    }
+    log.run();
+    assert!(log.durable < log.position, "it is full");
+    assert_eq!(read_all(&mut log).len(), MESSAGES);
+}

@@ -35,6 +35,7 @@ fn fresh_seeds_keep_every_promise() {
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let first = since.map_or(1, |since| since.as_nanos() as u64);
+    println!("fresh seeds from {first} on; SIM_SEED={first} repeats the first");
     let started = Instant::now();
     let seeds = (first..).take_while(|_| started.elapsed() < FRESH);
     seeds.for_each(|seed| {

@@ -7,6 +7,7 @@
 //! | module | stories of |
 //! |---|---|
 //! | `delivery` | QoS, retained messages, wills, wildcards, shared subscriptions, large and many |
+//! | `embedded` | clients inside the program |
 //! | `sessions` | resumption, takeover, the features of 5.0 |
 //! | `class_…` | hostile peers: one module for each class of attack that TCP and the core can meet |
 //!
@@ -25,6 +26,7 @@ mod class_12_slow_peers;
 mod class_18_effort;
 mod client;
 mod delivery;
+mod embedded;
 mod peer;
 mod runtime;
 mod sessions;
@@ -51,7 +53,7 @@ macro_rules! tell_of {
     };
 }
 
-tell_of!(OnTokio as tokio; {
+tell_of!(OnTokio as tokio, OnSmol as smol; {
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,
@@ -61,6 +63,15 @@ tell_of!(OnTokio as tokio; {
         a_payload_of_1_mib_arrives_whole,
         ten_thousand_messages_keep_their_order,
         unsubscribing_ends_delivery,
+    ]
+    embedded: [
+        messages_arrive_at_every_qos,
+        who_publishes_faster_than_somebody_reads_loses_nothing_at_qos_1,
+        what_is_not_mqtt_is_refused_and_harms_nobody,
+        dropping_a_subscription_ends_it,
+        a_link_outlives_a_short_keep_alive,
+        links_end_with_the_broker,
+        many_threads_may_publish,
     ]
     sessions: [
         a_session_outlives_its_connection,

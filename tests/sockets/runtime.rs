@@ -3,18 +3,20 @@
 use crate::PATIENCE;
 use core::net::SocketAddr;
 use core::time::Duration;
+use futures_lite::future::block_on;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 use whimbrel_core::Config;
+use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::runtime::{LinkError, ListenerConfig, Message, ServerConfig};
 use whimbrel_core::statistics::Statistics;
-use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
 
 /// How often a condition is looked at that nothing announces.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A broker that runs on some runtime and listens on a free port of this machine.
-pub(crate) trait Runtime: Sized {
+pub(crate) trait Runtime: Sized + Sync {
     /// Starts a broker with this configuration.
     fn start(config: Config) -> Self;
 
@@ -23,6 +25,16 @@ pub(crate) trait Runtime: Sized {
 
     /// What the core has counted, all shards together.
     fn statistics(&self) -> Statistics;
+
+    /// Publishes from inside this program.
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError>;
+
+    /// Subscribes from inside this program: gives what waits for the next message.
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError>;
 
     /// Stops gracefully; panics when that takes too long, or a part of the broker has crashed.
     fn stop(self);
@@ -42,22 +54,41 @@ pub(crate) trait Runtime: Sized {
     }
 }
 
+/// Ends within [`PATIENCE`], or panics.
+pub(crate) fn in_time<T: Send + 'static>(ending: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || done.send(ending()));
+    ended
+        .recv_timeout(PATIENCE)
+        .expect("the broker stops in time")
+}
+
+fn config(broker: Config) -> ServerConfig {
+    let listener = ListenerConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
+    ServerConfig {
+        broker,
+        listeners: vec![listener],
+        ..ServerConfig::default()
+    }
+}
+
+/// All shards together: there is one.
+fn the_only(shards: Vec<Statistics>) -> Statistics {
+    let [statistics] = <[_; 1]>::try_from(shards).expect("sum them up once there are several");
+    statistics
+}
+
 /// The broker of `whimbrel-tokio`.
 pub(crate) struct OnTokio {
-    handle: Handle,
+    handle: whimbrel_tokio::Handle,
     /// Asks questions; the broker's own threads are elsewhere.
     asking: tokio::runtime::Runtime,
 }
 
 impl Runtime for OnTokio {
     fn start(broker: Config) -> Self {
-        let listener = ListenerConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let config = ServerConfig {
-            broker,
-            listeners: vec![listener],
-            ..ServerConfig::default()
-        };
-        let handle = Server::new(config).start().expect("the broker starts");
+        let server = whimbrel_tokio::Server::new(config(broker));
+        let handle = server.start().expect("the broker starts");
         let asking = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime to ask questions with");
@@ -70,21 +101,59 @@ impl Runtime for OnTokio {
 
     fn statistics(&self) -> Statistics {
         let shards = self.asking.block_on(self.handle.statistics());
-        let mut shards = shards.expect("the broker runs").into_iter();
-        let first = shards.next().expect("it has a shard");
-        assert!(
-            shards.next().is_none(),
-            "sum them up once there are several"
-        );
-        first
+        the_only(shards.expect("the broker runs"))
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
+        block_on(self.handle.publish(topic, payload, qos, false))
+    }
+
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError> {
+        let mut subscription = block_on(self.handle.subscribe(filter, qos))?;
+        Ok(move || block_on(subscription.next()))
     }
 
     fn stop(self) {
-        let (done, stopped) = mpsc::channel();
-        thread::spawn(move || done.send(self.asking.block_on(self.handle.shutdown())));
-        let stopped = stopped.recv_timeout(PATIENCE);
-        stopped
-            .expect("the broker stops in time")
+        in_time(move || self.asking.block_on(self.handle.shutdown()))
             .expect("no part of the broker has crashed");
+    }
+}
+
+/// The broker of `whimbrel-smol`.
+pub(crate) struct OnSmol(whimbrel_smol::Handle);
+
+impl Runtime for OnSmol {
+    fn start(broker: Config) -> Self {
+        let server = whimbrel_smol::Server::new(config(broker));
+        Self(server.start().expect("the broker starts"))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.addresses()[0]
+    }
+
+    fn statistics(&self) -> Statistics {
+        the_only(block_on(self.0.statistics()).expect("the broker runs"))
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
+        block_on(self.0.publish(topic, payload, qos, false))
+    }
+
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError> {
+        let mut subscription = block_on(self.0.subscribe(filter, qos))?;
+        Ok(move || block_on(subscription.next()))
+    }
+
+    fn stop(self) {
+        in_time(move || block_on(self.0.shutdown())).expect("no part of the broker has crashed");
     }
 }

@@ -440,3 +440,20 @@ fn without_a_log_nothing_is_let_go() {
     let client = world.resume(Version::V5, "client");
     assert_all(&world.take_all(client), 0..10);
 }
+
+/// On its way to another member a message is counted as it is: it takes no memory.
+#[test]
+fn one_large_message_changes_hands() {
+    let mut world = World::new(config(0));
+    away_in_group(&mut world, "first");
+    let publisher = world.connect(Version::V5, "publisher");
+    let large = vec![b'x'; 100_000];
+    world.publish(publisher, "t", &large, QoS::AtLeastOnce);
+    away_in_group(&mut world, "second");
+    assert_eq!(world.broker.statistics().unloaded_messages, 1);
+    let first = world.connect(Version::V5, "first");
+    world.hears_nothing(first);
+    let second = world.resume(Version::V5, "second");
+    assert_eq!(world.take_all(second).len(), 1);
+    assert_eq!(world.broker.statistics().unloaded_bytes, 0);
+}

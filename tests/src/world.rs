@@ -290,6 +290,12 @@ impl World {
         Some(Received { version, bytes })
     }
 
+    /// Whether there is something that this client has not read.
+    pub fn has_more(&self, connection: ConnectionId) -> bool {
+        let line = self.lines.get(&connection);
+        line.is_some_and(|line| !line.inbox.is_empty())
+    }
+
     /// The next packet, which must be there.
     ///
     /// # Panics

@@ -2,10 +2,11 @@
 //! wrong with them is found before anything starts, and nothing runs without what they say.
 
 use super::problem::{Place, Problem};
-use super::{Places, Settings, show_url};
+use super::{Places, Settings};
 use std::sync::Arc;
 use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
+use whimbrel_core::runtime::ListenerConfig;
 use whimbrel_rules::Format;
 
 /// The section `[access]`.
@@ -73,9 +74,7 @@ pub(super) fn read_bans(settings: &mut Settings, places: &Places, problems: &mut
 /// What rules call the listeners.
 pub(crate) fn listener_names(settings: &Settings) -> Vec<String> {
     let listeners = settings.server.listeners.iter();
-    listeners
-        .map(|listener| show_url(listener.address))
-        .collect()
+    listeners.map(ListenerConfig::name).collect()
 }
 
 /// Reads one file.

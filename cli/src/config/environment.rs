@@ -9,7 +9,7 @@ use super::{Places, Settings};
 use crate::client_options::PASSWORD_VARIABLE;
 use crate::nearest::nearest;
 use std::ffi::OsString;
-use whimbrel_tokio::ListenerConfig;
+use whimbrel_core::runtime::ListenerConfig;
 
 /// Names the configuration file.
 const FILE: &str = "WHIMBREL_CONFIG";

@@ -6,7 +6,7 @@ use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{
     DuplicateClient, OtherUser, PublishExcess, QueueOverflow, SharedStrategy,
 };
-use whimbrel_tokio::Anonymous;
+use whimbrel_core::runtime::{Anonymous, BadUrl, FileMode, ListenerUrl};
 
 /// A place a checked value can be put into and be read from.
 pub(crate) trait Field {
@@ -194,6 +194,46 @@ impl Field for QoS {
 
     fn get(&self) -> Option<Value> {
         Some(Value::Integer(*self as u64))
+    }
+}
+
+/// Written as a URL.
+impl Field for ListenerUrl {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            *self = text.parse().map_err(|error: BadUrl| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Written as for `chmod`.
+impl Field for FileMode {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            let mode = u32::from_str_radix(&text, 8).ok();
+            let mode = mode.filter(|mode| *mode <= 0o777);
+            self.0 = mode.ok_or_else(|| {
+                format!("\"{text}\" is not a mode: write three digits from 0 to 7, such as \"660\"")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(format!("{:03o}", self.0)))
     }
 }
 

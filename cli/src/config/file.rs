@@ -8,7 +8,7 @@ use super::{Places, Settings};
 use crate::nearest::nearest;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
-use whimbrel_tokio::ListenerConfig;
+use whimbrel_core::runtime::ListenerConfig;
 
 /// Reads the file at `path`. What is good in it is set, what is not is reported.
 pub(super) fn read(

@@ -15,7 +15,7 @@ pub(crate) static SECTIONS: [Section; 9] = [
     },
     Section {
         name: "listener",
-        doc: "An address at which clients connect. May be there any number of times; without any, \
+        doc: "A place where clients connect. May be there any number of times; without any, \
               the broker listens at the default address, which this machine alone can reach.",
         repeated: true,
         keys: LISTENER,
@@ -94,16 +94,25 @@ const SERVER: &[Key] = &[
 const LISTENER: &[Key] = &[
     Key::new(
         "url",
-        |s| &mut s.listener().address,
+        |s| &mut s.listener().url,
         "Where to listen: `tcp://ADDRESS:PORT`, with an IPv4 address or an IPv6 address in brackets. \
-         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one.",
+         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one. Or a Unix \
+         socket: `unix://PATH`.",
         "This machine alone, so that a broker without configuration is not open to others.",
-    ),
+    )
+    .example("\"tcp://0.0.0.0:1883\""),
+    Key::new(
+        "name",
+        |s| &mut s.listener().name,
+        "What it is called where it has to be told from others.",
+        "It is called by its `url`.",
+    )
+    .example("\"factory floor\""),
     Key::new(
         "allow_anonymous",
         |s| &mut s.listener().allow_anonymous,
-        "Who may connect without having shown who they are. This version cannot check passwords, so \
-         a user name changes nothing.",
+        "Who may connect without having shown who they are; Unix sockets count as loopback. This \
+         version cannot check passwords, so a user name changes nothing.",
         "A broker that is opened to the network by a slip is still closed.",
     ),
     Key::new(
@@ -159,6 +168,20 @@ const LISTENER: &[Key] = &[
     .unit(Bytes)
     .range(1, 1 << 30)
     .example("\"64 KiB\""),
+    Key::new(
+        "unix_mode",
+        |s| &mut s.listener().unix_mode,
+        "The permissions of a Unix socket's file, as for `chmod`. Who may write to it may connect.",
+        "The owner and the group: on Unix sockets nobody has to show who they are.",
+    )
+    .example("\"600\""),
+    Key::new(
+        "unix_owner",
+        |s| &mut s.listener().unix_owner,
+        "Whom a Unix socket's file is given to: `user`, `user:group` or `:group`, by name or number.",
+        "Whoever runs the broker.",
+    )
+    .example("\":mqtt\""),
 ];
 
 const ACCESS: &[Key] = &[
@@ -660,7 +683,8 @@ const LIMITS: &[Key] = &[
         "memory_budget_bytes",
         |s| &mut s.server.broker.limits.memory_budget_bytes,
         "What sessions, queues, retained messages and buffers may take in all, by the broker's own \
-         count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of \
+         count. Lowers the defaults of the other limits that would not fit into it, as \
+         `docs/small-devices.md` shows. Above it new sessions are refused, QoS 0 for slow clients is dropped, and publishers of \
          QoS above 0 are told \"quota exceeded\".",
         "Set it to what the machine can spare.",
     )

@@ -5,7 +5,7 @@
 
 use super::field::Named;
 use whimbrel_core::log::{LogConfig, OnCorruption, SyncPolicy};
-use whimbrel_tokio::StorageConfig;
+use whimbrel_core::runtime::StorageConfig;
 
 /// The section `[storage]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

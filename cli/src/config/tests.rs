@@ -4,7 +4,7 @@ use super::document::{every_key, with_reference_tables};
 use super::file::Reader;
 use super::*;
 use std::path::{Path, PathBuf};
-use whimbrel_tokio::Anonymous;
+use whimbrel_core::runtime::Anonymous;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -134,13 +134,13 @@ fn every_field_of_the_configuration_is_a_key() {
         ("core/src/config.rs", "Limits", "limits", &[]),
         // Sections of their own, what is a flag, and what has one possible value so far.
         (
-            "runtime-tokio/src/config.rs",
+            "core/src/runtime/config.rs",
             "ServerConfig",
             "server",
             &["broker", "listeners", "recording", "storage", "threads"],
         ),
         (
-            "runtime-tokio/src/config.rs",
+            "core/src/runtime/config.rs",
             "ListenerConfig",
             "listener",
             &[],
@@ -155,8 +155,6 @@ fn every_field_of_the_configuration_is_a_key() {
             .filter_map(|line| line.trim().strip_prefix("pub "))
             .filter_map(|field| field.split_once(':').map(|(name, _)| name))
             .filter(|name| !others.contains(name))
-            // An address is written as a URL, which says more.
-            .map(|name| if name == "address" { "url" } else { name })
             .collect();
         let section = keys::section(section).unwrap();
         let mut known: Vec<&str> = section.key_names().collect();
@@ -266,8 +264,7 @@ fn every_key_sets_its_own_field() {
                     (range.start() + 1).to_string()
                 }
             }
-            value::Kind::Text if section.repeated => "\"tcp://[::1]:1\"".to_owned(),
-            value::Kind::Text => "\"text\"".to_owned(),
+            value::Kind::Text => key.example.unwrap_or("\"text\"").to_owned(),
             value::Kind::Choice(names) => {
                 let other = names
                     .iter()
@@ -334,7 +331,7 @@ fn the_environment_sets_keys_and_every_listener() {
         .server
         .listeners
         .iter()
-        .map(|l| show_url(l.address))
+        .map(|l| l.url.to_string())
         .collect();
     assert_eq!(urls, ["tcp://127.0.0.1:0", "tcp://[::1]:0"]);
     assert!(
@@ -353,7 +350,7 @@ fn the_environment_sets_keys_and_every_listener() {
 #[test]
 fn flags_win_over_the_environment() {
     let flags = Flags {
-        listen: vec!["127.0.0.1:7".parse().unwrap()],
+        listen: vec!["tcp://127.0.0.1:7".parse().unwrap()],
         log_level: Some(Level::Error),
         ..Flags::default()
     };
@@ -368,7 +365,7 @@ fn flags_win_over_the_environment() {
     let settings = with_environment(&variables, &flags).unwrap().settings;
     assert_eq!(settings.server.listeners.len(), 1);
     assert_eq!(
-        show_url(settings.server.listeners[0].address),
+        settings.server.listeners[0].url.to_string(),
         "tcp://127.0.0.1:7"
     );
     assert_eq!(settings.log.level, Level::Error);

@@ -109,7 +109,7 @@ impl Running {
     /// Waits for it to listen, and returns the address.
     pub(crate) fn address(&mut self) -> String {
         let line = self.wait_for("listening");
-        let (_, address) = line.split_once("address=").expect("it says where");
+        let (_, address) = line.split_once("url=tcp://").expect("it says where");
         address.trim().to_owned()
     }
 

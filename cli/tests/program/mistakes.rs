@@ -112,7 +112,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "[[listener]]\nurl = \"0.0.0.0:1883\"\n",
         &[
-            "2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\"",
+            "2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\", or with one of tls, ws, wss, unix, quic",
         ],
     ),
     (

@@ -202,3 +202,23 @@ fn statistics_are_written_on_demand() {
         assert!(line.contains(expected), "{line}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_is_open_to_whoever_may_open_its_file() {
+    use std::os::unix::net::UnixStream;
+    let directory = Directory::new("unix");
+    let path = directory.path().join("whimbrel.sock");
+    let url = format!("unix://{}", path.display());
+    let mut broker = Running::start(forgetful(&["-l", &url]));
+    broker.wait_for(&format!("listening url={url}"));
+    let mut transport = UnixStream::connect(&path).unwrap();
+    transport.set_read_timeout(Some(PATIENCE)).unwrap();
+    transport.write_all(CONNECT).unwrap();
+    let mut answer = [0; 4];
+    transport.read_exact(&mut answer).unwrap();
+    assert_eq!((answer[0], answer[3]), (0x20, 0), "it is let in");
+    broker.signal("TERM");
+    assert!(broker.wait().success());
+    assert!(!path.exists());
+}

@@ -77,7 +77,7 @@ const CONNECT_OTHER: [u8; 15] = *b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01b";
 
 fn broker_address(broker: &Running) -> String {
     let line = broker.said.iter().find(|line| line.contains("listening"));
-    let (_, address) = line.unwrap().split_once("address=").unwrap();
+    let (_, address) = line.unwrap().split_once("url=tcp://").unwrap();
     address.trim().to_owned()
 }
 

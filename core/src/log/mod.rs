@@ -31,8 +31,6 @@ mod index;
 mod operation;
 mod recovery;
 
-pub(crate) use crc32c::Crc32c;
-
 pub use batch::{BatchError, BatchRef, BatchWriter, Op};
 pub use config::{ConfigError, LogConfig, OnCorruption, SyncPolicy};
 pub use engine::{

@@ -23,11 +23,14 @@ use core::fmt::Write as _;
 use core::ops::Deref;
 
 /// A chunk of this size is ready to be written.
-const CHUNK_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// Chunks that nobody takes. When there are as many, the part is given up: whoever writes is too
 /// slow, and the broker does not wait for it.
-const CHUNKS_MAX: usize = 64;
+const CHUNKS_MAX: usize = 32;
+
+/// Buffers that came back and are kept.
+const SPARES_MAX: usize = 8;
 
 /// A part that could not end for so many times its size is given up, so that the ring stays a ring.
 const OVERLONG: u64 = 4;
@@ -86,6 +89,8 @@ struct Tape {
     chunks: VecDeque<Chunk>,
     /// The chunk that is being filled.
     open: Vec<u8>,
+    /// Empty buffers for the next ones.
+    spares: Vec<Vec<u8>>,
     /// Bytes of this part, its state included.
     part_bytes: u64,
     state_bytes: u64,
@@ -109,6 +114,7 @@ impl Tape {
             phase: Phase::Waiting,
             chunks: VecDeque::new(),
             open: Vec::new(),
+            spares: Vec::new(),
             part_bytes: 0,
             state_bytes: 0,
             now: None,
@@ -209,8 +215,8 @@ impl Tape {
             return;
         }
         self.part_bytes += self.open.len() as u64;
-        let room = self.open.capacity().min(2 * CHUNK_BYTES);
-        let chunk = core::mem::replace(&mut self.open, Vec::with_capacity(room));
+        let next = self.spares.pop().unwrap_or_default();
+        let chunk = core::mem::replace(&mut self.open, next);
         self.chunks.push_back(Chunk::Frame(chunk));
         let is_overlong =
             self.part_bytes > OVERLONG * self.options.part_bytes.max(self.state_bytes);
@@ -412,6 +418,17 @@ impl RecordedBroker {
             tape.close_chunk(all);
         }
         tape.chunks.pop_front()
+    }
+
+    /// Gives a buffer back that came in a chunk and was written, so that it need not be made anew.
+    pub fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if let Some(tape) = self.tape.as_mut()
+            && tape.spares.len() < SPARES_MAX
+            && buffer.capacity() <= 4 * CHUNK_BYTES
+        {
+            buffer.clear();
+            tape.spares.push(buffer);
+        }
     }
 
     /// Completes the part, and records no more. [`poll_chunk`](Self::poll_chunk) gives the rest.

@@ -11,6 +11,7 @@ const QOS: u8 = 0b0000_0011;
 const RETAIN: u8 = 0b0000_0100;
 const SHARED: u8 = 0b0000_1000;
 const RECORDED: u8 = 0b0001_0000;
+const PUBLISHED_RETAINED: u8 = 0b0010_0000;
 
 /// A message on its way to one session: the shared message, and what differs by subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +98,18 @@ impl Delivery {
         self.flags & SHARED != 0
     }
 
-    pub(crate) const fn set_shared(&mut self, group: GroupId) {
+    /// Should its session end first, whoever gets it instead may want to know how it was published.
+    pub(crate) const fn set_shared(&mut self, group: GroupId, published_retained: bool) {
         self.flags |= SHARED;
+        if published_retained {
+            self.flags |= PUBLISHED_RETAINED;
+        }
         self.group = group.0 + 1;
+    }
+
+    /// Its publisher has set RETAIN. Only known of what came by a group.
+    pub(crate) const fn was_published_retained(&self) -> bool {
+        self.flags & PUBLISHED_RETAINED != 0
     }
 
     /// The group it came by. Only meaningful while its session is a member there.

@@ -20,6 +20,12 @@ impl Counts {
         *self.faults.entry(kind).or_default() += 1;
     }
 
+    pub(super) fn faults(&mut self, kind: &'static str, count: u64) {
+        if count > 0 {
+            *self.faults.entry(kind).or_default() += count;
+        }
+    }
+
     /// Adds those of another run.
     pub fn add(&mut self, other: &Self) {
         for (kind, count) in &other.operations {

@@ -2,9 +2,13 @@
 //! break.
 
 use super::chance::Chance;
+use super::counts::Counts;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::codec::packet::Version;
+
+/// A piece that takes as long as this is delayed.
+const LONG_MS: u64 = 20;
 
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub(super) struct Pipe {
     held_bytes: usize,
     /// What is written from now on goes nowhere.
     is_ended: bool,
+    /// Cuts of writes into pieces, and pieces that took long, not counted yet.
+    splits: u64,
+    delays: u64,
 }
 
 impl Pipe {
@@ -62,7 +69,10 @@ impl Pipe {
                 rest.len()
             };
             let (piece, later) = rest.split_at(cut);
-            let at = now + chance.between(1, weather.latency_ms);
+            let latency_ms = chance.between(1, weather.latency_ms);
+            self.splits += u64::from(!later.is_empty());
+            self.delays += u64::from(latency_ms >= LONG_MS);
+            let at = now + latency_ms;
             self.push(at, Piece::Bytes(piece.to_vec()));
             rest = later;
         }
@@ -140,6 +150,12 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// What the client sends gets lost from now on, and the broker notices in its own time.
+    pub(super) fn cut_upwards(&mut self, broker_notices_at: u64) {
+        self.is_cut = true;
+        self.up.cut(broker_notices_at);
+    }
+
     /// The line breaks without a word; each side notices in its own time.
     pub(super) fn cut(&mut self, client_notices_at: u64, broker_notices_at: u64) {
         self.is_cut = true;
@@ -176,8 +192,14 @@ impl Network {
         self.opened
     }
 
-    /// Forgets lines that nobody looks at any more.
-    pub(super) fn sweep(&mut self) {
+    /// Counts what happened to what was written, and forgets lines that nobody looks at any more.
+    pub(super) fn sweep(&mut self, counts: &mut Counts) {
+        for line in self.lines.values_mut() {
+            for pipe in [&mut line.up, &mut line.down] {
+                counts.faults("write split", core::mem::take(&mut pipe.splits));
+                counts.faults("piece delayed", core::mem::take(&mut pipe.delays));
+            }
+        }
         self.lines.retain(|_, line| {
             line.is_client_there || line.connection.is_some() || line.up.next_at().is_some()
         });

@@ -209,7 +209,7 @@ impl<'a> Simulation<'a> {
         }
         self.server.drain(scene);
         self.server.check_limits(scene);
-        scene.network.sweep();
+        scene.network.sweep(&mut scene.counts);
         if !scene.is_calm && scene.now >= self.next_fault_at {
             self.next_fault_at = scene.now + scene.chance.between(1, self.options.fault_ms);
             self.strike();
@@ -235,12 +235,25 @@ impl<'a> Simulation<'a> {
                     scene.chance.between(1, 5_000),
                     scene.chance.between(1, 20_000),
                 );
-                if let Some(line) = some_line(scene) {
-                    let now = scene.now;
-                    if let Some(line) = scene.network.lines.get_mut(&line) {
-                        line.cut(now + client_ms, now + broker_ms);
-                    }
-                    scene.counts.fault("line cut");
+                let direction = scene.chance.below(3);
+                if let Some(line) = some_line(scene)
+                    && let Some(line) = scene.network.lines.get_mut(&line)
+                {
+                    let (client_at, broker_at) = (scene.now + client_ms, scene.now + broker_ms);
+                    scene.counts.fault(match direction {
+                        0 => {
+                            line.cut(client_at, broker_at);
+                            "line cut"
+                        }
+                        1 => {
+                            line.cut_upwards(broker_at);
+                            "line cut upwards"
+                        }
+                        _ => {
+                            line.down.cut(client_at);
+                            "line cut downwards"
+                        }
+                    });
                 }
             }
             3..=5 => {
@@ -274,7 +287,10 @@ impl<'a> Simulation<'a> {
                 let forward = scene.chance.one_in(2);
                 let ms = scene.chance.below(seconds * 1_000) as i64;
                 self.server.wall_offset += if forward { ms } else { -ms };
-                scene.counts.fault("clock jump");
+                scene.counts.fault(match forward {
+                    true => "clock jumps ahead",
+                    false => "clock jumps back",
+                });
             }
             _ => {}
         }

@@ -341,7 +341,7 @@ impl Engine {
         if self.flight.loaded && !self.write_blocked {
             return Some(Step::Write);
         }
-        if let Some(read) = self.reads.next(&self.index, !self.queue.is_empty()) {
+        if let Some(read) = self.reads.next_in_turn(&self.index) {
             return Some(Step::Read(read));
         }
         if !self.flight.loaded
@@ -351,10 +351,9 @@ impl Engine {
         }
         let plan = self.spare_plan();
         let idle = matches!(self.ending, Ending::Open) || self.write_blocked || self.queue_blocked;
-        let chore = if idle {
-            self.upkeep.next(plan)?
-        } else {
-            return None;
+        let chore = if idle { self.upkeep.next(plan) } else { None };
+        let Some(chore) = chore else {
+            return self.reads.next(&self.index).map(Step::Read);
         };
         if let Chore::WriteSeal(seal) = chore {
             self.encode_seal(seal);

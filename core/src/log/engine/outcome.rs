@@ -27,7 +27,6 @@ impl Engine {
         let bytes = self.flight.bytes.len() as u64;
         self.statistics.writes += 1;
         self.statistics.written_bytes += bytes;
-        self.reads.committed();
         let (segment, offset) = (self.flight.segment, self.flight.offset);
         let seed = Seed::new(self.uuid, segment);
         self.index

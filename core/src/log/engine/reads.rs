@@ -1,4 +1,4 @@
-//! Reading back, while the log is written: a few between two commits, all when there is none.
+//! Reading back, while the log is written: a few between two other steps, all when there are none.
 
 use super::{Engine, Step};
 use crate::id::MessageId;
@@ -7,9 +7,9 @@ use crate::log::operation::{Completion, FileAction, FileName, IoFailure};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// Reads that a commit waits for at most: a millisecond or so, and enough for readers to get on
-/// while the log is written without a pause.
-const BETWEEN_COMMITS: u32 = 16;
+/// Reads that a commit or a piece of upkeep waits for at most: a millisecond or so, and enough for
+/// readers to get on while the log is written without a pause.
+const IN_A_ROW: u32 = 16;
 
 /// Answers that are given out together while there is more to read: whoever gets them is woken
 /// once.
@@ -34,7 +34,7 @@ pub(super) struct Reads {
     answers: VecDeque<Loaded>,
     /// How many of them are being given out.
     giving: usize,
-    /// Since the last commit.
+    /// In a row.
     count: u32,
 }
 
@@ -57,14 +57,22 @@ impl Read {
 }
 
 impl Reads {
-    /// The next read; none when it is the turn of a commit that waits.
-    pub(super) fn next(&mut self, index: &Index, commit_waits: bool) -> Option<Read> {
-        if commit_waits && self.count >= BETWEEN_COMMITS {
-            return None;
+    /// The next read, unless it is the turn of a commit or of upkeep.
+    pub(super) fn next_in_turn(&mut self, index: &Index) -> Option<Read> {
+        if self.count < IN_A_ROW
+            && let Some(read) = self.next(index)
+        {
+            self.count += 1;
+            return Some(read);
         }
+        self.count = 0;
+        None
+    }
+
+    /// The next read.
+    pub(super) fn next(&mut self, index: &Index) -> Option<Read> {
         while let Some((shard, message)) = self.asked.pop_front() {
             if let Some(place) = index.find(shard, message) {
-                self.count += 1;
                 return Some(Read {
                     shard,
                     message,
@@ -78,11 +86,6 @@ impl Reads {
             });
         }
         None
-    }
-
-    /// A commit is on its way.
-    pub(super) const fn committed(&mut self) {
-        self.count = 0;
     }
 }
 

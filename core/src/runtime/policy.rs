@@ -1,12 +1,14 @@
 //! Who may connect: the default policy, and the seam for a program's own.
 
-use crate::config::{Anonymous, ListenerConfig};
+use super::config::{Anonymous, ListenerConfig};
+use crate::access::identity::Grant;
+use crate::access::rule::{Effect, Operations, Pattern, Rule};
+use crate::action::{Credentials, Peer, Verdict};
+use crate::codec::reason::ReasonCode;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::pin::Pin;
-use std::sync::Arc;
-use whimbrel_core::access::identity::Grant;
-use whimbrel_core::access::rule::{Effect, Operations, Pattern, Rule};
-use whimbrel_core::action::{Credentials, Peer, Verdict};
-use whimbrel_core::codec::reason::ReasonCode;
 
 /// Decides who may connect. Asked for every CONNECT that the listener's rule on anonymous clients
 /// lets through, and for every AUTH.
@@ -21,22 +23,24 @@ pub trait Authenticator: Send + Sync + 'static {
 pub enum Decision {
     /// The answer is known.
     Now(Verdict),
-    /// The answer will be what this future returns. It runs on the shard's own tokio runtime, as a
-    /// task.
+    /// The answer will be what this future returns. It runs on the shard's own thread, as a
+    /// task, and so must not block.
     Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
 }
 
 /// The listener that in-process links are counted to.
-pub(crate) const IN_PROCESS: u16 = u16::MAX;
+pub const IN_PROCESS: u16 = u16::MAX;
 
 /// The rules on anonymous clients, listener by listener, and the authenticator behind them.
-pub(crate) struct Policy {
+pub struct Policy {
     anonymous: Vec<Anonymous>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
 impl Policy {
-    pub(crate) fn new(
+    /// The rules of these listeners, in their order, and `authenticator` behind them.
+    #[must_use]
+    pub fn new(
         listeners: &[ListenerConfig],
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Self {
@@ -46,7 +50,9 @@ impl Policy {
         }
     }
 
-    pub(crate) fn decide(&self, credentials: Credentials) -> Decision {
+    /// Decides about one client, or asks who does.
+    #[must_use]
+    pub fn decide(&self, credentials: Credentials) -> Decision {
         if credentials.peer.listener == IN_PROCESS {
             return Decision::Now(Verdict::Accept(of_the_program()));
         }
@@ -66,7 +72,7 @@ impl Policy {
 
     fn allows_anonymous(&self, peer: &Peer) -> bool {
         let rule = self.anonymous.get(usize::from(peer.listener));
-        matches!((rule, peer.address), (Some(rule), Some(address)) if rule.allows(address))
+        rule.is_some_and(|rule| rule.allows(peer.address))
     }
 }
 
@@ -74,7 +80,7 @@ impl Policy {
 fn of_the_program() -> Grant {
     let topics = ["#", "$SYS/#"].map(|topic| Pattern::new(topic).expect("a topic filter"));
     Grant {
-        rules: vec![Rule::new(Effect::Allow, Operations::ALL, topics.into())],
+        rules: [Rule::new(Effect::Allow, Operations::ALL, topics.into())].into(),
         ..Grant::default()
     }
 }

@@ -1,0 +1,22 @@
+//! What the runtimes share that needs the standard library but no threads or clocks: what an
+//! operator sets about them, what their owners get of them, and who is asked whether a client may
+//! connect.
+
+pub mod client;
+pub mod config;
+mod error;
+mod link;
+pub mod policy;
+#[cfg(unix)]
+mod socket_file;
+pub mod url;
+
+pub use config::{
+    Anonymous, FileMode, ListenerConfig, RecordingConfig, ServerConfig, StorageConfig,
+};
+pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
+pub use link::Message;
+pub use policy::{Authenticator, Decision, Policy};
+#[cfg(unix)]
+pub use socket_file::SocketFile;
+pub use url::{BadUrl, ListenerUrl, Scheme};

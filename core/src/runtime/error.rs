@@ -1,0 +1,138 @@
+//! What can go wrong in a server and with what its owner holds of it, in words for an operator.
+
+use super::ListenerUrl;
+use crate::client::Misuse;
+use crate::codec::reason::ReasonCode;
+use crate::config::ConfigError;
+use crate::log::{self, RecoveryError};
+use crate::restore::RestoreError;
+use alloc::string::{String, ToString};
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a place cannot be listened at.
+#[derive(Debug, Error)]
+#[error("cannot listen on {url}: {}", explain(source))]
+pub struct ListenError {
+    /// Where.
+    pub url: ListenerUrl,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+fn explain(error: &io::Error) -> String {
+    let words = [
+        (
+            io::ErrorKind::AddrInUse,
+            "the address is in use; is another broker running?",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "no permission; ports below 1024 usually need privileges",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this machine does not have that address",
+        ),
+    ];
+    words
+        .iter()
+        .find(|(kind, _)| *kind == error.kind())
+        .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
+}
+
+/// Why the log cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// Another process has the directory.
+    #[error("{} is in use by another process; stop it, or give this broker another directory", .0.display())]
+    InUse(PathBuf),
+    /// The directory cannot be made or opened.
+    #[error("cannot use {}: {source}", directory.display())]
+    Directory {
+        /// Which.
+        directory: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The settings do not fit together.
+    #[error(transparent)]
+    Config(#[from] log::ConfigError),
+    /// The log cannot be read.
+    #[error("the log in {} cannot be opened: {source}", directory.display())]
+    Recovery {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: RecoveryError,
+    },
+    /// The log can be read, but not understood.
+    #[error("the log in {} cannot be used: {source}", directory.display())]
+    Restore {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: RestoreError,
+    },
+}
+
+/// Why something could not be published or subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// It cannot be said in MQTT, or this broker is not configured for it.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// The broker said no.
+    #[error("the broker refused: {0}")]
+    Refused(ReasonCode),
+    /// The broker has stopped, or has ended the connection.
+    #[error("the broker has stopped")]
+    Stopped,
+}
+
+/// Why a broker did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The broker's configuration does not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A number of threads that cannot be had.
+    #[error("threads: {0} is not possible yet, set it to 1")]
+    Threads(u16),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What is to be recorded cannot be written there.
+    #[error("cannot record to {}: {source}", file.display())]
+    Recording {
+        /// What the files of the recording are named after.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no thread, no descriptor or no event queue.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The broker has stopped, so it cannot answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the broker has stopped")]
+pub struct Stopped;
+
+/// A shard ended by a panic: a bug in the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("shard {shard} crashed: {message}")]
+pub struct Crashed {
+    /// Which.
+    pub shard: u16,
+    /// What the panic said.
+    pub message: String,
+}

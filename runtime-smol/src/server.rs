@@ -1,0 +1,331 @@
+//! Starting a broker, and what its owner holds of it.
+
+use crate::clock::Clock;
+use crate::inbox::{Inbox, Input, StopLevel};
+use crate::link::{Answer, Subscription, WAITING_MAXIMUM};
+use crate::listen::bind;
+use crate::report::EventSink;
+use crate::shard::{Parts, Shard};
+use crate::storage;
+use async_channel::{Receiver, Sender, bounded};
+use core::convert::Infallible;
+use core::hash::{BuildHasher, Hasher};
+use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
+use std::any::Any;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use tracing::info;
+use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::config::AccessConfig;
+use whimbrel_core::log::LogUuid;
+use whimbrel_core::runtime::{
+    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
+    StartError, Stopped, StorageConfig,
+};
+use whimbrel_core::statistics::Statistics;
+use whimbrel_core::{Broker, Event};
+
+/// A broker that has not been started.
+pub struct Server {
+    config: ServerConfig,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    events: Option<EventSink>,
+}
+
+impl Server {
+    /// A server with this configuration. Several may run in one process.
+    #[must_use]
+    pub const fn new(config: ServerConfig) -> Self {
+        Self {
+            config,
+            authenticator: None,
+            events: None,
+        }
+    }
+
+    /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
+    /// anonymous clients lets in.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Gives every event to `sink`, on the broker's thread. It must not block.
+    #[must_use]
+    pub fn events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(sink));
+        self
+    }
+
+    /// Opens all listeners, then starts to serve them on a thread of its own. Needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration, or what the system refuses. Nothing is left running
+    /// then.
+    pub fn start(self) -> Result<Handle, StartError> {
+        let Self {
+            config,
+            authenticator,
+            events,
+        } = self;
+        if config.threads != 1 {
+            return Err(StartError::Threads(config.threads));
+        }
+        config.broker.validate()?;
+        if let Some(RecordingConfig { file, .. }) = config.recording {
+            let source = io::ErrorKind::Unsupported.into();
+            return Err(StartError::Recording { file, source });
+        }
+        let (clock, mut settings) = (Clock::start(), config.broker.clone());
+        settings.durable = config.storage.is_durable();
+        // What was kept is there again before anybody can connect.
+        let (log, broker) = match &config.storage {
+            StorageConfig::Memory => (None, Broker::new(settings, unpredictable(), clock.now())?),
+            StorageConfig::Log { directory, log } => {
+                let log = storage::fitted(log, &settings);
+                let memory_bytes = settings.limits.queued_payload_memory_bytes;
+                let (log, restorer) = storage::open(directory, log, new_uuid(), memory_bytes)?;
+                settings.identity.boot_epoch = restorer.next_boot_epoch();
+                (
+                    Some(log),
+                    Broker::restore(settings, unpredictable(), clock.now(), restorer)?,
+                )
+            }
+        };
+        let listeners: Vec<_> = config
+            .listeners
+            .iter()
+            .map(bind)
+            .collect::<Result<_, _>>()?;
+        let urls: Vec<_> = listeners.iter().map(|bound| bound.url.clone()).collect();
+        let inbox = Arc::new(Inbox::new()?);
+        let (say_ended, ended) = bounded(1);
+        let mut handle = Handle {
+            addresses: urls.iter().filter_map(ListenerUrl::address).collect(),
+            listeners: urls,
+            inbox: Arc::clone(&inbox),
+            ended,
+            threads: Mutex::default(),
+        };
+        let mut log_sender = None;
+        let mut threads = Vec::new();
+        if let Some(log) = log {
+            let (sender, batches) = mpsc::channel();
+            threads.push(storage::spawn(log, clock, batches, Arc::clone(&inbox))?);
+            log_sender = Some(sender);
+        }
+        let shard = Shard::new(Parts {
+            policy: Policy::new(&config.listeners, authenticator),
+            broker,
+            clock,
+            listeners,
+            events,
+            inbox: Arc::clone(&inbox),
+            log: log_sender,
+            config,
+        })?;
+        let end = End {
+            inbox,
+            _say_ended: say_ended,
+        };
+        threads.push(
+            thread::Builder::new()
+                .name("whimbrel".into())
+                .spawn(move || {
+                    let _end = end;
+                    shard.run();
+                })?,
+        );
+        handle.threads = Mutex::new(threads);
+        for url in &handle.listeners {
+            info!(%url, "listening");
+        }
+        Ok(handle)
+    }
+}
+
+/// Says that the shard has ended, also when it ended by a panic.
+struct End {
+    inbox: Arc<Inbox>,
+    /// Nothing is ever sent; that this is dropped is the message.
+    _say_ended: Sender<Infallible>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
+/// Names a new log. Only has to differ from the names of others.
+fn new_uuid() -> LogUuid {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
+    bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());
+    LogUuid(bytes)
+}
+
+/// A number that peers cannot guess. The standard library seeds each of these hashers at random.
+fn unpredictable() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// A running broker. Dropping it stops the broker promptly, without waiting for it.
+pub struct Handle {
+    listeners: Vec<ListenerUrl>,
+    addresses: Vec<SocketAddr>,
+    inbox: Arc<Inbox>,
+    ended: Receiver<Infallible>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    /// Where it listens, in the order of the configuration, with the ports that the system chose.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerUrl] {
+        &self.listeners
+    }
+
+    /// The addresses of those listeners that have one, in the same order.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most
+    /// the configured time. Ready when all is done. Calling it again waits for the same;
+    /// [`stop_now`](Self::stop_now) hurries it.
+    ///
+    /// # Errors
+    ///
+    /// The broker had crashed.
+    pub async fn shutdown(&self) -> Result<(), Crashed> {
+        self.inbox.stop(StopLevel::Gracefully);
+        self.stopped().await
+    }
+
+    /// Stops promptly: clients are told as far as they listen at this moment. Does not wait; see
+    /// [`stopped`](Self::stopped).
+    pub fn stop_now(&self) {
+        self.inbox.stop(StopLevel::Promptly);
+    }
+
+    /// Waits until the broker has stopped, for whatever reason.
+    ///
+    /// # Errors
+    ///
+    /// It has crashed.
+    pub async fn stopped(&self) -> Result<(), Crashed> {
+        // Nothing ever comes but the end.
+        let _ = self.ended.recv().await;
+        // They have nothing left to do but to free their memory, and to write what is owed to the
+        // disk.
+        let threads =
+            core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut result = Ok(());
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                result = Err(Crashed {
+                    shard: 0,
+                    message: message_of(&*panic).to_owned(),
+                });
+            }
+        }
+        if self.inbox.storage_failed.load(Ordering::Acquire) {
+            result = Err(Crashed {
+                shard: 0,
+                message: "the log has failed".to_owned(),
+            });
+        }
+        result
+    }
+
+    /// Counters and gauges, one set a shard; there is one.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn statistics(&self) -> Result<Vec<Statistics>, Stopped> {
+        let (answer, statistics) = bounded(1);
+        self.inbox.push(Input::Statistics(answer));
+        let statistics = statistics.recv().await.map_err(|_| Stopped)?;
+        Ok(vec![statistics])
+    }
+
+    /// Puts other rules and bans in force: those of a configuration that was read anew. See
+    /// [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
+        self.inbox.push(Input::Access(access));
+        // Statistics come from behind it.
+        self.statistics().await.map(drop)
+    }
+
+    /// Publishes from inside this program, as a client would. Ready when the broker has taken the
+    /// message over; at QoS 0, when it is on its way there.
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), LinkError> {
+        let message = Message {
+            topic: topic.to_owned(),
+            payload: payload.to_owned(),
+            qos,
+            retain,
+        };
+        self.ask(|answer| Input::Publish(message, answer)).await
+    }
+
+    /// Subscribes from inside this program, as a client would. Ready when the broker has granted
+    /// it; messages come from [`Subscription::next`].
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
+        let (sender, messages) = bounded(WAITING_MAXIMUM);
+        let filter = filter.to_owned();
+        // Should this not be waited for to its end, its being dropped ends the subscription.
+        let subscription = Subscription {
+            messages,
+            inbox: Arc::clone(&self.inbox),
+        };
+        self.ask(|answer| Input::Subscribe(filter, qos, sender, answer))
+            .await?;
+        Ok(subscription)
+    }
+
+    async fn ask(&self, input: impl FnOnce(Answer) -> Input) -> Result<(), LinkError> {
+        let (answer, answered) = bounded(1);
+        self.inbox.push(input(answer));
+        answered.recv().await.map_err(|_| LinkError::Stopped)?
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop_now();
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

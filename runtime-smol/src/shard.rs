@@ -1,0 +1,746 @@
+//! The loop: one broker, its sockets and its clock, on one thread with one poller.
+//!
+//! Every turn does the same things in the same order as in `whimbrel-tokio`, each in bounded
+//! measure, so that nobody can keep the others waiting; what is left over makes the shard busy, and
+//! a busy shard looks at the network once and goes on without sleeping. Actions are carried out
+//! once for everything that was read before, so a connection is written at most once a turn however
+//! many packets are for it.
+//!
+//! There is no executor: the system reports who is ready, and the thread sleeps in that one call.
+//!
+//! Nothing here knows MQTT.
+
+use crate::clock::Clock;
+use crate::inbox::{Inbox, Input, StopLevel};
+use crate::link::{Answer, Link, Request};
+use crate::listen::{Bound, Listener};
+use crate::report::{EventSink, report};
+use crate::socket::{Lingering, Socket, Transport};
+use crate::storage::LogRequest;
+use async_channel::Sender;
+use core::net::SocketAddr;
+use core::num::NonZeroUsize;
+use core::pin::Pin;
+use core::sync::atomic::Ordering;
+use core::task::{Context, Poll, Waker};
+use polling::Events;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::task::Wake;
+use tracing::error;
+use whimbrel_core::action::{Batch, Credentials};
+use whimbrel_core::id::Position;
+use whimbrel_core::runtime::config::LINGER;
+use whimbrel_core::runtime::policy::IN_PROCESS;
+use whimbrel_core::runtime::{Decision, Message, Policy, ServerConfig};
+use whimbrel_core::{Action, Broker, ConnectionId, Now, Peer, Timestamp, Verdict};
+
+/// Bytes that are read before what follows from them is carried out.
+const READ_BATCH_BYTES: usize = 256 << 10;
+
+/// Actions that are carried out before the network is looked at again; each moves at most about 64
+/// KiB.
+const ACTIONS_PER_DRAIN: usize = 4_096;
+
+/// Connections that a listener hands over in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Things that are taken out of the inbox in one turn.
+const INPUTS_PER_TURN: usize = 256;
+
+/// Reports that the system gives at once.
+const EVENTS_PER_TURN: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
+
+/// Bytes of batches that the log may be behind before nobody is read until it has caught up, at
+/// most; and no more than an eighth of the broker's memory budget.
+const UNPERSISTED_BYTES: u64 = 32 << 20;
+
+/// A shared write buffer that grew beyond this, for a large packet, is given back.
+const WRITE_BUFFER_KEPT_BYTES: usize = 64 << 10;
+
+/// Closed connections whose peers have not read their last bytes; beyond that, one is cut. They
+/// hold a file descriptor each.
+const LINGERING_MAXIMUM: usize = 1_024;
+
+/// Who is ready, as a key of the poller: two bits say what it is, the rest which.
+enum Source {
+    Listener(usize),
+    Connection(usize),
+    Lingering(usize),
+}
+
+impl Source {
+    const fn key(self) -> usize {
+        match self {
+            Self::Listener(number) => number << 2,
+            Self::Connection(slot) => slot << 2 | 1,
+            Self::Lingering(number) => number << 2 | 2,
+        }
+    }
+
+    const fn of(key: usize) -> Self {
+        match key & 3 {
+            0 => Self::Listener(key >> 2),
+            1 => Self::Connection(key >> 2),
+            _ => Self::Lingering(key >> 2),
+        }
+    }
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub(crate) config: ServerConfig,
+    pub(crate) broker: Broker,
+    pub(crate) clock: Clock,
+    pub(crate) listeners: Vec<Bound>,
+    pub(crate) policy: Policy,
+    pub(crate) events: Option<EventSink>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) log: Option<std::sync::mpsc::Sender<LogRequest>>,
+}
+
+/// One broker and everything it touches.
+pub(crate) struct Shard {
+    broker: Broker,
+    clock: Clock,
+    /// Read once a batch: within one, everything happens at the same time.
+    now: Now,
+    inbox: Arc<Inbox>,
+    /// By slot.
+    sockets: Vec<Option<Socket>>,
+    socket_count: usize,
+    listeners: Vec<Listener>,
+    policy: Policy,
+    /// Verdicts that have to be waited for.
+    undecided: BTreeMap<ConnectionId, Pin<Box<dyn Future<Output = Verdict> + Send>>>,
+    events: Option<EventSink>,
+    /// Clients inside this program, and the one that publishes.
+    links: Vec<ConnectionId>,
+    publisher: Option<ConnectionId>,
+    /// Read to their end; closed once what follows from their last bytes is carried out.
+    ended: Vec<ConnectionId>,
+    /// Closed, by number; all may take equally long, so the first is due first.
+    lingering: VecDeque<Option<(Timestamp, Lingering)>>,
+    /// The number of the first of them.
+    lingering_first: usize,
+    read_buffer: Box<[u8]>,
+    write_buffer: Vec<u8>,
+    /// Bytes read since the last drain.
+    undrained_bytes: usize,
+    /// Everything that the core wanted is carried out: no connection awaits its `Close`.
+    is_drained: bool,
+    /// Something was left over.
+    busy: bool,
+    grace_ms: u64,
+    /// Set once it is stopping: when it stops in any case.
+    stopping_until: Option<Timestamp>,
+    log: Option<std::sync::mpsc::Sender<LogRequest>>,
+    /// Batches that the log has and has not reported durable: their positions and sizes.
+    unpersisted: VecDeque<(Position, u64)>,
+    unpersisted_bytes: u64,
+    unpersisted_maximum: u64,
+    /// Connections that are not read until the log has caught up.
+    waiting_for_log: Vec<ConnectionId>,
+}
+
+impl Shard {
+    /// # Errors
+    ///
+    /// The system cannot watch a listener.
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { config, inbox, .. } = parts;
+        let listeners = parts
+            .listeners
+            .into_iter()
+            .zip(config.listeners)
+            .enumerate();
+        let listeners = listeners.map(|(number, (socket, config))| {
+            Listener::new(
+                socket,
+                config,
+                &inbox.poller,
+                Source::Listener(number).key(),
+            )
+        });
+        let memory_bytes = config.broker.limits.memory_budget_bytes;
+        Ok(Self {
+            listeners: listeners.collect::<io::Result<_>>()?,
+            broker: parts.broker,
+            clock: parts.clock,
+            now: parts.clock.now(),
+            inbox,
+            sockets: Vec::new(),
+            socket_count: 0,
+            policy: parts.policy,
+            undecided: BTreeMap::new(),
+            events: parts.events,
+            links: Vec::new(),
+            publisher: None,
+            ended: Vec::new(),
+            lingering: VecDeque::new(),
+            lingering_first: 0,
+            read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
+            write_buffer: Vec::new(),
+            undrained_bytes: 0,
+            is_drained: true,
+            busy: false,
+            grace_ms: config.shutdown_grace_ms.into(),
+            stopping_until: None,
+            log: parts.log,
+            unpersisted: VecDeque::new(),
+            unpersisted_bytes: 0,
+            unpersisted_maximum: UNPERSISTED_BYTES.min(memory_bytes / 8),
+            waiting_for_log: Vec::new(),
+        })
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            self.turn(&events);
+            if self.is_finished() {
+                return;
+            }
+            let patience = if self.busy {
+                Some(core::time::Duration::ZERO)
+            } else {
+                self.next_deadline()
+                    .map(|at| at.duration_from(self.now.monotonic))
+            };
+            events.clear();
+            match self.inbox.poller.wait(&mut events, patience) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => panic!("the system's event queue has failed: {error}"),
+            }
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.busy = false;
+        self.now = self.clock.now();
+
+        // 1. Whether to go on at all.
+        self.heed_stop();
+
+        // 2. Time.
+        let deadline = self.broker.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= self.now.monotonic) {
+            self.broker.advance(self.now);
+        }
+
+        // 3. Those who are here: write what is left, then read.
+        self.take_inbox();
+        self.hear_links();
+        for event in events.iter() {
+            match Source::of(event.key) {
+                Source::Listener(number) => {
+                    if let Some(listener) = self.listeners.get_mut(number) {
+                        listener.ready = true;
+                    }
+                }
+                Source::Connection(slot) => self.serve(slot, event.readable, event.writable),
+                Source::Lingering(number) => self.linger_on(number),
+            }
+            if self.undrained_bytes >= READ_BATCH_BYTES {
+                self.drain(ACTIONS_PER_DRAIN);
+                self.now = self.clock.now();
+            }
+        }
+        self.drain(ACTIONS_PER_DRAIN);
+
+        // 4. Those who have left; what they sent last has been answered.
+        self.see_off();
+
+        // 5. Newcomers.
+        self.accept();
+        self.drain(ACTIONS_PER_DRAIN);
+        self.busy |= !self.ended.is_empty();
+
+        // 6. Last, when to come back: see `next_deadline`.
+    }
+
+    fn heed_stop(&mut self) {
+        let level = self.inbox.stop_level();
+        if level == StopLevel::Run {
+            return;
+        }
+        if self.stopping_until.is_none() {
+            self.listeners.clear();
+            self.broker.shut_down(self.now);
+            self.stopping_until = Some(self.now.monotonic.after_ms(self.grace_ms));
+        }
+        if level == StopLevel::Promptly {
+            // Everybody is told once, without waiting for who does not listen.
+            self.drain(usize::MAX);
+            self.stopping_until = Some(self.now.monotonic);
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stopping_until.is_some_and(|until| {
+            let everybody_left =
+                self.socket_count == 0 && self.lingering.iter().all(Option::is_none);
+            (everybody_left && !self.busy) || until <= self.now.monotonic
+        })
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let links = self
+            .links
+            .iter()
+            .filter_map(|id| self.link(*id)?.next_deadline());
+        let lingering = self.lingering.iter().flatten().map(|(until, _)| *until);
+        self.listeners
+            .iter()
+            .filter_map(Listener::next_deadline)
+            .chain(links)
+            .chain(lingering.take(1))
+            .chain(self.broker.next_deadline())
+            .chain(self.stopping_until)
+            .min()
+    }
+
+    fn take_inbox(&mut self) {
+        for _ in 0..INPUTS_PER_TURN {
+            // A slot may be given to a new link only when nobody awaits its `Close` there.
+            if !self.is_drained {
+                break;
+            }
+            let Some(input) = self.inbox.pop() else {
+                return;
+            };
+            match input {
+                Input::Publish(message, answer) => self.publish(message, answer),
+                Input::Subscribe(filter, qos, messages, answer) => {
+                    let request = Request::Subscribe(filter, qos, answer);
+                    self.open_link(Some(messages), request);
+                }
+                // They are heard in every turn; the wake-up was all.
+                Input::LinksMoved => {}
+                Input::Decided(connection) => self.ask_again(connection),
+                Input::Access(access) => {
+                    self.broker.set_rules(self.now, access.rules);
+                    self.broker.set_shadow_rules(self.now, access.shadow_rules);
+                    self.broker.set_bans(self.now, access.bans);
+                }
+                // Whoever asked may have gone.
+                Input::Statistics(answer) => drop(answer.try_send(self.broker.statistics())),
+                Input::Persisted(position) => self.persisted(position),
+                Input::Loaded(message, value) => {
+                    self.broker.loaded(self.now, message, value.as_deref());
+                }
+                Input::Checkpoint => self.broker.checkpoint(self.now),
+                Input::StoragePressure(is_full) => self.broker.storage_pressure(self.now, is_full),
+                Input::StorageFailed => self.storage_has_failed(),
+            }
+        }
+        self.busy = true;
+    }
+
+    fn publish(&mut self, message: Message, answer: Answer) {
+        let request = Request::Publish(message, answer);
+        match self.publisher.and_then(|id| self.link_mut(id)) {
+            Some(link) => link.ask(request),
+            None => {
+                self.publisher = Some(self.open_link(None, request));
+            }
+        }
+    }
+
+    fn open_link(&mut self, messages: Option<Sender<Message>>, request: Request) -> ConnectionId {
+        let mut link = Link::new(Arc::clone(&self.inbox), messages, self.now.monotonic);
+        link.ask(request);
+        let id = self.open(Transport::Link(Box::new(link)), None, IN_PROCESS);
+        self.links.push(id);
+        id
+    }
+
+    fn link(&self, id: ConnectionId) -> Option<&Link> {
+        let socket = self.sockets.get(id.index())?.as_ref()?;
+        match &socket.transport {
+            Transport::Link(link) if socket.id == id => Some(link),
+            Transport::Link(_) | Transport::Tcp(_) | Transport::Unix(_) => None,
+        }
+    }
+
+    fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
+        match &mut self.socket(id)?.transport {
+            Transport::Link(link) => Some(link),
+            Transport::Tcp(_) | Transport::Unix(_) => None,
+        }
+    }
+
+    /// Lets the clients inside this program take and say something.
+    fn hear_links(&mut self) {
+        let mut links = core::mem::take(&mut self.links);
+        links.retain(|id| self.hear_link(*id));
+        // Keeps those that were opened meanwhile.
+        self.links.append(&mut links);
+    }
+
+    /// Whether it is still there.
+    fn hear_link(&mut self, id: ConnectionId) -> bool {
+        let slot = id.index();
+        if self.socket(id).is_none() {
+            return false;
+        }
+        self.serve(slot, false, true);
+        let now = self.now;
+        let mut spoken = core::mem::take(&mut self.write_buffer);
+        spoken.clear();
+        if let Some(socket) = self.socket(id)
+            && !socket.paused
+            && let Transport::Link(link) = &mut socket.transport
+        {
+            link.speak(now.monotonic, &mut spoken);
+            if link.has_ended {
+                self.ended.push(id);
+            }
+            if !spoken.is_empty() {
+                self.broker.receive(now, id, &spoken);
+                self.undrained_bytes += spoken.len();
+                // What answers it may be followed by more.
+                self.busy = true;
+            }
+        }
+        self.write_buffer = spoken;
+        true
+    }
+
+    fn serve(&mut self, slot: usize, readable: bool, writable: bool) {
+        let now = self.now.monotonic;
+        let Some(socket) = self.sockets.get_mut(slot).and_then(Option::as_mut) else {
+            return;
+        };
+        let id = socket.id;
+        if writable
+            && socket.is_blocked()
+            && socket.flush(now)
+            && core::mem::take(&mut socket.send_due)
+        {
+            self.send(id);
+        }
+        if readable {
+            self.read(id);
+        }
+        self.watch(id);
+    }
+
+    /// Reads a connection once: if that was not all, the system reports it again.
+    fn read(&mut self, id: ConnectionId) {
+        let is_behind = self.unpersisted_bytes >= self.unpersisted_maximum;
+        let Some(socket) = self.sockets.get_mut(id.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        if socket.paused {
+            return;
+        }
+        if is_behind {
+            socket.waits_for_log = true;
+            self.waiting_for_log.push(id);
+            return;
+        }
+        match socket.read(&mut self.read_buffer) {
+            None => {}
+            Some(0) => self.ended.push(id),
+            Some(count) => {
+                self.broker
+                    .receive(self.now, id, &self.read_buffer[..count]);
+                self.undrained_bytes += count;
+            }
+        }
+    }
+
+    /// Carries out what the core wants, up to `budget` actions.
+    fn drain(&mut self, budget: usize) {
+        self.undrained_bytes = 0;
+        self.is_drained = false;
+        for _ in 0..budget {
+            let Some(action) = self.broker.poll_action() else {
+                self.is_drained = true;
+                return;
+            };
+            match action {
+                Action::Send(connection) => self.send(connection),
+                Action::Pause(connection) => self.pause(connection, true),
+                Action::Resume(connection) => self.pause(connection, false),
+                Action::Close {
+                    connection,
+                    last_bytes,
+                } => self.close(connection, &last_bytes),
+                Action::Authenticate {
+                    connection,
+                    credentials,
+                } => {
+                    self.authenticate(connection, *credentials);
+                }
+                Action::Persist(batch) => self.persist(batch),
+                Action::Load(message) => self.ask_log(LogRequest::Load(message)),
+                Action::Route { .. } | Action::Interest(_) => {
+                    unreachable!("a broker that has no peers has nothing for them")
+                }
+                Action::Event(event) => {
+                    if let Some(sink) = &self.events {
+                        sink(&event);
+                    }
+                    report(&event);
+                }
+            }
+        }
+        self.busy = true;
+    }
+
+    fn pause(&mut self, id: ConnectionId, paused: bool) {
+        if let Some(socket) = self.socket(id) {
+            socket.paused = paused;
+            // The system does not report a link: it is heard in the next turn.
+            let is_link = matches!(socket.transport, Transport::Link(_));
+            self.busy |= is_link;
+            self.watch(id);
+        }
+    }
+
+    /// Pulls what a connection may have, and writes it.
+    fn send(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let Some(socket) = self.sockets.get_mut(id.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        if socket.id != id {
+            return;
+        }
+        if socket.is_blocked() {
+            socket.send_due = true;
+            return;
+        }
+        self.write_buffer.clear();
+        self.broker.transmit(now, id, &mut self.write_buffer);
+        if !self.write_buffer.is_empty() {
+            socket.write(now.monotonic, &self.write_buffer);
+            // A link answers at once.
+            self.busy |= matches!(socket.transport, Transport::Link(_));
+            if self.write_buffer.capacity() > WRITE_BUFFER_KEPT_BYTES {
+                self.write_buffer = Vec::new();
+            }
+            if socket.is_blocked() {
+                self.watch(id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, last_bytes: &[u8]) {
+        let Some(socket) = self.remove(id) else {
+            return;
+        };
+        let now = self.now.monotonic;
+        let lingering = socket.close(now, last_bytes, &self.inbox.poller);
+        if let Some(lingering) = lingering
+            && self.lingering.len() < LINGERING_MAXIMUM
+        {
+            let until = Timestamp(now.0.saturating_add(LINGER.as_millis() as u64));
+            let number = self.lingering_first.wrapping_add(self.lingering.len());
+            self.lingering.push_back(Some((until, lingering)));
+            self.linger_on(number & LINGERING_NUMBERS);
+        }
+    }
+
+    /// Goes on with one that is closed.
+    fn linger_on(&mut self, number: usize) {
+        let index = number.wrapping_sub(self.lingering_first) & LINGERING_NUMBERS;
+        let key = Source::Lingering(number).key();
+        if let Some(place) = self.lingering.get_mut(index)
+            && let Some((_, lingering)) = place
+            && !lingering.go_on(
+                self.now.monotonic,
+                &mut self.read_buffer,
+                &self.inbox.poller,
+                key,
+            )
+        {
+            *place = None;
+        }
+    }
+
+    fn authenticate(&mut self, connection: ConnectionId, credentials: Credentials) {
+        match self.policy.decide(credentials) {
+            Decision::Now(verdict) => self.broker.authenticated(self.now, connection, verdict),
+            Decision::Later(verdict) => {
+                self.undecided.insert(connection, verdict);
+                self.ask_again(connection);
+            }
+        }
+    }
+
+    /// Looks whether a verdict is there; if not, it is told when to look again.
+    fn ask_again(&mut self, connection: ConnectionId) {
+        let Some(verdict) = self.undecided.get_mut(&connection) else {
+            return;
+        };
+        let waker = Waker::from(Arc::new(Decided {
+            connection,
+            inbox: Arc::clone(&self.inbox),
+        }));
+        if let Poll::Ready(verdict) = verdict.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.undecided.remove(&connection);
+            self.broker.authenticated(self.now, connection, verdict);
+        }
+    }
+
+    /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
+    fn persist(&mut self, batch: Batch) {
+        let bytes = batch.operations.len() as u64;
+        self.unpersisted.push_back((batch.position, bytes));
+        self.unpersisted_bytes += bytes;
+        self.ask_log(LogRequest::Append(batch));
+    }
+
+    fn ask_log(&mut self, request: LogRequest) {
+        let taken = self
+            .log
+            .as_ref()
+            .is_some_and(|log| log.send(request).is_ok());
+        if !taken {
+            // Its thread has ended before us, so by a panic.
+            error!("the log has crashed, and this broker must stop");
+            self.storage_has_failed();
+        }
+    }
+
+    /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
+    fn storage_has_failed(&mut self) {
+        self.broker.persist_failed(self.now);
+        self.inbox.storage_failed.store(true, Ordering::Release);
+        self.inbox.stop(StopLevel::Promptly);
+    }
+
+    fn persisted(&mut self, position: Position) {
+        while let Some((first, bytes)) = self.unpersisted.front().copied()
+            && first <= position
+        {
+            self.unpersisted.pop_front();
+            self.unpersisted_bytes -= bytes;
+        }
+        if self.unpersisted_bytes < self.unpersisted_maximum / 2 {
+            for id in core::mem::take(&mut self.waiting_for_log) {
+                if let Some(socket) = self.socket(id) {
+                    socket.waits_for_log = false;
+                    self.watch(id);
+                }
+            }
+        }
+        self.broker.persisted(self.now, position);
+    }
+
+    /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
+    /// and its end is found again when it is resumed.
+    fn see_off(&mut self) {
+        let mut ended = core::mem::take(&mut self.ended);
+        for id in ended.drain(..) {
+            if self.socket(id).is_none_or(|socket| socket.paused) {
+                continue;
+            }
+            self.broker.closed(self.now, id);
+            self.drain(ACTIONS_PER_DRAIN);
+            // It may have shut down only its sending side, and wait for what is left.
+            self.close(id, &[]);
+        }
+        self.ended = ended;
+        // Those who had all the time there is.
+        let now = self.now.monotonic;
+        while let Some(first) = self.lingering.front_mut() {
+            match first {
+                Some((until, _)) if *until > now => break,
+                Some((_, lingering)) => drop(lingering.end(&self.inbox.poller)),
+                None => {}
+            }
+            self.lingering.pop_front();
+            self.lingering_first = self.lingering_first.wrapping_add(1);
+        }
+    }
+
+    fn accept(&mut self) {
+        for number in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                // A slot may be given away only when nobody awaits its `Close` there.
+                if !self.is_drained {
+                    break;
+                }
+                let listener = &mut self.listeners[number];
+                let newcomer = listener.accept(self.now.monotonic, &self.inbox.poller);
+                let Some((transport, address)) = newcomer else {
+                    break;
+                };
+                self.open(
+                    transport,
+                    address,
+                    u16::try_from(number).unwrap_or(IN_PROCESS - 1),
+                );
+            }
+        }
+    }
+
+    /// A transport connection exists.
+    fn open(
+        &mut self,
+        transport: Transport,
+        address: Option<SocketAddr>,
+        listener: u16,
+    ) -> ConnectionId {
+        let peer = Peer {
+            // One form of an IPv4 address, whatever the socket that accepted it.
+            address: address.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port())),
+            listener,
+            ..Peer::default()
+        };
+        let id = self.broker.accept(self.now, peer);
+        if id.index() >= self.sockets.len() {
+            self.sockets.resize_with(id.index() + 1, || None);
+        }
+        self.sockets[id.index()] = Some(Socket::new(id, transport));
+        self.socket_count += 1;
+        self.watch(id);
+        id
+    }
+
+    /// Has the system report what matters of a connection now.
+    fn watch(&mut self, id: ConnectionId) {
+        let inbox = Arc::clone(&self.inbox);
+        if let Some(socket) = self.socket(id)
+            && socket
+                .watch(&inbox.poller, Source::Connection(id.index()).key())
+                .is_err()
+        {
+            self.ended.push(id);
+        }
+    }
+
+    fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+        let socket = self.sockets.get_mut(id.index())?.as_mut()?;
+        (socket.id == id).then_some(socket)
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Socket> {
+        self.socket(id)?;
+        self.socket_count -= 1;
+        self.undecided.remove(&id);
+        self.sockets[id.index()].take()
+    }
+}
+
+/// Numbers of lingering connections are this wide, so that they fit a key.
+const LINGERING_NUMBERS: usize = usize::MAX >> 2;
+
+/// Wakes the shard when a verdict may be there.
+struct Decided {
+    connection: ConnectionId,
+    inbox: Arc<Inbox>,
+}
+
+impl Wake for Decided {
+    fn wake(self: Arc<Self>) {
+        self.inbox.push(Input::Decided(self.connection));
+    }
+}

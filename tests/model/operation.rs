@@ -1,0 +1,155 @@
+//! What clients do, drawn at random, and told as a story when it goes wrong.
+
+use quickcheck::{Arbitrary, Gen};
+use whimbrel_core::codec::packet::{QoS, RetainHandling, Version};
+
+/// Each client speaks one version.
+pub(crate) const VERSIONS: [Version; 4] = [Version::V5, Version::V4, Version::V5, Version::V3];
+
+pub(crate) const TOPICS: [&str; 5] = ["a", "a/b", "a/c", "w/1", "$x/a"];
+
+pub(crate) const FILTERS: [&str; 9] = [
+    "a",
+    "a/#",
+    "a/+",
+    "+/b",
+    "#",
+    "w/#",
+    "$x/#",
+    "$share/g/a/#",
+    "$share/g/a/b",
+];
+
+/// One thing that happens. Numbers that are too large count from the beginning.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Connect {
+        client: usize,
+        clean: bool,
+        expiry_s: u32,
+        receive_maximum: u16,
+        will: Option<(QoS, bool, u32)>,
+    },
+    Subscribe {
+        client: usize,
+        filter: usize,
+        qos: QoS,
+        no_local: bool,
+        retain_as_published: bool,
+        retain_handling: RetainHandling,
+        identifier: u32,
+    },
+    Unsubscribe {
+        client: usize,
+        filter: usize,
+    },
+    Publish {
+        client: usize,
+        topic: usize,
+        qos: QoS,
+        retain: bool,
+        is_empty: bool,
+        expiry_s: Option<u32>,
+    },
+    /// The last QoS 2 message once more, as after a lost PUBREC.
+    Repeat {
+        client: usize,
+    },
+    /// PUBREL for the oldest QoS 2 message that has none.
+    Release {
+        client: usize,
+    },
+    /// The `nth` message that is open is acknowledged one step further.
+    Acknowledge {
+        client: usize,
+        nth: usize,
+    },
+    /// An acknowledgement of nothing.
+    AcknowledgeNothing {
+        client: usize,
+        kind: usize,
+    },
+    Drop {
+        client: usize,
+    },
+    Disconnect {
+        client: usize,
+        keeps_will: bool,
+    },
+    Pass {
+        ms: u64,
+    },
+    Restart,
+}
+
+fn qos(g: &mut Gen) -> QoS {
+    *g.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])
+        .unwrap()
+}
+
+fn one_in(count: usize, g: &mut Gen) -> bool {
+    usize::arbitrary(g) % count == 0
+}
+
+impl Arbitrary for Operation {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let client = usize::arbitrary(g) % VERSIONS.len();
+        let filter = usize::arbitrary(g) % FILTERS.len();
+        match u8::arbitrary(g) % 40 {
+            0..=6 => Self::Connect {
+                client,
+                clean: one_in(3, g),
+                expiry_s: *g.choose(&[0, 10, 60, u32::MAX, u32::MAX]).unwrap(),
+                receive_maximum: *g.choose(&[1, 2, 100]).unwrap(),
+                will: one_in(2, g).then(|| (qos(g), one_in(3, g), *g.choose(&[0, 5, 30]).unwrap())),
+            },
+            7..=13 => Self::Subscribe {
+                client,
+                filter,
+                qos: qos(g),
+                no_local: one_in(4, g),
+                retain_as_published: one_in(2, g),
+                retain_handling: *g
+                    .choose(&[
+                        RetainHandling::Send,
+                        RetainHandling::SendIfNew,
+                        RetainHandling::DoNotSend,
+                    ])
+                    .unwrap(),
+                identifier: *g.choose(&[0, 1, 2, 300]).unwrap(),
+            },
+            14 => Self::Unsubscribe { client, filter },
+            15..=24 => Self::Publish {
+                client,
+                topic: usize::arbitrary(g) % TOPICS.len(),
+                qos: qos(g),
+                retain: one_in(3, g),
+                is_empty: one_in(6, g),
+                expiry_s: one_in(5, g).then(|| *g.choose(&[4, 20]).unwrap()),
+            },
+            25 => Self::Repeat { client },
+            26..=27 => Self::Release { client },
+            28..=33 => Self::Acknowledge {
+                client,
+                nth: if one_in(3, g) {
+                    usize::arbitrary(g) % 4
+                } else {
+                    0
+                },
+            },
+            34 => Self::AcknowledgeNothing {
+                client,
+                kind: usize::arbitrary(g) % 4,
+            },
+            35 => Self::Drop { client },
+            36 => Self::Disconnect {
+                client,
+                keeps_will: one_in(2, g),
+            },
+            37..=38 => Self::Pass {
+                ms: *g.choose(&[700, 6_300, 11_100, 61_900]).unwrap(),
+            },
+            _ => Self::Restart,
+        }
+    }
+}

@@ -1,0 +1,622 @@
+//! A naive broker that says what each client may observe: sets and orders, not bytes.
+//!
+//! It is told what clients do, and then what they hear. What it expects it keeps in plain lists, one
+//! for each client; what is heard must be in them, and when everything has come to rest nothing may
+//! be left in them that a client had to get. It chooses nobody: who of a shared group gets a message
+//! is up to the broker, as long as it is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use whimbrel_core::codec::packet::{Publish, QoS, RetainHandling, SubscribeOptions, Version};
+
+/// Clients, by number.
+pub(crate) type Client = usize;
+
+/// A message on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Delivery {
+    topic: String,
+    payload: String,
+    qos: QoS,
+    retain: bool,
+    /// Subscription identifiers, for those who hear of them.
+    identifiers: BTreeSet<u32>,
+    expires_at: Option<u64>,
+}
+
+/// A message that was sent to a client and is not acknowledged for good.
+#[derive(Clone, Debug)]
+struct Open {
+    delivery: Delivery,
+    is_released: bool,
+    /// Sent on this connection as a PUBLISH.
+    counts: bool,
+    /// To be sent again on this connection.
+    is_due: bool,
+    /// It came by a group, as this message.
+    by_group: Option<Delivery>,
+}
+
+/// A will as CONNECT says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Will {
+    pub(crate) number: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) delay_s: u32,
+}
+
+/// What CONNECT says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hello {
+    pub(crate) version: Version,
+    pub(crate) clean: bool,
+    pub(crate) expiry_s: u32,
+    pub(crate) receive_maximum: u16,
+    pub(crate) will: Option<Will>,
+}
+
+#[derive(Debug)]
+struct Session {
+    version: Version,
+    is_connected: bool,
+    window: usize,
+    expiry_s: u32,
+    ends_at: Option<u64>,
+    will: Option<Will>,
+    will_at: Option<u64>,
+    subscriptions: BTreeMap<String, (SubscribeOptions, u32)>,
+    /// QoS 1 and 2, in the order in which they have to come.
+    owed: Vec<Delivery>,
+    /// QoS 0.
+    hoped: Vec<Delivery>,
+    /// QoS 0 that waited when the connection was lost: it may be kept, or not.
+    perhaps: Vec<Delivery>,
+    open: Vec<(u16, Open)>,
+    /// Incoming QoS 2 identifiers that are not released.
+    received: BTreeSet<u16>,
+}
+
+/// A message for one of a group.
+#[derive(Debug)]
+struct ForOne {
+    message: Delivery,
+    candidates: BTreeMap<Client, Delivery>,
+    taken_by: Option<Client>,
+    /// Nobody could take it when it came; it may be with anybody, or gone.
+    is_lost: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Reference {
+    now: u64,
+    sessions: BTreeMap<Client, Session>,
+    retained: BTreeMap<String, Delivery>,
+    for_one: Vec<ForOne>,
+}
+
+/// Whether a filter matches a topic, level by level.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    let filter = filter.strip_prefix("$share/g/").unwrap_or(filter);
+    if topic.starts_with('$') && filter.starts_with(['#', '+']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            (_, None) => return false,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
+impl Reference {
+    // --- What clients do ---
+
+    /// Gives whether the client has a session.
+    pub(crate) fn connect(&mut self, client: Client, hello: &Hello) -> bool {
+        let is_there = self.sessions.contains_key(&client);
+        if self.sessions.get(&client).is_some_and(|s| s.is_connected) {
+            self.lost(client);
+        }
+        if hello.clean {
+            self.end_session(client);
+        }
+        let is_resumed = self.sessions.contains_key(&client);
+        let session = self.sessions.entry(client).or_insert_with(|| Session {
+            version: hello.version,
+            is_connected: false,
+            window: 0,
+            expiry_s: 0,
+            ends_at: None,
+            will: None,
+            will_at: None,
+            subscriptions: BTreeMap::new(),
+            owed: Vec::new(),
+            hoped: Vec::new(),
+            perhaps: Vec::new(),
+            open: Vec::new(),
+            received: BTreeSet::new(),
+        });
+        session.version = hello.version;
+        session.is_connected = true;
+        session.expiry_s = hello.expiry_s;
+        session.ends_at = None;
+        // A delayed will of the connection before is not published any more.
+        session.will_at = None;
+        session.will = hello.will;
+        session.window = match hello.version {
+            Version::V5 => usize::from(hello.receive_maximum),
+            Version::V3 | Version::V4 => usize::MAX,
+        };
+        for (_, open) in &mut session.open {
+            (open.counts, open.is_due) = (false, true);
+        }
+        debug_assert!(is_there || !is_resumed);
+        is_resumed
+    }
+
+    /// The connection is gone without a word.
+    pub(crate) fn lost(&mut self, client: Client) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
+        };
+        if !std::mem::take(&mut session.is_connected) {
+            return;
+        }
+        session.perhaps.append(&mut session.hoped);
+        session.ends_at = (session.expiry_s < u32::MAX).then(|| now + after(session.expiry_s));
+        if let Some(will) = session.will {
+            session.will_at = Some(now + after(will.delay_s.min(session.expiry_s)));
+        }
+        self.pass(0);
+    }
+
+    pub(crate) fn disconnect(&mut self, client: Client, keeps_will: bool) {
+        if let Some(session) = self.sessions.get_mut(&client)
+            && !keeps_will
+        {
+            session.will = None;
+        }
+        self.lost(client);
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        client: Client,
+        filter: &str,
+        (options, identifier): (SubscribeOptions, u32),
+    ) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
+        };
+        let replaced = session
+            .subscriptions
+            .insert(filter.to_owned(), (options, identifier));
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => replaced.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
+        if !wants_retained || filter.starts_with("$share/") {
+            return;
+        }
+        let found = self.retained.values().filter(|message| {
+            matches(filter, &message.topic) && message.expires_at.is_none_or(|at| at > now)
+        });
+        for message in found {
+            let delivery = Delivery {
+                qos: message.qos.min(options.maximum_qos),
+                identifiers: session.heard(identifier),
+                ..message.clone()
+            };
+            session.expect(delivery);
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, client: Client, filter: &str) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.subscriptions.remove(filter);
+        }
+    }
+
+    /// Gives whether it is a new one.
+    pub(crate) fn publish(
+        &mut self,
+        client: Client,
+        publish: &Publish<'_>,
+        expiry_s: Option<u32>,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return false;
+        };
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(id) = publish.packet_id
+            && !session.received.insert(id.get())
+        {
+            return false;
+        }
+        let message = Delivery {
+            topic: publish.topic.to_owned(),
+            payload: String::from_utf8_lossy(publish.payload).into_owned(),
+            qos: publish.qos,
+            retain: publish.retain,
+            identifiers: BTreeSet::new(),
+            expires_at: expiry_s.map(|seconds| self.now + after(seconds)),
+        };
+        self.route(Some(client), &message);
+        true
+    }
+
+    pub(crate) fn release(&mut self, client: Client, id: u16) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.received.remove(&id);
+        }
+    }
+
+    fn route(&mut self, publisher: Option<Client>, message: &Delivery) {
+        if message.retain {
+            if message.payload.is_empty() {
+                self.retained.remove(&message.topic);
+            } else {
+                self.retained.insert(message.topic.clone(), message.clone());
+            }
+        }
+        // A group is a share name and a filter.
+        let mut groups: BTreeMap<String, BTreeMap<Client, Delivery>> = BTreeMap::new();
+        for (client, session) in &mut self.sessions {
+            let mut merged: Option<Delivery> = None;
+            for (filter, (options, identifier)) in &session.subscriptions {
+                if !matches(filter, &message.topic) {
+                    continue;
+                }
+                let one = session.wanted(message, *options, *identifier);
+                if filter.starts_with("$share/") {
+                    let group = groups.entry(filter.clone()).or_default();
+                    group.insert(*client, one);
+                } else if !(options.no_local && publisher == Some(*client)) {
+                    match &mut merged {
+                        None => merged = Some(one),
+                        Some(all) => {
+                            all.qos = all.qos.max(one.qos);
+                            all.retain |= one.retain;
+                            all.identifiers.extend(one.identifiers);
+                        }
+                    }
+                }
+            }
+            if let Some(delivery) = merged {
+                session.expect(delivery);
+            }
+        }
+        for candidates in groups.into_values() {
+            let is_lost = !candidates
+                .keys()
+                .any(|client| self.sessions[client].can_take());
+            self.for_one.push(ForOne {
+                message: message.clone(),
+                candidates,
+                taken_by: None,
+                is_lost,
+            });
+        }
+    }
+
+    /// Time passes; what becomes due does so in order.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            let wills = self.sessions.iter().filter_map(|(client, session)| {
+                Some((session.will_at.filter(|at| *at <= end)?, 0, *client))
+            });
+            let ends = self.sessions.iter().filter_map(|(client, session)| {
+                Some((session.ends_at.filter(|at| *at <= end)?, 1, *client))
+            });
+            let Some((at, kind, client)) = wills.chain(ends).min() else {
+                break;
+            };
+            self.now = self.now.max(at);
+            if kind == 0 {
+                self.publish_will(client);
+            } else {
+                self.end_session(client);
+            }
+        }
+        self.now = end;
+    }
+
+    fn publish_will(&mut self, client: Client) {
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
+        };
+        session.will_at = None;
+        if let Some(will) = session.will.take() {
+            let message = Delivery {
+                topic: format!("w/{client}"),
+                payload: will.number.to_string(),
+                qos: will.qos,
+                retain: will.retain,
+                identifiers: BTreeSet::new(),
+                expires_at: None,
+            };
+            self.route(None, &message);
+        }
+    }
+
+    fn end_session(&mut self, client: Client) {
+        if self
+            .sessions
+            .get(&client)
+            .is_some_and(|s| s.will_at.is_some())
+        {
+            self.publish_will(client);
+        }
+        let Some(session) = self.sessions.remove(&client) else {
+            return;
+        };
+        // What it had of a group may go to another member, but a QoS 2 message that was sent.
+        for (_, open) in session.open {
+            if let Some(message) = open.by_group
+                && open.delivery.qos == QoS::AtLeastOnce
+            {
+                self.for_one.push(ForOne {
+                    message,
+                    candidates: BTreeMap::new(),
+                    taken_by: None,
+                    is_lost: true,
+                });
+            }
+        }
+        for one in self.for_one.iter_mut().filter(|one| one.taken_by.is_none()) {
+            one.is_lost = true;
+            for (member, session) in &self.sessions {
+                let groups = session.subscriptions.iter();
+                let mut groups = groups.filter(|(filter, _)| {
+                    filter.starts_with("$share/") && matches(filter, &one.message.topic)
+                });
+                if let Some((_, (options, identifier))) = groups.next() {
+                    let delivery = session.wanted(&one.message, *options, *identifier);
+                    one.candidates.entry(*member).or_insert(delivery);
+                }
+            }
+        }
+    }
+
+    /// The process ends, and another one goes on from the log.
+    pub(crate) fn restart(&mut self) {
+        let clients: Vec<Client> = self.sessions.keys().copied().collect();
+        for client in clients {
+            self.lost(client);
+        }
+        for one in &mut self.for_one {
+            one.is_lost = true;
+        }
+    }
+
+    // --- What they hear ---
+
+    pub(crate) fn hears(&mut self, client: Client, publish: &Publish<'_>) -> Result<(), String> {
+        let now = self.now;
+        let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
+        let heard = Delivery {
+            topic: publish.topic.to_owned(),
+            payload: String::from_utf8_lossy(publish.payload).into_owned(),
+            qos: publish.qos,
+            retain: publish.retain,
+            identifiers: publish.properties.subscription_identifiers().collect(),
+            expires_at: None,
+        };
+        let Some(id) = publish.packet_id.map(|id| id.get()) else {
+            for list in [&mut session.hoped, &mut session.perhaps] {
+                if let Some(place) = list.iter().position(|one| one.is(&heard)) {
+                    list.remove(place);
+                    return Ok(());
+                }
+            }
+            return self.take_for_one(client, &heard).map(|_| ());
+        };
+        if let Some((_, open)) = session.open.iter_mut().find(|(known, _)| *known == id) {
+            if !open.is_due || open.is_released || !open.delivery.is(&heard) {
+                return Err(format!("identifier {id} is in use by {open:?}"));
+            }
+            if !publish.dup {
+                return Err("it comes again and does not say so".into());
+            }
+            (open.is_due, open.counts) = (false, true);
+            return Ok(());
+        }
+        if publish.dup {
+            return Err("it says that it comes again, and does not".into());
+        }
+        let same = |owed: &Delivery| owed.topic == heard.topic && owed.qos == heard.qos;
+        let mut due = session.open.iter().filter(|(_, open)| open.is_due);
+        if due.any(|(_, open)| same(&open.delivery) && !open.is_released) {
+            return Err("something new comes before what comes again".into());
+        }
+        let place = session.owed.iter().position(|owed| owed.is(&heard));
+        let mut by_group = None;
+        let delivery = match place {
+            Some(place) => {
+                // Those before it have expired, or are retained ones, which come in any order.
+                let before = session.owed[..place].iter();
+                let mut before = before.filter(|owed| same(owed) && !owed.retain);
+                if before.any(|owed| owed.expires_at.is_none_or(|at| at > now)) {
+                    return Err("it overtakes another one".into());
+                }
+                session.owed.remove(place)
+            }
+            None => {
+                let (delivery, group) = self.take_for_one(client, &heard)?;
+                by_group = Some(group);
+                delivery
+            }
+        };
+        let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
+        if delivery.expires_at.is_some_and(|at| at <= now) {
+            return Err("it has expired".into());
+        }
+        let open = Open {
+            delivery,
+            is_released: false,
+            counts: true,
+            is_due: false,
+            by_group,
+        };
+        session.open.push((id, open));
+        let count = session.open.iter().filter(|(_, open)| open.counts).count();
+        if count > session.window {
+            return Err(format!("{count} are open, above its receive maximum"));
+        }
+        Ok(())
+    }
+
+    /// Gives the message as it was wanted, and as it was published.
+    fn take_for_one(
+        &mut self,
+        client: Client,
+        heard: &Delivery,
+    ) -> Result<(Delivery, Delivery), String> {
+        let is_for = |one: &ForOne, client: Client| {
+            let candidate = one.candidates.get(&client);
+            candidate.is_some_and(|delivery| delivery.payload == heard.payload)
+        };
+        let free = |one: &ForOne| one.taken_by.is_none();
+        let fits = |one: &ForOne| one.candidates.get(&client).is_some_and(|one| one.is(heard));
+        let all = &mut self.for_one;
+        // Payloads that are empty are all alike: rather what has to come than what may.
+        let places = (0..all.len()).filter(|place| free(&all[*place]) && fits(&all[*place]));
+        let mut place = places.min_by_key(|place| all[*place].is_lost);
+        if place.is_none() {
+            // Who is in two groups may have got it by the other one.
+            let taken = (0..all.len()).filter(|place| !free(&all[*place]) && fits(&all[*place]));
+            let mut swaps = taken.flat_map(|taken| {
+                let other = all[taken].taken_by.unwrap_or_default();
+                let others = (0..all.len()).map(move |place| (taken, place, other));
+                others
+                    .filter(|(_, place, other)| free(&all[*place]) && is_for(&all[*place], *other))
+            });
+            let swap = swaps.next();
+            if let Some((taken, instead, other)) = swap {
+                all[instead].taken_by = Some(other);
+                place = Some(taken);
+            }
+        }
+        let place = place.ok_or("it is not for it, or comes twice")?;
+        let one = &mut all[place];
+        one.taken_by = Some(client);
+        Ok((one.candidates[&client].clone(), one.message.clone()))
+    }
+
+    /// The broker has answered PUBREC, or comes back to it.
+    pub(crate) fn hears_release(&mut self, client: Client, id: u16) -> Result<(), String> {
+        let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
+        match session.open.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, open)) if open.is_released => {
+                open.is_due = false;
+                Ok(())
+            }
+            _ => Err("PUBREL for what was not received".into()),
+        }
+    }
+
+    /// The client acknowledges the `nth` of its open messages, as it has to: gives the identifier,
+    /// the QoS, and whether PUBREC was sent already.
+    pub(crate) fn acknowledge(&mut self, client: Client, nth: usize) -> Option<(u16, QoS, bool)> {
+        let session = self.sessions.get_mut(&client)?;
+        let ready: Vec<usize> = (0..session.open.len())
+            .filter(|place| !session.open[*place].1.is_due)
+            .collect();
+        let place = *ready.get(nth % ready.len().max(1))?;
+        let (id, open) = &mut session.open[place];
+        let found = (*id, open.delivery.qos, open.is_released);
+        if open.delivery.qos == QoS::ExactlyOnce && !open.is_released {
+            open.is_released = true;
+        } else {
+            session.open.remove(place);
+        }
+        Some(found)
+    }
+
+    /// Everything has come to rest: nobody who could take it waits for anything.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        for (client, session) in self.sessions.iter().filter(|(_, s)| s.is_connected) {
+            if !session.has_room() {
+                continue;
+            }
+            let owed = session.owed.iter().chain(&session.hoped);
+            let mut owed = owed.filter(|one| one.expires_at.is_none_or(|at| at > self.now));
+            if let Some(one) = owed.next() {
+                return Err(format!("client {client} does not get {one:?}"));
+            }
+            if let Some((id, open)) = session.open.iter().find(|(_, open)| open.is_due) {
+                return Err(format!("client {client} does not get {id} again: {open:?}"));
+            }
+        }
+        for one in &mut self.for_one {
+            let takes = |client: &Client| self.sessions.get(client).is_some_and(Session::can_take);
+            if one.taken_by.is_none() && !one.is_lost && one.candidates.keys().any(takes) {
+                return Err(format!("nobody of the group gets {one:?}"));
+            }
+            one.is_lost = true;
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Whether one more QoS 1 or 2 message may be under way to it.
+    fn has_room(&self) -> bool {
+        let count = self.open.iter().filter(|(_, open)| open.counts).count();
+        count < self.window
+    }
+
+    fn can_take(&self) -> bool {
+        self.is_connected && self.owed.is_empty() && self.has_room()
+    }
+
+    /// A message as a subscription of this session wants it.
+    fn wanted(&self, message: &Delivery, options: SubscribeOptions, identifier: u32) -> Delivery {
+        Delivery {
+            qos: message.qos.min(options.maximum_qos),
+            retain: message.retain && options.retain_as_published,
+            identifiers: self.heard(identifier),
+            ..message.clone()
+        }
+    }
+
+    fn heard(&self, identifier: u32) -> BTreeSet<u32> {
+        let hears = self.version == Version::V5 && identifier > 0;
+        hears.then_some(identifier).into_iter().collect()
+    }
+
+    fn expect(&mut self, delivery: Delivery) {
+        if delivery.qos > QoS::AtMostOnce {
+            if self.is_connected || self.expiry_s > 0 {
+                self.owed.push(delivery);
+            }
+        } else if self.is_connected {
+            self.hoped.push(delivery);
+        }
+    }
+}
+
+impl Delivery {
+    /// Whether that is what was heard.
+    fn is(&self, heard: &Self) -> bool {
+        self.topic == heard.topic
+            && self.payload == heard.payload
+            && self.qos == heard.qos
+            && self.retain == heard.retain
+            && self.identifiers == heard.identifiers
+    }
+}
+
+fn after(seconds: u32) -> u64 {
+    u64::from(seconds) * 1_000
+}
