@@ -108,7 +108,7 @@ impl Stage {
                 | Action::Persist(_)
                 | Action::Load(_)
                 | Action::Route { .. }
-                | Action::Interest(_)) => panic!("nothing here asks for {other:?}"),
+                | Action::HandOver { .. }) => panic!("nothing here asks for {other:?}"),
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::bench::Bench;
 use crate::check::Check;
 use crate::log::Log;
 use crate::nearest::nearest;
+use crate::passwd::Passwd;
 use crate::publish::Publish;
 #[cfg(feature = "tools")]
 use crate::replay::Replay;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Look at the directory of a log, or mend it.
     Log(Log),
+    /// Set passwords.
+    Passwd(Passwd),
     /// Do once more what was recorded.
     #[cfg(feature = "tools")]
     Replay(Replay),
@@ -252,7 +255,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, replay, acl, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, passwd, replay, acl, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

@@ -3,9 +3,11 @@
 use crate::config::{Flags, Loaded, complain_about, example_file, load};
 use crate::misuse;
 use crate::output::{complain, print};
+use crate::reload::prepare;
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
+use whimbrel_auth::Prepared;
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -37,9 +39,11 @@ impl Check {
             complain("name the file to check: whimbrel check FILE");
             return misuse();
         };
-        match load(Some(&file), std::env::vars_os(), &Flags::default()) {
-            Ok(loaded) => {
-                print(&report(&file, &loaded));
+        let loaded = load(Some(&file), std::env::vars_os(), &Flags::default());
+        let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
+        match read {
+            Ok((loaded, prepared)) => {
+                print(&report(&file, &loaded, &prepared));
                 ExitCode::SUCCESS
             }
             Err(problems) => {
@@ -50,15 +54,21 @@ impl Check {
     }
 }
 
-fn report(file: &str, loaded: &Loaded) -> String {
+fn report(file: &str, loaded: &Loaded, prepared: &Prepared) -> String {
     let mut out = format!("{file}: ok\n");
     let settings = &loaded.settings;
     for listener in &settings.server.listeners {
-        out.push_str(&format!("listens at {}\n", summary::listener(listener)));
+        out.push_str(&format!(
+            "listens at {}\n",
+            summary::listener(listener, prepared)
+        ));
+    }
+    for line in prepared.summary() {
+        out.push_str(&format!("asks {line}\n"));
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    for warning in summary::warnings(settings) {
+    for warning in summary::warnings(settings, prepared) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

@@ -5,12 +5,14 @@
 //! types it ends up in; which keys there are is told by the table in `keys`.
 
 mod access;
+mod access_keys;
 mod document;
 mod environment;
 mod field;
 mod file;
 mod key;
 mod keys;
+mod live;
 mod log;
 mod problem;
 mod storage;
@@ -18,6 +20,7 @@ mod value;
 
 pub(crate) use access::{Access, listener_names, read_rules};
 pub(crate) use document::example_file;
+pub(crate) use live::{changed, take_over};
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use problem::{Place, Problem};
 pub(crate) use storage::{Backend, Storage};
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) storage: Storage,
     /// The files that say who may do what. What they say is in `server`.
     pub(crate) access: Access,
+    /// Who is asked about credentials.
+    pub(crate) authentication: whimbrel_auth::Config,
     /// What is written to standard error.
     pub(crate) log: Log,
 }
@@ -53,6 +58,7 @@ impl Default for Settings {
             },
             storage: Storage::default(),
             access: Access::default(),
+            authentication: whimbrel_auth::Config::default(),
             log: Log::default(),
         }
     }
@@ -88,6 +94,8 @@ pub(crate) struct Flags {
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
     pub(crate) memory: bool,
+    /// `server.threads`.
+    pub(crate) threads: Option<u16>,
     /// `log.level`.
     pub(crate) log_level: Option<Level>,
     /// `log.format`.
@@ -103,6 +111,19 @@ pub(crate) struct Loaded {
     pub(crate) file: Option<String>,
     /// The environment variables that were heeded.
     pub(crate) variables: Vec<String>,
+    places: Places,
+}
+
+impl Loaded {
+    /// The same from the same places, but with these settings.
+    pub(crate) fn with(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Where a setting was written, by its full name; `None` when it is a default.
+    pub(crate) fn place(&self, full_name: &str) -> Option<&Place> {
+        self.places.get(full_name)
+    }
 }
 
 /// Where each setting was written, by its full name. Listeners are counted: `listener.url#0`.
@@ -131,6 +152,7 @@ pub(crate) fn load(
         replace_listeners(flags, settings, &mut places);
         environment.apply(settings, &mut places, &mut problems);
         apply_storage(flags, settings, &mut places);
+        settings.server.threads = flags.threads.unwrap_or(settings.server.threads);
         settings.log.level = flags.log_level.unwrap_or(settings.log.level);
         settings.log.format = flags.log_format.unwrap_or(settings.log.format);
     };
@@ -152,6 +174,7 @@ pub(crate) fn load(
             settings,
             file,
             variables: environment.names(),
+            places,
         })
     } else {
         problems.sort();

@@ -1,7 +1,6 @@
 //! The `whimbrel` program.
 
 mod acl;
-mod admission;
 mod arguments;
 #[cfg(feature = "tools")]
 mod bench;
@@ -14,7 +13,9 @@ mod log;
 mod logging;
 mod message_format;
 mod output;
+mod passwd;
 mod publish;
+mod reload;
 #[cfg(feature = "tools")]
 mod replay;
 mod runtime;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
             Some(Command::Acl(acl)) => acl.run(),
+            Some(Command::Passwd(passwd)) => passwd.run(),
             #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => replay.run(),
             #[cfg(feature = "tools")]

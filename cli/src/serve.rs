@@ -1,8 +1,8 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
-use crate::admission::Unverified;
 use crate::config::{Flags, Format, Level, Loaded, complain_about, load};
 use crate::output::{complain, say};
+use crate::reload::{Reloader, prepare};
 use crate::runtime::{self, Handle, Server, or};
 use crate::signals::{Signal, Signals};
 use crate::{logging, misuse, statistics, summary};
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use thiserror::Error;
 use tracing::{error, info, warn};
+use whimbrel_auth::{Authority, Prepared};
 use whimbrel_core::log::RecoveryError;
 use whimbrel_core::runtime::{
     BadUrl, Crashed, ListenerUrl, RecordingConfig, Scheme, StartError, StorageError,
@@ -23,7 +24,7 @@ use whimbrel_core::runtime::{
     subcommand,
     name = "serve",
     help_triggers("-h", "--help", "help"),
-    note = "SIGINT (Ctrl-C) or SIGTERM stops: clients are told, and get their last bytes within the grace period.\nA second one stops at once. SIGUSR1 writes the statistics to the log.",
+    note = "SIGINT (Ctrl-C) or SIGTERM stops: clients are told, and get their last bytes within the grace period.\nA second one stops at once. SIGHUP takes over what has changed in the configuration, or says why not.\nSIGUSR1 writes the statistics to the log.",
     note = "Every setting: whimbrel check --print-defaults",
     example = "{command_name} -l tcp://0.0.0.0:1883",
     error_code(0, "stopped by a signal"),
@@ -47,6 +48,9 @@ pub(crate) struct Serve {
     /// keep sessions and messages in memory only: what is acknowledged is lost at the end
     #[argh(switch)]
     pub(crate) memory: bool,
+    /// threads that serve clients, 1 to 64; 0 is one for each core
+    #[argh(option, short = 't', arg_name = "number", from_str_fn(threads))]
+    pub(crate) threads: Option<u16>,
     /// write down everything that goes into the broker, for `whimbrel replay`: files named after
     /// this one, of which the oldest are removed. Passwords are not in them, payloads are
     #[argh(option, arg_name = "file")]
@@ -67,6 +71,11 @@ pub(crate) struct Serve {
 
 fn listen(text: &str) -> Result<ListenerUrl, String> {
     text.parse().map_err(|error: BadUrl| error.to_string())
+}
+
+fn threads(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| *number <= 64);
+    number.ok_or_else(|| "expected a number from 0 to 64".to_owned())
 }
 
 impl Serve {
@@ -94,14 +103,17 @@ impl Serve {
             listen: self.listen,
             data_dir: self.data_dir,
             memory: self.memory,
+            threads: self.threads,
             log_level: self.log_level,
             log_format: self.log_format,
         };
-        match load(self.config.as_deref(), std::env::vars_os(), &flags) {
-            Ok(mut loaded) => {
+        let loaded = load(self.config.as_deref(), std::env::vars_os(), &flags);
+        let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
+        match read {
+            Ok((mut loaded, prepared)) => {
                 loaded.settings.server.recording = recording;
                 logging::start(&loaded.settings.log);
-                run(&loaded)
+                run(&loaded, prepared, flags)
             }
             Err(problems) => {
                 complain_about(&problems);
@@ -112,8 +124,8 @@ impl Serve {
 }
 
 /// Serves until a signal comes.
-fn run(loaded: &Loaded) -> ExitCode {
-    match serve(loaded) {
+fn run(loaded: &Loaded, prepared: Prepared, flags: Flags) -> ExitCode {
+    match serve(loaded, prepared, flags) {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS
@@ -158,20 +170,28 @@ impl Failure {
     }
 }
 
-fn serve(loaded: &Loaded) -> Result<(), Failure> {
+fn serve(loaded: &Loaded, prepared: Prepared, flags: Flags) -> Result<(), Failure> {
     runtime::block_on(async {
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
         let config = loaded.settings.server_config();
-        let admission = Unverified::new(&config.listeners);
-        let broker = Server::new(config).authenticator(admission).start()?;
-        welcome(loaded, broker.listeners());
-        Ok(until_stopped(&broker, signals).await?)
+        let warnings = summary::warnings(&loaded.settings, &prepared);
+        let authority = Authority::new(prepared);
+        let asked = authority.clone();
+        let broker = Server::new(config).authenticator(asked).start()?;
+        welcome(loaded, &warnings, broker.listeners());
+        let reloader = Reloader {
+            file: loaded.file.clone(),
+            flags,
+            settings: loaded.settings.clone(),
+            authority,
+        };
+        Ok(until_stopped(&broker, signals, reloader).await?)
     })?
 }
 
 /// Says what runs, what to look at, and what to type next.
-fn welcome(loaded: &Loaded, listeners: &[ListenerUrl]) {
+fn welcome(loaded: &Loaded, warnings: &[String], listeners: &[ListenerUrl]) {
     let Loaded { settings, file, .. } = loaded;
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -179,7 +199,7 @@ fn welcome(loaded: &Loaded, listeners: &[ListenerUrl]) {
         "serving; {}",
         settings.storage.guarantee()
     );
-    for warning in summary::warnings(settings) {
+    for warning in warnings {
         warn!("{warning}");
     }
     let for_people = settings.log.format == Format::Human && settings.log.level.shows_info();
@@ -195,7 +215,11 @@ enum Turn {
 }
 
 /// The first signal to stop is obeyed gracefully, the next promptly.
-async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Crashed> {
+async fn until_stopped(
+    broker: &Handle,
+    mut signals: Signals,
+    mut reloader: Reloader,
+) -> Result<(), Crashed> {
     let signal = loop {
         let ended = async { Turn::Ended(broker.stopped().await) };
         match or(ended, async { Turn::Came(signals.next().await) }).await {
@@ -204,9 +228,12 @@ async fn until_stopped(broker: &Handle, mut signals: Signals) -> Result<(), Cras
             #[cfg(unix)]
             Turn::Came(Signal::Report) => {
                 if let Ok(shards) = broker.statistics().await {
-                    statistics::log(&shards);
+                    statistics::log(&shards, reloader.authority.statistics());
                 }
             }
+            // A broker that has stopped is noticed in the next turn.
+            #[cfg(unix)]
+            Turn::Came(Signal::Reload) => drop(reloader.reload(broker).await),
         }
     };
     info!(signal, "stopping; the next signal stops at once");

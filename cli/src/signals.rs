@@ -10,14 +10,18 @@ pub(crate) enum Signal {
     /// Write the statistics to the log.
     #[cfg(unix)]
     Report,
+    /// Take the configuration over as it is now.
+    #[cfg(unix)]
+    Reload,
 }
 
-/// SIGINT, SIGTERM and SIGUSR1, from now on.
+/// SIGINT, SIGTERM, SIGHUP and SIGUSR1, from now on.
 #[cfg(all(unix, feature = "tokio"))]
 pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     report: tokio::signal::unix::Signal,
+    reload: tokio::signal::unix::Signal,
 }
 
 #[cfg(all(unix, feature = "tokio"))]
@@ -33,6 +37,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             report: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
         })
     }
 
@@ -42,11 +47,12 @@ impl Signals {
             _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
             _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
             _ = self.report.recv() => Signal::Report,
+            _ = self.reload.recv() => Signal::Reload,
         }
     }
 }
 
-/// SIGINT, SIGTERM and SIGUSR1, from now on. A thread of its own waits for them.
+/// SIGINT, SIGTERM, SIGHUP and SIGUSR1, from now on. A thread of its own waits for them.
 #[cfg(all(unix, not(feature = "tokio")))]
 pub(crate) struct Signals(async_channel::Receiver<i32>);
 
@@ -58,8 +64,8 @@ impl Signals {
     ///
     /// What the system says.
     pub(crate) fn take() -> io::Result<Self> {
-        use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-        let mut taken = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+        let mut taken = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         let (sender, signals) = async_channel::unbounded();
         std::thread::Builder::new()
             .name("signals".into())
@@ -74,8 +80,9 @@ impl Signals {
     /// The next one.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "as with the other runtime")]
     pub(crate) async fn next(&mut self) -> Signal {
-        use signal_hook::consts::{SIGTERM, SIGUSR1};
+        use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1};
         match self.0.recv().await {
+            Ok(SIGHUP) => Signal::Reload,
             Ok(SIGUSR1) => Signal::Report,
             Ok(SIGTERM) => Signal::Stop("SIGTERM"),
             Ok(_) => Signal::Stop("SIGINT"),

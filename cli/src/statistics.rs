@@ -1,15 +1,31 @@
-//! The statistics as a line of the log, one for each shard. What the numbers mean is documented
-//! with [`Statistics`] and in `docs/operations.md`.
+//! The statistics as a line of the log, one for each shard and one for who was let in. What the
+//! numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::action::DropReason;
 use whimbrel_core::statistics::Statistics;
 
 /// Writes them.
-pub(crate) fn log(shards: &[Statistics]) {
+pub(crate) fn log(shards: &[Statistics], authentication: whimbrel_auth::Statistics) {
     for (shard, statistics) in shards.iter().enumerate() {
         log_shard(shard, statistics);
     }
+    log_authentication(authentication);
+}
+
+fn log_authentication(statistics: whimbrel_auth::Statistics) {
+    let whimbrel_auth::Statistics {
+        accepted,
+        refused,
+        busy,
+        unavailable,
+        hashed,
+        remembered,
+    } = statistics;
+    info!(
+        accepted,
+        refused, busy, unavailable, hashed, remembered, "authentication statistics"
+    );
 }
 
 fn log_shard(shard: usize, statistics: &Statistics) {

@@ -354,6 +354,9 @@ async fn stopped(signals: &mut Signals) {
     loop {
         match signals.next().await {
             Signal::Stop(_) => return,
+            // Its terminal has gone.
+            #[cfg(unix)]
+            Signal::Reload => return,
             #[cfg(unix)]
             Signal::Report => {}
         }

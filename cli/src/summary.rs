@@ -1,15 +1,20 @@
 //! What a configuration will run, in words: for `check`, and for the first lines of `serve`.
 
 use crate::config::Settings;
-use whimbrel_core::runtime::{Anonymous, ListenerConfig};
+use whimbrel_auth::Prepared;
+use whimbrel_core::runtime::{Anonymous, CertificateUser, ListenerConfig};
 
 /// A listener in a line.
-pub(crate) fn listener(listener: &ListenerConfig) -> String {
-    let local = listener.url.is_local();
-    let who = match (listener.allow_anonymous, local) {
+pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String {
+    let can_show = can_show(listener, prepared);
+    let who = match (listener.allow_anonymous, listener.url.is_local()) {
         (Anonymous::Always, _) => "open to everyone who can reach it",
         (Anonymous::LoopbackOnly, true) => "open to this machine",
+        (Anonymous::LoopbackOnly, false) if can_show => {
+            "open to this machine, and to others who show who they are"
+        }
         (Anonymous::LoopbackOnly, false) => "open to this machine only; see below",
+        (Anonymous::Never, _) if can_show => "open to those who show who they are",
         (Anonymous::Never, _) => "open to nobody; see below",
     };
     let name = listener.name.as_ref();
@@ -17,25 +22,39 @@ pub(crate) fn listener(listener: &ListenerConfig) -> String {
     format!("{}{name} ({who})", listener.url)
 }
 
-/// What an operator should know before clients complain, each with the remedy.
-pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+/// Whether clients have a way to show who they are.
+fn can_show(listener: &ListenerConfig, prepared: &Prepared) -> bool {
+    prepared.asks_somebody() || listener.certificate_user != CertificateUser::None
+}
+
+/// What an operator should know before clients complain, or before others come in, each with the
+/// remedy.
+pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> {
     let mut warnings = Vec::new();
     for listener in &settings.server.listeners {
         let url = &listener.url;
+        let can_show = can_show(listener, prepared);
         match listener.allow_anonymous {
-            Anonymous::LoopbackOnly if !url.is_local() => {
+            Anonymous::LoopbackOnly if !url.is_local() && !can_show => {
                 warnings.push(format!(
-                    "{url}: clients from other machines will be refused; to let all of them in, \
-                     write allow_anonymous = \"always\" below the url of that [[listener]], or set \
+                    "{url}: clients from other machines will be refused; to check who they are, write \
+                     password_file = \"users.txt\" below [authentication]; to let all of them in, write \
+                     allow_anonymous = \"always\" below the url of that [[listener]], or set \
                      WHIMBREL_LISTENER_ALLOW_ANONYMOUS=always"
                 ));
             }
-            Anonymous::Never => warnings.push(format!(
-                "{url}: every client will be refused, since this version cannot check passwords; \
-                 write allow_anonymous = \"loopback-only\" or \"always\""
+            Anonymous::Never if !can_show => warnings.push(format!(
+                "{url}: every client will be refused, since nobody is there to check who they are; write \
+                 password_file = \"users.txt\" below [authentication], and see docs/authentication.md"
             )),
-            Anonymous::Always | Anonymous::LoopbackOnly => {}
+            Anonymous::Always if !url.is_local() => warnings.push(format!(
+                "{url}: everyone who can reach it is let in without showing anything, and may read and \
+                 write all; to change that, take allow_anonymous = \"always\" away and write password_file \
+                 = \"users.txt\" below [authentication]"
+            )),
+            Anonymous::Always | Anonymous::LoopbackOnly | Anonymous::Never => {}
         }
     }
+    warnings.extend(prepared.warnings().iter().map(ToString::to_string));
     warnings
 }

@@ -6,7 +6,7 @@ use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
-use crate::message::Message;
+use crate::letter::Letter;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -44,15 +44,27 @@ pub enum Action {
     /// Read what lies in the log under this message's key, which is durable, and answer with
     /// `Broker::loaded`. Answers may come in any order; messages wait for theirs.
     Load(MessageId),
-    /// Hand a message to other shards or nodes; they get it by `Broker::routed`.
+    /// Give a letter to another shard, which gets it by `Broker::routed`. Letters to one shard keep
+    /// their order.
     Route {
-        /// To whom.
-        peers: Vec<PeerId>,
-        /// What.
-        message: RoutedMessage,
+        /// Which shard.
+        to: PeerId,
+        /// What it is told.
+        letter: Letter,
     },
-    /// Tell all peers that this shard's interest has changed; they get it by `Broker::interest`.
-    Interest(InterestDelta),
+    /// Another shard has the session that this connection asks for: give the transport to it, with
+    /// these bytes, for `Broker::adopt`. This shard has forgotten the connection; what it reads of
+    /// it meanwhile belongs behind the bytes.
+    HandOver {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which shard.
+        to: PeerId,
+        /// What is known about the other end.
+        peer: Peer,
+        /// Everything unhandled, from CONNECT on.
+        bytes: Vec<u8>,
+    },
     /// A fact for logs, metrics and hooks.
     Event(Event),
 }
@@ -79,26 +91,6 @@ pub enum BatchMark {
     CheckpointBegin,
     /// The checkpoint is complete with this batch.
     CheckpointEnd,
-}
-
-/// A message on its way between shards or nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoutedMessage {
-    /// The message, with its identifier, publish QoS and absolute expiry.
-    pub message: Message,
-    /// The publisher set RETAIN: the peer keeps it too.
-    pub retain: bool,
-    /// The share groups that the receiver has to serve: filter text with its `$share/` prefix.
-    pub groups: Vec<Box<str>>,
-}
-
-/// A change of what one shard wants to be sent. Counted: 0 ↔ 1 per filter and share name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InterestDelta {
-    /// Filter text, with its `$share/` prefix when it is a group.
-    pub filter: Box<str>,
-    /// Members there now; 0 means that the last one is gone. Plain filters say 0 or 1.
-    pub members: u32,
 }
 
 /// What is known about the other end when a transport is accepted.
@@ -133,6 +125,8 @@ pub struct Credentials {
     pub data: Option<Vec<u8>>,
     /// This is not the first message of the exchange, or it is a re-authentication.
     pub continued: bool,
+    /// What [`Verdict::Continue`] left for this message; absent in the first one of an exchange.
+    pub state: Option<Vec<u8>>,
 }
 
 /// Never shows the password or the authentication data.
@@ -147,6 +141,7 @@ impl fmt::Debug for Credentials {
             .field("method", &self.method)
             .field("data", &self.data.as_ref().map(|_| "…"))
             .field("continued", &self.continued)
+            .field("state", &self.state.as_ref().map(|_| "…"))
             .finish()
     }
 }
@@ -160,6 +155,9 @@ pub enum Verdict {
     Continue {
         /// Authentication data for the client.
         data: Vec<u8>,
+        /// What whoever judges has to remember until the answer comes; it is kept with the
+        /// connection, and comes with the answer. The client never sees it; a recording has it.
+        state: Vec<u8>,
     },
     /// Refuse it. Any error code a CONNACK may carry.
     Refuse(ReasonCode),
@@ -345,6 +343,8 @@ pub enum CloseReason {
     AuthenticationEnded,
     /// The rules have changed, and no longer allow one of its subscriptions.
     SubscriptionRevoked,
+    /// What let it in does not hold any more: its user was removed, or got another password.
+    Revoked,
     /// The verdict on its credentials.
     Refused(ReasonCode),
     /// The broker is at a limit.
@@ -370,7 +370,9 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
-            Self::OtherUser | Self::SubscriptionRevoked => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::OtherUser | Self::Revoked | Self::SubscriptionRevoked => {
+                Some(ReasonCode::NOT_AUTHORIZED)
+            }
             Self::DuplicateClient => Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID),
             Self::Flapping => Some(ReasonCode::SERVER_BUSY),
             Self::Banned => Some(ReasonCode::BANNED),
@@ -403,6 +405,7 @@ impl fmt::Display for CloseReason {
             Self::PublishRate => f.write_str("published too fast"),
             Self::SubscriptionRevoked => f.write_str("a subscription is no longer allowed"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
+            Self::Revoked => f.write_str("the credentials were revoked"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Limit(reason) => write!(f, "broker limit: {reason}"),
             Self::QueueOverflow => f.write_str("queue overflow"),

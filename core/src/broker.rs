@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::access::ban::Bans;
-use crate::action::{Action, CloseReason, Event, InterestDelta, Peer, RoutedMessage};
+use crate::action::{Action, CloseReason, Event, Peer};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
@@ -15,23 +15,25 @@ use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
 use crate::flapping::Flapping;
-use crate::gate::{AckKind, Gated, Gates};
+use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
 use crate::journal::Journal;
+use crate::letter::Letter;
 use crate::message::Message;
+use crate::peers::Peers;
+use crate::placement::Placement;
 use crate::quota::Quotas;
 use crate::random::Random;
 use crate::retained::Retained;
 use crate::route::Routes;
-use crate::session::Sessions;
+use crate::session::{SESSION_COUNT, Sessions};
 use crate::slab::{Key, Slab};
 use crate::spill::Spill;
 use crate::statistics::Statistics;
 use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
 use crate::topic::Subscriptions;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -91,6 +93,10 @@ pub struct Broker {
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Sessions,
     pub(crate) subscriptions: Subscriptions,
+    /// What other shards subscribe to.
+    pub(crate) interests: Subscriptions,
+    pub(crate) peers: Peers,
+    pub(crate) placement: Placement,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) retained_armed: Timestamp,
@@ -107,7 +113,7 @@ pub struct Broker {
     pub(crate) unsent_bytes: usize,
     /// Messages taken in so far.
     pub(crate) sequence: u64,
-    /// Sessions opened so far.
+    /// The number of the session that was opened last.
     pub(crate) session_numbers: u64,
     pub(crate) shutting_down: bool,
     /// The disk is nearly full: what needs more of it is refused.
@@ -116,6 +122,8 @@ pub struct Broker {
     pub(crate) ready: VecDeque<Key>,
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
+    /// Connections that go to other shards.
+    pub(crate) leaving: VecDeque<(Key, PeerId)>,
     /// Connections to close once what is being done is done.
     pub(crate) doomed: Vec<(Key, CloseReason)>,
     /// Fan-outs too large for one step, and what was published behind them.
@@ -146,6 +154,7 @@ impl Broker {
     /// A configuration that cannot run; see [`Config::validate`].
     pub fn new(mut config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
+        config.limits.share_of(&config.identity);
         // What is in force can be changed, and is not kept twice.
         let access = core::mem::take(&mut config.access);
         Ok(Self {
@@ -153,12 +162,17 @@ impl Broker {
             bans: access.bans,
             quotas: Quotas::default(),
             flapping: Flapping::default(),
-            journal: Journal::new(config.durable),
+            journal: Journal::new(config.durable, config.identity.shards == 1),
             clock: Clock::new(now),
-            random: Random::new(seed),
+            random: Random::new(seed ^ u64::from(config.identity.shard)),
             connections: Slab::new(),
             sessions: Sessions::new(seed),
             subscriptions: Subscriptions::new(seed),
+            interests: Subscriptions::new(seed),
+            peers: Peers::new(&config),
+            placement: Placement {
+                shards: config.identity.shards,
+            },
             routes: Routes::new(seed),
             retained: Retained::new(),
             retained_armed: Timestamp::MAX,
@@ -171,11 +185,12 @@ impl Broker {
             statistics: Statistics::default(),
             unsent_bytes: 0,
             sequence: 0,
-            session_numbers: 0,
+            session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,
             storage_is_full: false,
             ready: VecDeque::new(),
             resumable: VecDeque::new(),
+            leaving: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
             fanout_publishers: Vec::new(),
@@ -196,11 +211,26 @@ impl Broker {
     /// once.
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
         self.tick(now);
+        self.statistics.connections_accepted += 1;
+        self.open(peer)
+    }
+
+    /// A connection that another shard accepted asks for a session of this one: what
+    /// [`Action::HandOver`] says. It is new here; its bytes are handled at once.
+    pub fn adopt(&mut self, now: Now, peer: Peer, bytes: &[u8]) -> ConnectionId {
+        self.tick(now);
+        let id = self.open(peer);
+        self.consume(id.key(), bytes);
+        self.count_inbox(id.key());
+        self.settle();
+        id
+    }
+
+    fn open(&mut self, peer: Peer) -> ConnectionId {
         let time = self.clock.now();
         let key = self
             .connections
             .insert_with(|key| Connection::new(key, peer, time));
-        self.statistics.connections_accepted += 1;
         self.statistics.connections_open += 1;
         let turned_away = self.turn_away(key);
         if self.shutting_down {
@@ -332,6 +362,7 @@ impl Broker {
                     self.stall(key, Stalls::STORAGE);
                     break;
                 }
+                Ok(Some((frame, _))) if self.must_go_elsewhere(key, frame) => break,
                 Ok(Some((frame, length))) => {
                     rest = rest.get(length..).unwrap_or_default();
                     if let Err(violation) = self.dispatch(key, frame) {
@@ -492,25 +523,8 @@ impl Broker {
         self.tick(now);
         self.durable = self.durable.max(position);
         self.continue_checkpoint();
-        while let Some((key, gated)) = self.gates.pop(self.durable) {
-            let Some(connection) = self.connections.get_mut(key) else {
-                continue;
-            };
-            connection.gated -= 1;
-            let relieved = connection.gated <= u32::from(self.config.protocol.receive_maximum) / 2;
-            match gated {
-                Gated::Ack(kind, id, reason) => self.send_ack(key, kind, id, reason),
-                Gated::Bytes(bytes) => self.send_bytes(key, &bytes),
-                Gated::ConnAck(bytes) => {
-                    connection.connack_gated = false;
-                    self.send_bytes(key, &bytes);
-                }
-                Gated::Publish(id) => self.send_gated(key, id),
-            }
-            if relieved {
-                self.unstall(key, Stalls::GATED);
-            }
-        }
+        self.peers.persisted(self.durable);
+        self.release_gated();
         self.spill();
         self.settle();
     }
@@ -541,17 +555,11 @@ impl Broker {
         self.settle();
     }
 
-    /// A message from another shard or node. It is never routed on.
-    pub fn routed(&mut self, now: Now, peer: PeerId, message: RoutedMessage) {
+    /// A letter from another shard, as [`Action::Route`] gave it there.
+    pub fn routed(&mut self, now: Now, from: PeerId, letter: Letter) {
         self.tick(now);
-        self.publish_routed(peer, &message);
+        self.handle_letter(from, letter);
         self.settle();
-    }
-
-    /// What another shard or node wants to be sent has changed.
-    pub fn interest(&mut self, now: Now, peer: PeerId, delta: InterestDelta) {
-        self.tick(now);
-        self.set_interest(peer, &delta);
     }
 
     /// Ends one connection, as an operator would: 5.0 clients are told why, wills fire as the
@@ -581,11 +589,20 @@ impl Broker {
 
     /// What the runtime has to do next; `None` when it is up to date.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if !self.leaving.is_empty()
+            && let Some(action) = self.poll_leaving()
+        {
+            return Some(action);
+        }
         if let Some(action) = self.actions.pop_front() {
             if matches!(action, Action::Event(_)) {
                 self.events_waiting -= 1;
             }
             return Some(action);
+        }
+        // Others can begin while this shard writes.
+        if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
+            return Some(Action::Route { to, letter });
         }
         while let Some(key) = self.ready.pop_front() {
             if let Some(connection) = self.connections.get(key) {
@@ -615,7 +632,7 @@ impl Broker {
             + self.sessions.len() as u64 * SESSION
             + self.subscriptions.len() as u64 * SUBSCRIPTION
             + self.statistics.queued_messages * DELIVERY
-            + self.retained.len() as u64 * RETAINED;
+            + self.retained.len() as u64 * RETAINED / u64::from(self.placement.shards);
         bytes + bytes / 8
     }
 
@@ -692,6 +709,11 @@ impl Broker {
     /// Counters since the start, and gauges of now.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
+        // All shards have the same, and one counts it.
+        let retained = match self.config.identity.shard {
+            0 => (self.retained.len() as u64, self.retained.bytes()),
+            _ => (0, 0),
+        };
         let (unloaded_messages, unloaded_bytes) = self.journal.stubs();
         Statistics {
             unloaded_messages,
@@ -700,14 +722,15 @@ impl Broker {
             loads_waiting: self.spill.waiting(),
             sessions: self.sessions.len() as u64,
             subscriptions: self.subscriptions.len() as u64,
-            retained_messages: self.retained.len() as u64,
-            retained_bytes: self.retained.bytes(),
+            retained_messages: retained.0,
+            retained_bytes: retained.1,
             unsent_bytes: self.unsent_bytes as u64,
             ..self.statistics.clone()
         }
     }
 
-    /// What the core counts as its memory: everything a peer can make it keep.
+    /// What the core counts as its memory: everything a peer can make it keep. Shards share the
+    /// retained messages.
     pub(crate) fn memory_bytes(&self) -> u64 {
         const CONNECTION: u64 = 512;
         const SESSION: u64 = 256;
@@ -720,7 +743,7 @@ impl Broker {
             + stubs * STUB
             + self.statistics.will_bytes
             + self.statistics.partial_bytes
-            + self.retained.bytes()
+            + self.retained.bytes() / u64::from(self.placement.shards)
             + self.unsent_bytes as u64
             + self.connections.len() as u64 * CONNECTION
             + self.sessions.len() as u64 * SESSION
@@ -788,7 +811,7 @@ impl Broker {
         self.wake(key);
     }
 
-    fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, key: Key, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -797,7 +820,7 @@ impl Broker {
         self.wake(key);
     }
 
-    fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
+    pub(crate) fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
         let ack = Ack::new(id, reason);
         // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
         let ends = match kind {
@@ -815,69 +838,6 @@ impl Broker {
             AckKind::PubComp => Packet::PubComp(ack),
         };
         self.send_packet(key, &packet);
-    }
-
-    /// What an answer has to wait for that says how things stand, without having changed them: the
-    /// change may have been made for an earlier connection, and not be durable yet.
-    pub(crate) fn latest_gate(&self) -> Option<Position> {
-        self.journal.is_on().then(|| self.journal.latest())
-    }
-
-    /// Answers at once, or when `gate` is durable; never before what was answered earlier. [MQTT-4.6.0-2]
-    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
-    pub(crate) fn acknowledge(
-        &mut self,
-        key: Key,
-        gate: Option<Position>,
-        (kind, id, reason): (AckKind, PacketId, ReasonCode),
-    ) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let gate = gate.filter(|position| *position > self.durable);
-        if gate.is_none() && connection.gated == 0 {
-            return self.send_ack(key, kind, id, reason);
-        }
-        connection.gated += 1;
-        self.gates
-            .push(gate.unwrap_or_default(), key, Gated::Ack(kind, id, reason));
-        self.stall_if_gated(key);
-    }
-
-    /// The same for a packet that is encoded already.
-    pub(crate) fn respond(&mut self, key: Key, gate: Option<Position>, packet: &Packet<'_>) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let gate = gate.filter(|position| *position > self.durable);
-        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
-            return self.send_packet(key, packet);
-        }
-        let mut bytes = Vec::new();
-        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
-        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
-            return;
-        }
-        connection.gated += 1;
-        let bytes: Box<[u8]> = bytes.into();
-        let gated = if matches!(packet, Packet::ConnAck(_)) {
-            connection.connack_gated = true;
-            Gated::ConnAck(bytes)
-        } else {
-            Gated::Bytes(bytes)
-        };
-        self.gates.push(gate.unwrap_or_default(), key, gated);
-        self.stall_if_gated(key);
-    }
-
-    /// Does not read a connection any further that has many answers waiting for the log, or its
-    /// CONNACK.
-    fn stall_if_gated(&mut self, key: Key) {
-        let maximum = u32::from(self.config.protocol.receive_maximum).max(64);
-        let is_full = |c: &Connection| c.gated >= maximum || c.connack_gated;
-        if self.connections.get(key).is_some_and(is_full) {
-            self.stall(key, Stalls::GATED);
-        }
     }
 }
 

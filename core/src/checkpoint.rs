@@ -223,7 +223,9 @@ impl Broker {
             let Some(message) = self.retained.next(after.as_deref()).cloned() else {
                 return Walk::Owed;
             };
-            self.journal.retained_again(&message);
+            if self.records_retained(message.topic_str()) {
+                self.journal.retained_again(&message);
+            }
             after = Some(message.topic_str().into());
         }
         Walk::Retained { after }

@@ -81,7 +81,7 @@ pub enum PublishExcess {
 }
 
 /// Which node and shard a broker is, in a set of several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The node, unique in a cluster. Default 0: there is only one.
     pub node: u16,
@@ -89,8 +89,19 @@ pub struct Identity {
     pub shard: u16,
     /// How often this node has started; the log counts it. Default 0: nothing was kept.
     pub boot_epoch: u32,
-    /// Whether there are other shards or nodes to tell what is wanted here. Default: no.
-    pub has_peers: bool,
+    /// How many shards the node has, 1 to 64. Default 1.
+    pub shards: u16,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            node: 0,
+            shard: 0,
+            boot_epoch: 0,
+            shards: 1,
+        }
+    }
 }
 
 impl Identity {
@@ -368,6 +379,22 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What one of several shards may have of it: no more than the limit together, whoever gets
+    /// what. What each shard has all of, such as retained messages, is not divided.
+    pub(crate) fn share_of(&mut self, identity: &Identity) {
+        let (shards, shard) = (u64::from(identity.shards), u64::from(identity.shard));
+        let share = |limit: u64| limit / shards + u64::from(shard < limit % shards);
+        let small = |limit: u32| u32::try_from(share(u64::from(limit))).unwrap_or(limit);
+        self.connections_maximum = small(self.connections_maximum);
+        self.sessions_maximum = small(self.sessions_maximum);
+        self.queue_messages_total_maximum = share(self.queue_messages_total_maximum);
+        self.queue_bytes_total_maximum = share(self.queue_bytes_total_maximum);
+        self.queued_payload_memory_bytes = share(self.queued_payload_memory_bytes);
+        self.memory_budget_bytes = share(self.memory_budget_bytes);
+    }
+}
+
 /// A configuration that cannot run: which key, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key}: {remedy}")]
@@ -423,14 +450,14 @@ impl Config {
                 "must be 1 to 65535",
             ),
             (
-                l.connections_maximum > 0,
+                l.connections_maximum >= u32::from(self.identity.shards.max(1)),
                 "limits.connections_maximum",
-                "must be at least 1",
+                "must be at least 1 a thread",
             ),
             (
-                l.sessions_maximum > 0,
+                l.sessions_maximum >= u32::from(self.identity.shards.max(1)),
                 "limits.sessions_maximum",
-                "must be at least 1",
+                "must be at least 1 a thread",
             ),
             (
                 l.connect_timeout_ms > 0,
@@ -456,6 +483,16 @@ impl Config {
                 l.unsent_bytes_pause <= l.unsent_bytes_maximum,
                 "limits.unsent_bytes_pause",
                 "must not be above limits.unsent_bytes_maximum",
+            ),
+            (
+                (1..=crate::placement::SLOTS).contains(&self.identity.shards),
+                "identity.shards",
+                "must be 1 to 64",
+            ),
+            (
+                self.identity.shard < self.identity.shards,
+                "identity.shard",
+                "must be below identity.shards",
             ),
             (
                 l.fanout_step > 0,

@@ -53,7 +53,7 @@ pub(crate) struct Handshake {
 
 /// Why bytes of a connection are kept instead of handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stalls(u8);
+pub(crate) struct Stalls(u16);
 
 crate::state::state!(Stalls(bits));
 
@@ -70,10 +70,14 @@ impl Stalls {
     pub(crate) const STORAGE: Self = Self(16);
 
     /// It has published more than it may.
-    pub(crate) const RATE: Self = Self(64);
+    pub(crate) const RATE: Self = Self(256);
 
     /// It does not take what it is sent.
     pub(crate) const OUTPUT: Self = Self(32);
+    /// Too much is on its way to another shard.
+    pub(crate) const PEER: Self = Self(64);
+    /// It goes to another shard, and its bytes with it.
+    pub(crate) const LEAVING: Self = Self(128);
 
     /// Whether it waits for the broker, and not the broker for it.
     pub(crate) const fn are_ours(self) -> bool {
@@ -120,6 +124,8 @@ pub(crate) struct Extra {
     /// allowed.
     pub(crate) denied: u64,
     pub(crate) shadow_denied: u64,
+    /// What the last `Verdict::Continue` left for the client's answer.
+    pub(crate) authentication_state: Option<Vec<u8>>,
     /// When the authentication ends; `MAX` is never.
     pub(crate) authentication_armed: Timestamp,
 }
@@ -137,6 +143,7 @@ impl Default for Extra {
             throttle_armed: Timestamp::MAX,
             denied: 0,
             shadow_denied: 0,
+            authentication_state: None,
             authentication_armed: Timestamp::MAX,
         }
     }
@@ -168,7 +175,9 @@ pub(crate) struct Connection {
     pub(crate) unacknowledged: u16,
     /// Where the route of the last message it published lies.
     pub(crate) route: RouteSlot,
-    /// How many of its packets wait behind the log.
+    /// How many SUBACKs and UNSUBACKs wait behind the log or for other shards.
+    pub(crate) answers_gated: u16,
+    /// How many of its packets wait behind the log or for other shards.
     pub(crate) gated: u32,
     pub(crate) stalls: Stalls,
     /// The runtime was told not to read.
@@ -212,6 +221,7 @@ impl Connection {
             window: 0,
             unacknowledged: 0,
             route: RouteSlot::default(),
+            answers_gated: 0,
             gated: 0,
             stalls: Stalls::default(),
             paused: false,

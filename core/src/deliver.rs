@@ -26,6 +26,8 @@ pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 pub(crate) struct Publication<'a> {
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
+    /// It is retained, or has cleared what was.
+    pub(crate) kept: bool,
     /// Its route, if it was looked for already.
     pub(crate) route: Option<RouteSlot>,
     message: Option<Message>,
@@ -36,6 +38,7 @@ impl<'a> Publication<'a> {
         Self {
             view,
             retain,
+            kept: false,
             route: None,
             message: None,
         }
@@ -46,6 +49,7 @@ impl<'a> Publication<'a> {
         Self {
             view: message.view(),
             retain,
+            kept: false,
             route: None,
             message: Some(message.clone()),
         }
@@ -66,13 +70,8 @@ impl<'a> Publication<'a> {
 
 impl Broker {
     /// Puts a message into the hands of one session. `many`: others get the same one.
-    pub(crate) fn deliver(
-        &mut self,
-        publication: &mut Publication<'_>,
-        slot: u32,
-        target: &Target,
-        how: How,
-    ) {
+    pub(crate) fn deliver(&mut self, publication: &mut Publication<'_>, target: &Target, how: How) {
+        let slot = target.slot;
         let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
@@ -170,10 +169,10 @@ impl Broker {
     pub(crate) fn deliver_stub(
         &mut self,
         publication: &mut Publication<'_>,
-        slot: u32,
         target: &Target,
         how: How,
     ) {
+        let slot = target.slot;
         let qos = publication.view.qos.min(target.maximum_qos);
         if qos == QoS::AtMostOnce {
             return self.drop_message(slot, DropReason::SessionEnded);

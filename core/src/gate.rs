@@ -1,14 +1,20 @@
-//! What may leave only after the log has it.
+//! What may leave only after the log has it, and other shards have it.
 //!
-//! One queue for the whole shard, in the order of the positions: releasing is popping from the
-//! front. Once something of a connection waits here, everything of it that must keep its order
+//! One queue for the whole shard, in the order of positions and letters: releasing is popping from
+//! the front. Once something of a connection waits here, everything of it that must keep its order
 //! waits behind it.
 
+use crate::broker::Broker;
+use crate::codec;
+use crate::codec::packet::Packet;
 use crate::codec::reason::ReasonCode;
+use crate::connection::{Connection, Stalls};
 use crate::id::{PacketId, Position};
+use crate::journal::JournalMark;
 use crate::slab::Key;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 /// Which acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +26,25 @@ pub(crate) enum AckKind {
     PubComp,
 }
 
-/// Something that waits for a position.
+/// What an answer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gate {
+    /// The log has come so far.
+    pub(crate) position: Position,
+    /// Other shards have kept what they were told in letters up to this number.
+    pub(crate) letter: u64,
+}
+
+impl From<Position> for Gate {
+    fn from(position: Position) -> Self {
+        Self {
+            position,
+            letter: 0,
+        }
+    }
+}
+
+/// Something that waits for a gate.
 #[derive(Debug)]
 pub(crate) enum Gated {
     /// An acknowledgement of a message.
@@ -36,25 +60,161 @@ pub(crate) enum Gated {
 /// Everything that waits.
 #[derive(Default)]
 pub(crate) struct Gates {
-    waiting: VecDeque<(Position, Key, Gated)>,
+    waiting: VecDeque<(Gate, Key, Gated)>,
 }
 
+crate::state::state!(Gate { position, letter });
 crate::state::state!(Gates { waiting });
 
 impl Gates {
-    /// Holds something back until `position` is durable, and until all that waits already is
-    /// released.
-    pub(crate) fn push(&mut self, position: Position, key: Key, gated: Gated) {
-        let last = self.waiting.back().map_or(position, |(last, ..)| *last);
-        self.waiting.push_back((position.max(last), key, gated));
+    /// Holds something back until `gate` is open, and until all that waits already is released.
+    pub(crate) fn push(&mut self, gate: Gate, key: Key, gated: Gated) {
+        let last = self.waiting.back().map_or(gate, |(last, ..)| *last);
+        let gate = Gate {
+            position: last.position.max(gate.position),
+            letter: last.letter.max(gate.letter),
+        };
+        self.waiting.push_back((gate, key, gated));
     }
 
-    /// The next thing that may go.
-    pub(crate) fn pop(&mut self, durable: Position) -> Option<(Key, Gated)> {
-        let (position, ..) = self.waiting.front()?;
-        if *position > durable {
+    /// The next thing that may go, when the log has come to `durable` and all letters up to `kept`
+    /// are kept.
+    pub(crate) fn pop(&mut self, durable: Position, kept: u64) -> Option<(Key, Gated)> {
+        let (gate, ..) = self.waiting.front()?;
+        if gate.position > durable || gate.letter > kept {
             return None;
         }
         self.waiting.pop_front().map(|(_, key, gated)| (key, gated))
+    }
+}
+
+/// How much was written and told at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    journal: JournalMark,
+    entrusted: u64,
+}
+
+impl Broker {
+    /// What an answer has to wait for that says how things stand, without having changed them: the
+    /// change may have been made for an earlier connection, and not be durable yet.
+    pub(crate) fn latest_gate(&self) -> Option<Position> {
+        self.journal.is_on().then(|| self.journal.latest())
+    }
+
+    /// The same when other shards may have had to do with it.
+    pub(crate) fn latest_gate_everywhere(&self) -> Option<Gate> {
+        Some(Gate {
+            position: self.latest_gate().unwrap_or_default(),
+            letter: self.peers.latest(),
+        })
+    }
+
+    /// How much was written and told so far, to ask `gate_since` about.
+    pub(crate) const fn mark(&self) -> Mark {
+        Mark {
+            journal: self.journal.mark(),
+            entrusted: self.peers.entrusted(),
+        }
+    }
+
+    /// What to wait for, if anything was written or told since `mark`.
+    pub(crate) fn gate_since(&self, mark: Mark) -> Option<Gate> {
+        let position = self.journal.written_since(mark.journal);
+        let told = self.peers.entrusted() != mark.entrusted;
+        (position.is_some() || told).then(|| Gate {
+            position: position.unwrap_or_default(),
+            letter: if told { self.peers.latest() } else { 0 },
+        })
+    }
+
+    /// Whether what waits for this need not wait.
+    const fn is_open(&self, gate: Gate) -> bool {
+        gate.position.0 <= self.durable.0 && gate.letter <= self.peers.kept()
+    }
+
+    /// Answers at once, or when `gate` is open; never before what was answered earlier. [MQTT-4.6.0-2]
+    /// [MQTT-4.6.0-3] [MQTT-4.6.0-4]
+    pub(crate) fn acknowledge(
+        &mut self,
+        key: Key,
+        gate: Option<Gate>,
+        (kind, id, reason): (AckKind, PacketId, ReasonCode),
+    ) {
+        let gate = gate.filter(|gate| !self.is_open(*gate));
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if gate.is_none() && connection.gated == 0 {
+            return self.send_ack(key, kind, id, reason);
+        }
+        connection.gated += 1;
+        self.gates
+            .push(gate.unwrap_or_default(), key, Gated::Ack(kind, id, reason));
+        self.stall_if_gated(key);
+    }
+
+    /// The same for a packet that is encoded already.
+    pub(crate) fn respond(&mut self, key: Key, gate: Option<Gate>, packet: &Packet<'_>) {
+        let gate = gate.filter(|gate| !self.is_open(*gate));
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if gate.is_none() && connection.gated == 0 && !connection.connack_gated {
+            return self.send_packet(key, packet);
+        }
+        let mut bytes = Vec::new();
+        let encoded = codec::encode(packet, connection.profile.version(), &mut bytes);
+        if encoded.is_err() || bytes.len() > connection.maximum_packet_size as usize {
+            return;
+        }
+        connection.gated += 1;
+        let bytes: Box<[u8]> = bytes.into();
+        let gated = if matches!(packet, Packet::ConnAck(_)) {
+            connection.connack_gated = true;
+            Gated::ConnAck(bytes)
+        } else {
+            connection.answers_gated = connection.answers_gated.saturating_add(1);
+            Gated::Bytes(bytes)
+        };
+        self.gates.push(gate.unwrap_or_default(), key, gated);
+        self.stall_if_gated(key);
+    }
+
+    /// Does not read a connection any further that has many answers waiting for the log, or its
+    /// CONNACK.
+    fn stall_if_gated(&mut self, key: Key) {
+        let maximum = u32::from(self.config.protocol.receive_maximum).max(64);
+        let is_full = |c: &Connection| c.gated >= maximum || c.connack_gated;
+        if self.connections.get(key).is_some_and(is_full) {
+            self.stall(key, Stalls::GATED);
+        }
+    }
+
+    /// Lets go whatever need not wait any longer.
+    pub(crate) fn release_gated(&mut self) {
+        self.peers.check_returned(self.durable);
+        while let Some((key, gated)) = self.gates.pop(self.durable, self.peers.kept()) {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            connection.gated -= 1;
+            let relieved = connection.gated <= u32::from(self.config.protocol.receive_maximum) / 2;
+            match gated {
+                Gated::Ack(kind, id, reason) => self.send_ack(key, kind, id, reason),
+                Gated::Bytes(bytes) => {
+                    connection.answers_gated = connection.answers_gated.saturating_sub(1);
+                    self.send_bytes(key, &bytes);
+                }
+                Gated::ConnAck(bytes) => {
+                    connection.connack_gated = false;
+                    self.send_bytes(key, &bytes);
+                }
+                Gated::Publish(id) => self.send_gated(key, id),
+            }
+            if relieved {
+                self.unstall(key, Stalls::GATED);
+            }
+        }
     }
 }

@@ -79,7 +79,7 @@ impl PacketId {
     }
 }
 
-/// Another shard of this process, or another node: somebody that messages can be routed to.
+/// A shard of this node, by its number: somebody that messages can be routed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u16);
 
@@ -89,11 +89,29 @@ pub struct PeerId(pub u16);
 pub struct MessageId {
     /// The node (upper 16 bits), its shard (next 16) and the node's boot epoch (lower 32).
     pub origin: u64,
-    /// Counts up with every message that this shard takes in during this boot.
+    /// Counts up with every message that this shard takes in during this boot, and beyond whatever
+    /// it has seen of other shards.
     pub sequence: u64,
 }
 
 impl MessageId {
+    /// In which life of its node it was taken in.
+    pub(crate) const fn boot_epoch(self) -> u32 {
+        self.origin as u32
+    }
+
+    /// The shard that took it in.
+    pub(crate) const fn shard(self) -> u16 {
+        (self.origin >> 32) as u16
+    }
+
+    /// Whether it was taken in after `other`; the same answer on all shards. A shard counts on from
+    /// the greatest sequence that it has seen, so what knows of the other is later.
+    pub(crate) fn is_later_than(self, other: Self) -> bool {
+        let order = |id: Self| (id.boot_epoch(), id.sequence, id.origin);
+        order(self) > order(other)
+    }
+
     /// The key under which the message is stored: see [`crate::log::batch`].
     #[must_use]
     pub fn key(self) -> [u8; 17] {

@@ -12,6 +12,7 @@ use crate::record::{self, Fields};
 use crate::session::inflight::Stage;
 use crate::time::UnixTime;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 impl Broker {
     /// Whose connection this is and which version it speaks, as soon as its CONNECT was accepted.
@@ -20,6 +21,24 @@ impl Broker {
         let connection = self.connections.get(connection.key())?;
         let session = self.sessions.get(connection.session()?)?;
         Some((&session.client_id, connection.profile.version()))
+    }
+
+    /// The connections of users that `is_meant` says yes to, as verdicts named them. Looks at all
+    /// connections there are.
+    #[must_use]
+    pub fn connections_of(&self, is_meant: impl Fn(&str) -> bool) -> Vec<ConnectionId> {
+        let mut found = Vec::new();
+        let mut slot = 0;
+        while let Some(key) = self.connections.key_from(slot) {
+            slot = key.index + 1;
+            let Some(connection) = self.connections.get(key) else {
+                continue;
+            };
+            if connection.user().is_some_and(&is_meant) {
+                found.push(connection.id());
+            }
+        }
+        found
     }
 }
 

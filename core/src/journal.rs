@@ -2,9 +2,9 @@
 //!
 //! Everything that happens between two drains becomes one batch, applied by recovery all or not at
 //! all; more than one when that is much.
-//! A message is written once, when the first durable reference to it is; the table here counts the
-//! references, and the record goes when the last of them does. It also knows which messages are
-//! whole in memory, and which only in the log: see `spill`.
+//! A message is written once a shard, when the first durable reference to it is; the table here
+//! counts the references, and the record of a shard that is alone goes when the last of them does.
+//! It also knows which messages are whole in memory, and which only in the log: see `spill`.
 
 use crate::action::{Batch, BatchMark};
 use crate::id::{MessageId, PacketId, Position};
@@ -59,6 +59,8 @@ fn hash(id: MessageId) -> u64 {
 /// The open batch, and what the log holds of messages.
 pub(crate) struct Journal {
     on: bool,
+    /// No other shard writes to the log.
+    is_alone: bool,
     batch: Vec<u8>,
     /// Batches that were closed because they were large enough.
     closed: VecDeque<Batch>,
@@ -86,6 +88,7 @@ impl State for Journal {
     fn save(&self, to: &mut Writer<'_>) {
         let Self {
             on,
+            is_alone,
             batch: _,
             closed: _,
             next,
@@ -101,6 +104,7 @@ impl State for Journal {
             clock_at,
         } = self;
         on.save(to);
+        is_alone.save(to);
         next.save(to);
         checkpoint.save(to);
         clock_at.save(to);
@@ -113,7 +117,7 @@ impl State for Journal {
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        let mut journal = Self::new(State::load(from)?);
+        let mut journal = Self::new(State::load(from)?, State::load(from)?);
         journal.next = State::load(from)?;
         journal.checkpoint = State::load(from)?;
         journal.clock_at = State::load(from)?;
@@ -147,9 +151,10 @@ pub(crate) struct JournalMark {
 const CUT_BYTES: usize = 1 << 20;
 
 impl Journal {
-    pub(crate) fn new(on: bool) -> Self {
+    pub(crate) fn new(on: bool, is_alone: bool) -> Self {
         Self {
             on,
+            is_alone,
             batch: Vec::new(),
             closed: VecDeque::new(),
             next: 1,
@@ -322,7 +327,8 @@ impl Journal {
         id
     }
 
-    /// One reference less; the last takes it away.
+    /// One reference less; the last takes it away. Where other shards may refer to it as well, no
+    /// record says so: recovery counts, and the next checkpoint leaves it out.
     fn release(&mut self, id: MessageId) {
         let entry = self.stored.find_entry(hash(id), |s| s.message.id() == id);
         let Ok(mut entry) = entry else {
@@ -333,7 +339,9 @@ impl Journal {
         if stored.references == 0 {
             let (stored, _) = entry.remove();
             self.stored_bytes -= stored.message.stored_len() as u64;
-            self.delete(&message_key(id));
+            if self.is_alone {
+                self.delete(&message_key(id));
+            }
         }
     }
 

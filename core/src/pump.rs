@@ -11,7 +11,7 @@ use crate::codec::packet::{Ack, Packet, QoS};
 use crate::codec::reason::ReasonCode;
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Form;
-use crate::gate::{AckKind, Gated};
+use crate::gate::{AckKind, Gate, Gated};
 use crate::id::PacketId;
 use crate::message::Message;
 use crate::session::inflight::Stage;
@@ -63,7 +63,8 @@ impl Broker {
         // What an earlier connection began may not be durable yet.
         let gate = self
             .latest_gate()
-            .filter(|position| *position > self.durable);
+            .filter(|position| *position > self.durable)
+            .map(Gate::from);
         let mut place = 0;
         loop {
             let Some(connection) = self.connections.get_mut(key) else {
@@ -86,9 +87,9 @@ impl Broker {
             if exchange.stage == Stage::Released {
                 exchange.sent = true;
                 traffic.unsent -= 1;
-                if let Some(position) = gate.filter(|_| exchange.delivery.is_recorded()) {
+                if let Some(gate) = gate.filter(|_| exchange.delivery.is_recorded()) {
                     let ack = Gated::Ack(AckKind::PubRel, id, ReasonCode::SUCCESS);
-                    self.gates.push(position, key, ack);
+                    self.gates.push(gate, key, ack);
                     connection.gated += 1;
                 } else {
                     let ack = Packet::PubRel(Ack::new(id, ReasonCode::SUCCESS));
@@ -127,8 +128,8 @@ impl Broker {
             exchange.sent_at = now;
             traffic.unsent -= 1;
             traffic.outstanding += 1;
-            if let Some(position) = gate.filter(|_| exchange.delivery.must_be_durable()) {
-                self.gates.push(position, key, Gated::Publish(id));
+            if let Some(gate) = gate.filter(|_| exchange.delivery.must_be_durable()) {
+                self.gates.push(gate, key, Gated::Publish(id));
                 connection.gated += 1;
                 continue;
             }
@@ -261,7 +262,8 @@ impl Broker {
         traffic.inflight.begin(delivery, now);
         traffic.outstanding += 1;
         if let Some(position) = position {
-            self.gates.push(position, key, Gated::Publish(packet_id));
+            self.gates
+                .push(position.into(), key, Gated::Publish(packet_id));
             connection.gated += 1;
         } else {
             self.statistics.publishes_sent += 1;
@@ -379,7 +381,9 @@ impl Broker {
         let Some(traffic) = session.and_then(|session| session.traffic.as_ref()) else {
             return false;
         };
+        // Not before a SUBACK that waits for other shards.
         !traffic.cursors.is_empty()
+            && (connection.answers_gated == 0 || self.peers.is_alone())
             && traffic.queue.is_empty()
             && traffic.unsent == 0
             && connection.outbox.len() < OUTBOX_FULL

@@ -6,11 +6,11 @@
 //! | `C` | the broker's wall clock, the machine's wall clock | now and then |
 //! | `S` session | expiry, deadlines, will, client identifier, user | connect to end of session |
 //! | `U` session filter | options, identifier | subscribe to unsubscribe |
-//! | `M` message | the message | until nothing refers to it |
+//! | `M` message | the message | until nothing refers to it; no record says so |
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
 //! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
 //! | `R` topic | message | retained until replaced or cleared |
-//! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last message | subscribe until all are under way |
+//! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last messages | subscribe until all are under way |
 //!
 //! All numbers little-endian. A value may be longer than what is read here: later versions append.
 
@@ -241,6 +241,9 @@ pub(crate) fn encode_cursor(cursor: &Cursor, out: &mut Vec<u8>) {
     out.extend_from_slice(&message_id_bytes(cursor.last));
     // No topic is empty.
     counted(cursor.after.as_deref().unwrap_or("").as_bytes(), out);
+    for sequence in &cursor.elsewhere {
+        out.extend_from_slice(&sequence.to_le_bytes());
+    }
 }
 
 pub(crate) fn decode_cursor(filter: &str, value: &[u8]) -> Option<Cursor> {
@@ -249,12 +252,14 @@ pub(crate) fn decode_cursor(filter: &str, value: &[u8]) -> Option<Cursor> {
     let identifier = fields.u32()?;
     let last = fields.message_id()?;
     let after = core::str::from_utf8(fields.counted()?).ok()?;
+    let elsewhere = core::iter::from_fn(|| fields.u64()).collect();
     Some(Cursor {
         filter: filter.into(),
         after: (!after.is_empty()).then(|| after.into()),
         maximum_qos,
         identifier,
         last,
+        elsewhere,
         is_recorded: true,
         has_moved: false,
     })

@@ -11,10 +11,11 @@ use crate::config::{Config, ConfigError};
 use crate::id::{MessageId, PacketId};
 use crate::log::{BatchError, BatchRef, Op};
 use crate::message::Message;
+use crate::placement::Placement;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
-use crate::session::{Cursor, Session};
+use crate::session::{Cursor, SESSION_COUNT, Session};
 use crate::slab::Key;
 use crate::time::{Now, UnixTime};
 use crate::topic::{Subscription, TopicFilter};
@@ -62,12 +63,21 @@ pub struct Restorer {
     boot_epoch: u32,
     clock: Option<(UnixTime, UnixTime)>,
     sessions: BTreeMap<u64, Kept>,
-    messages: BTreeMap<MessageId, Message>,
+    messages: BTreeMap<MessageId, Stored>,
     retained: BTreeMap<Box<str>, MessageId>,
+    /// The greatest session number, whichever shard gave it.
     last_session: u64,
     /// How many bytes of messages are kept whole, if not all.
     budget_bytes: Option<u64>,
     whole_bytes: u64,
+}
+
+/// A message of the log. Nothing says in the log that it is gone: that is when nothing refers to it
+/// any more, on whichever shard.
+#[derive(Debug, Default)]
+struct Stored {
+    message: Option<Message>,
+    references: u32,
 }
 
 impl Restorer {
@@ -94,14 +104,16 @@ impl Restorer {
     #[must_use]
     pub fn wanted(&self) -> Vec<MessageId> {
         let retained = self.retained.values().copied();
-        let is_stub = |id: &MessageId| self.messages.get(id).is_some_and(Message::is_stub);
+        let is_stub =
+            |id: &MessageId| message_in(&self.messages, *id).is_some_and(Message::is_stub);
         retained.filter(is_stub).collect()
     }
 
     /// What the log has under the key of a message that is [`wanted`](Self::wanted). Whether it is
     /// what was kept.
     pub fn supply(&mut self, id: MessageId, value: &[u8]) -> bool {
-        let Some(message) = self.messages.get_mut(&id) else {
+        let stored = self.messages.get_mut(&id);
+        let Some(message) = stored.and_then(|stored| stored.message.as_mut()) else {
             return false;
         };
         if message.is_stub() {
@@ -185,22 +197,36 @@ impl Restorer {
 
     fn session(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let number = name.u64()?;
-        self.last_session = self.last_session.max(number);
+        self.last_session = self.last_session.max(number & SESSION_COUNT);
         match value {
             Some(value) => {
                 let record = record::decode_session(value)?;
                 self.sessions.entry(number).or_default().record = Some(record);
             }
             None => {
-                self.sessions.remove(&number);
+                let kept = self.sessions.remove(&number).unwrap_or_default();
+                for delivery in kept.deliveries.into_values() {
+                    self.release(delivery.message);
+                }
             }
         }
         Some(())
     }
 
+    /// The last reference takes the message away.
+    fn release(&mut self, id: MessageId) {
+        let Some(stored) = self.messages.get_mut(&id) else {
+            return;
+        };
+        stored.references = stored.references.saturating_sub(1);
+        if stored.references == 0 {
+            self.forget(id);
+        }
+    }
+
     /// Numbers are never used twice, whatever record tells of them.
     fn kept(&mut self, number: u64) -> &mut Kept {
-        self.last_session = self.last_session.max(number);
+        self.last_session = self.last_session.max(number & SESSION_COUNT);
         self.sessions.entry(number).or_default()
     }
 
@@ -221,28 +247,32 @@ impl Restorer {
 
     fn message(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let id = name.message_id()?;
-        match value {
-            Some(value) => {
-                let mut message = Message::from_bytes(value)?;
-                let old = self.messages.remove(&id);
-                self.count_out(old);
-                let bytes = self.whole_bytes + value.len() as u64;
-                if self.budget_bytes.is_some_and(|budget| bytes > budget) {
-                    message = message.stub();
-                } else {
-                    self.whole_bytes = bytes;
-                }
-                self.messages.insert(id, message);
+        let Some(value) = value else {
+            if self.messages.get(&id).is_some_and(|m| m.references == 0) {
+                self.forget(id);
             }
-            None => {
-                let old = self.messages.remove(&id);
-                self.count_out(old);
-            }
+            return Some(());
+        };
+        let mut message = Message::from_bytes(value)?;
+        let stored = self.messages.entry(id).or_default();
+        let old = stored.message.take();
+        self.count_out(old.as_ref());
+        let bytes = self.whole_bytes + value.len() as u64;
+        if self.budget_bytes.is_some_and(|budget| bytes > budget) {
+            message = message.stub();
+        } else {
+            self.whole_bytes = bytes;
         }
+        self.messages.entry(id).or_default().message = Some(message);
         Some(())
     }
 
-    fn count_out(&mut self, old: Option<Message>) {
+    fn forget(&mut self, id: MessageId) {
+        let old = self.messages.remove(&id);
+        self.count_out(old.and_then(|old| old.message).as_ref());
+    }
+
+    fn count_out(&mut self, old: Option<&Message>) {
         if let Some(old) = old.filter(|old| !old.is_stub()) {
             self.whole_bytes -= old.stored_len() as u64;
         }
@@ -251,14 +281,18 @@ impl Restorer {
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let kept = self.kept(name.u64()?);
         let sequence = name.u64()?;
-        match value {
+        let old = match value {
             Some(value) => {
-                kept.deliveries
-                    .insert(sequence, record::decode_delivery(value)?);
+                let record = record::decode_delivery(value)?;
+                let id = record.message;
+                let old = kept.deliveries.insert(sequence, record);
+                self.messages.entry(id).or_default().references += 1;
+                old
             }
-            None => {
-                kept.deliveries.remove(&sequence);
-            }
+            None => kept.deliveries.remove(&sequence),
+        };
+        if let Some(old) = old {
+            self.release(old.message);
         }
         Some(())
     }
@@ -290,16 +324,51 @@ impl Restorer {
 
     fn retained(&mut self, name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let topic = core::str::from_utf8(name.0).ok()?;
-        match value {
+        let old = match value {
             Some(value) => {
-                self.retained
-                    .insert(topic.into(), Fields(value).message_id()?);
+                let id = Fields(value).message_id()?;
+                self.messages.entry(id).or_default().references += 1;
+                self.retained.insert(topic.into(), id)
             }
-            None => {
-                self.retained.remove(topic);
-            }
+            None => self.retained.remove(topic),
+        };
+        if let Some(old) = old {
+            self.release(old);
         }
         Some(())
+    }
+
+    /// Distributes what there is among the shards of a node, by their numbers. There may be fewer
+    /// or more of them than there were before.
+    #[must_use]
+    pub fn split(self, shards: u16) -> Vec<Self> {
+        let placement = Placement { shards };
+        let mut parts: Vec<Self> = (0..shards.max(1))
+            .map(|_| Self {
+                boot_epoch: self.boot_epoch,
+                clock: self.clock,
+                retained: self.retained.clone(),
+                last_session: self.last_session,
+                ..Self::default()
+            })
+            .collect();
+        for (number, kept) in self.sessions {
+            let shard = kept
+                .record
+                .as_ref()
+                .map_or(0, |record| placement.of_client(&record.client_id));
+            if let Some(part) = parts.get_mut(usize::from(shard)) {
+                let ids = kept.deliveries.values().map(|delivery| delivery.message);
+                part.messages.extend(messages_of(&self.messages, ids));
+                part.sessions.insert(number, kept);
+            }
+        }
+        for part in &mut parts {
+            let ids = part.retained.values().copied();
+            let messages: Vec<_> = messages_of(&self.messages, ids).collect();
+            part.messages.extend(messages);
+        }
+        parts
     }
 
     /// The broker's wall clock at the start. Time that passed while the machine was off counts,
@@ -312,8 +381,29 @@ impl Restorer {
     }
 }
 
+fn message_in(messages: &BTreeMap<MessageId, Stored>, id: MessageId) -> Option<&Message> {
+    messages.get(&id)?.message.as_ref()
+}
+
+/// Those of these messages that there are.
+fn messages_of(
+    messages: &BTreeMap<MessageId, Stored>,
+    ids: impl Iterator<Item = MessageId>,
+) -> impl Iterator<Item = (MessageId, Stored)> {
+    ids.filter_map(|id| {
+        let stored = Stored {
+            message: messages.get(&id)?.message.clone(),
+            references: 1,
+        };
+        Some((id, stored))
+    })
+}
+
 impl Broker {
-    /// A broker that goes on where another one stopped, however it stopped.
+    /// A broker that goes on where another one stopped, however it stopped. Of several shards, each
+    /// gets its part of a [`Restorer::split`], and all have to take in what the others want before
+    /// any time passes.
+    ///
     /// `config.identity.boot_epoch` should be [`Restorer::next_boot_epoch`]. Its first batch is on
     /// offer at once.
     ///
@@ -329,7 +419,7 @@ impl Broker {
         let epoch = config.identity.boot_epoch;
         let mut broker = Self::new(config, seed, now)?;
         broker.clock.set_wall(restorer.wall(now.wall));
-        broker.session_numbers = restorer.last_session;
+        broker.session_numbers += restorer.last_session;
         if broker.journal.is_on() {
             broker.journal.boot(epoch);
         }
@@ -340,13 +430,15 @@ impl Broker {
             ..
         } = restorer;
         for id in retained.into_values() {
-            if let Some(message) = messages.get(&id) {
+            if let Some(message) = message_in(&messages, id) {
                 if message.is_stub() {
                     broker.statistics.loads_failed += 1;
                     broker.event(Event::Unreadable { message: id });
                     continue;
                 }
-                broker.journal.restored_retained(message);
+                if broker.records_retained(message.topic_str()) {
+                    broker.journal.restored_retained(message);
+                }
                 broker.retained.set(message.clone());
             }
         }
@@ -355,11 +447,10 @@ impl Broker {
             keys.extend(broker.restore_session(number, kept, &messages));
             broker.journal.cut();
         }
-        // Only now, when all subscribers are there and everything that refers to a message is
-        // known.
+        // Wills that are due, and sessions that have ended, wait for the first turn: until all
+        // subscribers are there, on all shards, and everything that refers to a message is known.
         for key in keys {
-            broker.session_timeout(key);
-            broker.journal.cut();
+            broker.arm_session(key);
         }
         broker.expire_retained();
         broker.settle();
@@ -370,7 +461,7 @@ impl Broker {
         &mut self,
         number: u64,
         kept: Kept,
-        messages: &BTreeMap<MessageId, Message>,
+        messages: &BTreeMap<MessageId, Stored>,
     ) -> Option<Key> {
         let record = kept.record?;
         // Two records of one client cannot be; should they, the later session is the one that
@@ -420,10 +511,10 @@ impl Broker {
         slot: u32,
         sequence: u64,
         record: DeliveryRecord,
-        messages: &BTreeMap<MessageId, Message>,
+        messages: &BTreeMap<MessageId, Stored>,
     ) {
         let is_released = matches!(record.exchange, Some((Stage::Released, _)));
-        let message = match messages.get(&record.message) {
+        let message = match message_in(messages, record.message) {
             Some(message) => message.clone(),
             None if is_released => self.nothing.clone(),
             None => return self.drop_message(slot, DropReason::Unreadable),

@@ -6,6 +6,7 @@ use crate::state::{Reader, State, Writer};
 use crate::time::UnixTime;
 use crate::topic::TopicFilter;
 use crate::topic::{Found, TopicKey, TopicMap};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 impl TopicKey for Message {
@@ -24,6 +25,10 @@ pub(crate) struct Retained {
     /// Those that expire, by when.
     expiring: BTreeMap<(UnixTime, MessageId), Message>,
     bytes: u64,
+    /// Topics that were cleared, and by which message, while other shards may not know of it.
+    cleared: BTreeMap<Box<str>, MessageId>,
+    /// The same, by sequence.
+    cleared_order: BTreeMap<(u64, u64), Box<str>>,
 }
 
 impl State for Retained {
@@ -34,12 +39,16 @@ impl State for Retained {
             message.save(to);
             after = Some(message.topic_str());
         }
+        self.cleared.save(to);
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         let mut retained = Self::new();
         for _ in 0..usize::load(from)? {
             retained.set(State::load(from)?);
+        }
+        for (topic, id) in BTreeMap::<Box<str>, MessageId>::load(from)? {
+            retained.bury(&topic, id);
         }
         Some(retained)
     }
@@ -58,6 +67,8 @@ impl Retained {
             by_topic: TopicMap::new(),
             expiring: BTreeMap::new(),
             bytes: 0,
+            cleared: BTreeMap::new(),
+            cleared_order: BTreeMap::new(),
         }
     }
 
@@ -109,6 +120,35 @@ impl Retained {
         let (message, ()) = self.by_topic.remove(topic)?;
         self.forget(&message);
         Some(message)
+    }
+
+    /// Whether something later than this message is retained for its topic, or has cleared it.
+    pub(crate) fn has_later(&self, topic: &str, id: MessageId) -> bool {
+        let kept = self.by_topic.get_key_value(topic);
+        kept.is_some_and(|(message, ())| message.view().id.is_later_than(id))
+            || self
+                .cleared
+                .get(topic)
+                .is_some_and(|cleared| cleared.is_later_than(id))
+    }
+
+    /// Remembers what cleared a topic: what another shard retained before may still come.
+    pub(crate) fn bury(&mut self, topic: &str, id: MessageId) {
+        self.cleared_order
+            .insert((id.sequence, id.origin), topic.into());
+        if let Some(earlier) = self.cleared.insert(topic.into(), id) {
+            self.cleared_order
+                .remove(&(earlier.sequence, earlier.origin));
+        }
+    }
+
+    /// Whatever comes from other shards now has a sequence above this one.
+    pub(crate) fn forget_cleared(&mut self, clock: u64) {
+        while let Some(first) = self.cleared_order.first_entry()
+            && first.key().0 <= clock
+        {
+            self.cleared.remove(&first.remove());
+        }
     }
 
     /// Takes what is no longer in the map out of the account.

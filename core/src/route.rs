@@ -1,14 +1,16 @@
 //! From a topic name to who gets the message, and how: the policy of fan-out.
 //!
 //! The index ([`Subscriptions`]) says which subscriptions match. Here those of one session become
-//! one target: delivered once, with the highest QoS and all subscription identifiers. What came out
-//! is kept for the next message to that topic, until any subscription changes; a steady publisher
-//! pays no matching.
+//! one target: delivered once, with the highest QoS and all subscription identifiers. What other
+//! shards want stands in an index of its own; the shard that took a message in chooses among
+//! shards, and each of them among its sessions. What came out is kept for the next message to that
+//! topic, until any subscription changes; a steady publisher pays no matching.
 
 use crate::codec::packet::QoS;
+use crate::id::PeerId;
 use crate::session::queue::Identifiers;
 use crate::topic::name::TopicName;
-use crate::topic::{GroupId, Matches, Subscriber, SubscriberKey, Subscriptions};
+use crate::topic::{GroupId, Matches, Subscriber, SubscriberKey, Subscriptions, TopicFilter};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -20,39 +22,11 @@ const SLOTS: usize = 1_024;
 /// Routes with more targets are not kept: matching is a small part of such a fan-out.
 const TARGETS_KEPT: usize = 4_096;
 
-/// The bit of a [`SubscriberKey`] that says: a peer, not a session.
-const PEER: u32 = 1 << 31;
-
-/// Who a subscription of the index belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Member {
-    /// The slot of a session of this shard.
-    Session(u32),
-    /// Another shard or node.
-    Peer(u16),
-}
-
-impl Member {
-    pub(crate) const fn key(self) -> SubscriberKey {
-        match self {
-            Self::Session(slot) => SubscriberKey(slot),
-            Self::Peer(peer) => SubscriberKey(PEER | peer as u32),
-        }
-    }
-
-    pub(crate) const fn of(key: SubscriberKey) -> Self {
-        if key.0 & PEER == 0 {
-            Self::Session(key.0)
-        } else {
-            Self::Peer((key.0 & 0xffff) as u16)
-        }
-    }
-}
-
 /// One recipient of a message, with what its subscriptions ask for together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    pub(crate) member: Member,
+    /// The slot of its session.
+    pub(crate) slot: u32,
     pub(crate) maximum_qos: QoS,
     pub(crate) retain_as_published: bool,
     /// At least one of its subscriptions does not want its own messages.
@@ -66,7 +40,7 @@ impl Target {
         let mut identifiers = Identifiers::default();
         identifiers.push(subscription.identifier);
         Self {
-            member: Member::of(subscriber.key),
+            slot: subscriber.key.0,
             maximum_qos: subscription.options.maximum_qos,
             retain_as_published: subscription.options.retain_as_published,
             no_local: subscription.options.no_local,
@@ -85,6 +59,44 @@ impl Target {
     }
 }
 
+/// The members of a shared subscription, here and on other shards. At least one of both is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// In the index of subscriptions.
+    pub(crate) here: Option<GroupId>,
+    /// In the index of interests.
+    pub(crate) there: Option<GroupId>,
+}
+
+/// What subscriptions there are: those of this shard, and what the other shards want.
+#[derive(Clone, Copy)]
+pub(crate) struct Indexes<'a> {
+    pub(crate) subscriptions: &'a Subscriptions,
+    pub(crate) interests: &'a Subscriptions,
+}
+
+impl Indexes<'_> {
+    /// Changes whenever one of them does: each only counts up.
+    const fn generation(self) -> u64 {
+        self.subscriptions.generation() + self.interests.generation()
+    }
+}
+
+/// Whom the messages of one topic go to.
+#[derive(Debug, Default)]
+pub(crate) struct Recipients {
+    pub(crate) targets: Vec<Target>,
+    /// Other shards with subscribers.
+    pub(crate) peers: Vec<PeerId>,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl Recipients {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.peers.is_empty() && self.groups.is_empty()
+    }
+}
+
 /// Who gets the messages of one topic.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
@@ -92,8 +104,7 @@ pub(crate) struct Route {
     /// Tells this finding of a route from every other, of the same topic or another.
     pub(crate) serial: u64,
     topic: String,
-    pub(crate) targets: Vec<Target>,
-    pub(crate) groups: Vec<GroupId>,
+    recipients: Recipients,
     /// Some target has a subscription with no local.
     pub(crate) no_local: bool,
 }
@@ -130,8 +141,8 @@ impl Routes {
 
     /// The route of a topic if it is known and still holds. The topic has then been found valid
     /// before.
-    pub(crate) fn known(&self, topic: &str, index: &Subscriptions) -> Option<RouteSlot> {
-        self.recall(self.slot(topic), topic, index)
+    pub(crate) fn known(&self, topic: &str, indexes: Indexes<'_>) -> Option<RouteSlot> {
+        self.recall(self.slot(topic), topic, indexes)
     }
 
     /// The same without a search: whoever publishes to the same topic again remembers where it was.
@@ -139,18 +150,18 @@ impl Routes {
         &self,
         slot: RouteSlot,
         topic: &str,
-        index: &Subscriptions,
+        indexes: Indexes<'_>,
     ) -> Option<RouteSlot> {
         let route = self.slots.get(usize::from(slot.0))?;
-        (route.generation == index.generation() && route.topic == topic).then_some(slot)
+        (route.generation == indexes.generation() && route.topic == topic).then_some(slot)
     }
 
     /// Finds the route of a topic to those who may receive it, and keeps it.
     pub(crate) fn find(
         &mut self,
         topic: TopicName<'_>,
-        index: &Subscriptions,
-        may_receive: impl Fn(Member) -> bool,
+        indexes: Indexes<'_>,
+        may_receive: impl Fn(u32) -> bool,
     ) -> RouteSlot {
         if self.slots.is_empty() {
             // An index that has no subscription yet must not look like a match of an empty slot.
@@ -160,52 +171,61 @@ impl Routes {
             });
         }
         let slot = self.slot(topic.as_str());
-        index.matches(topic, &mut self.matches);
         let route = &mut self.slots[usize::from(slot.0)];
-        route.generation = index.generation();
+        route.generation = indexes.generation();
         route.topic.clear();
         route.topic.push_str(topic.as_str());
-        resolve(&mut self.matches, None, route);
-        route.targets.retain(|target| may_receive(target.member));
+        resolve(
+            topic,
+            indexes,
+            None,
+            &mut self.matches,
+            &mut route.recipients,
+        );
+        let targets = &mut route.recipients.targets;
+        targets.retain(|target| may_receive(target.slot));
         self.found += 1;
         route.serial = self.found;
+        route.no_local = route
+            .recipients
+            .targets
+            .iter()
+            .any(|target| target.no_local);
         slot
     }
 
-    /// The targets for a message from a session that does not want to hear some of it itself.
+    /// The recipients of a message from a session that does not want to hear some of it itself.
     pub(crate) fn without_local(
         &mut self,
         topic: TopicName<'_>,
-        index: &Subscriptions,
+        indexes: Indexes<'_>,
         publisher: u32,
-        may_receive: impl Fn(Member) -> bool,
-    ) -> Route {
-        let mut route = Route::default();
-        index.matches(topic, &mut self.matches);
+        may_receive: impl Fn(u32) -> bool,
+    ) -> Recipients {
+        let mut recipients = Recipients::default();
         resolve(
+            topic,
+            indexes,
+            Some(SubscriberKey(publisher)),
             &mut self.matches,
-            Some(Member::Session(publisher).key()),
-            &mut route,
+            &mut recipients,
         );
-        route.targets.retain(|target| may_receive(target.member));
-        route
+        recipients.targets.retain(|target| may_receive(target.slot));
+        recipients
     }
 
-    /// Takes targets and groups out for the time they are walked; give them back with `put_back`.
-    pub(crate) fn take(&mut self, slot: RouteSlot) -> (Vec<Target>, Vec<GroupId>) {
-        let route = &mut self.slots[usize::from(slot.0)];
-        let targets = core::mem::take(&mut route.targets);
-        (targets, core::mem::take(&mut route.groups))
+    /// Takes the recipients out for the time they are walked; give them back with `put_back`.
+    pub(crate) fn take(&mut self, slot: RouteSlot) -> Recipients {
+        core::mem::take(&mut self.slots[usize::from(slot.0)].recipients)
     }
 
-    pub(crate) fn put_back(&mut self, slot: RouteSlot, targets: Vec<Target>, groups: Vec<GroupId>) {
+    pub(crate) fn put_back(&mut self, slot: RouteSlot, recipients: Recipients) {
         let route = &mut self.slots[usize::from(slot.0)];
-        if targets.len() > TARGETS_KEPT {
+        if recipients.targets.len() > TARGETS_KEPT {
             route.generation = u64::MAX;
             return;
         }
-        route.targets = targets;
-        route.groups = groups;
+        route.recipients = recipients;
     }
 
     pub(crate) fn peek(&self, slot: RouteSlot) -> &Route {
@@ -213,12 +233,28 @@ impl Routes {
     }
 }
 
-/// One target a session. A message is not sent back to `publisher` by a subscription that says no
-/// local.
-fn resolve(matches: &mut Matches, publisher: Option<SubscriberKey>, route: &mut Route) {
-    route.targets.clear();
-    route.groups.clear();
-    route.groups.extend_from_slice(&matches.groups);
+/// One target a session, one entry a peer and a group. A message is not sent back to `publisher` by
+/// a subscription that says no local.
+fn resolve(
+    topic: TopicName<'_>,
+    indexes: Indexes<'_>,
+    publisher: Option<SubscriberKey>,
+    matches: &mut Matches,
+    recipients: &mut Recipients,
+) {
+    let Recipients {
+        targets,
+        peers,
+        groups,
+    } = recipients;
+    targets.clear();
+    peers.clear();
+    groups.clear();
+    indexes.subscriptions.matches(topic, matches);
+    groups.extend(matches.groups.iter().map(|group| Group {
+        here: Some(*group),
+        there: None,
+    }));
     matches.subscribers.sort_by_key(|subscriber| subscriber.key);
     for subscriber in &matches.subscribers {
         let no_local = subscriber.subscription.options.no_local;
@@ -226,10 +262,48 @@ fn resolve(matches: &mut Matches, publisher: Option<SubscriberKey>, route: &mut 
         if no_local && publisher == Some(subscriber.key) {
             continue;
         }
-        match route.targets.last_mut() {
-            Some(last) if last.member.key() == subscriber.key => last.merge(subscriber),
-            _ => route.targets.push(Target::new(subscriber)),
+        match targets.last_mut() {
+            Some(last) if last.slot == subscriber.key.0 => last.merge(subscriber),
+            _ => targets.push(Target::new(subscriber)),
         }
     }
-    route.no_local = route.targets.iter().any(|target| target.no_local);
+    if indexes.interests.is_empty() {
+        return;
+    }
+    indexes.interests.matches(topic, matches);
+    peers.extend(matches.subscribers.iter().map(|one| peer_of(one.key)));
+    peers.sort_unstable();
+    peers.dedup();
+    for there in &matches.groups {
+        let here = same_group(indexes, *there);
+        match groups
+            .iter_mut()
+            .find(|known| here.is_some() && known.here == here)
+        {
+            Some(known) => known.there = Some(*there),
+            None => groups.push(Group {
+                here: None,
+                there: Some(*there),
+            }),
+        }
+    }
+}
+
+/// The group of this shard that other shards have members of.
+fn same_group(indexes: Indexes<'_>, there: GroupId) -> Option<GroupId> {
+    let group = indexes.interests.group(there)?;
+    let mut filter = String::new();
+    indexes.interests.filter(group.filter(), &mut filter);
+    let filter = TopicFilter::plain(&filter).ok()?;
+    indexes.subscriptions.shared(filter, group.share())
+}
+
+/// How a peer stands in the index of interests.
+pub(crate) const fn peer_key(peer: PeerId) -> SubscriberKey {
+    SubscriberKey(peer.0 as u32)
+}
+
+/// The same backwards.
+pub(crate) const fn peer_of(key: SubscriberKey) -> PeerId {
+    PeerId(key.0 as u16)
 }

@@ -12,7 +12,8 @@ mod socket_file;
 pub mod url;
 
 pub use config::{
-    Anonymous, FileMode, ListenerConfig, RecordingConfig, ServerConfig, StorageConfig,
+    Anonymous, CertificateUser, FileMode, ListenerConfig, RecordingConfig, ServerConfig,
+    StorageConfig,
 };
 pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
 pub use link::Message;

@@ -29,6 +29,9 @@ use siphasher::sip::SipHasher13;
 /// The session expiry interval that stands for "never".
 pub(crate) const NEVER_EXPIRES: u32 = u32::MAX;
 
+/// The part of a session number that counts; above it is the shard that gave it.
+pub(crate) const SESSION_COUNT: u64 = (1 << 48) - 1;
+
 /// One subscription of a session, as the index knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionRef {
@@ -47,6 +50,8 @@ pub(crate) struct Cursor {
     pub(crate) identifier: u32,
     /// The last message that was taken in before the subscription. Later ones came live.
     pub(crate) last: MessageId,
+    /// The sequences of the last messages that came from other shards before it.
+    pub(crate) elsewhere: Box<[u64]>,
     /// The log knows of it: what is left survives the broker.
     pub(crate) is_recorded: bool,
     /// The log does not know how far it has come.
@@ -59,6 +64,7 @@ crate::state::state!(Cursor {
     maximum_qos,
     identifier,
     last,
+    elsewhere,
     is_recorded,
     has_moved
 });
@@ -67,7 +73,16 @@ impl Cursor {
     /// Whether a retained message was taken in after the subscription, in this life of the broker
     /// or a later one: then it came live.
     pub(crate) fn is_behind(&self, message: MessageId) -> bool {
-        message.origin >> 32 == self.last.origin >> 32 && message > self.last
+        let (epoch, last) = (message.boot_epoch(), self.last.boot_epoch());
+        if epoch != last {
+            return epoch > last;
+        }
+        if message.origin == self.last.origin {
+            return message.sequence > self.last.sequence;
+        }
+        self.elsewhere
+            .get(usize::from(message.shard()))
+            .is_some_and(|last| message.sequence > *last)
     }
 }
 

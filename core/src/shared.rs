@@ -7,12 +7,15 @@ use crate::connection::Connection;
 use crate::deliver::{How, Publication};
 use crate::handle::publish::Origin;
 use crate::id::PeerId;
-use crate::route::{Member, Target};
+use crate::letter::{Interest, Parcel, SharedMessage};
+use crate::route::{Group, Target, peer_of};
 use crate::session::SubscriptionRef;
 use crate::session::queue::Delivery;
-use crate::topic::{GroupId, Subscriber, TopicFilter, TopicName};
+use crate::slab::Key;
+use crate::topic::{GroupId, SharedGroup, Subscriber, TopicFilter, TopicName};
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// With as many open messages a member has enough to do, however wide its window: others come
 /// first, and a member that is stuck does not sit on more.
@@ -26,57 +29,114 @@ struct Rank {
 }
 
 impl Broker {
-    /// Delivers to one member of a shared subscription. [MQTT-4.8.2-4]
+    /// Delivers to one member of a shared subscription, here or on another shard. [MQTT-4.8.2-4]
     pub(crate) fn deliver_to_group(
         &mut self,
         publication: &mut Publication<'_>,
-        group: GroupId,
+        group: Group,
         origin: Origin,
     ) {
-        let topic = publication.view.topic;
-        let Some(chosen) = self.choose_member(group, topic, origin.from_peer) else {
+        match (self.choose_place(group), group.here) {
+            (Some(peer), _) => self.route_to_group(publication, (peer, group), origin),
+            (None, Some(here)) => self.deliver_to_member(publication, here, origin.connection),
+            (None, None) => {}
+        }
+    }
+
+    /// The same to a member here.
+    pub(crate) fn deliver_to_member(
+        &mut self,
+        publication: &mut Publication<'_>,
+        group: GroupId,
+        publisher: Option<Key>,
+    ) {
+        let Some(chosen) = self.choose_member(group, publication.view.topic) else {
             return;
         };
-        match Member::of(chosen.key) {
-            Member::Session(slot) => {
-                // Never above what that member was granted. [MQTT-4.8.2-3]
-                let how = How {
-                    many: false,
-                    group: Some(group),
-                    publisher: origin.connection,
-                };
-                let target = Target::new(&chosen);
-                if publication.is_stub() {
-                    self.deliver_stub(publication, slot, &target, how);
-                } else {
-                    self.deliver(publication, slot, &target, how);
-                }
-            }
-            Member::Peer(peer) => {
-                let Some(shared) = self.subscriptions.group(group) else {
-                    return;
-                };
-                let mut filter = String::new();
-                self.text(
-                    SubscriptionRef {
-                        filter: shared.filter(),
-                        group: Some(group),
-                    },
-                    &mut filter,
-                );
-                self.route_to(publication, [PeerId(peer)].into(), [filter.into()].into());
-            }
+        // Never above what that member was granted. [MQTT-4.8.2-3]
+        let how = How {
+            many: false,
+            group: Some(group),
+            publisher,
+        };
+        let target = Target::new(&chosen);
+        if publication.is_stub() {
+            self.deliver_stub(publication, &target, how);
+        } else {
+            self.deliver(publication, &target, how);
         }
+    }
+
+    fn route_to_group(
+        &mut self,
+        publication: &mut Publication<'_>,
+        (peer, group): (PeerId, Group),
+        origin: Origin,
+    ) {
+        let Some(there) = group.there.and_then(|id| self.interests.group(id)) else {
+            return;
+        };
+        let mut text = String::from("$share/");
+        text.push_str(there.share().as_str());
+        text.push('/');
+        self.interests.filter(there.filter(), &mut text);
+        let publisher = origin.connection.and_then(|key| self.connections.get(key));
+        let shared = SharedMessage {
+            message: publication.message(&mut self.scratch),
+            retain: publication.retain,
+            group: text.into(),
+            publisher: publisher.map(|connection| connection.id()),
+        };
+        self.tell(peer, Parcel::Shared(shared), origin.connection);
+    }
+
+    /// The shard whose turn it is; `None` is this one. Each gets as many messages as it has members
+    /// that can take them; when nobody can, one that has members gets it. How busy members are is
+    /// only known where they are.
+    fn choose_place(&mut self, group: Group) -> Option<PeerId> {
+        let there = self.interests.group(group.there?)?;
+        let able = group.here.map_or(0, |here| self.count_able(here));
+        let others: u32 = there.members().iter().map(present).sum();
+        let total = able + others;
+        if total == 0 {
+            let first = there.members().first().map(|member| peer_of(member.key));
+            return first.filter(|_| group.here.is_none());
+        }
+        let me = self.config.identity.shard;
+        let mut turn = match self.config.protocol.shared_strategy {
+            // The first shard that has somebody, as all shards see it.
+            SharedStrategy::Sticky => {
+                let peers = there.members().iter().filter(|member| present(member) > 0);
+                let first = peers.map(|member| peer_of(member.key)).min();
+                return first.filter(|peer| able == 0 || peer.0 < me);
+            }
+            SharedStrategy::Random => u32::try_from(self.random.below(total as usize)).unwrap_or(0),
+            SharedStrategy::RoundRobin | SharedStrategy::LeastInflight => {
+                let there = self.interests.group_mut(group.there?)?;
+                there.turn = (there.turn + 1) % total;
+                there.turn
+            }
+        };
+        for member in self.interests.group(group.there?)?.members() {
+            if turn < present(member) {
+                return Some(peer_of(member.key));
+            }
+            turn -= present(member);
+        }
+        None
+    }
+
+    /// How many members here can take a message now.
+    fn count_able(&self, group: GroupId) -> u32 {
+        let members = self.subscriptions.group(group);
+        let members = members.map_or(&[][..], SharedGroup::members);
+        let able = members.iter().filter(|member| self.rank(member).class == 0);
+        u32::try_from(able.count()).unwrap_or(u32::MAX)
     }
 
     /// The member whose turn it is: connected ones with room in their window before connected ones,
     /// and those before members that are away.
-    fn choose_member(
-        &mut self,
-        group: GroupId,
-        topic: &str,
-        here_only: bool,
-    ) -> Option<Subscriber> {
+    fn choose_member(&mut self, group: GroupId, topic: &str) -> Option<Subscriber> {
         let strategy = self.config.protocol.shared_strategy;
         let count = self.subscriptions.group(group)?.members().len();
         let start = match strategy {
@@ -91,16 +151,9 @@ impl Broker {
             let place = (start + step) % count;
             let member = self.subscriptions.group(group)?.members()[place];
             let rank = self.rank(&member);
-            if here_only && matches!(Member::of(member.key), Member::Peer(_)) {
-                continue;
-            }
             let holders = (&self.sessions, &self.connections);
-            let member_of = Member::of(member.key);
-            if self.access.is_on()
-                && !self
-                    .access
-                    .may_route(member_of, TopicName::known(topic), holders)
-            {
+            let (slot, topic) = (member.key.0, TopicName::known(topic));
+            if self.access.is_on() && !self.access.may_route(slot, topic, holders) {
                 continue;
             }
             if best.as_ref().is_none_or(|(known, _)| rank < *known) {
@@ -124,10 +177,7 @@ impl Broker {
     }
 
     fn rank(&self, member: &Subscriber) -> Rank {
-        let Member::Session(slot) = Member::of(member.key) else {
-            return Rank { class: 0, open: 0 };
-        };
-        let Some(session) = self.sessions.at(slot) else {
+        let Some(session) = self.sessions.at(member.key.0) else {
             return Rank { class: 3, open: 0 };
         };
         let traffic = session.traffic.as_ref();
@@ -145,40 +195,82 @@ impl Broker {
 
     /// Gives a message of a shared subscription whose member is gone to another one.
     pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[(GroupId, Box<str>)]) {
+        let text = match delivery.group() {
+            Some(group) => shared
+                .binary_search_by_key(&group, |(id, _)| *id)
+                .ok()
+                .map(|place| &*shared[place].1),
+            // After a restart the group is found by what it matches.
+            None => matching(delivery.message.view().topic, shared)
+                .find(|text| self.group_named(text).is_some()),
+        };
+        let group = text.and_then(|text| self.group_named(text));
         // What lies in the log of this shard stays here.
-        let mut origin = Origin::default();
-        origin.from_peer = delivery.message.is_stub();
-        if let Some(group) = delivery.group() {
-            let was_member = shared.binary_search_by_key(&group, |(id, _)| *id).is_ok();
-            if was_member && self.subscriptions.group(group).is_some() {
-                let mut publication =
-                    Publication::shared(&delivery.message, delivery.was_published_retained());
-                self.encoder.begin();
-                return self.deliver_to_group(&mut publication, group, origin);
-            }
+        let group = group.map(|group| Group {
+            there: group.there.filter(|_| !delivery.message.is_stub()),
+            ..group
+        });
+        let Some(group) = group else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
+        };
+        let mut publication =
+            Publication::shared(&delivery.message, delivery.was_published_retained());
+        self.encoder.begin();
+        self.deliver_to_group(&mut publication, group, Origin::default());
+    }
+
+    /// A session that may be a member of shared subscriptions has got a connection, or has lost it:
+    /// the other shards hear how many can take messages here.
+    pub(crate) fn count_present(&mut self, session: Key, comes: bool) {
+        if self.peers.is_alone() {
+            return;
         }
-        // After a restart the group is found by what it matches.
-        let topic = delivery.message.view().topic;
-        let Ok(name) = TopicName::new(topic) else {
+        let Some(session) = self.sessions.get(session) else {
             return;
         };
-        for (_, text) in shared {
-            let Ok(parsed) = TopicFilter::parse(text) else {
-                continue;
+        let groups: Vec<SubscriptionRef> = session
+            .subscriptions
+            .iter()
+            .filter(|reference| reference.group.is_some())
+            .copied()
+            .collect();
+        for reference in groups {
+            let group = reference
+                .group
+                .and_then(|id| self.subscriptions.group_mut(id));
+            let Some(group) = group else { continue };
+            group.present = match comes {
+                true => group.present + 1,
+                false => group.present.saturating_sub(1),
             };
-            let Some(share) = parsed.share else { continue };
-            if !parsed.filter.matches(name) {
-                continue;
-            }
-            if let Some(group) = self.subscriptions.shared(parsed.filter, share) {
-                let mut publication =
-                    Publication::shared(&delivery.message, delivery.was_published_retained());
-                self.encoder.begin();
-                return self.deliver_to_group(&mut publication, group, origin);
-            }
+            let members = u32::try_from(group.members().len()).unwrap_or(u32::MAX);
+            let present = group.present;
+            let mut filter = String::new();
+            self.text(reference, &mut filter);
+            self.announce(&Interest {
+                filter: filter.into(),
+                members,
+                present,
+            });
         }
-        self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
     }
+}
+
+/// How many members of a group can take messages on another shard.
+const fn present(member: &Subscriber) -> u32 {
+    member.subscription.identifier
+}
+
+/// The groups whose filter matches a topic.
+fn matching<'a>(
+    topic: &'a str,
+    shared: &'a [(GroupId, Box<str>)],
+) -> impl Iterator<Item = &'a str> {
+    let name = TopicName::new(topic).ok();
+    shared.iter().map(|(_, text)| &**text).filter(move |text| {
+        let parsed = TopicFilter::parse(text).ok();
+        name.zip(parsed)
+            .is_some_and(|(name, parsed)| parsed.filter.matches(name))
+    })
 }

@@ -363,6 +363,17 @@ impl State for Box<[u8]> {
     }
 }
 
+impl State for Box<[u64]> {
+    fn save(&self, to: &mut Writer<'_>) {
+        self.len().save(to);
+        self.iter().for_each(|value| value.save(to));
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        (0..usize::load(from)?).map(|_| u64::load(from)).collect()
+    }
+}
+
 impl State for IpAddr {
     fn save(&self, to: &mut Writer<'_>) {
         match self {
@@ -507,7 +518,7 @@ state!(Identity {
     node,
     shard,
     boot_epoch,
-    has_peers
+    shards
 });
 state!(Protocol {
     versions,

@@ -84,6 +84,92 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Adds what another shard of the same broker has counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            connections_accepted,
+            connections_open,
+            clients_connected,
+            sessions,
+            subscriptions,
+            retained_messages,
+            retained_bytes,
+            queued_messages,
+            queued_bytes,
+            will_bytes,
+            inflight_bytes,
+            partial_bytes,
+            received_bytes,
+            sent_bytes,
+            publishes_received,
+            publishes_sent,
+            publishes_unmatched,
+            connects_refused,
+            violations,
+            dropped,
+            publishers_paused,
+            publishes_refused,
+            denied,
+            shadow_denied,
+            subscriptions_revoked,
+            publishers_throttled,
+            flapping_clients,
+            retained_refused,
+            unsent_bytes,
+            events_lost,
+            recording_parts_given_up,
+            unloaded_messages,
+            unloaded_bytes,
+            held_bytes,
+            loads,
+            loads_waiting,
+            loads_failed,
+        } = other;
+        self.connections_accepted += connections_accepted;
+        self.connections_open += connections_open;
+        self.clients_connected += clients_connected;
+        self.sessions += sessions;
+        self.subscriptions += subscriptions;
+        self.retained_messages += retained_messages;
+        self.retained_bytes += retained_bytes;
+        self.queued_messages += queued_messages;
+        self.queued_bytes += queued_bytes;
+        self.will_bytes += will_bytes;
+        self.inflight_bytes += inflight_bytes;
+        self.partial_bytes += partial_bytes;
+        self.received_bytes += received_bytes;
+        self.sent_bytes += sent_bytes;
+        self.publishes_received += publishes_received;
+        self.publishes_sent += publishes_sent;
+        self.publishes_unmatched += publishes_unmatched;
+        self.connects_refused += connects_refused;
+        self.violations += violations;
+        self.publishers_paused += publishers_paused;
+        self.publishes_refused += publishes_refused;
+        for (sum, more) in self.denied.iter_mut().zip(denied) {
+            *sum += more;
+        }
+        for (sum, more) in self.shadow_denied.iter_mut().zip(shadow_denied) {
+            *sum += more;
+        }
+        self.subscriptions_revoked += subscriptions_revoked;
+        self.publishers_throttled += publishers_throttled;
+        self.flapping_clients += flapping_clients;
+        self.retained_refused += retained_refused;
+        self.unsent_bytes += unsent_bytes;
+        self.events_lost += events_lost;
+        self.recording_parts_given_up += recording_parts_given_up;
+        self.unloaded_messages += unloaded_messages;
+        self.unloaded_bytes += unloaded_bytes;
+        self.held_bytes += held_bytes;
+        self.loads += loads;
+        self.loads_waiting += loads_waiting;
+        self.loads_failed += loads_failed;
+        for (sum, count) in self.dropped.iter_mut().zip(dropped) {
+            *sum += count;
+        }
+    }
+
     /// Messages dropped for one reason.
     #[must_use]
     pub fn dropped_because(&self, why: DropReason) -> u64 {

@@ -132,7 +132,7 @@ impl Room {
             | Action::Resume(_)
             | Action::Load(_)
             | Action::Route { .. }
-            | Action::Interest(_)
+            | Action::HandOver { .. }
             | Action::Event(_) => return false,
         }
         true

@@ -4,7 +4,7 @@ use crate::link::Answer;
 use async_channel::Sender;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use polling::Poller;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
@@ -27,6 +27,8 @@ pub(crate) enum Input {
     Decided(ConnectionId),
     /// Other rules and bans are in force.
     Access(AccessConfig),
+    /// These users have lost what let them in.
+    Revoke(BTreeSet<Box<str>>),
     /// How is it going?
     Statistics(Sender<Statistics>),
     /// Everything up to there is on stable storage.

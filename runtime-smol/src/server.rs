@@ -13,6 +13,7 @@ use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -266,6 +267,17 @@ impl Handle {
         self.inbox.push(Input::Access(access));
         // Statistics come from behind it.
         self.statistics().await.map(drop)
+    }
+
+    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
+    /// does not hold any more. They may try again.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
+        self.inbox.push(Input::Revoke(users));
+        Ok(())
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the

@@ -34,7 +34,7 @@ use whimbrel_core::id::Position;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Message, Policy, ServerConfig};
-use whimbrel_core::{Action, Broker, ConnectionId, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, Broker, CloseReason, ConnectionId, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out.
 const READ_BATCH_BYTES: usize = 256 << 10;
@@ -326,6 +326,12 @@ impl Shard {
                     self.broker.set_shadow_rules(self.now, access.shadow_rules);
                     self.broker.set_bans(self.now, access.bans);
                 }
+                Input::Revoke(users) => {
+                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                        let why = CloseReason::Revoked;
+                        self.broker.disconnect(self.now, connection, why);
+                    }
+                }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.try_send(self.broker.statistics())),
                 Input::Persisted(position) => self.persisted(position),
@@ -479,7 +485,7 @@ impl Shard {
                 }
                 Action::Persist(batch) => self.persist(batch),
                 Action::Load(message) => self.ask_log(LogRequest::Load(message)),
-                Action::Route { .. } | Action::Interest(_) => {
+                Action::Route { .. } | Action::HandOver { .. } => {
                     unreachable!("a broker that has no peers has nothing for them")
                 }
                 Action::Event(event) => {

@@ -59,7 +59,7 @@ mod transport;
 pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
-    ListenerConfig, ListenerUrl, Message, RecordingConfig, Scheme, ServerConfig, StartError,
-    Stopped, StorageConfig, StorageError,
+    Anonymous, Authenticator, BadUrl, CertificateUser, Crashed, Decision, FileMode, LinkError,
+    ListenError, ListenerConfig, ListenerUrl, Message, RecordingConfig, Scheme, ServerConfig,
+    StartError, Stopped, StorageConfig, StorageError,
 };

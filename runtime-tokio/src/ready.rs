@@ -16,6 +16,8 @@ pub(crate) enum Source {
     Stop,
     /// Another thread has put something into the inbox.
     Inbox,
+    /// Another shard has sent something.
+    Post,
     /// The deadline has come.
     Timer,
     /// A connection that had been closed has taken its last bytes.

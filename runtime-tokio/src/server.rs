@@ -6,13 +6,14 @@ use crate::listen::{Bound, bind};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::EventSink;
-use crate::shard::{Input, Parts, Shard};
-use crate::stop::{Stop, StopLevel};
+use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
+use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{AccessConfig, ConfigError};
+use whimbrel_core::id::PeerId;
 use whimbrel_core::log::LogUuid;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::{
@@ -28,7 +30,7 @@ use whimbrel_core::runtime::{
     StartError, Stopped, StorageConfig,
 };
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event, Restorer};
+use whimbrel_core::{Action, Broker, Event, Restorer};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -56,6 +58,51 @@ impl Server {
 
     /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
     /// anonymous clients lets in.
+    ///
+    /// `whimbrel-auth` has the one of the program: password files, tokens, SCRAM. A program may
+    /// bring its own, and ask whom it likes:
+    ///
+    /// ```
+    /// use whimbrel_core::Grant;
+    /// use whimbrel_core::action::{Credentials, Verdict};
+    /// use whimbrel_core::codec::ReasonCode;
+    /// use whimbrel_tokio::{Authenticator, Decision, Server, ServerConfig};
+    ///
+    /// /// Asks a database, with a driver of the program's own runtime.
+    /// struct Customers {
+    ///     runtime: tokio::runtime::Handle,
+    /// }
+    ///
+    /// async fn is_customer(name: String, password: Vec<u8>) -> Result<bool, std::io::Error> {
+    ///     // …
+    /// #   Ok(name == "ada" && password == b"1815")
+    /// }
+    ///
+    /// impl Authenticator for Customers {
+    ///     fn authenticate(&self, credentials: Credentials) -> Decision {
+    ///         let Credentials { username, password, .. } = credentials;
+    ///         let (Some(name), Some(password)) = (username, password) else {
+    ///             return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+    ///         };
+    ///         let answer = self.runtime.spawn(is_customer(name.clone(), password));
+    ///         Decision::later(async move {
+    ///             match answer.await {
+    ///                 Ok(Ok(true)) => Verdict::Accept(Grant {
+    ///                     groups: vec!["customers".to_owned()],
+    ///                     ..Grant::to(name)
+    ///                 }),
+    ///                 Ok(Ok(false)) => Verdict::Refuse(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+    ///                 // A database that does not answer lets nobody in.
+    ///                 Ok(Err(_)) | Err(_) => Verdict::Refuse(ReasonCode::SERVER_UNAVAILABLE),
+    ///             }
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// let runtime = runtime.handle().clone();
+    /// let server = Server::new(ServerConfig::default()).authenticator(Customers { runtime });
+    /// ```
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
@@ -82,16 +129,16 @@ impl Server {
             authenticator,
             events,
         } = self;
-        if config.threads != 1 {
-            return Err(StartError::Threads(config.threads));
-        }
-        config.broker.validate()?;
+        let mut broker = config.broker.clone();
+        broker.identity.shards = config.shards();
+        broker.durable = config.storage.is_durable();
+        broker.validate()?;
         // What was kept is there again before anybody can connect.
         let (mut log, mut restorer) = match &config.storage {
             StorageConfig::Memory => (None, None),
             StorageConfig::Log { directory, log } => {
-                let log = storage::fitted(log, &config.broker);
-                let memory_bytes = config.broker.limits.queued_payload_memory_bytes;
+                let log = storage::fitted(log, &broker);
+                let memory_bytes = broker.limits.queued_payload_memory_bytes;
                 let (log, restorer) = storage::open(directory, &log, new_uuid(), memory_bytes)?;
                 (Some(log), Some(restorer))
             }
@@ -116,19 +163,19 @@ impl Server {
             writers: Mutex::default(),
         };
         let (log_sender, batches) = std_mpsc::channel();
-        let mut inboxes = Vec::new();
         let (config, clock) = (Arc::new(config), handle.clock);
-        for shard in 0..config.threads {
-            let ready = Arc::new(ReadyList::default());
-            let stop = Arc::new(Stop::new(ready.waker(Source::Stop)));
+        let mut brokers = brokers(broker, clock, restorer.take())?;
+        introduce(&mut brokers, clock, &log_sender);
+        let mut inboxes = Vec::new();
+        for (mut seat, shard) in seats(brokers).into_iter().zip(0..) {
+            let stop = Arc::new(Stop::new(seat.ready.waker(Source::Stop)));
             let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
-            let mut broker = make_broker(&config, shard, clock, restorer.take())?.into();
             let recorder = match &config.recording {
                 None => None,
-                Some(recording) => Some(handle.record(recording, shard, &mut broker)?),
+                Some(recording) => Some(handle.record(recording, shard, &mut seat.broker)?),
             };
             let parts = Parts {
-                broker,
+                broker: seat.broker,
                 recorder,
                 shard,
                 clock,
@@ -140,10 +187,13 @@ impl Server {
                 policy: Policy::new(&config.listeners, authenticator.clone()),
                 events: events.clone(),
                 config: Arc::clone(&config),
-                ready,
+                ready: seat.ready,
                 stop: Arc::clone(&stop),
                 inbox,
                 inbox_sender: inbox_sender.clone(),
+                post: seat.post,
+                others: seat.others,
+                farewell: seat.farewell,
                 log: log.is_some().then(|| log_sender.clone()),
                 storage_failed: Arc::clone(&handle.storage_failed),
             };
@@ -170,23 +220,93 @@ impl Server {
     }
 }
 
-/// The broker of a shard, with what was kept.
-fn make_broker(
-    config: &ServerConfig,
-    shard: u16,
+/// The shards of a server, with what each of them had kept.
+fn brokers(
+    mut config: whimbrel_core::Config,
     clock: Clock,
     restorer: Option<Restorer>,
-) -> Result<Broker, ConfigError> {
-    let mut broker = config.broker.clone();
-    broker.identity.shard = shard;
-    broker.durable = config.storage.is_durable();
-    match restorer {
-        Some(restorer) => {
-            broker.identity.boot_epoch = restorer.next_boot_epoch();
-            Broker::restore(broker, unpredictable(), clock.now(), restorer)
-        }
-        None => Broker::new(broker, unpredictable(), clock.now()),
+) -> Result<Vec<Broker>, ConfigError> {
+    if let Some(restorer) = &restorer {
+        config.identity.boot_epoch = restorer.next_boot_epoch();
     }
+    let shards = config.identity.shards;
+    let seed = unpredictable();
+    let mut parts = restorer.map(|restorer| restorer.split(shards).into_iter());
+    (0..shards)
+        .map(|shard| {
+            let mut config = config.clone();
+            config.identity.shard = shard;
+            match parts.as_mut().and_then(Iterator::next) {
+                Some(part) => Broker::restore(config, seed, clock.now(), part),
+                None => Broker::new(config, seed, clock.now()),
+            }
+        })
+        .collect()
+}
+
+/// Before anybody can connect, every shard hears what the others want, and the log what they have
+/// to say at the start.
+fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
+    loop {
+        let mut letters = Vec::new();
+        for (broker, shard) in brokers.iter_mut().zip(0..) {
+            while let Some(action) = broker.poll_action() {
+                match action {
+                    Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
+                    // Its thread is not there yet, but its channel is.
+                    Action::Persist(batch) => {
+                        drop(log.send((shard, LogRequest::Append(batch))));
+                    }
+                    Action::Load(message) => {
+                        drop(log.send((shard, LogRequest::Load(message))));
+                    }
+                    // There is no connection yet, and nobody who listens to events.
+                    Action::Send(_)
+                    | Action::Pause(_)
+                    | Action::Resume(_)
+                    | Action::Close { .. }
+                    | Action::Authenticate { .. }
+                    | Action::HandOver { .. }
+                    | Action::Event(_) => {}
+                }
+            }
+        }
+        if letters.is_empty() {
+            return;
+        }
+        for (from, to, letter) in letters {
+            if let Some(broker) = brokers.get_mut(usize::from(to.0)) {
+                broker.routed(clock.now(), from, letter);
+            }
+        }
+    }
+}
+
+/// What a shard has that belongs with what the others have.
+struct Seat {
+    broker: RecordedBroker,
+    ready: Arc<ReadyList>,
+    post: mpsc::UnboundedReceiver<Post>,
+    others: Vec<mpsc::UnboundedSender<Post>>,
+    farewell: Farewell,
+}
+
+/// Lets shards reach each other.
+fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
+    let ready: Vec<Arc<ReadyList>> = brokers.iter().map(|_| Arc::default()).collect();
+    let wakers = ready.iter().map(|ready| ready.waker(Source::Stop));
+    let farewells = Farewell::party(wakers.collect());
+    let (others, posts): (Vec<_>, Vec<_>) =
+        brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let all = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
+    all.map(|(((broker, ready), post), farewell)| Seat {
+        broker: broker.into(),
+        ready,
+        post,
+        others: others.clone(),
+        farewell,
+    })
+    .collect()
 }
 
 /// Starts the thread of one shard, and waits until it serves.
@@ -422,6 +542,21 @@ impl Handle {
         let input = Input::Attach(theirs);
         shard.inbox.send(input).await.map_err(|_| Stopped)?;
         Ok(ours)
+    }
+
+    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
+    /// does not hold any more. They may try again.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
+        let users = Arc::new(users);
+        for shard in &self.shards {
+            let input = Input::Revoke(Arc::clone(&users));
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
+        }
+        Ok(())
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the

@@ -5,6 +5,9 @@
 //! network once and goes on without sleeping. Actions are carried out once for everything that was
 //! read before, so a connection is written at most once a turn however many packets are for it.
 //!
+//! Shards share nothing but the log. What one has for another, letters and connections, goes into
+//! the other's post: a queue that neither waits for.
+//!
 //! Nothing here knows MQTT.
 
 use crate::clock::Clock;
@@ -13,28 +16,29 @@ use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report};
 use crate::socket::{Lingering, Socket, Written};
-use crate::stop::{Stop, StopLevel};
+use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
 use crate::transport::Pipe;
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, warn};
 use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
-use whimbrel_core::action::{Batch, Credentials, InterestDelta, RoutedMessage};
+use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::id::{MessageId, PeerId, Position};
+use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -51,6 +55,13 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Things that are taken out of the inbox in one turn.
 const INPUTS_PER_TURN: usize = 256;
 
+/// Letters and connections of other shards that are taken in one turn.
+const LETTERS_PER_TURN: usize = 64;
+
+/// How long a shard that has nothing left to do waits for the others, in milliseconds, beyond the
+/// time that a stop may take: it is there for a shard that hangs.
+const FAREWELL_MS: u64 = 1_000;
+
 /// Bytes of batches that the log may be behind before nobody is read until it has caught up: memory
 /// that waits for a disk, whatever the number of publishers.
 const UNPERSISTED_BYTES: usize = 32 << 20;
@@ -64,20 +75,10 @@ pub(crate) enum Input {
     Attach(DuplexStream),
     /// The verdict that had to be waited for.
     Authenticated(ConnectionId, Verdict),
+    /// These users have lost what let them in.
+    Revoke(Arc<BTreeSet<Box<str>>>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
-    /// A message from another shard or node.
-    #[expect(
-        dead_code,
-        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
-    )]
-    Routed(PeerId, RoutedMessage),
-    /// What another shard or node wants.
-    #[expect(
-        dead_code,
-        reason = "sent by other shards, once attached; see `Shard::hand_to_peers`"
-    )]
-    Interest(PeerId, InterestDelta),
     /// Other rules are in force.
     Rules(Option<Arc<Rules>>),
     /// Others are kept out.
@@ -96,6 +97,23 @@ pub(crate) enum Input {
     StorageFailed,
 }
 
+/// What shards send each other. The core bounds how much of it is on its way.
+pub(crate) enum Post {
+    /// What one tells the other.
+    Letter(PeerId, Letter),
+    /// A connection that asks for a session of the receiver.
+    Connection(Box<Moving>),
+}
+
+/// A connection on its way from one shard to another.
+pub(crate) struct Moving {
+    transport: Pipe,
+    peer: Peer,
+    /// Read, and not handled.
+    bytes: Vec<u8>,
+    accepted: Timestamp,
+}
+
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ServerConfig>,
@@ -110,6 +128,11 @@ pub(crate) struct Parts {
     pub(crate) stop: Arc<Stop>,
     pub(crate) inbox: mpsc::Receiver<Input>,
     pub(crate) inbox_sender: mpsc::Sender<Input>,
+    /// What other shards send.
+    pub(crate) post: mpsc::UnboundedReceiver<Post>,
+    /// Where to send what is for them, by their numbers.
+    pub(crate) others: Vec<mpsc::UnboundedSender<Post>>,
+    pub(crate) farewell: Farewell,
     pub(crate) log: Option<LogSender>,
     pub(crate) storage_failed: Arc<AtomicBool>,
 }
@@ -154,13 +177,16 @@ pub(crate) struct Shard {
     inbox: mpsc::Receiver<Input>,
     inbox_waker: Waker,
     inbox_sender: mpsc::Sender<Input>,
+    post: mpsc::UnboundedReceiver<Post>,
+    post_waker: Waker,
+    others: Vec<mpsc::UnboundedSender<Post>>,
     timer: Timer,
     lingering: Lingering,
     stop: Arc<Stop>,
+    farewell: Farewell,
     grace_ms: u64,
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
-    missing_reported: bool,
     log: Option<LogSender>,
     storage_failed: Arc<AtomicBool>,
     /// Batches that the log has and has not reported durable: their positions and sizes.
@@ -198,7 +224,7 @@ impl Shard {
             policy: parts.policy,
             events: parts.events,
             // The first turn makes every source know its waker.
-            sources: vec![Source::Inbox],
+            sources: vec![Source::Inbox, Source::Post],
             ended: Vec::new(),
             departed: None,
             read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
@@ -207,6 +233,10 @@ impl Shard {
             busy: false,
             inbox: parts.inbox,
             inbox_waker: ready.waker(Source::Inbox),
+            post: parts.post,
+            post_waker: ready.waker(Source::Post),
+            others: parts.others,
+            farewell: parts.farewell,
             inbox_sender: parts.inbox_sender,
             timer: Timer::new(parts.clock, ready.waker(Source::Timer)),
             clock: parts.clock,
@@ -214,7 +244,6 @@ impl Shard {
             stop: parts.stop,
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
-            missing_reported: false,
             log: parts.log,
             storage_failed: parts.storage_failed,
             unpersisted: VecDeque::new(),
@@ -264,6 +293,7 @@ impl Shard {
                 Source::Stop | Source::Lingering => {}
                 Source::Timer => self.timer.fired(),
                 Source::Inbox => self.take_inbox(),
+                Source::Post => self.take_post(),
                 Source::Listener(number) => {
                     if let Some(listener) = self.listeners.get_mut(usize::from(number)) {
                         listener.ready = true;
@@ -314,11 +344,78 @@ impl Shard {
         }
     }
 
-    fn is_finished(&self) -> bool {
-        self.stopping_until.is_some_and(|until| {
-            let everybody_left = self.sockets.is_empty() && self.lingering.is_empty();
-            (everybody_left && !self.busy) || until <= self.now.monotonic
-        })
+    /// Whether this was the last turn. What a shard says last, such as wills, others have to hear:
+    /// they leave together.
+    fn is_finished(&mut self) -> bool {
+        let Some(until) = self.stopping_until else {
+            return false;
+        };
+        let everybody_left = self.sockets.is_empty() && self.lingering.is_empty();
+        let is_late = until <= self.now.monotonic;
+        if !is_late && (!everybody_left || self.busy) {
+            return false;
+        }
+        if self.farewell.leave() {
+            while let Ok(post) = self.post.try_recv() {
+                self.take(post);
+            }
+            self.drain(usize::MAX);
+            return true;
+        }
+        until.after_ms(FAREWELL_MS) <= self.now.monotonic
+    }
+
+    fn take_post(&mut self) {
+        for _ in 0..LETTERS_PER_TURN {
+            let mut cx = Context::from_waker(&self.post_waker);
+            let Poll::Ready(Some(post)) = self.post.poll_recv(&mut cx) else {
+                return;
+            };
+            self.take(post);
+        }
+        self.sources.push(Source::Post);
+        self.busy = true;
+    }
+
+    fn take(&mut self, post: Post) {
+        match post {
+            Post::Letter(from, letter) => self.broker.routed(self.now, from, letter),
+            Post::Connection(moving) => self.adopt(*moving),
+        }
+    }
+
+    /// Takes a connection that another shard has accepted.
+    fn adopt(&mut self, moving: Moving) {
+        // A connection that cannot be watched here is closed by being dropped.
+        let transport = match moving.transport.moved() {
+            Ok(transport) => transport,
+            Err(error) => return warn!(%error, "a connection could not change its thread"),
+        };
+        let id = self.broker.adopt(self.now, moving.peer, &moving.bytes);
+        self.insert(id, transport, moving.accepted);
+    }
+
+    /// Gives a connection to the shard that has its session.
+    fn hand_over(&mut self, id: ConnectionId, to: PeerId, (peer, bytes): (Peer, Vec<u8>)) {
+        let Some(socket) = self.sockets.remove(id) else {
+            return;
+        };
+        let accepted = socket.accepted;
+        let transport = socket.into_transport();
+        let moving = Moving {
+            transport,
+            peer,
+            bytes,
+            accepted,
+        };
+        self.send_to(to, Post::Connection(Box::new(moving)));
+    }
+
+    fn send_to(&self, shard: PeerId, post: Post) {
+        // A shard that is gone is missed by the server, which stops.
+        if let Some(other) = self.others.get(usize::from(shard.0)) {
+            let _ = other.send(post);
+        }
     }
 
     fn take_inbox(&mut self) {
@@ -334,10 +431,14 @@ impl Shard {
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
                 }
+                Input::Revoke(users) => {
+                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                        let why = CloseReason::Revoked;
+                        self.broker.disconnect(self.now, connection, why);
+                    }
+                }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
-                Input::Routed(peer, message) => self.broker.routed(self.now, peer, message),
-                Input::Interest(peer, delta) => self.broker.interest(self.now, peer, delta),
                 Input::Rules(rules) => self.broker.set_rules(self.now, rules),
                 Input::Bans(bans) => self.broker.set_bans(self.now, bans),
                 Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
@@ -435,7 +536,16 @@ impl Shard {
                 } => self.authenticate(connection, *credentials),
                 Action::Persist(batch) => self.persist(batch),
                 Action::Load(message) => self.ask_log(LogRequest::Load(message)),
-                Action::Route { .. } | Action::Interest(_) => self.hand_to_peers(),
+                Action::Route { to, letter } => {
+                    let from = PeerId(self.shard);
+                    self.send_to(to, Post::Letter(from, letter));
+                }
+                Action::HandOver {
+                    connection,
+                    to,
+                    peer,
+                    bytes,
+                } => self.hand_over(connection, to, (peer, bytes)),
                 Action::Event(event) => self.report(&event),
             }
         }
@@ -492,7 +602,7 @@ impl Shard {
 
     fn ask_log(&mut self, request: LogRequest) {
         match self.log.as_ref() {
-            None => self.report_missing("a log", 0),
+            None => error!("the broker asks for a log, and there is none"),
             Some(log) => {
                 if log.send((self.shard, request)).is_err() {
                     // Its thread has ended before us, so by a panic.
@@ -522,19 +632,6 @@ impl Shard {
             self.busy = true;
         }
         self.broker.persisted(self.now, position);
-    }
-
-    /// Other shards are attached here, by the sending ends of their inboxes: what the core wants to
-    /// be routed arrives there as [`Input::Routed`] and [`Input::Interest`]. With one shard there
-    /// is nobody.
-    fn hand_to_peers(&mut self) {
-        self.report_missing("another shard", 0);
-    }
-
-    fn report_missing(&mut self, what: &str, position: u64) {
-        if !core::mem::replace(&mut self.missing_reported, true) {
-            error!(position, "the broker asks for {what}, and there is none");
-        }
     }
 
     fn report(&mut self, event: &Event) {
@@ -619,23 +716,28 @@ impl Shard {
             ..Peer::default()
         };
         let id = self.broker.accept(self.now, peer);
-        let Source::Connection(slot) = source_of(id) else {
-            return;
-        };
-        let waker = self.ready.waker(Source::Connection(slot));
+        self.insert(id, transport, self.now.monotonic);
+    }
+
+    fn insert(&mut self, id: ConnectionId, transport: Pipe, accepted: Timestamp) {
+        let waker = self.ready.waker(source_of(id));
         self.sockets
-            .insert(Socket::new(id, transport, waker, self.now.monotonic));
+            .insert(Socket::new(id, transport, waker, accepted));
         // Usually finds nothing, and makes the socket know its waker.
         self.read(id);
     }
 
     fn arm_timer(&mut self) {
+        let stop = match self.farewell.has_left() {
+            false => self.stopping_until,
+            true => self.stopping_until.map(|until| until.after_ms(FAREWELL_MS)),
+        };
         let next = self
             .listeners
             .iter()
             .filter_map(Listener::next_deadline)
             .chain(self.broker.next_deadline())
-            .chain(self.stopping_until)
+            .chain(stop)
             .min();
         match next {
             None => {}

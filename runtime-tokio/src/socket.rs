@@ -72,6 +72,11 @@ impl Socket {
         }
     }
 
+    /// What its bytes travel over, for another shard. Nothing was written to it.
+    pub(crate) fn into_transport(self) -> Pipe {
+        self.transport
+    }
+
     /// Reads what fits into `buffer`; 0 bytes are the end. When pending, the connection's waker
     /// fires once there is something.
     pub(crate) fn poll_read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {

@@ -42,6 +42,7 @@ pub(crate) fn fitted(log: &LogConfig, broker: &whimbrel_core::Config) -> LogConf
     let needed = packet_bytes.saturating_add(BATCH_MARGIN_BYTES);
     LogConfig {
         batch_bytes_max: log.batch_bytes_max.max(needed),
+        shards: broker.identity.shards,
         ..log.clone()
     }
 }
@@ -147,6 +148,7 @@ pub(crate) fn spawn(
         engine,
         executor,
         clock,
+        live_bytes: vec![0; shards.len()],
         shards,
     };
     thread::Builder::new()
@@ -159,6 +161,8 @@ struct LogThread {
     executor: Executor,
     clock: Clock,
     shards: Vec<mpsc::Sender<Input>>,
+    /// What is live in each shard.
+    live_bytes: Vec<u64>,
 }
 
 impl LogThread {
@@ -226,7 +230,10 @@ impl LogThread {
     }
 
     fn append(&mut self, shard: u16, batch: &Batch) {
-        self.engine.set_live_bytes(batch.live_bytes);
+        if let Some(live_bytes) = self.live_bytes.get_mut(usize::from(shard)) {
+            *live_bytes = batch.live_bytes;
+        }
+        self.engine.set_live_bytes(self.live_bytes.iter().sum());
         let appended = self.engine.append(log::Batch {
             shard,
             position: batch.position,

@@ -9,18 +9,22 @@ use whimbrel_core::{ConnectionId, Grant, Verdict};
 use whimbrel_tests::World;
 use whimbrel_tests::world::{VERSIONS, connect, properties, publish};
 
-/// A method of two rounds: "hello" is answered with a challenge, the challenge with its answer.
+/// A method of two rounds: "hello" is answered with a challenge, the challenge with its answer,
+/// which has to come with what was left for it.
 fn judge(credentials: &Credentials) -> Option<Verdict> {
     Some(
         match (credentials.method.as_deref(), credentials.data.as_deref()) {
             (None, _) => Verdict::accept(),
-            (Some("KNOCK"), Some(b"hello")) => Verdict::Continue {
+            (Some("KNOCK"), Some(b"hello")) if credentials.state.is_none() => Verdict::Continue {
                 data: b"who?".to_vec(),
+                state: b"asked".to_vec(),
             },
-            (Some("KNOCK"), Some(b"me")) => Verdict::Accept(Grant {
-                data: Some(b"welcome".to_vec()),
-                ..Grant::default()
-            }),
+            (Some("KNOCK"), Some(b"me")) if credentials.state.as_deref() == Some(b"asked") => {
+                Verdict::Accept(Grant {
+                    data: Some(b"welcome".to_vec()),
+                    ..Grant::default()
+                })
+            }
             (Some("KNOCK"), _) => Verdict::Refuse(ReasonCode::NOT_AUTHORIZED),
             (Some(_), _) => Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD),
         },
@@ -186,6 +190,7 @@ fn without_a_method_there_is_no_auth() {
     world.judge(|_| {
         Some(Verdict::Continue {
             data: b"x".to_vec(),
+            state: Vec::new(),
         })
     });
     for version in VERSIONS {

@@ -256,7 +256,7 @@ fn a_message_that_is_too_large_for_a_client_is_left_out_for_it() {
         }
         assert_eq!(world.take_all(client), ["small", "small too"]);
         assert_eq!(world.take_all(other), payloads);
-        let dropped = world.broker.statistics().dropped;
+        let dropped = world.statistics().dropped;
         assert_eq!(dropped[DropReason::TooLarge as usize], 1);
     }
 }

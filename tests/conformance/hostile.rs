@@ -154,5 +154,5 @@ fn many_silent_connections_cost_little_and_end() {
     neighbour.is_well(&mut world);
     world.pass_ms(10_000);
     assert!(silent.into_iter().all(|client| world.is_closed(client)));
-    assert_eq!(world.broker.statistics().connections_open, 1);
+    assert_eq!(world.statistics().connections_open, 1);
 }

@@ -35,7 +35,7 @@ fn publish_numbers(world: &mut World, publisher: ConnectionId, numbers: core::op
 }
 
 fn dropped(world: &World, why: DropReason) -> u64 {
-    world.broker.statistics().dropped[why as usize]
+    world.statistics().dropped[why as usize]
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn all_queues_together_are_limited() {
     }
     let publisher = world.connect(Version::V4, "publisher");
     publish_numbers(&mut world, publisher, 0..5);
-    assert_eq!(world.broker.statistics().queued_messages, 10);
+    assert_eq!(world.statistics().queued_messages, 10);
     assert_eq!(dropped(&world, DropReason::TotalQueueFull), 5);
 }
 
@@ -165,7 +165,7 @@ fn a_slow_consumer_misses_qos_0_and_keeps_the_rest() {
             world.publish(publisher, "t", &[b'1'; 1_000], QoS::AtLeastOnce);
         }
         assert_eq!(world.take_all(quick).len(), 200, "nobody else notices");
-        assert!(world.broker.statistics().unsent_bytes < 200_000);
+        assert!(world.statistics().unsent_bytes < 200_000);
         world.block(slow, false);
         let came = world.take_all(slow);
         let ones = came.iter().filter(|payload| payload.starts_with('1'));
@@ -208,7 +208,7 @@ fn a_publisher_is_not_read_while_its_subscriber_catches_up() {
                 heard += world.take_all(subscriber).len();
             }
             assert_eq!(heard, sent, "nothing is lost");
-            assert_eq!(world.broker.statistics().dropped.iter().sum::<u64>(), 0);
+            assert_eq!(world.statistics().dropped.iter().sum::<u64>(), 0);
         }
     }
 }
@@ -270,7 +270,7 @@ fn above_the_memory_budget_new_things_are_refused_and_old_ones_go_on() {
         refused += u32::from(world.hear(publisher).ack().2.is_error());
     }
     assert!(refused > 0 || dropped(&world, DropReason::TotalQueueFull) > 0);
-    assert!(world.broker.statistics().queued_bytes <= 100_000);
+    assert!(world.statistics().queued_bytes <= 100_000);
     let away = world.resume(Version::V5, "away");
     assert!(world.take_all(away).len() > 50);
     world.publish(publisher, "t", b"again", QoS::AtLeastOnce);

@@ -77,7 +77,7 @@ fn a_message_that_expired_while_it_waited_is_dropped() {
         world.pass_ms(10_000);
         let away = world.resume(version, "away");
         assert_eq!(world.take_all(away).len(), 2);
-        let dropped = world.broker.statistics().dropped;
+        let dropped = world.statistics().dropped;
         assert_eq!(dropped[DropReason::Expired as usize], 1);
     }
 }

@@ -276,6 +276,6 @@ fn what_cannot_be_kept_now_is_refused_or_ends_the_connection() {
         } else {
             assert!(world.is_closed(client));
         }
-        assert_eq!(world.broker.statistics().retained_messages, 1);
+        assert_eq!(world.statistics().retained_messages, 1);
     }
 }

@@ -62,10 +62,10 @@ fn an_empty_payload_clears_and_is_delivered_but_not_kept() {
             (&b""[..], false)
         );
         assert!(found(&mut world, version, "t").is_empty());
-        assert_eq!(world.broker.statistics().retained_messages, 0);
+        assert_eq!(world.statistics().retained_messages, 0);
         // Clearing what is not there is nothing special.
         retain(&mut world, publisher, "u", b"");
-        assert_eq!(world.broker.statistics().retained_messages, 0);
+        assert_eq!(world.statistics().retained_messages, 0);
     }
 }
 
@@ -167,7 +167,7 @@ fn a_retained_message_expires() {
     assert_eq!(remaining, Some(1));
     world.pass_ms(1_000);
     assert!(found(&mut world, Version::V4, "t").is_empty());
-    assert_eq!(world.broker.statistics().retained_messages, 0);
+    assert_eq!(world.statistics().retained_messages, 0);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn ten_thousand_retained_messages_reach_a_client_whose_queue_holds_ten() {
         world.subscribe(client, "#", qos);
         assert_eq!(world.take_all(client).len(), 10_000);
     }
-    assert_eq!(world.broker.statistics().dropped.iter().sum::<u64>(), 0);
+    assert_eq!(world.statistics().dropped.iter().sum::<u64>(), 0);
 }
 
 /// A new subscriber that has not got so far in the retained messages gets a later one live, and so

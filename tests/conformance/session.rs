@@ -82,7 +82,7 @@ fn a_clean_start_knows_nothing_of_before() {
         world.cut(client);
         let (_, present) = world.enter(&lasting(version, "client"));
         assert!(!present);
-        assert_eq!(world.broker.statistics().queued_messages, 0);
+        assert_eq!(world.statistics().queued_messages, 0);
     }
 }
 
@@ -92,16 +92,12 @@ fn a_session_ends_when_it_was_left_alone_for_its_expiry_interval() {
     let mut world = World::default();
     let client = world.resume(Version::V5, "client");
     world.pass_ms(2 * HOUR_MS);
-    assert_eq!(
-        world.broker.statistics().sessions,
-        1,
-        "its connection is open"
-    );
+    assert_eq!(world.statistics().sessions, 1, "its connection is open");
     world.cut(client);
     world.pass_ms(HOUR_MS - 1);
-    assert_eq!(world.broker.statistics().sessions, 1);
+    assert_eq!(world.statistics().sessions, 1);
     world.pass_ms(1);
-    assert_eq!(world.broker.statistics().sessions, 0);
+    assert_eq!(world.statistics().sessions, 0);
     assert!(matches!(
         world.events.last(),
         Some(Event::SessionEnded { .. })
@@ -123,9 +119,9 @@ fn sessions_of_3x_clients_end_as_configured() {
         let client = world.resume(version, "client");
         world.cut(client);
         world.pass_ms(59_999);
-        assert_eq!(world.broker.statistics().sessions, 1);
+        assert_eq!(world.statistics().sessions, 1);
         world.pass_ms(1);
-        assert_eq!(world.broker.statistics().sessions, 0);
+        assert_eq!(world.statistics().sessions, 0);
     }
 }
 
@@ -193,7 +189,7 @@ fn disconnect_may_change_the_expiry_but_not_from_zero() {
     let client = world.resume(Version::V5, "client");
     assert_eq!(goodbye(&mut world, client, 10), None);
     world.pass_ms(10_000);
-    assert_eq!(world.broker.statistics().sessions, 0);
+    assert_eq!(world.statistics().sessions, 0);
 
     let client = world.connect(Version::V5, "client");
     assert_eq!(

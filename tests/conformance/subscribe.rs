@@ -92,7 +92,7 @@ fn subscribing_again_replaces_the_subscription() {
             world.answer(client, Packet::PubRel, 1, ReasonCode::SUCCESS);
             world.drain(client);
         }
-        assert_eq!(world.broker.statistics().subscriptions, 1);
+        assert_eq!(world.statistics().subscriptions, 1);
     }
 }
 

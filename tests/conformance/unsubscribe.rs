@@ -50,7 +50,7 @@ fn an_unsubscribe_of_several_filters_is_answered_filter_by_filter() {
         world.publish(client, "a", b"x", QoS::AtMostOnce);
         world.publish(client, "b", b"x", QoS::AtMostOnce);
         world.hears_nothing(client);
-        assert_eq!(world.broker.statistics().subscriptions, 0);
+        assert_eq!(world.statistics().subscriptions, 0);
     }
 }
 
@@ -65,7 +65,7 @@ fn exactly_that_filter_is_ended_and_nothing_is_added_for_it() {
             world.subscribe(client, filter, QoS::AtLeastOnce);
         }
         unsubscribe(&mut world, client, version, &["a/b"]);
-        assert_eq!(world.broker.statistics().subscriptions, 3);
+        assert_eq!(world.statistics().subscriptions, 3);
         world.publish(publisher, "a/b", b"x", QoS::AtMostOnce);
         assert_eq!(world.payloads(client).len(), 2, "a/+ and the shared one");
         unsubscribe(&mut world, client, version, &["a/+"]);

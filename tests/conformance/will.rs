@@ -155,7 +155,7 @@ fn the_will_is_published_when_the_broker_stops() {
     let now = world.now;
     world.broker.shut_down(now);
     world.run();
-    assert_eq!(world.broker.statistics().retained_messages, 1);
+    assert_eq!(world.statistics().retained_messages, 1);
 }
 
 #[test]

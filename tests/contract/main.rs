@@ -241,7 +241,7 @@ quickcheck! {
                 while world.broker.poll_action().is_some() {}
             }
         }
-        let open = world.broker.statistics().connections_open == 1;
+        let open = world.statistics().connections_open == 1;
         world.now.monotonic = Timestamp(latest);
         world.pass_ms(150_000 - latest);
         open && world.is_closed(client)
@@ -339,13 +339,13 @@ quickcheck! {
         let mut bytes = Vec::new();
         let message = Packet::Publish(publish("t", b"x", QoS::AtMostOnce, 1));
         codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
-        let before = world.broker.statistics().publishes_sent;
+        let before = world.statistics().publishes_sent;
         world.broker.receive(world.now, publisher, &bytes);
-        let mut sent = world.broker.statistics().publishes_sent - before;
+        let mut sent = world.statistics().publishes_sent - before;
         let mut largest = sent;
         while world.broker.next_deadline() == Some(world.now.monotonic) {
             world.broker.advance(world.now);
-            let total = world.broker.statistics().publishes_sent - before;
+            let total = world.statistics().publishes_sent - before;
             largest = largest.max(total - sent);
             sent = total;
         }
@@ -401,7 +401,7 @@ quickcheck! {
             world.send(publisher, &Packet::Publish(message));
             world.take_bytes(publisher);
         }
-        let says = world.broker.statistics();
+        let says = world.statistics();
         let held = says.queued_bytes + says.retained_bytes + says.unsent_bytes;
         // One message may be accepted with the last byte of room, for each place it can be in.
         held <= budget + 4 * u64::from(u16::MAX)

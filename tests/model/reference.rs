@@ -1,9 +1,9 @@
 //! A naive broker that says what each client may observe: sets and orders, not bytes.
 //!
-//! It is told what clients do, and then what they hear. What it expects it keeps in plain lists, one
-//! for each client; what is heard must be in them, and when everything has come to rest nothing may
-//! be left in them that a client had to get. It chooses nobody: who of a shared group gets a message
-//! is up to the broker, as long as it is one.
+//! It is told what clients do, and then what they hear. What it expects it keeps in plain lists,
+//! one for each client; what is heard must be in them, and when everything has come to rest nothing
+//! may be left in them that a client had to get. It chooses nobody: who of a shared group gets a
+//! message is up to the broker, as long as it is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use whimbrel_core::codec::packet::{Publish, QoS, RetainHandling, SubscribeOptions, Version};

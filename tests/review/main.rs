@@ -38,7 +38,7 @@ fn who_never_reads_is_not_read_for_ever() {
         }
         world.send_bytes(rude, &pings);
     }
-    let unsent = world.broker.statistics().unsent_bytes;
+    let unsent = world.statistics().unsent_bytes;
     assert!(
         unsent <= u64::from(Config::default().limits.unsent_bytes_maximum),
         "{unsent} bytes wait for a client that takes none"
@@ -106,9 +106,9 @@ fn a_checkpoint_keeps_messages_that_sessions_behind_it_still_need() {
     world.persists_at_once = false;
     world.broker.checkpoint(world.now);
     world.run();
-    let (position, operations) = world.unpersisted.remove(0);
-    world.log.push(operations);
-    world.broker.persisted(world.now, position);
+    let batch = world.unpersisted.remove(0);
+    world.log.push(batch.operations);
+    world.broker.persisted(world.now, batch.position);
     world.run();
     // The walk is somewhere in the filler. Behind it the retained message is delivered, not yet
     // acknowledged; before it that is cleared.
@@ -365,7 +365,11 @@ fn a_batch_is_never_larger_than_the_log_takes() {
     }
     world.persists_at_once = false;
     world.send_bytes(publisher, &bytes);
-    let largest = world.unpersisted.iter().map(|(_, ops)| ops.len()).max();
+    let largest = world
+        .unpersisted
+        .iter()
+        .map(|batch| batch.operations.len())
+        .max();
     let limit = whimbrel_core::log::LogConfig::default().batch_bytes_max;
     assert!(
         largest < Some(limit as usize),
@@ -389,10 +393,14 @@ fn a_checkpoint_step_is_bounded_also_within_a_session() {
     world.persists_at_once = false;
     world.broker.checkpoint(world.now);
     world.run();
-    let (position, _) = world.unpersisted.remove(0);
+    let position = world.unpersisted.remove(0).position;
     world.broker.persisted(world.now, position);
     world.run();
-    let largest = world.unpersisted.iter().map(|(_, ops)| ops.len()).max();
+    let largest = world
+        .unpersisted
+        .iter()
+        .map(|batch| batch.operations.len())
+        .max();
     assert!(largest < Some(1 << 20), "{largest:?}");
 }
 
@@ -410,7 +418,7 @@ fn wills_are_inside_the_memory_budget() {
             ..connect(Version::V4, &name)
         });
     }
-    let kept = world.broker.statistics().sessions * 60_000;
+    let kept = world.statistics().sessions * 60_000;
     assert!(kept < 2 << 20, "{kept} bytes of wills");
 }
 
@@ -430,7 +438,7 @@ fn unsent_qos_0_is_inside_the_memory_budget() {
     for _ in 0..100 {
         world.publish(publisher, "t", &[0; 10_000], QoS::AtMostOnce);
     }
-    let unsent = world.broker.statistics().unsent_bytes;
+    let unsent = world.statistics().unsent_bytes;
     assert!(unsent < 5 << 20, "{unsent}");
 }
 

@@ -53,7 +53,7 @@ macro_rules! tell_of {
     };
 }
 
-tell_of!(OnTokio as tokio, OnSmol as smol; {
+tell_of!(OnTokio as tokio, OnTokioThreads as tokio_threads, OnSmol as smol; {
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,

@@ -63,19 +63,23 @@ pub(crate) fn in_time<T: Send + 'static>(ending: impl FnOnce() -> T + Send + 'st
         .expect("the broker stops in time")
 }
 
-fn config(broker: Config) -> ServerConfig {
+fn config(broker: Config, threads: u16) -> ServerConfig {
     let listener = ListenerConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
     ServerConfig {
         broker,
         listeners: vec![listener],
+        threads,
         ..ServerConfig::default()
     }
 }
 
-/// All shards together: there is one.
-fn the_only(shards: Vec<Statistics>) -> Statistics {
-    let [statistics] = <[_; 1]>::try_from(shards).expect("sum them up once there are several");
-    statistics
+/// All shards together.
+fn sum_of(shards: Vec<Statistics>) -> Statistics {
+    let mut sum = Statistics::default();
+    for shard in &shards {
+        sum.add(shard);
+    }
+    sum
 }
 
 /// The broker of `whimbrel-tokio`.
@@ -85,14 +89,53 @@ pub(crate) struct OnTokio {
     asking: tokio::runtime::Runtime,
 }
 
-impl Runtime for OnTokio {
+/// The same with two threads.
+pub(crate) struct OnTokioThreads(OnTokio);
+
+impl Runtime for OnTokioThreads {
     fn start(broker: Config) -> Self {
-        let server = whimbrel_tokio::Server::new(config(broker));
+        Self(OnTokio::with_threads(broker, 2))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.0.statistics()
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
+        self.0.publish(topic, payload, qos)
+    }
+
+    fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<impl FnMut() -> Option<Message> + 'static, LinkError> {
+        self.0.subscribe(filter, qos)
+    }
+
+    fn stop(self) {
+        self.0.stop();
+    }
+}
+
+impl OnTokio {
+    fn with_threads(broker: Config, threads: u16) -> Self {
+        let server = whimbrel_tokio::Server::new(config(broker, threads));
         let handle = server.start().expect("the broker starts");
         let asking = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime to ask questions with");
         Self { handle, asking }
+    }
+}
+
+impl Runtime for OnTokio {
+    fn start(broker: Config) -> Self {
+        Self::with_threads(broker, 1)
     }
 
     fn address(&self) -> SocketAddr {
@@ -101,7 +144,7 @@ impl Runtime for OnTokio {
 
     fn statistics(&self) -> Statistics {
         let shards = self.asking.block_on(self.handle.statistics());
-        the_only(shards.expect("the broker runs"))
+        sum_of(shards.expect("the broker runs"))
     }
 
     fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
@@ -128,7 +171,7 @@ pub(crate) struct OnSmol(whimbrel_smol::Handle);
 
 impl Runtime for OnSmol {
     fn start(broker: Config) -> Self {
-        let server = whimbrel_smol::Server::new(config(broker));
+        let server = whimbrel_smol::Server::new(config(broker, 1));
         Self(server.start().expect("the broker starts"))
     }
 
@@ -137,7 +180,7 @@ impl Runtime for OnSmol {
     }
 
     fn statistics(&self) -> Statistics {
-        the_only(block_on(self.0.statistics()).expect("the broker runs"))
+        sum_of(block_on(self.0.statistics()).expect("the broker runs"))
     }
 
     fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {

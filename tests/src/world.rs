@@ -1,21 +1,27 @@
 //! A broker in a bottle: virtual time, connections that are two byte buffers, everything in one
 //! thread.
 //!
+//! It has one shard, or as many as `WHIMBREL_SHARDS` says: then connections are accepted by the
+//! first, and letters between shards are delivered in an order that differs from run to run of the
+//! world's own dice, but never between two shards.
+//!
 //! A test reads as a story: who connects, who sends what, who hears what. Nothing here knows a rule
 //! of the protocol; packets are built and read with the core's own codec.
 
 use crate::received::Received;
 use crate::recorded::Parts;
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use whimbrel_core::action::{Action, Credentials, Event, Peer, RoutedMessage, Verdict};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use whimbrel_core::action::{Action, Credentials, Event, Peer, Verdict};
 use whimbrel_core::codec::packet::{
     Ack, Connect, Disconnect, PacketType, QoS, Subscribe, SubscribeOptions, Version,
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
 use whimbrel_core::id::{MessageId, PacketId, PeerId, Position};
+use whimbrel_core::letter::Letter;
 use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
+use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
 
 pub use crate::compose::{connect, lasting, properties, publish, will};
@@ -29,18 +35,30 @@ pub const START: UnixTime = UnixTime(1_767_225_600_000);
 /// How verdicts are given.
 type Judge = Box<dyn FnMut(&Credentials) -> Option<Verdict>>;
 
+/// A batch that is not durable yet.
+pub struct Unpersisted {
+    /// The shard it is of.
+    pub shard: usize,
+    /// Its position there.
+    pub position: Position,
+    /// What it does.
+    pub operations: Vec<u8>,
+}
+
 /// One broker and everything around it.
 pub struct World {
-    /// The broker itself, for tests that drive it by hand.
+    /// The broker itself, for tests that drive it by hand; the first shard when there are several.
     pub broker: RecordedBroker,
-    /// What was recorded so far, if [`record`](Self::record) was called.
+    /// The other shards.
+    others: Vec<RecordedBroker>,
+    /// What was recorded of the first shard so far, if [`record`](Self::record) was called.
     pub parts: Parts,
     /// What time it is.
     pub now: Now,
     /// Everything that was reported.
     pub events: Vec<Event>,
     /// Batches that were to be persisted and are not yet reported durable.
-    pub unpersisted: Vec<(Position, Vec<u8>)>,
+    pub unpersisted: Vec<Unpersisted>,
     /// The operations of all batches that are durable, in order: the log.
     pub log: Vec<Vec<u8>>,
     /// Batches are reported durable as soon as they come. Default: yes.
@@ -51,18 +69,22 @@ pub struct World {
     pub loads_at_once: bool,
     /// What the disk cannot read any more.
     pub damaged: BTreeSet<MessageId>,
-    /// Messages that were to be routed to peers.
-    pub routed: Vec<(Vec<PeerId>, RoutedMessage)>,
-    /// What the broker wants to be sent by its peers, as it told.
-    pub interest: Vec<(String, u32)>,
+    /// Letters between shards stay on their way. Default: no.
+    pub letters_wait: bool,
+    /// On their way, by writer and receiver.
+    letters: BTreeMap<(usize, usize), VecDeque<Letter>>,
+    dice: u64,
     config: Config,
     judge: Judge,
     lines: HashMap<ConnectionId, Line>,
+    /// Which line a connection of a shard is.
+    by_shard: HashMap<(usize, ConnectionId), ConnectionId>,
 }
 
 /// One transport: what the client has received, and whether it is open.
-#[derive(Default)]
 struct Line {
+    /// The shard that has it, and its name there.
+    place: (usize, ConnectionId),
     version: Option<Version>,
     inbox: Vec<u8>,
     is_closed: bool,
@@ -85,30 +107,71 @@ impl World {
     ///
     /// When the configuration cannot run.
     pub fn new(config: Config) -> Self {
-        let kept = config.clone();
+        let shards = std::env::var("WHIMBREL_SHARDS");
+        let shards = shards.map_or(1, |shards| shards.parse().expect("a number of shards"));
+        Self::with_shards(config, shards)
+    }
+
+    /// The same with so many shards.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration cannot run.
+    pub fn with_shards(config: Config, shards: u16) -> Self {
         let now = Now {
             monotonic: Timestamp(0),
             wall: START,
         };
+        let mut config = config;
+        config.identity.shards = shards;
+        let mut brokers = (0..shards).map(|shard| {
+            let mut config = config.clone();
+            config.identity.shard = shard;
+            let broker = Broker::new(config, 7, now);
+            RecordedBroker::from(broker.expect("the test's configuration is valid"))
+        });
         Self {
-            broker: Broker::new(config, 7, now)
-                .expect("the test's configuration is valid")
-                .into(),
+            broker: brokers.next().expect("at least one shard"),
+            others: brokers.collect(),
             parts: Parts::default(),
             now,
             events: Vec::new(),
             unpersisted: Vec::new(),
             log: Vec::new(),
-            config: kept,
             persists_at_once: true,
             unloaded: VecDeque::new(),
             loads_at_once: true,
             damaged: BTreeSet::new(),
-            routed: Vec::new(),
-            interest: Vec::new(),
+            letters_wait: false,
+            letters: BTreeMap::new(),
+            dice: u64::from(shards),
+            config,
             judge: Box::new(|_| Some(Verdict::accept())),
             lines: HashMap::new(),
+            by_shard: HashMap::new(),
         }
+    }
+
+    /// One of the shards, counted from 0.
+    pub fn shard(&mut self, shard: usize) -> &mut RecordedBroker {
+        match shard.checked_sub(1) {
+            None => &mut self.broker,
+            Some(place) => &mut self.others[place],
+        }
+    }
+
+    /// Which shard has this connection.
+    pub fn shard_of(&mut self, connection: ConnectionId) -> usize {
+        self.line(connection).place.0
+    }
+
+    /// What all shards have counted together.
+    pub fn statistics(&self) -> Statistics {
+        let mut sum = self.broker.statistics();
+        for other in &self.others {
+            sum.add(&other.statistics());
+        }
+        sum
     }
 
     /// Records from now on.
@@ -142,7 +205,17 @@ impl World {
     /// Opens a transport from somewhere, without a word.
     pub fn open_from(&mut self, peer: Peer) -> ConnectionId {
         let connection = self.broker.accept(self.now, peer);
-        self.lines.insert(connection, Line::default());
+        let line = Line {
+            place: (0, connection),
+            version: None,
+            inbox: Vec::new(),
+            is_closed: false,
+            is_paused: false,
+            is_blocked: false,
+            wants_to_send: false,
+        };
+        self.lines.insert(connection, line);
+        self.by_shard.insert((0, connection), connection);
         self.run();
         connection
     }
@@ -222,7 +295,9 @@ impl World {
 
     /// Sends any bytes.
     pub fn send_bytes(&mut self, connection: ConnectionId, bytes: &[u8]) {
-        self.broker.receive(self.now, connection, bytes);
+        let now = self.now;
+        let (shard, id) = self.line(connection).place;
+        self.shard(shard).receive(now, id, bytes);
         self.run();
     }
 
@@ -458,8 +533,11 @@ impl World {
 
     /// The transport breaks.
     pub fn cut(&mut self, connection: ConnectionId) {
-        self.line(connection).is_closed = true;
-        self.broker.closed(self.now, connection);
+        let now = self.now;
+        let line = self.line(connection);
+        line.is_closed = true;
+        let (shard, id) = line.place;
+        self.shard(shard).closed(now, id);
         self.run();
     }
 
@@ -468,7 +546,8 @@ impl World {
         let line = self.line(connection);
         line.is_blocked = is_blocked;
         if !is_blocked && line.wants_to_send {
-            self.transmit(connection);
+            let (shard, id) = line.place;
+            self.transmit(shard, id);
         }
         self.run();
     }
@@ -476,15 +555,25 @@ impl World {
     /// Lets time pass, firing every deadline on the way.
     pub fn pass_ms(&mut self, ms: u64) {
         let end = self.now.monotonic.after_ms(ms);
-        while let Some(deadline) = self.broker.next_deadline() {
+        while let Some((deadline, shard)) = self.next_deadline() {
             if deadline > end {
                 break;
             }
             self.set_time(deadline.max(self.now.monotonic));
-            self.broker.advance(self.now);
+            let now = self.now;
+            self.shard(shard).advance(now);
             self.run();
         }
         self.set_time(end);
+    }
+
+    /// The next deadline of all shards, and whose it is.
+    fn next_deadline(&self) -> Option<(Timestamp, usize)> {
+        let brokers = core::iter::once(&self.broker).chain(&self.others);
+        let deadlines = brokers.map(|broker| broker.next_deadline()).zip(0..);
+        deadlines
+            .filter_map(|(deadline, shard)| Some((deadline?, shard)))
+            .min()
     }
 
     fn set_time(&mut self, monotonic: Timestamp) {
@@ -496,12 +585,15 @@ impl World {
     /// Everything emitted so far becomes durable.
     pub fn persist(&mut self) {
         while !self.unpersisted.is_empty() {
-            let mut last = Position(0);
-            for (position, operations) in self.unpersisted.drain(..) {
-                self.log.push(operations);
-                last = position;
+            let mut last = BTreeMap::new();
+            for batch in self.unpersisted.drain(..) {
+                self.log.push(batch.operations);
+                last.insert(batch.shard, batch.position);
             }
-            self.broker.persisted(self.now, last);
+            let now = self.now;
+            for (shard, position) in last {
+                self.shard(shard).persisted(now, position);
+            }
             self.run();
         }
     }
@@ -538,6 +630,15 @@ impl World {
     ///
     /// When the log cannot be read back.
     pub fn crash(&mut self) {
+        self.crash_into(self.config.identity.shards);
+    }
+
+    /// The same, and the other one has so many shards.
+    ///
+    /// # Panics
+    ///
+    /// When the log cannot be read back.
+    pub fn crash_into(&mut self, shards: u16) {
         let mut restorer = Restorer::within(self.config.limits.queued_payload_memory_bytes);
         for operations in &self.log {
             restorer
@@ -549,14 +650,34 @@ impl World {
             assert!(restorer.supply(id, &value));
         }
         self.config.identity.boot_epoch = restorer.next_boot_epoch();
+        self.config.identity.shards = shards;
         self.now.monotonic = Timestamp(0);
-        self.broker = Broker::restore(self.config.clone(), 7, self.now, restorer)
-            .expect("the test's configuration is valid")
-            .into();
+        let mut brokers = restorer
+            .split(shards)
+            .into_iter()
+            .zip(0..)
+            .map(|(part, shard)| {
+                let mut config = self.config.clone();
+                config.identity.shard = shard;
+                let broker = Broker::restore(config, 7, self.now, part);
+                RecordedBroker::from(broker.expect("the configuration is valid"))
+            });
+        self.broker = brokers.next().expect("at least one shard");
+        self.others = brokers.collect();
         self.unpersisted.clear();
+        self.letters.clear();
         self.unloaded.clear();
         self.lines.clear();
+        self.by_shard.clear();
+        self.boot();
         self.run();
+    }
+
+    /// Before anything happens, all shards hear what the others want.
+    fn boot(&mut self) {
+        let waits = core::mem::replace(&mut self.letters_wait, false);
+        while self.act() || self.deliver() {}
+        self.letters_wait = waits;
     }
 
     /// Carries out actions until there are none, as a runtime does.
@@ -566,33 +687,85 @@ impl World {
     /// When the broker does not come to rest.
     pub fn run(&mut self) {
         for _ in 0..1_000_000 {
-            let Some(action) = self.broker.poll_action() else {
-                self.parts.take(&mut self.broker, false);
-                if self
-                    .broker
-                    .next_deadline()
-                    .is_some_and(|at| at <= self.now.monotonic)
-                {
-                    self.broker.advance(self.now);
-                    continue;
+            if self.act() || self.deliver() {
+                continue;
+            }
+            self.parts.take(&mut self.broker, false);
+            match self.next_deadline() {
+                Some((at, shard)) if at <= self.now.monotonic => {
+                    let now = self.now;
+                    self.shard(shard).advance(now);
                 }
-                return;
-            };
-            self.carry_out(action);
+                _ => return,
+            }
         }
         panic!("the broker does not come to rest");
     }
 
-    fn carry_out(&mut self, action: Action) {
+    /// Carries out one action of some shard. Whether there was one.
+    fn act(&mut self) -> bool {
+        for shard in 0..=self.others.len() {
+            if let Some(action) = self.shard(shard).poll_action() {
+                self.carry_out(shard, action);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Delivers the next letter of some pair of shards. Whether there was one.
+    fn deliver(&mut self) -> bool {
+        let count = self.letters.len();
+        if count == 0 || self.letters_wait {
+            return false;
+        }
+        self.dice = self
+            .dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let place = (self.dice >> 33) as usize % count;
+        let pair = *self.letters.keys().nth(place).expect("below the count");
+        self.deliver_one(pair.0, pair.1);
+        true
+    }
+
+    /// Delivers one letter between two shards, also while letters wait. Whether there was one.
+    pub fn deliver_one(&mut self, from: usize, to: usize) -> bool {
+        let Some(waiting) = self.letters.get_mut(&(from, to)) else {
+            return false;
+        };
+        let letter = waiting.pop_front();
+        if waiting.is_empty() {
+            self.letters.remove(&(from, to));
+        }
+        let Some(letter) = letter else { return false };
+        let (now, from) = (self.now, u16::try_from(from).expect("few shards"));
+        self.shard(to).routed(now, PeerId(from), letter);
+        true
+    }
+
+    /// How many letters are on their way.
+    pub fn letter_count(&self) -> usize {
+        self.letters.values().map(VecDeque::len).sum()
+    }
+
+    /// The line that a connection of a shard is.
+    fn line_at(&mut self, shard: usize, id: ConnectionId) -> &mut Line {
+        let connection = self.by_shard[&(shard, id)];
+        self.line(connection)
+    }
+
+    fn carry_out(&mut self, shard: usize, action: Action) {
+        let now = self.now;
         match action {
-            Action::Send(connection) => self.transmit(connection),
-            Action::Pause(connection) => self.line(connection).is_paused = true,
-            Action::Resume(connection) => self.line(connection).is_paused = false,
+            Action::Send(connection) => self.transmit(shard, connection),
+            Action::Pause(connection) => self.line_at(shard, connection).is_paused = true,
+            Action::Resume(connection) => self.line_at(shard, connection).is_paused = false,
             Action::Close {
                 connection,
                 last_bytes,
             } => {
-                let line = self.line(connection);
+                let line = self.line_at(shard, connection);
                 line.inbox.extend_from_slice(&last_bytes);
                 line.is_closed = true;
             }
@@ -601,40 +774,57 @@ impl World {
                 credentials,
             } => {
                 if let Some(verdict) = (self.judge)(&credentials) {
-                    self.broker.authenticated(self.now, connection, verdict);
+                    self.shard(shard).authenticated(now, connection, verdict);
                 }
             }
             Action::Persist(batch) => {
                 if self.persists_at_once {
                     self.log.push(batch.operations);
-                    self.broker.persisted(self.now, batch.position);
+                    self.shard(shard).persisted(now, batch.position);
                 } else {
-                    self.unpersisted.push((batch.position, batch.operations));
+                    self.unpersisted.push(Unpersisted {
+                        shard,
+                        position: batch.position,
+                        operations: batch.operations,
+                    });
                 }
             }
             Action::Load(message) if self.loads_at_once => {
                 let readable = !self.damaged.contains(&message);
                 let value = self.stored(message).filter(|_| readable);
-                self.broker.loaded(self.now, message, value.as_deref());
+                self.shard(shard).loaded(now, message, value.as_deref());
             }
             Action::Load(message) => self.unloaded.push_back(message),
-            Action::Route { peers, message } => self.routed.push((peers, message)),
-            Action::Interest(delta) => {
-                self.interest
-                    .push((delta.filter.into_string(), delta.members));
+            Action::Route { to, letter } => {
+                let pair = (shard, usize::from(to.0));
+                self.letters.entry(pair).or_default().push_back(letter);
+            }
+            Action::HandOver {
+                connection,
+                to,
+                peer,
+                bytes,
+            } => {
+                let to = usize::from(to.0);
+                let id = self.shard(to).adopt(now, peer, &bytes);
+                let line = self.by_shard.remove(&(shard, connection));
+                let line = line.expect("it was there");
+                self.by_shard.insert((to, id), line);
+                self.line(line).place = (to, id);
             }
             Action::Event(event) => self.events.push(event),
         }
     }
 
-    fn transmit(&mut self, connection: ConnectionId) {
-        let line = self.line(connection);
+    fn transmit(&mut self, shard: usize, connection: ConnectionId) {
+        let line = self.line_at(shard, connection);
         line.wants_to_send = line.is_blocked;
         if line.is_blocked {
             return;
         }
-        let mut bytes = Vec::new();
-        self.broker.transmit(self.now, connection, &mut bytes);
-        self.line(connection).inbox.extend_from_slice(&bytes);
+        let (now, mut bytes) = (self.now, Vec::new());
+        self.shard(shard).transmit(now, connection, &mut bytes);
+        let line = self.line_at(shard, connection);
+        line.inbox.extend_from_slice(&bytes);
     }
 }

@@ -27,6 +27,9 @@ pub(crate) fn example_file() -> String {
             out.push('\n');
             comment(&mut out, key.doc);
             comment(&mut out, &format!("Takes {}.", key.kind().describe()));
+            if key.is_live {
+                comment(&mut out, "Taken over by a running broker at SIGHUP.");
+            }
             match (key.default(), key.example) {
                 (Some(default), _) => {
                     comment(&mut out, &format!("Why this default: {}", key.why));
@@ -71,9 +74,11 @@ pub(super) fn reference_table(section: &Section) -> String {
             .default()
             .map_or_else(|| "–".to_owned(), |default| format!("`{default}`"));
         let (unit, values) = unit_and_values(&key.kind());
-        let (name, doc, why) = (key.name, key.doc, key.why);
+        let (doc, why) = (key.doc, key.why);
+        let live = if key.is_live { " ↻" } else { "" };
+        let name = format!("`{}`{live}", key.name);
         out.push_str(&format!(
-            "| `{name}` | {default} | {unit} | {values} | {doc} *{why}* |\n"
+            "| {name} | {default} | {unit} | {values} | {doc} *{why}* |\n"
         ));
     }
     out

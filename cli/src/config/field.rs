@@ -2,11 +2,12 @@
 //! fields there are is told by the table in `keys`.
 
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
+use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{
     DuplicateClient, OtherUser, PublishExcess, QueueOverflow, SharedStrategy,
 };
-use whimbrel_core::runtime::{Anonymous, BadUrl, FileMode, ListenerUrl};
+use whimbrel_core::runtime::{Anonymous, BadUrl, CertificateUser, FileMode, ListenerUrl};
 
 /// A place a checked value can be put into and be read from.
 pub(crate) trait Field {
@@ -275,4 +276,20 @@ impl Named for QueueOverflow {
 impl Named for Anonymous {
     const NAMES: &'static [&'static str] = &["loopback-only", "always", "never"];
     const VALUES: &'static [Self] = &[Self::LoopbackOnly, Self::Always, Self::Never];
+}
+
+impl Named for CertificateUser {
+    const NAMES: &'static [&'static str] =
+        &["none", "common-name", "alternative-name", "organization"];
+    const VALUES: &'static [Self] = &[
+        Self::None,
+        Self::CommonName,
+        Self::AlternativeName,
+        Self::Organization,
+    ];
+}
+
+impl Named for HttpFormat {
+    const NAMES: &'static [&'static str] = &["json", "form"];
+    const VALUES: &'static [Self] = &[Self::Json, Self::Form];
 }

@@ -19,6 +19,8 @@ pub(crate) struct Key {
     pub(crate) unit: Unit,
     /// A value worth showing, for keys that are left out by default.
     pub(crate) example: Option<&'static str>,
+    /// A running broker takes it over at SIGHUP.
+    pub(crate) is_live: bool,
     range: Option<RangeInclusive<u64>>,
     field: fn(&mut Settings) -> &mut dyn Field,
 }
@@ -50,6 +52,7 @@ impl Key {
             why,
             unit: Unit::Count,
             example: None,
+            is_live: false,
             range: None,
             field,
         }
@@ -75,6 +78,12 @@ impl Key {
     /// It is left out by default; this is how it could look.
     pub(super) const fn example(mut self, example: &'static str) -> Self {
         self.example = Some(example);
+        self
+    }
+
+    /// A running broker takes it over; see [`take_over`](super::take_over).
+    pub(super) const fn live(mut self) -> Self {
+        self.is_live = true;
         self
     }
 

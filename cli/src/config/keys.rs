@@ -2,11 +2,12 @@
 //! it is. The defaults themselves are those of the types, so there is no second copy to keep in
 //! step.
 
+use super::access_keys::{ACCESS, QUOTAS};
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 9] = [
+pub(crate) static SECTIONS: [Section; 10] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -25,6 +26,14 @@ pub(crate) static SECTIONS: [Section; 9] = [
         doc: "Who may do what; `docs/access.md` tells how rules are written and how they decide.",
         repeated: false,
         keys: ACCESS,
+    },
+    Section {
+        name: "authentication",
+        doc: "Who is asked about the names and passwords of clients, see authentication.md. Without \
+              any of it nobody is: a user name is worth no more than none then, and `allow_anonymous` \
+              of the listener holds for everybody.",
+        repeated: false,
+        keys: AUTHENTICATION,
     },
     Section {
         name: "storage",
@@ -73,6 +82,15 @@ pub(crate) fn section(name: &str) -> Option<&'static Section> {
 
 const SERVER: &[Key] = &[
     Key::new(
+        "threads",
+        |s| &mut s.server.threads,
+        "Threads that serve clients, each with its share of the connections and sessions; 0 is one \
+         for each core. It may differ after a restart. Limits on connections, sessions and memory \
+         are divided among them.",
+        "One core is enough for some hundred thousand messages a second.",
+    )
+    .range(0, 64),
+    Key::new(
         "shutdown_grace_ms",
         |s| &mut s.server.shutdown_grace_ms,
         "How long clients may take to receive their last bytes when the broker is asked to stop. A \
@@ -111,10 +129,20 @@ const LISTENER: &[Key] = &[
     Key::new(
         "allow_anonymous",
         |s| &mut s.listener().allow_anonymous,
-        "Who may connect without having shown who they are; Unix sockets count as loopback. This \
-         version cannot check passwords, so a user name changes nothing.",
+        "Who may connect without having shown who they are; Unix sockets count as loopback. A user \
+         name that nobody can check, because no `[authentication]` is configured, shows nothing.",
         "A broker that is opened to the network by a slip is still closed.",
-    ),
+    )
+    .live(),
+    Key::new(
+        "certificate_user",
+        |s| &mut s.listener().certificate_user,
+        "What of a client's certificate is the user: nothing, the common name (CN), the first \
+         alternative name (SAN), or the organisation (O). A client with a certificate then needs no \
+         password, and one whose certificate lacks that part is refused.",
+        "A certificate alone says that a client may come, not who it is.",
+    )
+    .live(),
     Key::new(
         "backlog",
         |s| &mut s.listener().backlog,
@@ -184,73 +212,172 @@ const LISTENER: &[Key] = &[
     .example("\":mqtt\""),
 ];
 
-const ACCESS: &[Key] = &[
+const AUTHENTICATION: &[Key] = &[
     Key::new(
-        "file",
-        |s| &mut s.access.file,
-        "The file with the rules: TOML if its name ends in `.toml`, else as mosquitto's `acl_file`. \
-         What no rule allows is denied then; an empty file allows nothing.",
-        "Everybody who may connect may do everything but publish below `$SYS`.",
+        "password_file",
+        |s| &mut s.authentication.password_file,
+        "The password file, as `whimbrel passwd` and `mosquitto_passwd` write it. Relative to where \
+         the broker is started.",
+        "Nobody has a password.",
     )
-    .example("\"access.toml\""),
+    .live()
+    .example("\"/etc/whimbrel/users.txt\""),
     Key::new(
-        "shadow_file",
-        |s| &mut s.access.shadow_file,
-        "A file with rules that are tried: what they would deny and the rules in force allow is \
-         counted and written to the log.",
-        "Nothing is tried.",
+        "password_threads",
+        |s| &mut s.authentication.password_threads,
+        "Threads that hash passwords. Each takes 19 MiB while it does, with hashes of `whimbrel passwd`.",
+        "Other cores are left to clients that are in.",
     )
-    .example("\"access-new.toml\""),
+    .live()
+    .range(1, 1_024),
     Key::new(
-        "ban_file",
-        |s| &mut s.access.ban_file,
-        "A TOML file that says who is kept out, and until when.",
-        "Nobody is.",
+        "password_queue_maximum",
+        |s| &mut s.authentication.password_queue_maximum,
+        "Clients that wait until their password is hashed, at most. Others are refused with \"server \
+         busy\".",
+        "What two threads hash in the time that a client waits.",
     )
-    .example("\"bans.toml\""),
-];
-
-const QUOTAS: &[Key] = &[
+    .live()
+    .least(1),
     Key::new(
-        "connections_per_address_maximum",
-        |s| &mut s.server.broker.quotas.connections_per_address_maximum,
-        "Open connections from one IPv4 address, or from one IPv6 network of 64 bits.",
-        "A whole fleet may be behind one address.",
-    ),
-    Key::new(
-        "connections_per_address_per_second_maximum",
-        |s| &mut s.server.broker.quotas.connections_per_address_per_second_maximum,
-        "New connections from one such address in a second. A second's worth may come at once; what \
-         is more is closed before a byte of it was read.",
-        "A whole fleet may be behind one address, and come back at once.",
-    ),
-    Key::new(
-        "connections_per_user_maximum",
-        |s| &mut s.server.broker.quotas.connections_per_user_maximum,
-        "Connections of one verified user. One more is refused (0x97).",
-        "A fleet may share one user.",
-    ),
-    Key::new(
-        "publish_messages_per_second_maximum",
-        |s| &mut s.server.broker.quotas.publish_messages_per_second_maximum,
-        "Messages that one client may publish in a second. A second's worth may come at once.",
-        "Only you know how busy a publisher should be.",
-    ),
-    Key::new(
-        "publish_bytes_per_second_maximum",
-        |s| &mut s.server.broker.quotas.publish_bytes_per_second_maximum,
-        "Bytes of topics and payloads that one client may publish in a second. A second's worth may \
-         come at once.",
-        "Only you know how busy a publisher should be.",
+        "password_cache_s",
+        |s| &mut s.authentication.password_cache_s,
+        "How long a password that was right is known, so that it is not hashed again; 0 is not at all. \
+         A reload forgets all of them.",
+        "Clients that come back at once after a short loss of network.",
     )
-    .unit(Bytes),
+    .live()
+    .unit(Seconds),
     Key::new(
-        "publish_excess",
-        |s| &mut s.server.broker.quotas.publish_excess,
-        "What happens to a client that publishes more: `throttle`, it is not read until it has earned \
-         what it took; or `disconnect` (0x96), and the message that was too much is not taken in.",
-        "Nothing is lost, and TCP slows the client down.",
-    ),
+        "password_cache_maximum",
+        |s| &mut s.authentication.password_cache_maximum,
+        "Passwords that are known at most; the oldest go first.",
+        "About a megabyte.",
+    )
+    .live(),
+    Key::new(
+        "jwt_key_file",
+        |s| &mut s.authentication.jwt_key_file,
+        "The public key of whoever makes tokens, in PEM, or several as a JWKS: RSA (RS256), P-256 (ES256) \
+         or Ed25519 (EdDSA). A token is sent as the password.",
+        "There are no tokens.",
+    )
+    .live()
+    .example("\"/etc/whimbrel/tokens.pem\""),
+    Key::new(
+        "jwt_secret_file",
+        |s| &mut s.authentication.jwt_secret_file,
+        "A secret that is shared with whoever makes tokens (HS256): all of the file but its last line \
+         end, 32 bytes at least.",
+        "There are no tokens.",
+    )
+    .live()
+    .example("\"/etc/whimbrel/tokens.secret\""),
+    Key::new(
+        "jwt_issuer",
+        |s| &mut s.authentication.jwt_issuer,
+        "Who has to have made a token: the claim `iss`.",
+        "Anybody with the key.",
+    )
+    .live()
+    .example("\"https://id.example.org\""),
+    Key::new(
+        "jwt_audience",
+        |s| &mut s.authentication.jwt_audience,
+        "For whom a token has to be: the claim `aud`.",
+        "A token that is for somebody in particular is refused.",
+    )
+    .live()
+    .example("\"mqtt\""),
+    Key::new(
+        "jwt_leeway_s",
+        |s| &mut s.authentication.jwt_leeway_s,
+        "How far the clocks of this machine and of whoever makes tokens may be apart.",
+        "Machines that set their clocks by the network differ less.",
+    )
+    .live()
+    .unit(Seconds)
+    .range(0, 3_600),
+    Key::new(
+        "jwt_user_claim",
+        |s| &mut s.authentication.jwt_user_claim,
+        "The claim that names the user.",
+        "The subject of the token.",
+    )
+    .live(),
+    Key::new(
+        "jwt_client_id_claim",
+        |s| &mut s.authentication.jwt_client_id_claim,
+        "The claim that the client identifier has to be equal to.",
+        "Clients choose their identifiers.",
+    )
+    .live()
+    .example("\"client_id\""),
+    Key::new(
+        "jwt_groups_claim",
+        |s| &mut s.authentication.jwt_groups_claim,
+        "The claim that lists the groups of the user.",
+        "Tokens name no groups.",
+    )
+    .live()
+    .example("\"groups\""),
+    Key::new(
+        "http_url",
+        |s| &mut s.authentication.http_url,
+        "The service that is asked about clients whose user is not in the password file.",
+        "There is no service.",
+    )
+    .live()
+    .example("\"https://id.example.org/mqtt\""),
+    Key::new(
+        "http_format",
+        |s| &mut s.authentication.http_format,
+        "What the service is sent: a JSON object, or the fields of a form.",
+        "Most services take it.",
+    )
+    .live(),
+    Key::new(
+        "http_timeout_ms",
+        |s| &mut s.authentication.http_timeout_ms,
+        "How long the service may take for an answer. A client whose answer does not come is refused.",
+        "With the time in the queue it is within the 10 s that a client has.",
+    )
+    .live()
+    .unit(Milliseconds)
+    .range(1, 60_000),
+    Key::new(
+        "http_connections",
+        |s| &mut s.authentication.http_connections,
+        "Questions that the service is asked at once, at most.",
+        "Some hundred clients a second, when an answer takes 20 ms.",
+    )
+    .live()
+    .range(1, 1_024),
+    Key::new(
+        "http_queue_maximum",
+        |s| &mut s.authentication.http_queue_maximum,
+        "Clients that wait until the service is asked about them, at most. Others are refused with \
+         \"server busy\".",
+        "What eight connections ask in the time that a client waits.",
+    )
+    .live()
+    .least(1),
+    Key::new(
+        "http_ca_file",
+        |s| &mut s.authentication.http_ca_file,
+        "Certificates, in PEM, of the authorities that the service's own may come from.",
+        "Those that browsers trust.",
+    )
+    .live()
+    .example("\"/etc/whimbrel/service-ca.pem\""),
+    Key::new(
+        "http_token_file",
+        |s| &mut s.authentication.http_token_file,
+        "A file with a token that shows the service who asks: `Authorization: Bearer …`.",
+        "The service asks for none.",
+    )
+    .live()
+    .example("\"/etc/whimbrel/service.token\""),
 ];
 
 const STORAGE: &[Key] = &[

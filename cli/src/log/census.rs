@@ -103,15 +103,18 @@ impl Census {
         let sessions = self.sessions.values();
         let whole = sessions.filter(|known| known.client_id.is_some());
         let (mut count, mut subscriptions, mut deliveries) = (0, 0, 0);
+        // No record says that a message is gone: that is when nothing refers to it.
+        let mut messages: BTreeSet<_> = self.retained.values().copied().collect();
         for known in whole {
             count += 1;
             subscriptions += known.subscriptions.len();
             deliveries += known.deliveries.len();
+            messages.extend(known.deliveries.values().flatten());
         }
         format!(
             "{count} sessions, {subscriptions} subscriptions, {deliveries} deliveries, {} retained, {} messages",
             self.retained.len(),
-            self.messages.len()
+            messages.intersection(&self.messages).count()
         )
     }
 

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use whimbrel_core::action::{Action, Event};
 use whimbrel_core::codec::frame;
 use whimbrel_core::codec::packet::Version;
+use whimbrel_core::id::PeerId;
+use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::recording::{Input, Replay, Step};
 use whimbrel_core::{CloseReason, ConnectionId};
 
@@ -96,14 +98,10 @@ impl<'a> Teller<'a> {
             },
             Input::PersistFailed => (None, "the log has failed".to_owned()),
             Input::Checkpoint => (None, "a checkpoint begins".to_owned()),
-            Input::Routed(peer, message) => {
-                let topic = message.message.topic_str();
-                (None, format!("from shard {}: a message to {topic}", peer.0))
+            Input::Routed(from, letter) => {
+                return self.letter(player, ("from", *from), letter, out);
             }
-            Input::Interest(peer, delta) => {
-                let (peer, filter, members) = (peer.0, &delta.filter, delta.members);
-                (None, format!("shard {peer} has {members} of {filter}"))
-            }
+            Input::Adopt(..) => (accepted, "comes from another shard".to_owned()),
             Input::Disconnect(connection, why) => {
                 (of(connection), format!("is to be disconnected: {why}"))
             }
@@ -153,20 +151,47 @@ impl<'a> Teller<'a> {
                 (None, format!("to the log: batch {position}, {bytes} bytes"))
             }
             Action::Load(message) => (None, format!("to be read: message {}", message.sequence)),
-            Action::Route { peers, message } => {
-                let topic = message.message.topic_str();
-                (
-                    None,
-                    format!("to {} shards: a message to {topic}", peers.len()),
-                )
-            }
-            Action::Interest(delta) => {
-                let (filter, members) = (&delta.filter, delta.members);
-                (None, format!("to all shards: {members} of {filter} here"))
+            Action::Route { to, letter } => return self.letter(player, ("to", *to), letter, out),
+            Action::HandOver { connection, to, .. } => {
+                self.line(
+                    player,
+                    Some(*connection),
+                    &format!("goes to shard {}", to.0),
+                    out,
+                )?;
+                self.lines.remove(connection);
+                return Ok(());
             }
             Action::Event(event) => return self.event(player, event, out),
         };
         self.line(player, connection, &text, out)
+    }
+
+    /// What shards tell each other: a line for each thing.
+    fn letter(
+        &self,
+        player: &Replay,
+        (direction, shard): (&str, PeerId),
+        letter: &Letter,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        for parcel in &letter.parcels {
+            let what = match parcel {
+                Parcel::Interest(interest) => {
+                    format!("{} of {}", interest.members, interest.filter)
+                }
+                Parcel::Message(routed) => {
+                    format!("a message to {}", routed.message.topic_str())
+                }
+                Parcel::Shared(shared) => format!("a message for {}", shared.group),
+                Parcel::Returned(shared) => format!("back: a message for {}", shared.group),
+                Parcel::Hold(publisher) => format!("hold {publisher}"),
+                Parcel::Release(publisher) => format!("release {publisher}"),
+            };
+            let text = format!("{direction} shard {}: {what}", shard.0);
+            self.line(player, None, &text, out)?;
+        }
+        Ok(())
     }
 
     fn event(&self, player: &Replay, event: &Event, out: &mut impl Write) -> io::Result<()> {

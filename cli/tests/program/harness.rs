@@ -119,6 +119,12 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Its process.
+    #[cfg(unix)]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {

@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod access;
+mod authentication;
 mod bench;
 mod commands;
 mod embed;
 mod harness;
 mod mistakes;
+mod passwd;
 mod recording;
 mod running;
 mod storage;

@@ -11,7 +11,7 @@ use crate::action::{CloseReason, DropReason, Event};
 use crate::broker::Broker;
 use crate::connection::{Connection, Stage};
 use crate::id::PacketId;
-use crate::route::{Member, RouteSlot};
+use crate::route::RouteSlot;
 use crate::session::{Session, Sessions};
 use crate::slab::{Key, Slab};
 use crate::time::Now;
@@ -103,13 +103,10 @@ impl Access {
     /// Whether a message may be routed to somebody whose subscription matches it.
     pub(crate) fn may_route(
         &self,
-        member: Member,
+        slot: u32,
         topic: TopicName<'_>,
         (sessions, connections): (&Sessions, &Slab<Connection>),
     ) -> bool {
-        let Member::Session(slot) = member else {
-            return true;
-        };
         let Some(session) = sessions.at(slot).filter(|_| self.is_on()) else {
             return true;
         };

@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::codec::packet::{Ack, QoS};
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
-use crate::gate::AckKind;
+use crate::gate::{AckKind, Gate};
 use crate::id::PacketId;
 use crate::session::inflight::{Acknowledged, Stage};
 use crate::slab::Key;
@@ -65,7 +65,7 @@ impl Broker {
         if was_full {
             self.wake(key);
         }
-        let gate = self.latest_gate().filter(|_| persistent);
+        let gate = self.latest_gate().filter(|_| persistent).map(Gate::from);
         // [MQTT-4.3.3-4]
         self.acknowledge(key, gate, (AckKind::PubRel, id, reason));
         Ok(())
@@ -89,7 +89,7 @@ impl Broker {
         if known && self.journal.is_on() && session.is_persistent() {
             self.journal.completed(session.number, ack.packet_id);
         }
-        let gate = self.latest_gate().filter(|_| persistent);
+        let gate = self.latest_gate().filter(|_| persistent).map(Gate::from);
         let reason = match known {
             true => ReasonCode::SUCCESS,
             false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,

@@ -76,9 +76,10 @@ impl Broker {
     }
 
     fn ask(&mut self, key: Key, auth: &Auth<'_>) -> Result<(), Violation> {
-        let Some(connection) = self.connections.get(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
+        let state = connection.extra().authentication_state.take();
         let method = connection
             .extra
             .as_ref()
@@ -106,6 +107,7 @@ impl Broker {
             method: method.map(String::from),
             data: auth.properties.authentication_data().map(<[u8]>::to_vec),
             continued: true,
+            state,
         });
         let connection = connection.id();
         self.stall(key, Stalls::VERDICT);
@@ -134,7 +136,8 @@ impl Broker {
             Verdict::Continue { .. } if !connection.has_method() => {
                 self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
             }
-            Verdict::Continue { data } => {
+            Verdict::Continue { data, state } => {
+                connection.extra().authentication_state = Some(state);
                 if let Stage::Parked(handshake) = &mut connection.stage {
                     handshake.awaits_auth = true;
                 }

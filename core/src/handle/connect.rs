@@ -11,6 +11,7 @@ use crate::codec::reason::ReasonCode;
 use crate::config::OtherUser;
 use crate::connection::{Handshake, Stage, Stalls};
 use crate::error::Violation;
+use crate::gate::Gate;
 use crate::handle::disconnect::refuse;
 use crate::profile::Profile;
 use crate::session::Session;
@@ -183,6 +184,7 @@ impl Broker {
             method: method.map(String::from),
             data: properties.authentication_data().map(<[u8]>::to_vec),
             continued: false,
+            state: None,
         });
         let connection = connection.id();
         self.stall(key, Stalls::VERDICT);
@@ -193,11 +195,12 @@ impl Broker {
         Ok(())
     }
 
-    /// A client identifier that no session has. [MQTT-3.1.3-7]
+    /// A client identifier that no session has, and that belongs here. [MQTT-3.1.3-7]
     fn assign_client_id(&mut self) -> Box<str> {
         loop {
             let id = alloc::format!("whimbrel-{:016x}", self.random.next_u64());
-            if self.sessions.find(&id).is_none() {
+            let is_ours = self.placement.of_client(&id) == self.config.identity.shard;
+            if is_ours && self.sessions.find(&id).is_none() {
                 return id.into();
             }
         }
@@ -377,6 +380,7 @@ impl Broker {
             traffic.restart();
         }
         self.record_session(session_key);
+        self.count_present(session_key, true);
     }
 
     /// The keep alive in effect, in seconds. [MQTT-3.1.2-21] [MQTT-3.2.2-22]
@@ -463,7 +467,7 @@ impl Broker {
             return false;
         }
         // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
-        self.respond(key, gate, &Packet::ConnAck(packet));
+        self.respond(key, gate.map(Gate::from), &Packet::ConnAck(packet));
         true
     }
 

@@ -208,6 +208,7 @@ impl Broker {
     /// A session loses its connection: its will, and whether it lives on.
     fn detach(&mut self, key: Key, why: CloseReason) {
         let wall = self.clock.wall();
+        self.count_present(key, false);
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -254,6 +255,11 @@ impl Broker {
             session.will_at = UnixTime::MAX;
             self.publish_will(key);
         }
+        self.arm_session(key);
+    }
+
+    /// Sets the next deadline of a session without a connection.
+    pub(crate) fn arm_session(&mut self, key: Key) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };

@@ -7,6 +7,8 @@ mod ack;
 mod auth;
 mod connect;
 mod disconnect;
+mod hand_over;
+mod letter;
 pub(crate) mod publish;
 mod subscribe;
 mod unsubscribe;

@@ -1,25 +1,23 @@
 //! PUBLISH, and every other way in which a message comes in: wills, and other shards.
 
-use crate::action::{Action, CloseReason, InterestDelta, RoutedMessage};
+use crate::action::CloseReason;
 use crate::broker::Broker;
-use crate::codec::packet::{Publish, QoS, SubscribeOptions};
+use crate::codec::packet::{Publish, QoS};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::connection::Stalls;
 use crate::deliver::{How, Publication};
 use crate::error::Violation;
 use crate::gate::AckKind;
-use crate::id::{MessageId, PacketId, PeerId};
+use crate::id::{MessageId, PacketId};
 use crate::message::{Message, MessageView};
-use crate::route::{Member, RouteSlot, Target};
+use crate::peers::Receipt;
+use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
 use crate::slab::Key;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
-use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
-use crate::topic::{GroupId, Subscription};
 use crate::will::Will;
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -32,8 +30,8 @@ pub(crate) struct Origin {
     /// The connection it came by: can be held, and does not get its own with no local.
     pub(crate) connection: Option<Key>,
     /// The slot of the session that published it.
-    session: Option<u32>,
-    /// It comes from another shard or node: it is not routed on.
+    pub(crate) session: Option<u32>,
+    /// It comes from another shard: it is not routed on.
     pub(crate) from_peer: bool,
 }
 
@@ -41,11 +39,21 @@ pub(crate) struct Origin {
 pub(crate) struct Fanout {
     message: Message,
     retain: bool,
+    kept: bool,
     origin: Origin,
     /// What is left to deliver to; `None` when it was not routed yet.
     targets: Option<Vec<Target>>,
     done: usize,
-    then: Option<(Key, AckKind, PacketId)>,
+    then: Then,
+}
+
+/// Who hears that a fan-out is done.
+#[derive(Default)]
+pub(crate) struct Then {
+    /// Its publisher.
+    ack: Option<(Key, AckKind, PacketId)>,
+    /// Other shards whose letters were taken in meanwhile.
+    receipts: Vec<Receipt>,
 }
 
 impl Fanout {
@@ -53,14 +61,19 @@ impl Fanout {
     pub(crate) fn forget(&mut self, slot: u32) {
         if let Some(targets) = self.targets.as_mut() {
             targets.drain(..core::mem::take(&mut self.done));
-            targets.retain(|target| target.member != Member::Session(slot));
+            targets.retain(|target| target.slot != slot);
         }
+    }
+
+    /// Another shard hears when it is done, and with it all before it.
+    pub(crate) fn await_by(&mut self, receipt: Receipt) {
+        self.then.receipts.push(receipt);
     }
 }
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Routed {
+pub(crate) enum Routed {
     /// It is with everybody who gets it.
     Done,
     /// Nobody wanted it.
@@ -154,7 +167,11 @@ impl Broker {
         key: Key,
         topic: &'a str,
     ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
-        let (routes, index) = (&self.routes, &self.subscriptions);
+        let routes = &self.routes;
+        let index = Indexes {
+            subscriptions: &self.subscriptions,
+            interests: &self.interests,
+        };
         let last = self.connections.get(key).map(|c| c.route);
         let route = routes
             .recall(last.unwrap_or_default(), topic, index)
@@ -174,7 +191,7 @@ impl Broker {
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         if duplicate {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            let gate = self.latest_gate();
+            let gate = self.latest_gate_everywhere();
             self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
@@ -182,7 +199,7 @@ impl Broker {
         if let Some(reason) = self.refusal(key, (topic, route), publish) {
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
-        let mark = self.journal.mark();
+        let mark = self.mark();
         if kind == AckKind::PubRec
             && let Some(session) = self.sessions.get_mut(session)
         {
@@ -199,7 +216,7 @@ impl Broker {
         let routed = self.publish_packet((topic, route), publish, origin);
         if routed == Routed::Later {
             if let Some(fanout) = self.fanouts.back_mut() {
-                fanout.then = Some((key, kind, packet_id));
+                fanout.then.ack = Some((key, kind, packet_id));
             }
             return Ok(());
         }
@@ -213,8 +230,8 @@ impl Broker {
         };
         // What is retained may be so by an earlier message that the log has not written yet.
         let gate = match publish.retain {
-            true => self.latest_gate(),
-            false => self.journal.written_since(mark),
+            true => self.latest_gate_everywhere(),
+            false => self.gate_since(mark),
         };
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         self.acknowledge(key, gate, (kind, packet_id, reason));
@@ -417,31 +434,11 @@ impl Broker {
         self.publish(&mut publication, Origin::default());
     }
 
-    /// Publishes a message that another shard or node took in.
-    pub(crate) fn publish_routed(&mut self, peer: PeerId, routed: &RoutedMessage) {
-        let _ = peer;
-        let origin = Origin {
-            from_peer: true,
-            ..Origin::default()
-        };
-        let mut publication = Publication::shared(&routed.message, routed.retain);
-        self.publish(&mut publication, origin);
-        for group in &routed.groups {
-            let Ok(parsed) = TopicFilter::parse(group) else {
-                continue;
-            };
-            let Some(share) = parsed.share else { continue };
-            if let Some(id) = self.subscriptions.shared(parsed.filter, share) {
-                self.deliver_to_group(&mut publication, id, origin);
-            }
-        }
-    }
-
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
-    fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
+    pub(crate) fn publish(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         // [MQTT-3.3.1-8]
-        if publication.retain {
-            self.retain(publication);
+        if publication.retain && !origin.from_peer {
+            publication.kept = self.retain(publication);
         }
         if !self.fanouts.is_empty() {
             self.put_off(publication, origin, None);
@@ -450,25 +447,60 @@ impl Broker {
         self.fan_out(publication, origin)
     }
 
-    fn retain(&mut self, publication: &mut Publication<'_>) {
-        let topic = publication.view.topic;
-        if publication.view.payload.is_empty() {
-            // An empty payload clears, and is not kept itself. [MQTT-3.3.1-6] [MQTT-3.3.1-7]
-            if let Some(old) = self.retained.clear(topic)
-                && self.journal.is_on()
-            {
-                self.journal.retained_cleared(&old);
-            }
-        } else if !self.must_spare_storage() && self.has_retained_room(&publication.view) {
-            let message = publication.message(&mut self.scratch);
-            let old = self.retained.set(message.clone());
-            if self.journal.is_on() {
-                self.journal.retained(&message, old.as_ref());
-            }
+    /// Whether it is retained now, or has cleared what was.
+    fn retain(&mut self, publication: &mut Publication<'_>) -> bool {
+        let clears = publication.view.payload.is_empty();
+        let has_room =
+            clears || (!self.must_spare_storage() && self.has_retained_room(&publication.view));
+        if has_room {
+            self.keep(publication);
         } else {
             self.statistics.retained_refused += 1;
         }
+        has_room
+    }
+
+    /// Retains it, or clears what was retained before. One shard tells the log of a topic.
+    fn keep(&mut self, publication: &mut Publication<'_>) {
+        let topic = publication.view.topic;
+        let records = self.journal.is_on() && self.records_retained(topic);
+        if publication.view.payload.is_empty() {
+            // An empty payload clears, and is not kept itself. [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+            let old = self.retained.clear(topic);
+            if let Some(old) = old.filter(|_| records) {
+                self.journal.retained_cleared(&old);
+            }
+            self.bury(topic, publication.view.id);
+        } else {
+            let message = publication.message(&mut self.scratch);
+            let old = self.retained.set(message.clone());
+            if records {
+                self.journal.retained(&message, old.as_ref());
+            }
+        }
         self.arm_retained();
+    }
+
+    /// What another shard retains or clears; unless something later was retained or cleared there.
+    pub(crate) fn keep_routed(&mut self, publication: &mut Publication<'_>) {
+        let (topic, id) = (publication.view.topic, publication.view.id);
+        if !self.retained.has_later(topic, id) {
+            self.keep(publication);
+        }
+    }
+
+    /// Whether this shard tells the log what is retained for a topic.
+    pub(crate) fn records_retained(&self, topic: &str) -> bool {
+        self.placement.of_topic(topic) == self.config.identity.shard
+    }
+
+    /// Nothing is retained for a topic any more, since this message. What others retained before
+    /// may still be on its way.
+    fn bury(&mut self, topic: &str, id: MessageId) {
+        if !self.peers.is_alone() {
+            self.retained.bury(topic, id);
+            self.peers.tell_clock();
+        }
     }
 
     /// The disk is nearly full, and what is retained goes there.
@@ -500,9 +532,12 @@ impl Broker {
             }
             let message = message.clone();
             self.retained.clear(message.topic_str());
-            if self.journal.is_on() {
+            if self.journal.is_on() && self.records_retained(message.topic_str()) {
                 self.journal.retained_cleared(&message);
                 self.journal.cut();
+            }
+            if message.view().id.boot_epoch() == self.config.identity.boot_epoch {
+                self.bury(message.topic_str(), message.view().id);
             }
         }
         self.arm_retained();
@@ -512,10 +547,13 @@ impl Broker {
     fn fan_out(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
-        let index = &self.subscriptions;
+        let indexes = Indexes {
+            subscriptions: &self.subscriptions,
+            interests: &self.interests,
+        };
         let known = publication
             .route
-            .or_else(|| self.routes.known(topic, index));
+            .or_else(|| self.routes.known(topic, indexes));
         let slot = match known {
             Some(slot) => slot,
             None => {
@@ -523,9 +561,8 @@ impl Broker {
                     return Routed::Unmatched;
                 };
                 let (access, holders) = (&self.access, (&self.sessions, &self.connections));
-                self.routes.find(name, index, |member| {
-                    access.may_route(member, name, holders)
-                })
+                self.routes
+                    .find(name, indexes, |slot| access.may_route(slot, name, holders))
             }
         };
         if let Some(connection) = origin
@@ -539,47 +576,56 @@ impl Broker {
             && let Ok(name) = TopicName::new(topic)
         {
             let (access, holders) = (&self.access, (&self.sessions, &self.connections));
-            let may_receive = |member| access.may_route(member, name, holders);
-            let route =
-                self.routes
-                    .without_local(name, &self.subscriptions, publisher, may_receive);
-            let routed = self.walk(publication, &route.targets, origin);
-            self.serve_groups(publication, &route.groups, origin);
-            return if route.groups.is_empty() {
-                routed
-            } else {
-                routed.or_done()
-            };
+            let may_receive = |slot| access.may_route(slot, name, holders);
+            let routes = &mut self.routes;
+            let recipients = routes.without_local(name, indexes, publisher, may_receive);
+            return self.walk(publication, &recipients, origin);
         }
-        let (targets, groups) = self.routes.take(slot);
-        let mut routed = self.walk(publication, &targets, origin);
-        if !groups.is_empty() {
-            self.serve_groups(publication, &groups, origin);
-            routed = routed.or_done();
-        }
-        self.routes.put_back(slot, targets, groups);
+        let recipients = self.routes.take(slot);
+        let routed = self.walk(publication, &recipients, origin);
+        self.routes.put_back(slot, recipients);
         routed
     }
 
-    /// Delivers to the targets of a route: sessions here, peers together.
+    /// Delivers to all recipients: shards and groups at once, sessions in steps.
     fn walk(
         &mut self,
         publication: &mut Publication<'_>,
-        targets: &[Target],
+        recipients: &Recipients,
         origin: Origin,
     ) -> Routed {
-        if targets.is_empty() {
-            self.statistics.publishes_unmatched += 1;
-            return Routed::Unmatched;
+        let Recipients {
+            targets,
+            peers,
+            groups,
+        } = recipients;
+        if !origin.from_peer {
+            if recipients.is_empty() {
+                self.statistics.publishes_unmatched += 1;
+            }
+            // What is retained is so everywhere.
+            if publication.kept {
+                self.route_everywhere(publication, origin);
+            } else if !peers.is_empty() {
+                self.route(publication, peers, origin);
+            }
         }
         let step = self.config.limits.fanout_step as usize;
         let (now, later) = targets.split_at(step.min(targets.len()));
         self.deliver_all(publication, now, origin, targets.len() > 1);
-        if later.is_empty() {
-            return Routed::Done;
+        // Groups of a routed message were served where it came in.
+        if !origin.from_peer {
+            self.serve_groups(publication, groups, origin);
         }
-        self.put_off(publication, origin, Some(later.to_vec()));
-        Routed::Later
+        if !later.is_empty() {
+            self.put_off(publication, origin, Some(later.to_vec()));
+            return Routed::Later;
+        }
+        if recipients.is_empty() {
+            Routed::Unmatched
+        } else {
+            Routed::Done
+        }
     }
 
     fn deliver_all(
@@ -594,32 +640,9 @@ impl Broker {
             group: None,
             publisher: origin.connection,
         };
-        let mut peers = Vec::new();
         for target in targets {
-            match target.member {
-                Member::Session(slot) => self.deliver(publication, slot, target, how),
-                Member::Peer(peer) if !origin.from_peer => peers.push(PeerId(peer)),
-                Member::Peer(_) => {}
-            }
+            self.deliver(publication, target, how);
         }
-        if !peers.is_empty() {
-            self.route_to(publication, peers, Vec::new());
-        }
-    }
-
-    pub(crate) fn route_to(
-        &mut self,
-        publication: &mut Publication<'_>,
-        peers: Vec<PeerId>,
-        groups: Vec<Box<str>>,
-    ) {
-        let message = publication.message(&mut self.scratch);
-        let message = RoutedMessage {
-            message,
-            retain: publication.retain,
-            groups,
-        };
-        self.action(Action::Route { peers, message });
     }
 
     /// Keeps the rest of a fan-out for later steps, and does not read its publisher until then.
@@ -633,10 +656,11 @@ impl Broker {
         self.fanouts.push_back(Fanout {
             message,
             retain: publication.retain,
+            kept: publication.kept,
             origin,
             targets,
             done: 0,
-            then: None,
+            then: Then::default(),
         });
         if let Some(key) = origin.connection {
             self.fanout_publishers.push(key);
@@ -654,6 +678,7 @@ impl Broker {
             };
             let message = fanout.message.clone();
             let mut publication = Publication::shared(&message, fanout.retain);
+            publication.kept = fanout.kept;
             if let Some(targets) = fanout.targets.as_mut() {
                 self.encoder.begin();
                 let end = targets.len().min(fanout.done + budget);
@@ -677,9 +702,13 @@ impl Broker {
                     return;
                 }
             }
-            if let Some((key, kind, id)) = fanout.then {
-                let gate = self.latest_gate();
+            if let Some((key, kind, id)) = fanout.then.ack {
+                let gate = self.latest_gate_everywhere();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
+            }
+            for receipt in fanout.then.receipts {
+                let position = self.latest_gate();
+                self.peers.taken(receipt, position, self.durable);
             }
         }
         // The batch leaves and all go on at once: publishers that took turns would keep it for
@@ -695,58 +724,11 @@ impl Broker {
     fn serve_groups(
         &mut self,
         publication: &mut Publication<'_>,
-        groups: &[GroupId],
+        groups: &[Group],
         origin: Origin,
     ) {
-        // Groups of a routed message were chosen where it came in.
-        if origin.from_peer {
-            return;
-        }
         for group in groups {
             self.deliver_to_group(publication, *group, origin);
-        }
-    }
-
-    /// Takes note of what another shard or node wants.
-    pub(crate) fn set_interest(&mut self, peer: PeerId, delta: &InterestDelta) {
-        let Ok(parsed) = TopicFilter::parse(&delta.filter) else {
-            return;
-        };
-        let key = Member::Peer(peer.0).key();
-        // Whatever QoS a message has, the peer decides what its subscribers get.
-        let subscription = Subscription {
-            options: SubscribeOptions {
-                maximum_qos: QoS::ExactlyOnce,
-                retain_as_published: true,
-                ..SubscribeOptions::default()
-            },
-            identifier: 0,
-        };
-        match (parsed.share, delta.members) {
-            (None, 0) => {
-                self.subscriptions.remove(parsed.filter, key);
-            }
-            (None, _) => {
-                self.subscriptions.insert(parsed.filter, key, subscription);
-            }
-            (Some(share), 0) => {
-                self.subscriptions.remove_shared(parsed.filter, share, key);
-            }
-            (Some(share), _) => {
-                self.subscriptions
-                    .insert_shared(parsed.filter, share, key, subscription);
-            }
-        }
-    }
-}
-
-impl Routed {
-    /// A shared subscription matched, if nothing else did.
-    fn or_done(self) -> Self {
-        if self == Self::Unmatched {
-            Self::Done
-        } else {
-            self
         }
     }
 }

@@ -1,19 +1,20 @@
 //! SUBSCRIBE, and the book-keeping of subscriptions that unsubscribing and ending sessions share.
 
 use crate::access::Subscribing;
-use crate::action::{Action, Event, InterestDelta};
+use crate::action::Event;
 use crate::broker::Broker;
 use crate::codec::packet::{Packet, QoS, RetainHandling, SubAck, Subscribe, SubscribeOptions};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
+use crate::gate::Gate;
 use crate::id::MessageId;
-use crate::route::Member;
+use crate::letter::Interest;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
 use crate::topic::GroupId;
-use crate::topic::Subscription;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
+use crate::topic::{SubscriberKey, Subscription};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -42,14 +43,18 @@ impl Broker {
                 });
             }
         }
-        let gate = self.journal.written_since(mark);
+        // From now on everything that is published anywhere is for it as well.
+        let gate = Gate {
+            position: self.journal.written_since(mark).unwrap_or_default(),
+            letter: self.peers.latest_interest(),
+        };
         // [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-6]
         let answer = SubAck {
             packet_id: subscribe.packet_id,
             properties: Properties::EMPTY,
             reasons: &reasons, // [MQTT-3.9.3-1]
         };
-        self.respond(key, gate, &Packet::SubAck(answer));
+        self.respond(key, Some(gate), &Packet::SubAck(answer));
         self.wake(key);
         Ok(())
     }
@@ -129,6 +134,7 @@ impl Broker {
                 maximum_qos: granted,
                 identifier,
                 last,
+                elsewhere: self.peers.last_sequences().collect(),
                 // What comes at QoS 0 may be lost with the broker.
                 is_recorded: self.journal.is_on() && is_persistent && granted > QoS::AtMostOnce,
                 has_moved: false,
@@ -159,7 +165,7 @@ impl Broker {
     }
 
     fn has_subscription(&self, session: Key, parsed: &ParsedFilter<'_>) -> bool {
-        let key = Member::Session(session.index).key();
+        let key = SubscriberKey(session.index);
         match parsed.share {
             None => self.subscriptions.get(parsed.filter, key).is_some(),
             Some(share) => self
@@ -177,7 +183,7 @@ impl Broker {
         parsed: &ParsedFilter<'_>,
         subscription: Subscription,
     ) {
-        let key = Member::Session(session_key.index).key();
+        let key = SubscriberKey(session_key.index);
         let (reference, is_new, members) = match parsed.share {
             None => {
                 let inserted = self.subscriptions.insert(parsed.filter, key, subscription);
@@ -209,10 +215,17 @@ impl Broker {
         };
         if is_new && let Some(session) = self.sessions.get_mut(session_key) {
             session.subscriptions.push(reference);
-            if members > 0 {
+            let is_present = session.connection.is_some();
+            if let Some(group) = reference
+                .group
+                .and_then(|id| self.subscriptions.group_mut(id))
+            {
+                group.present += u32::from(is_present);
+            }
+            if members > 0 && !self.peers.is_alone() {
                 let mut filter = String::new();
                 self.text(reference, &mut filter);
-                self.announce(filter, members);
+                self.announce_members(filter, members, reference.group);
             }
         }
     }
@@ -223,7 +236,7 @@ impl Broker {
         session: Key,
         reference: SubscriptionRef,
     ) -> Option<Subscription> {
-        let key = Member::Session(session.index).key();
+        let key = SubscriberKey(session.index);
         match reference.group {
             None => self.subscriptions.get_id(reference.filter, key),
             Some(group) => self.subscriptions.group(group)?.get(key),
@@ -246,20 +259,20 @@ impl Broker {
         }
     }
 
-    /// Tells the peers, if there can be any.
-    fn announce(&mut self, filter: String, members: u32) {
-        if self.config.identity.has_peers {
-            let delta = InterestDelta {
-                filter: filter.into(),
-                members,
-            };
-            self.action(Action::Interest(delta));
-        }
+    /// Tells the other shards how many subscribers a filter has here now.
+    fn announce_members(&mut self, filter: String, members: u32, group: Option<GroupId>) {
+        let group = group.and_then(|id| self.subscriptions.group(id));
+        let present = group.map_or(0, |group| group.present);
+        self.announce(&Interest {
+            filter: filter.into(),
+            members,
+            present,
+        });
     }
 
     /// Ends one subscription; whether there was one. A character by character comparison decides.
     pub(crate) fn unsubscribe(&mut self, session_key: Key, parsed: &ParsedFilter<'_>) -> bool {
-        let key = Member::Session(session_key.index).key();
+        let key = SubscriberKey(session_key.index);
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
@@ -308,8 +321,15 @@ impl Broker {
             let filter = parsed.filter.as_str();
             traffic.drop_cursor(session.number, filter, &mut self.journal);
         }
+        let is_present = session.connection.is_some();
+        if let Some(group) = reference
+            .group
+            .and_then(|id| self.subscriptions.group_mut(id))
+        {
+            group.present -= u32::from(is_present && group.present > 0);
+        }
         if let Some(members) = members {
-            self.announce(text, members);
+            self.announce_members(text, members, reference.group);
         }
         true
     }
@@ -320,11 +340,11 @@ impl Broker {
         slot: u32,
         session: &Session,
     ) -> Vec<(GroupId, Box<str>)> {
-        let key = Member::Session(slot).key();
+        let key = SubscriberKey(slot);
         let mut shared = Vec::new();
         for reference in &session.subscriptions {
             let mut text = String::new();
-            if reference.group.is_some() || self.config.identity.has_peers {
+            if reference.group.is_some() || !self.peers.is_alone() {
                 self.text(*reference, &mut text);
             }
             let members = match reference.group {
@@ -340,7 +360,7 @@ impl Broker {
                 }
             };
             if let Some(members) = members {
-                self.announce(text, members);
+                self.announce_members(text, members, reference.group);
             }
         }
         shared.sort_unstable_by_key(|(group, _)| *group);

@@ -6,6 +6,7 @@ use crate::codec::packet::{Packet, SubAck, Unsubscribe};
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
+use crate::gate::Gate;
 use crate::slab::Key;
 use crate::topic::filter::TopicFilter;
 use alloc::vec::Vec;
@@ -40,7 +41,7 @@ impl Broker {
             };
             reasons.push(reason.0);
         }
-        let gate = self.latest_gate();
+        let gate = self.latest_gate().map(Gate::from);
         // Even when nothing was there to end. [MQTT-3.10.4-4] [MQTT-3.10.4-5]
         let answer = SubAck {
             packet_id: unsubscribe.packet_id,

@@ -285,8 +285,10 @@ impl Replay {
             Input::StoragePressure(is_full) => broker.storage_pressure(now, *is_full),
             Input::PersistFailed => broker.persist_failed(now),
             Input::Checkpoint => broker.checkpoint(now),
-            Input::Routed(peer, message) => broker.routed(now, *peer, message.clone()),
-            Input::Interest(peer, delta) => broker.interest(now, *peer, delta.clone()),
+            Input::Routed(from, letter) => broker.routed(now, *from, letter.clone()),
+            Input::Adopt(peer, bytes) => {
+                accepted = Some(broker.adopt(now, peer.clone(), bytes));
+            }
             Input::Disconnect(connection, why) => broker.disconnect(now, *connection, *why),
             Input::ShutDown => broker.shut_down(now),
             Input::SetRules(rules) => broker.set_rules(now, rules.clone()),

@@ -2,13 +2,13 @@
 
 use crate::access::ban::Bans;
 use crate::access::rules::Rules;
-use crate::action::{Action, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
+use crate::action::{Action, CloseReason, Peer, Verdict};
 use crate::codec::reason::ReasonCode;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
+use crate::letter::Letter;
 use crate::message::Message;
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -36,9 +36,9 @@ pub enum Input {
     /// `Broker::checkpoint`.
     Checkpoint,
     /// `Broker::routed`.
-    Routed(PeerId, RoutedMessage),
-    /// `Broker::interest`.
-    Interest(PeerId, InterestDelta),
+    Routed(PeerId, Letter),
+    /// `Broker::adopt`.
+    Adopt(Peer, Vec<u8>),
     /// `Broker::disconnect`.
     Disconnect(ConnectionId, CloseReason),
     /// `Broker::shut_down`.
@@ -56,7 +56,7 @@ pub enum Input {
 pub enum Step {
     /// It is another time now.
     Time(Now),
-    /// An input was given; for `Accept`, the connection that came of it.
+    /// An input was given; for `Accept` and `Adopt`, the connection that came of it.
     Input(Input, Option<ConnectionId>),
     /// The broker asked for something.
     Action(Action),
@@ -78,7 +78,7 @@ pub(super) mod code {
     pub(in crate::recording) const PERSIST_FAILED: u8 = 9;
     pub(in crate::recording) const CHECKPOINT: u8 = 10;
     pub(in crate::recording) const ROUTED: u8 = 11;
-    pub(in crate::recording) const INTEREST: u8 = 12;
+    pub(in crate::recording) const ADOPT: u8 = 12;
     pub(in crate::recording) const DISCONNECT: u8 = 13;
     pub(in crate::recording) const SHUT_DOWN: u8 = 14;
     /// So many calls of `poll_action`.
@@ -137,7 +137,7 @@ pub(super) fn take_connection(from: &mut Reader<'_>) -> Option<ConnectionId> {
 }
 
 /// What may be given to `Broker::disconnect`, by number. Not what only the broker itself finds.
-const CLOSE_REASONS: [CloseReason; 16] = [
+const CLOSE_REASONS: [CloseReason; 17] = [
     CloseReason::TransportClosed,
     CloseReason::KeepAlive,
     CloseReason::ConnectTimeout,
@@ -149,6 +149,7 @@ const CLOSE_REASONS: [CloseReason; 16] = [
     CloseReason::Administrative,
     CloseReason::OtherUser,
     CloseReason::AuthenticationEnded,
+    CloseReason::Revoked,
     CloseReason::SubscriptionRevoked,
     CloseReason::DuplicateClient,
     CloseReason::Flapping,
@@ -199,9 +200,10 @@ pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
             to.out.push(0);
             grant.save(to);
         }
-        Verdict::Continue { data } => {
+        Verdict::Continue { data, state } => {
             to.out.push(1);
             put_bytes(data, to.out);
+            put_bytes(state, to.out);
         }
         Verdict::Refuse(code) => to.out.extend_from_slice(&[2, code.0]),
     }
@@ -212,36 +214,19 @@ fn take_verdict(from: &mut Reader<'_>) -> Option<Verdict> {
         0 => Verdict::Accept(State::load(from)?),
         1 => Verdict::Continue {
             data: take_bytes(from)?,
+            state: take_bytes(from)?,
         },
         2 => Verdict::Refuse(ReasonCode(u8::load(from)?)),
         _ => return None,
     })
 }
 
-pub(super) fn put_routed(routed: &RoutedMessage, to: &mut Writer<'_>) {
-    let RoutedMessage {
-        message,
-        retain,
-        groups,
-    } = routed;
-    message.save(to);
-    retain.save(to);
-    groups.len().save(to);
-    groups.iter().for_each(|group| group.save(to));
-}
-
-fn take_routed(from: &mut Reader<'_>) -> Option<RoutedMessage> {
-    // A message of its own: nothing that came before is referred to.
+fn take_letter(from: &mut Reader<'_>) -> Option<Letter> {
+    // A letter of its own: no message that came before is referred to.
     let mut own = Reader::new(from.bytes);
-    let routed = RoutedMessage {
-        message: Message::load(&mut own)?,
-        retain: State::load(&mut own)?,
-        groups: (0..usize::load(&mut own)?)
-            .map(|_| Box::<str>::load(&mut own))
-            .collect::<Option<_>>()?,
-    };
+    let letter = Letter::load(&mut own)?;
     from.bytes = own.bytes;
-    Some(routed)
+    Some(letter)
 }
 
 /// Takes out what belongs to an input with this code; `None` when that is no input's, or there is
@@ -264,15 +249,8 @@ pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Optio
         code::PRESSURE => Input::StoragePressure(bool::load(from)?),
         code::PERSIST_FAILED => Input::PersistFailed,
         code::CHECKPOINT => Input::Checkpoint,
-        code::ROUTED => Input::Routed(State::load(from)?, take_routed(from)?),
-        code::INTEREST => {
-            let peer = State::load(from)?;
-            let delta = InterestDelta {
-                filter: State::load(from)?,
-                members: State::load(from)?,
-            };
-            Input::Interest(peer, delta)
-        }
+        code::ROUTED => Input::Routed(State::load(from)?, take_letter(from)?),
+        code::ADOPT => Input::Adopt(State::load(from)?, take_bytes(from)?),
         code::DISCONNECT => Input::Disconnect(take_connection(from)?, take_close_reason(from)?),
         code::SHUT_DOWN => Input::ShutDown,
         code::SET_RULES => Input::SetRules(State::load(from)?),

@@ -5,10 +5,12 @@ use super::digest::Digest;
 use super::step::{self, code};
 use crate::access::ban::Bans;
 use crate::access::rules::Rules;
-use crate::action::{Action, Batch, CloseReason, InterestDelta, Peer, RoutedMessage, Verdict};
+use crate::action::{Action, Batch, CloseReason, Peer, Verdict};
 use crate::broker::Broker;
+use crate::codec::packet::Version;
 use crate::connection::Connection;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
+use crate::letter::Letter;
 use crate::log::{BatchRef, Op};
 use crate::message::MessageView;
 use crate::record;
@@ -301,23 +303,46 @@ pub(super) fn digest_action(digest: &mut Digest, action: &Action, without_payloa
             digest.number(1);
             digest.number(connection.index.into());
         }
-        Action::Route { peers, message } => {
-            digest.number(peers.len() as u64);
-            let view = message.message.view();
-            digest.bytes(view.topic.as_bytes());
-            digest.number(view.payload.len() as u64);
-            if !without_payloads {
-                digest.bytes(view.payload);
-            }
+        Action::Route { to, letter } => {
+            digest.number(to.0.into());
+            digest_letter(digest, letter, without_payloads);
         }
-        Action::Pause(_)
-        | Action::Resume(_)
-        | Action::Close { .. }
-        | Action::Interest(_)
-        | Action::Event(_) => {
+        // With the password.
+        Action::HandOver {
+            connection,
+            to,
+            bytes,
+            ..
+        } => {
+            digest.number(connection.index.into());
+            digest.number(to.0.into());
+            digest.number(bytes.len() as u64);
+        }
+        Action::Pause(_) | Action::Resume(_) | Action::Close { .. } | Action::Event(_) => {
             // Rare, and they hold no secrets: a DISCONNECT or CONNACK at most.
             let written = write!(digest, "{action:?}");
             debug_assert!(written.is_ok(), "a digest takes everything");
+        }
+    }
+}
+
+fn digest_letter(digest: &mut Digest, letter: &Letter, without_payloads: bool) {
+    digest.number(letter.number);
+    digest.number(letter.clock);
+    digest.number(letter.confirms.taken_bytes);
+    digest.number(letter.confirms.kept);
+    digest.number(letter.parcels.len() as u64);
+    for parcel in &letter.parcels {
+        let Some(message) = parcel.message() else {
+            let written = write!(digest, "{parcel:?}");
+            debug_assert!(written.is_ok(), "a digest takes everything");
+            continue;
+        };
+        let view = message.view();
+        digest.bytes(view.topic.as_bytes());
+        digest.number(view.payload.len() as u64);
+        if !without_payloads {
+            digest.bytes(view.payload);
         }
     }
 }
@@ -617,28 +642,33 @@ impl RecordedBroker {
         self.broker.checkpoint(now);
     }
 
+    /// See [`Broker::adopt`].
+    pub fn adopt(&mut self, now: Now, peer: Peer, bytes: &[u8]) -> ConnectionId {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::ADOPT);
+            peer.save(&mut Writer::new(&mut tape.open, false));
+            let mut packets = bytes.to_vec();
+            let redaction = Redaction {
+                version: Version::V4,
+                payloads: tape.options.redact_payloads,
+            };
+            redaction.blot(&mut packets, 0);
+            step::put_bytes(&packets, &mut tape.open);
+            tape.close_chunk(false);
+        }
+        self.broker.adopt(now, peer, bytes)
+    }
+
     /// See [`Broker::routed`].
-    pub fn routed(&mut self, now: Now, peer: PeerId, message: RoutedMessage) {
+    pub fn routed(&mut self, now: Now, from: PeerId, letter: Letter) {
         if let Some(tape) = self.tape() {
             tape.step(now, code::ROUTED);
             let mut to = Writer::new(&mut tape.open, tape.options.redact_payloads);
-            peer.save(&mut to);
-            step::put_routed(&message, &mut to);
+            from.save(&mut to);
+            letter.save(&mut to);
             tape.close_chunk(false);
         }
-        self.broker.routed(now, peer, message);
-    }
-
-    /// See [`Broker::interest`].
-    pub fn interest(&mut self, now: Now, peer: PeerId, delta: InterestDelta) {
-        if let Some(tape) = self.tape() {
-            tape.step(now, code::INTEREST);
-            let mut to = Writer::new(&mut tape.open, false);
-            peer.save(&mut to);
-            delta.filter.save(&mut to);
-            delta.members.save(&mut to);
-        }
-        self.broker.interest(now, peer, delta);
+        self.broker.routed(now, from, letter);
     }
 
     /// See [`Broker::disconnect`].

@@ -25,7 +25,7 @@ pub struct Message {
 #[derive(Debug)]
 pub enum Event {
     /// A message. Above QoS 0 it has been acknowledged, or is to be, when that is
-    /// [manual](Config::manual_acknowledgement).
+    /// `manual_acknowledgement` of its configuration.
     Message {
         /// The message.
         message: Message,

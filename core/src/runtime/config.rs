@@ -2,6 +2,8 @@
 //! reason. What the broker itself is set to is [`Config`](crate::Config).
 
 use super::url::ListenerUrl;
+use crate::access::identity::Certificate;
+use crate::action::Peer;
 use crate::log::LogConfig;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -23,8 +25,8 @@ pub struct ServerConfig {
     /// Whether everything that goes into the broker is written down, to be played back by
     /// `whimbrel replay`. Default: no.
     pub recording: Option<RecordingConfig>,
-    /// Shards, each with a thread of its own. Default 1; more are refused until shards can hand
-    /// connections to each other.
+    /// Shards, each with a thread of its own, 1 to 64; 0 is one for each core that this process may
+    /// use. Default 1.
     pub threads: u16,
     /// How long a graceful stop waits for clients to take their last bytes, in milliseconds.
     /// Default 5 s: enough for a slow link's last round trip, and well below the 10 s after which
@@ -34,6 +36,19 @@ pub struct ServerConfig {
     /// turn. Default 64 KiB: larger reads save hardly any system calls, and the buffer stays in the
     /// cache.
     pub read_buffer_bytes: usize,
+}
+
+impl ServerConfig {
+    /// How many shards there will be, 0 being one for each core.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| {
+                u16::try_from(cores.get()).unwrap_or(u16::MAX).min(64)
+            }),
+            threads => threads,
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -124,9 +139,12 @@ pub struct ListenerConfig {
     pub send_buffer_bytes: Option<u32>,
     /// The system's receive buffer for each connection, in bytes. Default: what the system chooses.
     pub receive_buffer_bytes: Option<u32>,
-    /// Who may connect without a user name. Default: only from this machine, Unix sockets
-    /// included.
+    /// Who may connect without having shown who they are. Default: only from this machine, Unix
+    /// sockets included.
     pub allow_anonymous: Anonymous,
+    /// What of a verified client certificate is the user. Default: nothing; the user is shown by
+    /// other means.
+    pub certificate_user: CertificateUser,
     /// Who may open the file of a Unix socket, as the three digits of `chmod`. Default 660: the
     /// owner and the group.
     pub unix_mode: FileMode,
@@ -181,17 +199,18 @@ impl Default for ListenerConfig {
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
             allow_anonymous: Anonymous::default(),
+            certificate_user: CertificateUser::default(),
             unix_mode: FileMode::default(),
             unix_owner: None,
         }
     }
 }
 
-/// Who may connect without a user name.
+/// Who may connect without having shown who they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anonymous {
-    /// Clients on this machine: those with a loopback address, and those that come over a Unix
-    /// socket. A broker that is opened to the network by a slip is then still closed.
+    /// Clients on this machine: those with a loopback address, and those on a Unix socket. A broker
+    /// that is opened to the network by a slip is then still closed.
     #[default]
     LoopbackOnly,
     /// Everybody.
@@ -201,17 +220,46 @@ pub enum Anonymous {
 }
 
 impl Anonymous {
-    /// Whether a client at `address` may connect without a user name; one without an address comes
-    /// over a Unix socket.
+    /// Whether this peer may connect without having shown who it is.
     #[must_use]
-    pub fn allows(self, address: Option<SocketAddr>) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            // A dual-stack socket shows IPv4 clients as `::ffff:127.0.0.1`.
-            Self::LoopbackOnly => {
-                address.is_none_or(|address| address.ip().to_canonical().is_loopback())
+    pub fn allows(self, peer: &Peer) -> bool {
+        // A dual-stack socket shows IPv4 clients as `::ffff:127.0.0.1`.
+        let is_local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        match (self, peer.address) {
+            (Self::Always, _) => true,
+            (Self::Never, _) => false,
+            // What a proxy on another machine calls local is not local here.
+            (Self::LoopbackOnly, Some(address)) => {
+                is_local(address) && peer.proxy.is_none_or(is_local)
             }
+            (Self::LoopbackOnly, None) => peer.proxy.is_none(),
+        }
+    }
+}
+
+/// What of a verified client certificate is the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// Nothing: a certificate opens the listener, and the user is shown by other means.
+    #[default]
+    None,
+    /// The common name of the subject (CN).
+    CommonName,
+    /// The first subject alternative name (SAN).
+    AlternativeName,
+    /// The organisation of the subject (O).
+    Organization,
+}
+
+impl CertificateUser {
+    /// The user that a certificate names; `None` when it does not have that part.
+    #[must_use]
+    pub fn of(self, certificate: &Certificate) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::CommonName => certificate.common_name(),
+            Self::AlternativeName => certificate.alternative_names().next(),
+            Self::Organization => certificate.organization(),
         }
     }
 }
@@ -224,26 +272,34 @@ pub const LINGER: Duration = Duration::from_secs(3);
 mod tests {
     use super::*;
 
-    #[test]
-    fn loopback_is_recognised_in_all_its_forms() {
-        for (address, loopback) in [
-            ("127.0.0.1:1", true),
-            ("127.9.9.9:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("192.0.2.1:1", false),
-            ("[2001:db8::1]:1", false),
-            ("[::ffff:192.0.2.1]:1", false),
-        ] {
-            let address = Some(address.parse().unwrap());
-            assert_eq!(
-                Anonymous::LoopbackOnly.allows(address),
-                loopback,
-                "{address:?}"
-            );
-            assert!(Anonymous::Always.allows(address));
-            assert!(!Anonymous::Never.allows(address));
+    fn peer(address: Option<&str>, proxy: Option<&str>) -> Peer {
+        Peer {
+            address: address.map(|address| address.parse().unwrap()),
+            proxy: proxy.map(|proxy| proxy.parse().unwrap()),
+            ..Peer::default()
         }
-        assert!(Anonymous::LoopbackOnly.allows(None), "a Unix socket");
+    }
+
+    #[test]
+    fn this_machine_is_recognised_in_all_its_forms() {
+        for (address, proxy, is_local) in [
+            (Some("127.0.0.1:1"), None, true),
+            (Some("127.9.9.9:1"), None, true),
+            (Some("[::1]:1"), None, true),
+            (Some("[::ffff:127.0.0.1]:1"), None, true),
+            (None, None, true),
+            (Some("192.0.2.1:1"), None, false),
+            (Some("[2001:db8::1]:1"), None, false),
+            (Some("[::ffff:192.0.2.1]:1"), None, false),
+            (Some("127.0.0.1:1"), Some("192.0.2.1:1"), false),
+            (Some("127.0.0.1:1"), Some("127.0.0.1:2"), true),
+            (Some("192.0.2.1:1"), Some("127.0.0.1:2"), false),
+            (None, Some("192.0.2.1:1"), false),
+        ] {
+            let peer = peer(address, proxy);
+            assert_eq!(Anonymous::LoopbackOnly.allows(&peer), is_local, "{peer:?}");
+            assert!(Anonymous::Always.allows(&peer));
+            assert!(!Anonymous::Never.allows(&peer));
+        }
     }
 }

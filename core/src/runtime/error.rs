@@ -104,7 +104,7 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// A number of threads that cannot be had.
-    #[error("threads: {0} is not possible yet, set it to 1")]
+    #[error("threads: {0} is not possible with this runtime, set it to 1")]
     Threads(u16),
     /// The log cannot be used.
     #[error(transparent)]

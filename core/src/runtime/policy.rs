@@ -1,9 +1,9 @@
-//! Who may connect: the default policy, and the seam for a program's own.
+//! Who may connect: the seam between a shard and whoever decides.
 
 use super::config::{Anonymous, ListenerConfig};
 use crate::access::identity::Grant;
 use crate::access::rule::{Effect, Operations, Pattern, Rule};
-use crate::action::{Credentials, Peer, Verdict};
+use crate::action::{Credentials, Verdict};
 use crate::codec::reason::ReasonCode;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -12,11 +12,20 @@ use core::pin::Pin;
 
 /// Decides who may connect. Asked for every CONNECT that the listener's rule on anonymous clients
 /// lets through, and for every AUTH.
+///
+/// `whimbrel-auth` has the one that the program uses, with password files and more. How a program
+/// brings its own is shown at the runtimes' `Server::authenticator`.
 pub trait Authenticator: Send + Sync + 'static {
-    /// Decides, or says that it will. Runs on the thread of the shard, so it must not block; what
-    /// takes time goes into [`Decision::Later`]. The client is not read meanwhile, and is cut when
-    /// the time for CONNECT is over.
+    /// Decides, or says that it will. Runs on the thread of the shard, so it must not block, and a
+    /// panic is the end of the broker; what takes time goes into [`Decision::Later`]. The client is
+    /// not read meanwhile, and is cut when the time for CONNECT is over.
     fn authenticate(&self, credentials: Credentials) -> Decision;
+
+    /// Whether it is asked about every client, and heeds the listeners' rules on anonymous clients
+    /// itself. Default: no.
+    fn is_asked_about_everyone(&self) -> bool {
+        false
+    }
 }
 
 /// What an [`Authenticator`] says.
@@ -24,21 +33,32 @@ pub enum Decision {
     /// The answer is known.
     Now(Verdict),
     /// The answer will be what this future returns. It runs on the shard's own thread, as a
-    /// task, and so must not block.
+    /// task, and so must not block. Sockets and timers of another runtime have to be awaited in a
+    /// task there.
     Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+}
+
+impl Decision {
+    /// The answer will be what this future returns; see [`Decision::Later`].
+    pub fn later(verdict: impl Future<Output = Verdict> + Send + 'static) -> Self {
+        Self::Later(Box::pin(verdict))
+    }
 }
 
 /// The listener that in-process links are counted to.
 pub const IN_PROCESS: u16 = u16::MAX;
 
 /// The rules on anonymous clients, listener by listener, and the authenticator behind them.
+#[derive(Clone)]
 pub struct Policy {
     anonymous: Vec<Anonymous>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
 impl Policy {
-    /// The rules of these listeners, in their order, and `authenticator` behind them.
+    /// The rules of these listeners, in their order, and `authenticator` behind them. Without one,
+    /// a user name is worth no more than none, since nobody can verify it: the rules hold for
+    /// everybody.
     #[must_use]
     pub fn new(
         listeners: &[ListenerConfig],
@@ -53,26 +73,107 @@ impl Policy {
     /// Decides about one client, or asks who does.
     #[must_use]
     pub fn decide(&self, credentials: Credentials) -> Decision {
-        if credentials.peer.listener == IN_PROCESS {
+        let Credentials {
+            username,
+            password,
+            method,
+            peer,
+            ..
+        } = &credentials;
+        if peer.listener == IN_PROCESS {
             return Decision::Now(Verdict::Accept(of_the_program()));
         }
-        let anonymous = credentials.username.is_none() && credentials.method.is_none();
-        if anonymous && !self.allows_anonymous(&credentials.peer) {
-            return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
-        }
-        match &self.authenticator {
-            Some(authenticator) => authenticator.authenticate(credentials),
-            // A method that nobody here speaks must not pass for an authentication.
-            None if credentials.method.is_some() => {
-                Decision::Now(Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD))
+        let shows_nothing = username.is_none() && password.is_none() && method.is_none();
+        let rule = self.anonymous.get(usize::from(peer.listener));
+        let may_be_anonymous = rule.is_some_and(|rule| rule.allows(peer));
+        let refused = match &self.authenticator {
+            Some(own) if own.is_asked_about_everyone() || !shows_nothing || may_be_anonymous => {
+                return own.authenticate(credentials);
             }
-            None => Decision::Now(Verdict::accept()),
+            // A method that nobody here speaks must not pass for an authentication.
+            None if method.is_some() => ReasonCode::BAD_AUTHENTICATION_METHOD,
+            None if may_be_anonymous => return Decision::Now(Verdict::accept()),
+            Some(_) | None => ReasonCode::NOT_AUTHORIZED,
+        };
+        Decision::Now(Verdict::Refuse(refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Peer;
+    use crate::codec::packet::Version;
+    use alloc::borrow::ToOwned;
+    use alloc::vec;
+
+    struct Yes;
+
+    impl Authenticator for Yes {
+        fn authenticate(&self, _: Credentials) -> Decision {
+            Decision::Now(Verdict::accept())
         }
     }
 
-    fn allows_anonymous(&self, peer: &Peer) -> bool {
-        let rule = self.anonymous.get(usize::from(peer.listener));
-        rule.is_some_and(|rule| rule.allows(peer.address))
+    fn decision(
+        rule: Anonymous,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        change: impl FnOnce(&mut Credentials),
+    ) -> Verdict {
+        let listener = ListenerConfig {
+            allow_anonymous: rule,
+            ..ListenerConfig::default()
+        };
+        let mut credentials = Credentials {
+            peer: Peer {
+                address: Some("192.0.2.1:1".parse().unwrap()),
+                ..Peer::default()
+            },
+            version: Version::V5,
+            client_id: "someone".to_owned(),
+            username: None,
+            password: None,
+            method: None,
+            data: None,
+            continued: false,
+            state: None,
+        };
+        change(&mut credentials);
+        match Policy::new(&[listener], authenticator).decide(credentials) {
+            Decision::Now(verdict) => verdict,
+            Decision::Later(_) => panic!("there is nothing to wait for"),
+        }
+    }
+
+    fn named(credentials: &mut Credentials) {
+        credentials.username = Some("root".to_owned());
+        credentials.password = Some(vec![1]);
+    }
+
+    #[test]
+    fn a_user_name_nobody_can_verify_opens_nothing() {
+        let refused = Verdict::Refuse(ReasonCode::NOT_AUTHORIZED);
+        for rule in [Anonymous::LoopbackOnly, Anonymous::Never] {
+            assert_eq!(decision(rule, None, named), refused);
+            assert_eq!(decision(rule, None, |_| ()), refused);
+        }
+        let verdict = decision(Anonymous::Always, None, named);
+        assert_eq!(verdict, Verdict::accept());
+        let verdict = decision(Anonymous::Always, None, |c| c.method = Some("X".to_owned()));
+        let expected = Verdict::Refuse(ReasonCode::BAD_AUTHENTICATION_METHOD);
+        assert_eq!(verdict, expected);
+    }
+
+    #[test]
+    fn an_authenticator_is_asked_about_whoever_shows_something() {
+        let yes = || -> Option<Arc<dyn Authenticator>> { Some(Arc::new(Yes)) };
+        assert_eq!(decision(Anonymous::Never, yes(), named), Verdict::accept());
+        let verdict = decision(Anonymous::Never, yes(), |_| ());
+        assert_eq!(verdict, Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+        let verdict = decision(Anonymous::Always, yes(), |_| ());
+        assert_eq!(verdict, Verdict::accept());
+        let verdict = decision(Anonymous::Always, yes(), |c| c.peer.listener = 7);
+        assert_eq!(verdict, Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
     }
 }
 

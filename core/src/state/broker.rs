@@ -39,6 +39,7 @@ state!(Extra {
     outbound,
     method,
     authenticating,
+    authentication_state,
     authentication_armed,
     publish_meters,
     throttle_armed,
@@ -131,6 +132,7 @@ impl State for Connection {
             window,
             unacknowledged,
             route,
+            answers_gated,
             gated,
             stalls,
             paused,
@@ -161,6 +163,7 @@ impl State for Connection {
         window.save(to);
         unacknowledged.save(to);
         route.save(to);
+        answers_gated.save(to);
         gated.save(to);
         stalls.save(to);
         paused.save(to);
@@ -188,6 +191,7 @@ impl State for Connection {
             window: State::load(from)?,
             unacknowledged: State::load(from)?,
             route: State::load(from)?,
+            answers_gated: State::load(from)?,
             gated: State::load(from)?,
             stalls: State::load(from)?,
             paused: State::load(from)?,
@@ -317,6 +321,8 @@ impl Broker {
             && self.resumable.is_empty()
             && self.doomed.is_empty()
             && self.fanouts.is_empty()
+            && self.leaving.is_empty()
+            && self.peers.is_told()
             && self.journal.is_told()
     }
 
@@ -333,6 +339,9 @@ impl Broker {
             connections,
             sessions,
             subscriptions,
+            interests,
+            peers,
+            placement,
             routes: _,
             retained,
             retained_armed,
@@ -351,6 +360,7 @@ impl Broker {
             storage_is_full,
             ready: _,
             resumable: _,
+            leaving: _,
             doomed: _,
             fanouts: _,
             fanout_publishers,
@@ -375,6 +385,9 @@ impl Broker {
         connections.save(to);
         sessions.save(to);
         subscriptions.save(to);
+        interests.save(to);
+        peers.save(to);
+        placement.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -414,6 +427,9 @@ impl Broker {
             connections: State::load(from)?,
             sessions: crate::session::Sessions::load(from, seed)?,
             subscriptions: crate::topic::Subscriptions::load(from, seed)?,
+            interests: crate::topic::Subscriptions::load(from, seed)?,
+            peers: State::load(from)?,
+            placement: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
@@ -432,6 +448,7 @@ impl Broker {
             storage_is_full: State::load(from)?,
             ready: VecDeque::new(),
             resumable: VecDeque::new(),
+            leaving: VecDeque::new(),
             doomed: Vec::new(),
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,

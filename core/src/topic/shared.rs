@@ -25,6 +25,10 @@ pub struct SharedGroup {
     pub cursor: u32,
     /// For policies that stay with one member; forgotten when that member leaves.
     pub sticky: Option<SubscriberKey>,
+    /// How many members can be reached at present, by the count of whoever connects them.
+    pub present: u32,
+    /// For choosing among places that have members: messages so far.
+    pub turn: u32,
 }
 
 crate::state::state!(SharedGroup {
@@ -32,7 +36,9 @@ crate::state::state!(SharedGroup {
     share,
     members,
     cursor,
-    sticky
+    sticky,
+    present,
+    turn
 });
 
 impl SharedGroup {
@@ -43,6 +49,8 @@ impl SharedGroup {
             members: Vec::new(),
             cursor: 0,
             sticky: None,
+            present: 0,
+            turn: 0,
         }
     }
 

@@ -19,6 +19,23 @@ pub(crate) enum Pipe {
     Memory(Box<DuplexStream>),
 }
 
+impl Pipe {
+    /// The same, watched by the runtime of this thread.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            #[cfg(unix)]
+            Self::Unix(stream) => Self::Unix(UnixStream::from_std(stream.into_std()?)?),
+            // Nobody has to watch it.
+            Self::Memory(stream) => Self::Memory(stream),
+        })
+    }
+}
+
 /// Does the same with whatever it is.
 macro_rules! each {
     ($pipe:expr, $stream:ident => $what:expr) => {

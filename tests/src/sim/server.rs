@@ -412,7 +412,7 @@ impl Server {
                 process.storage.load(message);
                 self.run_storage(scene);
             }
-            Action::Route { .. } | Action::Interest(_) | Action::Event(_) => {}
+            Action::Route { .. } | Action::HandOver { .. } | Action::Event(_) => {}
         }
     }
 

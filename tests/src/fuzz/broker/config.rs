@@ -16,7 +16,7 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
         session: session(script),
         limits: limits(script),
         identity: Identity {
-            has_peers: script.flag(),
+            shards: if script.flag() { 2 } else { 1 },
             boot_epoch: 1,
             ..Identity::default()
         },

@@ -1,0 +1,75 @@
+//! Which settings a running broker takes over, and which only a restart does. Told of each key in
+//! the table.
+
+use super::Settings;
+use super::access::listener_names;
+use super::key::Key;
+use super::keys::SECTIONS;
+use whimbrel_core::runtime::ListenerConfig;
+
+/// The names of settings that differ and are only taken over by a restart.
+pub(crate) fn changed(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut names = Vec::new();
+    for section in &SECTIONS {
+        let waiting = section.keys.iter().filter(|key| !key.is_live);
+        for key in waiting {
+            let differs = if section.repeated {
+                urls(old) == urls(new) && listeners_differ(key, old, new)
+            } else {
+                differ(key, old, new)
+            };
+            if differs {
+                names.push(format!("{}.{}", section.name, key.name));
+            }
+        }
+    }
+    if urls(old) != urls(new) {
+        names.push("listener.url".to_owned());
+    }
+    if new.server.broker.access != old.server.broker.access && !may_take_access(old, new) {
+        names.push("access".to_owned());
+    }
+    names
+}
+
+/// Gives `running` the new values of the settings that it can take over. Listeners are told by
+/// their URLs.
+pub(crate) fn take_over(running: &mut Settings, new: &Settings) {
+    running.authentication = new.authentication.clone();
+    if may_take_access(running, new) {
+        running.access = new.access.clone();
+        running.server.broker.access = new.server.broker.access.clone();
+    }
+    for listener in &mut running.server.listeners {
+        let same = |other: &&ListenerConfig| other.url == listener.url;
+        if let Some(other) = new.server.listeners.iter().find(same) {
+            listener.allow_anonymous = other.allow_anonymous;
+            listener.certificate_user = other.certificate_user;
+        }
+    }
+}
+
+/// Whether new rules mean the listeners that there are: they ask for them by number.
+fn may_take_access(running: &Settings, new: &Settings) -> bool {
+    listener_names(running) == listener_names(new)
+}
+
+fn urls(settings: &Settings) -> Vec<String> {
+    let listeners = settings.server.listeners.iter();
+    listeners.map(|listener| listener.url.to_string()).collect()
+}
+
+fn differ(key: &Key, old: &Settings, new: &Settings) -> bool {
+    key.get(&mut old.clone()) != key.get(&mut new.clone())
+}
+
+fn listeners_differ(key: &Key, old: &Settings, new: &Settings) -> bool {
+    let alone = |listener: &ListenerConfig| {
+        let mut settings = Settings::default();
+        settings.server.listeners = vec![listener.clone()];
+        settings
+    };
+    let pairs = old.server.listeners.iter().zip(&new.server.listeners);
+    let mut pairs = pairs.map(|(old, new)| (alone(old), alone(new)));
+    pairs.any(|(old, new)| differ(key, &old, &new))
+}

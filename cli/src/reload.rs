@@ -1,0 +1,90 @@
+//! What a running broker can take over: everything is read and checked first, then taken over at
+//! once; or nothing is, and the reason is told.
+
+use crate::config::{Flags, Loaded, Place, Problem, Settings, changed, load, take_over};
+use crate::runtime::Handle;
+use tracing::{error, info, warn};
+use whimbrel_auth::{Authority, Prepared};
+use whimbrel_core::runtime::Stopped;
+
+/// Reads what decides who may connect, and changes nothing.
+///
+/// # Errors
+///
+/// Every mistake, with the place of the setting that names the file it is in.
+pub(crate) fn prepare(loaded: &Loaded) -> Result<Prepared, Vec<Problem>> {
+    let settings = &loaded.settings;
+    Prepared::read(&settings.authentication, &settings.server.listeners).map_err(|problems| {
+        let with_place = |problem: whimbrel_auth::Problem| Problem {
+            place: place_of(loaded, problem.key),
+            message: problem.to_string(),
+        };
+        problems.into_iter().map(with_place).collect()
+    })
+}
+
+fn place_of(loaded: &Loaded, key: &str) -> Place {
+    let full_name = format!("authentication.{key}");
+    loaded.place(&full_name).cloned().unwrap_or(Place::Default)
+}
+
+/// Reloads a broker again and again.
+pub(crate) struct Reloader {
+    /// Where the configuration comes from, as at the start.
+    pub(crate) file: Option<String>,
+    pub(crate) flags: Flags,
+    /// What holds now.
+    pub(crate) settings: Settings,
+    pub(crate) authority: Authority,
+}
+
+impl Reloader {
+    /// Takes over what has changed, or says why not.
+    pub(crate) async fn reload(&mut self, broker: &Handle) -> Result<(), Stopped> {
+        let read = load(self.file.as_deref(), std::env::vars_os(), &self.flags)
+            .and_then(|loaded| self.fit(loaded));
+        let (loaded, prepared, waits) = match read {
+            Ok(read) => read,
+            Err(problems) => {
+                for problem in problems {
+                    warn!("{problem}");
+                }
+                error!("not reloaded: everything stays as it was; see the lines above");
+                return Ok(());
+            }
+        };
+        for warning in prepared.warnings() {
+            warn!("{warning}");
+        }
+        let revoked = self.authority.replace(prepared);
+        let access = loaded.settings.server.broker.access.clone();
+        let has_changed = access != self.settings.server.broker.access;
+        self.settings = loaded.settings;
+        if has_changed {
+            broker.set_access(access).await?;
+        }
+        let revoked_users = revoked.len();
+        if !revoked.is_empty() {
+            broker.revoke(revoked).await?;
+        }
+        info!(revoked_users, "reloaded");
+        if !waits.is_empty() {
+            warn!(
+                "changed, and taken over by a restart only: {}",
+                waits.join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    /// The settings that hold, with the new values of those that can be taken over; and the names
+    /// of those that have changed and cannot.
+    fn fit(&self, new: Loaded) -> Result<(Loaded, Prepared, Vec<String>), Vec<Problem>> {
+        let waits = changed(&self.settings, &new.settings);
+        let mut settings = self.settings.clone();
+        take_over(&mut settings, &new.settings);
+        let loaded = new.with(settings);
+        let prepared = prepare(&loaded)?;
+        Ok((loaded, prepared, waits))
+    }
+}

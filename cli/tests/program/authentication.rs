@@ -1,0 +1,400 @@
+//! Passwords at a broker that runs, and what SIGHUP changes about it.
+
+use crate::harness::{Directory, PATIENCE, Running, forgetful, whimbrel};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+const ACCEPTED: u8 = 0;
+const BAD_USER_NAME_OR_PASSWORD: u8 = 0x86;
+const NOT_AUTHORIZED: u8 = 0x87;
+
+/// A directory with a configuration, and users in a file.
+struct Home {
+    directory: Directory,
+    users: String,
+    config: String,
+}
+
+impl Home {
+    fn new(name: &str, users: &[(&str, &str)]) -> Self {
+        let directory = Directory::new(name);
+        let path = directory.path().join("users.txt");
+        let mut home = Self {
+            users: path.to_str().unwrap().to_owned(),
+            config: String::new(),
+            directory,
+        };
+        home.configure("never", "");
+        for (user, password) in users {
+            home.set(user, password);
+        }
+        home
+    }
+
+    fn configure(&mut self, anonymous: &str, more: &str) {
+        self.config = self.directory.write(
+            "whimbrel.toml",
+            &format!(
+                "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\nallow_anonymous = \"{anonymous}\"\n\
+                 [authentication]\npassword_file = \"{}\"\n{more}",
+                self.users
+            ),
+        );
+    }
+
+    fn set(&self, user: &str, password: &str) {
+        let mut child = whimbrel(&["passwd", "set", &self.users, user])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(password.as_bytes()).unwrap();
+        drop(input);
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn start(&self) -> (Running, String) {
+        let mut broker = Running::start(forgetful(&["-c", &self.config]));
+        let address = broker.address();
+        let address = address.rsplit('/').next().unwrap().to_owned();
+        (broker, address)
+    }
+}
+
+/// A 5.0 client that was answered, and the answer.
+fn connect(address: &str, user: &str, password: &str) -> (TcpStream, u8) {
+    let mut body = b"\0\x04MQTT\x05".to_vec();
+    body.push(if user.is_empty() { 0x02 } else { 0xc2 });
+    body.extend(b"\0\x3c\0\0\0");
+    for text in [user, password] {
+        if !user.is_empty() {
+            body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+            body.extend(text.as_bytes());
+        }
+    }
+    let mut transport = TcpStream::connect(address).unwrap();
+    transport.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = u8::try_from(body.len()).unwrap();
+    transport
+        .write_all(&[&[0x10, length], &*body].concat())
+        .unwrap();
+    let packet = packet(&mut transport);
+    assert_eq!(packet[0], 0x20, "a CONNACK");
+    (transport, packet[3])
+}
+
+fn packet(transport: &mut TcpStream) -> Vec<u8> {
+    let mut packet = vec![0; 2];
+    transport.read_exact(&mut packet).unwrap();
+    let length = usize::from(packet[1]);
+    packet.resize(2 + length, 0);
+    transport.read_exact(&mut packet[2..]).unwrap();
+    packet
+}
+
+fn answer(address: &str, user: &str, password: &str) -> u8 {
+    connect(address, user, password).1
+}
+
+#[test]
+fn users_are_let_in_with_their_password() {
+    let home = Home::new("auth-users", &[("alice", "secret")]);
+    let (_broker, address) = home.start();
+    for (user, password, expected) in [
+        ("alice", "secret", ACCEPTED),
+        ("alice", "guess", BAD_USER_NAME_OR_PASSWORD),
+        ("mallory", "secret", BAD_USER_NAME_OR_PASSWORD),
+        ("", "", NOT_AUTHORIZED),
+    ] {
+        assert_eq!(answer(&address, user, password), expected, "{user}");
+    }
+}
+
+/// Secrets in logs: at no level is a password, or anything made from it, written.
+#[test]
+fn no_secret_is_written_to_the_log() {
+    let home = Home::new("auth-log", &[("alice", "correct-horse")]);
+    let mut command = forgetful(&["-c", &home.config]);
+    command.env("WHIMBREL_LOG_LEVEL", "trace");
+    let mut broker = Running::start(command);
+    let address = broker.address();
+    let address = address.rsplit('/').next().unwrap();
+    answer(address, "alice", "correct-horse");
+    answer(address, "alice", "battery-staple");
+    answer(address, "mallory\u{1b}[2J", "battery-staple");
+    broker.wait_for("mallory");
+    broker.signal("TERM");
+    broker.wait();
+    let said = broker.said.join("\n");
+    assert!(said.contains("unknown user or wrong password"), "{said}");
+    let hash = std::fs::read_to_string(&home.users).unwrap();
+    let hash = hash.trim_end().rsplit('$').next().unwrap();
+    for secret in ["correct-horse", "battery-staple", hash, "\u{1b}[2J"] {
+        assert!(!said.contains(secret), "{secret:?} in {said}");
+    }
+}
+
+#[cfg(unix)]
+mod reload {
+    use super::*;
+
+    #[test]
+    fn a_changed_password_file_is_taken_over_and_the_revoked_are_disconnected() {
+        let home = Home::new(
+            "auth-reload",
+            &[("alice", "secret"), ("bob", "b"), ("eve", "e")],
+        );
+        let (mut broker, address) = home.start();
+        let (mut alice, _) = connect(&address, "alice", "secret");
+        let (mut eve, _) = connect(&address, "eve", "e");
+        home.set("carol", "c");
+        home.set("eve", "another");
+        assert_eq!(answer(&address, "carol", "c"), BAD_USER_NAME_OR_PASSWORD);
+        broker.signal("HUP");
+        let line = broker.wait_for("reloaded");
+        assert!(line.contains("revoked_users=1"), "{line}");
+        assert_eq!(answer(&address, "carol", "c"), ACCEPTED);
+        assert_eq!(answer(&address, "bob", "b"), ACCEPTED);
+        assert_eq!(answer(&address, "eve", "e"), BAD_USER_NAME_OR_PASSWORD);
+        // DISCONNECT, not authorized.
+        let last = packet(&mut eve);
+        assert_eq!((last[0], last[2]), (0xe0, NOT_AUTHORIZED));
+        assert_eq!(eve.read(&mut [0]).unwrap(), 0);
+        alice.write_all(&[0xc0, 0]).unwrap();
+        assert_eq!(packet(&mut alice), [0xd0, 0]);
+    }
+
+    #[test]
+    fn what_a_listener_says_about_anonymous_clients_is_taken_over() {
+        let mut home = Home::new("auth-anonymous", &[("alice", "secret")]);
+        let (mut broker, address) = home.start();
+        assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
+        home.configure(
+            "always",
+            "[limits]\nconnections_maximum = 7\n[log]\nlevel = \"warn\"\n",
+        );
+        broker.signal("HUP");
+        let line = broker.wait_for("taken over by a restart only");
+        assert!(line.contains("limits.connections_maximum"), "{line}");
+        assert!(line.contains("log.level"), "{line}");
+        assert!(!line.contains("listener"), "{line}");
+        assert_eq!(answer(&address, "", ""), ACCEPTED);
+    }
+
+    /// Class 8: what was good stays when what comes is not.
+    #[test]
+    fn what_cannot_be_read_changes_nothing_and_is_told() {
+        let mut home = Home::new("auth-kept", &[("alice", "secret")]);
+        let (mut broker, address) = home.start();
+        let good = std::fs::read_to_string(&home.users).unwrap();
+        for (text, expected) in [
+            (String::new(), "there are no users in it"),
+            (
+                format!("{good}mallory:x\n"),
+                "users.txt:2: user \"mallory\"",
+            ),
+            (
+                format!("mallory\n{good}"),
+                "users.txt:1: expected NAME:HASH",
+            ),
+        ] {
+            std::fs::write(&home.users, text).unwrap();
+            broker.signal("HUP");
+            let line = broker.wait_for(expected);
+            assert!(
+                line.contains("whimbrel.toml:5:17: authentication.password_file"),
+                "{line}"
+            );
+            broker.wait_for("not reloaded");
+            assert_eq!(answer(&address, "alice", "secret"), ACCEPTED);
+            assert_eq!(answer(&address, "mallory", "x"), BAD_USER_NAME_OR_PASSWORD);
+            assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
+        }
+        std::fs::remove_file(&home.users).unwrap();
+        broker.signal("HUP");
+        broker.wait_for("there is no such file");
+        assert_eq!(answer(&address, "alice", "secret"), ACCEPTED);
+        assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
+
+        // Neither is a configuration in which another part is wrong: not even its good parts.
+        std::fs::write(&home.users, good).unwrap();
+        home.configure("always", "jwt_issuer = \"me\"\n");
+        broker.signal("HUP");
+        broker.wait_for("authentication.jwt_issuer: there are no keys for tokens");
+        assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
+        home.configure("always", "[limits]\nfanout_step = 0\n");
+        broker.signal("HUP");
+        broker.wait_for("not reloaded");
+        assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
+    }
+
+    /// CVE-2017-7652: a reload without file descriptors made a broker forget its rules.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_reload_without_descriptors_keeps_what_holds() {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let home = Home::new("auth-emfile", &[("alice", "secret")]);
+        let (mut broker, address) = home.start();
+        assert_eq!(answer(&address, "alice", "secret"), ACCEPTED);
+        let pid = Pid::from_raw(i32::try_from(broker.id()).unwrap()).unwrap();
+        let limit = |current| {
+            let limit = Rlimit {
+                current: Some(current),
+                maximum: getrlimit(Resource::Nofile).maximum,
+            };
+            prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+        };
+        // One client is in and stays; not a single descriptor more can be had.
+        let (_alice, _) = connect(&address, "alice", "secret");
+        limit(3);
+        broker.signal("HUP");
+        broker.wait_for("Too many open files");
+        broker.wait_for("not reloaded");
+        limit(1_024);
+        assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
+        assert_eq!(
+            answer(&address, "alice", "guess"),
+            BAD_USER_NAME_OR_PASSWORD
+        );
+        assert_eq!(answer(&address, "alice", "secret"), ACCEPTED);
+    }
+}
+
+/// What people get wrong about authentication, and what `check` and `serve` say: the place of the
+/// setting, the file and line, and what to do.
+#[test]
+fn check_finds_what_people_get_wrong_about_authentication() {
+    let directory = Directory::new("auth-mistakes");
+    let hash = "$6$LxRr16jLTSnHmK9R$J5FRsvJK/8nwpUo3o+nl5pJVMutPCVFgWYjPVfzilkPX87QTjJ0fhpT9Wo4TMa8XHG5Jn9E9ad3Emc2jcLlsUw==";
+    let file = |name: &str, text: &str| directory.write(name, text);
+    let missing = directory.path().join("missing").display().to_string();
+    for (settings, expected) in [
+        (
+            format!("password_file = \"{missing}\""),
+            "missing: there is no such file; `whimbrel passwd set",
+        ),
+        (
+            format!("password_file = \"{}\"", directory.path().display()),
+            "it is not a regular file",
+        ),
+        (
+            format!("password_file = \"{}\"", file("empty", "")),
+            "empty: there are no users in it, so nobody could log in; add one with `whimbrel passwd",
+        ),
+        (
+            format!(
+                "password_file = \"{}\"",
+                file("no-hash", &format!("a:{hash}\nbob:\n"))
+            ),
+            "no-hash:2: user \"bob\": there is no password hash; set one with `whimbrel passwd set`",
+        ),
+        (
+            format!("password_file = \"{}\"", file("plain", "bob:hunter2\n")),
+            "plain:1: user \"bob\": this is not a password hash, perhaps it is the password itself",
+        ),
+        (
+            format!(
+                "password_file = \"{}\"",
+                file("twice", &format!("a:{hash}\na:{hash}\n"))
+            ),
+            "twice:2: user \"a\" is in line 1 already; remove one of the two lines",
+        ),
+        (
+            format!(
+                "password_file = \"{}\"",
+                file("cut", "a:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ\n")
+            ),
+            "cut:1: user \"a\": the password hash does not have its parts",
+        ),
+        (
+            format!(
+                "jwt_key_file = \"{}\"",
+                file("private", "-----BEGIN PRIVATE KEY-----\n")
+            ),
+            "this is a private key, which only belongs to whoever makes the tokens; `openssl pkey -pubout`",
+        ),
+        (
+            format!(
+                "jwt_key_file = \"{}\"",
+                file("certificate", "-----BEGIN CERTIFICATE-----\n")
+            ),
+            "this is a certificate; `openssl x509 -noout -pubkey` gives its public key",
+        ),
+        (
+            format!("jwt_secret_file = \"{}\"", file("short", "secret\n")),
+            "the secret has 6 bytes; it needs 32 at least, such as `openssl rand -hex 32` makes",
+        ),
+        (
+            "jwt_audience = \"mqtt\"".to_owned(),
+            "there are no keys for tokens; name them as jwt_key_file or jwt_secret_file",
+        ),
+        (
+            "http_url = \"id.example.org/mqtt\"".to_owned(),
+            "should begin with \"https://\" or \"http://\"",
+        ),
+        (
+            "http_ca_file = \"ca.pem\"".to_owned(),
+            "there is no service to ask; name it as http_url",
+        ),
+        (
+            "password_files = \"users.txt\"".to_owned(),
+            "did you mean `password_file`?",
+        ),
+    ] {
+        let config = file("test.toml", &format!("[authentication]\n{settings}\n"));
+        let checked = whimbrel(&["check", &config]).output().unwrap();
+        let said = String::from_utf8(checked.stderr.clone()).unwrap();
+        assert_eq!(checked.status.code(), Some(2), "{settings}: {said}");
+        assert!(said.starts_with(&format!("{config}:2:")), "{said}");
+        assert!(said.contains(expected), "{said}");
+        let served = whimbrel(&["-c", &config]).output().unwrap();
+        assert_eq!(served.status.code(), Some(2));
+        assert_eq!(served.stderr, checked.stderr);
+    }
+}
+
+/// What works and should be changed all the same.
+#[test]
+fn check_notes_what_is_open_weak_or_readable_by_others() {
+    let directory = Directory::new("auth-notes");
+    let users = directory.write(
+        "users.txt",
+        "a:$6$LxRr16jLTSnHmK9R$J5FRsvJK/8nwpUo3o+nl5pJVMutPCVFgWYjPVfzilkPX87QTjJ0fhpT9Wo4TMa8XHG5Jn9E9ad3Emc2jcLlsUw==\n",
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&users, mode).unwrap();
+    }
+    let config = directory.write(
+        "test.toml",
+        &format!(
+            "[[listener]]\nurl = \"tcp://0.0.0.0:1883\"\nallow_anonymous = \"always\"\n\
+             [[listener]]\nurl = \"tcp://0.0.0.0:1884\"\n\
+             [authentication]\npassword_file = \"{users}\"\nhttp_url = \"http://192.0.2.1/\"\n"
+        ),
+    );
+    let checked = whimbrel(&["check", &config]).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success(), "{said}");
+    for expected in [
+        "tcp://0.0.0.0:1883 (open to everyone who can reach it)",
+        "tcp://0.0.0.0:1884 (open to this machine, and to others who show who they are)",
+        "users.txt (1 users, 0 of them with keys for SCRAM)",
+        "asks the service http://192.0.2.1/",
+        "note: tcp://0.0.0.0:1883: everyone who can reach it is let in without showing anything",
+        "1 of the hashes can be guessed quickly by whoever gets hold of them, such as that of \"a\"",
+        "passwords are sent to another machine where others can read them; use https",
+        #[cfg(unix)]
+        "every user of this machine can read it; do `chmod 640",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let config = directory.write("nobody.toml", "[[listener]]\nallow_anonymous = \"never\"\n");
+    let checked = whimbrel(&["check", &config]).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("every client will be refused"), "{said}");
+}

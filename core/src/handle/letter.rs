@@ -1,0 +1,209 @@
+//! Letters: what other shards say, and what is said to them.
+
+use crate::action::DropReason;
+use crate::broker::Broker;
+use crate::codec::packet::{QoS, SubscribeOptions};
+use crate::connection::Stalls;
+use crate::deliver::Publication;
+use crate::gate::Gate;
+use crate::handle::publish::Origin;
+use crate::id::PeerId;
+use crate::letter::{Interest, Letter, Parcel, RoutedMessage, SharedMessage};
+use crate::peers::Receipt;
+use crate::route::{Group, peer_key};
+use crate::slab::Key;
+use crate::topic::Subscription;
+use crate::topic::filter::{ParsedFilter, TopicFilter};
+
+impl Broker {
+    /// Takes a letter in, and takes note of how far its writer has come.
+    pub(crate) fn handle_letter(&mut self, from: PeerId, letter: Letter) {
+        let Letter {
+            number,
+            clock,
+            confirms,
+            parcels,
+        } = letter;
+        let mark = self.journal.mark();
+        let mut receipt = Receipt {
+            from,
+            number,
+            bytes: 0,
+            is_awaited: false,
+        };
+        // Whatever is taken in here from now on is later.
+        self.sequence = self.sequence.max(clock);
+        for parcel in parcels {
+            receipt.bytes += parcel.cost_bytes();
+            receipt.is_awaited |= parcel.must_be_kept();
+            match parcel {
+                Parcel::Interest(interest) => self.set_interest(from, &interest),
+                Parcel::Message(routed) => self.publish_routed(from, &routed),
+                Parcel::Shared(shared) => self.publish_shared(from, shared),
+                Parcel::Returned(shared) => self.publish_returned(from, &shared),
+                Parcel::Hold(_) | Parcel::Release(_) => {}
+            }
+            if !self.is_fanning_out() {
+                self.journal.cut();
+            }
+        }
+        self.peers.set_clock(from, clock);
+        self.retained.forget_cleared(self.peers.clock());
+        match self.fanouts.back_mut() {
+            Some(fanout) => fanout.await_by(receipt),
+            None => {
+                let position = self.journal.written_since(mark);
+                self.peers.taken(receipt, position, self.durable);
+            }
+        }
+        self.peers.confirmed(from, confirms);
+        self.release_gated();
+        for publisher in self.peers.relieved(from) {
+            self.unstall(publisher, Stalls::PEER);
+        }
+    }
+
+    /// What another shard took in is for the subscribers of this one, and retained here as there.
+    fn publish_routed(&mut self, from: PeerId, routed: &RoutedMessage) {
+        self.peers.saw(from, routed.message.view().id);
+        let mut publication = Publication::shared(&routed.message, routed.retain);
+        if routed.kept {
+            self.keep_routed(&mut publication);
+        }
+        let origin = Origin {
+            from_peer: true,
+            ..Origin::default()
+        };
+        self.publish(&mut publication, origin);
+    }
+
+    /// One member of a shared subscription gets it. When none is left here, it goes back: who sent
+    /// it knows who else there is.
+    fn publish_shared(&mut self, from: PeerId, shared: SharedMessage) {
+        let group = self.group_named(&shared.group);
+        let Some(here) = group.and_then(|group| group.here) else {
+            self.tell(from, Parcel::Returned(shared), None);
+            return;
+        };
+        let mut publication = Publication::shared(&shared.message, shared.retain);
+        self.encoder.begin();
+        self.deliver_to_member(&mut publication, here, None);
+    }
+
+    /// Another shard had nobody left for it: somebody else gets it. Who waits for that shard waits
+    /// for that as well.
+    fn publish_returned(&mut self, from: PeerId, shared: &SharedMessage) {
+        let Some(group) = self.group_named(&shared.group) else {
+            self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
+            return;
+        };
+        let mut publication = Publication::shared(&shared.message, shared.retain);
+        self.encoder.begin();
+        self.deliver_to_group(&mut publication, group, Origin::default());
+        let until = Gate {
+            position: self.journal.latest(),
+            letter: self.peers.latest(),
+        };
+        self.peers.hold_for_returned(from, until);
+    }
+
+    /// The group with this filter text.
+    pub(crate) fn group_named(&self, text: &str) -> Option<Group> {
+        let parsed = TopicFilter::parse(text).ok()?;
+        let share = parsed.share?;
+        let group = Group {
+            here: self.subscriptions.shared(parsed.filter, share),
+            there: self.interests.shared(parsed.filter, share),
+        };
+        (group.here.is_some() || group.there.is_some()).then_some(group)
+    }
+
+    /// Takes note of what another shard wants.
+    fn set_interest(&mut self, peer: PeerId, interest: &Interest) {
+        let Ok(ParsedFilter { filter, share }) = TopicFilter::parse(&interest.filter) else {
+            return;
+        };
+        let key = peer_key(peer);
+        // Whatever QoS a message has, the peer decides what its subscribers get.
+        let subscription = Subscription {
+            options: SubscribeOptions {
+                maximum_qos: QoS::ExactlyOnce,
+                retain_as_published: true,
+                ..SubscribeOptions::default()
+            },
+            // Of a group: how many of its members there can take messages now.
+            identifier: interest.present,
+        };
+        match (share, interest.members) {
+            (None, 0) => {
+                self.interests.remove(filter, key);
+            }
+            (None, _) => {
+                self.interests.insert(filter, key, subscription);
+            }
+            (Some(share), 0) => {
+                self.interests.remove_shared(filter, share, key);
+            }
+            (Some(share), _) => {
+                self.interests
+                    .insert_shared(filter, share, key, subscription);
+            }
+        }
+    }
+
+    /// Tells all other shards what this one wants.
+    pub(crate) fn announce(&mut self, interest: &Interest) {
+        for peer in self.peers.all() {
+            self.peers.tell(peer, Parcel::Interest(interest.clone()));
+        }
+    }
+
+    /// Routes a message to other shards.
+    pub(crate) fn route(
+        &mut self,
+        publication: &mut Publication<'_>,
+        peers: &[PeerId],
+        origin: Origin,
+    ) {
+        for peer in peers {
+            let parcel = self.routed_message(publication, origin);
+            self.tell(*peer, parcel, origin.connection);
+        }
+    }
+
+    /// The same to all of them.
+    pub(crate) fn route_everywhere(&mut self, publication: &mut Publication<'_>, origin: Origin) {
+        for peer in self.peers.all() {
+            let parcel = self.routed_message(publication, origin);
+            self.tell(peer, parcel, origin.connection);
+        }
+    }
+
+    fn routed_message(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Parcel {
+        let publisher = origin.connection.and_then(|key| self.connections.get(key));
+        Parcel::Message(RoutedMessage {
+            message: publication.message(&mut self.scratch),
+            retain: publication.retain,
+            kept: publication.kept,
+            publisher: publisher.map(|connection| connection.id()),
+        })
+    }
+
+    /// Adds something to the next letter to a peer. Does not read its publisher any further while
+    /// too much is on its way there.
+    pub(crate) fn tell(&mut self, peer: PeerId, parcel: Parcel, publisher: Option<Key>) {
+        let has_room = self.peers.tell(peer, parcel);
+        let Some(publisher) = publisher.filter(|_| !has_room) else {
+            return;
+        };
+        let waits = |stalls: Stalls| stalls.has(Stalls::PEER);
+        if self
+            .connections
+            .get(publisher)
+            .is_some_and(|c| !waits(c.stalls))
+        {
+            self.peers.wait_for(peer, publisher);
+            self.stall(publisher, Stalls::PEER);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What shards tell each other.
+//!
+//! Everything that one shard has for another after one turn goes as one [`Letter`]. Letters from
+//! one shard to another arrive in the order in which they were written, and none is lost; letters
+//! between other pairs may overtake each other. A runtime only carries them.
+
+use crate::codec::packet::QoS;
+use crate::id::ConnectionId;
+use crate::message::Message;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// What one shard has to say to another, and how far it has come with what it was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Counts up with every letter that this shard writes, to whomever.
+    pub number: u64,
+    /// Every message that the writer takes in after this letter has a greater sequence.
+    pub clock: u64,
+    /// How far the writer has come with the letters of the receiver.
+    pub confirms: Confirmation,
+    /// To be taken in in this order, before the confirmation.
+    pub parcels: Vec<Parcel>,
+}
+
+/// How far a shard has come with the letters of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// Bytes of messages taken in, in all.
+    pub taken_bytes: u64,
+    /// What the letters up to this number made it record is on stable storage.
+    pub kept: u64,
+}
+
+/// One thing in a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parcel {
+    /// What the writer wants to be sent has changed.
+    Interest(Interest),
+    /// A message for everybody there who subscribes to it, and for the retained ones.
+    Message(RoutedMessage),
+    /// A message for one member of a shared subscription there.
+    Shared(SharedMessage),
+    /// The same, back: nobody is left there to take it.
+    Returned(SharedMessage),
+    /// A subscriber there does not keep up: do not read this publisher until it is released.
+    Hold(ConnectionId),
+    /// That publisher need not wait any longer.
+    Release(ConnectionId),
+}
+
+/// What one shard wants to be sent of one filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Filter text, with its `$share/` prefix when it is a group.
+    pub filter: Box<str>,
+    /// Subscribers there; 0 when the last one is gone. Plain filters say 0 or 1.
+    pub members: u32,
+    /// Members of a group that are connected.
+    pub present: u32,
+}
+
+/// A message that another shard took in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutedMessage {
+    /// The message, with its identifier, publish QoS and absolute expiry.
+    pub message: Message,
+    /// The publisher set RETAIN.
+    pub retain: bool,
+    /// It is retained, or clears what was; so it is where it was taken in.
+    pub kept: bool,
+    /// The connection it came by, which can be held.
+    pub publisher: Option<ConnectionId>,
+}
+
+/// A message of a shared subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedMessage {
+    /// The message.
+    pub message: Message,
+    /// The publisher set RETAIN.
+    pub retain: bool,
+    /// Filter text, with its `$share/` prefix.
+    pub group: Box<str>,
+    /// The connection it came by, which can be held.
+    pub publisher: Option<ConnectionId>,
+}
+
+crate::state::state!(Letter {
+    number,
+    clock,
+    confirms,
+    parcels
+});
+crate::state::state!(enum Parcel {
+    0 Interest(interest),
+    1 Message(routed),
+    2 Shared(shared),
+    3 Returned(shared),
+    4 Hold(publisher),
+    5 Release(publisher),
+});
+crate::state::state!(Interest {
+    filter,
+    members,
+    present
+});
+crate::state::state!(RoutedMessage {
+    message,
+    retain,
+    kept,
+    publisher
+});
+crate::state::state!(SharedMessage {
+    message,
+    retain,
+    group,
+    publisher
+});
+
+/// What a routed message counts beside its own bytes.
+const PARCEL_BYTES: usize = 64;
+
+impl Parcel {
+    /// Whether somebody waits until the receiver has kept it.
+    pub(crate) fn must_be_kept(&self) -> bool {
+        match self {
+            Self::Interest(_) => true,
+            Self::Message(routed) => routed.kept || routed.message.view().qos > QoS::AtMostOnce,
+            Self::Shared(shared) => shared.message.view().qos > QoS::AtMostOnce,
+            Self::Returned(_) | Self::Hold(_) | Self::Release(_) => false,
+        }
+    }
+
+    /// The message that it brings, if it is one.
+    pub(crate) const fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(routed) => Some(&routed.message),
+            Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
+            Self::Interest(_) | Self::Hold(_) | Self::Release(_) => None,
+        }
+    }
+
+    /// What it takes of the room between two shards. Only what publishers send does: they can be
+    /// made to wait.
+    pub(crate) fn cost_bytes(&self) -> u64 {
+        match self {
+            Self::Message(RoutedMessage { message, .. })
+            | Self::Shared(SharedMessage { message, .. }) => {
+                (message.as_bytes().len() + PARCEL_BYTES) as u64
+            }
+            Self::Interest(_) | Self::Returned(_) | Self::Hold(_) | Self::Release(_) => 0,
+        }
+    }
+}

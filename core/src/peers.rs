@@ -1,0 +1,428 @@
+//! The other shards of this node: what is to be told to each, and how far each has come.
+//!
+//! Interest, messages and answers travel in letters; see [`letter`](crate::letter). An
+//! acknowledgement that depends on other shards waits for the number of the letter that tells them,
+//! as it waits for a position of the log: both only grow. A shard never waits for another one to
+//! take a letter in before it does its own work, so there is no circle: only publishers wait, and
+//! confirmations depend on nobody.
+
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::id::{MessageId, PeerId, Position};
+use crate::letter::{Confirmation, Letter, Parcel};
+use crate::slab::Key;
+use crate::state::{Reader, State, Writer};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// Bytes of messages on their way to one shard, at most, before publishers to it wait: some
+/// milliseconds of traffic.
+const WINDOW_BYTES_MAXIMUM: u64 = 512 << 10;
+
+/// However many shards there are, one gets so much before publishers wait: a few reads.
+const WINDOW_BYTES_MINIMUM: u64 = 64 << 10;
+
+/// What stands between this shard and one other.
+#[derive(Default)]
+struct Link {
+    /// The letter that is being written.
+    parcels: Vec<Parcel>,
+    /// It has something to confirm that its writer waits for.
+    confirms: bool,
+    /// The number of the last letter to it with something that it has to keep.
+    awaited: u64,
+    /// What it has confirmed.
+    confirmed: Confirmation,
+    /// Bytes of messages that were routed to it, in all.
+    sent_bytes: u64,
+    /// Publishers that wait for it to take in what is on its way.
+    waiting: Vec<Key>,
+    /// How far this shard has come with its letters, and what of that it was told.
+    here: Confirmation,
+    told: Confirmation,
+    /// The last position that one of its letters waits for.
+    keeping: Position,
+    /// Its clock, as it said last.
+    clock: u64,
+    /// The sequence of the last message that it took in and routed here.
+    last_sequence: u64,
+}
+
+crate::state::state!(Confirmation { taken_bytes, kept });
+crate::state::state!(Peers {
+    links,
+    me,
+    writing,
+    interest,
+    entrusted,
+    kept,
+    returned,
+    keeping,
+    is_due,
+    window_bytes,
+});
+
+/// At rest there is nothing to be told.
+impl State for Link {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            parcels: _,
+            confirms: _,
+            awaited,
+            confirmed,
+            sent_bytes,
+            waiting,
+            here,
+            told,
+            keeping,
+            clock,
+            last_sequence,
+        } = self;
+        awaited.save(to);
+        confirmed.save(to);
+        sent_bytes.save(to);
+        waiting.save(to);
+        here.save(to);
+        told.save(to);
+        keeping.save(to);
+        clock.save(to);
+        last_sequence.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            parcels: Vec::new(),
+            confirms: false,
+            awaited: State::load(from)?,
+            confirmed: State::load(from)?,
+            sent_bytes: State::load(from)?,
+            waiting: State::load(from)?,
+            here: State::load(from)?,
+            told: State::load(from)?,
+            keeping: State::load(from)?,
+            clock: State::load(from)?,
+            last_sequence: State::load(from)?,
+        })
+    }
+}
+
+impl Link {
+    fn is_due(&self) -> bool {
+        !self.parcels.is_empty() || self.confirms
+    }
+
+    const fn on_its_way_bytes(&self) -> u64 {
+        self.sent_bytes - self.confirmed.taken_bytes
+    }
+}
+
+/// All other shards.
+pub(crate) struct Peers {
+    /// By number; the place of this shard itself stays empty. None at all when it is alone.
+    links: Vec<Link>,
+    me: usize,
+    /// The number that the next letter will have.
+    writing: u64,
+    /// The number of the last letter with a change of interest.
+    interest: u64,
+    /// Parcels so far that others have to keep.
+    entrusted: u64,
+    /// All letters up to this number are kept by whom they were for.
+    kept: u64,
+    /// What was written from that letter on came back and was sent elsewhere: it is kept when this
+    /// gate is open.
+    returned: Option<(u64, Gate)>,
+    /// Letters of others that are kept when the log has come so far.
+    keeping: VecDeque<(Position, PeerId, u64)>,
+    /// There may be a letter to send.
+    is_due: bool,
+    window_bytes: u64,
+}
+
+impl Peers {
+    pub(crate) fn new(config: &Config) -> Self {
+        let (identity, limits) = (&config.identity, &config.limits);
+        let mut links = Vec::new();
+        if identity.shards > 1 {
+            links.resize_with(usize::from(identity.shards), Link::default);
+        }
+        // What may still come for a slow subscriber once its publishers are held.
+        let spare_bytes = limits.unsent_bytes_maximum - limits.unsent_bytes_pause;
+        let others = u64::from(identity.shards.max(2) - 1);
+        let window_bytes = u64::from(spare_bytes) / others;
+        Self {
+            links,
+            me: usize::from(identity.shard),
+            writing: 1,
+            interest: 0,
+            entrusted: 0,
+            kept: u64::MAX,
+            returned: None,
+            keeping: VecDeque::new(),
+            is_due: false,
+            window_bytes: window_bytes.clamp(WINDOW_BYTES_MINIMUM, WINDOW_BYTES_MAXIMUM),
+        }
+    }
+
+    /// Whether there are no other shards.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Whether everything has been told that is to be told now.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.links.iter().any(Link::is_due)
+    }
+
+    /// The others.
+    pub(crate) fn all(&self) -> impl Iterator<Item = PeerId> + use<> {
+        let me = self.me;
+        (0..self.links.len())
+            .filter(move |place| *place != me)
+            .map(|place| PeerId(u16::try_from(place).unwrap_or(u16::MAX)))
+    }
+
+    fn link(&mut self, peer: PeerId) -> Option<&mut Link> {
+        let place = usize::from(peer.0);
+        self.links.get_mut(place).filter(|_| place != self.me)
+    }
+
+    /// Adds something to the next letter. `false` when so much is on its way that whoever sends it
+    /// should wait.
+    pub(crate) fn tell(&mut self, peer: PeerId, parcel: Parcel) -> bool {
+        let (writing, window_bytes) = (self.writing, self.window_bytes);
+        let must_be_kept = parcel.must_be_kept();
+        let is_interest = matches!(parcel, Parcel::Interest(_));
+        let Some(link) = self.link(peer) else {
+            return true;
+        };
+        link.sent_bytes += parcel.cost_bytes();
+        link.parcels.push(parcel);
+        let has_room = link.on_its_way_bytes() < window_bytes;
+        if must_be_kept {
+            link.awaited = writing;
+            self.entrusted += 1;
+            self.find_kept();
+        }
+        if is_interest {
+            self.interest = writing;
+        }
+        self.is_due = true;
+        has_room
+    }
+
+    /// A publisher goes on when this peer has taken in half of what is on its way.
+    pub(crate) fn wait_for(&mut self, peer: PeerId, publisher: Key) {
+        if let Some(link) = self.link(peer) {
+            link.waiting.push(publisher);
+        }
+    }
+
+    /// Who need not wait any longer for this peer.
+    pub(crate) fn relieved(&mut self, peer: PeerId) -> Vec<Key> {
+        let window_bytes = self.window_bytes;
+        match self.link(peer) {
+            Some(link) if link.on_its_way_bytes() <= window_bytes / 2 => {
+                core::mem::take(&mut link.waiting)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The next letter, if there is one to send.
+    pub(crate) fn poll_letter(&mut self, clock: u64) -> Option<(PeerId, Letter)> {
+        if !self.is_due {
+            return None;
+        }
+        let Some(place) = self.links.iter().position(Link::is_due) else {
+            self.is_due = false;
+            return None;
+        };
+        let number = self.writing;
+        self.writing += 1;
+        let link = &mut self.links[place];
+        link.confirms = false;
+        link.told = link.here;
+        let letter = Letter {
+            number,
+            clock,
+            confirms: link.here,
+            parcels: core::mem::take(&mut link.parcels),
+        };
+        let peer = PeerId(u16::try_from(place).unwrap_or(u16::MAX));
+        Some((peer, letter))
+    }
+
+    // --- What this shard waits for ---
+
+    /// Parcels so far that others have to keep: to be compared later.
+    pub(crate) const fn entrusted(&self) -> u64 {
+        self.entrusted
+    }
+
+    /// The letter that tells everything so far.
+    pub(crate) const fn latest(&self) -> u64 {
+        if self.links.is_empty() {
+            0
+        } else {
+            self.writing
+        }
+    }
+
+    /// The letter that tells the last change of interest.
+    pub(crate) const fn latest_interest(&self) -> u64 {
+        self.interest
+    }
+
+    /// All letters up to this number are kept by whom they were for.
+    pub(crate) const fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    fn find_kept(&mut self) {
+        let behind = self
+            .links
+            .iter()
+            .filter(|link| link.confirmed.kept < link.awaited)
+            .map(|link| link.confirmed.kept);
+        let kept = behind.min().unwrap_or(u64::MAX);
+        self.kept = match self.returned {
+            Some((first, _)) => kept.min(first - 1),
+            None => kept,
+        };
+    }
+
+    /// A peer says how far it has come.
+    pub(crate) fn confirmed(&mut self, peer: PeerId, confirmation: Confirmation) {
+        let Some(link) = self.link(peer) else {
+            return;
+        };
+        link.confirmed.kept = link.confirmed.kept.max(confirmation.kept);
+        let taken = confirmation.taken_bytes.min(link.sent_bytes);
+        link.confirmed.taken_bytes = link.confirmed.taken_bytes.max(taken);
+        self.find_kept();
+    }
+
+    /// Something came back from a peer and was given to others, or kept here. What it was told is
+    /// kept only when `until` is open.
+    pub(crate) fn hold_for_returned(&mut self, peer: PeerId, until: Gate) {
+        let Some(link) = self.link(peer) else {
+            return;
+        };
+        let first = link.confirmed.kept + 1;
+        self.returned = Some(match self.returned {
+            Some((earlier, _)) => (earlier.min(first), until),
+            None => (first, until),
+        });
+        self.find_kept();
+    }
+
+    /// The log has come so far, or a peer has: what came back may be kept by now.
+    pub(crate) fn check_returned(&mut self, durable: Position) {
+        let Some((_, until)) = self.returned else {
+            return;
+        };
+        let held = self.returned.take();
+        self.find_kept();
+        if until.position > durable || until.letter > self.kept {
+            self.returned = held;
+            self.find_kept();
+        }
+    }
+
+    // --- What others wait for ---
+
+    /// A letter was taken in. It is kept when the log has come to `position`, or already.
+    pub(crate) fn taken(
+        &mut self,
+        receipt: Receipt,
+        position: Option<Position>,
+        durable: Position,
+    ) {
+        let quarter = self.window_bytes / 4;
+        let Some(link) = self.link(receipt.from) else {
+            return;
+        };
+        link.here.taken_bytes += receipt.bytes;
+        let behind = Some(link.keeping).filter(|position| *position > durable);
+        match position.filter(|position| *position > durable).max(behind) {
+            Some(position) => {
+                link.keeping = position;
+                let last = self.keeping.back().map_or(position, |(last, ..)| *last);
+                let position = position.max(last);
+                self.keeping
+                    .push_back((position, receipt.from, receipt.number));
+            }
+            None => {
+                link.here.kept = receipt.number;
+                link.confirms |= receipt.is_awaited;
+            }
+        }
+        let Some(link) = self.link(receipt.from) else {
+            return;
+        };
+        link.confirms |= link.here.taken_bytes - link.told.taken_bytes >= quarter;
+        self.is_due = true;
+    }
+
+    /// The log has come so far.
+    pub(crate) fn persisted(&mut self, durable: Position) {
+        while let Some((position, peer, number)) = self.keeping.front().copied()
+            && position <= durable
+        {
+            self.keeping.pop_front();
+            if let Some(link) = self.link(peer) {
+                link.here.kept = number;
+                link.confirms = true;
+                self.is_due = true;
+            }
+        }
+    }
+
+    // --- Clocks ---
+
+    /// A peer has taken in messages up to this one.
+    pub(crate) fn saw(&mut self, peer: PeerId, id: MessageId) {
+        if let Some(link) = self.link(peer) {
+            link.last_sequence = link.last_sequence.max(id.sequence);
+        }
+    }
+
+    /// The sequences of the last messages that came from each shard.
+    pub(crate) fn last_sequences(&self) -> impl Iterator<Item = u64> {
+        self.links.iter().map(|link| link.last_sequence)
+    }
+
+    /// Everything that a peer takes in from now on has a greater sequence than this.
+    pub(crate) fn set_clock(&mut self, peer: PeerId, clock: u64) {
+        if let Some(link) = self.link(peer) {
+            link.clock = link.clock.max(clock);
+        }
+    }
+
+    /// The least of the clocks: whatever comes now is later.
+    pub(crate) fn clock(&self) -> u64 {
+        let me = self.me;
+        let others = self.links.iter().zip(0..).filter(|(_, place)| *place != me);
+        others.map(|(link, _)| link.clock).min().unwrap_or(u64::MAX)
+    }
+
+    /// Everybody should hear the clock of this shard.
+    pub(crate) fn tell_clock(&mut self) {
+        let me = self.me;
+        for (link, place) in self.links.iter_mut().zip(0..) {
+            link.confirms |= place != me;
+        }
+        self.is_due = true;
+    }
+}
+
+/// A letter that was taken in, as far as its writer has to hear of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receipt {
+    pub(crate) from: PeerId,
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    /// Its writer waits until it is kept.
+    pub(crate) is_awaited: bool,
+}
