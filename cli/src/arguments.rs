@@ -4,6 +4,7 @@
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
 //! `--flag value`, and whoever mistypes is told what is near.
 
+use crate::acl::Acl;
 #[cfg(feature = "tools")]
 use crate::bench::Bench;
 use crate::check::Check;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     /// Do once more what was recorded.
     #[cfg(feature = "tools")]
     Replay(Replay),
+    /// Ask access rules who may do what.
+    Acl(Acl),
     /// Put load on a broker, and measure.
     #[cfg(feature = "tools")]
     Bench(Bench),
@@ -252,7 +255,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, passwd, replay, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, passwd, replay, acl, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

@@ -4,6 +4,8 @@
 //! file and environment is reported at once, each with its place. What a setting means is for the
 //! types it ends up in; which keys there are is told by the table in `keys`.
 
+mod access;
+mod access_keys;
 mod document;
 mod environment;
 mod field;
@@ -16,6 +18,7 @@ mod problem;
 mod storage;
 mod value;
 
+pub(crate) use access::{Access, listener_names, read_rules};
 pub(crate) use document::example_file;
 pub(crate) use live::{changed, take_over};
 pub(crate) use log::{Format, Level, Log};
@@ -38,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     /// Where sessions and messages are kept.
     pub(crate) storage: Storage,
+    /// The files that say who may do what. What they say is in `server`.
+    pub(crate) access: Access,
     /// Who is asked about credentials.
     pub(crate) authentication: whimbrel_auth::Config,
     /// What is written to standard error.
@@ -52,6 +57,7 @@ impl Default for Settings {
                 ..ServerConfig::default()
             },
             storage: Storage::default(),
+            access: Access::default(),
             authentication: whimbrel_auth::Config::default(),
             log: Log::default(),
         }
@@ -161,6 +167,8 @@ pub(crate) fn load(
         fill(&mut settings);
     }
 
+    access::read_files(&mut settings, &places, &mut problems);
+    access::read_bans(&mut settings, &places, &mut problems);
     check_together(&settings, &places, &mut problems);
     if problems.is_empty() {
         Ok(Loaded {

@@ -1,5 +1,6 @@
 //! The `whimbrel` program.
 
+mod acl;
 mod arguments;
 #[cfg(feature = "tools")]
 mod bench;
@@ -11,7 +12,6 @@ mod config;
 mod log;
 mod logging;
 mod message_format;
-mod nearest;
 mod notify;
 mod output;
 mod passwd;
@@ -29,6 +29,7 @@ mod summary;
 use arguments::{Command, NoProgram, Program};
 use output::{complain, print};
 use std::process::ExitCode;
+use whimbrel_rules::nearest;
 
 /// What was typed, or the configuration, is wrong. Failures of the system are `ExitCode::FAILURE`.
 fn misuse() -> ExitCode {
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             Some(Command::Subscribe(subscribe)) => subscribe.run(),
             Some(Command::Check(check)) => check.run(),
             Some(Command::Log(log)) => log.run(),
+            Some(Command::Acl(acl)) => acl.run(),
             Some(Command::Passwd(passwd)) => passwd.run(),
             #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => replay.run(),

@@ -68,7 +68,12 @@ impl Reloader {
             warn!("{warning}");
         }
         let revoked = self.authority.replace(prepared);
+        let access = loaded.settings.server.broker.access.clone();
+        let has_changed = access != self.settings.server.broker.access;
         self.settings = loaded.settings;
+        if has_changed {
+            broker.set_access(access).await?;
+        }
         let revoked_users = revoked.len();
         if !revoked.is_empty() {
             broker.revoke(revoked).await?;

@@ -1,6 +1,7 @@
 //! What the core asks of the runtime, and the facts it reports.
 
 use crate::access::identity::{Certificate, Grant};
+use crate::access::rule::Operation;
 use crate::codec::packet::Version;
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
@@ -248,6 +249,59 @@ pub enum Event {
         /// How many so far in the life of the session.
         count: u64,
     },
+    /// A client wanted to do what it may not. Reported at the 1st, 2nd, 4th, 8th, … of a
+    /// connection.
+    Denied {
+        /// Who.
+        client_id: Box<str>,
+        /// Who it has shown to be; `None` when it is anonymous.
+        user: Option<Box<str>>,
+        /// What.
+        operation: Operation,
+        /// The topic or filter.
+        topic: Box<str>,
+        /// The line of the rule; 0 when no rule allows it, or the rule comes from no file.
+        line: u32,
+        /// How many so far on this connection.
+        count: u64,
+    },
+    /// A client did what the shadow rules would deny. Reported as `Denied` is.
+    WouldDeny {
+        /// Who.
+        client_id: Box<str>,
+        /// Who it has shown to be; `None` when it is anonymous.
+        user: Option<Box<str>>,
+        /// What.
+        operation: Operation,
+        /// The topic or filter.
+        topic: Box<str>,
+        /// The line of the shadow rule; 0 when none allows it.
+        line: u32,
+        /// How many so far on this connection.
+        count: u64,
+    },
+    /// Clients with one identifier push each other off; newcomers are refused for a while.
+    Flapping {
+        /// The identifier.
+        client_id: Box<str>,
+        /// Where the one comes from that stays.
+        address: Option<SocketAddr>,
+        /// Where the one comes from that was refused.
+        newcomer: Option<SocketAddr>,
+        /// How often the session was taken over before.
+        takeovers: u32,
+        /// For how long newcomers are refused, in milliseconds.
+        back_off_ms: u64,
+    },
+    /// A subscription has ended because the rules no longer allow it.
+    SubscriptionRevoked {
+        /// Whose.
+        client_id: Box<str>,
+        /// The whole filter.
+        filter: Box<str>,
+        /// The line of the rule; 0 when no rule allows it.
+        line: u32,
+    },
     /// A message that waits in the log only, or several deliveries of it, cannot be read back: the
     /// disk failed to read it, or gave something else than was kept. It is not delivered.
     Unreadable {
@@ -279,8 +333,18 @@ pub enum CloseReason {
     TakenOver,
     /// Its client identifier names a session of another user.
     OtherUser,
+    /// Its client identifier is connected already, and that one stays.
+    DuplicateClient,
+    /// Its client identifier was taken over too often.
+    Flapping,
+    /// It is banned.
+    Banned,
+    /// It publishes faster than it may.
+    PublishRate,
     /// The time has passed for which its credentials are good.
     AuthenticationEnded,
+    /// The rules have changed, and no longer allow one of its subscriptions.
+    SubscriptionRevoked,
     /// What let it in does not hold any more: its user was removed, or got another password.
     Revoked,
     /// The verdict on its credentials.
@@ -308,7 +372,13 @@ impl CloseReason {
             Self::Violation(violation) => Some(violation.reason_code()),
             Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
             Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
-            Self::OtherUser | Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::OtherUser | Self::Revoked | Self::SubscriptionRevoked => {
+                Some(ReasonCode::NOT_AUTHORIZED)
+            }
+            Self::DuplicateClient => Some(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID),
+            Self::Flapping => Some(ReasonCode::SERVER_BUSY),
+            Self::Banned => Some(ReasonCode::BANNED),
+            Self::PublishRate => Some(ReasonCode::MESSAGE_RATE_TOO_HIGH),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
             Self::Refused(reason) | Self::Limit(reason) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
@@ -331,6 +401,11 @@ impl fmt::Display for CloseReason {
             Self::ConnectTimeout => f.write_str("no CONNECT in time"),
             Self::TakenOver => f.write_str("session taken over"),
             Self::OtherUser => f.write_str("the session belongs to another user"),
+            Self::DuplicateClient => f.write_str("the client identifier is connected already"),
+            Self::Flapping => f.write_str("the client identifier was taken over too often"),
+            Self::Banned => f.write_str("banned"),
+            Self::PublishRate => f.write_str("published too fast"),
+            Self::SubscriptionRevoked => f.write_str("a subscription is no longer allowed"),
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
             Self::Revoked => f.write_str("the credentials were revoked"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
@@ -360,13 +435,15 @@ pub enum DropReason {
     Expired,
     /// The session ended with messages waiting.
     SessionEnded,
+    /// The client may no longer receive it.
+    NotAllowed,
     /// It lay in the log only, and cannot be read back from there.
     Unreadable,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -376,6 +453,7 @@ impl DropReason {
         Self::TooLarge,
         Self::Expired,
         Self::SessionEnded,
+        Self::NotAllowed,
         Self::Unreadable,
     ];
 }
@@ -389,6 +467,7 @@ impl fmt::Display for DropReason {
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",
             Self::SessionEnded => "session ended",
+            Self::NotAllowed => "no longer allowed",
             Self::Unreadable => "unreadable on disk",
         })
     }

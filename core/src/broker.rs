@@ -1,5 +1,7 @@
 //! The broker: one shard, as one value. Owns all stores and dispatches; the rules are elsewhere.
 
+use crate::access::Access;
+use crate::access::ban::Bans;
 use crate::action::{Action, CloseReason, Event, Peer};
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
@@ -13,6 +15,7 @@ use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
 use crate::explain::Question;
+use crate::flapping::Flapping;
 use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, PacketId, PeerId, Position};
@@ -21,6 +24,7 @@ use crate::letter::{ExchangeId, Letter};
 use crate::message::Message;
 use crate::peers::Peers;
 use crate::placement::Placement;
+use crate::quota::Quotas;
 use crate::random::Random;
 use crate::retained::Retained;
 use crate::route::Routes;
@@ -35,6 +39,7 @@ use crate::topic::Subscriptions;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// By how many milliseconds the machine's clock may stray from the monotonic one before it was set.
@@ -82,6 +87,10 @@ const TIMERS_PER_STEP: usize = 1_024;
 /// ```
 pub struct Broker {
     pub(crate) config: Config,
+    pub(crate) access: Access,
+    pub(crate) bans: Arc<Bans>,
+    pub(crate) quotas: Quotas,
+    pub(crate) flapping: Flapping,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) connections: Slab<Connection>,
@@ -157,7 +166,13 @@ impl Broker {
     pub fn new(mut config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         config.limits.share_of(&config.identity);
+        // What is in force can be changed, and is not kept twice.
+        let access = core::mem::take(&mut config.access);
         Ok(Self {
+            access: Access::new(access.rules, access.shadow_rules),
+            bans: access.bans,
+            quotas: Quotas::default(),
+            flapping: Flapping::default(),
             journal: Journal::new(config.durable, config.identity.shards == 1),
             clock: Clock::new(now),
             random: Random::new(seed ^ u64::from(config.identity.shard)),
@@ -232,10 +247,13 @@ impl Broker {
             .connections
             .insert_with(|key| Connection::new(key, peer, time));
         self.statistics.connections_open += 1;
+        let turned_away = self.turn_away(key);
         if self.shutting_down {
             self.close(key, CloseReason::Shutdown);
         } else if self.connections.len() > self.config.limits.connections_maximum as usize {
             self.close(key, CloseReason::Limit(ReasonCode::SERVER_BUSY));
+        } else if let Some(why) = turned_away {
+            self.close(key, why);
         } else if let Some(connection) = self.connections.get_mut(key) {
             let at = time.after_ms(u64::from(self.config.limits.connect_timeout_ms));
             self.timers
@@ -251,11 +269,24 @@ impl Broker {
     /// as a certificate, or the address that a proxy tells. Only what comes before CONNECT counts.
     pub fn introduce(&mut self, now: Now, connection: ConnectionId, peer: Peer) {
         self.tick(now);
-        if let Some(connection) = self.connections.get_mut(connection.key())
-            && matches!(connection.stage, Stage::Waiting)
-        {
-            connection.peer = peer;
+        let key = connection.key();
+        let known = self.connections.get_mut(key);
+        let Some(connection) = known.filter(|known| matches!(known.stage, Stage::Waiting)) else {
+            return;
+        };
+        let before = connection.place.ip();
+        connection.get_to_know(peer);
+        if before == connection.place.ip() {
+            return;
         }
+        // It counts for its own address, not for that of its proxy.
+        if let Some(address) = before {
+            self.quotas.left(address);
+        }
+        if let Some(why) = self.turn_away(key) {
+            self.close(key, why);
+        }
+        self.settle();
     }
 
     /// Takes note of the time an input brought.
@@ -473,6 +504,7 @@ impl Broker {
             }
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
+                TimerKey::Throttle(key) => self.throttle_timeout(key),
                 TimerKey::Authentication(key) => self.authentication_timeout(key),
                 TimerKey::Slow(key) => self.slow_timeout(key),
                 TimerKey::Session(key) => self.session_timeout(key),
@@ -481,6 +513,7 @@ impl Broker {
             }
         }
         self.continue_fanouts();
+        self.continue_recheck();
         self.spill();
         self.settle();
     }
@@ -701,7 +734,8 @@ impl Broker {
         let is_busy = !self.resumable.is_empty()
             || !self.fanouts.is_empty()
             || !self.doomed.is_empty()
-            || self.spill.is_under_way;
+            || self.spill.is_under_way
+            || self.access.is_rechecking();
         if is_busy {
             return Some(self.clock.now());
         }

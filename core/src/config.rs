@@ -3,8 +3,11 @@
 //!
 //! Plain data with public fields; nothing here decides anything at run time.
 
+use crate::access::ban::Bans;
+use crate::access::rules::Rules;
 use crate::codec::packet::{QoS, Version};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use thiserror::Error;
 
@@ -19,8 +22,62 @@ pub struct Config {
     pub limits: Limits,
     /// Which node and shard this is.
     pub identity: Identity,
+    /// Who may do what.
+    pub access: AccessConfig,
+    /// How much one client, user or address may have.
+    pub quotas: QuotaConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
+}
+
+/// Who may do what, when the broker starts. `Broker::set_rules` puts others in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The rules; no rules at all allow nothing. Default: `None`, which allows everything but
+    /// publishing to `$SYS`.
+    pub rules: Option<Arc<Rules>>,
+    /// Rules that are tried: what they would deny is counted and reported. Default: none.
+    pub shadow_rules: Option<Arc<Rules>>,
+    /// Who is kept out. Default: nobody.
+    pub bans: Arc<Bans>,
+}
+
+/// How much one client, one user or one address may have. 0 is no limit. Each shard counts for
+/// itself. None by default: a fleet behind one address, or of one user, is as ordinary as a busy
+/// publisher, and only its operator knows what is too much.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// Open connections from one IPv4 address, or from one IPv6 network of 64 bits.
+    pub connections_per_address_maximum: u32,
+    /// New connections from one such address in a second; a second's worth may come at once.
+    pub connections_per_address_per_second_maximum: u32,
+    /// Connections of one verified user.
+    pub connections_per_user_maximum: u32,
+    /// Messages that one client may publish in a second; a second's worth may come at once.
+    pub publish_messages_per_second_maximum: u32,
+    /// Bytes of topics and payloads that one client may publish in a second; a second's worth may
+    /// come at once.
+    pub publish_bytes_per_second_maximum: u32,
+    /// What happens to a client that publishes more. Default: it is throttled; nothing is lost.
+    pub publish_excess: PublishExcess,
+}
+
+impl QuotaConfig {
+    /// Whether anything has to be counted by address.
+    pub(crate) const fn counts_addresses(&self) -> bool {
+        self.connections_per_address_maximum > 0
+            || self.connections_per_address_per_second_maximum > 0
+    }
+}
+
+/// What happens to a client that publishes more than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PublishExcess {
+    /// It is not read until it has earned what it has taken.
+    #[default]
+    Throttle,
+    /// It is disconnected (0x96), and the message that was too much is not taken in.
+    Disconnect,
 }
 
 /// Which node and shard a broker is, in a set of several.
@@ -171,6 +228,15 @@ pub struct SessionConfig {
     /// What happens to a client whose identifier names a session of another user. Default: it is
     /// refused; whoever knows a client identifier could otherwise end the session of its owner.
     pub other_user: OtherUser,
+    /// What happens when a client connects whose identifier is connected already. Default: it takes
+    /// over, as the standard says.
+    pub duplicate_client: DuplicateClient,
+    /// For [`DuplicateClient::BackOff`]: takeovers of one session within the window before
+    /// newcomers are refused. Default 5: a client that reconnects in spite of itself does so less
+    /// often.
+    pub duplicate_takeovers_maximum: u32,
+    /// For [`DuplicateClient::BackOff`]: the window, in seconds. Default 30.
+    pub duplicate_window_s: u32,
 }
 
 impl Default for SessionConfig {
@@ -187,6 +253,9 @@ impl Default for SessionConfig {
             retransmit_interval_ms: 0,
             retransmit_maximum: 3,
             other_user: OtherUser::Refuse,
+            duplicate_client: DuplicateClient::TakeOver,
+            duplicate_takeovers_maximum: 5,
+            duplicate_window_s: 30,
         }
     }
 }
@@ -201,6 +270,21 @@ pub enum OtherUser {
     Refuse,
     /// The session of the owner ends, and a new one begins. For sites whose devices change users.
     Replace,
+}
+
+/// What happens when a client connects whose identifier is connected already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DuplicateClient {
+    /// It takes the session over, and the other connection is closed.
+    #[default]
+    TakeOver,
+    /// It is refused (0x85; 3.x: 2) as long as the other is there: after a lost network for up to
+    /// one and a half times the keep alive of the other.
+    Refuse,
+    /// It takes over, but not again and again: two clients that push each other off are noticed,
+    /// and newcomers are refused (0x89; 3.x: 3) for a second, then for two, up to 64, so that one
+    /// of them works.
+    BackOff,
 }
 
 /// What happens to a message that finds the queue of its client full. Either way it is counted.

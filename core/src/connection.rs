@@ -1,13 +1,14 @@
 //! A connection: what lives and dies with the transport. Handshake stage, partial packet, unsent
 //! bytes, what was negotiated, keep alive, topic aliases.
 
-use crate::access::identity::Grant;
+use crate::access::identity::{Grant, Identity, Place};
 use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::profile::Profile;
+use crate::quota::PublishMeters;
 use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::time::Timestamp;
@@ -52,7 +53,7 @@ pub(crate) struct Handshake {
 
 /// Why bytes of a connection are kept instead of handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stalls(u8);
+pub(crate) struct Stalls(u16);
 
 crate::state::state!(Stalls(bits));
 
@@ -67,6 +68,9 @@ impl Stalls {
     pub(crate) const FANOUT: Self = Self(8);
     /// The disk is full, and its version knows no refusal.
     pub(crate) const STORAGE: Self = Self(16);
+
+    /// It has published more than it may.
+    pub(crate) const RATE: Self = Self(256);
 
     /// It does not take what it is sent.
     pub(crate) const OUTPUT: Self = Self(32);
@@ -112,6 +116,14 @@ pub(crate) struct Extra {
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
     pub(crate) authenticating: bool,
+    /// How fast it publishes.
+    pub(crate) publish_meters: PublishMeters,
+    /// When it is read again after having published too fast; `MAX` is now.
+    pub(crate) throttle_armed: Timestamp,
+    /// What it wanted to do and might not, so far; and what the shadow rules would not have
+    /// allowed.
+    pub(crate) denied: u64,
+    pub(crate) shadow_denied: u64,
     /// What the last `Verdict::Continue` left for the client's answer.
     pub(crate) authentication_state: Option<Vec<u8>>,
     /// When the authentication ends; `MAX` is never.
@@ -127,6 +139,10 @@ impl Default for Extra {
             outbound: OutboundAliases::default(),
             method: None,
             authenticating: false,
+            publish_meters: PublishMeters::default(),
+            throttle_armed: Timestamp::MAX,
+            denied: 0,
+            shadow_denied: 0,
             authentication_state: None,
             authentication_armed: Timestamp::MAX,
         }
@@ -139,7 +155,7 @@ pub(crate) struct Connection {
     pub(crate) key: Key,
     pub(crate) profile: Profile,
     pub(crate) stage: Stage,
-    pub(crate) peer: Peer,
+    pub(crate) place: Place,
     /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
     pub(crate) inbox: Vec<u8>,
     /// What of the inbox is in the statistics.
@@ -174,18 +190,32 @@ pub(crate) struct Connection {
     pub(crate) connack_gated: bool,
     /// It waits for some subscriber.
     pub(crate) waits: bool,
-    /// Who it has shown to be; `None` is anonymous.
-    pub(crate) grant: Option<Box<Grant>>,
+    /// Who it has shown to be, if it has shown anything.
+    pub(crate) identity: Option<Box<Identity>>,
     pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// Who a peer has shown to be before CONNECT, if it has shown anything.
+fn shown_by(peer: Peer) -> Option<Box<Identity>> {
+    let has_shown = peer.certificate.is_some() || peer.proxy.is_some();
+    has_shown.then(|| {
+        Box::new(Identity {
+            grant: Grant::default(),
+            certificate: peer.certificate,
+            proxy: peer.proxy,
+        })
+    })
 }
 
 impl Connection {
     pub(crate) fn new(key: Key, peer: Peer, now: Timestamp) -> Self {
+        let place = Place::of(&peer);
+        let identity = shown_by(peer);
         Self {
             key,
             profile: Profile::new(Version::V4, false),
             stage: Stage::Waiting,
-            peer,
+            place,
             inbox: Vec::new(),
             inbox_counted: 0,
             outbox: Vec::new(),
@@ -204,15 +234,42 @@ impl Connection {
             slow: false,
             connack_gated: false,
             waits: false,
-            grant: None,
+            identity,
             extra: None,
         }
+    }
+
+    /// More is known of it than when it was accepted.
+    pub(crate) fn get_to_know(&mut self, peer: Peer) {
+        self.place = Place::of(&peer);
+        self.identity = shown_by(peer);
     }
 
     pub(crate) const fn id(&self) -> ConnectionId {
         ConnectionId {
             index: self.key.index,
             generation: self.key.generation,
+        }
+    }
+
+    /// What its verdict granted, if anything.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        self.identity.as_ref().map(|identity| &identity.grant)
+    }
+
+    /// The user it has shown to be.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.grant()?.user.as_deref()
+    }
+
+    /// What was said of it when it was accepted.
+    pub(crate) fn peer(&self) -> Peer {
+        let identity = self.identity.as_deref();
+        Peer {
+            address: self.place.address(),
+            listener: self.place.listener,
+            certificate: identity.and_then(|identity| identity.certificate.clone()),
+            proxy: identity.and_then(|identity| identity.proxy),
         }
     }
 

@@ -313,7 +313,9 @@ impl Broker {
 
     /// Takes the oldest waiting message of a session.
     pub(crate) fn pop_delivery(&mut self, slot: u32) -> Option<Delivery> {
-        let delivery = self.sessions.at_mut(slot)?.traffic.as_mut()?.queue.pop()?;
+        let traffic = self.sessions.at_mut(slot)?.traffic.as_mut()?;
+        let delivery = traffic.queue.pop()?;
+        traffic.unchecked = traffic.unchecked.saturating_sub(1);
         self.statistics.queued_messages -= 1;
         self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
         Some(delivery)
@@ -350,8 +352,9 @@ impl Broker {
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
-        session.dropped += 1;
-        let count = session.dropped;
+        let traffic = session.traffic();
+        traffic.dropped += 1;
+        let count = traffic.dropped;
         if count.is_power_of_two() {
             let client_id = session.client_id.clone();
             self.event(Event::Dropped {

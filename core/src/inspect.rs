@@ -34,11 +34,7 @@ impl Broker {
             let Some(connection) = self.connections.get(key) else {
                 continue;
             };
-            let user = connection.grant.as_ref();
-            if user
-                .and_then(|grant| grant.user.as_deref())
-                .is_some_and(&is_meant)
-            {
+            if connection.user().is_some_and(&is_meant) {
                 found.push(connection.id());
             }
         }

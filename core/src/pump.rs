@@ -4,6 +4,7 @@
 //! queue; then retained messages for new subscriptions. Window and output decide how far it gets; a
 //! message that is in flight is never expired half-way.
 
+use crate::access::subject_here;
 use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
 use crate::codec::packet::{Ack, Packet, QoS};
@@ -19,7 +20,7 @@ use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::timer::TimerKey;
-use crate::topic::{Found, TopicFilter};
+use crate::topic::{Found, TopicFilter, TopicName};
 
 /// Retained messages that one turn of one connection looks at, whether they match or not.
 const RETAINED_STEPS: usize = 4_096;
@@ -73,7 +74,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(session_key) else {
                 return;
             };
-            let traffic = session.traffic();
+            let traffic = session.traffic.get_or_insert_default();
             if traffic.unsent == 0 || connection.outbox.len() >= OUTBOX_FULL {
                 return;
             }
@@ -100,6 +101,16 @@ impl Broker {
             // [MQTT-3.3.4-9]
             if traffic.outstanding >= usize::from(connection.window) {
                 return;
+            }
+            // What it may receive can have changed since.
+            if self.access.is_on() {
+                let subject = subject_here(connection, &session.client_id);
+                let topic = TopicName::known(exchange.delivery.message.topic_str());
+                if !self.access.may_receive(&subject, topic) {
+                    self.end_forbidden(session_key, id);
+                    place = 0;
+                    continue;
+                }
             }
             if exchange.delivery.message.is_stub() {
                 match self.is_exchange_whole(session_key, id) {
@@ -188,9 +199,15 @@ impl Broker {
                     None => continue,
                 }
             }
+            let is_unchecked = self.has_unchecked(session_key);
             let Some(delivery) = self.pop_delivery(slot) else {
                 return;
             };
+            if is_unchecked && !self.may_deliver(key, delivery.message.topic_str()) {
+                self.forget(slot, &delivery);
+                self.drop_message(slot, DropReason::NotAllowed);
+                continue;
+            }
             // [MQTT-3.3.2-5]
             if delivery.message.view().expires_at <= self.clock.wall() {
                 self.forget(slot, &delivery);
@@ -387,6 +404,7 @@ impl Broker {
             return false;
         };
         let window = connection.window;
+        let is_allowed = self.may_deliver(key, message.topic_str());
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
@@ -406,7 +424,8 @@ impl Broker {
         }
         cursor.after = Some(view.topic.into());
         cursor.has_moved = true;
-        if cursor.is_behind(view.id) || view.expires_at <= self.clock.wall() {
+        let is_expired = view.expires_at <= self.clock.wall();
+        if cursor.is_behind(view.id) || !is_allowed || is_expired {
             return true;
         }
         let mut identifiers = Identifiers::default();

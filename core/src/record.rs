@@ -154,6 +154,7 @@ pub(crate) fn message_key(id: MessageId) -> [u8; 17] {
 pub(crate) struct SessionRecord {
     pub(crate) client_id: Box<str>,
     pub(crate) user: Option<Box<str>>,
+    pub(crate) had_own_rules: bool,
     pub(crate) expiry_s: u32,
     /// `MAX` while it has a connection, or when it never ends.
     pub(crate) ends_at: UnixTime,
@@ -169,8 +170,9 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
     out.extend_from_slice(&session.will_at.0.to_le_bytes());
     let connected = u8::from(session.connection.is_some());
     let has_will = u8::from(session.will.is_some());
-    let has_user = u8::from(session.user.is_some());
-    out.push(connected | has_will << 1 | has_user << 2);
+    let has_user = u8::from(session.user().is_some());
+    let had_own_rules = u8::from(session.had_own_rules());
+    out.push(connected | has_will << 1 | has_user << 2 | had_own_rules << 3);
     counted(session.client_id.as_bytes(), out);
     if let Some(will) = session.will.as_ref() {
         out.push(will.qos as u8 | u8::from(will.retain) << 2);
@@ -181,7 +183,7 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
         counted(&will.properties, out);
         counted(&will.payload, out);
     }
-    if let Some(user) = session.user.as_ref() {
+    if let Some(user) = session.user() {
         counted(user.as_bytes(), out);
     }
 }
@@ -211,6 +213,7 @@ pub(crate) fn decode_session(value: &[u8]) -> Option<SessionRecord> {
     Some(SessionRecord {
         client_id,
         user,
+        had_own_rules: flags & 8 != 0,
         expiry_s,
         ends_at,
         is_connected: flags & 1 != 0,
@@ -367,7 +370,7 @@ mod tests {
         let decoded = decode_session(EARLIER).unwrap();
         assert_eq!((decoded.user, decoded.expiry_s), (None, 60));
 
-        session.user = Some("alice".into());
+        session.belongs_to(Some("alice"), false);
         value.clear();
         encode_session(&session, &mut value);
         assert_eq!(

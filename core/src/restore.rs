@@ -519,7 +519,7 @@ impl Broker {
         }
         let wall = self.clock.wall();
         let mut session = Session::new(record.client_id, number);
-        session.user = record.user;
+        session.belongs_to(record.user.as_deref(), record.had_own_rules);
         session.expiry_s = record.expiry_s;
         session.will = record.will;
         session.is_recorded = true;

@@ -101,6 +101,8 @@ impl Recipients {
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     generation: u64,
+    /// Tells this finding of a route from every other, of the same topic or another.
+    pub(crate) serial: u64,
     topic: String,
     pub(crate) recipients: Recipients,
     /// Some target has a subscription with no local.
@@ -112,6 +114,8 @@ pub(crate) struct Routes {
     slots: Vec<Route>,
     matches: Matches,
     seed: u64,
+    /// Routes found so far.
+    found: u64,
 }
 
 /// Where a route lies. It may belong to another topic by now; who remembers one asks
@@ -125,6 +129,7 @@ impl Routes {
             slots: Vec::new(),
             matches: Matches::default(),
             seed,
+            found: 0,
         }
     }
 
@@ -151,8 +156,13 @@ impl Routes {
         (route.generation == indexes.generation() && route.topic == topic).then_some(slot)
     }
 
-    /// Finds the route of a topic, and keeps it.
-    pub(crate) fn find(&mut self, topic: TopicName<'_>, indexes: Indexes<'_>) -> RouteSlot {
+    /// Finds the route of a topic to those who may receive it, and keeps it.
+    pub(crate) fn find(
+        &mut self,
+        topic: TopicName<'_>,
+        indexes: Indexes<'_>,
+        may_receive: impl Fn(u32) -> bool,
+    ) -> RouteSlot {
         if self.slots.is_empty() {
             // An index that has no subscription yet must not look like a match of an empty slot.
             self.slots.resize_with(SLOTS, || Route {
@@ -172,6 +182,10 @@ impl Routes {
             &mut self.matches,
             &mut route.recipients,
         );
+        let targets = &mut route.recipients.targets;
+        targets.retain(|target| may_receive(target.slot));
+        self.found += 1;
+        route.serial = self.found;
         route.no_local = route
             .recipients
             .targets
@@ -186,6 +200,7 @@ impl Routes {
         topic: TopicName<'_>,
         indexes: Indexes<'_>,
         publisher: u32,
+        may_receive: impl Fn(u32) -> bool,
     ) -> Recipients {
         let mut recipients = Recipients::default();
         resolve(
@@ -195,6 +210,7 @@ impl Routes {
             &mut self.matches,
             &mut recipients,
         );
+        recipients.targets.retain(|target| may_receive(target.slot));
         recipients
     }
 

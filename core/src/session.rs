@@ -7,6 +7,7 @@ pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
 
+use crate::access::Absentee;
 use crate::config::SessionConfig;
 use crate::id::MessageId;
 use crate::journal::Journal;
@@ -92,6 +93,9 @@ pub(crate) struct Traffic {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     pub(crate) cursors: VecDeque<Cursor>,
+    /// How many at the front of the queue were put there under other rules, or for a connection
+    /// that is gone.
+    pub(crate) unchecked: usize,
     /// Exchanges that were begun on an earlier connection and not resent on this one yet.
     pub(crate) unsent: usize,
     /// PUBLISH packets sent on this connection whose exchange is open: what the window counts.
@@ -99,6 +103,8 @@ pub(crate) struct Traffic {
     /// The sequence of the next delivery that the log is told of.
     pub(crate) next_sequence: u64,
     pub(crate) retransmit_armed: Timestamp,
+    /// Messages dropped for the session so far.
+    pub(crate) dropped: u64,
 }
 
 impl Default for Traffic {
@@ -108,10 +114,12 @@ impl Default for Traffic {
             received: Received::default(),
             queue: Queue::default(),
             cursors: VecDeque::new(),
+            unchecked: 0,
             unsent: 0,
             outstanding: 0,
             next_sequence: 0,
             retransmit_armed: Timestamp::MAX,
+            dropped: 0,
         }
     }
 }
@@ -147,12 +155,29 @@ impl Traffic {
     }
 }
 
+/// Who a session belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Owner {
+    /// The verified user who opened it.
+    pub(crate) user: Option<Box<str>>,
+    /// He had rules of his own.
+    pub(crate) had_rules: bool,
+    /// Who he was, while there is no connection and something is done in his name.
+    pub(crate) absentee: Option<Absentee>,
+}
+
+crate::state::state!(Owner {
+    user,
+    had_rules,
+    absentee
+});
+
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
-    /// Whose it is: the verified user who opened it; `None` when it was opened without a name.
-    pub(crate) user: Option<Box<str>>,
+    /// Whose it is; `None` when it was opened without a name and nothing is done in its name.
+    pub(crate) owner: Option<Box<Owner>>,
     /// Names the session in the log; never used twice.
     pub(crate) number: u64,
     pub(crate) connection: Option<Key>,
@@ -166,10 +191,10 @@ pub(crate) struct Session {
     pub(crate) armed: Timestamp,
     pub(crate) subscriptions: Vec<SubscriptionRef>,
     pub(crate) traffic: Option<Box<Traffic>>,
-    /// Messages dropped for it so far.
-    pub(crate) dropped: u64,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
+    /// Some of its subscriptions match more than it may receive.
+    pub(crate) is_filtered: bool,
     /// What of its will is in the statistics.
     pub(crate) will_counted: u32,
 }
@@ -178,7 +203,7 @@ impl Session {
     pub(crate) fn new(client_id: Box<str>, number: u64) -> Self {
         Self {
             client_id,
-            user: None,
+            owner: None,
             number,
             connection: None,
             expiry_s: 0,
@@ -188,10 +213,32 @@ impl Session {
             armed: Timestamp::MAX,
             subscriptions: Vec::new(),
             traffic: None,
-            dropped: 0,
             is_recorded: false,
+            is_filtered: false,
             will_counted: 0,
         }
+    }
+
+    /// The verified user who opened it.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.owner.as_ref()?.user.as_deref()
+    }
+
+    /// Whether whoever opened it had rules of his own.
+    pub(crate) fn had_own_rules(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.had_rules)
+    }
+
+    /// It belongs to this user from now on. Who he was before he was away is forgotten.
+    pub(crate) fn belongs_to(&mut self, user: Option<&str>, had_rules: bool) {
+        let is_known = user.is_some() || had_rules;
+        self.owner = is_known.then(|| {
+            Box::new(Owner {
+                user: user.map(Box::from),
+                had_rules,
+                absentee: None,
+            })
+        });
     }
 
     pub(crate) fn traffic(&mut self) -> &mut Traffic {

@@ -62,7 +62,7 @@ impl Broker {
         group: GroupId,
         origin: Origin,
     ) {
-        let Some(chosen) = self.choose_member(group) else {
+        let Some(chosen) = self.choose_member(group, publication.view.topic) else {
             return;
         };
         if self.question.is_some() {
@@ -176,7 +176,7 @@ impl Broker {
 
     /// The member whose turn it is: connected ones with room in their window before connected ones,
     /// and those before members that are away.
-    fn choose_member(&mut self, group: GroupId) -> Option<Subscriber> {
+    fn choose_member(&mut self, group: GroupId, topic: &str) -> Option<Subscriber> {
         let strategy = self.config.protocol.shared_strategy;
         let count = self.subscriptions.group(group)?.members().len();
         let start = match strategy {
@@ -191,6 +191,11 @@ impl Broker {
             let place = (start + step) % count;
             let member = self.subscriptions.group(group)?.members()[place];
             let rank = self.rank(&member);
+            let holders = (&self.sessions, &self.connections);
+            let (slot, topic) = (member.key.0, TopicName::known(topic));
+            if self.access.is_on() && !self.access.may_route(slot, topic, holders) {
+                continue;
+            }
             if best.as_ref().is_none_or(|(known, _)| rank < *known) {
                 best = Some((rank, place));
             }

@@ -15,7 +15,8 @@ mod broker;
 use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{
-    Config, Identity, Limits, OtherUser, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
+    AccessConfig, Config, DuplicateClient, Identity, Limits, OtherUser, Protocol, PublishExcess,
+    QueueOverflow, QuotaConfig, SessionConfig, SharedStrategy,
 };
 use crate::id::{ConnectionId, MessageId, PacketId, PeerId, Position};
 use crate::message::Message;
@@ -25,6 +26,7 @@ use crate::topic::{FilterId, GroupId, Subscriber, SubscriberKey, Subscription};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -210,6 +212,16 @@ impl<T: State> State for Option<T> {
             true => Some(T::load(from)?),
             false => None,
         })
+    }
+}
+
+impl<T: State> State for Arc<T> {
+    fn save(&self, to: &mut Writer<'_>) {
+        T::save(self, to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        T::load(from).map(Self::new)
     }
 }
 
@@ -493,8 +505,25 @@ state!(Config {
     session,
     limits,
     identity,
+    access,
+    quotas,
     durable
 });
+state!(AccessConfig {
+    rules,
+    shadow_rules,
+    bans
+});
+state!(QuotaConfig {
+    connections_per_address_maximum,
+    connections_per_address_per_second_maximum,
+    connections_per_user_maximum,
+    publish_messages_per_second_maximum,
+    publish_bytes_per_second_maximum,
+    publish_excess,
+});
+state!(enum PublishExcess { 0 Throttle, 1 Disconnect });
+state!(enum DuplicateClient { 0 TakeOver, 1 Refuse, 2 BackOff });
 state!(Identity {
     node,
     shard,
@@ -531,6 +560,9 @@ state!(SessionConfig {
     retransmit_interval_ms,
     retransmit_maximum,
     other_user,
+    duplicate_client,
+    duplicate_takeovers_maximum,
+    duplicate_window_s,
     inflight_bytes_maximum,
 });
 state!(enum OtherUser { 0 Refuse, 1 Replace });

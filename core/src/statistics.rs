@@ -1,5 +1,6 @@
 //! Counters and gauges, in plain integers. Exporting them is for others.
 
+use crate::access::rule::Operation;
 use crate::action::DropReason;
 
 /// What the broker has counted since it started, and what it holds now.
@@ -62,6 +63,16 @@ pub struct Statistics {
     pub publishers_paused: u64,
     /// Messages that were not taken in: not allowed, or over a quota.
     pub publishes_refused: u64,
+    /// What clients wanted to do and the rules did not allow, in the order of [`Operation::ALL`].
+    pub denied: [u64; Operation::ALL.len()],
+    /// What the rules allowed and the shadow rules would not have.
+    pub shadow_denied: [u64; Operation::ALL.len()],
+    /// Times a client was not read because it published more than it may.
+    pub publishers_throttled: u64,
+    /// Times newcomers were refused because clients pushed each other off.
+    pub flapping_clients: u64,
+    /// Subscriptions that ended because the rules no longer allow them.
+    pub subscriptions_revoked: u64,
     /// QoS 0 messages that were delivered but not retained, for want of room.
     pub retained_refused: u64,
     /// Encoded bytes that the runtime has not pulled yet.
@@ -98,6 +109,11 @@ impl Statistics {
             dropped,
             publishers_paused,
             publishes_refused,
+            denied,
+            shadow_denied,
+            subscriptions_revoked,
+            publishers_throttled,
+            flapping_clients,
             retained_refused,
             unsent_bytes,
             events_lost,
@@ -130,6 +146,15 @@ impl Statistics {
         self.violations += violations;
         self.publishers_paused += publishers_paused;
         self.publishes_refused += publishes_refused;
+        for (sum, more) in self.denied.iter_mut().zip(denied) {
+            *sum += more;
+        }
+        for (sum, more) in self.shadow_denied.iter_mut().zip(shadow_denied) {
+            *sum += more;
+        }
+        self.subscriptions_revoked += subscriptions_revoked;
+        self.publishers_throttled += publishers_throttled;
+        self.flapping_clients += flapping_clients;
         self.retained_refused += retained_refused;
         self.unsent_bytes += unsent_bytes;
         self.events_lost += events_lost;

@@ -12,6 +12,8 @@ pub(crate) enum TimerKey {
     Connection(Key),
     /// The authentication of a client ends.
     Authentication(Key),
+    /// A client that published too fast is read again.
+    Throttle(Key),
     /// A connection holds up publishers and has not drained.
     Slow(Key),
     /// Will delay, or session expiry, whichever is next.

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::runtime::Message;
 use whimbrel_core::statistics::Statistics;
@@ -24,6 +25,8 @@ pub(crate) enum Input {
     LinksMoved,
     /// The verdict on this client may be there.
     Decided(ConnectionId),
+    /// Other rules and bans are in force.
+    Access(AccessConfig),
     /// These users have lost what let them in.
     Revoke(BTreeSet<Box<str>>),
     /// How is it going?

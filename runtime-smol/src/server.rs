@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::config::AccessConfig;
 use whimbrel_core::log::{self, LogUuid};
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
@@ -259,6 +260,18 @@ impl Handle {
         self.inbox.push(Input::Statistics(answer));
         let statistics = statistics.recv().await.map_err(|_| Stopped)?;
         Ok(vec![statistics])
+    }
+
+    /// Puts other rules and bans in force: those of a configuration that was read anew. See
+    /// [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
+        self.inbox.push(Input::Access(access));
+        // Statistics come from behind it.
+        self.statistics().await.map(drop)
     }
 
     /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in

@@ -321,6 +321,11 @@ impl Shard {
                 // They are heard in every turn; the wake-up was all.
                 Input::LinksMoved => {}
                 Input::Decided(connection) => self.ask_again(connection),
+                Input::Access(access) => {
+                    self.broker.set_rules(self.now, access.rules);
+                    self.broker.set_shadow_rules(self.now, access.shadow_rules);
+                    self.broker.set_bans(self.now, access.bans);
+                }
                 Input::Revoke(users) => {
                     for connection in self.broker.connections_of(|user| users.contains(user)) {
                         let why = CloseReason::Revoked;

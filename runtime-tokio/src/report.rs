@@ -93,6 +93,23 @@ pub(crate) fn report(event: &Event, facts: Facts) {
              `whimbrel log verify` tells what else is damaged"
         ),
         Event::EventsLost { count } => warn!(count, "events were lost"),
+        Event::Flapping {
+            client_id,
+            address,
+            newcomer,
+            takeovers,
+            back_off_ms,
+        } => warn!(
+            client_id = &**client_id,
+            address = %Address(*address),
+            newcomer = %Address(*newcomer),
+            takeovers,
+            back_off_ms,
+            "clients with one identifier push each other off; newcomers are refused for a while"
+        ),
+        Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
+            report_access(event);
+        }
         other => debug!(event = ?other, "event"),
     }
 }
@@ -100,6 +117,56 @@ pub(crate) fn report(event: &Event, facts: Facts) {
 /// Writes the line for a connection that was cut off below MQTT.
 pub(crate) fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
     info!(address = %Address(address), reason = %fault, "connection refused");
+}
+
+/// Writes the line for what the access rules have decided.
+fn report_access(event: &Event) {
+    if let Event::SubscriptionRevoked {
+        client_id,
+        filter,
+        line,
+    } = event
+    {
+        let (client_id, filter) = (&**client_id, &**filter);
+        info!(
+            client_id,
+            filter,
+            rule_line = line,
+            "subscription ended: no longer allowed"
+        );
+    }
+    let (Event::Denied {
+        client_id,
+        user,
+        operation,
+        topic,
+        line,
+        count,
+    }
+    | Event::WouldDeny {
+        client_id,
+        user,
+        operation,
+        topic,
+        line,
+        count,
+    }) = event
+    else {
+        return;
+    };
+    let what = match matches!(event, Event::Denied { .. }) {
+        true => "denied",
+        false => "the shadow rules would deny this",
+    };
+    info!(
+        client_id = &**client_id,
+        user = user.as_deref(),
+        %operation,
+        topic = &**topic,
+        rule_line = line,
+        count,
+        "{what}"
+    );
 }
 
 /// An address, or that there is none.

@@ -22,7 +22,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::config::ConfigError;
+use whimbrel_core::config::{AccessConfig, ConfigError};
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::{LogUuid, Statistics as StorageStatistics};
 use whimbrel_core::recording::RecordedBroker;
@@ -460,6 +460,31 @@ impl Handle {
         } else {
             Err(errors)
         }
+    }
+
+    /// Puts other rules and bans in force on all shards: those of a configuration that was read
+    /// anew. See [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
+        for shard in &self.shards {
+            let AccessConfig {
+                rules,
+                shadow_rules,
+                bans,
+            } = access.clone();
+            let inputs = [
+                Input::Rules(rules),
+                Input::ShadowRules(shadow_rules),
+                Input::Bans(bans),
+            ];
+            for input in inputs {
+                shard.inbox.send(input).await.map_err(|_| Stopped)?;
+            }
+        }
+        Ok(())
     }
 
     /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most

@@ -29,6 +29,8 @@ use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
+use whimbrel_core::access::ban::Bans;
+use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::Letter;
@@ -73,6 +75,12 @@ pub(crate) enum Input {
     Revoke(Arc<BTreeSet<Box<str>>>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
+    /// Other rules are in force.
+    Rules(Option<Arc<Rules>>),
+    /// Others are kept out.
+    Bans(Arc<Bans>),
+    /// Other rules are tried.
+    ShadowRules(Option<Arc<Rules>>),
     /// Everything up to there is on stable storage.
     Persisted(Position),
     /// What the log has of a message, if it can be read.
@@ -427,6 +435,9 @@ impl Shard {
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
+                Input::Rules(rules) => self.broker.set_rules(self.now, rules),
+                Input::Bans(bans) => self.broker.set_bans(self.now, bans),
+                Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
                 Input::Persisted(position) => self.persisted(position),
                 Input::Loaded(message, value) => {
                     self.broker.loaded(self.now, message, value.as_deref());

@@ -4,7 +4,9 @@
 use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
-use whimbrel_core::config::{OtherUser, QueueOverflow, SharedStrategy};
+use whimbrel_core::config::{
+    DuplicateClient, OtherUser, PublishExcess, QueueOverflow, SharedStrategy,
+};
 use whimbrel_core::runtime::{
     Anonymous, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl, Network,
     TlsVersion,
@@ -282,6 +284,16 @@ impl Named for SharedStrategy {
 impl Named for OtherUser {
     const NAMES: &'static [&'static str] = &["refuse", "replace"];
     const VALUES: &'static [Self] = &[Self::Refuse, Self::Replace];
+}
+
+impl Named for DuplicateClient {
+    const NAMES: &'static [&'static str] = &["take-over", "refuse", "back-off"];
+    const VALUES: &'static [Self] = &[Self::TakeOver, Self::Refuse, Self::BackOff];
+}
+
+impl Named for PublishExcess {
+    const NAMES: &'static [&'static str] = &["throttle", "disconnect"];
+    const VALUES: &'static [Self] = &[Self::Throttle, Self::Disconnect];
 }
 
 impl Named for QueueOverflow {

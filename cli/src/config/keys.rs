@@ -2,11 +2,12 @@
 //! it is. The defaults themselves are those of the types, so there is no second copy to keep in
 //! step.
 
+use super::access_keys::{ACCESS, QUOTAS};
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 8] = [
+pub(crate) static SECTIONS: [Section; 10] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -19,6 +20,12 @@ pub(crate) static SECTIONS: [Section; 8] = [
               the broker listens at the default address, which this machine alone can reach.",
         repeated: true,
         keys: LISTENER,
+    },
+    Section {
+        name: "access",
+        doc: "Who may do what; `docs/access.md` tells how rules are written and how they decide.",
+        repeated: false,
+        keys: ACCESS,
     },
     Section {
         name: "authentication",
@@ -52,6 +59,13 @@ pub(crate) static SECTIONS: [Section; 8] = [
         doc: "How sessions live, queue and end.",
         repeated: false,
         keys: SESSION,
+    },
+    Section {
+        name: "quotas",
+        doc: "How much one client, user or address may have; 0 is no limit. Each shard counts for \
+              itself.",
+        repeated: false,
+        keys: QUOTAS,
     },
     Section {
         name: "limits",
@@ -739,6 +753,31 @@ const SESSION: &[Key] = &[
          session without a user belongs to nobody, and is replaced.",
         "Whoever knows a client identifier could otherwise end the session of its owner.",
     ),
+    Key::new(
+        "duplicate_client",
+        |s| &mut s.server.broker.session.duplicate_client,
+        "What happens when a client connects whose identifier is connected already: it takes over \
+         (`take-over`), it is refused (`refuse`), or it takes over unless that happens again and again \
+         (`back-off`): then newcomers are refused for a second, for two, up to 64.",
+        "As the standard says. `refuse` locks a client out that has lost its network until the keep \
+         alive of its old connection has passed.",
+    ),
+    Key::new(
+        "duplicate_takeovers_maximum",
+        |s| &mut s.server.broker.session.duplicate_takeovers_maximum,
+        "For `back-off`: takeovers of one session within `duplicate_window_s` before newcomers are \
+         refused.",
+        "A client that reconnects in spite of itself does so less often.",
+    )
+    .least(1),
+    Key::new(
+        "duplicate_window_s",
+        |s| &mut s.server.broker.session.duplicate_window_s,
+        "For `back-off`: the window.",
+        "Two clients that push each other off do so within seconds.",
+    )
+    .unit(Seconds)
+    .least(1),
 ];
 
 const LIMITS: &[Key] = &[

@@ -9,6 +9,8 @@ pub(crate) enum Place {
     File(String),
     /// In a file, at a line and a column (in characters), both counted from 1.
     Text(String, usize, usize),
+    /// In a file, at a line.
+    Line(String, usize),
     /// In an environment variable.
     Variable(String),
     /// In a flag.
@@ -46,6 +48,7 @@ impl fmt::Display for Place {
         match self {
             Self::File(path) => f.write_str(path),
             Self::Text(path, line, column) => write!(f, "{path}:{line}:{column}"),
+            Self::Line(path, line) => write!(f, "{path}:{line}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => f.write_str(name),
             Self::Default => f.write_str("default"),

@@ -129,6 +129,15 @@ impl<'a> Teller<'a> {
             Input::Disconnect(connection, why) => {
                 (of(connection), format!("is to be disconnected: {why}"))
             }
+            Input::SetRules(rules) => match rules {
+                Some(rules) => (None, format!("{} access rules in force", rules.len())),
+                None => (None, "no access rules in force".to_owned()),
+            },
+            Input::SetShadowRules(rules) => match rules {
+                Some(rules) => (None, format!("{} access rules are tried", rules.len())),
+                None => (None, "no access rules are tried".to_owned()),
+            },
+            Input::SetBans(_) => (None, "other bans in force".to_owned()),
             Input::ShutDown => (None, "the broker is to stop".to_owned()),
         };
         self.line(player, connection, &text, out)

@@ -5,9 +5,12 @@
 //! can forge a log line, a header, or the end of a name.
 
 use crate::access::rule::Rule;
+use crate::action::Peer;
 use crate::time::UnixTime;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 
 /// What a verified client certificate says about its subject.
@@ -110,6 +113,48 @@ impl Grant {
             ..Self::default()
         }
     }
+}
+
+/// Where a connection comes from, in few bytes: every connection has one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    ip: Option<IpAddr>,
+    port: u16,
+    pub(crate) listener: u16,
+}
+
+impl Place {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self {
+            ip: peer.address.map(|address| address.ip()),
+            port: peer.address.map_or(0, |address| address.port()),
+            listener: peer.listener,
+        }
+    }
+
+    pub(crate) const fn ip(self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        self.ip.map(|ip| SocketAddr::new(ip, self.port))
+    }
+}
+
+crate::state::state!(Place { ip, port, listener });
+crate::state::state!(Identity {
+    grant,
+    certificate,
+    proxy
+});
+
+/// What is known of a connection beyond where it comes from. An anonymous one without a certificate
+/// has none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Identity {
+    pub(crate) grant: Grant,
+    pub(crate) certificate: Option<Box<Certificate>>,
+    pub(crate) proxy: Option<SocketAddr>,
 }
 
 /// Never shows the authentication data.

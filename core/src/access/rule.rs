@@ -154,42 +154,46 @@ crate::state::state!(Who {
 
 /// A name that a condition asks for: a whole one, or with `*` at its end all that begin so.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+pub struct Name {
+    text: Box<str>,
+    is_beginning: bool,
+}
 
-crate::state::state!(Name(text));
+crate::state::state!(Name { text, is_beginning });
 
 impl Name {
     /// Takes any text: none is wrong.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        let beginning = text.strip_suffix('*');
+        Self {
+            text: beginning.unwrap_or(text).into(),
+            is_beginning: beginning.is_some(),
+        }
     }
 
-    /// As it was written.
+    /// A whole name, whatever it ends with.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn literal(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            is_beginning: false,
+        }
     }
 
     /// The one name that it means; `None` when it means all that begin alike.
     #[must_use]
     pub fn whole(&self) -> Option<&str> {
-        (!self.0.ends_with('*')).then_some(&self.0)
+        (!self.is_beginning).then_some(&self.text)
     }
 
     /// Whether it means this one.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => *self.0 == *name,
+        match self.is_beginning {
+            true => name.starts_with(&*self.text),
+            false => *self.text == *name,
         }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -283,9 +287,15 @@ impl fmt::Display for Network {
 /// A topic filter in which `%u` stands for the user, `%c` for the client identifier and `%t` for
 /// the tenant, alone in a level or as part of one.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Pattern(Box<str>);
+pub struct Pattern {
+    text: Box<str>,
+    has_placeholders: bool,
+}
 
-crate::state::state!(Pattern(text));
+crate::state::state!(Pattern {
+    text,
+    has_placeholders
+});
 
 /// What stands for a part of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -325,31 +335,48 @@ impl Pattern {
             }
         }
         TopicFilter::plain(&filled)?;
-        Ok(Self(text.into()))
+        let has_placeholders = pieces(text).any(|piece| matches!(piece, Piece::Placeholder(_)));
+        Ok(Self {
+            text: text.into(),
+            has_placeholders,
+        })
+    }
+
+    /// Checks a text as a filter in which nothing stands for anything else.
+    ///
+    /// # Errors
+    ///
+    /// It is no topic filter.
+    pub fn literal(text: &str) -> Result<Self, FilterError> {
+        TopicFilter::plain(text)?;
+        Ok(Self {
+            text: text.into(),
+            has_placeholders: false,
+        })
     }
 
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether it has a placeholder.
     #[must_use]
-    pub fn has_placeholders(&self) -> bool {
-        pieces(&self.0).any(|piece| matches!(piece, Piece::Placeholder(_)))
+    pub const fn has_placeholders(&self) -> bool {
+        self.has_placeholders
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -99,7 +99,7 @@ impl Broker {
             Stage::Waiting => ("", None),
         };
         let credentials = Box::new(Credentials {
-            peer: connection.peer.clone(),
+            peer: connection.peer(),
             version: connection.profile.version(),
             client_id: String::from(client_id),
             username,
@@ -157,7 +157,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let was = connection.grant.as_deref();
+        let was = connection.grant();
         let is_same = was.and_then(|was| was.user.as_deref()) == grant.user.as_deref()
             && was.and_then(|was| was.tenant.as_deref()) == grant.tenant.as_deref();
         if !is_same {
@@ -166,12 +166,14 @@ impl Broker {
         connection.extra().authenticating = false;
         let data = grant.data.take();
         self.keep_grant(key, grant);
+        self.recheck_grant(key);
         self.send_auth(key, ReasonCode::SUCCESS, data.as_deref());
     }
 
     /// Remembers who a client is, and when that ends.
     pub(crate) fn keep_grant(&mut self, key: Key, grant: Grant) {
         let (now, wall) = (self.clock.now(), self.machine_wall());
+        self.access.note(&grant);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -183,7 +185,9 @@ impl Broker {
             let armed = &mut connection.extra().authentication_armed;
             self.timers.arm(TimerKey::Authentication(key), armed, at);
         }
-        connection.grant = (grant != Grant::default()).then(|| Box::new(grant));
+        if connection.identity.is_some() || grant != Grant::default() {
+            connection.identity.get_or_insert_default().grant = grant;
+        }
     }
 
     fn send_auth(&mut self, key: Key, reason: ReasonCode, data: Option<&[u8]>) {

@@ -176,7 +176,7 @@ impl Broker {
             awaits_auth: false,
         }));
         let credentials = Box::new(Credentials {
-            peer: connection.peer.clone(),
+            peer: connection.peer(),
             version: connect.version,
             client_id: client_id.into(),
             username,
@@ -214,17 +214,21 @@ impl Broker {
         let Stage::Parked(handshake) = &connection.stage else {
             return;
         };
-        let (clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
+        let (mut clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
         let has_will = handshake.will.is_some();
         let auth_data = grant.data.take();
         let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
-        let mut clean_start = clean_start;
-        match self.claim(existing, grant.user.as_deref()) {
-            Claim::Own => {}
-            Claim::Replace => clean_start = true,
-            Claim::Refuse => return self.close(key, CloseReason::OtherUser),
-        }
+        let (user, has_rules) = (grant.user.clone(), !grant.rules.is_empty());
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
+        match self.admit(key, (&client_id, user.as_deref()), existing, taken) {
+            Ok(Claim::Own) => {}
+            Ok(Claim::Replace) => clean_start = true,
+            Err(why) => return self.close(key, why),
+        }
+        self.keep_grant(key, grant);
+        if !self.may_bring_will(key) {
+            return self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
+        }
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
             existing = self.sessions.find(&client_id);
@@ -239,12 +243,8 @@ impl Broker {
         let session_key = existing.unwrap_or_else(|| {
             self.session_numbers += 1;
             let number = self.session_numbers;
-            let mut session = Session::new(client_id, number);
-            session.user = grant.user.as_deref().map(Box::from);
-            self.sessions.insert(session)
+            self.sessions.insert(Session::new(client_id, number))
         });
-        let user = grant.user.as_deref().map(Box::from);
-        self.keep_grant(key, grant);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -259,7 +259,15 @@ impl Broker {
             return;
         };
         self.statistics.clients_connected += 1;
+        self.count_user(key);
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.belongs_to(user.as_deref(), has_rules);
+        }
         self.attach(key, session_key, &mut handshake);
+        let revoked = match session_present {
+            true => self.recheck_resumed(key, session_key),
+            false => 0,
+        };
         let keep_alive_s = self.start_keep_alive(key, &handshake);
         // The end of an earlier session, and a will, are promises; a new or resumed session alone
         // is kept by what is promised for it later.
@@ -269,6 +277,7 @@ impl Broker {
             handshake: &handshake,
             session_present,
             keep_alive_s,
+            revoked,
             auth_data: auth_data.as_deref(),
         };
         let said = self.send_connack(key, gate, &answer);
@@ -276,9 +285,9 @@ impl Broker {
             let event = Event::Connected {
                 connection: connection.id(),
                 client_id: handshake.client_id,
-                user,
+                user: user.map(String::into_boxed_str),
                 version: connection.profile.version(),
-                address: connection.peer.address,
+                address: connection.place.address(),
                 session_present,
                 keep_alive_s,
             };
@@ -294,21 +303,40 @@ impl Broker {
         self.wake(key);
     }
 
+    /// Whether a client whose credentials are good may come in, and what it may do with the session
+    /// that its identifier names.
+    fn admit(
+        &mut self,
+        key: Key,
+        (client_id, user): (&str, Option<&str>),
+        existing: Option<Key>,
+        taken: Option<Key>,
+    ) -> Result<Claim, CloseReason> {
+        let claim = self.claim(existing, user)?;
+        if self.bans.has_client(self.machine_wall(), client_id, user) {
+            return Err(CloseReason::Banned);
+        }
+        if !self.has_room_for_user(user, taken) {
+            return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        }
+        if let Some(holder) = taken {
+            self.check_takeover(key, holder, client_id)?;
+        }
+        Ok(claim)
+    }
+
     /// What a client may do with the session that its identifier names. A session belongs to the
     /// user who opened it, and what waits in it is for nobody else; nor may anybody else end it, as
     /// a clean start or a takeover would. One that was opened without a name belongs to nobody: who
     /// has shown who he is gets the identifier, and nothing of what is in it.
-    fn claim(&self, existing: Option<Key>, user: Option<&str>) -> Claim {
+    fn claim(&self, existing: Option<Key>, user: Option<&str>) -> Result<Claim, CloseReason> {
         let Some(session) = existing.and_then(|key| self.sessions.get(key)) else {
-            return Claim::Own;
+            return Ok(Claim::Own);
         };
-        match (session.user.as_deref(), user) {
-            (owner, user) if owner == user => Claim::Own,
-            (None, _) => Claim::Replace,
-            (Some(_), _) => match self.config.session.other_user {
-                OtherUser::Refuse => Claim::Refuse,
-                OtherUser::Replace => Claim::Replace,
-            },
+        match (session.user(), user, self.config.session.other_user) {
+            (owner, user, _) if owner == user => Ok(Claim::Own),
+            (None, ..) | (Some(_), _, OtherUser::Replace) => Ok(Claim::Replace),
+            (Some(_), _, OtherUser::Refuse) => Err(CloseReason::OtherUser),
         }
     }
 
@@ -397,7 +425,7 @@ impl Broker {
         };
         let profile = connection.profile;
         let mut properties = PropertyBuffer::default();
-        let response;
+        let (response, revoked);
         if profile.has_properties() {
             self.announce_capabilities(&mut properties, answer);
             let handshake = answer.handshake;
@@ -411,6 +439,10 @@ impl Broker {
             {
                 response = template.replace("%c", &handshake.client_id);
                 properties.push(Property::ResponseInformation(&response));
+            }
+            if answer.revoked > 0 {
+                revoked = alloc::format!("{} subscriptions no longer allowed", answer.revoked);
+                properties.push(Property::ReasonString(&revoked));
             }
             let method = connection
                 .extra
@@ -487,8 +519,6 @@ enum Claim {
     Own,
     /// It may end it and begin another.
     Replace,
-    /// It may not touch it.
-    Refuse,
 }
 
 /// What CONNACK is made from.
@@ -496,6 +526,8 @@ struct Answer<'a> {
     handshake: &'a Handshake,
     session_present: bool,
     keep_alive_s: u16,
+    /// Subscriptions of the session that have ended because they are no longer allowed.
+    revoked: usize,
     auth_data: Option<&'a [u8]>,
 }
 

@@ -1,5 +1,6 @@
 //! DISCONNECT, and every other way in which a connection or a session ends.
 
+use crate::access::Absentee;
 use crate::action::{Action, CloseReason, DropReason, Event};
 use crate::broker::{Broker, encode};
 use crate::codec::packet::{ConnAck, Disconnect, Packet, PacketType, QoS};
@@ -53,9 +54,13 @@ impl Broker {
             Timestamp::MAX,
         );
         self.statistics.connections_open -= 1;
+        self.uncount(&connection);
         self.unsent_bytes -= connection.outbox.len();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         if let Some(mut extra) = connection.extra.take() {
+            let armed = &mut extra.throttle_armed;
+            self.timers
+                .arm(TimerKey::Throttle(key), armed, Timestamp::MAX);
             let armed = &mut extra.authentication_armed;
             self.timers
                 .arm(TimerKey::Authentication(key), armed, Timestamp::MAX);
@@ -75,7 +80,7 @@ impl Broker {
             });
         }
         self.buffers.keep(core::mem::take(&mut connection.outbox));
-        let address = connection.peer.address;
+        let address = connection.place.address();
         match connection.stage {
             Stage::Waiting => {
                 self.event(Event::Refused {
@@ -112,6 +117,8 @@ impl Broker {
                     why,
                     session_kept: kept,
                 });
+                let (identity, place) = (connection.identity, connection.place);
+                self.remember_absentee(session, Absentee { identity, place });
                 self.detach(session, why);
             }
         }
@@ -184,6 +191,17 @@ impl Broker {
                 connection.waits = false;
             }
             self.unstall(waiter, crate::connection::Stalls::HELD);
+        }
+    }
+
+    /// Keeps who somebody was for what is still decided in his name: whether his will may be
+    /// published, and what his session may receive.
+    fn remember_absentee(&mut self, key: Key, absentee: Absentee) {
+        let Some(session) = self.sessions.get_mut(key).filter(|_| self.access.is_on()) else {
+            return;
+        };
+        if session.will.is_some() || session.is_filtered {
+            session.owner.get_or_insert_default().absentee = Some(absentee);
         }
     }
 
@@ -282,7 +300,7 @@ impl Broker {
         let Some(will) = session.will.take() else {
             return;
         };
-        self.publish_own(&will);
+        self.publish_own(key, &will);
         // The will is gone from the record as well.
         self.record_session(key);
     }

@@ -50,11 +50,12 @@ impl Broker {
                 Timestamp::MAX,
             );
             self.statistics.connections_open -= 1;
+            self.uncount(&connection);
             self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
             return Some(Action::HandOver {
                 connection: connection.id(),
                 to,
-                peer: connection.peer,
+                peer: connection.peer(),
                 bytes: connection.inbox,
             });
         }

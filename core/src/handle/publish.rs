@@ -1,6 +1,5 @@
 //! PUBLISH, and every other way in which a message comes in: wills, and other shards.
 
-use crate::access;
 use crate::action::CloseReason;
 use crate::broker::Broker;
 use crate::codec::packet::{Publish, QoS};
@@ -104,6 +103,10 @@ impl Broker {
         publish: &Publish<'_>,
     ) -> Result<(), Violation> {
         self.statistics.publishes_received += 1;
+        if !self.take_publish(key, publish) {
+            self.doomed.push((key, CloseReason::PublishRate));
+            return Ok(());
+        }
         let protocol = &self.config.protocol;
         if publish.qos > protocol.maximum_qos {
             return Err(Violation::QoSNotSupported); // [MQTT-3.2.2-11]
@@ -207,7 +210,7 @@ impl Broker {
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
-        if let Some(reason) = self.refusal(topic, publish) {
+        if let Some(reason) = self.refusal(key, (topic, route), publish) {
             if self.question.is_some() {
                 self.explain_refusal(topic.as_str(), reason);
             }
@@ -286,7 +289,7 @@ impl Broker {
         session: Key,
         ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
     ) -> Result<(), Violation> {
-        let refusal = self.refusal(topic, publish);
+        let refusal = self.refusal(key, (topic, route), publish);
         if let Some(reason) = refusal
             && self.question.is_some()
         {
@@ -342,8 +345,13 @@ impl Broker {
     }
 
     /// Why a well-formed message is not taken in, if so.
-    fn refusal(&self, topic: TopicName<'_>, publish: &Publish<'_>) -> Option<ReasonCode> {
-        if !access::may_publish(topic) {
+    fn refusal(
+        &mut self,
+        key: Key,
+        (topic, route): (TopicName<'_>, Option<RouteSlot>),
+        publish: &Publish<'_>,
+    ) -> Option<ReasonCode> {
+        if !self.may_publish(key, topic, route) {
             return Some(ReasonCode::NOT_AUTHORIZED);
         }
         if self.config.protocol.check_payload_format
@@ -448,11 +456,11 @@ impl Broker {
     }
 
     /// Publishes the will of a session.
-    pub(crate) fn publish_own(&mut self, will: &Will) {
+    pub(crate) fn publish_own(&mut self, session: Key, will: &Will) {
         let Ok(topic) = self.checked_topic(&will.topic) else {
             return;
         };
-        if !access::may_publish(topic) {
+        if !self.may_publish_will(session, topic) {
             self.statistics.publishes_refused += 1;
             return;
         }
@@ -615,7 +623,9 @@ impl Broker {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                self.routes.find(name, indexes)
+                let (access, holders) = (&self.access, (&self.sessions, &self.connections));
+                self.routes
+                    .find(name, indexes, |slot| access.may_route(slot, name, holders))
             }
         };
         if let Some(connection) = origin
@@ -628,7 +638,10 @@ impl Broker {
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
         {
-            let recipients = self.routes.without_local(name, indexes, publisher);
+            let (access, holders) = (&self.access, (&self.sessions, &self.connections));
+            let may_receive = |slot| access.may_route(slot, name, holders);
+            let routes = &mut self.routes;
+            let recipients = routes.without_local(name, indexes, publisher, may_receive);
             return self.walk(publication, &recipients, origin);
         }
         let recipients = self.routes.take(slot);

@@ -1,5 +1,6 @@
 //! SUBSCRIBE, and the book-keeping of subscriptions that unsubscribing and ending sessions share.
 
+use crate::access::Subscribing;
 use crate::action::Event;
 use crate::broker::Broker;
 use crate::codec::packet::{Packet, QoS, RetainHandling, SubAck, Subscribe, SubscribeOptions};
@@ -31,7 +32,7 @@ impl Broker {
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         // Several filters are as many subscriptions, with one answer. [MQTT-3.8.4-5]
         for (filter, options) in subscribe.filters.iter() {
-            let reason = self.subscribe(session, filter, options, identifier)?;
+            let reason = self.subscribe((key, session), filter, options, identifier)?;
             reasons.push(reason.0);
             if let Some(session) = self.sessions.get(session) {
                 let client_id = session.client_id.clone();
@@ -61,7 +62,7 @@ impl Broker {
     /// Makes or replaces one subscription. The reason code is for SUBACK.
     fn subscribe(
         &mut self,
-        session_key: Key,
+        (key, session_key): (Key, Key),
         text: &str,
         options: SubscribeOptions,
         identifier: u32,
@@ -74,6 +75,9 @@ impl Broker {
         if let Some(reason) = self.unavailable(&parsed, identifier) {
             return Ok(reason);
         }
+        let Ok(subscribing) = self.may_subscribe(key, parsed.filter) else {
+            return Ok(ReasonCode::NOT_AUTHORIZED);
+        };
         // [MQTT-3.2.2-10]
         let granted = options.maximum_qos.min(self.config.protocol.maximum_qos);
         let options = SubscribeOptions {
@@ -97,6 +101,9 @@ impl Broker {
             return Ok(ReasonCode::QUOTA_EXCEEDED);
         }
         self.insert_subscription(session_key, &parsed, subscription);
+        if subscribing == Subscribing::Filtered {
+            self.filter_session(session_key);
+        }
         let Some(session) = self.sessions.get_mut(session_key) else {
             return Ok(ReasonCode::UNSPECIFIED);
         };

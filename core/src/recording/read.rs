@@ -303,6 +303,9 @@ impl Replay {
             }
             Input::Disconnect(connection, why) => broker.disconnect(now, *connection, *why),
             Input::ShutDown => broker.shut_down(now),
+            Input::SetRules(rules) => broker.set_rules(now, rules.clone()),
+            Input::SetShadowRules(rules) => broker.set_shadow_rules(now, rules.clone()),
+            Input::SetBans(bans) => broker.set_bans(now, bans.clone()),
         }
         Step::Input(input, accepted)
     }

@@ -1,5 +1,7 @@
 //! One step of a recording: the time, an input, or something that was asked for.
 
+use crate::access::ban::Bans;
+use crate::access::rules::Rules;
 use crate::action::{Action, CloseReason, Peer, Verdict};
 use crate::codec::reason::ReasonCode;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
@@ -7,6 +9,7 @@ use crate::letter::Letter;
 use crate::message::Message;
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What was given to a broker.
@@ -42,6 +45,12 @@ pub enum Input {
     Disconnect(ConnectionId, CloseReason),
     /// `Broker::shut_down`.
     ShutDown,
+    /// `Broker::set_rules`.
+    SetRules(Option<Arc<Rules>>),
+    /// `Broker::set_shadow_rules`.
+    SetShadowRules(Option<Arc<Rules>>),
+    /// `Broker::set_bans`.
+    SetBans(Arc<Bans>),
 }
 
 /// What happened next, as a [`Replay`](super::Replay) tells it.
@@ -80,8 +89,11 @@ pub(super) mod code {
     pub(in crate::recording) const SENT: u8 = 16;
     /// A `transmit` for another one.
     pub(in crate::recording) const TRANSMIT: u8 = 17;
+    pub(in crate::recording) const SET_RULES: u8 = 19;
+    pub(in crate::recording) const SET_SHADOW_RULES: u8 = 20;
+    pub(in crate::recording) const SET_BANS: u8 = 21;
     pub(in crate::recording) const LOADED: u8 = 18;
-    pub(in crate::recording) const INTRODUCE: u8 = 19;
+    pub(in crate::recording) const INTRODUCE: u8 = 22;
 }
 
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
@@ -128,7 +140,7 @@ pub(super) fn take_connection(from: &mut Reader<'_>) -> Option<ConnectionId> {
 }
 
 /// What may be given to `Broker::disconnect`, by number. Not what only the broker itself finds.
-const CLOSE_REASONS: [CloseReason; 12] = [
+const CLOSE_REASONS: [CloseReason; 17] = [
     CloseReason::TransportClosed,
     CloseReason::KeepAlive,
     CloseReason::ConnectTimeout,
@@ -141,6 +153,11 @@ const CLOSE_REASONS: [CloseReason; 12] = [
     CloseReason::OtherUser,
     CloseReason::AuthenticationEnded,
     CloseReason::Revoked,
+    CloseReason::SubscriptionRevoked,
+    CloseReason::DuplicateClient,
+    CloseReason::Flapping,
+    CloseReason::Banned,
+    CloseReason::PublishRate,
 ];
 
 /// `None` for a violation: that is for the broker itself to find.
@@ -243,6 +260,9 @@ pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Optio
         code::ADOPT => Input::Adopt(State::load(from)?, take_bytes(from)?),
         code::DISCONNECT => Input::Disconnect(take_connection(from)?, take_close_reason(from)?),
         code::SHUT_DOWN => Input::ShutDown,
+        code::SET_RULES => Input::SetRules(State::load(from)?),
+        code::SET_SHADOW_RULES => Input::SetShadowRules(State::load(from)?),
+        code::SET_BANS => Input::SetBans(State::load(from)?),
         _ => return None,
     })
 }

@@ -3,6 +3,8 @@
 use super::Redaction;
 use super::digest::Digest;
 use super::step::{self, code};
+use crate::access::ban::Bans;
+use crate::access::rules::Rules;
 use crate::action::{Action, Batch, CloseReason, Peer, Verdict};
 use crate::broker::Broker;
 use crate::codec::packet::Version;
@@ -18,6 +20,7 @@ use crate::statistics::Statistics;
 use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 use core::ops::Deref;
@@ -617,6 +620,31 @@ impl RecordedBroker {
             tape.open.push(u8::from(is_full));
         }
         self.broker.storage_pressure(now, is_full);
+    }
+
+    /// See [`Broker::set_rules`].
+    pub fn set_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
+        self.write_value(now, code::SET_RULES, &rules);
+        self.broker.set_rules(now, rules);
+    }
+
+    /// See [`Broker::set_shadow_rules`].
+    pub fn set_shadow_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
+        self.write_value(now, code::SET_SHADOW_RULES, &rules);
+        self.broker.set_shadow_rules(now, rules);
+    }
+
+    /// See [`Broker::set_bans`].
+    pub fn set_bans(&mut self, now: Now, bans: Arc<Bans>) {
+        self.write_value(now, code::SET_BANS, &bans);
+        self.broker.set_bans(now, bans);
+    }
+
+    fn write_value(&mut self, now: Now, code: u8, value: &impl State) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code);
+            value.save(&mut Writer::new(&mut tape.open, false));
+        }
     }
 
     /// See [`Broker::persist_failed`].

@@ -1,6 +1,8 @@
 //! Who may connect: the seam between a shard and whoever decides.
 
 use super::config::{Anonymous, ListenerConfig};
+use crate::access::identity::Grant;
+use crate::access::rule::{Effect, Operations, Pattern, Rule};
 use crate::action::{Credentials, Verdict};
 use crate::codec::reason::ReasonCode;
 use alloc::boxed::Box;
@@ -79,7 +81,7 @@ impl Policy {
             ..
         } = &credentials;
         if peer.listener == IN_PROCESS {
-            return Decision::Now(Verdict::accept());
+            return Decision::Now(Verdict::Accept(of_the_program()));
         }
         let shows_nothing = username.is_none() && password.is_none() && method.is_none();
         let rule = self.anonymous.get(usize::from(peer.listener));
@@ -172,5 +174,14 @@ mod tests {
         assert_eq!(verdict, Verdict::accept());
         let verdict = decision(Anonymous::Always, yes(), |c| c.peer.listener = 7);
         assert_eq!(verdict, Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+    }
+}
+
+/// What links of the program that embeds the broker may do, whatever the rules are: everything.
+fn of_the_program() -> Grant {
+    let topics = ["#", "$SYS/#"].map(|topic| Pattern::new(topic).expect("a topic filter"));
+    Grant {
+        rules: [Rule::new(Effect::Allow, Operations::ALL, topics.into())].into(),
+        ..Grant::default()
     }
 }

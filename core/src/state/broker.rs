@@ -41,6 +41,10 @@ state!(Extra {
     authenticating,
     authentication_state,
     authentication_armed,
+    publish_meters,
+    throttle_armed,
+    denied,
+    shadow_denied,
 });
 
 impl State for crate::action::Peer {
@@ -118,8 +122,8 @@ impl State for Connection {
             key,
             profile,
             stage,
-            peer,
-            grant,
+            place,
+            identity,
             inbox_counted,
             last_heard,
             patience_ms,
@@ -149,8 +153,8 @@ impl State for Connection {
         key.save(to);
         profile.save(to);
         stage.save(to);
-        peer.save(to);
-        grant.save(to);
+        place.save(to);
+        identity.save(to);
         inbox_counted.save(to);
         last_heard.save(to);
         patience_ms.save(to);
@@ -177,8 +181,8 @@ impl State for Connection {
             key: State::load(from)?,
             profile: State::load(from)?,
             stage: State::load(from)?,
-            peer: State::load(from)?,
-            grant: State::load(from)?,
+            place: State::load(from)?,
+            identity: State::load(from)?,
             inbox_counted: State::load(from)?,
             last_heard: State::load(from)?,
             patience_ms: State::load(from)?,
@@ -212,10 +216,12 @@ state!(Traffic {
     outstanding,
     next_sequence,
     retransmit_armed,
+    unchecked,
+    dropped,
 });
 state!(Session {
     client_id,
-    user,
+    owner,
     number,
     connection,
     expiry_s,
@@ -225,8 +231,8 @@ state!(Session {
     armed,
     subscriptions,
     traffic,
-    dropped,
     is_recorded,
+    is_filtered,
     will_counted,
 });
 state!(Exchange {
@@ -261,6 +267,7 @@ state!(enum TimerKey {
     3 Retransmit(key),
     4 Retained,
     5 Authentication(key),
+    6 Throttle(key),
 });
 state!(enum Walk {
     0 Session { slot, place },
@@ -300,6 +307,11 @@ state!(Statistics {
     dropped,
     publishers_paused,
     publishes_refused,
+    denied,
+    shadow_denied,
+    subscriptions_revoked,
+    publishers_throttled,
+    flapping_clients,
     retained_refused,
     unsent_bytes,
     events_lost,
@@ -323,6 +335,10 @@ impl Broker {
     pub(crate) fn save(&self, to: &mut Writer<'_>) {
         let Self {
             config,
+            access,
+            bans,
+            quotas,
+            flapping,
             clock,
             random,
             connections,
@@ -369,6 +385,10 @@ impl Broker {
         } = self;
         debug_assert!(self.is_at_rest());
         config.save(to);
+        access.save(to);
+        bans.save(to);
+        quotas.save(to);
+        flapping.save(to);
         clock.save(to);
         random.save(to);
         connections.save(to);
@@ -402,11 +422,17 @@ impl Broker {
     /// Takes out what [`save`](Self::save) has appended.
     pub(crate) fn load(from: &mut Reader<'_>) -> Option<Self> {
         let config = State::load(from)?;
+        let (access, bans) = (State::load(from)?, State::load(from)?);
+        let (quotas, flapping) = (State::load(from)?, State::load(from)?);
         let clock = State::load(from)?;
         let random: crate::random::Random = State::load(from)?;
         let seed = random.seed();
         Some(Self {
             config,
+            access,
+            bans,
+            quotas,
+            flapping,
             clock,
             random,
             connections: State::load(from)?,

@@ -4,7 +4,8 @@ use crate::fuzz::script::Script;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{
-    Identity, Limits, Protocol, QueueOverflow, SessionConfig, SharedStrategy,
+    AccessConfig, DuplicateClient, Identity, Limits, Protocol, PublishExcess, QueueOverflow,
+    QuotaConfig, SessionConfig, SharedStrategy,
 };
 
 /// A configuration that can run.
@@ -20,11 +21,29 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
             ..Identity::default()
         },
         durable,
+        access: AccessConfig::default(),
+        quotas: quotas(script),
     };
     config
         .validate()
         .expect("each choice is valid, and so are all together");
     config
+}
+
+/// Rates so low that they are met.
+fn quotas(script: &mut Script<'_>) -> QuotaConfig {
+    let mut few = |most| script.below(most) as u32;
+    QuotaConfig {
+        connections_per_address_maximum: few(4),
+        connections_per_address_per_second_maximum: few(4),
+        connections_per_user_maximum: few(3),
+        publish_messages_per_second_maximum: few(8),
+        publish_bytes_per_second_maximum: few(64),
+        publish_excess: match few(2) {
+            0 => PublishExcess::Throttle,
+            _ => PublishExcess::Disconnect,
+        },
+    }
 }
 
 fn protocol(script: &mut Script<'_>) -> Protocol {
@@ -70,6 +89,11 @@ fn session(script: &mut Script<'_>) -> SessionConfig {
         inflight_maximum: script.choose(&[1_024, 1, 2]),
         retransmit_interval_ms: script.choose(&[0, 100]),
         retransmit_maximum: 2,
+        duplicate_client: script.choose(&[
+            DuplicateClient::TakeOver,
+            DuplicateClient::Refuse,
+            DuplicateClient::BackOff,
+        ]),
         ..SessionConfig::default()
     }
 }

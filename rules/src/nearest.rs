@@ -3,10 +3,8 @@
 //! Not responsible for wording. Deterministic: of equally near names the first one given wins.
 
 /// The name in `known` nearest to `given`, if one is near enough to be worth saying.
-pub(crate) fn nearest<'a>(
-    given: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let tolerance = (given.chars().count() / 3).max(1);
     known
         .into_iter()

@@ -1,0 +1,76 @@
+//! The keys about what clients may do, and how much.
+
+use super::key::Key;
+use super::value::Unit::Bytes;
+
+pub(super) const ACCESS: &[Key] = &[
+    Key::new(
+        "file",
+        |s| &mut s.access.file,
+        "The file with the rules: TOML if its name ends in `.toml`, else as mosquitto's `acl_file`. \
+         What no rule allows is denied then; an empty file allows nothing.",
+        "Everybody who may connect may do everything but publish below `$SYS`.",
+    )
+    .live()
+    .example("\"access.toml\""),
+    Key::new(
+        "shadow_file",
+        |s| &mut s.access.shadow_file,
+        "A file with rules that are tried: what they would deny and the rules in force allow is \
+         counted and written to the log.",
+        "Nothing is tried.",
+    )
+    .live()
+    .example("\"access-new.toml\""),
+    Key::new(
+        "ban_file",
+        |s| &mut s.access.ban_file,
+        "A TOML file that says who is kept out, and until when.",
+        "Nobody is.",
+    )
+    .live()
+    .example("\"bans.toml\""),
+];
+
+pub(super) const QUOTAS: &[Key] = &[
+    Key::new(
+        "connections_per_address_maximum",
+        |s| &mut s.server.broker.quotas.connections_per_address_maximum,
+        "Open connections from one IPv4 address, or from one IPv6 network of 64 bits.",
+        "A whole fleet may be behind one address.",
+    ),
+    Key::new(
+        "connections_per_address_per_second_maximum",
+        |s| &mut s.server.broker.quotas.connections_per_address_per_second_maximum,
+        "New connections from one such address in a second. A second's worth may come at once; what \
+         is more is closed before a byte of it was read.",
+        "A whole fleet may be behind one address, and come back at once.",
+    ),
+    Key::new(
+        "connections_per_user_maximum",
+        |s| &mut s.server.broker.quotas.connections_per_user_maximum,
+        "Connections of one verified user. One more is refused (0x97).",
+        "A fleet may share one user.",
+    ),
+    Key::new(
+        "publish_messages_per_second_maximum",
+        |s| &mut s.server.broker.quotas.publish_messages_per_second_maximum,
+        "Messages that one client may publish in a second. A second's worth may come at once.",
+        "Only you know how busy a publisher should be.",
+    ),
+    Key::new(
+        "publish_bytes_per_second_maximum",
+        |s| &mut s.server.broker.quotas.publish_bytes_per_second_maximum,
+        "Bytes of topics and payloads that one client may publish in a second. A second's worth may \
+         come at once.",
+        "Only you know how busy a publisher should be.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "publish_excess",
+        |s| &mut s.server.broker.quotas.publish_excess,
+        "What happens to a client that publishes more: `throttle`, it is not read until it has earned \
+         what it took; or `disconnect` (0x96), and the message that was too much is not taken in.",
+        "Nothing is lost, and TCP slows the client down.",
+    ),
+];

@@ -1,0 +1,499 @@
+//! Where the rules are asked: at PUBLISH, SUBSCRIBE and for wills; at delivery, where that can
+//! differ from what was granted; and again for everything that stands, when the rules change or a
+//! client comes back.
+
+use crate::access::ban::Bans;
+use crate::access::identity::{Grant, Identity, Place};
+use crate::access::rule::Operation;
+use crate::access::rules::{Origin, Rules, Subject};
+use crate::access::{Access, Answer, is_reserved};
+use crate::action::{CloseReason, DropReason, Event};
+use crate::broker::Broker;
+use crate::connection::{Connection, Stage};
+use crate::id::PacketId;
+use crate::route::RouteSlot;
+use crate::session::{Session, Sessions};
+use crate::slab::{Key, Slab};
+use crate::time::Now;
+use crate::topic::filter::TopicFilter;
+use crate::topic::name::TopicName;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Sessions that are looked at again in one step, after the rules have changed.
+const RECHECKS: usize = 256;
+
+/// A refusal by the rules: what was to be done, and the line of the rule; 0 when no rule allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) operation: Operation,
+    pub(crate) line: u32,
+}
+
+/// What a subscription is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscribing {
+    /// Everything that it matches.
+    All,
+    /// What of it may be received: each message is looked at.
+    Filtered,
+}
+
+/// Who a client is.
+fn subject<'a>(identity: Option<&'a Identity>, place: Place, client_id: &'a str) -> Subject<'a> {
+    let from = Origin {
+        address: place.ip(),
+        listener: place.listener,
+        certificate: identity.and_then(|identity| identity.certificate.as_deref()),
+    };
+    let grant = identity.map(|identity| &identity.grant);
+    Subject {
+        user: grant.and_then(|grant| grant.user.as_deref()),
+        client_id,
+        tenant: grant.and_then(|grant| grant.tenant.as_deref()),
+        groups: grant.map_or(&[], |grant| &grant.groups),
+        rules: grant.map_or(&[], |grant| &grant.rules),
+        from: Some(from),
+    }
+}
+
+/// Who a connected client is.
+pub(crate) fn subject_here<'a>(connection: &'a Connection, client_id: &'a str) -> Subject<'a> {
+    subject(connection.identity.as_deref(), connection.place, client_id)
+}
+
+/// Who a session belongs to, as far as that is known: all while it has a connection; later what was
+/// kept for what it still does, or its user.
+fn subject_of<'a>(session: &'a Session, connections: &'a Slab<Connection>) -> Subject<'a> {
+    let client_id = &*session.client_id;
+    if let Some(connection) = session.connection.and_then(|key| connections.get(key)) {
+        return subject_here(connection, client_id);
+    }
+    let absentee = session
+        .owner
+        .as_ref()
+        .and_then(|owner| owner.absentee.as_ref());
+    match absentee {
+        Some(absentee) => subject(absentee.identity.as_deref(), absentee.place, client_id),
+        None => Subject {
+            user: session.user(),
+            from: None,
+            ..subject(None, Place::default(), client_id)
+        },
+    }
+}
+
+crate::state::state!(Absentee { identity, place });
+
+/// Who somebody was whose connection is gone: kept while something is done in its name.
+#[derive(Debug)]
+pub(crate) struct Absentee {
+    pub(crate) identity: Option<Box<Identity>>,
+    pub(crate) place: Place,
+}
+
+impl Access {
+    /// Takes note of rules that somebody brings.
+    pub(crate) const fn note(&mut self, grant: &Grant) {
+        self.has_own_rules |= !grant.rules.is_empty();
+    }
+
+    /// Whether a message may be routed to somebody whose subscription matches it.
+    pub(crate) fn may_route(
+        &self,
+        slot: u32,
+        topic: TopicName<'_>,
+        (sessions, connections): (&Sessions, &Slab<Connection>),
+    ) -> bool {
+        let Some(session) = sessions.at(slot).filter(|_| self.is_on()) else {
+            return true;
+        };
+        if !session.is_filtered && !self.is_rechecking() {
+            return true;
+        }
+        self.may_receive(&subject_of(session, connections), topic)
+    }
+}
+
+impl Broker {
+    /// Puts other rules in force; `None` allows everything. What is done from now on is decided by
+    /// them at once. Subscriptions that they no longer allow end, in steps: their clients are
+    /// disconnected (5.0: 0x87 with a reason string); of clients that are away they end when these
+    /// come back, before anything is delivered.
+    pub fn set_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
+        self.tick(now);
+        self.access.rules = rules;
+        self.access.permits.clear();
+        // No route found so far holds: who may receive what is asked anew.
+        self.subscriptions.touch();
+        self.access.recheck_from = Some(0);
+        self.settle();
+    }
+
+    /// Rules that decide nothing: what they would deny is counted and reported, so that they can be
+    /// tried before they are put in force. While there are some, nothing is remembered of
+    /// publishers, and every message is decided about.
+    pub fn set_shadow_rules(&mut self, now: Now, rules: Option<Arc<Rules>>) {
+        self.tick(now);
+        self.access.shadow = rules;
+        self.access.permits.clear();
+    }
+
+    /// A client that stays may do more now, or less.
+    pub(crate) fn recheck_grant(&mut self, key: Key) {
+        self.access.permits.clear();
+        let session = self.connections.get(key).and_then(Connection::session);
+        if let Some(session) = session.filter(|_| self.access.is_on())
+            && self.recheck(key, session) > 0
+        {
+            self.doomed.push((key, CloseReason::SubscriptionRevoked));
+        }
+    }
+
+    /// Whether a client that wants to come in may publish the will that it brings.
+    pub(crate) fn may_bring_will(&mut self, key: Key) -> bool {
+        let connection = self.connections.get(key).filter(|_| self.access.is_on());
+        let Some(Stage::Parked(handshake)) = connection.map(|connection| &connection.stage) else {
+            return true;
+        };
+        let Some(will) = handshake.will.as_ref() else {
+            return true;
+        };
+        let topic = will.topic.clone();
+        self.may_publish(key, TopicName::known(&topic), None)
+    }
+
+    /// Keeps others out from now on. Who is banned by it and connected is disconnected, in steps.
+    pub fn set_bans(&mut self, now: Now, bans: Arc<Bans>) {
+        self.tick(now);
+        self.bans = bans;
+        self.access.recheck_from = Some(0);
+        self.settle();
+    }
+
+    /// Whether a connected client is kept out by now.
+    fn is_banned(&self, key: Key, session: &Session) -> bool {
+        if self.bans.is_empty() {
+            return false;
+        }
+        let (wall, connection) = (self.machine_wall(), self.connections.get(key));
+        let address = connection.and_then(|connection| connection.place.ip());
+        self.bans
+            .has_client(wall, &session.client_id, session.user())
+            || address.is_some_and(|address| self.bans.has_address(wall, address))
+    }
+
+    /// Asks about one topic or filter, in the name of a connection.
+    fn decide(
+        &mut self,
+        key: Key,
+        operation: Operation,
+        filter: TopicFilter<'_>,
+    ) -> Result<Subscribing, Denial> {
+        let Some(connection) = self.connections.get(key) else {
+            return Ok(Subscribing::All);
+        };
+        let client_id = match &connection.stage {
+            Stage::Waiting => return Ok(Subscribing::All),
+            Stage::Parked(handshake) => &*handshake.client_id,
+            Stage::Connected { session } => self
+                .sessions
+                .get(*session)
+                .map_or("", |session| &session.client_id),
+        };
+        let subject = subject_here(connection, client_id);
+        let answer = self.access.ask(&subject, operation, filter);
+        let shadow = self.access.shadow(&subject, operation, filter);
+        let result = match answer {
+            Answer::Allowed => Ok(Subscribing::All),
+            Answer::Partly(_) if self.access.grants_wide() => Ok(Subscribing::Filtered),
+            Answer::Partly(line) | Answer::Denied(line) => Err(Denial { operation, line }),
+        };
+        if let Some(line) = shadow.filter(|_| result.is_ok()) {
+            self.report(key, Denial { operation, line }, filter.as_str(), true);
+        }
+        if let Err(denial) = result {
+            self.report(key, denial, filter.as_str(), false);
+        }
+        result
+    }
+
+    /// Whether a client may publish to this topic. Whoever goes on publishing where it may is
+    /// looked up, and not decided about.
+    pub(crate) fn may_publish(
+        &mut self,
+        key: Key,
+        topic: TopicName<'_>,
+        route: Option<RouteSlot>,
+    ) -> bool {
+        if !self.access.is_on() {
+            return !is_reserved(topic);
+        }
+        let route = route
+            .filter(|_| self.access.may_remember())
+            .map(|slot| self.routes.peek(slot).serial);
+        if route.is_some_and(|route| self.access.permits.has(key, route)) {
+            return true;
+        }
+        let may = !is_reserved(topic) && self.decide(key, Operation::Publish, topic.into()).is_ok();
+        if may && let Some(route) = route {
+            self.access.permits.put(key, route);
+        }
+        may
+    }
+
+    /// Whether a session may publish its will now.
+    pub(crate) fn may_publish_will(&mut self, session_key: Key, topic: TopicName<'_>) -> bool {
+        if is_reserved(topic) {
+            return false;
+        }
+        let Some(session) = self
+            .sessions
+            .get(session_key)
+            .filter(|_| self.access.is_on())
+        else {
+            return true;
+        };
+        let subject = subject_of(session, &self.connections);
+        let Answer::Denied(line) = self.access.ask(&subject, Operation::Publish, topic.into())
+        else {
+            return true;
+        };
+        // After a restart its own rules, if it had any, are forgotten.
+        if line == 0 && subject.from.is_none() && session.had_own_rules() {
+            return true;
+        }
+        let (client_id, user) = (session.client_id.clone(), session.user().map(Box::from));
+        self.statistics.denied[Operation::Publish as usize] += 1;
+        self.event(Event::Denied {
+            client_id,
+            user,
+            operation: Operation::Publish,
+            topic: topic.as_str().into(),
+            line,
+            count: 1,
+        });
+        false
+    }
+
+    /// Whether a subscription may be made, and what comes by it. Both are asked: whether it may be
+    /// made, and whether what it matches may be received.
+    pub(crate) fn may_subscribe(
+        &mut self,
+        key: Key,
+        filter: TopicFilter<'_>,
+    ) -> Result<Subscribing, Denial> {
+        if !self.access.is_on() {
+            return Ok(Subscribing::All);
+        }
+        let made = self.decide(key, Operation::Subscribe, filter)?;
+        let received = self.decide(key, Operation::Receive, filter)?;
+        Ok(match (made, received) {
+            (Subscribing::All, Subscribing::All) => Subscribing::All,
+            (Subscribing::Filtered, _) | (_, Subscribing::Filtered) => Subscribing::Filtered,
+        })
+    }
+
+    /// From now on each message to this session is looked at.
+    pub(crate) fn filter_session(&mut self, session_key: Key) {
+        if let Some(session) = self.sessions.get_mut(session_key)
+            && !session.is_filtered
+        {
+            session.is_filtered = true;
+            self.subscriptions.touch();
+        }
+    }
+
+    /// Whether a message that waited may be delivered now to the session of this connection.
+    pub(crate) fn may_deliver(&self, key: Key, topic: &str) -> bool {
+        let Some(connection) = self.connections.get(key).filter(|_| self.access.is_on()) else {
+            return true;
+        };
+        let session = connection
+            .session()
+            .and_then(|session| self.sessions.get(session));
+        let Some(session) = session else {
+            return true;
+        };
+        let subject = subject_here(connection, &session.client_id);
+        self.access.may_receive(&subject, TopicName::known(topic))
+    }
+
+    /// A client is there again, or the rules are others: what its session has is looked at anew.
+    /// Gives the subscriptions that have ended. Messages that wait are looked at when their turn
+    /// comes.
+    pub(crate) fn recheck(&mut self, key: Key, session_key: Key) -> usize {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return 0;
+        };
+        if let Some(traffic) = session.traffic.as_mut() {
+            traffic.unchecked = traffic.queue.len();
+        }
+        let was_filtered = core::mem::take(&mut session.is_filtered);
+        let references = session.subscriptions.clone();
+        let mut texts: Vec<String> = Vec::with_capacity(references.len());
+        for reference in references {
+            let mut text = String::new();
+            self.text(reference, &mut text);
+            texts.push(text);
+        }
+        let (mut ended, mut is_filtered) = (0, false);
+        for text in texts {
+            let Ok(parsed) = TopicFilter::parse(&text) else {
+                continue;
+            };
+            match self.may_subscribe(key, parsed.filter) {
+                Ok(subscribing) => is_filtered |= subscribing == Subscribing::Filtered,
+                Err(denial) => {
+                    ended += 1;
+                    self.revoke(session_key, &text, denial);
+                }
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.is_filtered = is_filtered;
+        }
+        // Routes may have been found for somebody who was less, or more.
+        if is_filtered || was_filtered {
+            self.subscriptions.touch();
+        }
+        ended
+    }
+
+    /// The same for a session that is resumed, maybe by somebody who may do less.
+    pub(crate) fn recheck_resumed(&mut self, key: Key, session_key: Key) -> usize {
+        let was_filtered = self
+            .sessions
+            .get(session_key)
+            .is_some_and(|s| s.is_filtered);
+        if self.access.is_on() || was_filtered {
+            self.recheck(key, session_key)
+        } else {
+            0
+        }
+    }
+
+    /// Ends a subscription that is no longer allowed.
+    fn revoke(&mut self, session_key: Key, text: &str, denial: Denial) {
+        let Ok(parsed) = TopicFilter::parse(text) else {
+            return;
+        };
+        self.unsubscribe(session_key, &parsed);
+        let Some(session) = self.sessions.get(session_key) else {
+            return;
+        };
+        if self.journal.is_on() && session.is_persistent() {
+            self.journal.unsubscribed(session.number, text);
+        }
+        self.statistics.subscriptions_revoked += 1;
+        let client_id = session.client_id.clone();
+        self.event(Event::SubscriptionRevoked {
+            client_id,
+            filter: text.into(),
+            line: denial.line,
+        });
+    }
+
+    /// Looks at some more sessions, after the rules have changed.
+    pub(crate) fn continue_recheck(&mut self) {
+        for _ in 0..RECHECKS {
+            let Some(slot) = self.access.recheck_from else {
+                return;
+            };
+            let Some(key) = self.sessions.key_from(slot) else {
+                self.access.recheck_from = None;
+                // Routes are found as before: only who is filtered is asked for each.
+                return self.subscriptions.touch();
+            };
+            self.access.recheck_from = Some(key.index + 1);
+            let session = self.sessions.get(key);
+            let connection = session.and_then(|session| session.connection);
+            if let (Some(session), Some(connection)) = (session, connection)
+                && self.is_banned(connection, session)
+            {
+                self.doomed.push((connection, CloseReason::Banned));
+            } else if let Some(connection) = connection
+                && self.recheck(connection, key) > 0
+            {
+                self.doomed
+                    .push((connection, CloseReason::SubscriptionRevoked));
+            }
+        }
+    }
+
+    /// Whether what waits first for a session was put there under other rules, or for another
+    /// connection.
+    pub(crate) fn has_unchecked(&self, session: Key) -> bool {
+        let traffic = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.traffic.as_ref());
+        traffic.is_some_and(|traffic| traffic.unchecked > 0)
+    }
+
+    /// Ends an exchange that would be begun again with a message that may no longer be received.
+    pub(crate) fn end_forbidden(&mut self, session_key: Key, id: PacketId) {
+        let session = self.sessions.get_mut(session_key);
+        let Some(traffic) = session.and_then(|session| session.traffic.as_mut()) else {
+            return;
+        };
+        traffic.unsent -= 1;
+        if let Some(exchange) = traffic.inflight.end(id) {
+            self.finish_delivery(session_key.index, &exchange.delivery);
+        }
+        self.drop_message(session_key.index, DropReason::NotAllowed);
+    }
+
+    /// Counts a denial, and tells of the 1st, 2nd, 4th, 8th, … of a connection.
+    fn report(&mut self, key: Key, denial: Denial, topic: &str, is_shadow: bool) {
+        let Denial { operation, line } = denial;
+        let counters = match is_shadow {
+            true => &mut self.statistics.shadow_denied,
+            false => &mut self.statistics.denied,
+        };
+        counters[operation as usize] += 1;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let extra = connection.extra();
+        let count = match is_shadow {
+            true => &mut extra.shadow_denied,
+            false => &mut extra.denied,
+        };
+        *count += 1;
+        let count = *count;
+        if !count.is_power_of_two() {
+            return;
+        }
+        let client_id: Box<str> = match &connection.stage {
+            Stage::Waiting => "".into(),
+            Stage::Parked(handshake) => handshake.client_id.clone(),
+            Stage::Connected { session } => match self.sessions.get(*session) {
+                Some(session) => session.client_id.clone(),
+                None => "".into(),
+            },
+        };
+        let user = connection.user().map(Box::from);
+        let topic = topic.into();
+        self.event(match is_shadow {
+            false => Event::Denied {
+                client_id,
+                user,
+                operation,
+                topic,
+                line,
+                count,
+            },
+            true => Event::WouldDeny {
+                client_id,
+                user,
+                operation,
+                topic,
+                line,
+                count,
+            },
+        });
+    }
+}

@@ -1,0 +1,319 @@
+//! How much one client, one user or one address may have, of connections and of publishing.
+//!
+//! Rates are kept as the time at which everything taken so far would have been earned: one number a
+//! client, no timer that fills anything. A second's worth may be taken at once.
+
+use crate::action::CloseReason;
+use crate::broker::Broker;
+use crate::codec::packet::Publish;
+use crate::codec::reason::ReasonCode;
+use crate::config::{PublishExcess, QuotaConfig};
+use crate::connection::{Connection, Stalls};
+use crate::slab::Key;
+use crate::time::Timestamp;
+use crate::timer::TimerKey;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use core::net::IpAddr;
+
+/// What may be taken at once, in microseconds of earning.
+const BURST_US: u64 = 1_000_000;
+
+crate::state::state!(Meter { earned_us });
+crate::state::state!(FromAddress { open, connecting });
+crate::state::state!(Quotas {
+    addresses,
+    users,
+    swept
+});
+crate::state::state!(PublishMeters { messages, bytes });
+
+/// Takings at a rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meter {
+    /// When all that was taken is earned, in microseconds of monotonic time.
+    earned_us: u64,
+}
+
+impl Meter {
+    /// Takes so much, whether or not it has been earned.
+    pub(crate) fn take(&mut self, now: Timestamp, amount: u64, per_second: u32) {
+        let cost = amount.saturating_mul(1_000_000) / u64::from(per_second.max(1));
+        self.earned_us = self.earned_us.max(micros(now)).saturating_add(cost);
+    }
+
+    /// When something may be taken again.
+    pub(crate) const fn ready(&self) -> Timestamp {
+        // Rounded up: a deadline that comes early would only come again.
+        Timestamp(self.earned_us.saturating_sub(BURST_US).div_ceil(1_000))
+    }
+
+    /// Whether it would be the same if nothing had ever been taken.
+    const fn is_full(&self, now: Timestamp) -> bool {
+        self.earned_us <= micros(now)
+    }
+}
+
+const fn micros(at: Timestamp) -> u64 {
+    at.0.saturating_mul(1_000)
+}
+
+/// What is known of one address: an IPv4 address, or the 64 bits that an IPv6 host is given.
+#[derive(Clone, Copy, Debug, Default)]
+struct FromAddress {
+    open: u32,
+    connecting: Meter,
+}
+
+/// Who has how much of what is counted over more than one connection. Kept only where a quota asks
+/// for it, and for as long as it says anything.
+#[derive(Debug, Default)]
+pub(crate) struct Quotas {
+    addresses: BTreeMap<IpAddr, FromAddress>,
+    users: BTreeMap<Box<str>, u32>,
+    /// The address after which stale ones are looked for next.
+    swept: Option<IpAddr>,
+}
+
+/// Addresses that are looked at for being stale with each new connection.
+const SWEEP: usize = 2;
+
+/// What counts as one address. Whoever has one IPv6 address mostly has 2^64.
+fn host(address: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !0 << 64;
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & NETWORK).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+impl Quotas {
+    /// A connection from this address: why it may not be, if so. It counts in any case, until it is
+    /// `left`.
+    pub(crate) fn came(
+        &mut self,
+        address: IpAddr,
+        now: Timestamp,
+        config: &QuotaConfig,
+    ) -> Option<ReasonCode> {
+        if !config.counts_addresses() {
+            return None;
+        }
+        self.sweep(now);
+        let from = self.addresses.entry(host(address)).or_default();
+        from.open += 1;
+        let (maximum, rate) = (
+            config.connections_per_address_maximum,
+            config.connections_per_address_per_second_maximum,
+        );
+        if rate > 0 {
+            let is_early = from.connecting.ready() > now;
+            if is_early {
+                return Some(ReasonCode::CONNECTION_RATE_EXCEEDED);
+            }
+            from.connecting.take(now, 1, rate);
+        }
+        (maximum > 0 && from.open > maximum).then_some(ReasonCode::QUOTA_EXCEEDED)
+    }
+
+    /// It is gone.
+    pub(crate) fn left(&mut self, address: IpAddr) {
+        if let Some(from) = self.addresses.get_mut(&host(address)) {
+            from.open = from.open.saturating_sub(1);
+        }
+    }
+
+    /// Forgets addresses about which there is nothing to remember, a few at a time.
+    fn sweep(&mut self, now: Timestamp) {
+        for _ in 0..SWEEP {
+            let next = match self.swept {
+                Some(last) => self
+                    .addresses
+                    .range((
+                        core::ops::Bound::Excluded(last),
+                        core::ops::Bound::Unbounded,
+                    ))
+                    .next(),
+                None => self.addresses.first_key_value(),
+            };
+            let Some((address, from)) = next else {
+                self.swept = None;
+                return;
+            };
+            let (address, is_stale) = (*address, from.open == 0 && from.connecting.is_full(now));
+            self.swept = Some(address);
+            if is_stale {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+
+    /// How many connections a user has.
+    fn of_user(&self, user: &str) -> u32 {
+        self.users.get(user).copied().unwrap_or(0)
+    }
+
+    fn user_came(&mut self, user: &str) {
+        *self.users.entry(user.into()).or_default() += 1;
+    }
+
+    fn user_left(&mut self, user: &str) {
+        if let Some(count) = self.users.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(user);
+            }
+        }
+    }
+}
+
+/// How fast one connection publishes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PublishMeters {
+    messages: Meter,
+    bytes: Meter,
+}
+
+impl Broker {
+    /// Whether a user may have one more connection, or one in the place of another.
+    pub(crate) fn has_room_for_user(&self, user: Option<&str>, replaced: Option<Key>) -> bool {
+        let maximum = self.config.quotas.connections_per_user_maximum;
+        let Some(user) = user.filter(|_| maximum > 0) else {
+            return true;
+        };
+        let replaced = replaced.and_then(|key| self.connections.get(key));
+        let is_own = replaced.is_some_and(|connection| connection.user() == Some(user));
+        self.quotas.of_user(user) < maximum + u32::from(is_own)
+    }
+
+    /// A client of this user is in.
+    pub(crate) fn count_user(&mut self, key: Key) {
+        if self.config.quotas.connections_per_user_maximum > 0
+            && let Some(connection) = self.connections.get(key)
+            && let Some(user) = connection.user()
+        {
+            self.quotas.user_came(user);
+        }
+    }
+
+    /// A connection is gone: what it counted for no longer does.
+    pub(crate) fn uncount(&mut self, connection: &Connection) {
+        if let Some(address) = connection.place.ip()
+            && self.config.quotas.counts_addresses()
+        {
+            self.quotas.left(address);
+        }
+        if connection.session().is_some()
+            && self.config.quotas.connections_per_user_maximum > 0
+            && let Some(user) = connection.user()
+        {
+            self.quotas.user_left(user);
+        }
+    }
+
+    /// Takes a message from what its client may publish. `false` when the client is to go for it;
+    /// one that is throttled is not read until it has earned what it has taken.
+    pub(crate) fn take_publish(&mut self, key: Key, publish: &Publish<'_>) -> bool {
+        let quotas = &self.config.quotas;
+        let (messages, bytes) = (
+            quotas.publish_messages_per_second_maximum,
+            quotas.publish_bytes_per_second_maximum,
+        );
+        if messages == 0 && bytes == 0 {
+            return true;
+        }
+        let (now, excess) = (self.clock.now(), quotas.publish_excess);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return true;
+        };
+        let extra = connection.extra();
+        let meters = &mut extra.publish_meters;
+        if messages > 0 {
+            meters.messages.take(now, 1, messages);
+        }
+        if bytes > 0 {
+            let size = publish.topic.len() + publish.payload.len();
+            meters.bytes.take(now, size as u64, bytes);
+        }
+        let at = meters.messages.ready().max(meters.bytes.ready());
+        if at <= now {
+            return true;
+        }
+        if excess == PublishExcess::Disconnect {
+            return false;
+        }
+        let armed = &mut extra.throttle_armed;
+        self.timers.arm(TimerKey::Throttle(key), armed, at);
+        self.statistics.publishers_throttled += 1;
+        self.stall(key, Stalls::RATE);
+        true
+    }
+
+    /// A client has earned what it had taken.
+    pub(crate) fn throttle_timeout(&mut self, key: Key) {
+        if let Some(extra) = self.connections.get_mut(key).and_then(|c| c.extra.as_mut()) {
+            extra.throttle_armed = Timestamp::MAX;
+        }
+        self.unstall(key, Stalls::RATE);
+    }
+
+    /// Keeps out who is banned, and who comes too often or has too much; before a byte was read.
+    pub(crate) fn turn_away(&mut self, key: Key) -> Option<CloseReason> {
+        let address = self.connections.get(key)?.place.ip()?;
+        let now = self.clock.now();
+        let excess = self.quotas.came(address, now, &self.config.quotas);
+        if self.bans.has_address(self.machine_wall(), address) {
+            return Some(CloseReason::Banned);
+        }
+        excess.map(CloseReason::Limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_gives_a_second_at_once_and_then_its_rate() {
+        let mut meter = Meter::default();
+        let start = Timestamp(5_000);
+        for _ in 0..10 {
+            assert!(meter.ready() <= start);
+            meter.take(start, 1, 10);
+        }
+        // The eleventh has to wait a tenth of a second, and so on.
+        meter.take(start, 1, 10);
+        assert_eq!(meter.ready(), Timestamp(5_100));
+        meter.take(Timestamp(5_100), 1, 10);
+        assert_eq!(meter.ready(), Timestamp(5_200));
+        // Who was silent has a second again, and no more.
+        let later = Timestamp(60_000);
+        assert!(meter.is_full(later));
+        meter.take(later, 11, 10);
+        assert_eq!(meter.ready(), Timestamp(60_100));
+    }
+
+    #[test]
+    fn addresses_that_say_nothing_are_forgotten() {
+        let config = QuotaConfig {
+            connections_per_address_per_second_maximum: 1,
+            ..QuotaConfig::default()
+        };
+        let mut quotas = Quotas::default();
+        for n in 0..10_000_u32 {
+            let address = IpAddr::V4(n.into());
+            quotas.came(address, Timestamp(u64::from(n) * 10_000), &config);
+            quotas.left(address);
+        }
+        assert!(quotas.addresses.len() <= 4, "{}", quotas.addresses.len());
+    }
+
+    #[test]
+    fn an_ipv6_host_is_what_it_is_given() {
+        let same = |a: &str, b: &str| host(a.parse().unwrap()) == host(b.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:0:0:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+    }
+}
