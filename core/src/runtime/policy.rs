@@ -99,6 +99,15 @@ impl Policy {
     }
 }
 
+/// What links of the program that embeds the broker may do, whatever the rules are: everything.
+fn of_the_program() -> Grant {
+    let topics = ["#", "$SYS/#"].map(|topic| Pattern::new(topic).expect("a topic filter"));
+    Grant {
+        rules: [Rule::new(Effect::Allow, Operations::ALL, topics.into())].into(),
+        ..Grant::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,14 +183,5 @@ mod tests {
         assert_eq!(verdict, Verdict::accept());
         let verdict = decision(Anonymous::Always, yes(), |c| c.peer.listener = 7);
         assert_eq!(verdict, Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
-    }
-}
-
-/// What links of the program that embeds the broker may do, whatever the rules are: everything.
-fn of_the_program() -> Grant {
-    let topics = ["#", "$SYS/#"].map(|topic| Pattern::new(topic).expect("a topic filter"));
-    Grant {
-        rules: [Rule::new(Effect::Allow, Operations::ALL, topics.into())].into(),
-        ..Grant::default()
     }
 }
