@@ -7,7 +7,13 @@ use crate::reload::prepare;
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
+#[cfg(feature = "tokio")]
+use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
+#[cfg(feature = "tokio")]
+use whimbrel_core::UnixTime;
+#[cfg(feature = "tokio")]
+use whimbrel_tokio::{CertificateFinding, check_certificates};
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -43,8 +49,13 @@ impl Check {
         let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
         match read {
             Ok((loaded, prepared)) => {
-                print(&report(&file, &loaded, &prepared));
-                ExitCode::SUCCESS
+                let (errors, warnings) = certificates(&loaded);
+                if errors.is_empty() {
+                    print(&report(&file, &loaded, &prepared, &warnings));
+                    return ExitCode::SUCCESS;
+                }
+                errors.iter().for_each(|error| complain(error));
+                misuse()
             }
             Err(problems) => {
                 complain_about(&problems);
@@ -54,7 +65,34 @@ impl Check {
     }
 }
 
-fn report(file: &str, loaded: &Loaded, prepared: &Prepared) -> String {
+/// What is wrong with the files that listeners name, and what soon will be.
+#[cfg(feature = "tokio")]
+fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let listeners = &loaded.settings.server.listeners;
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    for finding in listeners
+        .iter()
+        .flat_map(|listener| check_certificates(listener, now))
+    {
+        match finding {
+            CertificateFinding::Error(error) => errors.push(error.to_string()),
+            CertificateFinding::Warning(warning) => warnings.push(warning.to_string()),
+        }
+    }
+    (errors, warnings)
+}
+
+/// Without TLS there are no such files.
+#[cfg(not(feature = "tokio"))]
+const fn certificates(_: &Loaded) -> (Vec<String>, Vec<String>) {
+    (Vec::new(), Vec::new())
+}
+
+fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> String {
     let mut out = format!("{file}: ok\n");
     let settings = &loaded.settings;
     for listener in &settings.server.listeners {
@@ -68,7 +106,7 @@ fn report(file: &str, loaded: &Loaded, prepared: &Prepared) -> String {
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    for warning in summary::warnings(settings, prepared) {
+    for warning in summary::warnings(settings, prepared).iter().chain(more) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

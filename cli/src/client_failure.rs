@@ -1,12 +1,14 @@
 //! Why `pub` or `sub` did not do what was asked, in one line that says what to do about it.
 
+use crate::client_options::Server;
 use crate::misuse;
-use crate::output::complain;
+use crate::output::{complain, say};
 use crate::runtime::block_on;
 use crate::runtime::client::{Config, Connection, Ended, Event, Events, OpenError, RequestError};
 use std::io;
 use std::process::ExitCode;
 use whimbrel_core::codec::ReasonCode;
+use whimbrel_core::runtime::ServerUrl;
 
 /// Why it was not done.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,23 +53,33 @@ pub(crate) fn run(client: impl Future<Output = Result<(), Failure>>) -> ExitCode
 }
 
 /// Connects.
-pub(crate) async fn open(address: &str, config: Config) -> Result<(Connection, Events), Failure> {
-    let opened = Connection::open(address, config).await;
+pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection, Events), Failure> {
+    let Server { url, tls } = server;
+    if tls.insecure {
+        say("--insecure: whoever is between here and the server can read and change everything");
+    }
+    // Plain TCP is what everybody means who says nothing of it.
+    let shown = url.to_string();
+    let address = shown.strip_prefix("tcp://").unwrap_or(&shown);
+    let opened = Connection::open_with(url, tls, config).await;
     opened.map_err(|error| match error {
         OpenError::Misuse(misuse) => Failure::Usage(misuse.to_string()),
+        OpenError::Url(error) => Failure::Usage(error.to_string()),
         OpenError::Connect(error) => Failure::Failed(format!(
             "cannot connect to {address}: {error}; {}",
-            advice_on_transport(&error)
+            advice_on_transport(&error, url)
         )),
         OpenError::Ended(ended) => Failure::Failed(format!("{address}: {}", in_words(&ended))),
     })
 }
 
-fn advice_on_transport(error: &io::Error) -> &'static str {
+fn advice_on_transport(error: &io::Error, url: &ServerUrl) -> &'static str {
     if error.kind() == io::ErrorKind::ConnectionRefused {
         "no broker listens there: start one with `whimbrel`, or name another with -h and -p"
     } else if error.kind() == io::ErrorKind::TimedOut {
         "nobody answers there: check -h and -p, and firewalls"
+    } else if url.scheme().has_tls() {
+        "check -h, -p and --ca, and --cert if the server asks for one"
     } else {
         "check -h and -p"
     }

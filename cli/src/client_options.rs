@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{Property, PropertyBuffer, REMAINING_LENGTH_MAX};
+use whimbrel_core::runtime::{BadServerUrl, Scheme, ServerUrl, TlsOptions};
 
 /// Where the password may come from, when not from the command line.
 pub(crate) const PASSWORD_VARIABLE: &str = "WHIMBREL_PASSWORD";
@@ -31,12 +32,26 @@ macro_rules! with_client_options {
         )]
         pub(crate) struct $name {
             $($own)*
-            /// the server; default localhost
+            /// the server: a name, an address, or a URL such as mqtts://broker.example.org; default
+            /// localhost
             #[argh(option, short = 'h', arg_name = "name", default = "\"localhost\".to_owned()")]
             pub(crate) host: String,
-            /// its port; default 1883
-            #[argh(option, short = 'p', arg_name = "number", default = "1883")]
-            pub(crate) port: u16,
+            /// its port; default 1883, or that of the URL
+            #[argh(option, short = 'p', arg_name = "number")]
+            pub(crate) port: Option<u16>,
+            /// file with the authorities whose certificates are believed; default those of this
+            /// system. May be there several times. mqtts, wss, quic
+            #[argh(option, arg_name = "file")]
+            pub(crate) ca: Vec<String>,
+            /// file with the certificate that shows who this client is. mqtts, wss, quic
+            #[argh(option, arg_name = "file")]
+            pub(crate) cert: Option<String>,
+            /// file with the private key of --cert
+            #[argh(option, arg_name = "file")]
+            pub(crate) key: Option<String>,
+            /// believe any certificate: whoever is in between can read and change everything
+            #[argh(switch)]
+            pub(crate) insecure: bool,
             /// client identifier; by default the server chooses one
             #[argh(option, short = 'i', arg_name = "text")]
             pub(crate) id: Option<String>,
@@ -110,6 +125,12 @@ macro_rules! with_client_options {
                 $crate::client_options::ClientOptions {
                     host: core::mem::take(&mut self.host),
                     port: self.port,
+                    tls: whimbrel_core::runtime::TlsOptions {
+                        ca: core::mem::take(&mut self.ca),
+                        certificate: self.cert.take(),
+                        key: self.key.take(),
+                        insecure: self.insecure,
+                    },
                     id: self.id.take(),
                     username: self.username.take(),
                     password: self.password.take(),
@@ -163,11 +184,37 @@ pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
     }
 }
 
+/// What to connect to, and how to know that it is it.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) url: ServerUrl,
+    pub(crate) tls: TlsOptions,
+}
+
+/// A URL, or a name or address with a port.
+pub(crate) fn server_url(host: &str, port: Option<u16>) -> Result<ServerUrl, String> {
+    if host.contains("://") {
+        let url: ServerUrl = host
+            .parse()
+            .map_err(|error: BadServerUrl| error.to_string())?;
+        return Ok(match port {
+            Some(port) => url.with_port(port),
+            None => url,
+        });
+    }
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let port = port.unwrap_or_else(|| Scheme::Tcp.port());
+    Ok(ServerUrl::tcp(bare.unwrap_or(host), port))
+}
+
 /// Where to, who, and how to connect.
 #[derive(Debug)]
 pub(crate) struct ClientOptions {
     pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) port: Option<u16>,
+    pub(crate) tls: TlsOptions,
     pub(crate) id: Option<String>,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret>,
@@ -186,13 +233,23 @@ pub(crate) struct ClientOptions {
 
 impl ClientOptions {
     /// What to connect to.
-    pub(crate) fn address(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]:{port}") // an IPv6 address
-        } else {
-            format!("{host}:{port}")
+    ///
+    /// # Errors
+    ///
+    /// In words: a URL that is none, or TLS options without TLS.
+    pub(crate) fn server(&self) -> Result<Server, String> {
+        let url = server_url(&self.host, self.port)?;
+        if !url.scheme().has_tls() && self.tls != TlsOptions::default() {
+            return Err(
+                "--ca, --cert, --key and --insecure need TLS: write -h mqtts://NAME, or wss or quic"
+                    .to_owned(),
+            );
         }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err("--cert needs --key, and --key needs --cert".to_owned());
+        }
+        let tls = self.tls.clone();
+        Ok(Server { url, tls })
     }
 
     /// What to say in CONNECT. Properties without a packet are of `target`.

@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
-use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, ServerConfig};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +239,11 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
                 format!("{url} is listened at twice; name it once"),
             );
         }
+        for (key, what) in useless(listener) {
+            let scheme = url.scheme().name();
+            let message = format!("{key} does nothing at {url}: {scheme} has no {what}");
+            complain(key, index, message);
+        }
         if listener.name.is_some() && before.iter().any(|other| other.name == listener.name) {
             let name = listener.name();
             complain(
@@ -248,6 +253,33 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
             );
         }
     }
+}
+
+/// What is set to keep somebody out, and would not: a slip that would leave a listener open.
+fn useless(listener: &ListenerConfig) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let scheme = listener.url.scheme();
+    let has_proxy = !matches!(scheme, Scheme::Unix | Scheme::Quic);
+    [
+        (
+            "client_ca",
+            listener.client_ca.is_empty() || scheme.has_tls(),
+            "TLS",
+        ),
+        ("crl", listener.crl.is_empty() || scheme.has_tls(), "TLS"),
+        (
+            "origins",
+            listener.origins.is_empty() || scheme.has_websocket(),
+            "web pages",
+        ),
+        (
+            "proxy_from",
+            listener.proxy_from.is_empty() || has_proxy,
+            "PROXY header",
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, is_fine, _)| !is_fine)
+    .map(|(key, _, what)| (key, what))
 }
 
 /// The log's own rules. What is only for the log may be wrong while nothing is logged.

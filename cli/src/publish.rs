@@ -1,7 +1,7 @@
 //! `whimbrel pub`: publishes what it is given, and ends when the server has it.
 
 use crate::client_failure::{Failure, exit_code, explain, in_words, open, run};
-use crate::client_options::{ClientOptions, with_client_options};
+use crate::client_options::{ClientOptions, Server, with_client_options};
 use crate::client_property::Target;
 use crate::runtime::client::{
     Acknowledgement, Config, Connection, Event, Events, Message, RequestError,
@@ -69,13 +69,13 @@ impl Publish {
     pub(crate) fn run(mut self) -> ExitCode {
         let options = self.client_options();
         match self.prepare(&options) {
-            Ok((config, template)) => run(self.publish(&options.address(), config, template)),
+            Ok((server, config, template)) => run(self.publish(server, config, template)),
             Err(failure) => exit_code(Err(failure)),
         }
     }
 
-    /// CONNECT, and the message without its payload.
-    fn prepare(&self, options: &ClientOptions) -> Result<(Config, Message), Failure> {
+    /// Where to, CONNECT, and the message without its payload.
+    fn prepare(&self, options: &ClientOptions) -> Result<(Server, Config, Message), Failure> {
         let sources = [
             self.message.is_some(),
             self.file.is_some(),
@@ -103,7 +103,8 @@ impl Publish {
             return Err(Failure::Usage(why.to_owned()));
         }
         let config = options.config(Target::Publish).map_err(Failure::Usage)?;
-        Ok((config, template))
+        let server = options.server().map_err(Failure::Usage)?;
+        Ok((server, config, template))
     }
 
     fn source(&self) -> Result<Source, Failure> {
@@ -126,13 +127,13 @@ impl Publish {
 
     async fn publish(
         self,
-        address: &str,
+        server: Server,
         config: Config,
         template: Message,
     ) -> Result<(), Failure> {
         // What cannot be read is no reason to connect.
         let source = self.source()?;
-        let (connection, mut events) = open(address, config).await?;
+        let (connection, mut events) = open(&server, config).await?;
         let publishing = async {
             match source {
                 Source::Whole(payload) => publish_whole(&connection, payload, template).await,

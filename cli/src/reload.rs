@@ -53,6 +53,17 @@ impl Reloader {
                 return Ok(());
             }
         };
+        #[cfg(feature = "tokio")]
+        match broker.read_certificates(&loaded.settings.server.listeners) {
+            Ok(certificates) => certificates.apply(),
+            Err(errors) => {
+                for error in errors {
+                    warn!("{error}");
+                }
+                error!("not reloaded: everything stays as it was; see the lines above");
+                return Ok(());
+            }
+        }
         for warning in prepared.warnings() {
             warn!("{warning}");
         }

@@ -5,7 +5,7 @@
 //! write is still the server's.
 
 use crate::client_failure::{Failure, exit_code, explain, in_words, open, run};
-use crate::client_options::{ClientOptions, with_client_options};
+use crate::client_options::{ClientOptions, Server, with_client_options};
 use crate::client_property::Target;
 use crate::message_format::Format;
 use crate::output::complain;
@@ -106,13 +106,13 @@ impl Subscribe {
     pub(crate) fn run(mut self) -> ExitCode {
         let options = self.client_options();
         match self.prepare(&options) {
-            Ok((config, properties)) => run(self.subscribe(&options.address(), config, properties)),
+            Ok((server, config, properties)) => run(self.subscribe(server, config, properties)),
             Err(why) => exit_code(Err(Failure::Usage(why))),
         }
     }
 
-    /// CONNECT, and the properties of SUBSCRIBE.
-    fn prepare(&self, options: &ClientOptions) -> Result<(Config, PropertyBuffer), String> {
+    /// Where to, CONNECT, and the properties of SUBSCRIBE.
+    fn prepare(&self, options: &ClientOptions) -> Result<(Server, Config, PropertyBuffer), String> {
         if self.topic.is_empty() && self.unsubscribe.is_empty() {
             return Err("what to subscribe to? give it with -t".to_owned());
         }
@@ -144,18 +144,18 @@ impl Subscribe {
             manual_acknowledgement: true,
             ..options.config(Target::Subscribe)?
         };
-        Ok((config, properties))
+        Ok((options.server()?, config, properties))
     }
 
     async fn subscribe(
         self,
-        address: &str,
+        server: Server,
         config: Config,
         properties: PropertyBuffer,
     ) -> Result<(), Failure> {
         let mut signals =
             Signals::take().map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-        let opening = async { open(address, config).await.map(Some) };
+        let opening = async { open(&server, config).await.map(Some) };
         let interrupted = async {
             stopped(&mut signals).await;
             Ok(None)

@@ -242,6 +242,17 @@ impl Broker {
         }
     }
 
+    /// More is known of a peer than when it was accepted: what its transport has proven since, such
+    /// as a certificate, or the address that a proxy tells. Only what comes before CONNECT counts.
+    pub fn introduce(&mut self, now: Now, connection: ConnectionId, peer: Peer) {
+        self.tick(now);
+        if let Some(connection) = self.connections.get_mut(connection.key())
+            && matches!(connection.stage, Stage::Waiting)
+        {
+            connection.peer = peer;
+        }
+    }
+
     /// Takes note of the time an input brought.
     pub(crate) fn tick(&mut self, now: Now) {
         let before = self.clock.now();

@@ -17,6 +17,8 @@ pub use whimbrel_core::runtime::client::{
     Accepted, Ended, Event, Message, OpenError, RequestError,
 };
 
+use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
+
 use whimbrel_core::codec::packet::SubscribeOptions;
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::id::PacketId;
@@ -109,18 +111,36 @@ impl Events {
 }
 
 impl Connection {
-    /// Connects to `host:port` and waits until the server has accepted.
+    /// Connects to a URL or `host:port` and waits until the server has accepted.
     ///
     /// # Errors
     ///
     /// Whatever comes in between.
     pub async fn open(address: &str, config: Config) -> Result<(Self, Events), OpenError> {
+        Self::open_with(&address.parse()?, &TlsOptions::default(), config).await
+    }
+
+    /// Connects over TCP, the only transport of this runtime's clients, and waits until the server
+    /// has accepted. There is no TLS, so its options do nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever comes in between.
+    pub async fn open_with(
+        server: &ServerUrl,
+        _: &TlsOptions,
+        config: Config,
+    ) -> Result<(Self, Events), OpenError> {
+        if server.scheme() != Scheme::Tcp {
+            let why = "this build has TCP alone; build it with the feature `tokio`";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why).into());
+        }
         let poller = Arc::new(Poller::new()?);
         let (command_sender, commands) = bounded(QUEUE);
         let (event_sender, events) = bounded(QUEUE);
         let (opened_sender, opened) = bounded(1);
         let is_awaited = Arc::new(AtomicBool::new(false));
-        let address = address.to_owned();
+        let address = server.authority();
         let thread = thread::Builder::new().name("whimbrel-client".into());
         let (bell, waits) = (Bell(Arc::clone(&poller)), Arc::clone(&is_awaited));
         thread.spawn(move || {

@@ -44,6 +44,11 @@ pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
 
 fn open(config: &ListenerConfig) -> io::Result<Bound> {
     let url = config.url.clone();
+    if !config.proxy_from.is_empty() {
+        // Serving without it would let everybody in who is to be kept out.
+        let why = "this build does not know the PROXY protocol; build it with the feature `tokio`";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     match (url.scheme(), url.address(), url.file()) {
         (Scheme::Tcp, Some(address), _) => {
@@ -77,7 +82,7 @@ fn open(config: &ListenerConfig) -> io::Result<Bound> {
         }
         _ => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "this build cannot",
+            "this build has TCP and Unix sockets alone; build it with the feature `tokio`",
         )),
     }
 }

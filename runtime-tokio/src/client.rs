@@ -1,4 +1,5 @@
-//! A client over TCP: the core's [`Client`] with one task that carries bytes and time to it.
+//! A client over any transport: the core's [`Client`] with one task that carries bytes and time to
+//! it.
 //!
 //! Not responsible for connecting again, and not for enhanced authentication.
 //!
@@ -15,18 +16,20 @@
 //! # }
 //! ```
 
+mod server;
 mod task;
 
 use crate::clock::Clock;
 use std::io;
 use task::{Answer, Command, Request, Task};
-use tokio::net::TcpStream;
+use tokio::io::split;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
 pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
 pub use whimbrel_core::runtime::client::{
     Accepted, Ended, Event, Message, OpenError, RequestError,
 };
+pub use whimbrel_core::runtime::{BadServerUrl, ServerUrl, TlsOptions};
 
 use whimbrel_core::client::Client;
 use whimbrel_core::codec::packet::SubscribeOptions;
@@ -89,22 +92,34 @@ impl Events {
 }
 
 impl Connection {
-    /// Connects to `host:port` and waits until the server has accepted.
+    /// Connects to a URL or `host:port` and waits until the server has accepted. Of TLS servers it
+    /// believes those that the system believes; see [`open_with`](Self::open_with).
     ///
     /// # Errors
     ///
     /// Whatever comes in between.
     pub async fn open(address: &str, config: Config) -> Result<(Self, Events), OpenError> {
+        Self::open_with(&address.parse()?, &TlsOptions::default(), config).await
+    }
+
+    /// Connects and waits until the server has accepted.
+    ///
+    /// # Errors
+    ///
+    /// Whatever comes in between.
+    pub async fn open_with(
+        server: &ServerUrl,
+        tls: &TlsOptions,
+        config: Config,
+    ) -> Result<(Self, Events), OpenError> {
         let patience = Duration::from_millis(config.response_timeout_ms);
         let clock = Clock::start();
         let mut client = Client::new(config, clock.now().monotonic)?;
-        let connecting = TcpStream::connect(address);
-        let stream = timeout(patience, connecting)
+        let transport = timeout(patience, server::connect(server, tls))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
         client.connected(clock.now().monotonic);
-        let (reader, writer) = stream.into_split();
+        let (reader, writer) = split(transport);
         let (command_sender, commands) = mpsc::channel(QUEUE);
         let (events, mut event_receiver) = mpsc::channel(QUEUE);
         let (accepted_sender, accepted) = oneshot::channel();

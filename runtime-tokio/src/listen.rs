@@ -1,12 +1,13 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::transport::Pipe;
+use crate::transport::{Pipe, Security, without};
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
@@ -19,6 +20,8 @@ mod unix;
 pub(crate) struct Bound {
     /// Where it is, with the port that the system has chosen.
     pub(crate) url: ListenerUrl,
+    /// What is laid on its connections.
+    pub(crate) security: Arc<Security>,
     socket: BoundSocket,
 }
 
@@ -35,8 +38,11 @@ impl Bound {
             #[cfg(unix)]
             BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
         };
-        let url = self.url.clone();
-        Ok(Self { url, socket })
+        Ok(Self {
+            url: self.url.clone(),
+            security: Arc::clone(&self.security),
+            socket,
+        })
     }
 }
 
@@ -56,25 +62,34 @@ pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
 }
 
 fn open(config: &ListenerConfig) -> io::Result<Bound> {
-    match (config.url.scheme(), config.url.address()) {
-        (Scheme::Tcp, Some(address)) => {
+    let security = Arc::new(Security::new(config)?);
+    let (socket, port) = match (config.url.scheme(), config.url.address()) {
+        (Scheme::Unix, _) => (open_unix(config)?, 0),
+        (Scheme::Quic, _) => return Err(without("quic")),
+        (_, Some(address)) => {
             let socket = open_tcp(config, address)?;
             let port = socket.local_addr()?.port();
-            Ok(Bound {
-                url: config.url.clone().at_port(port),
-                socket: BoundSocket::Tcp(socket),
-            })
+            (BoundSocket::Tcp(socket), port)
         }
-        #[cfg(unix)]
-        (Scheme::Unix, _) => Ok(Bound {
-            url: config.url.clone(),
-            socket: BoundSocket::Unix(unix::Bound::open(config)?),
-        }),
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this build cannot",
-        )),
-    }
+        // Only Unix sockets have none.
+        (_, None) => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    Ok(Bound {
+        url: config.url.clone().at_port(port),
+        security,
+        socket,
+    })
+}
+
+#[cfg(unix)]
+fn open_unix(config: &ListenerConfig) -> io::Result<BoundSocket> {
+    unix::Bound::open(config).map(BoundSocket::Unix)
+}
+
+#[cfg(not(unix))]
+fn open_unix(_: &ListenerConfig) -> io::Result<BoundSocket> {
+    let why = "this system has no Unix sockets";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -150,6 +165,8 @@ impl Acceptor {
 /// One listening socket of a shard.
 pub(crate) struct Listener {
     socket: Acceptor,
+    /// What is laid on its connections.
+    pub(crate) security: Arc<Security>,
     /// Its place in the configuration.
     pub(crate) number: u16,
     config: ListenerConfig,
@@ -179,6 +196,7 @@ impl Listener {
         };
         Ok(Self {
             socket,
+            security: bound.security,
             number,
             config,
             waker,

@@ -1,6 +1,7 @@
 //! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at
 //! `debug`. Never payloads, topics' contents or secrets.
 
+use crate::transport::Fault;
 use core::fmt;
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -94,6 +95,11 @@ pub(crate) fn report(event: &Event, facts: Facts) {
         Event::EventsLost { count } => warn!(count, "events were lost"),
         other => debug!(event = ?other, "event"),
     }
+}
+
+/// Writes the line for a connection that was cut off below MQTT.
+pub(crate) fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
+    info!(address = %Address(address), reason = %fault, "connection refused");
 }
 
 /// An address, or that there is none.

@@ -9,6 +9,7 @@ use crate::report::EventSink;
 use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, Opened, SharedStatistics};
+use crate::transport::{CertificateError, Certificates, Security};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -150,6 +151,10 @@ impl Server {
         let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
 
         let mut handle = Handle {
+            security: sockets
+                .iter()
+                .map(|bound| Arc::clone(&bound.security))
+                .collect(),
             addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
             listeners,
             shards: Vec::new(),
@@ -381,6 +386,7 @@ fn unpredictable() -> u64 {
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
     listeners: Vec<ListenerUrl>,
+    security: Vec<Arc<Security>>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
@@ -431,6 +437,29 @@ impl Handle {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads certificates, keys, authorities and lists anew, and checks them; nothing of it is in
+    /// use before [`Certificates::apply`]. `listeners` is the configuration, as it was at the start
+    /// but for the files.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with any of them.
+    pub fn read_certificates(
+        &self,
+        listeners: &[whimbrel_core::runtime::ListenerConfig],
+    ) -> Result<Certificates, Vec<CertificateError>> {
+        let mut certificates = Certificates::default();
+        let mut errors = Vec::new();
+        for (security, config) in self.security.iter().zip(listeners) {
+            errors.extend(certificates.read(security, config).err());
+        }
+        if errors.is_empty() {
+            Ok(certificates)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Stops gracefully: no new connections, clients are told and get their last bytes, for at most

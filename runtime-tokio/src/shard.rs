@@ -14,11 +14,11 @@ use crate::clock::Clock;
 use crate::listen::{Bound, Listener};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
-use crate::report::{EventSink, Facts, report};
+use crate::report::{EventSink, Facts, report, report_fault};
 use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
-use crate::transport::Pipe;
+use crate::transport::{Pipe, Transport};
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -95,7 +95,7 @@ pub(crate) enum Post {
 
 /// A connection on its way from one shard to another.
 pub(crate) struct Moving {
-    transport: Pipe,
+    transport: Transport,
     peer: Peer,
     /// Read, and not handled.
     bytes: Vec<u8>,
@@ -409,7 +409,12 @@ impl Shard {
             };
             match input {
                 Input::Attach(stream) => {
-                    self.open(Pipe::Memory(Box::new(stream)), None, IN_PROCESS);
+                    let peer = Peer {
+                        listener: IN_PROCESS,
+                        ..Peer::default()
+                    };
+                    let pipe = Pipe::Memory(Box::new(stream));
+                    self.open(Transport::Plain(pipe), peer);
                 }
                 Input::Authenticated(connection, verdict) => {
                     self.broker.authenticated(self.now, connection, verdict);
@@ -467,10 +472,16 @@ impl Shard {
                 Poll::Pending => return,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Ok(0) | Err(_)) => {
+                    if let Some((address, fault)) = socket.fault() {
+                        report_fault(address, fault);
+                    }
                     self.ended.push(id);
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
+                    if let Some(peer) = socket.introduce() {
+                        self.broker.introduce(self.now, id, peer);
+                    }
                     self.broker
                         .receive(self.now, id, &self.read_buffer[..count]);
                     self.undrained_bytes += count;
@@ -666,11 +677,21 @@ impl Shard {
                 if !listener.ready {
                     break;
                 }
-                let Some((transport, address)) = listener.accept(self.now.monotonic) else {
+                let Some((pipe, address)) = listener.accept(self.now.monotonic) else {
                     break;
                 };
-                let number = listener.number;
-                self.open(transport, address, number);
+                let peer = Peer {
+                    // One form of an IPv4 address, whatever the socket that accepted it.
+                    address: address.map(|address| {
+                        SocketAddr::new(address.ip().to_canonical(), address.port())
+                    }),
+                    listener: listener.number,
+                    ..Peer::default()
+                };
+                match listener.security.lay_on(pipe, &peer) {
+                    Ok(transport) => self.open(transport, peer),
+                    Err(fault) => report_fault(peer.address, &fault),
+                }
             }
             let listener = &self.listeners[index];
             self.busy |= listener.ready && listener.next_deadline().is_none();
@@ -678,19 +699,12 @@ impl Shard {
     }
 
     /// A transport connection exists.
-    fn open(&mut self, transport: Pipe, address: Option<SocketAddr>, listener: u16) {
-        let peer = Peer {
-            // One form of an IPv4 address, whatever the socket that accepted it.
-            address: address
-                .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())),
-            listener,
-            ..Peer::default()
-        };
+    fn open(&mut self, transport: Transport, peer: Peer) {
         let id = self.broker.accept(self.now, peer);
         self.insert(id, transport, self.now.monotonic);
     }
 
-    fn insert(&mut self, id: ConnectionId, transport: Pipe, accepted: Timestamp) {
+    fn insert(&mut self, id: ConnectionId, transport: Transport, accepted: Timestamp) {
         let waker = self.ready.waker(source_of(id));
         self.sockets
             .insert(Socket::new(id, transport, waker, accepted));

@@ -5,7 +5,8 @@
 //! pulled from the core. A connection that keeps up owns no buffer at all.
 
 use crate::ready::{ReadyList, Source};
-use crate::transport::Pipe;
+use crate::transport::{Fault, Transport};
+use core::net::SocketAddr;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker, ready};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::runtime::config::LINGER;
-use whimbrel_core::{ConnectionId, Timestamp};
+use whimbrel_core::{ConnectionId, Peer, Timestamp};
 
 /// One open connection.
 pub(crate) struct Socket {
@@ -29,7 +30,7 @@ pub(crate) struct Socket {
     pub(crate) paused: bool,
     /// The core has more for it, to be pulled once `unsent` is gone.
     pub(crate) send_due: bool,
-    transport: Pipe,
+    transport: Transport,
     waker: Waker,
     unsent: Unsent,
 }
@@ -56,7 +57,7 @@ enum Unsent {
 impl Socket {
     pub(crate) fn new(
         id: ConnectionId,
-        transport: Pipe,
+        transport: Transport,
         waker: Waker,
         accepted: Timestamp,
     ) -> Self {
@@ -73,7 +74,7 @@ impl Socket {
     }
 
     /// What its bytes travel over, for another shard. Nothing was written to it.
-    pub(crate) fn into_transport(self) -> Pipe {
+    pub(crate) fn into_transport(self) -> Transport {
         self.transport
     }
 
@@ -84,6 +85,16 @@ impl Socket {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.transport).poll_read(&mut cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Who it is, when that has just become known.
+    pub(crate) fn introduce(&mut self) -> Option<Peer> {
+        self.transport.introduce()
+    }
+
+    /// What the peer did wrong below MQTT, if that was the end, and where it comes from.
+    pub(crate) fn fault(&self) -> Option<(Option<SocketAddr>, &Fault)> {
+        self.transport.fault()
     }
 
     /// Whether bytes of an earlier write are left.
@@ -140,7 +151,7 @@ impl Socket {
     pub(crate) fn close(mut self, last_bytes: &[u8], lingering: &Lingering) {
         if !last_bytes.is_empty() {
             self.write(last_bytes);
-        } else if !self.is_blocked() {
+        } else if !self.is_blocked() && !self.transport.has_goodbye() {
             return;
         }
         let (unsent, written) = match self.unsent {
@@ -161,7 +172,12 @@ impl Socket {
 }
 
 /// Writes until everything is taken, or no more is.
-fn write_some(transport: &mut Pipe, waker: &Waker, bytes: &[u8], written: &mut usize) -> Written {
+fn write_some(
+    transport: &mut Transport,
+    waker: &Waker,
+    bytes: &[u8],
+    written: &mut usize,
+) -> Written {
     let mut cx = Context::from_waker(waker);
     while *written < bytes.len() {
         match Pin::new(&mut *transport).poll_write(&mut cx, &bytes[*written..]) {
@@ -172,13 +188,18 @@ fn write_some(transport: &mut Pipe, waker: &Waker, bytes: &[u8], written: &mut u
             Poll::Ready(Err(_)) => return Written::Broken,
         }
     }
-    Written::All
+    // Layers may have taken what the pipe has not.
+    match Pin::new(transport).poll_flush(&mut cx) {
+        Poll::Ready(Ok(())) => Written::All,
+        Poll::Ready(Err(_)) => Written::Broken,
+        Poll::Pending => Written::Blocked,
+    }
 }
 
 /// Writes the last bytes, says that there are no more, and waits for the peer to close. Closing
 /// while bytes of the peer are unread would make the system reset the connection, and the peer
 /// might never see the last packet.
-async fn linger(mut stream: Pipe, unsent: &[u8]) -> io::Result<()> {
+async fn linger(mut stream: Transport, unsent: &[u8]) -> io::Result<()> {
     stream.write_all(unsent).await?;
     stream.shutdown().await?;
     let mut unread = [0; 1_024];

@@ -27,6 +27,7 @@ mod class_18_effort;
 mod client;
 mod delivery;
 mod embedded;
+mod over;
 mod peer;
 mod runtime;
 mod sessions;
@@ -38,22 +39,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tells every story of one runtime.
 macro_rules! tell_of {
-    ($($runtime:ident as $module:ident),*; $stories:tt) => {
-        $(tell_of!(@ $runtime as $module; $stories);)*
+    ($($from:ident::$runtime:ident as $module:ident),*; $stories:tt) => {
+        $(tell_of!(@ $from::$runtime as $module; $stories);)*
     };
-    (@ $runtime:ident as $module:ident; { $($chapter:ident: [$($story:ident),* $(,)?])* }) => {
+    (
+        @ $from:ident::$runtime:ident as $module:ident;
+        { $($chapter:ident: [$($story:ident),* $(,)?])* }
+    ) => {
         mod $module {
             $(mod $chapter {
                 $(#[test]
                 fn $story() {
-                    crate::$chapter::$story::<crate::runtime::$runtime>();
+                    crate::$chapter::$story::<crate::$from::$runtime>();
                 })*
             })*
         }
     };
 }
 
-tell_of!(OnTokio as tokio, OnTokioThreads as tokio_threads, OnSmol as smol; {
+tell_of!(runtime::OnTokio as tokio, runtime::OnTokioThreads as tokio_threads, runtime::OnSmol as smol; {
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,
@@ -137,4 +141,54 @@ tell_of!(OnTokio as tokio, OnTokioThreads as tokio_threads, OnSmol as smol; {
         wildcards_in_every_combination_are_one_delivery,
         answers_to_nothing_are_harmless,
     ]
+});
+
+// What a transport could get wrong: the same over each of the others. Packets that break a rule
+// look the same from there on.
+tell_of!(
+    over::OverUnix as over_unix,
+    over::OverTls as over_tls,
+    over::OverWs as over_ws,
+    over::OverWss as over_wss; {
+    delivery: [
+        every_qos_arrives,
+        retained_messages_wait_for_subscribers,
+        wills_speak_for_clients_that_vanish,
+        wildcards_match_whole_levels,
+        shared_subscriptions_divide_the_work,
+        a_payload_of_1_mib_arrives_whole,
+        ten_thousand_messages_keep_their_order,
+        unsubscribing_ends_delivery,
+    ]
+    sessions: [
+        a_session_outlives_its_connection,
+        unacknowledged_messages_come_again,
+        a_second_connection_takes_the_session_over,
+        properties_pass_through,
+        subscription_identifiers_and_options_are_kept,
+        topic_aliases_stand_for_topics,
+        versions_speak_with_each_other,
+    ]
+    class_01_handshake: [
+        nothing_comes_before_connect,
+        a_second_connect_is_the_last,
+        connect_may_come_byte_by_byte,
+        connect_must_come_in_time,
+    ]
+    class_02_lengths: [
+        too_large_is_seen_from_five_bytes,
+        packets_may_end_at_every_byte,
+    ]
+    class_10_takeover: [
+        a_fight_for_one_session_leaves_one,
+    ]
+    class_12_slow_peers: [
+        who_drips_holds_up_nobody,
+        half_a_packet_costs_half_a_packet,
+    ]
+});
+
+// 256 MiB, so only over the layer with the most to hold back.
+tell_of!(over::OverTls as over_tls_slowly; {
+    class_12_slow_peers: [who_never_reads_is_not_waited_for]
 });

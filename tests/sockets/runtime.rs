@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::runtime::{LinkError, ListenerConfig, Message, ServerConfig};
+use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl, Message, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 
 /// How often a condition is looked at that nothing announces.
@@ -124,7 +124,24 @@ impl Runtime for OnTokioThreads {
 
 impl OnTokio {
     fn with_threads(broker: Config, threads: u16) -> Self {
-        let server = whimbrel_tokio::Server::new(config(broker, threads));
+        Self::of(config(broker, threads))
+    }
+
+    /// The broker with this one listener.
+    pub(crate) fn with(broker: Config, listener: ListenerConfig) -> Self {
+        Self::of(ServerConfig {
+            listeners: vec![listener],
+            ..config(broker, 1)
+        })
+    }
+
+    /// Where it listens, and with what.
+    pub(crate) fn listener(&self) -> ListenerUrl {
+        self.handle.listeners()[0].clone()
+    }
+
+    fn of(config: ServerConfig) -> Self {
+        let server = whimbrel_tokio::Server::new(config);
         let handle = server.start().expect("the broker starts");
         let asking = tokio::runtime::Builder::new_current_thread()
             .build()

@@ -1,5 +1,6 @@
 //! Helpers shared by the whole-broker tests.
 
+pub mod authority;
 mod compose;
 pub mod disk;
 pub mod fuzz;

@@ -6,6 +6,9 @@ use crate::source::Source;
 use crate::tree::File;
 use std::collections::BTreeMap;
 
+/// Where statements are decided: in core, and those about transports where these are.
+const DECIDES: [&str; 2] = ["core/src/", "runtime-tokio/src/transport/"];
+
 /// A place in the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Site {
@@ -39,7 +42,7 @@ impl Tags {
         let mut tags = Self::default();
         for file in files.iter().filter(|file| file.is_rust()) {
             let source = Source::new(&file.text);
-            if file.path.starts_with("core/src/") {
+            if DECIDES.iter().any(|place| file.path.starts_with(place)) {
                 tags.add_code(file, &source, problems);
             }
             tags.add_tests(file, &source, problems);

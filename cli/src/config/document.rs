@@ -31,11 +31,11 @@ pub(crate) fn example_file() -> String {
                 comment(&mut out, "Taken over by a running broker at SIGHUP.");
             }
             match (key.default(), key.example) {
-                (Some(default), _) => {
+                (Some(default), _) if default != "[]" => {
                     comment(&mut out, &format!("Why this default: {}", key.why));
                     out.push_str(&format!("#{} = {default}\n", key.name));
                 }
-                (None, example) => {
+                (_, example) => {
                     comment(&mut out, &format!("Left out by default: {}", key.why));
                     let example = example.unwrap_or_default();
                     comment(&mut out, &format!("Example: {} = {example}", key.name));
@@ -110,6 +110,7 @@ fn unit_and_values(kind: &Kind) -> (&'static str, String) {
         Kind::Text => ("", "text".to_owned()),
         Kind::Choice(names) => ("", code(names)),
         Kind::Choices(names) => ("", format!("a list of {}", code(names))),
+        Kind::Texts => ("", "a list of texts".to_owned()),
     }
 }
 

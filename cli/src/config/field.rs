@@ -5,7 +5,10 @@ use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{OtherUser, QueueOverflow, SharedStrategy};
-use whimbrel_core::runtime::{Anonymous, BadUrl, CertificateUser, FileMode, ListenerUrl};
+use whimbrel_core::runtime::{
+    Anonymous, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl, Network,
+    TlsVersion,
+};
 
 /// A place a checked value can be put into and be read from.
 pub(crate) trait Field {
@@ -196,6 +199,31 @@ impl Field for QoS {
     }
 }
 
+/// A list of anything that is written as text.
+macro_rules! list_field {
+    ($($element:ty),*) => {$(
+        impl Field for Vec<$element> {
+            fn kind(&self, _: Unit) -> Kind {
+                Kind::Texts
+            }
+
+            fn set(&mut self, value: Value) -> Result<(), String> {
+                if let Value::Texts(texts) = value {
+                    let read = texts.iter().map(|text| text.parse::<$element>());
+                    *self = read.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            }
+
+            fn get(&self) -> Option<Value> {
+                Some(Value::Texts(self.iter().map(ToString::to_string).collect()))
+            }
+        }
+    )*};
+}
+
+list_field!(String, Network);
+
 /// Written as a URL.
 impl Field for ListenerUrl {
     fn kind(&self, _: Unit) -> Kind {
@@ -259,6 +287,16 @@ impl Named for OtherUser {
 impl Named for QueueOverflow {
     const NAMES: &'static [&'static str] = &["drop-newest", "drop-oldest", "disconnect"];
     const VALUES: &'static [Self] = &[Self::DropNewest, Self::DropOldest, Self::Disconnect];
+}
+
+impl Named for TlsVersion {
+    const NAMES: &'static [&'static str] = &["1.2", "1.3"];
+    const VALUES: &'static [Self] = &[Self::Tls12, Self::Tls13];
+}
+
+impl Named for ClientCertificate {
+    const NAMES: &'static [&'static str] = &["required", "optional"];
+    const VALUES: &'static [Self] = &[Self::Required, Self::Optional];
 }
 
 impl Named for Anonymous {

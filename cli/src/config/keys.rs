@@ -100,8 +100,9 @@ const LISTENER: &[Key] = &[
         "url",
         |s| &mut s.listener().url,
         "Where to listen: `tcp://ADDRESS:PORT`, with an IPv4 address or an IPv6 address in brackets. \
-         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one. Or a Unix \
-         socket: `unix://PATH`.",
+         `0.0.0.0` is all of IPv4, `[::]` is everything; port 0 lets the system choose one. In the \
+         same way `tls://`, `ws://`, `wss://` and `quic://`; WebSocket also has a path, `/mqtt` if none \
+         is named. Or a Unix socket: `unix://PATH`. `mqtt` and `mqtts` mean `tcp` and `tls`.",
         "This machine alone, so that a broker without configuration is not open to others.",
     )
     .example("\"tcp://0.0.0.0:1883\""),
@@ -196,6 +197,74 @@ const LISTENER: &[Key] = &[
         "Whoever runs the broker.",
     )
     .example("\":mqtt\""),
+    Key::new(
+        "certificate",
+        |s| &mut s.listener().certificate,
+        "Files with a certificate chain each, in PEM, for `tls`, `wss` and `quic`. Of several, the name \
+         decides that a client asks for; the first is for those that ask for none or another. Read again \
+         on reload.",
+        "Needed where there is TLS.",
+    )
+    .example("[\"/etc/whimbrel/server.crt\"]"),
+    Key::new(
+        "key",
+        |s| &mut s.listener().key,
+        "Files with the private key of each certificate, in PEM, in the same order.",
+        "Needed where there is TLS.",
+    )
+    .example("[\"/etc/whimbrel/server.key\"]"),
+    Key::new(
+        "tls_versions",
+        |s| &mut s.listener().tls_versions,
+        "The versions of TLS that are spoken. QUIC has 1.3 alone.",
+        "Both are sound; older ones are not there at all.",
+    ),
+    Key::new(
+        "client_ca",
+        |s| &mut s.listener().client_ca,
+        "Files with authorities, in PEM: clients have to show a certificate of one of them.",
+        "Clients are not asked for certificates.",
+    )
+    .example("[\"/etc/whimbrel/clients.crt\"]"),
+    Key::new(
+        "client_certificate",
+        |s| &mut s.listener().client_certificate,
+        "Where there is a `client_ca`, whether a client may also connect without a certificate. One \
+         that it shows has to be good in any case.",
+        "Who asks for certificates usually means it.",
+    ),
+    Key::new(
+        "crl",
+        |s| &mut s.listener().crl,
+        "Files with lists of revoked client certificates, in PEM. Read again on reload. With such lists \
+         TLS sessions are not resumed, so that every connection is checked.",
+        "Nothing is revoked.",
+    )
+    .example("[\"/etc/whimbrel/revoked.pem\"]"),
+    Key::new(
+        "proxy_from",
+        |s| &mut s.listener().proxy_from,
+        "Networks of proxies. They alone may connect, and have to begin with a PROXY header, version 1 \
+         or 2, which tells the address of the client; from then on that is its address.",
+        "There is no proxy, and nobody may claim to be somebody else.",
+    )
+    .example("[\"192.0.2.0/24\", \"2001:db8::1\"]"),
+    Key::new(
+        "origins",
+        |s| &mut s.listener().origins,
+        "Origins of web pages that may connect over WebSocket. Clients that are no browsers say nothing \
+         of an origin, and are not kept out.",
+        "All pages may, with the credentials that they have to show.",
+    )
+    .example("[\"https://app.example.org\"]"),
+    Key::new(
+        "forwarded_for_from",
+        |s| &mut s.listener().forwarded_for_from,
+        "Networks of proxies that are believed what `X-Forwarded-For` says over WebSocket. Others may \
+         connect too, and what they say of it is passed over.",
+        "Nobody is believed.",
+    )
+    .example("[\"127.0.0.1\"]"),
 ];
 
 const AUTHENTICATION: &[Key] = &[

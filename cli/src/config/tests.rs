@@ -277,6 +277,7 @@ fn every_key_sets_its_own_field() {
                 format!("\"{}\"", other.unwrap())
             }
             value::Kind::Choices(names) => format!("[\"{}\"]", names[0]),
+            value::Kind::Texts => key.example.expect("lists show how they look").to_owned(),
         };
         let (settings, problems) = read(&format!("{}\n{} = {value}", section.heading(), key.name));
         assert!(problems.is_empty(), "{problems:?}");

@@ -20,6 +20,8 @@ pub(crate) enum Value {
     Choice(&'static str),
     /// Some of the names of its kind, in the order given.
     Choices(Vec<&'static str>),
+    /// Any number of any texts.
+    Texts(Vec<String>),
 }
 
 /// What a key accepts.
@@ -35,6 +37,8 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// Any number of these names.
     Choices(&'static [&'static str]),
+    /// Any number of any texts.
+    Texts,
 }
 
 /// What a number counts.
@@ -90,6 +94,10 @@ impl Kind {
                 None => Err(self.mismatch(written)),
             },
             Self::Choices(names) => self.read_choices(written, names),
+            Self::Texts => {
+                let parts = self.parts(written)?;
+                Ok(Value::Texts(parts.into_iter().map(str::to_owned).collect()))
+            }
         }
     }
 
@@ -113,6 +121,7 @@ impl Kind {
             Self::Text => "text in quotes".to_owned(),
             Self::Choice(names) => format!("one of {}", quoted(names)),
             Self::Choices(names) => format!("a list of {}", quoted(names)),
+            Self::Texts => "a list of texts".to_owned(),
         }
     }
 
@@ -157,15 +166,7 @@ impl Kind {
         written: Written<'_>,
         names: &'static [&'static str],
     ) -> Result<Value, String> {
-        let parts: Vec<&str> = match written {
-            Written::Text(text) => text.split(',').map(str::trim).collect(),
-            Written::Toml(DeValue::Array(items)) => items
-                .iter()
-                .map(|item| Written::Toml(item.get_ref()).as_text())
-                .collect::<Option<_>>()
-                .ok_or_else(|| self.mismatch(written))?,
-            Written::Toml(_) => return Err(self.mismatch(written)),
-        };
+        let parts = self.parts(written)?;
         let mut chosen = Vec::with_capacity(parts.len());
         for part in parts {
             let name = one_of(names, part)?;
@@ -175,6 +176,22 @@ impl Kind {
             chosen.push(name);
         }
         Ok(Value::Choices(chosen))
+    }
+
+    /// The elements of a list. Where everything is text, commas stand between them; one text alone
+    /// is a list too.
+    fn parts<'a>(&self, written: Written<'a>) -> Result<Vec<&'a str>, String> {
+        match written {
+            Written::Text("") => Ok(Vec::new()),
+            Written::Text(text) => Ok(text.split(',').map(str::trim).collect()),
+            Written::Toml(DeValue::Array(items)) => items
+                .iter()
+                .map(|item| Written::Toml(item.get_ref()).as_text())
+                .collect::<Option<_>>()
+                .ok_or_else(|| self.mismatch(written)),
+            Written::Toml(DeValue::String(text)) if *self == Self::Texts => Ok(vec![text]),
+            Written::Toml(_) => Err(self.mismatch(written)),
+        }
     }
 
     fn mismatch(&self, written: Written<'_>) -> String {
@@ -191,6 +208,7 @@ impl Value {
             Self::Text(text) => toml::Value::from(text.as_str()).to_string(),
             Self::Choice(name) => format!("\"{name}\""),
             Self::Choices(names) => format!("[{}]", quoted(names)),
+            Self::Texts(texts) => toml::Value::from(texts.clone()).to_string(),
         }
     }
 }

@@ -73,6 +73,13 @@ impl<'a> Teller<'a> {
                 );
                 (accepted, format!("connects from {from}"))
             }
+            Input::Introduce(connection, peer) => {
+                let from = peer.address.map(|address| format!(" from {address}"));
+                let name = peer.certificate.as_ref().and_then(|c| c.common_name());
+                let name = name.map(|name| format!(" with a certificate of {name:?}"));
+                let text = from.unwrap_or_default() + &name.unwrap_or_default();
+                (of(connection), format!("comes{text}, says its transport"))
+            }
             Input::Receive(connection, bytes) => {
                 self.learn(player, *connection);
                 return self.receive(player, *connection, bytes, out);

@@ -271,6 +271,7 @@ impl Replay {
         let mut accepted = None;
         match &input {
             Input::Accept(peer) => accepted = Some(broker.accept(now, peer.clone())),
+            Input::Introduce(connection, peer) => broker.introduce(now, *connection, peer.clone()),
             Input::Receive(connection, bytes) => broker.receive(now, *connection, bytes),
             Input::Closed(connection) => broker.closed(now, *connection),
             Input::Advance => broker.advance(now),

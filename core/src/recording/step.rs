@@ -14,6 +14,8 @@ use alloc::vec::Vec;
 pub enum Input {
     /// `Broker::accept`.
     Accept(Peer),
+    /// `Broker::introduce`.
+    Introduce(ConnectionId, Peer),
     /// `Broker::receive`.
     Receive(ConnectionId, Vec<u8>),
     /// `Broker::closed`.
@@ -79,6 +81,7 @@ pub(super) mod code {
     /// A `transmit` for another one.
     pub(in crate::recording) const TRANSMIT: u8 = 17;
     pub(in crate::recording) const LOADED: u8 = 18;
+    pub(in crate::recording) const INTRODUCE: u8 = 19;
 }
 
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
@@ -217,6 +220,10 @@ fn take_letter(from: &mut Reader<'_>) -> Option<Letter> {
 pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Option<Input> {
     Some(match code {
         code::ACCEPT => Input::Accept(State::load(from)?),
+        code::INTRODUCE => {
+            let connection = take_connection(from)?;
+            Input::Introduce(connection, State::load(from)?)
+        }
         code::RECEIVE => Input::Receive(take_connection(from)?, take_bytes(from)?),
         code::CLOSED => Input::Closed(take_connection(from)?),
         code::ADVANCE => Input::Advance,

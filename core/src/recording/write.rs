@@ -490,6 +490,16 @@ impl RecordedBroker {
         self.broker.accept(now, peer)
     }
 
+    /// See [`Broker::introduce`].
+    pub fn introduce(&mut self, now: Now, connection: ConnectionId, peer: Peer) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::INTRODUCE);
+            step::put_connection(connection, &mut tape.open);
+            peer.save(&mut Writer::new(&mut tape.open, false));
+        }
+        self.broker.introduce(now, connection, peer);
+    }
+
     /// See [`Broker::receive`].
     pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
         if self.tape.is_some() {

@@ -1,5 +1,6 @@
 //! What a client over a network hands to its user, whatever the runtime that carries its bytes.
 
+use super::BadServerUrl;
 use crate::client::{Fault, Misuse};
 use crate::codec::packet::QoS;
 use crate::codec::{PropertyBuffer, ReasonCode};
@@ -72,6 +73,9 @@ pub enum OpenError {
     /// What the configuration asks for cannot be said.
     #[error(transparent)]
     Misuse(#[from] Misuse),
+    /// It is no name of a server.
+    #[error(transparent)]
+    Url(#[from] BadServerUrl),
     /// There is no transport.
     #[error(transparent)]
     Connect(#[from] io::Error),

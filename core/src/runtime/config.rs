@@ -1,6 +1,7 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its
 //! reason. What the broker itself is set to is [`Config`](crate::Config).
 
+use super::network::Network;
 use super::url::ListenerUrl;
 use crate::access::identity::Certificate;
 use crate::action::Peer;
@@ -168,6 +169,48 @@ pub struct ListenerConfig {
     /// Whom the file of a Unix socket belongs to, as `user`, `user:group` or `:group`, by name or
     /// number. Default: whoever runs the broker.
     pub unix_owner: Option<String>,
+    /// Files with a certificate chain each, in PEM: what `tls`, `wss` and `quic` show. Which one,
+    /// the name decides that a client asks for; the first is for those that ask for none or
+    /// another.
+    pub certificate: Vec<String>,
+    /// Files with the private key of each certificate, in PEM, in the same order.
+    pub key: Vec<String>,
+    /// The versions of TLS that are spoken. Default: 1.2 and 1.3.
+    pub tls_versions: Vec<TlsVersion>,
+    /// Files with the authorities, in PEM, whose certificates clients may show. Default: none, and
+    /// no client is asked.
+    pub client_ca: Vec<String>,
+    /// Whether a client has to show a certificate, where there is a `client_ca`. Default: yes.
+    pub client_certificate: ClientCertificate,
+    /// Files with lists of revoked certificates, in PEM.
+    pub crl: Vec<String>,
+    /// Who connects here is a proxy, of one of these networks, and begins with a PROXY header of
+    /// version 1 or 2; everybody else is refused. Default: no proxies, no headers.
+    pub proxy_from: Vec<Network>,
+    /// Web pages of these origins may connect over WebSocket. Default: all. Clients that are no
+    /// browsers say nothing of an origin and are not kept out.
+    pub origins: Vec<String>,
+    /// Proxies of these networks are believed what `X-Forwarded-For` says. Default: nobody is.
+    pub forwarded_for_from: Vec<Network>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2.
+    Tls12,
+    /// 1.3.
+    Tls13,
+}
+
+/// Whether a client has to show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// Nobody gets in without.
+    #[default]
+    Required,
+    /// Who shows one has to show a good one.
+    Optional,
 }
 
 /// Permissions of a file, 0 to 0o777.
@@ -219,6 +262,15 @@ impl Default for ListenerConfig {
             certificate_user: CertificateUser::default(),
             unix_mode: FileMode::default(),
             unix_owner: None,
+            certificate: Vec::new(),
+            key: Vec::new(),
+            tls_versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
+            client_ca: Vec::new(),
+            client_certificate: ClientCertificate::default(),
+            crl: Vec::new(),
+            proxy_from: Vec::new(),
+            origins: Vec::new(),
+            forwarded_for_from: Vec::new(),
         }
     }
 }

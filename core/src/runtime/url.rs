@@ -270,7 +270,7 @@ pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
         Some(port) if port.contains(':') => None,
         Some(port) => Some((host, Some(port))),
         None if rest.is_empty() => Some((host, None)),
-        // Reported as a port that is none.
+        // Something else stands behind the brackets: a port that is none.
         None => Some((host, Some(""))),
     }
 }

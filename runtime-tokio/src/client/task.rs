@@ -3,12 +3,12 @@
 
 use super::{Accepted, Ended, Event, Message};
 use crate::clock::Clock;
+use crate::transport::Transport;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, sleep_until, timeout};
 use whimbrel_core::Timestamp;
@@ -86,10 +86,16 @@ impl Task {
         self.clock.now().monotonic
     }
 
-    pub(super) async fn run(mut self, mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) {
+    pub(super) async fn run(
+        mut self,
+        mut reader: ReadHalf<Transport>,
+        mut writer: WriteHalf<Transport>,
+    ) {
         let mut arrived = vec![0; READ_BYTES];
         let mut unwritten = Vec::new();
         let mut written = 0;
+        // The transport has taken everything, and may not have passed it on.
+        let mut unflushed = false;
         loop {
             if let Some(ended) = self.report() {
                 let last = self.finish(&mut unwritten, written, &mut writer);
@@ -112,11 +118,16 @@ impl Task {
                     Ok(len) => self.client.receive(self.now(), &arrived[..len]),
                     Err(error) => self.lose(error),
                 },
-                wrote = writer.write(&unwritten[written..]),
-                    if written < unwritten.len() && self.broken.is_none() => match wrote {
-                    Ok(len) => written += len,
-                    Err(error) => self.lose(error),
-                },
+                wrote = push(&mut writer, &unwritten[written..]),
+                    if (written < unwritten.len() || unflushed) && self.broken.is_none() => {
+                    match wrote {
+                        Ok(len) => {
+                            written += len;
+                            unflushed = len > 0;
+                        }
+                        Err(error) => self.lose(error),
+                    }
+                }
                 command = self.commands.recv(), if self.parked.is_none() => match command {
                     Some(command) => self.take_all(command),
                     None => return,
@@ -143,7 +154,7 @@ impl Task {
         &mut self,
         unwritten: &mut Vec<u8>,
         written: usize,
-        writer: &mut OwnedWriteHalf,
+        writer: &mut WriteHalf<Transport>,
     ) {
         if self.broken.is_none() {
             self.client.transmit(unwritten);
@@ -276,6 +287,15 @@ impl Task {
             }
         }
     }
+}
+
+/// Writes some of it, or passes on what was written when there is no more; how much.
+async fn push(writer: &mut WriteHalf<Transport>, bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        writer.flush().await?;
+        return Ok(0);
+    }
+    writer.write(bytes).await
 }
 
 /// Waits until there is room for an event.

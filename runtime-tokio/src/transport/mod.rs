@@ -1,5 +1,113 @@
-//! What bytes travel over: raw pipes, which move bytes and know nothing of what they mean.
+//! What bytes travel over: a raw pipe, which moves bytes and knows nothing of what they mean, and
+//! perhaps layers on it.
 
+mod layered;
+mod layers;
 mod pipe;
+mod proxy;
+mod security;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "websocket")]
+mod websocket;
 
+pub(crate) use layered::Layered;
+pub(crate) use layers::{Fault, Layers};
 pub(crate) use pipe::Pipe;
+pub use security::{CertificateError, CertificateFinding, Certificates, check_certificates};
+pub(crate) use security::{Security, can, without};
+#[cfg(feature = "tls")]
+pub(crate) use tls::{Tls, client::load as load_client};
+#[cfg(feature = "websocket")]
+pub(crate) use websocket::{Dial, WebSocket};
+
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use whimbrel_core::Peer;
+
+/// A stream of MQTT between this program and a peer. Every kind of listener ends in one of these.
+pub(crate) enum Transport {
+    /// The pipe carries MQTT as it is.
+    Plain(Pipe),
+    /// Something else is spoken first, or all the time. Boxed: plain connections do not pay for it.
+    Layered(Box<Layered>),
+}
+
+impl Transport {
+    /// The same, watched by the runtime of this thread.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Plain(pipe) => Self::Plain(pipe.moved()?),
+            Self::Layered(layered) => Self::Layered(Box::new(layered.moved()?)),
+        })
+    }
+
+    /// Who it is, once the layers know more than what was known when it was accepted; told once.
+    pub(crate) fn introduce(&mut self) -> Option<Peer> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Layered(layered) => layered.introduce(),
+        }
+    }
+
+    /// What the peer did wrong below MQTT, if that was the end, and where it comes from.
+    pub(crate) fn fault(&self) -> Option<(Option<SocketAddr>, &Fault)> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Layered(layered) => layered.fault(),
+        }
+    }
+
+    /// Whether its end is to be said before it is closed.
+    pub(crate) const fn has_goodbye(&self) -> bool {
+        matches!(self, Self::Layered(_))
+    }
+}
+
+/// Does the same with whatever it is.
+macro_rules! each {
+    ($transport:expr, $stream:ident => $what:expr) => {
+        match $transport.get_mut() {
+            Transport::Plain($stream) => $what,
+            Transport::Layered(layered) => {
+                let $stream = &mut **layered;
+                $what
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,203 @@
+//! What a listener lays on the connections it accepts, and the certificates that it does so with.
+
+#![cfg_attr(
+    not(feature = "tls"),
+    allow(
+        unused_variables,
+        clippy::needless_pass_by_ref_mut,
+        reason = "a build without TLS has no certificates"
+    )
+)]
+
+use super::layers::{Fault, Layers};
+#[cfg(feature = "tls")]
+use super::tls;
+#[cfg(feature = "websocket")]
+use super::websocket::{Accept, Rules, WebSocket};
+use super::{Layered, Pipe, Transport};
+use core::fmt;
+use std::io;
+use std::sync::Arc;
+#[cfg(feature = "tls")]
+use std::sync::{Mutex, PoisonError};
+use thiserror::Error;
+use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_core::runtime::Network;
+use whimbrel_core::runtime::{ListenerUrl, Scheme};
+use whimbrel_core::{Peer, UnixTime};
+
+/// One of these is shared by a listener on all shards, so that a reload reaches every one of them.
+pub(crate) struct Security {
+    proxy_from: Vec<Network>,
+    #[cfg(feature = "tls")]
+    tls: Option<Mutex<Arc<rustls::ServerConfig>>>,
+    #[cfg(feature = "websocket")]
+    websocket: Option<Arc<Rules>>,
+}
+
+impl Security {
+    /// Reads what the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// Files that are not what they should be, or something that this build cannot.
+    pub(crate) fn new(config: &ListenerConfig) -> io::Result<Self> {
+        let scheme = config.url.scheme();
+        can(scheme)?;
+        Ok(Self {
+            proxy_from: config.proxy_from.clone(),
+            #[cfg(feature = "tls")]
+            tls: scheme
+                .has_tls()
+                .then(|| tls::credentials::load(config).map(Mutex::new))
+                .transpose()
+                .map_err(|error| io::Error::other(error.what))?,
+            #[cfg(feature = "websocket")]
+            websocket: scheme.has_websocket().then(|| {
+                Arc::new(Rules {
+                    path: config.url.path().to_owned(),
+                    origins: config.origins.clone(),
+                    forwarded_for_from: config.forwarded_for_from.clone(),
+                })
+            }),
+        })
+    }
+
+    /// What its certificates, keys and authorities are now.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        let tls = self.tls.as_ref()?;
+        let tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&tls))
+    }
+
+    /// Lays everything on a connection that was accepted from `peer`.
+    pub(crate) fn lay_on(&self, pipe: Pipe, peer: &Peer) -> Result<Transport, Fault> {
+        let mut layers = Layers::of(peer.clone());
+        if !self.proxy_from.is_empty() {
+            let from = peer.address.map(|address| address.ip());
+            let is_listed = |from| self.proxy_from.iter().any(|network| network.contains(from));
+            if !from.is_some_and(is_listed) {
+                return Err(Fault::NotAProxy);
+            }
+            layers.expect_proxy_header();
+        }
+        // The layers of QUIC are in the pipe.
+        #[cfg(feature = "tls")]
+        if let Some(config) = self.tls()
+            && !pipe.is_encrypted()
+        {
+            layers.add_tls(tls::Tls::server(config)?);
+        }
+        #[cfg(feature = "websocket")]
+        if let Some(rules) = &self.websocket {
+            let from = peer.address.map(|address| address.ip());
+            layers.add_websocket(WebSocket::server(Accept::new(Arc::clone(rules), from)));
+        }
+        Ok(if layers.is_open() {
+            Transport::Plain(pipe) // there are none
+        } else {
+            Transport::Layered(Box::new(Layered::new(pipe, layers, Vec::new())))
+        })
+    }
+}
+
+/// What is wrong with the certificates of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{url}: {what}")]
+pub struct CertificateError {
+    /// Which listener.
+    pub url: ListenerUrl,
+    /// What is wrong, and what to do about it.
+    pub what: String,
+}
+
+/// What [`check_certificates`] has to say of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateFinding {
+    /// Clients cannot connect, or not all who should.
+    Error(CertificateError),
+    /// Soon they cannot.
+    Warning(CertificateError),
+}
+
+impl fmt::Display for CertificateFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) | Self::Warning(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Reads the certificates, keys, authorities and lists of a listener as a start would: whether all
+/// are there and fit each other, and whether they are in date at `now` and for two weeks more.
+/// Nothing is found of listeners without TLS, and in a build without it.
+#[must_use]
+pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
+    #[cfg(feature = "tls")]
+    if listener.url.scheme().has_tls() {
+        return tls::credentials::check(listener, now);
+    }
+    Vec::new()
+}
+
+/// Certificates that have been read and fit, and are not in use yet; see
+/// [`Handle::read_certificates`](crate::Handle::read_certificates).
+#[must_use = "they are not in use before `apply`"]
+#[derive(Default)]
+pub struct Certificates {
+    #[cfg(feature = "tls")]
+    read: Vec<(Arc<Security>, Arc<rustls::ServerConfig>)>,
+}
+
+impl Certificates {
+    /// Reads those of a listener.
+    pub(crate) fn read(
+        &mut self,
+        security: &Arc<Security>,
+        config: &ListenerConfig,
+    ) -> Result<(), CertificateError> {
+        #[cfg(feature = "tls")]
+        if security.tls.is_some() {
+            let loaded = tls::credentials::load(config)?;
+            self.read.push((Arc::clone(security), loaded));
+        }
+        Ok(())
+    }
+
+    /// Who connects from now on is shown these, and is judged by these. Who is connected stays; TLS
+    /// sessions from before are not resumed.
+    pub fn apply(self) {
+        #[cfg(feature = "tls")]
+        for (security, config) in self.read {
+            if let Some(tls) = &security.tls {
+                *tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+            }
+        }
+    }
+}
+
+/// Whether this build has what a scheme needs.
+///
+/// # Errors
+///
+/// What is missing.
+pub(crate) fn can(scheme: Scheme) -> io::Result<()> {
+    let needs = [
+        (scheme == Scheme::Quic, "quic", cfg!(feature = "quic")),
+        (scheme.has_tls(), "tls", cfg!(feature = "tls")),
+        (
+            scheme.has_websocket(),
+            "websocket",
+            cfg!(feature = "websocket"),
+        ),
+    ];
+    let missing = needs.iter().find(|(needs, _, has)| *needs && !has);
+    missing.map_or(Ok(()), |(_, feature, _)| Err(without(feature)))
+}
+
+/// What a build says that was made without something.
+pub(crate) fn without(feature: &str) -> io::Error {
+    let why = format!("this program was built without it; build it with the feature `{feature}`");
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}

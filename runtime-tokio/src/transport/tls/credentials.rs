@@ -1,0 +1,260 @@
+//! Certificates, keys and authorities: read from files, checked against each other, made into what
+//! a listener serves.
+//!
+//! Everything is read and checked before anything of it is used, so a reload either has all of it
+//! or changes nothing.
+
+use super::facts::validity;
+use crate::transport::{CertificateError, CertificateFinding};
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+    WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use std::sync::Arc;
+use whimbrel_core::UnixTime;
+use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, TlsVersion};
+
+/// When the end of a certificate's life is worth a warning: time to act, before it is urgent.
+const SOON_S: i64 = 14 * 24 * 3_600;
+
+/// The names of what TLS carries here; other names are refused, none at all is fine.
+pub(crate) const PROTOCOL: &[u8] = b"mqtt";
+
+/// Reads all files of a listener as a start would, and looks at the dates besides.
+pub(crate) fn check(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
+    let error = |what| CertificateError {
+        url: listener.url.clone(),
+        what,
+    };
+    let pairs = match build(listener).and_then(|_| read_pairs(listener)) {
+        Ok(pairs) => pairs,
+        Err(what) => return vec![CertificateFinding::Error(error(what))],
+    };
+    let now_s = i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX);
+    let mut findings = Vec::new();
+    for (file, pair) in listener.certificate.iter().zip(&pairs) {
+        // What follows the first certificate only helps to find the way to an authority.
+        let Some((begin, end)) = pair.cert.first().and_then(|der| validity(der)) else {
+            continue;
+        };
+        let days = |seconds: i64| seconds / (24 * 3_600);
+        if end <= now_s {
+            let what = format!("{file} expired {} days ago; renew it", days(now_s - end));
+            findings.push(CertificateFinding::Error(error(what)));
+        } else if begin > now_s {
+            let what = format!("{file} is not valid yet; is the clock right?");
+            findings.push(CertificateFinding::Error(error(what)));
+        } else if end - now_s < SOON_S {
+            let what = format!("{file} expires in {} days; renew it", days(end - now_s));
+            findings.push(CertificateFinding::Warning(error(what)));
+        }
+    }
+    findings
+}
+
+/// What a listener serves TLS with.
+///
+/// # Errors
+///
+/// A file cannot be read or is not what it should be.
+pub(crate) fn load(listener: &ListenerConfig) -> Result<Arc<ServerConfig>, CertificateError> {
+    build(listener).map(Arc::new).map_err(|what| {
+        let url = listener.url.clone();
+        CertificateError { url, what }
+    })
+}
+
+fn build(listener: &ListenerConfig) -> Result<ServerConfig, String> {
+    let pairs = read_pairs(listener)?;
+    let verifier = client_verifier(listener)?;
+    let versions: Vec<&SupportedProtocolVersion> = listener
+        .tls_versions
+        .iter()
+        .map(|version| match version {
+            TlsVersion::Tls12 => &version::TLS12,
+            TlsVersion::Tls13 => &version::TLS13,
+        })
+        .collect();
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&versions)
+        .map_err(|error| format!("tls_versions: {error}"))?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(ByName { pairs }));
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    // Sessions are resumed by tickets, which are kept by clients. Their keys live as long as this
+    // configuration: after a reload everybody is looked at anew.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = ring::Ticketer::new().map_err(|error| format!("no randomness: {error}"))?;
+    // A certificate that is checked for revocation is checked each time.
+    if !listener.crl.is_empty() {
+        config.ticketer = Arc::new(NoTickets);
+    }
+    Ok(config)
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// Every chain with its key.
+fn read_pairs(listener: &ListenerConfig) -> Result<Vec<Arc<CertifiedKey>>, String> {
+    let (certificates, keys) = (&listener.certificate, &listener.key);
+    if certificates.is_empty() {
+        return Err("needs a certificate: set `certificate` and `key`".to_owned());
+    }
+    if certificates.len() != keys.len() {
+        return Err(format!(
+            "{} certificates and {} keys: name one key for each certificate, in the same order",
+            certificates.len(),
+            keys.len()
+        ));
+    }
+    let pairs = certificates.iter().zip(keys);
+    pairs
+        .map(|(certificate, key)| read_pair(certificate, key))
+        .collect()
+}
+
+/// A chain and its key.
+pub(crate) fn read_pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
+    let chain = read_certificates(certificate)?;
+    let bytes = read(key)?;
+    let private = PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|_| format!("{key} has no private key: it should have one in PEM, unencrypted"))?;
+    let mismatch = rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
+    let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
+        if error == mismatch {
+            format!("{key} is not the key of {certificate}")
+        } else {
+            format!("{certificate} and {key}: {error}")
+        }
+    })?;
+    Ok(Arc::new(pair))
+}
+
+pub(crate) fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = read(file)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{file} is no PEM file: {error}"))?;
+    if certificates.is_empty() {
+        return Err(format!("{file} has no certificate"));
+    }
+    Ok(certificates)
+}
+
+fn read(file: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))
+}
+
+/// All authorities of some files.
+pub(crate) fn read_authorities(files: &[String]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for file in files {
+        for certificate in read_certificates(file)? {
+            roots
+                .add(certificate)
+                .map_err(|error| format!("{file} has a certificate that is none: {error}"))?;
+        }
+    }
+    Ok(roots)
+}
+
+/// Who looks at the certificates of clients; `None` when nobody asks for them.
+fn client_verifier(
+    listener: &ListenerConfig,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+    if listener.client_ca.is_empty() {
+        if listener.crl.is_empty() {
+            return Ok(None);
+        }
+        return Err("a `crl` needs `client_ca`: whose certificates does it take back?".to_owned());
+    }
+    let roots = Arc::new(read_authorities(&listener.client_ca)?);
+    let mut lists = Vec::new();
+    for file in &listener.crl {
+        let bytes = read(file)?;
+        let before = lists.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+            lists.push(list.map_err(|error| format!("{file} is no PEM file: {error}"))?);
+        }
+        if lists.len() == before {
+            return Err(format!("{file} has no list of revoked certificates"));
+        }
+    }
+    let has_lists = !lists.is_empty();
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(roots, provider()).with_crls(lists);
+    if has_lists {
+        // Authorities without a list revoke nothing.
+        builder = builder.allow_unknown_revocation_status();
+    }
+    if listener.client_certificate == ClientCertificate::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let verifier = builder
+        .build()
+        .map_err(|error| format!("client_ca or crl: {error}"))?;
+    Ok(Some(verifier))
+}
+
+/// Chooses by the name that the client asks for.
+#[derive(Debug)]
+struct ByName {
+    pairs: Vec<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for ByName {
+    /// The first whose names have that one and whose key the client understands; without such, the
+    /// first that it understands.
+    fn resolve(&self, client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = client.signature_schemes();
+        let understood = || {
+            self.pairs
+                .iter()
+                .filter(|pair| pair.key.choose_scheme(schemes).is_some())
+        };
+        let name = client
+            .server_name()
+            .and_then(|name| ServerName::try_from(name).ok());
+        let named = name.and_then(|name| understood().find(|pair| is_of(pair, &name)));
+        named.or_else(|| understood().next()).cloned()
+    }
+}
+
+fn is_of(pair: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let parsed = pair.cert.first().map(ParsedCertificate::try_from);
+    matches!(parsed, Some(Ok(parsed)) if verify_server_name(&parsed, name).is_ok())
+}
+
+/// Makes no tickets, and takes none.
+#[derive(Debug)]
+struct NoTickets;
+
+impl rustls::server::ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}

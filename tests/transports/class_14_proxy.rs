@@ -1,0 +1,150 @@
+//! Class 14: the PROXY protocol. What headers may look like is tested beside the code that reads
+//! them, truncated at every byte and with lengths that lie; here is who is believed.
+
+use crate::broker::{Broker, CONNECT, at, exchange, is_let_in, last_words};
+use std::io::Write;
+use whimbrel_tokio::{Anonymous, ListenerConfig};
+
+const V1: &[u8] = b"PROXY TCP4 192.0.2.7 203.0.113.7 50000 1883\r\n";
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+fn behind(networks: &[&str]) -> ListenerConfig {
+    let networks = networks.iter().map(|text| text.parse().unwrap());
+    ListenerConfig {
+        proxy_from: networks.collect(),
+        allow_anonymous: Anonymous::Always,
+        ..at("tcp://127.0.0.1:0")
+    }
+}
+
+fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [SIGNATURE, &[command, family], &length, body].concat()
+}
+
+#[test]
+fn a_listed_proxy_tells_whose_connection_it_is() {
+    let broker = Broker::start(vec![behind(&["127.0.0.1"])]);
+    let mut v6 = vec![0; 36];
+    v6[..16].copy_from_slice(
+        &"2001:db8::9"
+            .parse::<core::net::Ipv6Addr>()
+            .unwrap()
+            .octets(),
+    );
+    v6[32..34].copy_from_slice(&50_000_u16.to_be_bytes());
+    for (header, source) in [
+        (V1.to_vec(), "192.0.2.7:50000"),
+        (v2(0x21, 0x21, &v6), "[2001:db8::9]:50000"),
+    ] {
+        let mut stream = broker.dial();
+        let proxy = stream.local_addr().unwrap();
+        stream.write_all(&header).unwrap();
+        is_let_in(&mut stream);
+        let peer = broker.guest();
+        assert_eq!(peer.address, Some(source.parse().unwrap()));
+        assert_eq!(peer.proxy, Some(proxy));
+    }
+}
+
+#[test]
+fn a_header_may_come_byte_by_byte_and_with_what_follows() {
+    let broker = Broker::start(vec![behind(&["127.0.0.0/8"])]);
+    let mut stream = broker.dial();
+    for byte in V1 {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    is_let_in(&mut stream);
+    let mut at_once = broker.dial();
+    let both = [V1, CONNECT].concat();
+    exchange(&mut at_once, &both, b"\x20\x02\0\0");
+}
+
+#[test]
+fn a_proxy_may_speak_for_itself() {
+    let broker = Broker::start(vec![behind(&["127.0.0.1"])]);
+    for header in [v2(0x20, 0, &[]), b"PROXY UNKNOWN\r\n".to_vec()] {
+        let mut stream = broker.dial();
+        let address = stream.local_addr().unwrap();
+        stream.write_all(&header).unwrap();
+        is_let_in(&mut stream);
+        let peer = broker.guest();
+        assert_eq!((peer.address, peer.proxy), (Some(address), None));
+    }
+}
+
+/// The address that was told is the one that rules apply to.
+#[test]
+fn nobody_becomes_local_behind_a_local_proxy() {
+    let listener = ListenerConfig {
+        allow_anonymous: Anonymous::LoopbackOnly,
+        ..behind(&["127.0.0.1"])
+    };
+    let broker = Broker::start(vec![listener]);
+    let mut stream = broker.dial();
+    stream.write_all(V1).unwrap();
+    exchange(&mut stream, CONNECT, b"\x20\x02\0\x05");
+    broker.had_no_guest();
+}
+
+#[test]
+fn who_is_not_listed_is_not_heard() {
+    let broker = Broker::start(vec![behind(&["192.0.2.0/24"])]);
+    for sent in [[V1, CONNECT].concat(), CONNECT.to_vec()] {
+        let mut stream = broker.dial();
+        // It may be closed before this is written.
+        let _ = stream.write_all(&sent);
+        assert_eq!(last_words(&mut stream), b"");
+    }
+    broker.had_no_guest();
+}
+
+#[test]
+fn a_header_must_come_first_and_only_where_it_is_expected() {
+    let broker = Broker::start(vec![behind(&["127.0.0.1"]), at("tcp://127.0.0.1:0")]);
+    let mut without = broker.dial();
+    without.write_all(CONNECT).unwrap();
+    assert_eq!(last_words(&mut without), b"");
+    let mut unexpected = crate::broker::dial(broker.handle.addresses()[1]);
+    unexpected.write_all(&[V1, CONNECT].concat()).unwrap();
+    assert_eq!(last_words(&mut unexpected), b"");
+    broker.had_no_guest();
+}
+
+#[test]
+fn malformed_headers_end_the_connection() {
+    let broker = Broker::start(vec![behind(&["127.0.0.1"])]);
+    let address = [192, 0, 2, 1, 203, 0, 113, 7, 0, 1, 0, 2];
+    for header in [
+        v2(0x21, 0x11, &address[..11]),
+        v2(0x21, 0x11, &[&address[..], &[0x04, 0, 9]].concat()),
+        v2(
+            0x21,
+            0x11,
+            &[&address[..], &[0x02, 0, 2, b'a', b'\n']].concat(),
+        ),
+        [SIGNATURE, &[0x21, 0x11, 0xFF, 0xFF]].concat(),
+        b"PROXY TCP4 192.0.2.1 203.0.113.7 50000\r\n".to_vec(),
+        b"PROXY TCP4 192.0.2.1\n203.0.113.7 50000 1883\r\n".to_vec(),
+        [&b"PROXY UNKNOWN "[..], &[b'x'; 200]].concat(),
+    ] {
+        let mut stream = broker.dial();
+        let _ = stream.write_all(&[&header[..], CONNECT].concat());
+        assert_eq!(last_words(&mut stream), b"", "{header:02x?}");
+    }
+    broker.had_no_guest();
+}
+
+#[test]
+fn a_verified_name_from_the_proxy_is_a_certificate() {
+    let broker = Broker::start(vec![behind(&["127.0.0.1"])]);
+    let inner = [&[7, 0, 0, 0, 0, 0x22, 0, 6][..], b"device"].concat();
+    let length = u16::try_from(inner.len()).unwrap().to_be_bytes();
+    let address = [192, 0, 2, 1, 203, 0, 113, 7, 0, 1, 0, 2];
+    let body = [&address[..], &[0x20], &length, &inner].concat();
+    let mut stream = broker.dial();
+    stream.write_all(&v2(0x21, 0x11, &body)).unwrap();
+    is_let_in(&mut stream);
+    let certificate = broker.guest().certificate.expect("a certificate");
+    assert_eq!(certificate.common_name(), Some("device"));
+}
