@@ -6,6 +6,7 @@
 
 mod access;
 mod access_keys;
+mod authentication_keys;
 mod document;
 mod environment;
 mod field;

@@ -57,7 +57,11 @@ macro_rules! tell_of {
     };
 }
 
-tell_of!(runtime::OnTokio as tokio, runtime::OnTokioThreads as tokio_threads, runtime::OnSmol as smol; {
+tell_of!(
+    runtime::OnTokio as tokio,
+    runtime::OnTokioThreads as tokio_threads,
+    runtime::OnSmol as smol;
+{
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,

@@ -149,7 +149,7 @@ fn every_field_of_the_configuration_is_a_key() {
             "listener",
             &[],
         ),
-        ("auth/src/config.rs", "Config", "authentication", &[]),
+        ("cli/auth/src/config.rs", "Config", "authentication", &[]),
     ] {
         let source = std::fs::read_to_string(repository().join(path)).unwrap();
         let begin = format!("pub struct {structure} {{");
