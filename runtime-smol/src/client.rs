@@ -1,4 +1,5 @@
-//! A client over TCP: the core's [`Client`] with one thread that carries bytes and time to it.
+//! A client over TCP: core's [`Client`](whimbrel_core::client::Client) with one thread that carries
+//! bytes and time to it.
 //!
 //! Not responsible for connecting again, and not for enhanced authentication.
 

@@ -1,6 +1,6 @@
 //! Reads access rules from the text of a file, into the plain values that the core decides by.
 //!
-//! Two formats: [`toml`](mod@file), the one to write, and [`mosquitto`], the ACL files of that
+//! Two formats: `toml`, the one to write, and `mosquitto`, the ACL files of that
 //! broker. Nothing here opens a file, and nothing is guessed: a text that is not understood whole
 //! is no rules at all, and every mistake in it is named with its line.
 

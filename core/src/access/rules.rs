@@ -2,7 +2,7 @@
 //!
 //! Rules are looked at in their order, and the first that matches decides; nothing is allowed that
 //! no rule allows. A topic is a filter that matches one topic, so there is one way of deciding, for
-//! messages and for subscriptions alike: how a rule relates to a filter ([`relate`]).
+//! messages and for subscriptions alike: how a rule relates to a filter (`relate`).
 //!
 //! Whatever is doubtful counts against the client: a wildcard at the first level of a rule that
 //! denies covers `$`-topics, one of a rule that allows does not; and who has a name that cannot
