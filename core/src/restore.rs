@@ -87,7 +87,7 @@ pub struct Restorer {
 }
 
 /// A message of the log. Nothing says in the log that it is gone: that is when nothing refers to it
-/// any more, on whichever shard.
+/// any more at the end, on whichever shard.
 #[derive(Debug, Default)]
 struct Stored {
     message: Option<Message>,
@@ -228,14 +228,20 @@ impl Restorer {
         Some(())
     }
 
-    /// The last reference takes the message away.
+    /// A reference is gone. Should it have been the last one so far, another may still follow: a
+    /// checkpoint writes a message once, and who waits for it later, one after the other. So the
+    /// message is not forgotten, but it gives its bytes back if they can be read again.
     fn release(&mut self, id: MessageId) {
         let Some(stored) = self.messages.get_mut(&id) else {
             return;
         };
         stored.references = stored.references.saturating_sub(1);
-        if stored.references == 0 {
-            self.forget(id);
+        if stored.references == 0
+            && self.budget_bytes.is_some()
+            && let Some(whole) = stored.message.take_if(|message| !message.is_stub())
+        {
+            stored.message = Some(whole.stub());
+            self.count_out(Some(&whole));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::packet::{Publish, QoS, Version};
-use whimbrel_core::codec::{self, Packet};
+use whimbrel_core::codec::{self, Packet, ReasonCode};
 use whimbrel_core::config::Limits;
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::World;
@@ -132,4 +132,47 @@ fn clearing_what_was_cleared_waits_for_the_log_as_well() {
     world.hears_nothing(publisher);
     world.persist();
     assert!(matches!(world.hear(publisher).packet(), Packet::PubAck(_)));
+}
+
+/// A checkpoint wrote a message and who had it first; that one acknowledged it, and only then the
+/// checkpoint came to somebody who still waited for it. Once the log from before was gone, recovery
+/// had counted the message out before it read of the other.
+#[test]
+fn a_message_is_kept_for_who_comes_late_in_a_checkpoint() {
+    let mut world = World::new(Config {
+        durable: true,
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V4, "publisher");
+    let early = world.resume(Version::V4, "early");
+    world.subscribe(early, "t", QoS::AtLeastOnce);
+    let late = world.resume(Version::V4, "late");
+    world.subscribe(late, "#", QoS::AtLeastOnce);
+    world.cut(late);
+    // More than one step of a checkpoint.
+    for _ in 0..40 {
+        world.publish(publisher, "filler", &[b'x'; 1_000], QoS::AtLeastOnce);
+    }
+    world.publish(publisher, "t", b"for both", QoS::AtLeastOnce);
+    let id = world.hear(early).publish().packet_id.expect("QoS 1");
+    world.log.clear();
+    world.persists_at_once = false;
+    let now = world.now;
+    for shard in 0..world.shard_count() {
+        world.shard(shard).checkpoint(now);
+    }
+    world.run();
+    // The checkpoint has begun; this is its first step.
+    for batch in core::mem::take(&mut world.unpersisted) {
+        world.log.push(batch.operations);
+        world.shard(batch.shard).persisted(now, batch.position);
+    }
+    world.run();
+    world.answer(early, Packet::PubAck, id.get(), ReasonCode::SUCCESS);
+    world.persists_at_once = true;
+    world.persist();
+    world.crash();
+    let late = world.resume(Version::V4, "late");
+    let came = world.take_all(late);
+    assert_eq!(came.last().map(String::as_str), Some("for both"));
 }

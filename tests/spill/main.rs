@@ -324,7 +324,7 @@ fn what_cannot_be_read_is_counted_reported_and_not_delivered() {
     publish_all(&mut world, publisher, 0..10);
     world.loads_at_once = false;
     let client = world.resume(Version::V5, "client");
-    let lost = world.unloaded[0];
+    let (_, lost) = world.unloaded[0];
     world.damaged.insert(lost);
     assert_all(&drain_slowly(&mut world, client), 1..10);
     let says = world.broker.statistics();

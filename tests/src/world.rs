@@ -63,8 +63,8 @@ pub struct World {
     pub log: Vec<Vec<u8>>,
     /// Batches are reported durable as soon as they come. Default: yes.
     pub persists_at_once: bool,
-    /// Messages that were to be read back from the log, and were not yet.
-    pub unloaded: VecDeque<MessageId>,
+    /// Messages that were to be read back from the log, by whom, and were not yet.
+    pub unloaded: VecDeque<(usize, MessageId)>,
     /// They are read back as soon as they are asked for. Default: yes.
     pub loads_at_once: bool,
     /// What the disk cannot read any more.
@@ -158,6 +158,11 @@ impl World {
             None => &mut self.broker,
             Some(place) => &mut self.others[place],
         }
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        1 + self.others.len()
     }
 
     /// Which shard has this connection.
@@ -613,12 +618,13 @@ impl World {
 
     /// Reads back the first of the messages that were asked for. Whether there was one.
     pub fn load(&mut self) -> bool {
-        let Some(message) = self.unloaded.pop_front() else {
+        let Some((shard, message)) = self.unloaded.pop_front() else {
             return false;
         };
         let readable = !self.damaged.contains(&message);
         let value = self.stored(message).filter(|_| readable);
-        self.broker.loaded(self.now, message, value.as_deref());
+        let now = self.now;
+        self.shard(shard).loaded(now, message, value.as_deref());
         self.run();
         true
     }
@@ -794,7 +800,7 @@ impl World {
                 let value = self.stored(message).filter(|_| readable);
                 self.shard(shard).loaded(now, message, value.as_deref());
             }
-            Action::Load(message) => self.unloaded.push_back(message),
+            Action::Load(message) => self.unloaded.push_back((shard, message)),
             Action::Route { to, letter } => {
                 let pair = (shard, usize::from(to.0));
                 self.letters.entry(pair).or_default().push_back(letter);

@@ -6,6 +6,7 @@ use super::chance::Chance;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{self, Packet, frame};
 use whimbrel_core::id::PacketId;
+use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::log::{BatchRef, BatchWriter, Op};
 
 /// What is wrong with the broker under test.
@@ -61,11 +62,31 @@ pub enum Defect {
     NeverRests,
     /// Something is decided by more than the seed.
     IsNotDeterministic,
+    /// A shard does not hear what another one subscribes to, and SUBACK is sent nevertheless.
+    LosesAnInterest,
+    /// A shard does not hear how far another one has come.
+    LosesAConfirmation,
+    /// A shard says that it has kept what its log has not.
+    ConfirmsTooSoon,
+    /// A message does not arrive at another shard.
+    LosesARoutedMessage,
+    /// A message goes to another shard twice.
+    RoutesTwice,
+    /// A message goes to two members of a group on another shard.
+    SharesTwice,
+    /// A letter overtakes the one before.
+    LettersOvertake,
+    /// An exchange is complete on one shard, and another one goes on to remember it.
+    LosesACompletion,
+    /// Which shards have taken a QoS 2 message in is missing from the log.
+    LosesATakenRecord,
+    /// A connection arrives at the shard of its session without its will.
+    LosesAWillOnTheWay,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 35] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -91,7 +112,22 @@ impl Defect {
         Self::LeaksInflight,
         Self::NeverRests,
         Self::IsNotDeterministic,
+        Self::LosesAnInterest,
+        Self::LosesAConfirmation,
+        Self::ConfirmsTooSoon,
+        Self::LosesARoutedMessage,
+        Self::RoutesTwice,
+        Self::SharesTwice,
+        Self::LettersOvertake,
+        Self::LosesACompletion,
+        Self::LosesATakenRecord,
+        Self::LosesAWillOnTheWay,
     ];
+
+    /// Whether it takes several shards to show.
+    pub(super) const fn is_between_shards(self) -> bool {
+        self as u8 >= Self::LosesAnInterest as u8
+    }
 
     /// The kind of record that it loses.
     const fn lost_kind(self) -> Option<u8> {
@@ -102,6 +138,7 @@ impl Defect {
             Self::LosesAReceivedRecord => b'I',
             Self::LosesARetainedRecord => b'R',
             Self::LosesASessionRecord => b'S',
+            Self::LosesATakenRecord => b'J',
             _ => return None,
         })
     }
@@ -150,6 +187,58 @@ impl Mischief {
             }
         }
         *operations = kept;
+    }
+
+    /// A letter from one shard to another.
+    pub(super) fn letter(&mut self, letter: &mut Letter) {
+        if self.strikes(Defect::LosesAConfirmation) {
+            letter.confirms.kept = 0;
+        }
+        if self.is(Defect::ConfirmsTooSoon) {
+            letter.confirms.kept = u64::MAX / 2;
+        }
+        for parcel in core::mem::take(&mut letter.parcels) {
+            let is_lost = match &parcel {
+                Parcel::Interest(interest) => {
+                    interest.members > 0 && self.strikes(Defect::LosesAnInterest)
+                }
+                Parcel::Message(_) => self.strikes(Defect::LosesARoutedMessage),
+                Parcel::Completed(_) => self.strikes(Defect::LosesACompletion),
+                Parcel::Shared(_) | Parcel::Returned(_) => false,
+            };
+            let is_doubled = match &parcel {
+                Parcel::Message(_) => self.strikes(Defect::RoutesTwice),
+                Parcel::Shared(_) => self.strikes(Defect::SharesTwice),
+                _ => false,
+            };
+            if is_doubled {
+                letter.parcels.push(parcel.clone());
+            }
+            if !is_lost {
+                letter.parcels.push(parcel);
+            }
+        }
+    }
+
+    /// What was read of a connection that goes to another shard: CONNECT comes first.
+    pub(super) fn hand_over(&mut self, version: Version, bytes: &mut Vec<u8>) {
+        if !self.strikes(Defect::LosesAWillOnTheWay) {
+            return;
+        }
+        let Ok(Some((frame, length))) = frame::split(bytes, u32::MAX) else {
+            return;
+        };
+        if let Ok(Packet::Connect(connect)) = codec::decode(version, frame) {
+            let connect = codec::packet::Connect {
+                will: None,
+                ..connect
+            };
+            let mut spoilt = Vec::new();
+            let said = codec::encode(&Packet::Connect(connect), version, &mut spoilt);
+            debug_assert!(said.is_ok(), "it was a packet");
+            spoilt.extend_from_slice(&bytes[length..]);
+            *bytes = spoilt;
+        }
     }
 
     /// The batches that were read from the log.

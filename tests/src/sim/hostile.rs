@@ -41,7 +41,7 @@ impl Hostile {
         let is_open = self
             .line
             .and_then(|id| scene.network.lines.get(&id))
-            .is_some_and(|line| line.connection.is_some());
+            .is_some_and(|line| line.place.is_some() || line.is_moving);
         if scene.is_calm || (is_open && scene.chance.one_in(5)) {
             return self.hang_up(scene);
         }

@@ -19,6 +19,7 @@ mod network;
 mod options;
 mod oracle;
 mod player;
+mod post;
 mod scene;
 mod server;
 mod simulation;

@@ -128,6 +128,13 @@ pub(super) enum Owner {
     Hostile(usize),
 }
 
+/// A shard of the broker, and its name for a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) shard: usize,
+    pub(super) connection: ConnectionId,
+}
+
 /// A line from a client to the broker.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -136,8 +143,10 @@ pub(super) struct Line {
     pub(super) version: Version,
     pub(super) up: Pipe,
     pub(super) down: Pipe,
-    /// The broker's name for it, from its accept to its end there.
-    pub(super) connection: Option<ConnectionId>,
+    /// Where it is in the broker, from its accept to its end there.
+    pub(super) place: Option<Place>,
+    /// It is on its way from one shard to another.
+    pub(super) is_moving: bool,
     /// The broker still had it when the last bytes arrived.
     pub(super) was_heard: bool,
     pub(super) is_cut: bool,
@@ -150,6 +159,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Whether the broker reads it, or it is not there to read it.
+    pub(super) const fn is_read(&self) -> bool {
+        !self.is_moving && !(self.is_paused && self.place.is_some())
+    }
+
     /// What the client sends gets lost from now on, and the broker notices in its own time.
     pub(super) fn cut_upwards(&mut self, broker_notices_at: u64) {
         self.is_cut = true;
@@ -180,7 +194,8 @@ impl Network {
             version,
             up: Pipe::default(),
             down: Pipe::default(),
-            connection: None,
+            place: None,
+            is_moving: false,
             was_heard: false,
             is_cut: false,
             is_client_there: true,
@@ -201,7 +216,8 @@ impl Network {
             }
         }
         self.lines.retain(|_, line| {
-            line.is_client_there || line.connection.is_some() || line.up.next_at().is_some()
+            let is_there = line.place.is_some() || line.is_moving;
+            line.is_client_there || is_there || line.up.next_at().is_some()
         });
     }
 
@@ -209,7 +225,7 @@ impl Network {
     pub(super) fn next_at(&self) -> Option<u64> {
         let lines = self.lines.values();
         let arrivals = lines.flat_map(|line| {
-            let up = line.up.next_at().filter(|_| !line.is_paused);
+            let up = line.up.next_at().filter(|_| line.is_read());
             let down = line.down.next_at().filter(|_| line.is_client_there);
             [up, down]
         });

@@ -19,6 +19,36 @@ pub(super) struct DiskFaults {
     pub(super) in_recovery_one_in: u64,
 }
 
+/// How many shards there are, and how they hear of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shards {
+    /// The first process has so many.
+    count: u16,
+    /// Every other one has another number of them.
+    varies: bool,
+    /// A letter takes up to so many milliseconds.
+    pub(super) letter_ms: u64,
+}
+
+impl Shards {
+    /// The same with at least two, always.
+    fn several(self) -> Self {
+        Self {
+            count: self.count.max(2),
+            varies: false,
+            ..self
+        }
+    }
+
+    /// How many the next process has.
+    pub(super) fn draw(self, chance: &mut Chance) -> u16 {
+        match self.varies {
+            true => chance.pick(&[1, 2, 3]),
+            false => self.count,
+        }
+    }
+}
+
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -28,6 +58,7 @@ pub struct Options {
     pub defect: Option<Defect>,
     /// The run tells what happens, on standard error.
     pub is_told: bool,
+    pub(super) shards: Shards,
     /// Clients that keep to the rules.
     pub(super) players: usize,
     /// Clients that do not.
@@ -68,6 +99,11 @@ impl Options {
             seed,
             defect: None,
             is_told: false,
+            shards: Shards {
+                count: chance.pick(&[1, 2, 2, 3]),
+                varies: chance.one_in(3),
+                letter_ms: chance.pick(&[0, 2, 20, 500]),
+            },
             players: chance.between(3, 9) as usize,
             hostiles: chance.below(3) as usize,
             safety_ms: chance.between(4_000, 25_000),
@@ -112,6 +148,10 @@ impl Options {
     pub fn with(self, defect: Defect) -> Self {
         Self {
             defect: Some(defect),
+            shards: match defect.is_between_shards() {
+                true => self.shards.several(),
+                false => self.shards,
+            },
             recording: None,
             ..self
         }

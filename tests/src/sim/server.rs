@@ -2,8 +2,9 @@
 //! killed.
 
 use super::defect::Defect;
-use super::network::{Owner, Piece};
-use super::options::Options;
+use super::network::{Owner, Piece, Place};
+use super::options::{Options, Shards};
+use super::post::{Post, Posts};
 use super::scene::Scene;
 use super::storage::{Closed, Desk, Ending, Storage};
 use super::trace::{Trace, readable};
@@ -12,9 +13,12 @@ use crate::recorded::Parts;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::frame;
+use whimbrel_core::id::PeerId;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
-use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
+use whimbrel_core::restore::Restorer;
+use whimbrel_core::statistics::Statistics;
+use whimbrel_core::{Broker, Config, Now, Timestamp, UnixTime};
 
 /// The wall clock when a run begins.
 const START: u64 = 1_767_225_600_000;
@@ -22,18 +26,40 @@ const START: u64 = 1_767_225_600_000;
 /// More calls than this in one virtual millisecond is going round in circles.
 const CALLS_PER_INSTANT: u64 = 100_000;
 
-/// A process that runs.
-struct Process {
+/// One thread of a process.
+struct Shard {
     broker: RecordedBroker,
     /// What is recorded, if anything is.
     parts: Parts,
+}
+
+/// A process that runs.
+struct Process {
+    shards: Vec<Shard>,
+    /// What they send each other.
+    posts: Posts,
     storage: Storage,
     started_at: u64,
-    lines: BTreeMap<ConnectionId, u64>,
+    lines: BTreeMap<Place, u64>,
     /// Who waits for a verdict, and until when.
-    verdicts: VecDeque<(u64, ConnectionId)>,
+    verdicts: VecDeque<(u64, Place)>,
     /// The log has failed: it ends by itself.
     has_failed: bool,
+}
+
+impl Process {
+    fn broker(&mut self, shard: usize) -> &mut RecordedBroker {
+        &mut self.shards[shard].broker
+    }
+
+    /// What all shards count together.
+    fn statistics(&self) -> Statistics {
+        let mut sum = Statistics::default();
+        for shard in &self.shards {
+            sum.add(&shard.broker.statistics());
+        }
+        sum
+    }
 }
 
 /// The machine with the broker on it.
@@ -52,6 +78,7 @@ pub(super) struct Server {
     calls: (u64, u64),
     /// How the process records, if it does.
     recording: Option<RecordOptions>,
+    shards: Shards,
 }
 
 impl Server {
@@ -67,6 +94,7 @@ impl Server {
             trace: Trace::default(),
             calls: (0, 0),
             recording: options.recording.clone(),
+            shards: options.shards,
         }
     }
 
@@ -89,6 +117,9 @@ impl Server {
 
     /// Starts the process: the log is read, and a broker made of it.
     pub(super) fn start(&mut self, scene: &mut Scene) {
+        let shards = self.shards.draw(&mut scene.chance);
+        self.config.identity.shards = shards;
+        self.log_config.shards = shards;
         let disk = std::mem::take(&mut self.disk);
         let opened = Storage::open(
             &self.log_config,
@@ -110,22 +141,15 @@ impl Server {
             }
         };
         self.config.identity.boot_epoch = restorer.next_boot_epoch();
-        let now = self.now(scene.now);
-        let broker = Broker::restore(self.config.clone(), self.seed, now, restorer)
-            .expect("the options make a valid configuration");
-        let mut broker = RecordedBroker::from(broker);
-        if let Some(options) = self.recording.clone() {
-            broker.record(options);
-        }
+        let shards = self.shards_from(restorer, self.now(scene.now));
         scene.tell(|| {
-            format!(
-                "the broker starts, boot {}",
-                self.config.identity.boot_epoch
-            )
+            let identity = &self.config.identity;
+            let (boot, shards) = (identity.boot_epoch, identity.shards);
+            format!("the broker starts, boot {boot}, shards {shards}")
         });
         self.process = Some(Process {
-            broker,
-            parts: Parts::default(),
+            shards,
+            posts: Posts::default(),
             storage,
             started_at: scene.now,
             lines: BTreeMap::new(),
@@ -133,6 +157,40 @@ impl Server {
             has_failed: false,
         });
         self.trace.number(scene.now);
+        self.introduce(scene);
+    }
+
+    fn shards_from(&self, restorer: Restorer, now: Now) -> Vec<Shard> {
+        let parts = restorer.split(self.config.identity.shards).into_iter();
+        let shards = parts.zip(0..).map(|(part, shard)| {
+            let mut config = self.config.clone();
+            config.identity.shard = shard;
+            let broker = Broker::restore(config, self.seed, now, part);
+            let broker = broker.expect("the options make a valid configuration");
+            let mut broker = RecordedBroker::from(broker);
+            if let Some(options) = self.recording.clone() {
+                broker.record(options);
+            }
+            Shard {
+                broker,
+                parts: Parts::default(),
+            }
+        });
+        shards.collect()
+    }
+
+    /// Before anybody can connect, all shards hear what the others want.
+    fn introduce(&mut self, scene: &mut Scene) {
+        loop {
+            self.drain(scene);
+            let Some(process) = self.process.as_mut() else {
+                return;
+            };
+            let Some((way, post)) = process.posts.pop(u64::MAX, &mut scene.chance) else {
+                return;
+            };
+            self.take_post(way, post, scene);
+        }
     }
 
     /// Ends the process. What its sockets still hold may arrive.
@@ -141,18 +199,21 @@ impl Server {
             return;
         };
         scene.tell(|| format!("the broker ends: {ending:?}"));
-        process.parts.take(&mut process.broker, true);
-        if let Err(what) = process.parts.replay() {
-            scene.oracle.fail(format!("played back, {what}"));
+        for shard in &mut process.shards {
+            shard.parts.take(&mut shard.broker, true);
+            if let Err(what) = shard.parts.replay() {
+                scene.oracle.fail(format!("played back, {what}"));
+            }
         }
         self.disk = process.storage.end(ending, &mut scene.chance);
         self.restart_at = scene.now + scene.chance.between(1, 3_000);
         scene.oracle.rebooted(scene.now);
-        for id in process.lines.into_values() {
+        for id in process.lines.into_values().chain(process.posts.lines()) {
             let Some(line) = scene.network.lines.get_mut(&id) else {
                 continue;
             };
-            line.connection = None;
+            line.place = None;
+            line.is_moving = false;
             let notices_at = scene.now + scene.chance.between(1, 2_000);
             if ending == Ending::Killed && scene.chance.one_in(2) {
                 line.down.end(notices_at);
@@ -169,7 +230,7 @@ impl Server {
         let ids: Vec<u64> = scene.network.lines.keys().copied().collect();
         for id in ids {
             while let Some(line) = scene.network.lines.get_mut(&id)
-                && !(line.is_paused && line.connection.is_some())
+                && line.is_read()
                 && let Some(piece) = line.up.pop(scene.now)
             {
                 self.take(id, piece, scene);
@@ -189,36 +250,85 @@ impl Server {
         };
         match piece {
             Piece::Open => {
-                let connection = process.broker.accept(now, Peer::default());
-                process.lines.insert(connection, id);
-                line.connection = Some(connection);
+                let shard = scene.chance.below(process.shards.len() as u64) as usize;
+                let connection = process.broker(shard).accept(now, Peer::default());
+                let place = Place { shard, connection };
+                process.lines.insert(place, id);
+                line.place = Some(place);
             }
             Piece::Bytes(bytes) => {
-                line.was_heard = line.connection.is_some();
+                line.was_heard = line.place.is_some();
                 if line.was_heard {
                     scene.oracle.known(id);
                 }
-                let connection = line.connection;
+                let place = line.place;
                 scene.story.tell(scene.now, || {
-                    format!("line {id} up {connection:?}: {}", readable(&bytes))
+                    format!("line {id} up {place:?}: {}", readable(&bytes))
                 });
-                if let Some(connection) = connection {
-                    process.broker.receive(now, connection, &bytes);
+                if let Some(Place { shard, connection }) = place {
+                    process.broker(shard).receive(now, connection, &bytes);
                 }
             }
             Piece::End => {
                 if line.was_heard && !line.is_cut {
                     scene.oracle.parted(id, scene.now);
                 }
-                if let Some(connection) = line.connection.take() {
-                    process.lines.remove(&connection);
+                if let Some(place) = line.place.take() {
+                    process.lines.remove(&place);
+                    let Place { shard, connection } = place;
                     if scene.mischief.strikes(Defect::SwallowsAWill) {
-                        process.broker.receive(now, connection, &[0xE0, 0]);
+                        process.broker(shard).receive(now, connection, &[0xE0, 0]);
                     }
-                    process.broker.closed(now, connection);
+                    process.broker(shard).closed(now, connection);
                 }
                 line.down.end(scene.now + 1);
             }
+        }
+    }
+
+    /// A shard takes in what another one has sent.
+    fn take_post(&mut self, (from, to): (usize, usize), post: Post, scene: &mut Scene) {
+        let now = self.now(scene.now);
+        let Some(process) = self.process.as_mut() else {
+            return;
+        };
+        match post {
+            Post::Letter(letter) => {
+                scene.tell(|| format!("letter from {from} to {to}: {letter:?}"));
+                let from = PeerId(u16::try_from(from).expect("few shards"));
+                process.broker(to).routed(now, from, letter);
+            }
+            Post::Connection { line, peer, bytes } => {
+                scene.tell(|| format!("line {line} moves from {from} to {to}"));
+                let connection = process.broker(to).adopt(now, peer, &bytes);
+                let place = Place {
+                    shard: to,
+                    connection,
+                };
+                process.lines.insert(place, line);
+                if let Some(line) = scene.network.lines.get_mut(&line) {
+                    line.place = Some(place);
+                    line.is_moving = false;
+                }
+            }
+        }
+        self.trace.number((from * 64 + to) as u64);
+    }
+
+    /// A thread does not come to take in what the others send it, for a while.
+    pub(super) fn stall(&mut self, shard: u64, until: u64) -> bool {
+        let Some(process) = self.process.as_mut() else {
+            return false;
+        };
+        let count = process.shards.len();
+        process.posts.stall(shard as usize % count, until);
+        count > 1
+    }
+
+    /// All shards take in what they are sent again.
+    pub(super) fn hurry(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.posts.hurry();
         }
     }
 
@@ -229,24 +339,35 @@ impl Server {
         let Some(process) = self.process.as_mut() else {
             return;
         };
-        if process
-            .broker
-            .next_deadline()
-            .is_some_and(|at| at <= now.monotonic)
-        {
-            process.broker.advance(now);
+        for Shard { broker, .. } in &mut process.shards {
+            if broker.next_deadline().is_some_and(|at| at <= now.monotonic) {
+                broker.advance(now);
+            }
         }
         while process
             .verdicts
             .front()
             .is_some_and(|(at, _)| *at <= scene.now)
-            && let Some((_, connection)) = process.verdicts.pop_front()
+            && let Some((_, Place { shard, connection })) = process.verdicts.pop_front()
         {
             let verdict = Verdict::accept();
-            process.broker.authenticated(now, connection, verdict);
+            process
+                .broker(shard)
+                .authenticated(now, connection, verdict);
         }
+        while let Some(process) = self.process.as_mut()
+            && let Some((way, post)) = process.posts.pop(scene.now, &mut scene.chance)
+        {
+            self.take_post(way, post, scene);
+            if scene.chance.one_in(2) {
+                self.drain(scene);
+            }
+        }
+        let Some(process) = self.process.as_mut() else {
+            return;
+        };
         let lines = &scene.network.lines;
-        let ready: Vec<ConnectionId> = process
+        let ready: Vec<Place> = process
             .lines
             .iter()
             .filter(|(_, id)| {
@@ -254,10 +375,10 @@ impl Server {
                     .get(id)
                     .is_some_and(|line| line.wants_to_send && line.down.has_room(scene.weather))
             })
-            .map(|(connection, _)| *connection)
+            .map(|(place, _)| *place)
             .collect();
-        for connection in ready {
-            self.send(connection, scene);
+        for place in ready {
+            self.send(place, scene);
         }
         self.drain(scene);
         if self
@@ -294,9 +415,8 @@ impl Server {
         };
         if let Some(loaded) = process.storage.poll_loaded() {
             scene.counts.operation("load");
-            process
-                .broker
-                .loaded(now, loaded.message, loaded.value.as_deref());
+            let broker = process.broker(usize::from(loaded.shard));
+            broker.loaded(now, loaded.message, loaded.value.as_deref());
             return true;
         }
         let Some(event) = process.storage.poll_event() else {
@@ -304,16 +424,25 @@ impl Server {
         };
         scene.tell(|| format!("log: {event:?}"));
         match event {
-            LogEvent::Durable { position, .. } => process.broker.persisted(now, position),
+            LogEvent::Durable { shard, position } => {
+                process.broker(usize::from(shard)).persisted(now, position);
+            }
             LogEvent::CheckpointWanted => {
                 scene.counts.operation("checkpoint");
-                process.broker.checkpoint(now);
+                for shard in &mut process.shards {
+                    shard.broker.checkpoint(now);
+                }
             }
-            LogEvent::Pressure(pressure) => process
-                .broker
-                .storage_pressure(now, pressure != Pressure::None),
+            LogEvent::Pressure(pressure) => {
+                for shard in &mut process.shards {
+                    let is_full = pressure != Pressure::None;
+                    shard.broker.storage_pressure(now, is_full);
+                }
+            }
             LogEvent::Poisoned(_) => {
-                process.broker.persist_failed(now);
+                for shard in &mut process.shards {
+                    shard.broker.persist_failed(now);
+                }
                 process.has_failed = true;
             }
             _ => {}
@@ -332,8 +461,13 @@ impl Server {
             let Some(process) = self.process.as_mut() else {
                 return;
             };
-            match process.broker.poll_action() {
-                Some(action) => self.carry_out(action, scene),
+            let mut shards = process.shards.iter_mut().zip(0..);
+            let action = shards.find_map(|(shard, number)| {
+                let action = shard.broker.poll_action()?;
+                Some((number, action))
+            });
+            match action {
+                Some((shard, action)) => self.carry_out(shard, action, scene),
                 None if self.hear_storage(scene) => {}
                 None => return self.take_recorded(scene),
             }
@@ -342,10 +476,14 @@ impl Server {
 
     /// Takes what the process has recorded.
     fn take_recorded(&mut self, scene: &mut Scene) {
-        if let Some(process) = self.process.as_mut() {
-            let before = process.parts.files().len();
-            process.parts.take(&mut process.broker, false);
-            for _ in before..process.parts.files().len() {
+        let shards = self
+            .process
+            .iter_mut()
+            .flat_map(|process| &mut process.shards);
+        for Shard { broker, parts } in shards {
+            let before = parts.files().len();
+            parts.take(broker, false);
+            for _ in before..parts.files().len() {
                 scene.counts.operation("part of a recording");
             }
         }
@@ -362,25 +500,26 @@ impl Server {
         scene.oracle.violation().is_none()
     }
 
-    fn carry_out(&mut self, action: Action, scene: &mut Scene) {
+    fn carry_out(&mut self, shard: usize, action: Action, scene: &mut Scene) {
         let now = self.now(scene.now);
         let Some(process) = self.process.as_mut() else {
             return;
         };
+        let place = |connection| Place { shard, connection };
         match action {
-            Action::Send(connection) => self.send(connection, scene),
-            Action::Pause(connection) => self.set_paused(connection, true, scene),
-            Action::Resume(connection) => self.set_paused(connection, false, scene),
+            Action::Send(connection) => self.send(place(connection), scene),
+            Action::Pause(connection) => self.set_paused(place(connection), true, scene),
+            Action::Resume(connection) => self.set_paused(place(connection), false, scene),
             Action::Close {
                 connection,
                 last_bytes,
             } => {
-                let id = process.lines.remove(&connection);
+                let id = process.lines.remove(&place(connection));
                 if let Some(id) = id {
                     self.write(id, last_bytes, scene);
                     let line = scene.network.lines.get_mut(&id);
                     if let Some(line) = line {
-                        line.connection = None;
+                        line.place = None;
                         line.is_paused = false;
                         line.down.end(scene.now + 1);
                     }
@@ -389,48 +528,93 @@ impl Server {
             Action::Authenticate { connection, .. } => {
                 if scene.chance.one_in(10) {
                     let at = scene.now + scene.chance.between(1, 200);
-                    process.verdicts.push_back((at, connection));
+                    process.verdicts.push_back((at, place(connection)));
                 } else {
                     let verdict = Verdict::accept();
-                    process.broker.authenticated(now, connection, verdict);
+                    process
+                        .broker(shard)
+                        .authenticated(now, connection, verdict);
                 }
             }
             Action::Persist(mut batch) => {
                 scene.tell(|| {
                     let (position, mark) = (batch.position.0, batch.mark);
-                    format!("batch {position} {mark:?}: {}", readable(&batch.operations))
+                    let operations = readable(&batch.operations);
+                    format!("batch {position} of {shard} {mark:?}: {operations}")
                 });
                 self.trace.bytes(&batch.operations);
                 scene.mischief.batch(&mut batch.operations);
-                process.storage.append(&batch);
+                process.storage.append(shard, &batch);
                 if scene.mischief.is(Defect::AcknowledgesBeforePersisting) {
-                    process.broker.persisted(now, batch.position);
+                    process.broker(shard).persisted(now, batch.position);
                 }
                 self.run_storage(scene);
             }
             Action::Load(message) => {
-                process.storage.load(message);
+                process.storage.load(shard, message);
                 self.run_storage(scene);
             }
-            Action::Route { .. } | Action::HandOver { .. } | Action::Event(_) => {}
+            Action::Route { to, mut letter } => {
+                scene.counts.operation("letter");
+                scene.mischief.letter(&mut letter);
+                self.post((shard, to.0.into()), Post::Letter(letter), scene);
+            }
+            Action::HandOver {
+                connection,
+                to,
+                peer,
+                mut bytes,
+            } => {
+                scene.counts.operation("hand over");
+                let line = process.lines.remove(&place(connection));
+                let line = line.expect("it is there");
+                if let Some(line) = scene.network.lines.get_mut(&line) {
+                    line.place = None;
+                    line.is_moving = true;
+                    line.is_paused = false;
+                    line.wants_to_send = false;
+                    scene.mischief.hand_over(line.version, &mut bytes);
+                }
+                let post = Post::Connection { line, peer, bytes };
+                self.post((shard, to.0.into()), post, scene);
+            }
+            Action::Event(_) => {}
         }
     }
 
-    fn set_paused(&mut self, connection: ConnectionId, is_paused: bool, scene: &mut Scene) {
+    /// Sends something to another shard. Most of it is there at once.
+    fn post(&mut self, way: (usize, usize), post: Post, scene: &mut Scene) {
+        let patience_ms = match scene.is_calm {
+            true => 1,
+            false => self.shards.letter_ms,
+        };
+        let delay_ms = match scene.chance.one_in(3) {
+            true => scene.chance.between(0, patience_ms),
+            false => 0,
+        };
+        if let Some(process) = self.process.as_mut() {
+            process.posts.send(way, scene.now + delay_ms, post);
+            if scene.mischief.strikes(Defect::LettersOvertake) {
+                process.posts.swap_last(way);
+            }
+        }
+    }
+
+    fn set_paused(&mut self, place: Place, is_paused: bool, scene: &mut Scene) {
         let process = self.process.as_ref();
-        let id = process.and_then(|process| process.lines.get(&connection));
+        let id = process.and_then(|process| process.lines.get(&place));
         if let Some(line) = id.and_then(|id| scene.network.lines.get_mut(id)) {
             line.is_paused = is_paused;
         }
     }
 
     /// Pulls what a connection may send, if its socket takes more.
-    fn send(&mut self, connection: ConnectionId, scene: &mut Scene) {
+    fn send(&mut self, place: Place, scene: &mut Scene) {
         let now = self.now(scene.now);
         let Some(process) = self.process.as_mut() else {
             return;
         };
-        let Some(id) = process.lines.get(&connection).copied() else {
+        let Some(id) = process.lines.get(&place).copied() else {
             return;
         };
         let Some(line) = scene.network.lines.get_mut(&id) else {
@@ -441,7 +625,8 @@ impl Server {
             return;
         }
         let mut bytes = Vec::new();
-        process.broker.transmit(now, connection, &mut bytes);
+        let Place { shard, connection } = place;
+        process.broker(shard).transmit(now, connection, &mut bytes);
         self.write(id, bytes, scene);
     }
 
@@ -473,7 +658,7 @@ impl Server {
         let other = scene.network.lines.iter_mut().find(|(other, line)| {
             **other != id
                 && line.version == version
-                && line.connection.is_some()
+                && line.place.is_some()
                 && matches!(line.owner, Owner::Player(_))
                 && scene.sharers.contains(&line.owner)
         });
@@ -493,13 +678,16 @@ impl Server {
         if scene.mischief.is(Defect::NeverRests) {
             return Some(scene.now);
         }
-        let deadline = process.broker.next_deadline();
-        let deadline = deadline
-            .filter(|at| *at != Timestamp::MAX)
-            .map(|at| at.0 + process.started_at);
+        let shards = process.shards.iter();
+        let deadlines = shards.filter_map(|shard| shard.broker.next_deadline());
         let verdict = process.verdicts.front().map(|(at, _)| *at);
-        let storage = process.storage.next_at(process.started_at);
-        deadline.into_iter().chain(verdict).chain(storage).min()
+        deadlines
+            .filter(|at| *at != Timestamp::MAX)
+            .map(|at| at.0 + process.started_at)
+            .chain(verdict)
+            .chain(process.storage.next_at(process.started_at))
+            .chain(process.posts.next_at())
+            .min()
     }
 
     // --- Looking in from outside ---
@@ -517,7 +705,7 @@ impl Server {
         let Some(process) = &self.process else {
             return;
         };
-        let statistics = process.broker.statistics();
+        let statistics = process.statistics();
         let limits = &self.config.limits;
         let kept = statistics.queued_bytes + statistics.inflight_bytes - statistics.unloaded_bytes
             + statistics.retained_bytes
@@ -540,7 +728,7 @@ impl Server {
         let Some(process) = &self.process else {
             return;
         };
-        let statistics = process.broker.statistics();
+        let statistics = process.statistics();
         let left = statistics.queued_messages
             + statistics.queued_bytes
             + statistics.inflight_bytes
@@ -560,11 +748,12 @@ impl Server {
     /// Whether nothing is under way to anybody.
     pub(super) fn is_quiet(&self) -> bool {
         self.process.as_ref().is_some_and(|process| {
-            let statistics = process.broker.statistics();
+            let statistics = process.statistics();
             statistics.unsent_bytes == 0
                 && statistics.inflight_bytes == 0
                 && statistics.partial_bytes == 0
                 && process.storage.is_idle()
+                && process.posts.is_empty()
         })
     }
 }

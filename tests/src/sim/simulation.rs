@@ -141,8 +141,12 @@ impl<'a> Simulation<'a> {
     }
 
     fn turn_until(&mut self, done: impl Fn(&Self) -> bool) {
+        let begun = self.scene.now;
         while !self.is_over() && !done(self) {
             self.turn();
+            if self.scene.now - begun > PATIENCE_MS {
+                self.scene.oracle.fail("somebody waits for ever".into());
+            }
         }
     }
 
@@ -153,6 +157,7 @@ impl<'a> Simulation<'a> {
         self.scene.disk = HEALTHY;
         self.scene.pause_ms = 100;
         self.server.set_capacity(None);
+        self.server.hurry();
     }
 
     /// Everybody gets what is owed.
@@ -229,7 +234,7 @@ impl<'a> Simulation<'a> {
     /// Something breaks.
     fn strike(&mut self) {
         let scene = &mut self.scene;
-        match scene.chance.below(12) {
+        match scene.chance.below(13) {
             0..=2 => {
                 let (client_ms, broker_ms) = (
                     scene.chance.between(1, 5_000),
@@ -291,6 +296,15 @@ impl<'a> Simulation<'a> {
                     true => "clock jumps ahead",
                     false => "clock jumps back",
                 });
+            }
+            12 => {
+                let (shard, until) = (
+                    scene.chance.number(),
+                    scene.now + scene.chance.between(1, 3_000),
+                );
+                if self.server.stall(shard, until) {
+                    scene.counts.fault("shard stalls");
+                }
             }
             _ => {}
         }

@@ -9,8 +9,8 @@ use whimbrel_core::Timestamp;
 use whimbrel_core::action;
 use whimbrel_core::id::MessageId;
 use whimbrel_core::log::{
-    Batch, Completion, Engine, FileAction, IoFailure, IoFailureKind, Loaded, LogConfig, LogEvent,
-    LogUuid, OperationId, Recovery,
+    AppendError, Batch, Completion, Engine, FileAction, IoFailure, IoFailureKind, Loaded,
+    LogConfig, LogEvent, LogUuid, OperationId, Recovery,
 };
 use whimbrel_core::restore::Restorer;
 
@@ -200,15 +200,16 @@ impl Storage {
         Ok((storage, restorer))
     }
 
-    /// Takes a batch of the broker.
-    pub(super) fn append(&mut self, batch: &action::Batch) {
-        // A poisoned log takes none; it has said so.
-        let _ = self.engine.append(Batch {
-            shard: 0,
+    /// Takes a batch of a shard.
+    pub(super) fn append(&mut self, shard: usize, batch: &action::Batch) {
+        let taken = self.engine.append(Batch {
+            shard: u16::try_from(shard).expect("few shards"),
             position: batch.position,
             marker: batch.mark.into(),
             ops: &batch.operations,
         });
+        // A poisoned log takes none; it has said so.
+        assert!(matches!(taken, Ok(()) | Err(AppendError::Poisoned)));
     }
 
     /// Ends the operation whose time has come, and begins the next.
@@ -259,8 +260,9 @@ impl Storage {
     }
 
     /// Asks for a message.
-    pub(super) fn load(&mut self, message: MessageId) {
-        self.engine.read_back(0, message);
+    pub(super) fn load(&mut self, shard: usize, message: MessageId) {
+        let shard = u16::try_from(shard).expect("few shards");
+        self.engine.read_back(shard, message);
     }
 
     pub(super) fn poll_loaded(&mut self) -> Option<Loaded> {
