@@ -240,6 +240,10 @@ impl Broker {
     fn walk_taken(&mut self, after: Option<ExchangeId>) -> Walk {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let Some((exchange, _)) = self.taken.range((from, Bound::Unbounded)).next() else {
+            // As few as letters to other shards hold.
+            for (number, bequest) in self.bequests.iter() {
+                self.journal.bequest(number, bequest);
+            }
             return Walk::Owed;
         };
         let exchange = *exchange;

@@ -221,5 +221,6 @@ impl Broker {
                 self.unstall(key, Stalls::GATED);
             }
         }
+        self.settle_bequests();
     }
 }

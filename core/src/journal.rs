@@ -7,6 +7,7 @@
 //! It also knows which messages are whole in memory, and which only in the log: see `spill`.
 
 use crate::action::{Batch, BatchMark};
+use crate::bequest::Bequest;
 use crate::broker::Broker;
 use crate::id::{MessageId, PacketId, Position};
 use crate::letter::ExchangeId;
@@ -572,6 +573,19 @@ impl Journal {
     /// Nobody has to remember it.
     pub(crate) fn forget_taken(&mut self, exchange: ExchangeId, shard: u16) {
         self.delete(&record::taken_key(exchange, shard));
+    }
+
+    /// A message that nobody sends again, and other shards may not have.
+    pub(crate) fn bequest(&mut self, number: u64, bequest: &Bequest) {
+        self.scratch.clear();
+        record::encode_bequest(bequest, &mut self.scratch);
+        let key = session_key(record::BEQUEST, number);
+        BatchWriter::new(&mut self.batch).put(&key, &self.scratch);
+    }
+
+    /// They have it.
+    pub(crate) fn forget_bequest(&mut self, number: u64) {
+        self.delete(&session_key(record::BEQUEST, number));
     }
 
     /// The session as it is now.

@@ -10,6 +10,7 @@ extern crate std;
 pub mod access;
 pub mod action;
 mod backpressure;
+mod bequest;
 pub mod broker;
 mod buffers;
 mod checkpoint;

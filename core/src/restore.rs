@@ -6,6 +6,7 @@
 //! and deadlines.
 
 use crate::action::{DropReason, Event};
+use crate::bequest::Bequest;
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
 use crate::id::{MessageId, PacketId};
@@ -79,6 +80,8 @@ pub struct Restorer {
     taken: BTreeMap<(ExchangeId, u16), Box<[u8]>>,
     /// The same of all shards together, once that is known.
     united: BTreeMap<ExchangeId, Taken>,
+    /// Messages that some shards may not have had.
+    bequests: BTreeMap<u64, Bequest>,
     /// The greatest session number, whichever shard gave it.
     last_session: u64,
     /// How many bytes of messages are kept whole, if not all.
@@ -205,6 +208,7 @@ impl Restorer {
             record::RETAINED => self.retained(name, value),
             record::TAKEN => self.taken(name, value),
             record::CURSOR => self.cursor(name, value),
+            record::BEQUEST => self.bequest(name, value),
             _ => return Ok(false),
         };
         done.map(|()| true).ok_or(RestoreError::BadRecord { kind })
@@ -328,6 +332,19 @@ impl Restorer {
         Some(())
     }
 
+    fn bequest(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let number = name.u64()?;
+        match value {
+            Some(value) => {
+                self.bequests.insert(number, record::decode_bequest(value)?);
+            }
+            None => {
+                self.bequests.remove(&number);
+            }
+        }
+        Some(())
+    }
+
     fn cursor(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let kept = self.kept(name.u64()?);
         let filter = core::str::from_utf8(name.0).ok()?;
@@ -377,7 +394,8 @@ impl Restorer {
         let mut all: BTreeMap<ExchangeId, Taken> = BTreeMap::new();
         for ((exchange, shard), value) in &self.taken {
             let session = self.sessions.get(&exchange.session);
-            if session.is_some_and(|kept| kept.record.is_some()) {
+            let is_open = session.is_some_and(|kept| kept.record.is_some());
+            if is_open || self.bequests.contains_key(&exchange.session) {
                 let taken = all.entry(*exchange).or_default();
                 // One that says nothing has taken nothing.
                 let _ = record::decode_taken(value, *shard, taken);
@@ -412,6 +430,10 @@ impl Restorer {
                 part.messages.extend(messages_of(&self.messages, ids));
                 part.sessions.insert(number, kept);
             }
+        }
+        for (number, bequest) in self.bequests {
+            let part = (number % u64::from(shards.max(1))) as usize;
+            parts[part].bequests.insert(number, bequest);
         }
         for part in &mut parts {
             let ids = part.retained.values().copied();
@@ -481,8 +503,10 @@ impl Broker {
             sessions,
             messages,
             retained,
+            bequests,
             ..
         } = restorer;
+        broker.bequests.restore(bequests);
         for id in retained.into_values() {
             if let Some(message) = message_in(&messages, id) {
                 if message.is_stub() {

@@ -5,7 +5,7 @@ use crate::broker::Broker;
 use crate::config::SharedStrategy;
 use crate::connection::Connection;
 use crate::deliver::{How, Publication};
-use crate::handle::publish::Origin;
+use crate::handle::publish::{Origin, Routed};
 use crate::id::PeerId;
 use crate::letter::{Interest, Parcel, SharedMessage};
 use crate::route::{Group, Target, peer_of};
@@ -234,7 +234,12 @@ impl Broker {
     }
 
     /// Gives a message of a shared subscription whose member is gone to another one.
-    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[(GroupId, Box<str>)]) {
+    pub(crate) fn redistribute(
+        &mut self,
+        session: u64,
+        delivery: &Delivery,
+        shared: &[(GroupId, Box<str>)],
+    ) {
         let text = match delivery.group() {
             Some(group) => shared
                 .binary_search_by_key(&group, |(id, _)| *id)
@@ -246,18 +251,26 @@ impl Broker {
         };
         let group = text.and_then(|text| self.group_named(text));
         // What lies in the log of this shard stays here.
-        let group = group.map(|group| Group {
+        let place = group.map(|group| Group {
             there: group.there.filter(|_| !delivery.message.is_stub()),
             ..group
         });
-        let Some(group) = group else {
+        let (Some(group), Some(text)) = (place, text) else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
+        let exchange = self.bequest_of(session, delivery.message.id());
+        let mark = self.mark();
         let mut publication =
             Publication::shared(&delivery.message, delivery.was_published_retained());
         self.encoder.begin();
-        self.deliver_to_group(&mut publication, group, Origin::default());
+        let origin = Origin {
+            exchange,
+            ..Origin::default()
+        };
+        self.deliver_to_group(&mut publication, group, origin);
+        let what = (&mut publication, Some(text));
+        self.bequeath(exchange, what, (mark, Routed::Done));
     }
 
     /// A session that may be a member of shared subscriptions has got a connection, or has lost it:

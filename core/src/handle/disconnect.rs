@@ -321,7 +321,7 @@ impl Broker {
         }
         let shared = self.unsubscribe_all(key.index, &session);
         if let Some(traffic) = session.traffic.take() {
-            self.abandon(key, *traffic, &shared);
+            self.abandon((key, session.number), *traffic, &shared);
         }
         if session.is_recorded {
             self.journal.session_ended(&session);
@@ -336,7 +336,12 @@ impl Broker {
 
     /// Messages under way to a session that ends. What came by a shared subscription and was not
     /// begun, or may be repeated, goes to another member.
-    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[(GroupId, Box<str>)]) {
+    fn abandon(
+        &mut self,
+        (key, session): (Key, u64),
+        mut traffic: Traffic,
+        shared: &[(GroupId, Box<str>)],
+    ) {
         let armed = &mut traffic.retransmit_armed;
         self.timers
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
@@ -347,7 +352,7 @@ impl Broker {
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;
             if exchange.delivery.is_shared() && !begun {
-                self.redistribute(&exchange.delivery, shared);
+                self.redistribute(session, &exchange.delivery, shared);
             } else if exchange.stage == inflight::Stage::Published {
                 self.statistics.dropped[why] += 1;
             }
@@ -357,7 +362,7 @@ impl Broker {
             self.statistics.queued_messages -= 1;
             self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
             if delivery.is_shared() {
-                self.redistribute(&delivery, shared);
+                self.redistribute(session, &delivery, shared);
             } else {
                 self.statistics.dropped[why] += 1;
             }

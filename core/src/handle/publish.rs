@@ -58,6 +58,8 @@ pub(crate) struct Fanout {
 pub(crate) struct Then {
     /// Its publisher.
     ack: Option<(Key, AckKind, PacketId)>,
+    /// What stands for the exchange of a message that nobody sends again.
+    bequest: Option<u64>,
     /// Other shards whose letters were taken in meanwhile.
     receipts: Vec<Receipt>,
 }
@@ -76,6 +78,11 @@ impl Fanout {
             targets.drain(..core::mem::take(&mut self.done));
             targets.retain(|target| target.slot != slot);
         }
+    }
+
+    /// It is a bequest, and other shards have been told of it when it is done.
+    pub(crate) const fn bequeath(&mut self, number: u64) {
+        self.then.bequest = Some(number);
     }
 
     /// Another shard hears when it is done, and with it all before it.
@@ -482,7 +489,15 @@ impl Broker {
         };
         // Retained or not as the will says. [MQTT-3.1.2-14] [MQTT-3.1.2-15]
         let mut publication = Publication::new(view, will.retain);
-        self.publish(&mut publication, Origin::default());
+        let number = self.sessions.get(session).map(|session| session.number);
+        let exchange = number.and_then(|number| self.bequest_of(number, view.id));
+        let mark = self.mark();
+        let origin = Origin {
+            exchange,
+            ..Origin::default()
+        };
+        let routed = self.publish(&mut publication, origin);
+        self.bequeath(exchange, (&mut publication, None), (mark, routed));
     }
 
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
@@ -776,6 +791,9 @@ impl Broker {
             if let Some((key, kind, id)) = fanout.then.ack {
                 let gate = self.latest_gate_everywhere();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
+            }
+            if let Some(number) = fanout.then.bequest {
+                self.await_bequest(number);
             }
             for receipt in fanout.then.receipts {
                 let position = self.latest_gate();

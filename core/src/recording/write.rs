@@ -365,8 +365,8 @@ fn digest_batch(digest: &mut Digest, batch: &Batch, without_payloads: bool) {
                             MessageView::parse(value).map_or(0, |view| view.payload.len());
                         digest.bytes(&value[..value.len() - payload]);
                     }
-                    // With its will.
-                    Some(&record::SESSION) => {}
+                    // With its will, or what is left to others.
+                    Some(&record::SESSION | &record::BEQUEST) => {}
                     _ => digest.bytes(value),
                 }
             }

@@ -348,6 +348,7 @@ impl Broker {
             peers,
             placement,
             taken,
+            bequests,
             routes: _,
             retained,
             retained_armed,
@@ -398,6 +399,7 @@ impl Broker {
         peers.save(to);
         placement.save(to);
         taken.save(to);
+        bequests.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -442,6 +444,7 @@ impl Broker {
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,
+            bequests: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
