@@ -55,6 +55,10 @@ pub struct Statistics {
     pub publishes_unmatched: u64,
     /// CONNECTs that were refused.
     pub connects_refused: u64,
+    /// Connections that ended below MQTT by a fault of the peer: handshakes of TLS, WebSocket and
+    /// QUIC that failed, PROXY headers that were wrong or came from strangers, broken records and
+    /// frames. Counted by the runtime.
+    pub transport_faults: u64,
     /// Connections closed because the client broke the protocol.
     pub violations: u64,
     /// Messages dropped, by reason, in the order of [`DropReason::ALL`].
@@ -105,6 +109,7 @@ impl Statistics {
             publishes_sent,
             publishes_unmatched,
             connects_refused,
+            transport_faults,
             violations,
             dropped,
             publishers_paused,
@@ -143,6 +148,7 @@ impl Statistics {
         self.publishes_sent += publishes_sent;
         self.publishes_unmatched += publishes_unmatched;
         self.connects_refused += connects_refused;
+        self.transport_faults += transport_faults;
         self.violations += violations;
         self.publishers_paused += publishers_paused;
         self.publishes_refused += publishes_refused;

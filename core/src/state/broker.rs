@@ -303,6 +303,7 @@ state!(Statistics {
     publishes_sent,
     publishes_unmatched,
     connects_refused,
+    transport_faults,
     violations,
     dropped,
     publishers_paused,
