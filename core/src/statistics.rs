@@ -3,8 +3,8 @@
 use crate::access::rule::Operation;
 use crate::action::DropReason;
 
-/// Declares the counters, once: the fields, what they are called, how those of two shards are added,
-/// and that a recording has them.
+/// Declares the counters, once: the fields, what they are called, how those of two shards are
+/// added, and that a recording has them.
 macro_rules! counters {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
@@ -69,8 +69,8 @@ counters! {
         queued_bytes: u64,
         /// Deliveries, waiting or in flight, whose messages are in the log and not in memory.
         unloaded_messages: u64,
-        /// Bytes of these messages: of those in `queued_bytes` and `inflight_bytes`, what memory has
-        /// not.
+        /// Bytes of these messages: of those in `queued_bytes` and `inflight_bytes`, what memory
+        /// has not.
         unloaded_bytes: u64,
         /// Bytes of messages that the log has and that deliveries hold in memory; each counts once.
         held_bytes: u64,
@@ -106,7 +106,8 @@ counters! {
         publishers_paused: u64,
         /// Messages that were not taken in: not allowed, or over a quota.
         publishes_refused: u64,
-        /// What clients wanted to do and the rules did not allow, in the order of [`Operation::ALL`].
+        /// What clients wanted to do and the rules did not allow, in the order of
+        /// [`Operation::ALL`].
         denied: [u64; Operation::ALL.len()],
         /// What the rules allowed and the shadow rules would not have.
         shadow_denied: [u64; Operation::ALL.len()],
@@ -122,7 +123,8 @@ counters! {
         unsent_bytes: u64,
         /// Events that nobody read in time.
         events_lost: u64,
-        /// Parts of a recording that could not be completed, because whoever writes it was too slow.
+        /// Parts of a recording that could not be completed, because whoever writes it was too
+        /// slow.
         recording_parts_given_up: u64,
     }
 }
