@@ -26,6 +26,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// How much one client, user or address may have.
     pub quotas: QuotaConfig,
+    /// Namespaces that do not see each other.
+    pub tenants: TenantsConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
 }
@@ -67,6 +69,22 @@ impl QuotaConfig {
     pub(crate) const fn counts_addresses(&self) -> bool {
         self.connections_per_address_maximum > 0
             || self.connections_per_address_per_second_maximum > 0
+    }
+}
+
+/// Namespaces that do not see each other. Which one a client is in, [`Grant::tenant`] says.
+///
+/// [`Grant::tenant`]: crate::Grant::tenant
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantsConfig {
+    /// How many there may be: clients of further ones are refused (0x97). One that was there once
+    /// is until the broker stops, at less than a kilobyte. Default 1,000.
+    pub maximum: u32,
+}
+
+impl Default for TenantsConfig {
+    fn default() -> Self {
+        Self { maximum: 1_000 }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::message::{Message, MessageView};
 use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::topic::GroupId;
 use alloc::vec::Vec;
 
@@ -25,6 +26,8 @@ pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 
 /// A message that is being published, borrowed as long as nobody has to keep it.
 pub(crate) struct Publication<'a> {
+    /// The one that the message names.
+    pub(crate) tenant: TenantId,
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
     /// It is retained, or has cleared what was.
@@ -35,8 +38,9 @@ pub(crate) struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    pub(crate) const fn new(view: MessageView<'a>, retain: bool) -> Self {
+    pub(crate) const fn new(tenant: TenantId, view: MessageView<'a>, retain: bool) -> Self {
         Self {
+            tenant,
             view,
             retain,
             kept: false,
@@ -46,8 +50,9 @@ impl<'a> Publication<'a> {
     }
 
     /// One that somebody keeps already.
-    pub(crate) fn shared(message: &'a Message, retain: bool) -> Self {
+    pub(crate) fn shared(tenant: TenantId, message: &'a Message, retain: bool) -> Self {
         Self {
+            tenant,
             view: message.view(),
             retain,
             kept: false,
@@ -357,8 +362,10 @@ impl Broker {
         let count = traffic.dropped;
         if count.is_power_of_two() {
             let client_id = session.client_id.clone();
+            let tenant = self.tenants.name(session.tenant);
             self.event(Event::Dropped {
                 client_id,
+                tenant,
                 why,
                 count,
             });

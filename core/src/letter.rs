@@ -8,6 +8,7 @@ use crate::codec::packet::QoS;
 use crate::id::PacketId;
 use crate::message::Message;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What one shard has to say to another, and how far it has come with what it was told.
@@ -37,7 +38,7 @@ pub struct Confirmation {
 pub enum Parcel {
     /// What the writer wants to be sent has changed.
     Interest(Interest),
-    /// A message for everybody there who subscribes to it, and for the retained ones.
+    /// A message for everybody there who subscribes to it in its tenant, and for the retained ones.
     Message(RoutedMessage),
     /// A message for one member of a shared subscription there.
     Shared(SharedMessage),
@@ -59,6 +60,8 @@ pub struct ExchangeId {
 /// What one shard wants to be sent of one filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
+    /// In which tenant; `None` is the default one.
+    pub tenant: Option<Arc<str>>,
     /// Filter text, with its `$share/` prefix when it is a group.
     pub filter: Box<str>,
     /// Subscribers there; 0 when the last one is gone. Plain filters say 0 or 1.
@@ -87,7 +90,7 @@ pub struct SharedMessage {
     pub message: Message,
     /// The publisher set RETAIN.
     pub retain: bool,
-    /// Filter text, with its `$share/` prefix.
+    /// Filter text, with its `$share/` prefix, in the tenant of the message.
     pub group: Box<str>,
     /// To be taken in once.
     pub exchange: Option<ExchangeId>,
@@ -108,6 +111,7 @@ crate::state::state!(enum Parcel {
 });
 crate::state::state!(ExchangeId { session, packet_id });
 crate::state::state!(Interest {
+    tenant,
     filter,
     members,
     present

@@ -79,6 +79,14 @@ impl Dump {
     }
 }
 
+/// A tenant as a field, unless it is the default one.
+fn of_tenant(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name => format!(" tenant={name:?}"),
+    }
+}
+
 fn describe(record: &Record<'_>, census: &Census) -> String {
     match record {
         Record::Boot { epoch } => format!("start number {epoch}"),
@@ -95,8 +103,9 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
             let user = view.user.as_ref();
             let user = user.map_or_else(String::new, |user| format!(" user={user:?}"));
+            let tenant = of_tenant(view.tenant.as_deref().unwrap_or_default());
             format!(
-                "session client={:?}{user} number={} expiry={}s {connected}{will}",
+                "session client={:?}{tenant}{user} number={} expiry={}s {connected}{will}",
                 view.client_id, view.session, view.expiry_s
             )
         }
@@ -154,10 +163,18 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             let client = census.name(*session);
             format!("taken-forgotten client={client} packet={packet} shard={shard}")
         }
-        Record::Retained { topic, message } => {
-            format!("retained topic={topic:?} {}", name(*message))
+        Record::Tenant { name } => format!("tenant {name:?}"),
+        Record::Retained {
+            tenant,
+            topic,
+            message,
+        } => {
+            let tenant = of_tenant(tenant);
+            format!("retained topic={topic:?}{tenant} {}", name(*message))
         }
-        Record::RetainedCleared { topic } => format!("retained cleared topic={topic:?}"),
+        Record::RetainedCleared { tenant, topic } => {
+            format!("retained cleared topic={topic:?}{}", of_tenant(tenant))
+        }
         Record::Owed {
             session,
             filter,
@@ -183,9 +200,10 @@ fn message(view: &MessageView<'_>) -> String {
         at => format!(" expires={}", at.0),
     };
     format!(
-        "{} topic={:?} qos={} properties={} bytes payload={} bytes{expiry}",
+        "{} topic={:?}{} qos={} properties={} bytes payload={} bytes{expiry}",
         name(view.id),
         view.topic,
+        of_tenant(view.tenant),
         view.qos as u8,
         view.properties.len(),
         view.payload.len()

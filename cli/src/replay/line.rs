@@ -233,19 +233,21 @@ impl<'a> Teller<'a> {
             }
             Event::Refused { client_id, why, .. } => (client_id, closed(why)),
             Event::Disconnected { client_id, why, .. } => (client_id, closed(why)),
-            Event::SessionEnded { client_id } => (client_id, "its session ends".to_owned()),
+            Event::SessionEnded { client_id, .. } => (client_id, "its session ends".to_owned()),
             Event::Subscribed {
                 client_id,
                 filter,
                 reason,
+                ..
             } => (client_id, format!("subscribes to {filter}: {reason}")),
-            Event::Unsubscribed { client_id, filter } => {
-                (client_id, format!("unsubscribes from {filter}"))
-            }
+            Event::Unsubscribed {
+                client_id, filter, ..
+            } => (client_id, format!("unsubscribes from {filter}")),
             Event::Dropped {
                 client_id,
                 why,
                 count,
+                ..
             } => (
                 client_id,
                 format!("does not get a message: {why}; {count} so far"),

@@ -200,7 +200,8 @@ impl Broker {
         loop {
             let id = alloc::format!("whimbrel-{:016x}", self.random.next_u64());
             let is_ours = self.placement.of_client(&id) == self.config.identity.shard;
-            if is_ours && self.sessions.find(&id).is_none() {
+            let is_new = |tenant| self.sessions.find(tenant, &id).is_none();
+            if is_ours && self.tenants.ids().all(is_new) {
                 return id.into();
             }
         }
@@ -217,7 +218,12 @@ impl Broker {
         let (mut clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
         let has_will = handshake.will.is_some();
         let auth_data = grant.data.take();
-        let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
+        let tenant = match self.tenant_granted(&grant) {
+            Ok(tenant) => tenant,
+            Err(why) => return self.close(key, why),
+        };
+        // [MQTT-3.1.3-2]
+        let mut existing = self.sessions.find(tenant, &client_id);
         let (user, has_rules) = (grant.user.clone(), !grant.rules.is_empty());
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         match self.admit(key, (&client_id, user.as_deref()), existing, taken) {
@@ -231,7 +237,7 @@ impl Broker {
         }
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
-            existing = self.sessions.find(&client_id);
+            existing = self.sessions.find(tenant, &client_id);
         }
         if clean_start && let Some(session) = existing.take() {
             self.end_session(session, false); // [MQTT-3.1.2-4]
@@ -243,11 +249,13 @@ impl Broker {
         let session_key = existing.unwrap_or_else(|| {
             self.session_numbers += 1;
             let number = self.session_numbers;
-            self.sessions.insert(Session::new(client_id, number))
+            self.sessions
+                .insert(Session::new(tenant, client_id, number))
         });
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        connection.tenant = tenant;
         // No way leads back from there to a second CONNACK. [MQTT-3.2.0-2]
         let stage = core::mem::replace(
             &mut connection.stage,
@@ -285,6 +293,7 @@ impl Broker {
             let event = Event::Connected {
                 connection: connection.id(),
                 client_id: handshake.client_id,
+                tenant: self.tenants.name(tenant),
                 user: user.map(String::into_boxed_str),
                 version: connection.profile.version(),
                 address: connection.place.address(),

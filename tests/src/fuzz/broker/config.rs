@@ -5,7 +5,7 @@ use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{
     AccessConfig, DuplicateClient, Identity, Limits, Protocol, PublishExcess, QueueOverflow,
-    QuotaConfig, SessionConfig, SharedStrategy,
+    QuotaConfig, SessionConfig, SharedStrategy, TenantsConfig,
 };
 
 /// A configuration that can run.
@@ -23,6 +23,7 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
         durable,
         access: AccessConfig::default(),
         quotas: quotas(script),
+        tenants: TenantsConfig { maximum: 1 },
     };
     config
         .validate()
