@@ -448,6 +448,8 @@ pub enum DropReason {
     QueueFull,
     /// The queues of all sessions together are full.
     TotalQueueFull,
+    /// The queues of all sessions of its tenant together are full.
+    TenantQueueFull,
     /// A QoS 0 message for a connection that does not take its bytes.
     SlowConsumer,
     /// Larger than the client accepts.
@@ -464,12 +466,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::QueueFull,
         Self::TotalQueueFull,
+        Self::TenantQueueFull,
         Self::SlowConsumer,
         Self::TooLarge,
         Self::Expired,
@@ -484,6 +487,7 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             Self::QueueFull => "queue full",
             Self::TotalQueueFull => "all queues together full",
+            Self::TenantQueueFull => "all queues of the tenant together full",
             Self::SlowConsumer => "slow consumer",
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",

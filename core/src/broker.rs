@@ -164,6 +164,7 @@ impl Broker {
     pub fn new(mut config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         config.limits.share_of(&config.identity);
+        config.tenants.share_of(&config.identity);
         // What is in force can be changed, and is not kept twice.
         let access = core::mem::take(&mut config.access);
         Ok(Self {
@@ -649,6 +650,7 @@ impl Broker {
             }
             return Some(action);
         }
+        self.tell_counts();
         // Others can begin while this shard writes.
         if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
             return Some(Action::Route { to, letter });

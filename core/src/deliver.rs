@@ -270,6 +270,7 @@ impl Broker {
         };
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += delivery.cost_bytes() as u64;
+        self.tenants[session.tenant].queued_bytes += delivery.cost_bytes() as u64;
         session.traffic().queue.push(delivery);
     }
 
@@ -283,6 +284,12 @@ impl Broker {
             || self.memory_bytes() + cost as u64 > config.limits.memory_budget_bytes;
         if total {
             return Err(DropReason::TotalQueueFull);
+        }
+        if config.tenants.queued_bytes_maximum > 0
+            && let Some(session) = self.sessions.at(slot)
+            && !self.may_queue_in_tenant(session.tenant, cost)
+        {
+            return Err(DropReason::TenantQueueFull);
         }
         let count_max = config.session.queue_messages_maximum as usize;
         let bytes_max = config.session.queue_bytes_maximum as usize;
@@ -318,11 +325,13 @@ impl Broker {
 
     /// Takes the oldest waiting message of a session.
     pub(crate) fn pop_delivery(&mut self, slot: u32) -> Option<Delivery> {
-        let traffic = self.sessions.at_mut(slot)?.traffic.as_mut()?;
+        let session = self.sessions.at_mut(slot)?;
+        let traffic = session.traffic.as_mut()?;
         let delivery = traffic.queue.pop()?;
         traffic.unchecked = traffic.unchecked.saturating_sub(1);
         self.statistics.queued_messages -= 1;
         self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
+        self.tenants[session.tenant].queued_bytes -= delivery.cost_bytes() as u64;
         Some(delivery)
     }
 

@@ -7,6 +7,7 @@
 use crate::codec::packet::QoS;
 use crate::id::PacketId;
 use crate::message::Message;
+use crate::tenant::Counts;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -46,6 +47,17 @@ pub enum Parcel {
     Returned(SharedMessage),
     /// An exchange is complete: nobody has to remember the message.
     Completed(ExchangeId),
+    /// How much a tenant has there.
+    Counts(TenantCounts),
+}
+
+/// How much of what tenants may have only so much of is at one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantCounts {
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// Connected clients, sessions, and subscriptions.
+    pub counts: Counts,
 }
 
 /// The exchange by which a QoS 2 message comes in, of a session that outlives its connection.
@@ -108,7 +120,9 @@ crate::state::state!(enum Parcel {
     2 Shared(shared),
     3 Returned(shared),
     4 Completed(exchange),
+    5 Counts(counts),
 });
+crate::state::state!(TenantCounts { tenant, counts });
 crate::state::state!(ExchangeId { session, packet_id });
 crate::state::state!(Interest {
     tenant,
@@ -139,7 +153,7 @@ impl Parcel {
             Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.view().qos > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.view().qos > QoS::AtMostOnce,
-            Self::Returned(_) => false,
+            Self::Returned(_) | Self::Counts(_) => false,
         }
     }
 
@@ -148,7 +162,7 @@ impl Parcel {
         match self {
             Self::Message(routed) => Some(&routed.message),
             Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Interest(_) | Self::Completed(_) => None,
+            Self::Interest(_) | Self::Completed(_) | Self::Counts(_) => None,
         }
     }
 
@@ -160,7 +174,7 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
-            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) => 0,
+            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) | Self::Counts(_) => 0,
         }
     }
 }

@@ -546,6 +546,7 @@ impl Broker {
         if record.is_connected && self.journal.is_on() {
             self.journal.session(&session, &self.tenants);
         }
+        self.count(tenant, |counts| counts.sessions += 1);
         let key = self.sessions.insert(session);
         self.count_will(key);
         for (filter, subscription) in kept.subscriptions {

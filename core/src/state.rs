@@ -520,7 +520,15 @@ state!(Config {
     tenants,
     durable
 });
-state!(TenantsConfig { maximum });
+state!(TenantsConfig {
+    maximum,
+    connections_maximum,
+    sessions_maximum,
+    subscriptions_maximum,
+    retained_messages_maximum,
+    retained_bytes_maximum,
+    queued_bytes_maximum
+});
 state!(AccessConfig {
     rules,
     shadow_rules,

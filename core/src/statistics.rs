@@ -71,6 +71,8 @@ pub struct Statistics {
     pub publishers_throttled: u64,
     /// Times newcomers were refused because clients pushed each other off.
     pub flapping_clients: u64,
+    /// Clients and subscriptions refused because of what tenants may have.
+    pub tenant_refusals: u64,
     /// Subscriptions that ended because the rules no longer allow them.
     pub subscriptions_revoked: u64,
     /// QoS 0 messages that were delivered but not retained, for want of room.
@@ -114,6 +116,7 @@ impl Statistics {
             subscriptions_revoked,
             publishers_throttled,
             flapping_clients,
+            tenant_refusals,
             retained_refused,
             unsent_bytes,
             events_lost,
@@ -155,6 +158,7 @@ impl Statistics {
         self.subscriptions_revoked += subscriptions_revoked;
         self.publishers_throttled += publishers_throttled;
         self.flapping_clients += flapping_clients;
+        self.tenant_refusals += tenant_refusals;
         self.retained_refused += retained_refused;
         self.unsent_bytes += unsent_bytes;
         self.events_lost += events_lost;

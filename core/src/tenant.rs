@@ -12,6 +12,9 @@ use crate::access::identity::Grant;
 use crate::action::CloseReason;
 use crate::broker::Broker;
 use crate::codec::reason::ReasonCode;
+use crate::id::PeerId;
+use crate::letter::{Parcel, TenantCounts};
+use crate::retained::Usage;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
 use crate::topic::Subscriptions;
@@ -63,12 +66,58 @@ pub(crate) struct Tenant {
     pub(crate) subscriptions: Subscriptions,
     /// What other shards subscribe to.
     pub(crate) interests: Subscriptions,
+    /// What it has here, and what it has on other shards as far as they have said.
+    here: Counts,
+    pub(crate) elsewhere: BTreeMap<PeerId, Counts>,
+    /// What waits for its sessions here.
+    pub(crate) queued_bytes: u64,
+    /// The others do not know what it has here.
+    is_untold: bool,
+}
+
+/// How much there is of what tenants may have only so much of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connected clients.
+    pub connections: u32,
+    /// Sessions, connected or not.
+    pub sessions: u32,
+    /// Subscriptions of all sessions.
+    pub subscriptions: u32,
+}
+
+crate::state::state!(Counts {
+    connections,
+    sessions,
+    subscriptions
+});
+
+impl Tenant {
+    /// What it has on all shards.
+    fn counts(&self) -> Counts {
+        let add = |sum: Counts, other: &Counts| Counts {
+            connections: sum.connections.saturating_add(other.connections),
+            sessions: sum.sessions.saturating_add(other.sessions),
+            subscriptions: sum.subscriptions.saturating_add(other.subscriptions),
+        };
+        self.elsewhere.values().fold(self.here, add)
+    }
+}
+
+/// What a tenant may not have any more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quota {
+    Connections,
+    Sessions,
+    Subscriptions,
 }
 
 /// All namespaces of a shard. The default one is always there.
 pub(crate) struct Tenants {
     all: Vec<Tenant>,
     by_name: BTreeMap<Arc<str>, TenantId>,
+    /// Those of which the others do not know what they have here.
+    untold: Vec<TenantId>,
     seed: u64,
 }
 
@@ -77,6 +126,7 @@ impl Tenants {
         let mut tenants = Self {
             all: Vec::new(),
             by_name: BTreeMap::new(),
+            untold: Vec::new(),
             seed,
         };
         tenants.insert("");
@@ -118,6 +168,10 @@ impl Tenants {
             name,
             subscriptions: Subscriptions::new(self.seed),
             interests: Subscriptions::new(self.seed),
+            here: Counts::default(),
+            elsewhere: BTreeMap::new(),
+            queued_bytes: 0,
+            is_untold: false,
         });
         id
     }
@@ -156,10 +210,17 @@ impl Tenants {
                 name,
                 subscriptions,
                 interests,
+                here,
+                elsewhere,
+                queued_bytes,
+                is_untold: _,
             } = tenant;
             name.save(to);
             subscriptions.save(to);
             interests.save(to);
+            here.save(to);
+            elsewhere.save(to);
+            queued_bytes.save(to);
         }
     }
 
@@ -167,19 +228,99 @@ impl Tenants {
         let mut tenants = Self {
             all: Vec::new(),
             by_name: BTreeMap::new(),
+            untold: Vec::new(),
             seed,
         };
         for _ in 0..usize::load(from)? {
             let name = Option::<Arc<str>>::load(from)?;
             let id = tenants.insert(name.as_deref().unwrap_or_default());
             tenants[id].subscriptions = Subscriptions::load(from, seed)?;
-            tenants[id].interests = Subscriptions::load(from, seed)?;
+            let tenant = &mut tenants[id];
+            tenant.interests = Subscriptions::load(from, seed)?;
+            tenant.here = State::load(from)?;
+            tenant.elsewhere = State::load(from)?;
+            tenant.queued_bytes = State::load(from)?;
         }
         (!tenants.all.is_empty()).then_some(tenants)
     }
 }
 
 impl Broker {
+    /// A tenant has more here, or less.
+    pub(crate) fn count(&mut self, id: TenantId, change: impl FnOnce(&mut Counts)) {
+        let tenant = &mut self.tenants[id];
+        change(&mut tenant.here);
+        if id != TenantId::DEFAULT
+            && !tenant.is_untold
+            && !self.peers.is_alone()
+            && self.config.tenants.counts_together()
+        {
+            tenant.is_untold = true;
+            self.tenants.untold.push(id);
+        }
+    }
+
+    /// Tells the other shards what has changed since they were told: once a turn, however much that
+    /// is.
+    pub(crate) fn tell_counts(&mut self) {
+        while let Some(id) = self.tenants.untold.pop() {
+            let tenant = &mut self.tenants[id];
+            tenant.is_untold = false;
+            let (Some(name), counts) = (tenant.name.clone(), tenant.here) else {
+                continue;
+            };
+            for peer in self.peers.all() {
+                let tenant = name.clone();
+                let parcel = Parcel::Counts(TenantCounts { tenant, counts });
+                self.peers.tell(peer, parcel);
+            }
+        }
+    }
+
+    /// Whether a tenant may have one more. Counts it when not.
+    pub(crate) fn has_room_in_tenant(&mut self, id: TenantId, quota: Quota) -> bool {
+        let config = &self.config.tenants;
+        let maximum = match quota {
+            Quota::Connections => config.connections_maximum,
+            Quota::Sessions => config.sessions_maximum,
+            Quota::Subscriptions => config.subscriptions_maximum,
+        };
+        if id == TenantId::DEFAULT || maximum == 0 {
+            return true;
+        }
+        let counts = self.tenants[id].counts();
+        let has_room = maximum
+            > match quota {
+                Quota::Connections => counts.connections,
+                Quota::Sessions => counts.sessions,
+                Quota::Subscriptions => counts.subscriptions,
+            };
+        self.statistics.tenant_refusals += u64::from(!has_room);
+        has_room
+    }
+
+    /// What may be retained for a tenant.
+    pub(crate) fn retained_maximum(&self, id: TenantId) -> Usage {
+        let config = &self.config.tenants;
+        let or_all = |maximum| match maximum {
+            _ if id == TenantId::DEFAULT => u64::MAX,
+            0 => u64::MAX,
+            maximum => maximum,
+        };
+        Usage {
+            messages: or_all(config.retained_messages_maximum),
+            bytes: or_all(config.retained_bytes_maximum),
+        }
+    }
+
+    /// Whether so much more may wait for the sessions of a tenant.
+    pub(crate) fn may_queue_in_tenant(&self, id: TenantId, cost: usize) -> bool {
+        let maximum = self.config.tenants.queued_bytes_maximum;
+        maximum == 0
+            || id == TenantId::DEFAULT
+            || self.tenants[id].queued_bytes + cost as u64 <= maximum
+    }
+
     /// The tenant of a connection that was let in.
     pub(crate) fn tenant_of(&self, key: Key) -> TenantId {
         let connection = self.connections.get(key);
@@ -196,6 +337,7 @@ impl Broker {
         }
         let is_known = self.tenants.find(name).is_some();
         if !is_known && self.tenants.len() > self.config.tenants.maximum as usize {
+            self.statistics.tenant_refusals += 1;
             return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
         Ok(self.tenant_named(name))

@@ -1,6 +1,8 @@
 //! Tenants do not see each other: whatever one does, with the same client identifiers and the same
 //! topics, leaves no trace with another, on one shard and on several, and after a restart.
 
+mod quotas;
+
 use whimbrel_core::action::{Credentials, Verdict};
 use whimbrel_core::codec::packet::{Connect, PacketType, Publish, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
@@ -411,7 +413,10 @@ fn a_name_that_cannot_be_one_lets_nobody_in() {
 fn there_are_only_so_many_tenants() {
     let mut world = World::with_shards(
         Config {
-            tenants: TenantsConfig { maximum: 2 },
+            tenants: TenantsConfig {
+                maximum: 2,
+                ..TenantsConfig::default()
+            },
             ..Config::default()
         },
         1,

@@ -10,6 +10,7 @@ use whimbrel_core::explain::Explanation;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::recording::{Input, Replay, Step};
+use whimbrel_core::tenant::Counts;
 use whimbrel_core::{CloseReason, ConnectionId};
 
 /// Longer texts are cut.
@@ -212,6 +213,18 @@ impl<'a> Teller<'a> {
                 Parcel::Completed(exchange) => {
                     let (session, packet) = (exchange.session, exchange.packet_id.get());
                     format!("packet {packet} of session {session} is complete")
+                }
+                Parcel::Counts(counts) => {
+                    let Counts {
+                        connections,
+                        sessions,
+                        subscriptions,
+                    } = counts.counts;
+                    format!(
+                        "{} has {connections} connections, {sessions} sessions, {subscriptions} \
+                         subscriptions",
+                        counts.tenant
+                    )
                 }
             };
             let text = format!("{direction} shard {}: {what}", shard.0);

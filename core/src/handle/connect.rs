@@ -16,6 +16,7 @@ use crate::handle::disconnect::refuse;
 use crate::profile::Profile;
 use crate::session::Session;
 use crate::slab::Key;
+use crate::tenant::Quota;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::name::TopicName;
@@ -242,13 +243,16 @@ impl Broker {
         if clean_start && let Some(session) = existing.take() {
             self.end_session(session, false); // [MQTT-3.1.2-4]
         }
-        if existing.is_none() && !self.has_session_room() {
+        let has_room = existing.is_some()
+            || (self.has_session_room() && self.has_room_in_tenant(tenant, Quota::Sessions));
+        if !has_room || !self.has_room_in_tenant(tenant, Quota::Connections) {
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
         let session_present = existing.is_some(); // [MQTT-3.1.2-5] [MQTT-3.1.2-6]
         let session_key = existing.unwrap_or_else(|| {
             self.session_numbers += 1;
             let number = self.session_numbers;
+            self.count(tenant, |counts| counts.sessions += 1);
             self.sessions
                 .insert(Session::new(tenant, client_id, number))
         });
@@ -267,6 +271,7 @@ impl Broker {
             return;
         };
         self.statistics.clients_connected += 1;
+        self.count(tenant, |counts| counts.connections += 1);
         self.count_user(key);
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.belongs_to(user.as_deref(), has_rules);

@@ -103,6 +103,7 @@ impl Broker {
             }
             Stage::Connected { session } => {
                 self.statistics.clients_connected -= 1;
+                self.count(connection.tenant, |counts| counts.connections -= 1);
                 let kept = self
                     .sessions
                     .get(session)
@@ -321,6 +322,7 @@ impl Broker {
         for fanout in &mut self.fanouts {
             fanout.forget(key.index);
         }
+        self.count(session.tenant, |counts| counts.sessions -= 1);
         let shared = self.unsubscribe_all(key.index, &session);
         if let Some(traffic) = session.traffic.take() {
             self.abandon((key, session.tenant), *traffic, &shared);
@@ -364,6 +366,7 @@ impl Broker {
         for delivery in traffic.queue.drain() {
             self.statistics.queued_messages -= 1;
             self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
+            self.tenants[tenant].queued_bytes -= delivery.cost_bytes() as u64;
             if delivery.is_shared() {
                 self.redistribute(tenant, &delivery, shared);
             } else {

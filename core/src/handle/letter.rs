@@ -45,6 +45,10 @@ impl Broker {
                 Parcel::Completed(exchange) => {
                     self.forget_taken(exchange);
                 }
+                Parcel::Counts(counts) => {
+                    let tenant = self.tenant_named(&counts.tenant);
+                    self.tenants[tenant].elsewhere.insert(from, counts.counts);
+                }
             }
             if !self.is_fanning_out() {
                 self.journal.cut();

@@ -389,7 +389,8 @@ impl Broker {
             messages: limits.retained_messages_maximum,
             bytes: limits.retained_bytes_maximum,
         };
-        self.retained.has_room(tenant, view, (maximum, maximum))
+        let of_tenant = self.retained_maximum(tenant);
+        self.retained.has_room(tenant, view, (maximum, of_tenant))
             && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 

@@ -12,7 +12,7 @@ use crate::id::MessageId;
 use crate::letter::Interest;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
-use crate::tenant::TenantId;
+use crate::tenant::{Quota, TenantId};
 use crate::topic::GroupId;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
 use crate::topic::{SubscriberKey, Subscription};
@@ -100,6 +100,10 @@ impl Broker {
                 || (self.storage_is_full && session.is_persistent())
                 || self.memory_bytes() >= self.config.limits.memory_budget_bytes)
         {
+            return Ok(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let tenant = session.tenant;
+        if is_new && !self.has_room_in_tenant(tenant, Quota::Subscriptions) {
             return Ok(ReasonCode::QUOTA_EXCEEDED);
         }
         self.insert_subscription(session_key, &parsed, subscription);
@@ -225,12 +229,13 @@ impl Broker {
             }
         };
         if is_new {
-            self.statistics.subscriptions += 1;
             session.subscriptions.push(reference);
             let is_present = session.connection.is_some();
             if let Some(group) = reference.group.and_then(|id| subscriptions.group_mut(id)) {
                 group.present += u32::from(is_present);
             }
+            self.statistics.subscriptions += 1;
+            self.count(tenant, |counts| counts.subscriptions += 1);
             if members > 0 && !self.peers.is_alone() {
                 let mut filter = String::new();
                 self.text(tenant, reference, &mut filter);
@@ -325,7 +330,6 @@ impl Broker {
             }
         };
         text.push_str(parsed.filter.as_str());
-        self.statistics.subscriptions -= 1;
         if let Some(place) = session
             .subscriptions
             .iter()
@@ -344,6 +348,8 @@ impl Broker {
         if let Some(group) = reference.group.and_then(|id| subscriptions.group_mut(id)) {
             group.present -= u32::from(is_present && group.present > 0);
         }
+        self.statistics.subscriptions -= 1;
+        self.count(tenant, |counts| counts.subscriptions -= 1);
         if let Some(members) = members {
             self.announce_members(tenant, text, (members, reference.group));
         }
@@ -365,6 +371,7 @@ impl Broker {
                 self.text(tenant, *reference, &mut text);
             }
             self.statistics.subscriptions -= 1;
+            self.count(tenant, |counts| counts.subscriptions -= 1);
             let subscriptions = &mut self.tenants[tenant].subscriptions;
             let members = match reference.group {
                 None => {

@@ -316,6 +316,7 @@ state!(Statistics {
     subscriptions_revoked,
     publishers_throttled,
     flapping_clients,
+    tenant_refusals,
     retained_refused,
     unsent_bytes,
     events_lost,

@@ -23,12 +23,25 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
         durable,
         access: AccessConfig::default(),
         quotas: quotas(script),
-        tenants: TenantsConfig { maximum: 1 },
+        tenants: tenants(script),
     };
     config
         .validate()
         .expect("each choice is valid, and so are all together");
     config
+}
+
+/// So little that one tenant meets it.
+fn tenants(script: &mut Script<'_>) -> TenantsConfig {
+    TenantsConfig {
+        maximum: 1,
+        connections_maximum: script.below(4) as u32,
+        sessions_maximum: script.below(4) as u32,
+        subscriptions_maximum: script.below(4) as u32,
+        retained_messages_maximum: script.below(3) as u64,
+        retained_bytes_maximum: 0,
+        queued_bytes_maximum: script.below(3) as u64 * 200,
+    }
 }
 
 /// Rates so low that they are met.
