@@ -37,6 +37,7 @@ state!(Extra {
     slow_armed,
     inbound_aliases,
     outbound,
+    names,
     method,
     authenticating,
     authentication_state,
