@@ -5,14 +5,17 @@
 //! every sense.
 //!
 //! ```text
-//! 0        8         16         24      25              26 topic length    28 property length   32
-//! | origin | sequence | expires  | flags | tenant length | u16              | u32               | tenant topic properties payload
+//! 0        8          16        24      25              26             28                32
+//! | origin | sequence | expires | flags | tenant length | topic length | property length |
+//! |        |          |         |       | u8            | u16          | u32             |
+//! tenant topic properties payload
 //! ```
-//! The tenant is that of the publisher, without one the length is 0. All numbers little-endian. The properties are those a broker forwards unaltered, as on the wire.
+//! The tenant is that of the publisher; without one the length is 0. All numbers little-endian. The
+//! properties are those a broker forwards unaltered, as on the wire.
 //!
 //! While a message only waits, and the log has it, memory may keep its *stub*: header, tenant and
-//! topic, and in place of properties and payload the length and the checksum of the whole. What is read
-//! back is compared with them, wherever it was kept.
+//! topic, and in place of properties and payload the length and the checksum of the whole. What is
+//! read back is compared with them, wherever it was kept.
 
 use crate::codec::packet::QoS;
 use crate::id::MessageId;

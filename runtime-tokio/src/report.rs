@@ -77,6 +77,42 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             reason = %why,
             "client disconnected"
         ),
+        Event::SessionEnded { .. }
+        | Event::Subscribed { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Dropped { .. } => report_session(event),
+        Event::Unreadable { message } => error!(
+            message = %format_args!("{:x}.{}", message.origin, message.sequence),
+            "the log does not give back what it was given, and the message is lost; \
+             `whimbrel log verify` tells what else is damaged"
+        ),
+        Event::EventsLost { count } => warn!(count, "events were lost"),
+        Event::Flapping {
+            client_id,
+            tenant,
+            address,
+            newcomer,
+            takeovers,
+            back_off_ms,
+        } => warn!(
+            client_id = &**client_id,
+            tenant = tenant.as_deref(),
+            address = %Address(*address),
+            newcomer = %Address(*newcomer),
+            takeovers,
+            back_off_ms,
+            "clients with one identifier push each other off; newcomers are refused for a while"
+        ),
+        Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
+            report_access(event);
+        }
+        other => debug!(event = ?other, "event"),
+    }
+}
+
+/// Writes the line for what has become of a session and what is in it.
+fn report_session(event: &Event) {
+    match event {
         Event::SessionEnded { client_id, tenant } => debug!(
             client_id = &**client_id,
             tenant = tenant.as_deref(),
@@ -116,32 +152,7 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             count,
             "messages dropped"
         ),
-        Event::Unreadable { message } => error!(
-            message = %format_args!("{:x}.{}", message.origin, message.sequence),
-            "the log does not give back what it was given, and the message is lost; \
-             `whimbrel log verify` tells what else is damaged"
-        ),
-        Event::EventsLost { count } => warn!(count, "events were lost"),
-        Event::Flapping {
-            client_id,
-            tenant,
-            address,
-            newcomer,
-            takeovers,
-            back_off_ms,
-        } => warn!(
-            client_id = &**client_id,
-            tenant = tenant.as_deref(),
-            address = %Address(*address),
-            newcomer = %Address(*newcomer),
-            takeovers,
-            back_off_ms,
-            "clients with one identifier push each other off; newcomers are refused for a while"
-        ),
-        Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
-            report_access(event);
-        }
-        other => debug!(event = ?other, "event"),
+        _ => {}
     }
 }
 

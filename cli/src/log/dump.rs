@@ -5,7 +5,7 @@ use super::{Failure, drive};
 use argh::{ArgsInfo, FromArgs};
 use std::io::{BufWriter, Write};
 use whimbrel_core::id::MessageId;
-use whimbrel_core::inspect::Record;
+use whimbrel_core::inspect::{Record, SessionView};
 use whimbrel_core::log::{BatchRef, Marker, Op, Recovered, Recovery};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::time::UnixTime;
@@ -93,22 +93,7 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
         Record::Clock { broker, machine } => {
             format!("clock broker={} machine={}", broker.0, machine.0)
         }
-        Record::Session(view) => {
-            let connected = if view.is_connected {
-                "connected"
-            } else {
-                "away"
-            };
-            let will = view.will_topic.as_ref();
-            let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
-            let user = view.user.as_ref();
-            let user = user.map_or_else(String::new, |user| format!(" user={user:?}"));
-            let tenant = of_tenant(view.tenant.as_deref().unwrap_or_default());
-            format!(
-                "session client={:?}{tenant}{user} number={} expiry={}s {connected}{will}",
-                view.client_id, view.session, view.expiry_s
-            )
-        }
+        Record::Session(view) => session(view),
         Record::SessionEnded { session } => format!("session ended number={session}"),
         Record::Subscribed {
             session,
@@ -192,6 +177,23 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
         }
         Record::Unknown { kind } => format!("record of unknown kind {kind:#04x}"),
     }
+}
+
+fn session(view: &SessionView) -> String {
+    let connected = if view.is_connected {
+        "connected"
+    } else {
+        "away"
+    };
+    let will = view.will_topic.as_ref();
+    let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
+    let user = view.user.as_ref();
+    let user = user.map_or_else(String::new, |user| format!(" user={user:?}"));
+    let tenant = of_tenant(view.tenant.as_deref().unwrap_or_default());
+    format!(
+        "session client={:?}{tenant}{user} number={} expiry={}s {connected}{will}",
+        view.client_id, view.session, view.expiry_s
+    )
 }
 
 fn message(view: &MessageView<'_>) -> String {

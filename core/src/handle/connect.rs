@@ -16,7 +16,7 @@ use crate::handle::disconnect::refuse;
 use crate::profile::Profile;
 use crate::session::Session;
 use crate::slab::Key;
-use crate::tenant::Quota;
+use crate::tenant::{Quota, TenantId};
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::name::TopicName;
@@ -243,19 +243,10 @@ impl Broker {
         if clean_start && let Some(session) = existing.take() {
             self.end_session(session, false); // [MQTT-3.1.2-4]
         }
-        let has_room = existing.is_some()
-            || (self.has_session_room() && self.has_room_in_tenant(tenant, Quota::Sessions));
-        if !has_room || !self.has_room_in_tenant(tenant, Quota::Connections) {
-            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
-        }
         let session_present = existing.is_some(); // [MQTT-3.1.2-5] [MQTT-3.1.2-6]
-        let session_key = existing.unwrap_or_else(|| {
-            self.session_numbers += 1;
-            let number = self.session_numbers;
-            self.count(tenant, |counts| counts.sessions += 1);
-            self.sessions
-                .insert(Session::new(tenant, client_id, number))
-        });
+        let Some(session_key) = self.session_to_join(existing, tenant, client_id) else {
+            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        };
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -315,6 +306,27 @@ impl Broker {
             return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
         }
         self.wake(key);
+    }
+
+    /// The session that is there, or a new one; `None` when there is no room.
+    fn session_to_join(
+        &mut self,
+        existing: Option<Key>,
+        tenant: TenantId,
+        client_id: Box<str>,
+    ) -> Option<Key> {
+        let has_room = existing.is_some()
+            || (self.has_session_room() && self.has_room_in_tenant(tenant, Quota::Sessions));
+        if !has_room || !self.has_room_in_tenant(tenant, Quota::Connections) {
+            return None;
+        }
+        Some(existing.unwrap_or_else(|| {
+            self.session_numbers += 1;
+            let number = self.session_numbers;
+            self.count(tenant, |counts| counts.sessions += 1);
+            self.sessions
+                .insert(Session::new(tenant, client_id, number))
+        }))
     }
 
     /// Whether a client whose credentials are good may come in, and what it may do with the session

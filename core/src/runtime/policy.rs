@@ -49,8 +49,8 @@ impl Decision {
 /// The listener that in-process links are counted to.
 pub const IN_PROCESS: u16 = Peer::IN_PROCESS;
 
-/// The rules on anonymous clients and on tenants, listener by listener, and the authenticator behind
-/// them.
+/// The rules on anonymous clients and on tenants, listener by listener, and the authenticator
+/// behind them.
 #[derive(Clone)]
 pub struct Policy {
     anonymous: Vec<Anonymous>,
