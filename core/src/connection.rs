@@ -2,6 +2,7 @@
 //! bytes, what was negotiated, keep alive, topic aliases.
 
 use crate::access::identity::{Grant, Identity, Place};
+use crate::access::names::Names;
 use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;

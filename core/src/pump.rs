@@ -103,14 +103,18 @@ impl Broker {
                 return;
             }
             // What it may receive can have changed since.
-            if self.access.is_on() {
+            let topic = TopicName::known(exchange.delivery.message.topic_str());
+            let may_name = connection
+                .names()
+                .is_none_or(|names| names.allow(topic.into()));
+            let may_receive = || {
                 let subject = subject_here(connection, &session.client_id);
-                let topic = TopicName::known(exchange.delivery.message.topic_str());
-                if !self.access.may_receive(&subject, topic) {
-                    self.end_forbidden(session_key, id);
-                    place = 0;
-                    continue;
-                }
+                !self.access.is_on() || self.access.may_receive(&subject, topic)
+            };
+            if !may_name || !may_receive() {
+                self.end_forbidden(session_key, id);
+                place = 0;
+                continue;
             }
             if exchange.delivery.message.is_stub() {
                 match self.is_exchange_whole(session_key, id) {

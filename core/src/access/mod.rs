@@ -7,6 +7,7 @@
 pub mod ban;
 mod enforce;
 pub mod identity;
+pub(crate) mod names;
 mod permits;
 pub mod rule;
 pub mod rules;

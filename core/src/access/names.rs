@@ -17,8 +17,9 @@ use core::str::FromStr;
 use thiserror::Error;
 
 /// The first levels of topics, in which `%u` stands for the user, `%c` for the client identifier and
-/// `%t` for the tenant, alone in a level or as part of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `%t` for the tenant, alone in a level or as part of one. By default no levels, with which every
+/// topic begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicPrefix(Box<str>);
 
 crate::state::state!(TopicPrefix(text));
@@ -145,9 +146,7 @@ impl Names {
     pub(crate) fn allow(&self, filter: TopicFilter<'_>) -> bool {
         match &self.required {
             None => true,
-            Some(prefix) => {
-                below(prefix, filter.as_str()).is_some_and(|rest| !rest.is_empty())
-            }
+            Some(prefix) => below(prefix, filter.as_str()).is_some_and(|rest| !rest.is_empty()),
         }
     }
 
@@ -157,7 +156,9 @@ impl Names {
             return said.into();
         };
         let share = match said.strip_prefix("$share/") {
-            Some(rest) => rest.find('/').map_or(said.len(), |at| said.len() - rest.len() + at + 1),
+            Some(rest) => rest
+                .find('/')
+                .map_or(said.len(), |at| said.len() - rest.len() + at + 1),
             None => 0,
         };
         let (share, filter) = said.split_at(share);
@@ -176,6 +177,9 @@ impl Names {
 
 /// What comes behind these levels, with its `/`; empty when it is these levels alone.
 fn below<'a>(levels: &str, text: &'a str) -> Option<&'a str> {
+    if levels.is_empty() {
+        return Some(text);
+    }
     let rest = text.strip_prefix(levels)?;
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
@@ -233,7 +237,9 @@ mod tests {
         for text in ["d/c/x", "d/c/#", "d/c/+/y", "d/c/"] {
             assert!(allows(text), "{text}");
         }
-        for text in ["d/c", "d/cc/x", "d/+/x", "#", "+/c/x", "d", "d/C/x", "x/d/c/y"] {
+        for text in [
+            "d/c", "d/cc/x", "d/+/x", "#", "+/c/x", "d", "d/C/x", "x/d/c/y",
+        ] {
             assert!(!allows(text), "{text}");
         }
     }
@@ -258,7 +264,13 @@ mod tests {
                 assert_eq!(names.called(means).as_deref(), Some(said));
             }
         }
-        for other in ["v1/devices/mean/x", "v1/devices/+/x", "me", "$share/g", "$share/v1/devices/me"] {
+        for other in [
+            "v1/devices/mean/x",
+            "v1/devices/+/x",
+            "me",
+            "$share/g",
+            "$share/v1/devices/me",
+        ] {
             assert_eq!(names.meant(other), other);
             assert_eq!(names.called(other), None);
         }

@@ -130,7 +130,6 @@ fn of_the_program() -> Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::Peer;
     use crate::codec::packet::Version;
     use alloc::borrow::ToOwned;
     use alloc::vec;
