@@ -4,7 +4,6 @@
 //! queue; then retained messages for new subscriptions. Window and output decide how far it gets; a
 //! message that is in flight is never expired half-way.
 
-use crate::access::subject_here;
 use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
 use crate::codec::packet::{Ack, Packet, QoS};
@@ -104,14 +103,7 @@ impl Broker {
             }
             // What it may receive can have changed since.
             let topic = TopicName::known(exchange.delivery.message.topic_str());
-            let may_name = connection
-                .names()
-                .is_none_or(|names| names.allow(topic.into()));
-            let may_receive = || {
-                let subject = subject_here(connection, &session.client_id);
-                !self.access.is_on() || self.access.may_receive(&subject, topic)
-            };
-            if !may_name || !may_receive() {
+            if !self.access.may_send(connection, &session.client_id, topic) {
                 self.end_forbidden(session_key, id);
                 place = 0;
                 continue;

@@ -4,6 +4,7 @@
 
 use crate::access::ban::Bans;
 use crate::access::identity::{Grant, Identity, Place};
+use crate::access::names::Names;
 use crate::access::rule::Operation;
 use crate::access::rules::{Origin, Rules, Subject};
 use crate::access::{Access, Answer, is_reserved};
@@ -102,6 +103,18 @@ pub(crate) struct Absentee {
 }
 
 impl Access {
+    /// Whether a message that waited, or was begun, may be sent to a connected client now.
+    pub(crate) fn may_send(
+        &self,
+        connection: &Connection,
+        client_id: &str,
+        topic: TopicName<'_>,
+    ) -> bool {
+        let may_name = |names: &Names| names.allow(topic.into());
+        connection.names().is_none_or(may_name)
+            && (!self.is_on() || self.may_receive(&subject_here(connection, client_id), topic))
+    }
+
     /// Takes note of rules that somebody brings.
     pub(crate) const fn note(&mut self, grant: &Grant) {
         self.has_own_rules |= !grant.rules.is_empty();
@@ -395,10 +408,7 @@ impl Broker {
 
     /// Whether a message that waited may be delivered now to the session of this connection.
     pub(crate) fn may_deliver(&self, key: Key, topic: &str) -> bool {
-        if !self.may_name(key, TopicName::known(topic).into()) {
-            return false;
-        }
-        let Some(connection) = self.connections.get(key).filter(|_| self.access.is_on()) else {
+        let Some(connection) = self.connections.get(key) else {
             return true;
         };
         let session = connection
@@ -407,8 +417,8 @@ impl Broker {
         let Some(session) = session else {
             return true;
         };
-        let subject = subject_here(connection, &session.client_id);
-        self.access.may_receive(&subject, TopicName::known(topic))
+        let topic = TopicName::known(topic);
+        self.access.may_send(connection, &session.client_id, topic)
     }
 
     /// A client is there again, or the rules are others: what its session has is looked at anew.

@@ -16,9 +16,9 @@ use core::fmt;
 use core::str::FromStr;
 use thiserror::Error;
 
-/// The first levels of topics, in which `%u` stands for the user, `%c` for the client identifier and
-/// `%t` for the tenant, alone in a level or as part of one. By default no levels, with which every
-/// topic begins.
+/// The first levels of topics, in which `%u` stands for the user, `%c` for the client identifier
+/// and `%t` for the tenant, alone in a level or as part of one. By default no levels, with which
+/// every topic begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicPrefix(Box<str>);
 
