@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
-use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
+use whimbrel_core::{Peer, Timestamp};
 
 #[cfg(feature = "quic")]
 mod quic;
@@ -242,6 +242,19 @@ impl Listener {
             resting_until: None,
             in_trouble: false,
         })
+    }
+
+    /// Who a newcomer is as far as is known before it has said anything. A proxy does not count as
+    /// a client: neither for its address nor for what its address may do.
+    pub(crate) fn as_far_as_known(&self, peer: Peer) -> Peer {
+        match peer.address {
+            Some(address) if self.security.is_go_between(address.ip()) => Peer {
+                address: None,
+                proxy: Some(address),
+                ..peer
+            },
+            _ => peer,
+        }
     }
 
     /// When it wants to be asked again, should it rest.

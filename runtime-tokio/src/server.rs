@@ -232,9 +232,8 @@ impl Server {
 
 /// What all shards are set to.
 fn broker_config(config: &ServerConfig) -> whimbrel_core::Config {
-    let mut broker = config.broker.clone();
+    let mut broker = config.broker();
     broker.identity.shards = config.shards();
-    broker.durable = config.storage.is_durable();
     broker
 }
 

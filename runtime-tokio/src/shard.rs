@@ -185,6 +185,8 @@ pub(crate) struct Shard {
     stopping_until: Option<Timestamp>,
     log: Option<LogSender>,
     storage_failed: Arc<AtomicBool>,
+    /// Connections that ended by a fault below MQTT.
+    transport_faults: u64,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<Source>,
 }
@@ -239,6 +241,7 @@ impl Shard {
             stopping_until: None,
             log: parts.log,
             storage_failed: parts.storage_failed,
+            transport_faults: 0,
             waiting_for_log: Vec::new(),
             ready,
         })
@@ -434,7 +437,13 @@ impl Shard {
                     }
                 }
                 // Whoever asked may have gone.
-                Input::Statistics(answer) => drop(answer.send(self.broker.statistics())),
+                Input::Statistics(answer) => {
+                    let statistics = Statistics {
+                        transport_faults: self.transport_faults,
+                        ..self.broker.statistics()
+                    };
+                    drop(answer.send(statistics));
+                }
                 Input::Rules(rules) => self.broker.set_rules(self.now, rules),
                 Input::Bans(bans) => self.broker.set_bans(self.now, bans),
                 Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
@@ -484,6 +493,7 @@ impl Shard {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Ok(0) | Err(_)) => {
                     if let Some((address, fault)) = socket.fault() {
+                        self.transport_faults += 1;
                         report_fault(address, fault);
                     }
                     self.ended.push(id);
@@ -700,8 +710,14 @@ impl Shard {
                     ..Peer::default()
                 };
                 match listener.security.lay_on(newcomer, &peer) {
-                    Ok(transport) => self.open(transport, peer),
-                    Err(fault) => report_fault(peer.address, &fault),
+                    Ok(transport) => {
+                        let peer = listener.as_far_as_known(peer);
+                        self.open(transport, peer);
+                    }
+                    Err(fault) => {
+                        self.transport_faults += 1;
+                        report_fault(peer.address, &fault);
+                    }
                 }
             }
             let listener = &self.listeners[index];

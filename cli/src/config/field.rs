@@ -5,7 +5,7 @@ use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{
-    DuplicateClient, OtherUser, PublishExcess, QueueOverflow, SharedStrategy,
+    DuplicateClient, OtherUser, PublishExcess, QueueOverflow, RevokedSubscription, SharedStrategy,
 };
 use whimbrel_core::runtime::{
     Anonymous, BadTenant, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl,
@@ -211,8 +211,11 @@ macro_rules! list_field {
 
             fn set(&mut self, value: Value) -> Result<(), String> {
                 if let Value::Texts(texts) = value {
-                    let read = texts.iter().map(|text| text.parse::<$element>());
-                    *self = read.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+                    let read = texts.iter().map(|text| {
+                        let parsed = text.parse::<$element>();
+                        parsed.map_err(|error| format!("\"{text}\": {error}"))
+                    });
+                    *self = read.collect::<Result<_, _>>()?;
                 }
                 Ok(())
             }
@@ -302,6 +305,11 @@ impl Named for SharedStrategy {
 impl Named for OtherUser {
     const NAMES: &'static [&'static str] = &["refuse", "replace"];
     const VALUES: &'static [Self] = &[Self::Refuse, Self::Replace];
+}
+
+impl Named for RevokedSubscription {
+    const NAMES: &'static [&'static str] = &["disconnect", "stay"];
+    const VALUES: &'static [Self] = &[Self::Disconnect, Self::Stay];
 }
 
 impl Named for DuplicateClient {

@@ -153,6 +153,12 @@ const LISTENER: &[Key] = &[
     )
     .live(),
     Key::new(
+        "connections_maximum",
+        |s| &mut s.listener().connections_maximum,
+        "Open connections on each thread; one more is closed before a byte of it was read. 0 is no limit.",
+        "`limits.connections_maximum` holds for all listeners together.",
+    ),
+    Key::new(
         "tenant",
         |s| &mut s.listener().tenant,
         "The tenant of its clients: a name, for all of them; or where it comes from, `from:organization` \
@@ -586,6 +592,13 @@ const SESSION: &[Key] = &[
         |s| &mut s.server.broker.session.retransmit_maximum,
         "How often one message is resent at most before the connection is closed.",
         "Only with `retransmit_interval_ms`: a client that ignores three is not going to answer.",
+    ),
+    Key::new(
+        "revoked_subscription",
+        |s| &mut s.server.broker.session.revoked_subscription,
+        "What happens to a connected client when a subscription of it is no longer allowed and ends: \
+         `disconnect` (0x87), or `stay`; then nothing tells the client, only the log.",
+        "MQTT has no other way to tell it, and it would believe to be subscribed.",
     ),
     Key::new(
         "other_user",

@@ -9,6 +9,7 @@ use crate::access::rules::{Origin, Rules, Subject};
 use crate::access::{Access, Answer, is_reserved};
 use crate::action::{CloseReason, DropReason, Event};
 use crate::broker::Broker;
+use crate::config::RevokedSubscription;
 use crate::connection::{Connection, Stage};
 use crate::id::PacketId;
 use crate::route::RouteSlot;
@@ -154,7 +155,17 @@ impl Broker {
         if let Some(session) = session.filter(|_| self.access.is_on())
             && self.recheck(key, session) > 0
         {
-            self.doomed.push((key, CloseReason::SubscriptionRevoked));
+            self.has_lost_a_subscription(key);
+        }
+    }
+
+    /// A connected client has a subscription less than it believes.
+    fn has_lost_a_subscription(&mut self, key: Key) {
+        match self.config.session.revoked_subscription {
+            RevokedSubscription::Disconnect => {
+                self.doomed.push((key, CloseReason::SubscriptionRevoked));
+            }
+            RevokedSubscription::Stay => {}
         }
     }
 
@@ -428,8 +439,7 @@ impl Broker {
             } else if let Some(connection) = connection
                 && self.recheck(connection, key) > 0
             {
-                self.doomed
-                    .push((connection, CloseReason::SubscriptionRevoked));
+                self.has_lost_a_subscription(connection);
             }
         }
     }

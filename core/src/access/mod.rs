@@ -1,12 +1,14 @@
 //! Who may do what: asked here and nowhere else. `docs/access.md` tells it to operators.
 //!
-//! [`rule`] has rules as values, [`rules`] how they decide, [`identity`] who a client is;
+//! [`rule`] has rules as values, [`rules`] how they decide, [`identity`] who a client is,
+//! [`network`] where it comes from;
 //! `enforce` asks them where something is done, and again when rules or clients change. Reading
 //! rules from files is for others.
 
 pub mod ban;
 mod enforce;
 pub mod identity;
+pub mod network;
 mod permits;
 pub mod rule;
 pub mod rules;

@@ -57,6 +57,7 @@ fn quotas(script: &mut Script<'_>) -> QuotaConfig {
             0 => PublishExcess::Throttle,
             _ => PublishExcess::Disconnect,
         },
+        ..QuotaConfig::default()
     }
 }
 
