@@ -4,6 +4,7 @@
 //! Plain data with public fields; nothing here decides anything at run time.
 
 use crate::access::ban::Bans;
+pub use crate::access::names::{BadPrefix, TopicPrefix, TopicsConfig};
 use crate::access::rules::Rules;
 use crate::codec::packet::{QoS, Version};
 use alloc::string::String;
@@ -28,6 +29,8 @@ pub struct Config {
     pub quotas: QuotaConfig,
     /// Namespaces that do not see each other.
     pub tenants: TenantsConfig,
+    /// Where the topics of clients begin, and what clients may call their own.
+    pub topics: TopicsConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
 }
@@ -530,6 +533,12 @@ impl Config {
                 s.inflight_maximum > 0,
                 "session.inflight_maximum",
                 "must be 1 to 65535",
+            ),
+            (
+                self.topics.is_whole(),
+                "topics.session_prefix",
+                "needs topics.session_prefix_means, in which %c, %u or %t stands, and has none of \
+                 these itself",
             ),
             (
                 l.connections_maximum >= u32::from(self.identity.shards.max(1)),

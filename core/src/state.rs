@@ -518,6 +518,7 @@ state!(Config {
     access,
     quotas,
     tenants,
+    topics,
     durable
 });
 state!(TenantsConfig {

@@ -5,7 +5,8 @@ use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{
-    DuplicateClient, OtherUser, PublishExcess, QueueOverflow, RevokedSubscription, SharedStrategy,
+    BadPrefix, DuplicateClient, OtherUser, PublishExcess, QueueOverflow, RevokedSubscription,
+    SharedStrategy, TopicPrefix,
 };
 use whimbrel_core::runtime::{
     Anonymous, BadTenant, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl,
@@ -238,6 +239,24 @@ impl Field for ListenerUrl {
     fn set(&mut self, value: Value) -> Result<(), String> {
         if let Value::Text(text) = value {
             *self = text.parse().map_err(|error: BadUrl| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Written as levels of a topic.
+impl Field for TopicPrefix {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            *self = text.parse().map_err(|error: BadPrefix| error.to_string())?;
         }
         Ok(())
     }

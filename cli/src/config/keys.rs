@@ -2,13 +2,13 @@
 //! it is. The defaults themselves are those of the types, so there is no second copy to keep in
 //! step.
 
-use super::access_keys::{ACCESS, QUOTAS, TENANTS};
+use super::access_keys::{ACCESS, QUOTAS, TENANTS, TOPICS};
 use super::authentication_keys::AUTHENTICATION;
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 11] = [
+pub(crate) static SECTIONS: [Section; 12] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -67,6 +67,12 @@ pub(crate) static SECTIONS: [Section; 11] = [
               itself.",
         repeated: false,
         keys: QUOTAS,
+    },
+    Section {
+        name: "topics",
+        doc: "Where the topics of clients begin, and what clients may call their own; see tenants.md.",
+        repeated: false,
+        keys: TOPICS,
     },
     Section {
         name: "tenants",

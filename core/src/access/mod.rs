@@ -8,6 +8,7 @@
 pub mod ban;
 mod enforce;
 pub mod identity;
+pub(crate) mod names;
 pub mod network;
 mod permits;
 pub mod rule;
@@ -21,7 +22,7 @@ use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 use alloc::sync::Arc;
 
-pub(crate) use enforce::{Absentee, Subscribing, subject_here};
+pub(crate) use enforce::{Absentee, Subscribing};
 
 /// Whether nobody may publish there: what is below `$SYS` is the broker's own word.
 pub(crate) fn is_reserved(topic: TopicName<'_>) -> bool {
