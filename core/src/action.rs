@@ -9,6 +9,7 @@ use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -100,12 +101,18 @@ pub enum BatchMark {
 pub struct Peer {
     /// Its address, if the transport has one; behind a trusted proxy, the one that the proxy says.
     pub address: Option<SocketAddr>,
-    /// Which listener accepted it, counted from 0 in the order of the configuration.
+    /// Which listener accepted it, counted from 0 in the order of the configuration; or
+    /// [`IN_PROCESS`](Self::IN_PROCESS).
     pub listener: u16,
     /// What its certificate says, if it has shown one and that was verified.
     pub certificate: Option<Box<Certificate>>,
     /// The proxy that said its address, if one did.
     pub proxy: Option<SocketAddr>,
+}
+
+impl Peer {
+    /// The listener that links of the program itself are counted to. They may name any topic.
+    pub const IN_PROCESS: u16 = u16::MAX;
 }
 
 /// What a client says about itself in CONNECT, or in AUTH.
@@ -183,6 +190,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its identifier.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Who it has shown to be; `None` when it is anonymous.
         user: Option<Box<str>>,
         /// Its version.
@@ -211,6 +220,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its identifier.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Where from.
         address: Option<SocketAddr>,
         /// Why.
@@ -222,11 +233,15 @@ pub enum Event {
     SessionEnded {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
     },
     /// A subscription was made or replaced.
     Subscribed {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// The whole filter.
         filter: Box<str>,
         /// The granted QoS, or the refusal.
@@ -236,6 +251,8 @@ pub enum Event {
     Unsubscribed {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// The whole filter.
         filter: Box<str>,
     },
@@ -244,6 +261,8 @@ pub enum Event {
     Dropped {
         /// Whose messages.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Why the latest.
         why: DropReason,
         /// How many so far in the life of the session.
@@ -254,6 +273,8 @@ pub enum Event {
     Denied {
         /// Who.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Who it has shown to be; `None` when it is anonymous.
         user: Option<Box<str>>,
         /// What.
@@ -269,6 +290,8 @@ pub enum Event {
     WouldDeny {
         /// Who.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Who it has shown to be; `None` when it is anonymous.
         user: Option<Box<str>>,
         /// What.
@@ -284,6 +307,8 @@ pub enum Event {
     Flapping {
         /// The identifier.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Where the one comes from that stays.
         address: Option<SocketAddr>,
         /// Where the one comes from that was refused.
@@ -297,6 +322,8 @@ pub enum Event {
     SubscriptionRevoked {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// The whole filter.
         filter: Box<str>,
         /// The line of the rule; 0 when no rule allows it.
@@ -427,6 +454,8 @@ pub enum DropReason {
     QueueFull,
     /// The queues of all sessions together are full.
     TotalQueueFull,
+    /// The queues of all sessions of its tenant together are full.
+    TenantQueueFull,
     /// A QoS 0 message for a connection that does not take its bytes.
     SlowConsumer,
     /// Larger than the client accepts.
@@ -443,12 +472,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::QueueFull,
         Self::TotalQueueFull,
+        Self::TenantQueueFull,
         Self::SlowConsumer,
         Self::TooLarge,
         Self::Expired,
@@ -463,6 +493,7 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             Self::QueueFull => "queue full",
             Self::TotalQueueFull => "all queues together full",
+            Self::TenantQueueFull => "all queues of the tenant together full",
             Self::SlowConsumer => "slow consumer",
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",

@@ -164,11 +164,12 @@ impl Broker {
                 ..Origin::default()
             };
             let mark = self.mark();
-            let mut publication = Publication::shared(&bequest.message, bequest.retain);
+            let tenant = self.tenant_named(bequest.message.view().tenant);
+            let mut publication = Publication::shared(tenant, &bequest.message, bequest.retain);
             let routed = match bequest.group.as_deref() {
                 None => self.publish(&mut publication, origin),
                 Some(group) => {
-                    if let Some(group) = self.group_named(group) {
+                    if let Some(group) = self.group_named(tenant, group) {
                         self.encoder.begin();
                         self.deliver_to_group(&mut publication, group, origin);
                     }

@@ -4,6 +4,7 @@
 //! Plain data with public fields; nothing here decides anything at run time.
 
 use crate::access::ban::Bans;
+pub use crate::access::names::{BadPrefix, TopicPrefix, TopicsConfig};
 use crate::access::rules::Rules;
 use crate::codec::packet::{QoS, Version};
 use alloc::string::String;
@@ -26,6 +27,10 @@ pub struct Config {
     pub access: AccessConfig,
     /// How much one client, user or address may have.
     pub quotas: QuotaConfig,
+    /// Namespaces that do not see each other.
+    pub tenants: TenantsConfig,
+    /// Where the topics of clients begin, and what clients may call their own.
+    pub topics: TopicsConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
 }
@@ -53,6 +58,8 @@ pub struct QuotaConfig {
     pub connections_per_address_per_second_maximum: u32,
     /// Connections of one verified user.
     pub connections_per_user_maximum: u32,
+    /// Open connections of each listener, by its number; what is not there has no limit.
+    pub connections_per_listener_maximum: Vec<u32>,
     /// Messages that one client may publish in a second; a second's worth may come at once.
     pub publish_messages_per_second_maximum: u32,
     /// Bytes of topics and payloads that one client may publish in a second; a second's worth may
@@ -67,6 +74,63 @@ impl QuotaConfig {
     pub(crate) const fn counts_addresses(&self) -> bool {
         self.connections_per_address_maximum > 0
             || self.connections_per_address_per_second_maximum > 0
+    }
+}
+
+/// Namespaces that do not see each other, and how much each of them may have. Which one a client is
+/// in, [`Grant::tenant`] says; who is in none counts for none of this.
+///
+/// 0 is no limit, and the default. Shards count together, but each hears of the others only a turn
+/// later: what comes to several at once may exceed a limit by one each. What waits is divided among
+/// them.
+///
+/// [`Grant::tenant`]: crate::Grant::tenant
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantsConfig {
+    /// How many there may be: clients of further ones are refused (0x97). One that was there once
+    /// is until the broker stops, at less than a kilobyte. Default 1,000.
+    pub maximum: u32,
+    /// Connected clients of one tenant; further ones are refused (0x97).
+    pub connections_maximum: u32,
+    /// Sessions of one tenant, connected or not; who would open a further one is refused (0x97).
+    pub sessions_maximum: u32,
+    /// Subscriptions of all sessions of one tenant; a further one is refused (0x97).
+    pub subscriptions_maximum: u32,
+    /// Retained messages of one tenant. A further one of QoS 1 or 2 is refused (0x97), one of QoS 0
+    /// is not retained.
+    pub retained_messages_maximum: u64,
+    /// Bytes of the same.
+    pub retained_bytes_maximum: u64,
+    /// Bytes that wait for clients of one tenant, in all; what is more is dropped and counted.
+    pub queued_bytes_maximum: u64,
+}
+
+impl Default for TenantsConfig {
+    fn default() -> Self {
+        Self {
+            maximum: 1_000,
+            connections_maximum: 0,
+            sessions_maximum: 0,
+            subscriptions_maximum: 0,
+            retained_messages_maximum: 0,
+            retained_bytes_maximum: 0,
+            queued_bytes_maximum: 0,
+        }
+    }
+}
+
+impl TenantsConfig {
+    /// What one of several shards may have of what is divided.
+    pub(crate) fn share_of(&mut self, identity: &Identity) {
+        // 0 would be no limit.
+        self.queued_bytes_maximum = self
+            .queued_bytes_maximum
+            .div_ceil(u64::from(identity.shards));
+    }
+
+    /// Whether shards have to tell each other how much a tenant has.
+    pub(crate) const fn counts_together(&self) -> bool {
+        self.connections_maximum > 0 || self.sessions_maximum > 0 || self.subscriptions_maximum > 0
     }
 }
 
@@ -237,6 +301,10 @@ pub struct SessionConfig {
     pub duplicate_takeovers_maximum: u32,
     /// For [`DuplicateClient::BackOff`]: the window, in seconds. Default 30.
     pub duplicate_window_s: u32,
+    /// What happens to a client that is connected and has a subscription that is no longer allowed,
+    /// beside the end of that subscription. Default: it is disconnected, since MQTT has no other
+    /// way to tell it.
+    pub revoked_subscription: RevokedSubscription,
 }
 
 impl Default for SessionConfig {
@@ -256,6 +324,7 @@ impl Default for SessionConfig {
             duplicate_client: DuplicateClient::TakeOver,
             duplicate_takeovers_maximum: 5,
             duplicate_window_s: 30,
+            revoked_subscription: RevokedSubscription::Disconnect,
         }
     }
 }
@@ -285,6 +354,17 @@ pub enum DuplicateClient {
     /// and newcomers are refused (0x89; 3.x: 3) for a second, then for two, up to 64, so that one
     /// of them works.
     BackOff,
+}
+
+/// What happens to a connected client one of whose subscriptions is no longer allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevokedSubscription {
+    /// It is disconnected (0x87), so that it does not believe to be subscribed.
+    #[default]
+    Disconnect,
+    /// It stays, and is told nothing: only the event and the log tell. For clients that would only
+    /// come back and ask again.
+    Stay,
 }
 
 /// What happens to a message that finds the queue of its client full. Either way it is counted.
@@ -453,6 +533,12 @@ impl Config {
                 s.inflight_maximum > 0,
                 "session.inflight_maximum",
                 "must be 1 to 65535",
+            ),
+            (
+                self.topics.is_whole(),
+                "topics.session_prefix",
+                "needs topics.session_prefix_means, in which %c, %u or %t stands, and has none of \
+                 these itself",
             ),
             (
                 l.connections_maximum >= u32::from(self.identity.shards.max(1)),

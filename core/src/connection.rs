@@ -2,6 +2,7 @@
 //! bytes, what was negotiated, keep alive, topic aliases.
 
 use crate::access::identity::{Grant, Identity, Place};
+use crate::access::names::Names;
 use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;
@@ -11,6 +12,7 @@ use crate::profile::Profile;
 use crate::quota::PublishMeters;
 use crate::route::RouteSlot;
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::will::Will;
 use alloc::boxed::Box;
@@ -112,6 +114,8 @@ pub(crate) struct Extra {
     pub(crate) inbound_aliases: Vec<Option<Box<str>>>,
     /// Topics the broker has given aliases to.
     pub(crate) outbound: OutboundAliases,
+    /// What it may call topics, if that is not everything as it is.
+    pub(crate) names: Option<Names>,
     /// The method of enhanced authentication that CONNECT named.
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
@@ -137,6 +141,7 @@ impl Default for Extra {
             slow_armed: None,
             inbound_aliases: Vec::new(),
             outbound: OutboundAliases::default(),
+            names: None,
             method: None,
             authenticating: false,
             publish_meters: PublishMeters::default(),
@@ -155,6 +160,8 @@ pub(crate) struct Connection {
     pub(crate) key: Key,
     pub(crate) profile: Profile,
     pub(crate) stage: Stage,
+    /// The one that its verdict put it in; nothing was asked of it before.
+    pub(crate) tenant: TenantId,
     pub(crate) place: Place,
     /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
     pub(crate) inbox: Vec<u8>,
@@ -215,6 +222,7 @@ impl Connection {
             key,
             profile: Profile::new(Version::V4, false),
             stage: Stage::Waiting,
+            tenant: TenantId::DEFAULT,
             place,
             inbox: Vec::new(),
             inbox_counted: 0,
@@ -255,6 +263,11 @@ impl Connection {
     /// What its verdict granted, if anything.
     pub(crate) fn grant(&self) -> Option<&Grant> {
         self.identity.as_ref().map(|identity| &identity.grant)
+    }
+
+    /// What it may call topics, if that is not everything as it is.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.extra.as_ref()?.names.as_ref()
     }
 
     /// The user it has shown to be.

@@ -4,7 +4,6 @@
 //! queue; then retained messages for new subscriptions. Window and output decide how far it gets; a
 //! message that is in flight is never expired half-way.
 
-use crate::access::subject_here;
 use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
 use crate::codec::packet::{Ack, Packet, QoS};
@@ -103,14 +102,11 @@ impl Broker {
                 return;
             }
             // What it may receive can have changed since.
-            if self.access.is_on() {
-                let subject = subject_here(connection, &session.client_id);
-                let topic = TopicName::known(exchange.delivery.message.topic_str());
-                if !self.access.may_receive(&subject, topic) {
-                    self.end_forbidden(session_key, id);
-                    place = 0;
-                    continue;
-                }
+            let topic = TopicName::known(exchange.delivery.message.topic_str());
+            if !self.access.may_send(connection, &session.client_id, topic) {
+                self.end_forbidden(session_key, id);
+                place = 0;
+                continue;
             }
             if exchange.delivery.message.is_stub() {
                 match self.is_exchange_whole(session_key, id) {
@@ -353,7 +349,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(session_key) else {
                 return;
             };
-            let number = session.number;
+            let (number, tenant) = (session.number, session.tenant);
             let Some(cursor) = session.traffic().cursors.front_mut() else {
                 return;
             };
@@ -361,7 +357,7 @@ impl Broker {
                 return;
             };
             let after = cursor.after.as_deref();
-            let message = match self.retained.search(filter, after, &mut steps) {
+            let message = match self.retained.search(tenant, filter, after, &mut steps) {
                 Found::Match(message, ()) => message.clone(),
                 Found::Paused(message) => {
                     cursor.after = Some(message.topic_str().into());

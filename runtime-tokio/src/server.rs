@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::link::{Link, Request, Subscription, ask};
 use crate::listen::{Bound, bind};
+use crate::outbox::Outbox;
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::EventSink;
@@ -143,7 +144,7 @@ impl Server {
             None => (None, None),
         };
         let mut brokers = brokers(broker_config(&config), clock, restorer.take())?;
-        let sockets = config
+        let mut sockets = config
             .listeners
             .iter()
             .map(bind)
@@ -165,7 +166,12 @@ impl Server {
             storage_failed: Arc::default(),
             log: Mutex::default(),
             storage_statistics: None,
-            writers: Mutex::default(),
+            helpers: Mutex::new(
+                sockets
+                    .iter_mut()
+                    .filter_map(|bound| bound.thread.take())
+                    .collect(),
+            ),
         };
         let (log_sender, batches) = std_mpsc::channel();
         let config = Arc::new(config);
@@ -227,9 +233,8 @@ impl Server {
 
 /// What all shards are set to.
 fn broker_config(config: &ServerConfig) -> whimbrel_core::Config {
-    let mut broker = config.broker.clone();
+    let mut broker = config.broker();
     broker.identity.shards = config.shards();
-    broker.durable = config.storage.is_durable();
     broker
 }
 
@@ -300,7 +305,7 @@ struct Seat {
     broker: RecordedBroker,
     ready: Arc<ReadyList>,
     post: mpsc::UnboundedReceiver<Post>,
-    others: Vec<mpsc::UnboundedSender<Post>>,
+    others: Vec<Outbox>,
     farewell: Farewell,
 }
 
@@ -311,6 +316,7 @@ fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
     let farewells = Farewell::party(wakers.collect());
     let (others, posts): (Vec<_>, Vec<_>) =
         brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let others: Vec<Outbox> = others.into_iter().map(Outbox::new).collect();
     let all = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
     all.map(|(((broker, ready), post), farewell)| Seat {
         broker: broker.into(),
@@ -398,8 +404,8 @@ pub struct Handle {
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
     storage_statistics: Option<SharedStatistics>,
-    /// Threads that write recordings.
-    writers: Mutex<Vec<JoinHandle<()>>>,
+    /// Threads that end by themselves, after the shards: of recordings, and of QUIC.
+    helpers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
@@ -420,7 +426,7 @@ impl Handle {
                 file: config.file.clone(),
                 source,
             })?;
-        self.writers
+        self.helpers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(thread);
@@ -539,10 +545,10 @@ impl Handle {
             let message = message_of(&*panic).to_owned();
             result = Err(Crashed { shard: 0, message });
         }
-        let writers =
-            core::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in writers {
-            // It has said what it could not write.
+        let helpers =
+            core::mem::take(&mut *self.helpers.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in helpers {
+            // It has said what it could not do.
             drop(thread.join());
         }
         if self.storage_failed.load(Ordering::Acquire) {

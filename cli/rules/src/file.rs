@@ -5,14 +5,13 @@ use crate::{Problem, line_of};
 use std::fmt::Display;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use whimbrel_core::access::rule::{
-    Effect, Name, Network, Operation, Operations, Pattern, Rule, Who,
-};
+use whimbrel_core::access::network::Network;
+use whimbrel_core::access::rule::{Effect, Name, Operation, Operations, Pattern, Rule, Who};
 use whimbrel_core::access::rules::{Group, RuleSet, WideSubscriptions};
 
 /// The keys of a file, and of one rule.
 const KEYS: [&str; 3] = ["wide_subscriptions", "groups", "rule"];
-const RULE_KEYS: [&str; 11] = [
+const RULE_KEYS: [&str; 12] = [
     "allow",
     "deny",
     "topics",
@@ -23,6 +22,7 @@ const RULE_KEYS: [&str; 11] = [
     "addresses",
     "certificates",
     "organizations",
+    "tenants",
     "authenticated",
 ];
 const OPERATIONS: [&str; 4] = ["publish", "subscribe", "receive", "all"];
@@ -134,6 +134,7 @@ impl<'a> Reader<'a> {
                 "addresses" => who.addresses = self.networks(value),
                 "certificates" => who.certificates = self.names(name, value),
                 "organizations" => who.organizations = self.names(name, value),
+                "tenants" => who.tenants = self.names(name, value),
                 "authenticated" => match value.get_ref().as_bool() {
                     Some(wanted) => who.authenticated = Some(wanted),
                     None => self.problem(

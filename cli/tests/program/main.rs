@@ -9,8 +9,11 @@ mod bench;
 mod commands;
 mod embed;
 mod harness;
+#[cfg(feature = "tls")]
+mod listeners;
 mod mistakes;
 mod passwd;
 mod recording;
 mod running;
 mod storage;
+mod tenants;

@@ -232,6 +232,8 @@ impl Rules {
         let is_user = |names: &[Name]| subject.user.is_some_and(|user| any(names, user));
         if !(who.users.is_empty() || is_user(&who.users))
             || !(who.clients.is_empty() || any(&who.clients, subject.client_id))
+            || !(who.tenants.is_empty()
+                || subject.tenant.is_some_and(|name| any(&who.tenants, name)))
             || who
                 .authenticated
                 .is_some_and(|wanted| wanted != subject.user.is_some())
@@ -392,7 +394,7 @@ fn relate(
 
 /// Whether what stands for the placeholders of a level may stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+pub(crate) enum Fit {
     /// It may, or there are none.
     Text,
     /// The client has no such thing, as an anonymous one has no user.
@@ -401,7 +403,7 @@ enum Fit {
     Unfit,
 }
 
-fn fit(level: &str, subject: &Subject<'_>, is_first: bool) -> Fit {
+pub(crate) fn fit(level: &str, subject: &Subject<'_>, is_first: bool) -> Fit {
     let mut is_start = is_first;
     let mut fit = Fit::Text;
     for piece in pieces(level) {
@@ -421,7 +423,7 @@ fn fit(level: &str, subject: &Subject<'_>, is_first: bool) -> Fit {
     fit
 }
 
-const fn value<'a>(placeholder: Placeholder, subject: &Subject<'a>) -> Option<&'a str> {
+pub(crate) const fn value<'a>(placeholder: Placeholder, subject: &Subject<'a>) -> Option<&'a str> {
     match placeholder {
         Placeholder::User => subject.user,
         Placeholder::Client => Some(subject.client_id),

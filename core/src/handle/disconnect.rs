@@ -11,6 +11,7 @@ use crate::error::Violation;
 use crate::session::inflight;
 use crate::session::{Session, Traffic};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::GroupId;
@@ -102,6 +103,7 @@ impl Broker {
             }
             Stage::Connected { session } => {
                 self.statistics.clients_connected -= 1;
+                self.count(connection.tenant, |counts| counts.connections -= 1);
                 let kept = self
                     .sessions
                     .get(session)
@@ -113,6 +115,7 @@ impl Broker {
                 self.event(Event::Disconnected {
                     connection: id,
                     client_id,
+                    tenant: self.tenants.name(connection.tenant),
                     address,
                     why,
                     session_kept: kept,
@@ -289,7 +292,7 @@ impl Broker {
         let worthwhile = session.is_worth_recording();
         if self.journal.is_on() && (worthwhile || session.is_recorded) {
             session.is_recorded = worthwhile;
-            self.journal.session(session);
+            self.journal.session(session, &self.tenants);
         }
     }
 
@@ -319,9 +322,11 @@ impl Broker {
         for fanout in &mut self.fanouts {
             fanout.forget(key.index);
         }
+        self.count(session.tenant, |counts| counts.sessions -= 1);
         let shared = self.unsubscribe_all(key.index, &session);
         if let Some(traffic) = session.traffic.take() {
-            self.abandon((key, session.number), *traffic, &shared);
+            let whose = (session.number, session.tenant);
+            self.abandon((key, whose), *traffic, &shared);
         }
         if session.is_recorded {
             self.journal.session_ended(&session);
@@ -330,6 +335,7 @@ impl Broker {
         if !quiet {
             self.event(Event::SessionEnded {
                 client_id: session.client_id,
+                tenant: self.tenants.name(session.tenant),
             });
         }
     }
@@ -338,7 +344,7 @@ impl Broker {
     /// begun, or may be repeated, goes to another member.
     fn abandon(
         &mut self,
-        (key, session): (Key, u64),
+        (key, whose): (Key, (u64, TenantId)),
         mut traffic: Traffic,
         shared: &[(GroupId, Box<str>)],
     ) {
@@ -352,7 +358,7 @@ impl Broker {
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;
             if exchange.delivery.is_shared() && !begun {
-                self.redistribute(session, &exchange.delivery, shared);
+                self.redistribute(whose, &exchange.delivery, shared);
             } else if exchange.stage == inflight::Stage::Published {
                 self.statistics.dropped[why] += 1;
             }
@@ -361,8 +367,9 @@ impl Broker {
         for delivery in traffic.queue.drain() {
             self.statistics.queued_messages -= 1;
             self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
+            self.tenants[whose.1].queued_bytes -= delivery.cost_bytes() as u64;
             if delivery.is_shared() {
-                self.redistribute(session, &delivery, shared);
+                self.redistribute(whose, &delivery, shared);
             } else {
                 self.statistics.dropped[why] += 1;
             }

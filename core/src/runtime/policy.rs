@@ -1,9 +1,10 @@
 //! Who may connect: the seam between a shard and whoever decides.
 
 use super::config::{Anonymous, ListenerConfig};
+use super::tenancy::TenantSource;
 use crate::access::identity::Grant;
 use crate::access::rule::{Effect, Operations, Pattern, Rule};
-use crate::action::{Credentials, Verdict};
+use crate::action::{Credentials, Peer, Verdict};
 use crate::codec::reason::ReasonCode;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -46,12 +47,14 @@ impl Decision {
 }
 
 /// The listener that in-process links are counted to.
-pub const IN_PROCESS: u16 = u16::MAX;
+pub const IN_PROCESS: u16 = Peer::IN_PROCESS;
 
-/// The rules on anonymous clients, listener by listener, and the authenticator behind them.
+/// The rules on anonymous clients and on tenants, listener by listener, and the authenticator
+/// behind them.
 #[derive(Clone)]
 pub struct Policy {
     anonymous: Vec<Anonymous>,
+    tenants: Vec<Arc<TenantSource>>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
@@ -66,6 +69,7 @@ impl Policy {
     ) -> Self {
         Self {
             anonymous: listeners.iter().map(|l| l.allow_anonymous).collect(),
+            tenants: listeners.iter().map(|l| l.tenant.clone().into()).collect(),
             authenticator,
         }
     }
@@ -73,6 +77,21 @@ impl Policy {
     /// Decides about one client, or asks who does.
     #[must_use]
     pub fn decide(&self, credentials: Credentials) -> Decision {
+        let peer = credentials.peer.clone();
+        let source = self.tenants.get(usize::from(peer.listener)).cloned();
+        let decision = self.judge(credentials);
+        match (source, decision) {
+            // Links of the program itself, and of listeners that are not in the rules, which let
+            // nobody in.
+            (None, decision) => decision,
+            (Some(source), Decision::Now(verdict)) => Decision::Now(source.settle(verdict, &peer)),
+            (Some(source), Decision::Later(verdict)) => {
+                Decision::later(async move { source.settle(verdict.await, &peer) })
+            }
+        }
+    }
+
+    fn judge(&self, credentials: Credentials) -> Decision {
         let Credentials {
             username,
             password,
@@ -111,7 +130,6 @@ fn of_the_program() -> Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::Peer;
     use crate::codec::packet::Version;
     use alloc::borrow::ToOwned;
     use alloc::vec;

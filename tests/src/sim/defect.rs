@@ -204,7 +204,7 @@ impl Mischief {
                 }
                 Parcel::Message(_) => self.strikes(Defect::LosesARoutedMessage),
                 Parcel::Completed(_) => self.strikes(Defect::LosesACompletion),
-                Parcel::Shared(_) | Parcel::Returned(_) => false,
+                Parcel::Shared(_) | Parcel::Returned(_) | Parcel::Counts(_) => false,
             };
             let is_doubled = match &parcel {
                 Parcel::Message(_) => self.strikes(Defect::RoutesTwice),
