@@ -232,6 +232,7 @@ state!(Session {
     subscriptions,
     traffic,
     is_recorded,
+    record_waits,
     is_filtered,
     will_counted,
 });
@@ -348,6 +349,7 @@ impl Broker {
             peers,
             placement,
             taken,
+            estates,
             routes: _,
             retained,
             retained_armed,
@@ -398,6 +400,7 @@ impl Broker {
         peers.save(to);
         placement.save(to);
         taken.save(to);
+        estates.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -442,6 +445,7 @@ impl Broker {
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,
+            estates: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
