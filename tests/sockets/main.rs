@@ -153,7 +153,8 @@ tell_of!(
     over::OverUnix as over_unix,
     over::OverTls as over_tls,
     over::OverWs as over_ws,
-    over::OverWss as over_wss; {
+    over::OverWss as over_wss,
+    over::OverQuic as over_quic; {
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,

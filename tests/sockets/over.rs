@@ -6,6 +6,7 @@ use crate::runtime::{OnTokio, Runtime};
 use core::marker::PhantomData;
 use core::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
+use quinn::crypto::rustls::QuicClientConfig;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -21,7 +22,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl};
+use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl, Scheme};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_tests::authority::Authority;
 
@@ -44,7 +45,8 @@ kinds!(
     Unix "unix" OverUnix,
     Tls "tls" OverTls,
     Ws "ws" OverWs,
-    Wss "wss" OverWss
+    Wss "wss" OverWss,
+    Quic "quic" OverQuic
 );
 
 /// The broker, and a relay in front of it.
@@ -145,19 +147,15 @@ async fn pass_on(mut tcp: TcpStream, url: &ListenerUrl, authority: &str) -> io::
         let mut unix = UnixStream::connect(path).await?;
         return copy_bidirectional(&mut tcp, &mut unix).await.map(drop);
     };
+    if url.scheme() == Scheme::Quic {
+        return one_stream(tcp, address, believing(authority)?).await;
+    }
     let plain = TcpStream::connect(address).await?;
     plain.set_nodelay(true)?;
     if !url.scheme().has_tls() {
         return frames(tcp, plain, url.path()).await;
     }
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_file(authority).map_err(io::Error::other)?;
-    roots.add(root).map_err(io::Error::other)?;
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = believing(authority)?;
     let name = "localhost".try_into().map_err(io::Error::other)?;
     let mut tls = TlsConnector::from(Arc::new(config))
         .connect(name, plain)
@@ -166,6 +164,36 @@ async fn pass_on(mut tcp: TcpStream, url: &ListenerUrl, authority: &str) -> io::
         return frames(tcp, tls, url.path()).await;
     }
     copy_bidirectional(&mut tcp, &mut tls).await.map(drop)
+}
+
+/// A client that believes this authority.
+fn believing(authority: &str) -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(authority).map_err(io::Error::other)?;
+    roots.add(root).map_err(io::Error::other)?;
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    config.alpn_protocols = vec![b"mqtt".to_vec()];
+    Ok(config)
+}
+
+/// A connection with one stream, as other clients of MQTT over QUIC open it.
+async fn one_stream(mut tcp: TcpStream, address: SocketAddr, tls: ClientConfig) -> io::Result<()> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let connecting = endpoint.connect_with(config, address, "localhost");
+    let connection = connecting.map_err(io::Error::other)?.await?;
+    let (sender, receiver) = connection.open_bi().await?;
+    let mut stream = tokio::io::join(receiver, sender);
+    copy_bidirectional(&mut tcp, &mut stream).await?;
+    // Until the broker has everything.
+    let _ = stream.into_inner().1.stopped().await;
+    Ok(())
 }
 
 /// Frames as long as whatever was read, so packets are split over them and merged in them.

@@ -11,7 +11,6 @@ use crate::message::Message;
 use crate::route::{RouteSlot, Routes};
 use crate::session::inflight::{self, Exchange};
 use crate::session::{Session, SubscriptionRef, Traffic};
-use crate::statistics::Statistics;
 use crate::timer::TimerKey;
 use crate::will::Will;
 use alloc::collections::VecDeque;
@@ -279,45 +278,6 @@ state!(enum Walk {
 state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
 state!(enum AckKind { 0 PubAck, 1 PubRec, 2 PubRel, 3 PubComp });
 state!(enum Gated { 0 Ack(kind, id, reason), 1 Bytes(bytes), 2 ConnAck(bytes), 3 Publish(id) });
-state!(Statistics {
-    connections_accepted,
-    connections_open,
-    clients_connected,
-    sessions,
-    subscriptions,
-    retained_messages,
-    retained_bytes,
-    queued_messages,
-    queued_bytes,
-    will_bytes,
-    inflight_bytes,
-    unloaded_messages,
-    unloaded_bytes,
-    held_bytes,
-    loads,
-    loads_waiting,
-    loads_failed,
-    partial_bytes,
-    received_bytes,
-    sent_bytes,
-    publishes_received,
-    publishes_sent,
-    publishes_unmatched,
-    connects_refused,
-    violations,
-    dropped,
-    publishers_paused,
-    publishes_refused,
-    denied,
-    shadow_denied,
-    subscriptions_revoked,
-    publishers_throttled,
-    flapping_clients,
-    retained_refused,
-    unsent_bytes,
-    events_lost,
-    recording_parts_given_up,
-});
 
 impl Broker {
     /// Whether nothing waits to be drained: what is left is the state that lasts.

@@ -1,6 +1,6 @@
 //! Connects to a server, and does everything that comes before MQTT.
 
-use crate::transport::{Layered, Layers, Pipe, Transport, can, without};
+use crate::transport::{Layered, Layers, Pipe, Transport, can};
 use core::future::poll_fn;
 use std::io;
 use tokio::net::TcpStream;
@@ -67,7 +67,14 @@ pub(super) async fn connect(server: &ServerUrl, tls: &TlsOptions) -> io::Result<
             let why = "this system has no Unix sockets";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        Scheme::Quic => return Err(without("quic")),
+        #[cfg(feature = "quic")]
+        Scheme::Quic => {
+            use crate::transport::{load_client, quic::Quic};
+            let tls = load_client(tls).map_err(io::Error::other)?;
+            return Ok(Transport::Quic(Box::new(Quic::dial(server, tls).await?)));
+        }
+        #[cfg(not(feature = "quic"))]
+        Scheme::Quic => return Err(crate::transport::without("quic")),
         Scheme::Tcp | Scheme::Tls | Scheme::Ws | Scheme::Wss => {
             let stream = TcpStream::connect((server.host(), server.port())).await?;
             stream.set_nodelay(true)?;

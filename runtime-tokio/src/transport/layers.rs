@@ -37,6 +37,9 @@ pub(crate) enum Fault {
     #[cfg(feature = "tls")]
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    #[cfg(feature = "quic")]
+    #[error("QUIC: {0}")]
+    Quic(#[from] quinn::ConnectionError),
     #[error("a name in its certificate is empty or has control characters")]
     Certificate,
     #[cfg(feature = "websocket")]

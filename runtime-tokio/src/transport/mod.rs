@@ -5,6 +5,8 @@ mod layered;
 mod layers;
 mod pipe;
 mod proxy;
+#[cfg(feature = "quic")]
+pub(crate) mod quic;
 mod security;
 #[cfg(feature = "tls")]
 mod tls;
@@ -14,8 +16,10 @@ mod websocket;
 pub(crate) use layered::Layered;
 pub(crate) use layers::{Fault, Layers};
 pub(crate) use pipe::Pipe;
+#[cfg(not(feature = "quic"))]
+pub(crate) use security::without;
 pub use security::{CertificateError, CertificateFinding, Certificates, check_certificates};
-pub(crate) use security::{Security, can, without};
+pub(crate) use security::{Security, can};
 #[cfg(feature = "tls")]
 pub(crate) use tls::{Tls, client::load as load_client};
 #[cfg(feature = "websocket")]
@@ -34,6 +38,16 @@ pub(crate) enum Transport {
     Plain(Pipe),
     /// Something else is spoken first, or all the time. Boxed: plain connections do not pay for it.
     Layered(Box<Layered>),
+    /// The layers are in the connection.
+    #[cfg(feature = "quic")]
+    Quic(Box<quic::Quic>),
+}
+
+/// What a listener has accepted.
+pub(crate) enum Newcomer {
+    Pipe(Pipe),
+    #[cfg(feature = "quic")]
+    Quic(Box<quic::Newcomer>),
 }
 
 impl Transport {
@@ -46,6 +60,9 @@ impl Transport {
         Ok(match self {
             Self::Plain(pipe) => Self::Plain(pipe.moved()?),
             Self::Layered(layered) => Self::Layered(Box::new(layered.moved()?)),
+            // Watched where its endpoint is.
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => Self::Quic(quic),
         })
     }
 
@@ -54,6 +71,8 @@ impl Transport {
         match self {
             Self::Plain(_) => None,
             Self::Layered(layered) => layered.introduce(),
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.introduce(),
         }
     }
 
@@ -62,12 +81,19 @@ impl Transport {
         match self {
             Self::Plain(_) => None,
             Self::Layered(layered) => layered.fault(),
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.fault(),
         }
     }
 
     /// Whether its end is to be said before it is closed.
     pub(crate) const fn has_goodbye(&self) -> bool {
-        matches!(self, Self::Layered(_))
+        match self {
+            Self::Plain(_) => false,
+            Self::Layered(_) => true,
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.is_open(),
+        }
     }
 }
 
@@ -78,6 +104,11 @@ macro_rules! each {
             Transport::Plain($stream) => $what,
             Transport::Layered(layered) => {
                 let $stream = &mut **layered;
+                $what
+            }
+            #[cfg(feature = "quic")]
+            Transport::Quic(quic) => {
+                let $stream = &mut **quic;
                 $what
             }
         }

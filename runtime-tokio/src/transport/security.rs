@@ -10,11 +10,13 @@
 )]
 
 use super::layers::{Fault, Layers};
+#[cfg(feature = "quic")]
+use super::quic::{self, Quic};
 #[cfg(feature = "tls")]
 use super::tls;
 #[cfg(feature = "websocket")]
 use super::websocket::{Accept, Rules, WebSocket};
-use super::{Layered, Pipe, Transport};
+use super::{Layered, Newcomer, Pipe, Transport};
 use core::fmt;
 use std::io;
 use std::sync::Arc;
@@ -30,9 +32,36 @@ use whimbrel_core::{Peer, UnixTime};
 pub(crate) struct Security {
     proxy_from: Vec<Network>,
     #[cfg(feature = "tls")]
-    tls: Option<Mutex<Arc<rustls::ServerConfig>>>,
+    shown: Option<Mutex<Shown>>,
     #[cfg(feature = "websocket")]
     websocket: Option<Arc<Rules>>,
+}
+
+/// Certificates, keys and authorities, as they are used.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+enum Shown {
+    Tls(Arc<rustls::ServerConfig>),
+    #[cfg(feature = "quic")]
+    Quic(Arc<quinn::ServerConfig>),
+}
+
+#[cfg(feature = "tls")]
+impl Shown {
+    /// Reads and checks what the configuration names.
+    fn load(listener: &ListenerConfig) -> Result<Self, CertificateError> {
+        let tls = tls::credentials::load(listener)?;
+        #[cfg(feature = "quic")]
+        if listener.url.scheme() == Scheme::Quic {
+            let config = quic::accept_with(tls, listener);
+            let config = config.map_err(|what| CertificateError {
+                url: listener.url.clone(),
+                what,
+            })?;
+            return Ok(Self::Quic(Arc::new(config)));
+        }
+        Ok(Self::Tls(tls))
+    }
 }
 
 impl Security {
@@ -44,12 +73,16 @@ impl Security {
     pub(crate) fn new(config: &ListenerConfig) -> io::Result<Self> {
         let scheme = config.url.scheme();
         can(scheme)?;
+        if scheme == Scheme::Quic && !config.proxy_from.is_empty() {
+            let why = "PROXY headers come over TCP; QUIC has none";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         Ok(Self {
             proxy_from: config.proxy_from.clone(),
             #[cfg(feature = "tls")]
-            tls: scheme
+            shown: scheme
                 .has_tls()
-                .then(|| tls::credentials::load(config).map(Mutex::new))
+                .then(|| Shown::load(config).map(Mutex::new))
                 .transpose()
                 .map_err(|error| io::Error::other(error.what))?,
             #[cfg(feature = "websocket")]
@@ -65,14 +98,35 @@ impl Security {
 
     /// What its certificates, keys and authorities are now.
     #[cfg(feature = "tls")]
-    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        let tls = self.tls.as_ref()?;
-        let tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&tls))
+    fn shown(&self) -> Option<Shown> {
+        let shown = self.shown.as_ref()?;
+        let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(shown.clone())
+    }
+
+    /// What its QUIC connections are accepted with now.
+    #[cfg(feature = "quic")]
+    pub(crate) fn quic(&self) -> Option<Arc<quinn::ServerConfig>> {
+        match self.shown()? {
+            Shown::Tls(_) => None,
+            Shown::Quic(config) => Some(config),
+        }
     }
 
     /// Lays everything on a connection that was accepted from `peer`.
-    pub(crate) fn lay_on(&self, pipe: Pipe, peer: &Peer) -> Result<Transport, Fault> {
+    pub(crate) fn lay_on(&self, newcomer: Newcomer, peer: &Peer) -> Result<Transport, Fault> {
+        match newcomer {
+            Newcomer::Pipe(pipe) => self.lay_on_pipe(pipe, peer),
+            #[cfg(feature = "quic")]
+            Newcomer::Quic(newcomer) => {
+                let config = self.quic().ok_or(Fault::NotOpen)?;
+                let quic = Quic::server(*newcomer, config, peer.clone());
+                Ok(Transport::Quic(Box::new(quic)))
+            }
+        }
+    }
+
+    fn lay_on_pipe(&self, pipe: Pipe, peer: &Peer) -> Result<Transport, Fault> {
         let mut layers = Layers::of(peer.clone());
         if !self.proxy_from.is_empty() {
             let from = peer.address.map(|address| address.ip());
@@ -82,11 +136,8 @@ impl Security {
             }
             layers.expect_proxy_header();
         }
-        // The layers of QUIC are in the pipe.
         #[cfg(feature = "tls")]
-        if let Some(config) = self.tls()
-            && !pipe.is_encrypted()
-        {
+        if let Some(Shown::Tls(config)) = self.shown() {
             layers.add_tls(tls::Tls::server(config)?);
         }
         #[cfg(feature = "websocket")]
@@ -136,7 +187,10 @@ impl fmt::Display for CertificateFinding {
 pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
     #[cfg(feature = "tls")]
     if listener.url.scheme().has_tls() {
-        return tls::credentials::check(listener, now);
+        return match Shown::load(listener) {
+            Ok(_) => tls::credentials::check_dates(listener, now),
+            Err(error) => vec![CertificateFinding::Error(error)],
+        };
     }
     Vec::new()
 }
@@ -147,7 +201,7 @@ pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
 #[derive(Default)]
 pub struct Certificates {
     #[cfg(feature = "tls")]
-    read: Vec<(Arc<Security>, Arc<rustls::ServerConfig>)>,
+    read: Vec<(Arc<Security>, Shown)>,
 }
 
 impl Certificates {
@@ -158,8 +212,8 @@ impl Certificates {
         config: &ListenerConfig,
     ) -> Result<(), CertificateError> {
         #[cfg(feature = "tls")]
-        if security.tls.is_some() {
-            let loaded = tls::credentials::load(config)?;
+        if security.shown.is_some() {
+            let loaded = Shown::load(config)?;
             self.read.push((Arc::clone(security), loaded));
         }
         Ok(())
@@ -169,9 +223,9 @@ impl Certificates {
     /// sessions from before are not resumed.
     pub fn apply(self) {
         #[cfg(feature = "tls")]
-        for (security, config) in self.read {
-            if let Some(tls) = &security.tls {
-                *tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        for (security, read) in self.read {
+            if let Some(shown) = &security.shown {
+                *shown.lock().unwrap_or_else(PoisonError::into_inner) = read;
             }
         }
     }
