@@ -115,6 +115,8 @@ counters! {
         publishers_throttled: u64,
         /// Times newcomers were refused because clients pushed each other off.
         flapping_clients: u64,
+        /// Clients and subscriptions refused because of what tenants may have.
+        tenant_refusals: u64,
         /// Subscriptions that ended because the rules no longer allow them.
         subscriptions_revoked: u64,
         /// QoS 0 messages that were delivered but not retained, for want of room.

@@ -53,7 +53,7 @@ mod storage;
 pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
-    ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped, StorageConfig,
-    StorageError,
+    Anonymous, Authenticator, BadTenant, BadUrl, Crashed, Decision, FileMode, LinkError,
+    ListenError, ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped,
+    StorageConfig, StorageError, TenantSource,
 };

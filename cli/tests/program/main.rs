@@ -14,3 +14,4 @@ mod passwd;
 mod recording;
 mod running;
 mod storage;
+mod tenants;

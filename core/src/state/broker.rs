@@ -121,6 +121,7 @@ impl State for Connection {
             key,
             profile,
             stage,
+            tenant,
             place,
             identity,
             inbox_counted,
@@ -152,6 +153,7 @@ impl State for Connection {
         key.save(to);
         profile.save(to);
         stage.save(to);
+        tenant.save(to);
         place.save(to);
         identity.save(to);
         inbox_counted.save(to);
@@ -180,6 +182,7 @@ impl State for Connection {
             key: State::load(from)?,
             profile: State::load(from)?,
             stage: State::load(from)?,
+            tenant: State::load(from)?,
             place: State::load(from)?,
             identity: State::load(from)?,
             inbox_counted: State::load(from)?,
@@ -219,6 +222,7 @@ state!(Traffic {
     dropped,
 });
 state!(Session {
+    tenant,
     client_id,
     owner,
     number,
@@ -271,7 +275,7 @@ state!(enum TimerKey {
 });
 state!(enum Walk {
     0 Session { slot, place },
-    1 Retained { after },
+    1 Retained { tenant, after },
     2 Owed,
     3 Taken { after },
 });
@@ -304,8 +308,7 @@ impl Broker {
             random,
             connections,
             sessions,
-            subscriptions,
-            interests,
+            tenants,
             peers,
             placement,
             taken,
@@ -355,8 +358,7 @@ impl Broker {
         random.save(to);
         connections.save(to);
         sessions.save(to);
-        subscriptions.save(to);
-        interests.save(to);
+        tenants.save(to);
         peers.save(to);
         placement.save(to);
         taken.save(to);
@@ -400,8 +402,7 @@ impl Broker {
             random,
             connections: State::load(from)?,
             sessions: crate::session::Sessions::load(from, seed)?,
-            subscriptions: crate::topic::Subscriptions::load(from, seed)?,
-            interests: crate::topic::Subscriptions::load(from, seed)?,
+            tenants: crate::tenant::Tenants::load(from, seed)?,
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,
