@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
-use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
+use whimbrel_core::{Peer, Timestamp};
 
 #[cfg(feature = "quic")]
 mod quic;
@@ -168,6 +168,10 @@ fn set_buffers(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> 
 /// How long a listener rests when the system is out of descriptors or memory.
 const BACK_OFF_MS: u64 = 200;
 
+/// How long it rests when there are more newcomers than shards take in; a shard takes in thousands
+/// meanwhile.
+const CROWDED_MS: u64 = 5;
+
 enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
@@ -242,6 +246,24 @@ impl Listener {
             resting_until: None,
             in_trouble: false,
         })
+    }
+
+    /// Who a newcomer is as far as is known before it has said anything. A proxy does not count as
+    /// a client: neither for its address nor for what its address may do.
+    pub(crate) fn as_far_as_known(&self, peer: Peer) -> Peer {
+        match peer.address {
+            Some(address) if self.security.is_go_between(address.ip()) => Peer {
+                address: None,
+                proxy: Some(address),
+                ..peer
+            },
+            _ => peer,
+        }
+    }
+
+    /// Lets newcomers wait for a moment.
+    pub(crate) fn rest(&mut self, now: Timestamp) {
+        self.resting_until = Some(now.after_ms(CROWDED_MS));
     }
 
     /// When it wants to be asked again, should it rest.

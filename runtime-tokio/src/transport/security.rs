@@ -18,6 +18,7 @@ use super::tls;
 use super::websocket::{Accept, Rules, WebSocket};
 use super::{Layered, Newcomer, Pipe, Transport};
 use core::fmt;
+use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
@@ -111,6 +112,20 @@ impl Security {
             Shown::Tls(_) => None,
             Shown::Quic(config) => Some(config),
         }
+    }
+
+    /// Whether who connects from there will say that it is somebody else.
+    pub(crate) fn is_go_between(&self, from: IpAddr) -> bool {
+        #[cfg(feature = "websocket")]
+        if let Some(rules) = &self.websocket
+            && rules
+                .forwarded_for_from
+                .iter()
+                .any(|network| network.contains(from))
+        {
+            return true;
+        }
+        !self.proxy_from.is_empty()
     }
 
     /// Lays everything on a connection that was accepted from `peer`.
