@@ -3,7 +3,6 @@
 use crate::access::Access;
 use crate::access::ban::Bans;
 use crate::action::{Action, CloseReason, Event, Peer};
-use crate::bequest::Bequests;
 use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
@@ -15,6 +14,7 @@ use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
+use crate::estate::Estates;
 use crate::explain::Question;
 use crate::flapping::Flapping;
 use crate::gate::{AckKind, Gates};
@@ -101,8 +101,7 @@ pub struct Broker {
     pub(crate) placement: Placement,
     /// Incoming QoS 2 messages that shards have to remember.
     pub(crate) taken: BTreeMap<ExchangeId, Taken>,
-    /// Messages that nobody sends again, until others have kept them.
-    pub(crate) bequests: Bequests,
+    pub(crate) estates: Estates,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) retained_armed: Timestamp,
@@ -186,7 +185,7 @@ impl Broker {
                 shards: config.identity.shards,
             },
             taken: BTreeMap::new(),
-            bequests: Bequests::default(),
+            estates: Estates::default(),
             routes: Routes::new(seed),
             retained: Retained::default(),
             retained_armed: Timestamp::MAX,
@@ -517,7 +516,6 @@ impl Broker {
                 TimerKey::Retained => self.expire_retained(),
             }
         }
-        self.continue_bequests();
         self.continue_fanouts();
         self.continue_recheck();
         self.spill();
@@ -659,15 +657,15 @@ impl Broker {
             return Some(action);
         }
         self.tell_counts();
+        // Others can begin while this shard writes.
+        if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
+            return Some(Action::Route { to, letter });
+        }
         loop {
             // The disk begins with what was said while answers to what it has finished go out.
             if self.sends_left == 0 {
                 if let Some(batch) = self.take_batch() {
                     return Some(Action::Persist(batch));
-                }
-                // What others record of it comes after it in the log; see `bequest`.
-                if let Some(action) = self.poll_letter() {
-                    return Some(action);
                 }
                 self.sends_left = self.ready.len();
             }
@@ -677,15 +675,6 @@ impl Broker {
                 return Some(Action::Send(connection.id()));
             }
         }
-    }
-
-    /// The next letter to another shard, unless the batch that belongs to it is but half of it.
-    fn poll_letter(&mut self) -> Option<Action> {
-        if self.journal.is_on() && self.is_fanning_out() {
-            return None;
-        }
-        let (to, letter) = self.peers.poll_letter(self.sequence)?;
-        Some(Action::Route { to, letter })
     }
 
     /// Appends to `out` what this connection may send now: about 64 KiB at most unless more was
@@ -750,7 +739,6 @@ impl Broker {
         let is_busy = !self.resumable.is_empty()
             || !self.fanouts.is_empty()
             || !self.doomed.is_empty()
-            || self.bequests.are_due()
             || self.spill.is_under_way
             || self.access.is_rechecking();
         if is_busy {

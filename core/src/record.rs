@@ -10,14 +10,12 @@
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
 //! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
 //! | `J` session packet shard | slots and shared subscriptions for which several shards took that message in | PUBREC to PUBREL |
-//! | `W` exchange | retain, shared subscription, a message that nobody sends again | until other shards have kept it |
 //! | `T` tenant | nothing: there are records of this tenant | from its first session on |
 //! | `R` topic, or tenant NUL topic | message | retained until replaced or cleared |
 //! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last messages | subscribe until all are under way |
 //!
 //! All numbers little-endian. A value may be longer than what is read here: later versions append.
 
-use crate::bequest::Bequest;
 use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions};
 use crate::id::{MessageId, PacketId};
 use crate::letter::ExchangeId;
@@ -42,7 +40,6 @@ pub(crate) const DELIVERY: u8 = b'Q';
 pub(crate) const RECEIVED: u8 = b'I';
 pub(crate) const RETAINED: u8 = b'R';
 pub(crate) const TAKEN: u8 = b'J';
-pub(crate) const BEQUEST: u8 = b'W';
 /// A version that does not know it would take what belongs to a tenant for everybody's.
 pub(crate) const TENANT: u8 = b'T';
 /// A version that does not know it loses the rest of a fan-out of retained messages, as all did
@@ -131,28 +128,6 @@ pub(crate) fn encode_taken(taken: &Taken, out: &mut Vec<u8>) {
     for group in &taken.groups {
         out.extend_from_slice(&group.to_le_bytes());
     }
-}
-
-pub(crate) fn encode_bequest(bequest: &Bequest, out: &mut Vec<u8>) {
-    let group = bequest.group.as_deref().unwrap_or_default();
-    out.push(u8::from(bequest.retain));
-    let length = u32::try_from(group.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(group.as_bytes());
-    out.extend_from_slice(bequest.message.as_bytes());
-}
-
-pub(crate) fn decode_bequest(value: &[u8]) -> Option<Bequest> {
-    let mut fields = Fields(value);
-    let retain = fields.u8()? != 0;
-    let length = fields.u32()? as usize;
-    let (group, message) = fields.0.split_at_checked(length)?;
-    let group = core::str::from_utf8(group).ok()?;
-    Some(Bequest {
-        message: Message::from_bytes(message)?,
-        retain,
-        group: (!group.is_empty()).then(|| group.into()),
-    })
 }
 
 /// What one shard says, added to what others say.

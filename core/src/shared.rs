@@ -5,7 +5,7 @@ use crate::broker::Broker;
 use crate::config::SharedStrategy;
 use crate::connection::Connection;
 use crate::deliver::{How, Publication};
-use crate::handle::publish::{Origin, Routed};
+use crate::handle::publish::Origin;
 use crate::id::PeerId;
 use crate::letter::{Interest, Parcel, SharedMessage};
 use crate::route::{Group, Target, peer_of};
@@ -247,7 +247,7 @@ impl Broker {
     /// tenant.
     pub(crate) fn redistribute(
         &mut self,
-        (session, tenant): (u64, TenantId),
+        tenant: TenantId,
         delivery: &Delivery,
         shared: &[(GroupId, Box<str>)],
     ) {
@@ -262,26 +262,18 @@ impl Broker {
         };
         let group = text.and_then(|text| self.group_named(tenant, text));
         // What lies in the log of this shard stays here.
-        let place = group.map(|group| Group {
+        let group = group.map(|group| Group {
             there: group.there.filter(|_| !delivery.message.is_stub()),
             ..group
         });
-        let (Some(group), Some(text)) = (place, text) else {
+        let Some(group) = group else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
-        let exchange = self.bequest_of(session, delivery.message.id());
-        let mark = self.mark();
         let retain = delivery.was_published_retained();
         let mut publication = Publication::shared(tenant, &delivery.message, retain);
         self.encoder.begin();
-        let origin = Origin {
-            exchange,
-            ..Origin::default()
-        };
-        self.deliver_to_group(&mut publication, group, origin);
-        let what = (&mut publication, Some(text));
-        self.bequeath(exchange, what, (mark, Routed::Done));
+        self.deliver_to_group(&mut publication, group, Origin::default());
     }
 
     /// A session that may be a member of shared subscriptions has got a connection, or has lost it:

@@ -8,6 +8,7 @@ use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stage};
 use crate::error::Violation;
+use crate::handle::publish::Routed;
 use crate::session::inflight;
 use crate::session::{Session, Traffic};
 use crate::slab::Key;
@@ -290,7 +291,8 @@ impl Broker {
             return;
         };
         let worthwhile = session.is_worth_recording();
-        if self.journal.is_on() && (worthwhile || session.is_recorded) {
+        let may_write = self.journal.is_on() && !session.record_waits;
+        if may_write && (worthwhile || session.is_recorded) {
             session.is_recorded = worthwhile;
             self.journal.session(session, &self.tenants);
         }
@@ -303,7 +305,21 @@ impl Broker {
         let Some(will) = session.will.take() else {
             return;
         };
-        self.publish_own(key, &will);
+        let (number, is_recorded) = (session.number, session.is_recorded);
+        let mark = self.mark();
+        let must_be_kept = is_recorded && will.qos > QoS::AtMostOnce;
+        let exchange = self.exchange_of_will(number).filter(|_| must_be_kept);
+        let is_left = self.publish_own(key, &will, exchange) == Routed::Later
+            || self.has_told(mark)
+            || exchange.is_some_and(|exchange| self.taken.contains_key(&exchange));
+        if is_left && is_recorded {
+            if let Some(exchange) = exchange {
+                self.take(exchange);
+            }
+            let session = self.sessions.get_mut(key);
+            let waits = session.map(|session| core::mem::replace(&mut session.record_waits, true));
+            self.bequeath((key, number, waits.unwrap_or(false)), exchange);
+        }
         // The will is gone from the record as well.
         self.record_session(key);
     }
@@ -324,13 +340,14 @@ impl Broker {
         }
         self.count(session.tenant, |counts| counts.sessions -= 1);
         let shared = self.unsubscribe_all(key.index, &session);
+        let mark = self.mark();
         if let Some(traffic) = session.traffic.take() {
-            let whose = (session.number, session.tenant);
-            self.abandon((key, whose), *traffic, &shared);
+            self.abandon((key, session.tenant), *traffic, &shared);
         }
-        if session.is_recorded {
-            self.journal.session_ended(&session);
-            self.complete_all(session.number);
+        if session.is_recorded && self.has_told(mark) {
+            self.bequeath((key, session.number, session.record_waits), None);
+        } else if session.is_recorded && !session.record_waits {
+            self.record_end(session.number);
         }
         if !quiet {
             self.event(Event::SessionEnded {
@@ -344,7 +361,7 @@ impl Broker {
     /// begun, or may be repeated, goes to another member.
     fn abandon(
         &mut self,
-        (key, whose): (Key, (u64, TenantId)),
+        (key, tenant): (Key, TenantId),
         mut traffic: Traffic,
         shared: &[(GroupId, Box<str>)],
     ) {
@@ -358,7 +375,7 @@ impl Broker {
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;
             if exchange.delivery.is_shared() && !begun {
-                self.redistribute(whose, &exchange.delivery, shared);
+                self.redistribute(tenant, &exchange.delivery, shared);
             } else if exchange.stage == inflight::Stage::Published {
                 self.statistics.dropped[why] += 1;
             }
@@ -367,9 +384,9 @@ impl Broker {
         for delivery in traffic.queue.drain() {
             self.statistics.queued_messages -= 1;
             self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
-            self.tenants[whose.1].queued_bytes -= delivery.cost_bytes() as u64;
+            self.tenants[tenant].queued_bytes -= delivery.cost_bytes() as u64;
             if delivery.is_shared() {
-                self.redistribute(whose, &delivery, shared);
+                self.redistribute(tenant, &delivery, shared);
             } else {
                 self.statistics.dropped[why] += 1;
             }

@@ -61,8 +61,6 @@ pub(crate) struct Fanout {
 pub(crate) struct Then {
     /// Its publisher.
     ack: Option<(Key, AckKind, PacketId)>,
-    /// What stands for the exchange of a message that nobody sends again.
-    bequest: Option<u64>,
     /// Other shards whose letters were taken in meanwhile.
     receipts: Vec<Receipt>,
 }
@@ -81,11 +79,6 @@ impl Fanout {
             targets.drain(..core::mem::take(&mut self.done));
             targets.retain(|target| target.slot != slot);
         }
-    }
-
-    /// It is a bequest, and other shards have been told of it when it is done.
-    pub(crate) const fn bequeath(&mut self, number: u64) {
-        self.then.bequest = Some(number);
     }
 
     /// Another shard hears when it is done, and with it all before it.
@@ -288,7 +281,7 @@ impl Broker {
     }
 
     /// Whether an earlier life of the broker may have left a message with some shards only.
-    fn was_interrupted(&self, exchange: ExchangeId) -> bool {
+    pub(crate) fn was_interrupted(&self, exchange: ExchangeId) -> bool {
         self.taken
             .get(&exchange)
             .is_some_and(|taken| taken.is_restored)
@@ -475,13 +468,18 @@ impl Broker {
     }
 
     /// Publishes the will of a session.
-    pub(crate) fn publish_own(&mut self, session: Key, will: &Will) {
+    pub(crate) fn publish_own(
+        &mut self,
+        session: Key,
+        will: &Will,
+        exchange: Option<ExchangeId>,
+    ) -> Routed {
         let Ok(topic) = self.checked_topic(&will.topic) else {
-            return;
+            return Routed::Unmatched;
         };
         if !self.may_publish_will(session, topic) {
             self.statistics.publishes_refused += 1;
-            return;
+            return Routed::Unmatched;
         }
         let tenant = self
             .sessions
@@ -507,15 +505,12 @@ impl Broker {
         };
         // Retained or not as the will says. [MQTT-3.1.2-14] [MQTT-3.1.2-15]
         let mut publication = Publication::new(tenant, view, will.retain);
-        let number = self.sessions.get(session).map(|session| session.number);
-        let exchange = number.and_then(|number| self.bequest_of(number, view.id));
-        let mark = self.mark();
         let origin = Origin {
             exchange,
+            skip_slots: self.taken_slots(exchange),
             ..Origin::default()
         };
-        let routed = self.publish(&mut publication, origin);
-        self.bequeath(exchange, (&mut publication, None), (mark, routed));
+        self.publish(&mut publication, origin)
     }
 
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
@@ -811,9 +806,6 @@ impl Broker {
                 let gate = self.latest_gate_everywhere();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
-            if let Some(number) = fanout.then.bequest {
-                self.await_bequest(number);
-            }
             for receipt in fanout.then.receipts {
                 let position = self.latest_gate();
                 self.peers.taken(receipt, position, self.durable);
@@ -826,6 +818,9 @@ impl Broker {
             for key in core::mem::take(&mut self.fanout_publishers) {
                 self.unstall(key, Stalls::FANOUT);
             }
+        }
+        if self.fanouts.is_empty() {
+            self.release_gated();
         }
     }
 

@@ -366,8 +366,8 @@ fn digest_batch(digest: &mut Digest, batch: &Batch, without_payloads: bool) {
                             MessageView::parse(value).map_or(0, |view| view.payload.len());
                         digest.bytes(&value[..value.len() - payload]);
                     }
-                    // With its will, or what is left to others.
-                    Some(&record::SESSION | &record::BEQUEST) => {}
+                    // With its will.
+                    Some(&record::SESSION) => {}
                     _ => digest.bytes(value),
                 }
             }

@@ -236,6 +236,7 @@ state!(Session {
     subscriptions,
     traffic,
     is_recorded,
+    record_waits,
     is_filtered,
     will_counted,
 });
@@ -312,7 +313,7 @@ impl Broker {
             peers,
             placement,
             taken,
-            bequests,
+            estates,
             routes: _,
             retained,
             retained_armed,
@@ -362,7 +363,7 @@ impl Broker {
         peers.save(to);
         placement.save(to);
         taken.save(to);
-        bequests.save(to);
+        estates.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -406,7 +407,7 @@ impl Broker {
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,
-            bequests: State::load(from)?,
+            estates: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
