@@ -16,7 +16,7 @@ mod rows;
 mod table;
 
 use broker::{Broker, Contestant};
-use rows::{ROWS, Row};
+use rows::{LOADS, Load};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use table::{Cell, Table};
@@ -84,19 +84,27 @@ fn compare(options: Options) -> std::io::Result<()> {
     contestants.extend(options.peers);
     let names = contestants.iter().map(Contestant::title);
     let mut table = Table::new(names.collect(), options.rounds);
-    let wanted = |row: &&Row| {
+    let wanted = |load: &&Load| {
         let only = options.only.as_deref();
-        only.is_none_or(|only| row.name.contains(only))
+        let mut names = load.figures.iter().map(|figure| figure.name);
+        only.is_none_or(|only| names.any(|name| name.contains(only)))
     };
-    for row in ROWS.iter().filter(wanted) {
-        let mut cells = vec![Cell::default(); contestants.len()];
+    for load in LOADS.iter().filter(wanted) {
+        // Of each figure one cell for each broker.
+        let mut rows = vec![vec![Cell::default(); contestants.len()]; load.figures.len()];
         for round in 1..=options.rounds {
-            for (contestant, cell) in contestants.iter().zip(&mut cells) {
-                eprintln!("{}, round {round}: {}", row.name, contestant.name);
-                cell.add(measure(&options.whimbrel, contestant, row)?);
+            for (place, contestant) in contestants.iter().enumerate() {
+                let name = load.figures[0].name;
+                eprintln!("{name}, round {round}: {}", contestant.name);
+                let outcome = measure(&options.whimbrel, contestant, load)?;
+                for (row, figure) in rows.iter_mut().zip(outcome.figures) {
+                    row[place].add(figure, outcome.is_whole);
+                }
             }
         }
-        table.add(row, cells);
+        for (figure, cells) in load.figures.iter().zip(rows) {
+            table.add(figure, &cells);
+        }
     }
     print!("{table}");
     match options.writes {
@@ -109,8 +117,8 @@ fn compare(options: Options) -> std::io::Result<()> {
 fn measure(
     whimbrel: &std::path::Path,
     contestant: &Contestant,
-    row: &Row,
+    load: &Load,
 ) -> std::io::Result<rows::Outcome> {
     let broker = Broker::start(contestant, 0)?;
-    row.run(whimbrel, &broker, 1)
+    load.run(whimbrel, &broker, 1)
 }

@@ -5,12 +5,17 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-/// One row of the table.
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
+/// One load, and what is read off it.
+pub(crate) struct Load {
     /// For `whimbrel bench`.
     arguments: &'static str,
-    /// The figure that counts, by its key in the report.
+    pub(crate) figures: &'static [Figure],
+}
+
+/// One row of the table.
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    /// In the report.
     key: &'static str,
     /// What one of it is.
     pub(crate) unit: &'static str,
@@ -19,106 +24,173 @@ pub(crate) struct Row {
 }
 
 /// What one measurement gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// `None` when the broker did not get through.
-    pub(crate) figure: Option<f64>,
+    /// As many as the load has; `None` when the broker did not get through.
+    pub(crate) figures: Vec<Option<f64>>,
     /// Nothing was lost, repeated or out of order.
     pub(crate) is_whole: bool,
 }
 
-const CPU: &str = "broker_cpu_s_per_million";
-const CPU_UNIT: &str = "CPU s per million";
-
-const fn traffic(name: &'static str, arguments: &'static str, bar: f64) -> Row {
-    Row {
+/// What the broker used for messages.
+const fn cpu(name: &'static str, bar: f64) -> Figure {
+    Figure {
         name,
-        arguments,
-        key: CPU,
-        unit: CPU_UNIT,
+        key: "broker_cpu_s_per_million",
+        unit: "CPU s per million",
         bar: Some(bar),
     }
 }
 
-const fn other(
+const fn figure(
     name: &'static str,
-    arguments: &'static str,
     (key, unit): (&'static str, &'static str),
     bar: Option<f64>,
-) -> Row {
-    Row {
+) -> Figure {
+    Figure {
         name,
-        arguments,
         key,
         unit,
         bar,
     }
 }
 
+const fn load(arguments: &'static str, figures: &'static [Figure]) -> Load {
+    Load { arguments, figures }
+}
+
 /// In the order in which they are shown.
-pub(crate) static ROWS: [Row; 18] = [
-    traffic("10 pairs, QoS 0", "pairs -q 0 --duration 2", 0.35),
-    traffic("10 pairs, QoS 1", "pairs -q 1 --duration 2", 0.72),
-    traffic("10 pairs, QoS 2", "pairs -q 2 --duration 2", 1.65),
-    traffic("fan-in 50 → 1, QoS 0", "fan-in -q 0 --duration 2", 0.39),
-    traffic("fan-in 50 → 1, QoS 1", "fan-in -q 1 --duration 2", 0.52),
-    traffic("fan-in 50 → 1, QoS 2", "fan-in -q 2 --duration 2", 0.88),
-    traffic("fan-out 1 → 50, QoS 0", "fan-out -q 0 --duration 2", 0.25),
-    traffic("fan-out 1 → 50, QoS 1", "fan-out -q 1 --duration 2", 0.40),
-    traffic("fan-out 1 → 50, QoS 2", "fan-out -q 2 --duration 2", 0.60),
-    traffic(
-        "500 pairs, window 4, QoS 0",
+pub(crate) static LOADS: [Load; 20] = [
+    load("pairs -q 0 --duration 2", &[cpu("10 pairs, QoS 0", 0.35)]),
+    load("pairs -q 1 --duration 2", &[cpu("10 pairs, QoS 1", 0.72)]),
+    load("pairs -q 2 --duration 2", &[cpu("10 pairs, QoS 2", 1.65)]),
+    load(
+        "fan-in -q 0 --duration 2",
+        &[cpu("fan-in 50 → 1, QoS 0", 0.39)],
+    ),
+    load(
+        "fan-in -q 1 --duration 2",
+        &[cpu("fan-in 50 → 1, QoS 1", 0.52)],
+    ),
+    load(
+        "fan-in -q 2 --duration 2",
+        &[cpu("fan-in 50 → 1, QoS 2", 0.88)],
+    ),
+    load(
+        "fan-out -q 0 --duration 2",
+        &[cpu("fan-out 1 → 50, QoS 0", 0.25)],
+    ),
+    load(
+        "fan-out -q 1 --duration 2",
+        &[cpu("fan-out 1 → 50, QoS 1", 0.40)],
+    ),
+    load(
+        "fan-out -q 2 --duration 2",
+        &[cpu("fan-out 1 → 50, QoS 2", 0.60)],
+    ),
+    load(
         "pairs -q 0 --duration 2 --clients 500 --window 4",
-        5.0,
+        &[cpu("500 pairs, window 4, QoS 0", 5.0)],
     ),
-    traffic(
-        "10 pairs, 1 KiB, QoS 0",
+    load(
         "pairs -q 0 --duration 2 --size 1024",
-        0.78,
+        &[cpu("10 pairs, 1 KiB, QoS 0", 0.78)],
     ),
-    traffic(
-        "fan-in 50 → 1, 1 KiB, QoS 0",
+    load(
         "fan-in -q 0 --duration 2 --size 1024",
-        0.62,
+        &[cpu("fan-in 50 → 1, 1 KiB, QoS 0", 0.62)],
     ),
-    traffic(
-        "fan-out 1 → 50, 1 KiB, QoS 0",
+    load(
         "fan-out -q 0 --duration 2 --size 1024",
-        0.43,
+        &[cpu("fan-out 1 → 50, 1 KiB, QoS 0", 0.43)],
     ),
-    other(
-        "connect and disconnect",
+    load(
         "connects --count 10000",
-        ("broker_cpu_us_per_connect", "CPU µs"),
-        Some(35.0),
+        &[figure(
+            "connect and disconnect",
+            ("broker_cpu_us_per_connect", "CPU µs"),
+            Some(35.0),
+        )],
     ),
-    other(
-        "idle connection, 10,000",
+    load(
         "idle --clients 10000 --duration 1",
-        ("bytes_per_connection", "bytes"),
-        Some(1_382.0),
+        &[
+            figure(
+                "idle connection, 10,000",
+                ("bytes_per_connection", "bytes"),
+                Some(1_382.0),
+            ),
+            figure(
+                "with a subscription, 10,000",
+                ("bytes_per_subscribed_connection", "bytes"),
+                Some(1_536.0),
+            ),
+        ],
     ),
-    other(
-        "with a subscription, 10,000",
-        "idle --clients 10000 --duration 1",
-        ("bytes_per_subscribed_connection", "bytes"),
-        Some(1_536.0),
+    load(
+        "subscriptions --count 100000 --duration 2",
+        &[
+            figure(
+                "subscription, 100,000",
+                ("bytes_per_subscription", "bytes"),
+                Some(250.0),
+            ),
+            cpu("10 pairs over 100,000 foreign subscriptions", 1.5),
+        ],
     ),
-    other(
-        "latency at 10,000/s, p50",
+    load(
+        "retained --count 100000",
+        &[
+            figure(
+                "retained message, 64 B, 100,000",
+                ("bytes_per_retained", "bytes"),
+                Some(300.0),
+            ),
+            figure(
+                "setting a retained message",
+                ("broker_cpu_us_per_set", "CPU µs"),
+                None,
+            ),
+            figure(
+                "delivering it to a # subscriber",
+                ("broker_cpu_us_per_delivered", "CPU µs"),
+                None,
+            ),
+        ],
+    ),
+    load(
+        "offline -q 1 --count 100000",
+        &[
+            figure(
+                "queued QoS 1 message, 64 B, 100,000",
+                ("bytes_per_queued", "bytes"),
+                Some(200.0),
+            ),
+            figure("queueing it", ("broker_cpu_us_per_queued", "CPU µs"), None),
+            figure(
+                "delivering it on return",
+                ("broker_cpu_us_per_delivered", "CPU µs"),
+                None,
+            ),
+        ],
+    ),
+    load(
         "latency --rate 10000 --duration 3",
-        ("p50_us", "µs"),
-        None,
+        &[
+            figure("latency at 10,000/s, p50", ("p50_us", "µs"), None),
+            figure("latency at 10,000/s, p99", ("p99_us", "µs"), None),
+        ],
     ),
-    other(
-        "latency at 10,000/s, p99",
-        "latency --rate 10000 --duration 3",
-        ("p99_us", "µs"),
-        None,
+    load(
+        "latency --rate 50000 --duration 3",
+        &[
+            figure("latency at 50,000/s, p50", ("p50_us", "µs"), None),
+            figure("latency at 50,000/s, p99", ("p99_us", "µs"), None),
+        ],
     ),
 ];
 
-impl Row {
+impl Load {
     /// Puts the load on a broker, from another core.
     pub(crate) fn run(&self, whimbrel: &Path, broker: &Broker, core: usize) -> io::Result<Outcome> {
         let output = Command::new("timeout")
@@ -135,8 +207,9 @@ impl Row {
         if report.is_null() {
             eprint!("  {}", String::from_utf8_lossy(&output.stderr));
         }
+        let figures = self.figures.iter();
         Ok(Outcome {
-            figure: report[self.key].as_f64(),
+            figures: figures.map(|one| report[one.key].as_f64()).collect(),
             is_whole: report["ok"].as_bool().unwrap_or(false),
         })
     }

@@ -1,6 +1,6 @@
 //! What came out, for people.
 
-use crate::rows::{Outcome, Row};
+use crate::rows::Figure;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -16,9 +16,9 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn add(&mut self, outcome: Outcome) {
-        self.figures.extend(outcome.figure);
-        self.failed += usize::from(!outcome.is_whole);
+    pub(crate) fn add(&mut self, figure: Option<f64>, is_whole: bool) {
+        self.figures.extend(figure);
+        self.failed += usize::from(!is_whole);
     }
 
     fn median(&self) -> Option<f64> {
@@ -68,10 +68,10 @@ impl Table {
         }
     }
 
-    pub(crate) fn add(&mut self, row: &Row, cells: Vec<Cell>) {
+    pub(crate) fn add(&mut self, row: &Figure, cells: &[Cell]) {
         let mut line = format!("| {} | {} |", row.name, row.unit);
         let own = cells.first().and_then(Cell::median);
-        for cell in &cells {
+        for cell in cells {
             line += &format!(" {cell} |");
         }
         for peer in cells.iter().skip(1) {

@@ -7,6 +7,7 @@ use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;
 use crate::error::Violation;
+use crate::gate::Gate;
 use crate::id::ConnectionId;
 use crate::profile::Profile;
 use crate::quota::PublishMeters;
@@ -301,6 +302,11 @@ impl Connection {
     /// 2 message that is sent again may wait there, and must not be overtaken.
     pub(crate) fn must_queue_behind_log(&self, qos: QoS) -> bool {
         qos == QoS::ExactlyOnce && self.gated > 0
+    }
+
+    /// The same as a gate. What waits already may wait for another shard, when the log has all.
+    pub(crate) fn gate_behind(&self, qos: QoS) -> Option<Gate> {
+        self.must_queue_behind_log(qos).then(Gate::default)
     }
 
     /// Whether CONNECT named a method of enhanced authentication.

@@ -87,10 +87,8 @@ impl Broker {
             if exchange.stage == Stage::Released {
                 exchange.sent = true;
                 traffic.unsent -= 1;
+                let behind = connection.gate_behind(exchange.delivery.qos());
                 let gate = gate.filter(|_| exchange.delivery.is_recorded());
-                // What waits already may wait for another shard, and not for the log.
-                let qos = exchange.delivery.qos();
-                let behind = connection.must_queue_behind_log(qos).then(Gate::default);
                 if let Some(gate) = gate.or(behind) {
                     let ack = Gated::Ack(AckKind::PubRel, id, ReasonCode::SUCCESS);
                     self.gates.push(gate, key, ack);
@@ -129,9 +127,8 @@ impl Broker {
             exchange.sent_at = now;
             traffic.unsent -= 1;
             traffic.outstanding += 1;
+            let behind = connection.gate_behind(exchange.delivery.qos());
             let gate = gate.filter(|_| exchange.delivery.must_be_durable());
-            let qos = exchange.delivery.qos();
-            let behind = connection.must_queue_behind_log(qos).then(Gate::default);
             if let Some(gate) = gate.or(behind) {
                 self.gates.push(gate, key, Gated::Publish(id));
                 connection.gated += 1;

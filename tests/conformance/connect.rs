@@ -334,7 +334,7 @@ fn a_silent_connection_does_not_live_long() {
 
 #[test]
 fn a_broker_that_is_full_takes_no_more() {
-    let mut world = World::new(Config {
+    let mut world = World::alone(Config {
         limits: Limits {
             connections_maximum: 2,
             sessions_maximum: 1,

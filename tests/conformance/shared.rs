@@ -12,13 +12,28 @@ const GROUP: &str = "$share/group/t/#";
 
 /// Three members of a group whose sessions last, and somebody who publishes.
 fn group(version: Version, strategy: SharedStrategy) -> (World, [ConnectionId; 3], ConnectionId) {
-    let mut world = World::new(Config {
+    group_in(World::new(with(strategy)), version)
+}
+
+/// The same where all are on one shard: who is next, and how busy he is, is known there only.
+fn group_on_one(
+    version: Version,
+    strategy: SharedStrategy,
+) -> (World, [ConnectionId; 3], ConnectionId) {
+    group_in(World::alone(with(strategy)), version)
+}
+
+fn with(strategy: SharedStrategy) -> Config {
+    Config {
         protocol: Protocol {
             shared_strategy: strategy,
             ..Protocol::default()
         },
         ..Config::default()
-    });
+    }
+}
+
+fn group_in(mut world: World, version: Version) -> (World, [ConnectionId; 3], ConnectionId) {
     let members = ["a", "b", "c"].map(|name| {
         let member = world.resume(version, name);
         world.subscribe(member, GROUP, QoS::ExactlyOnce);
@@ -112,7 +127,8 @@ fn members_that_are_connected_come_first() {
 #[test]
 fn a_member_whose_window_is_full_is_passed_over() {
     for version in VERSIONS {
-        let (mut world, [a, b, c], publisher) = group(version, SharedStrategy::LeastInflight);
+        let (mut world, [a, b, c], publisher) =
+            group_on_one(version, SharedStrategy::LeastInflight);
         // c acknowledges, a and b do not.
         publish_many(&mut world, publisher, 300, QoS::AtLeastOnce);
         world.take_all(c);
@@ -147,7 +163,7 @@ fn each_member_gets_what_it_was_granted() {
 #[test]
 fn qos_2_that_was_begun_is_completed_with_the_member_that_has_it() {
     for version in VERSIONS {
-        let (mut world, members, publisher) = group(version, SharedStrategy::RoundRobin);
+        let (mut world, members, publisher) = group_on_one(version, SharedStrategy::RoundRobin);
         publish_many(&mut world, publisher, 1, QoS::ExactlyOnce);
         let [a, b, c] = members;
         let received = world.hear(a);
@@ -166,7 +182,7 @@ fn qos_2_that_was_begun_is_completed_with_the_member_that_has_it() {
 #[test]
 fn qos_2_that_was_begun_goes_to_nobody_else_when_its_session_ends() {
     for version in VERSIONS {
-        let (mut world, [a, b, c], publisher) = group(version, SharedStrategy::RoundRobin);
+        let (mut world, [a, b, c], publisher) = group_on_one(version, SharedStrategy::RoundRobin);
         publish_many(&mut world, publisher, 1, QoS::ExactlyOnce);
         world.hear(a);
         world.enter(&connect(version, "a"));
@@ -200,7 +216,8 @@ fn what_a_member_leaves_behind_otherwise_goes_to_another() {
 #[test]
 fn a_message_that_a_member_refuses_goes_to_nobody_else() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let (mut world, [a, b, c], publisher) = group(Version::V5, SharedStrategy::RoundRobin);
+        let (mut world, [a, b, c], publisher) =
+            group_on_one(Version::V5, SharedStrategy::RoundRobin);
         publish_many(&mut world, publisher, 1, qos);
         let received = world.hear(a);
         let id = received.publish().packet_id.expect("above QoS 0").get();

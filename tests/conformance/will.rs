@@ -46,22 +46,14 @@ const ENDINGS: [Ending; 10] = [
     (
         "the broker stops",
         |world, _| {
-            let now = world.now;
-            world.broker.shut_down(now);
-            world.run();
+            world.shut_down();
         },
         // Nobody is left to hear it; see `the_will_is_retained_when_the_broker_stops`.
         false,
     ),
     (
         "an operator",
-        |world, client| {
-            let now = world.now;
-            world
-                .broker
-                .disconnect(now, client, CloseReason::Administrative);
-            world.run();
-        },
+        |world, client| world.expel(client, CloseReason::Administrative),
         true,
     ),
     (

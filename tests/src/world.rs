@@ -11,7 +11,7 @@
 use crate::received::Received;
 use crate::recorded::Parts;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use whimbrel_core::action::{Action, Credentials, Event, Peer, Verdict};
+use whimbrel_core::action::{Action, CloseReason, Credentials, Event, Peer, Verdict};
 use whimbrel_core::codec::packet::{
     Ack, Connect, Disconnect, PacketType, QoS, Subscribe, SubscribeOptions, Version,
 };
@@ -110,6 +110,15 @@ impl World {
         let shards = std::env::var("WHIMBREL_SHARDS");
         let shards = shards.map_or(1, |shards| shards.parse().expect("a number of shards"));
         Self::with_shards(config, shards)
+    }
+
+    /// The same with one shard, whatever `WHIMBREL_SHARDS` says: for what is promised of one only.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration cannot run.
+    pub fn alone(config: Config) -> Self {
+        Self::with_shards(config, 1)
     }
 
     /// The same with so many shards.
@@ -490,6 +499,23 @@ impl World {
     pub fn refused(&mut self, connection: ConnectionId, packet: &Packet<'_>) -> Option<ReasonCode> {
         self.send(connection, packet);
         self.farewell(connection)
+    }
+
+    /// An operator ends a connection.
+    pub fn expel(&mut self, connection: ConnectionId, why: CloseReason) {
+        let now = self.now;
+        let (shard, id) = self.line(connection).place;
+        self.shard(shard).disconnect(now, id, why);
+        self.run();
+    }
+
+    /// The broker stops.
+    pub fn shut_down(&mut self) {
+        let now = self.now;
+        for shard in 0..self.shard_count() {
+            self.shard(shard).shut_down(now);
+        }
+        self.run();
     }
 
     /// Leaves with a DISCONNECT.

@@ -78,11 +78,14 @@ impl Index {
         }
     }
 
-    /// Where a message lies. Every shard that has it has the same.
-    pub(super) fn find(&self, shard: u16, id: MessageId) -> Option<Place> {
-        let own = self.shards.get(usize::from(shard));
-        let mut places = own.into_iter().chain(&self.shards);
-        places.find_map(|places| places.get(&id).copied())
+    /// Where a message lies. Every shard that has it has the same, and the newest place is the one
+    /// that stays: who no longer needs the message has not written it again in the last checkpoint,
+    /// and the segment with what it wrote before may be on its way out.
+    pub(super) fn find(&self, id: MessageId) -> Option<Place> {
+        let places = self.shards.iter().filter_map(|places| places.get(&id));
+        places
+            .max_by_key(|place| (place.segment, place.offset))
+            .copied()
     }
 }
 

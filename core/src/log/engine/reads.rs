@@ -72,7 +72,7 @@ impl Reads {
     /// The next read.
     pub(super) fn next(&mut self, index: &Index) -> Option<Read> {
         while let Some((shard, message)) = self.asked.pop_front() {
-            if let Some(place) = index.find(shard, message) {
+            if let Some(place) = index.find(message) {
                 return Some(Read {
                     shard,
                     message,
