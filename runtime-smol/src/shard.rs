@@ -190,7 +190,7 @@ impl Shard {
             log: parts.log,
             unpersisted: VecDeque::new(),
             unpersisted_bytes: 0,
-            unpersisted_maximum: UNPERSISTED_BYTES.min(memory_bytes / 8),
+            unpersisted_maximum: (memory_bytes / 8).clamp(64 << 10, UNPERSISTED_BYTES),
             waiting_for_log: Vec::new(),
         })
     }

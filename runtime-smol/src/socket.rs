@@ -225,6 +225,8 @@ impl Socket {
         poller: &Poller,
     ) -> Option<Lingering> {
         let had_bytes = !last_bytes.is_empty() || self.is_blocked();
+        // Whatever it still says is read, and dropped.
+        (self.paused, self.waits_for_log) = (false, false);
         self.write(now, last_bytes);
         self.unwatch(poller);
         if !had_bytes || self.broken || matches!(self.transport, Transport::Link(_)) {

@@ -5,12 +5,14 @@
 
 mod access;
 mod authentication;
+#[cfg(feature = "tools")]
 mod bench;
 mod commands;
 mod embed;
 mod harness;
 mod mistakes;
 mod passwd;
+#[cfg(feature = "tools")]
 mod recording;
 mod running;
 mod storage;
