@@ -58,10 +58,12 @@ mod transport;
 
 pub use link::Subscription;
 pub use server::{Handle, Server};
-pub use transport::{CertificateError, CertificateFinding, Certificates, check_certificates};
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadNetwork, BadUrl, CertificateUser, ClientCertificate, Crashed,
     Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network,
     RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped, StorageConfig,
     StorageError, TlsVersion,
+};
+pub use whimbrel_transport::{
+    CertificateError, CertificateFinding, Certificates, check_certificates,
 };

@@ -1,7 +1,7 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::transport::{Pipe, Security, without};
+use crate::transport::Pipe;
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
+use whimbrel_transport::{Security, without};
 
 #[cfg(unix)]
 mod unix;

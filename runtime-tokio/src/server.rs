@@ -9,7 +9,6 @@ use crate::report::EventSink;
 use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, Opened, SharedStatistics};
-use crate::transport::{CertificateError, Certificates, Security};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +31,7 @@ use whimbrel_core::runtime::{
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event, Restorer};
+use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;

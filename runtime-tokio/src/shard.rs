@@ -699,7 +699,7 @@ impl Shard {
                     listener: listener.number,
                     ..Peer::default()
                 };
-                match listener.security.lay_on(pipe, &peer) {
+                match Transport::accepted(&listener.security, pipe, &peer) {
                     Ok(transport) => self.open(transport, peer),
                     Err(fault) => report_fault(peer.address, &fault),
                 }

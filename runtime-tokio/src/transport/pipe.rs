@@ -20,18 +20,6 @@ pub(crate) enum Pipe {
 }
 
 impl Pipe {
-    /// Whether what it carries is encrypted already.
-    #[cfg(feature = "tls")]
-    pub(crate) const fn is_encrypted(&self) -> bool {
-        match self {
-            #[cfg(feature = "quic")]
-            Self::Quic(_) => true,
-            #[cfg(unix)]
-            Self::Unix(_) => false,
-            Self::Tcp(_) | Self::Memory(_) => false,
-        }
-    }
-
     /// The same, watched by the runtime of this thread.
     ///
     /// # Errors

@@ -9,25 +9,24 @@
     )
 )]
 
-use super::layers::{Fault, Layers};
+use crate::layers::{Fault, Layers};
 #[cfg(feature = "tls")]
-use super::tls;
+use crate::tls;
 #[cfg(feature = "websocket")]
-use super::websocket::{Accept, Rules, WebSocket};
-use super::{Layered, Pipe, Transport};
+use crate::websocket::{Accept, Rules, WebSocket};
 use core::fmt;
 use std::io;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
-use whimbrel_core::runtime::ListenerConfig;
-use whimbrel_core::runtime::Network;
-use whimbrel_core::runtime::{ListenerUrl, Scheme};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Network, Scheme};
 use whimbrel_core::{Peer, UnixTime};
 
 /// One of these is shared by a listener on all shards, so that a reload reaches every one of them.
-pub(crate) struct Security {
+pub struct Security {
+    #[cfg(feature = "tls")]
+    scheme: Scheme,
     proxy_from: Vec<Network>,
     #[cfg(feature = "tls")]
     tls: Option<Mutex<Arc<rustls::ServerConfig>>>,
@@ -41,10 +40,12 @@ impl Security {
     /// # Errors
     ///
     /// Files that are not what they should be, or something that this build cannot.
-    pub(crate) fn new(config: &ListenerConfig) -> io::Result<Self> {
+    pub fn new(config: &ListenerConfig) -> io::Result<Self> {
         let scheme = config.url.scheme();
         can(scheme)?;
         Ok(Self {
+            #[cfg(feature = "tls")]
+            scheme,
             proxy_from: config.proxy_from.clone(),
             #[cfg(feature = "tls")]
             tls: scheme
@@ -64,15 +65,20 @@ impl Security {
     }
 
     /// What its certificates, keys and authorities are now.
+    #[must_use]
     #[cfg(feature = "tls")]
-    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+    pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
         let tls = self.tls.as_ref()?;
         let tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(&tls))
     }
 
-    /// Lays everything on a connection that was accepted from `peer`.
-    pub(crate) fn lay_on(&self, pipe: Pipe, peer: &Peer) -> Result<Transport, Fault> {
+    /// What is laid on a connection that was accepted from `peer`; `None` when that is nothing.
+    ///
+    /// # Errors
+    ///
+    /// The peer may not connect here.
+    pub fn layers(&self, peer: &Peer) -> Result<Option<Layers>, Fault> {
         let mut layers = Layers::of(peer.clone());
         if !self.proxy_from.is_empty() {
             let from = peer.address.map(|address| address.ip());
@@ -84,8 +90,8 @@ impl Security {
         }
         // The layers of QUIC are in the pipe.
         #[cfg(feature = "tls")]
-        if let Some(config) = self.tls()
-            && !pipe.is_encrypted()
+        if self.scheme != Scheme::Quic
+            && let Some(config) = self.tls()
         {
             layers.add_tls(tls::Tls::server(config)?);
         }
@@ -94,11 +100,7 @@ impl Security {
             let from = peer.address.map(|address| address.ip());
             layers.add_websocket(WebSocket::server(Accept::new(Arc::clone(rules), from)));
         }
-        Ok(if layers.is_open() {
-            Transport::Plain(pipe) // there are none
-        } else {
-            Transport::Layered(Box::new(Layered::new(pipe, layers, Vec::new())))
-        })
+        Ok((!layers.is_open()).then_some(layers))
     }
 }
 
@@ -142,7 +144,7 @@ pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
 }
 
 /// Certificates that have been read and fit, and are not in use yet; see
-/// [`Handle::read_certificates`](crate::Handle::read_certificates).
+/// `Handle::read_certificates` of the runtimes.
 #[must_use = "they are not in use before `apply`"]
 #[derive(Default)]
 pub struct Certificates {
@@ -152,7 +154,11 @@ pub struct Certificates {
 
 impl Certificates {
     /// Reads those of a listener.
-    pub(crate) fn read(
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read or is not what it should be.
+    pub fn read(
         &mut self,
         security: &Arc<Security>,
         config: &ListenerConfig,
@@ -182,7 +188,7 @@ impl Certificates {
 /// # Errors
 ///
 /// What is missing.
-pub(crate) fn can(scheme: Scheme) -> io::Result<()> {
+pub fn can(scheme: Scheme) -> io::Result<()> {
     let needs = [
         (scheme == Scheme::Quic, "quic", cfg!(feature = "quic")),
         (scheme.has_tls(), "tls", cfg!(feature = "tls")),
@@ -197,7 +203,7 @@ pub(crate) fn can(scheme: Scheme) -> io::Result<()> {
 }
 
 /// What a build says that was made without something.
-pub(crate) fn without(feature: &str) -> io::Error {
+pub fn without(feature: &str) -> io::Error {
     let why = format!("this program was built without it; build it with the feature `{feature}`");
     io::Error::new(io::ErrorKind::Unsupported, why)
 }

@@ -1,6 +1,6 @@
 //! What a certificate says about its owner.
 
-use crate::transport::layers::Fault;
+use crate::layers::Fault;
 use whimbrel_core::access::identity::Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
