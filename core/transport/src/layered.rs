@@ -93,7 +93,7 @@ impl Layered {
             return Ok(0);
         }
         for _ in 0..READS_MAXIMUM {
-            if self.has_arrived() {
+            if self.taken < self.arrived.len() {
                 return Ok(self.deliver(buffer));
             }
             if self.ended.is_some() {
@@ -105,10 +105,17 @@ impl Layered {
         Err(ErrorKind::Interrupted.into())
     }
 
-    /// Whether there is something to be read, whatever the stream says.
+    /// Whether [`read`](Self::read) says something at once, also when the stream does not: there is
+    /// more, or the end was told by a layer.
     #[must_use]
-    pub const fn has_arrived(&self) -> bool {
-        self.taken < self.arrived.len()
+    pub const fn is_ready(&self) -> bool {
+        !self.has_said_goodbye && (self.taken < self.arrived.len() || self.ended.is_some())
+    }
+
+    /// Whether [`flush`](Self::flush) has something to do.
+    #[must_use]
+    pub const fn is_unflushed(&self) -> bool {
+        self.written < self.sealed.len()
     }
 
     /// Takes some of `bytes`: how much. What the stream does not take of it is for

@@ -3,6 +3,7 @@
 #![cfg_attr(
     not(feature = "tls"),
     allow(
+        unused_mut,
         unused_variables,
         clippy::needless_pass_by_ref_mut,
         reason = "a build without TLS has no certificates"
@@ -153,22 +154,31 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Reads those of a listener.
+    /// Reads those of all listeners, and checks them.
     ///
     /// # Errors
     ///
-    /// A file cannot be read or is not what it should be.
+    /// Everything that is wrong with any of them.
     pub fn read(
-        &mut self,
-        security: &Arc<Security>,
-        config: &ListenerConfig,
-    ) -> Result<(), CertificateError> {
+        security: &[Arc<Security>],
+        listeners: &[ListenerConfig],
+    ) -> Result<Self, Vec<CertificateError>> {
+        let mut certificates = Self::default();
+        let mut errors: Vec<CertificateError> = Vec::new();
         #[cfg(feature = "tls")]
-        if security.tls.is_some() {
-            let loaded = tls::credentials::load(config)?;
-            self.read.push((Arc::clone(security), loaded));
+        for (security, config) in security.iter().zip(listeners) {
+            if security.tls.is_some() {
+                match tls::credentials::load(config) {
+                    Ok(loaded) => certificates.read.push((Arc::clone(security), loaded)),
+                    Err(error) => errors.push(error),
+                }
+            }
         }
-        Ok(())
+        if errors.is_empty() {
+            Ok(certificates)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Who connects from now on is shown these, and is judged by these. Who is connected stays; TLS
