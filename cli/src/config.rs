@@ -185,6 +185,25 @@ pub(crate) fn load(
     }
 }
 
+/// Reads the text of a configuration file that is called `path`, and tells what is wrong with it,
+/// each mistake with its place, in the order of their places. Files that it names are not read.
+#[must_use]
+pub fn problems_in(path: &str, text: &str) -> Vec<String> {
+    let (mut settings, mut places, mut problems) = Default::default();
+    file::Reader {
+        path,
+        text,
+        settings: &mut settings,
+        places: &mut places,
+        problems: &mut problems,
+    }
+    .read();
+    settings.listener();
+    check_together(&settings, &places, &mut problems);
+    problems.sort();
+    problems.iter().map(Problem::to_string).collect()
+}
+
 /// Listeners named by flags replace all others.
 fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places) {
     let listeners = &mut settings.server.listeners;

@@ -157,7 +157,7 @@ impl Visit for Members<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
@@ -187,6 +187,15 @@ mod tests {
         fn enter(&self, _: &Id) {}
 
         fn exit(&self, _: &Id) {}
+    }
+
+    /// What people would read of the last thing that is logged.
+    pub(crate) fn written(what: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        tracing::subscriber::with_default(kept.clone(), what);
+        let mut lines = kept.0.lock().unwrap();
+        let [human, _] = lines.pop().expect("something was logged");
+        human
     }
 
     #[test]

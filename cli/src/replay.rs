@@ -40,6 +40,9 @@ pub(crate) struct Replay {
     /// say why this client got a message, or did not
     #[argh(option, arg_name = "client id")]
     explain: Option<String>,
+    /// with --explain: the tenant of the client, if it has one
+    #[argh(option, arg_name = "name")]
+    tenant: Option<String>,
     /// which shard of it; default: 0
     #[argh(option, default = "0", arg_name = "number")]
     shard: u16,
@@ -175,7 +178,8 @@ impl Replay {
     ) -> Result<bool, Failure> {
         let mut player = Player::new(part).map_err(Failure::of)?;
         if let (Some(client), Some(topic)) = (&self.explain, &self.message) {
-            player.explain(client, topic);
+            let tenant = self.tenant.as_deref().unwrap_or_default();
+            player.explain(tenant, client, topic);
         }
         let start = player.now().monotonic.0;
         let began_ms = *summary.began_ms.get_or_insert(start);

@@ -2,6 +2,7 @@
 //! let in. What the numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
 
 use tracing::info;
+use whimbrel_core::access::rule::Operation;
 use whimbrel_core::action::DropReason;
 use whimbrel_core::log;
 use whimbrel_core::statistics::Statistics;
@@ -69,96 +70,55 @@ fn log_storage(statistics: &log::Statistics) {
 }
 
 fn log_shard(shard: usize, statistics: &Statistics) {
-    // All fields by name: a new one has to be thought of here.
-    let Statistics {
-        connections_accepted,
-        connections_open,
-        clients_connected,
-        sessions,
-        subscriptions,
-        retained_messages,
-        retained_bytes,
-        queued_messages,
-        queued_bytes,
-        inflight_bytes,
-        unloaded_messages,
-        unloaded_bytes,
-        held_bytes,
-        loads,
-        loads_waiting,
-        loads_failed,
-        will_bytes,
-        partial_bytes,
-        received_bytes,
-        sent_bytes,
-        publishes_received,
-        publishes_sent,
-        publishes_unmatched,
-        connects_refused,
-        violations,
-        dropped: _,
-        publishers_paused,
-        publishes_refused,
-        denied: [denied_publish, denied_subscribe, denied_receive],
-        shadow_denied:
-            [
-                shadow_denied_publish,
-                shadow_denied_subscribe,
-                shadow_denied_receive,
-            ],
-        subscriptions_revoked,
-        publishers_throttled,
-        flapping_clients,
-        retained_refused,
-        unsent_bytes,
-        events_lost,
-        recording_parts_given_up,
-    } = statistics;
     let dropped = |why| statistics.dropped_because(why);
+    let denied = |what| statistics.denied[what as usize];
+    let shadow_denied = |what| statistics.shadow_denied[what as usize];
     info!(
         shard,
-        connections_accepted,
-        connections_open,
-        clients_connected,
-        sessions,
-        subscriptions,
-        retained_messages,
-        retained_bytes,
-        queued_messages,
-        queued_bytes,
-        inflight_bytes,
-        unloaded_messages,
-        unloaded_bytes,
-        held_bytes,
-        loads,
-        loads_waiting,
-        loads_failed,
-        will_bytes,
-        partial_bytes,
-        unsent_bytes,
-        received_bytes,
-        sent_bytes,
-        publishes_received,
-        publishes_sent,
-        publishes_unmatched,
-        publishes_refused,
-        denied_publish,
-        denied_subscribe,
-        denied_receive,
-        shadow_denied_publish,
-        shadow_denied_subscribe,
-        shadow_denied_receive,
-        subscriptions_revoked,
-        publishers_throttled,
-        flapping_clients,
-        retained_refused,
-        publishers_paused,
-        connects_refused,
-        violations,
-        events_lost,
-        recording_parts_given_up,
+        connections_accepted = statistics.connections_accepted,
+        connections_open = statistics.connections_open,
+        clients_connected = statistics.clients_connected,
+        sessions = statistics.sessions,
+        subscriptions = statistics.subscriptions,
+        retained_messages = statistics.retained_messages,
+        retained_bytes = statistics.retained_bytes,
+        queued_messages = statistics.queued_messages,
+        queued_bytes = statistics.queued_bytes,
+        inflight_bytes = statistics.inflight_bytes,
+        unloaded_messages = statistics.unloaded_messages,
+        unloaded_bytes = statistics.unloaded_bytes,
+        held_bytes = statistics.held_bytes,
+        loads = statistics.loads,
+        loads_waiting = statistics.loads_waiting,
+        loads_failed = statistics.loads_failed,
+        will_bytes = statistics.will_bytes,
+        partial_bytes = statistics.partial_bytes,
+        unsent_bytes = statistics.unsent_bytes,
+        received_bytes = statistics.received_bytes,
+        sent_bytes = statistics.sent_bytes,
+        publishes_received = statistics.publishes_received,
+        publishes_sent = statistics.publishes_sent,
+        publishes_unmatched = statistics.publishes_unmatched,
+        publishes_refused = statistics.publishes_refused,
+        denied_publish = denied(Operation::Publish),
+        denied_subscribe = denied(Operation::Subscribe),
+        denied_receive = denied(Operation::Receive),
+        shadow_denied_publish = shadow_denied(Operation::Publish),
+        shadow_denied_subscribe = shadow_denied(Operation::Subscribe),
+        shadow_denied_receive = shadow_denied(Operation::Receive),
+        subscriptions_revoked = statistics.subscriptions_revoked,
+        publishers_throttled = statistics.publishers_throttled,
+        flapping_clients = statistics.flapping_clients,
+        tenant_refusals = statistics.tenant_refusals,
+        retained_refused = statistics.retained_refused,
+        publishers_paused = statistics.publishers_paused,
+        connects_refused = statistics.connects_refused,
+        violations = statistics.violations,
+        events_lost = statistics.events_lost,
+        recording_parts_given_up = statistics.recording_parts_given_up,
         dropped_queue_full = dropped(DropReason::QueueFull),
         dropped_total_queue_full = dropped(DropReason::TotalQueueFull),
+        dropped_tenant_queue_full = dropped(DropReason::TenantQueueFull),
         dropped_slow_consumer = dropped(DropReason::SlowConsumer),
         dropped_too_large = dropped(DropReason::TooLarge),
         dropped_expired = dropped(DropReason::Expired),
@@ -167,4 +127,21 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_unreadable = dropped(DropReason::Unreadable),
         "statistics"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging::tests::written;
+
+    /// A counter that core has and the line has not is missed.
+    #[test]
+    fn every_counter_is_in_the_line() {
+        let line = written(|| log_shard(0, &Statistics::default()));
+        for name in Statistics::NAMES {
+            let is_there =
+                line.contains(&format!(" {name}=")) || line.contains(&format!(" {name}_"));
+            assert!(is_there, "{name} is not in {line}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -183,6 +184,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its identifier.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Who it has shown to be; `None` when it is anonymous.
         user: Option<Box<str>>,
         /// Its version.
@@ -211,6 +214,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its identifier.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Where from.
         address: Option<SocketAddr>,
         /// Why.
@@ -222,11 +227,15 @@ pub enum Event {
     SessionEnded {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
     },
     /// A subscription was made or replaced.
     Subscribed {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// The whole filter.
         filter: Box<str>,
         /// The granted QoS, or the refusal.
@@ -236,6 +245,8 @@ pub enum Event {
     Unsubscribed {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// The whole filter.
         filter: Box<str>,
     },
@@ -244,6 +255,8 @@ pub enum Event {
     Dropped {
         /// Whose messages.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Why the latest.
         why: DropReason,
         /// How many so far in the life of the session.
@@ -254,6 +267,8 @@ pub enum Event {
     Denied {
         /// Who.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Who it has shown to be; `None` when it is anonymous.
         user: Option<Box<str>>,
         /// What.
@@ -269,6 +284,8 @@ pub enum Event {
     WouldDeny {
         /// Who.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Who it has shown to be; `None` when it is anonymous.
         user: Option<Box<str>>,
         /// What.
@@ -284,6 +301,8 @@ pub enum Event {
     Flapping {
         /// The identifier.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// Where the one comes from that stays.
         address: Option<SocketAddr>,
         /// Where the one comes from that was refused.
@@ -297,6 +316,8 @@ pub enum Event {
     SubscriptionRevoked {
         /// Whose.
         client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
         /// The whole filter.
         filter: Box<str>,
         /// The line of the rule; 0 when no rule allows it.
@@ -427,6 +448,8 @@ pub enum DropReason {
     QueueFull,
     /// The queues of all sessions together are full.
     TotalQueueFull,
+    /// The queues of all sessions of its tenant together are full.
+    TenantQueueFull,
     /// A QoS 0 message for a connection that does not take its bytes.
     SlowConsumer,
     /// Larger than the client accepts.
@@ -443,12 +466,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// All of them, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::QueueFull,
         Self::TotalQueueFull,
+        Self::TenantQueueFull,
         Self::SlowConsumer,
         Self::TooLarge,
         Self::Expired,
@@ -463,6 +487,7 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             Self::QueueFull => "queue full",
             Self::TotalQueueFull => "all queues together full",
+            Self::TenantQueueFull => "all queues of the tenant together full",
             Self::SlowConsumer => "slow consumer",
             Self::TooLarge => "larger than the client accepts",
             Self::Expired => "message expired",

@@ -26,16 +26,16 @@ use crate::peers::Peers;
 use crate::placement::Placement;
 use crate::quota::Quotas;
 use crate::random::Random;
-use crate::retained::Retained;
+use crate::retained::{Retained, Usage};
 use crate::route::Routes;
 use crate::session::{SESSION_COUNT, Sessions};
 use crate::slab::{Key, Slab};
 use crate::spill::Spill;
 use crate::statistics::Statistics;
 use crate::taken::Taken;
+use crate::tenant::Tenants;
 use crate::time::{Now, Timestamp, UnixTime};
 use crate::timer::{TimerKey, Timers};
-use crate::topic::Subscriptions;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -95,9 +95,7 @@ pub struct Broker {
     pub(crate) random: Random,
     pub(crate) connections: Slab<Connection>,
     pub(crate) sessions: Sessions,
-    pub(crate) subscriptions: Subscriptions,
-    /// What other shards subscribe to.
-    pub(crate) interests: Subscriptions,
+    pub(crate) tenants: Tenants,
     pub(crate) peers: Peers,
     pub(crate) placement: Placement,
     /// Incoming QoS 2 messages that shards have to remember.
@@ -166,6 +164,7 @@ impl Broker {
     pub fn new(mut config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         config.limits.share_of(&config.identity);
+        config.tenants.share_of(&config.identity);
         // What is in force can be changed, and is not kept twice.
         let access = core::mem::take(&mut config.access);
         Ok(Self {
@@ -178,15 +177,14 @@ impl Broker {
             random: Random::new(seed ^ u64::from(config.identity.shard)),
             connections: Slab::new(),
             sessions: Sessions::new(seed),
-            subscriptions: Subscriptions::new(seed),
-            interests: Subscriptions::new(seed),
+            tenants: Tenants::new(seed),
             peers: Peers::new(&config),
             placement: Placement {
                 shards: config.identity.shards,
             },
             taken: BTreeMap::new(),
             routes: Routes::new(seed),
-            retained: Retained::new(),
+            retained: Retained::default(),
             retained_armed: Timestamp::MAX,
             timers: Timers::new(),
             gates: Gates::default(),
@@ -652,6 +650,7 @@ impl Broker {
             }
             return Some(action);
         }
+        self.tell_counts();
         // Others can begin while this shard writes.
         if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
             return Some(Action::Route { to, letter });
@@ -747,8 +746,8 @@ impl Broker {
     pub fn statistics(&self) -> Statistics {
         // All shards have the same, and one counts it.
         let retained = match self.config.identity.shard {
-            0 => (self.retained.len() as u64, self.retained.bytes()),
-            _ => (0, 0),
+            0 => self.retained.usage(),
+            _ => Usage::default(),
         };
         let (unloaded_messages, unloaded_bytes) = self.journal.stubs();
         Statistics {
@@ -757,9 +756,8 @@ impl Broker {
             held_bytes: self.journal.held_bytes(),
             loads_waiting: self.spill.waiting(),
             sessions: self.sessions.len() as u64,
-            subscriptions: self.subscriptions.len() as u64,
-            retained_messages: retained.0,
-            retained_bytes: retained.1,
+            retained_messages: retained.messages,
+            retained_bytes: retained.bytes,
             unsent_bytes: self.unsent_bytes as u64,
             ..self.statistics.clone()
         }
@@ -779,11 +777,11 @@ impl Broker {
             + stubs * STUB
             + self.statistics.will_bytes
             + self.statistics.partial_bytes
-            + self.retained.bytes() / u64::from(self.placement.shards)
+            + self.retained.usage().bytes / u64::from(self.placement.shards)
             + self.unsent_bytes as u64
             + self.connections.len() as u64 * CONNECTION
             + self.sessions.len() as u64 * SESSION
-            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.subscriptions * SUBSCRIPTION
     }
 
     /// Does what had to wait until the current input was handled: closes who is doomed, handles the

@@ -8,6 +8,7 @@
 use crate::broker::Broker;
 use crate::letter::ExchangeId;
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::Now;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -24,8 +25,11 @@ pub(crate) enum Walk {
     /// Sessions, slot by slot. A slot that gets a new tenant meanwhile is as good as walked: what
     /// the new one is and has is recorded behind the begin of the checkpoint.
     Session { slot: u32, place: Place },
-    /// Retained messages, topic by topic.
-    Retained { after: Option<Box<str>> },
+    /// Retained messages, tenant by tenant, topic by topic.
+    Retained {
+        tenant: TenantId,
+        after: Option<Box<str>>,
+    },
     /// Incoming QoS 2 messages that shards have to remember.
     Taken { after: Option<ExchangeId> },
     /// Messages that others hold by now than when they were to be written.
@@ -56,6 +60,9 @@ impl Broker {
         self.journal.begin_checkpoint();
         self.journal.boot(self.config.identity.boot_epoch);
         self.journal.clock_now(self.clock.wall(), now.wall);
+        for name in self.tenants.names() {
+            self.journal.tenant(name);
+        }
         self.walk = Some(Walk::Session {
             slot: 0,
             place: Place::Head,
@@ -70,7 +77,7 @@ impl Broker {
             self.walk = match self.walk.take() {
                 None => return,
                 Some(Walk::Session { slot, place }) => Some(self.walk_session(slot, place, full)),
-                Some(Walk::Retained { after }) => Some(self.walk_retained(after)),
+                Some(Walk::Retained { tenant, after }) => Some(self.walk_retained(tenant, after)),
                 Some(Walk::Taken { after }) => Some(self.walk_taken(after)),
                 Some(Walk::Owed) => self.walk_owed(),
             };
@@ -82,7 +89,10 @@ impl Broker {
 
     fn walk_session(&mut self, slot: u32, place: Place, full: usize) -> Walk {
         let Some(key) = self.sessions.key_from(slot) else {
-            return Walk::Retained { after: None };
+            return Walk::Retained {
+                tenant: TenantId::DEFAULT,
+                after: None,
+            };
         };
         let slot = key.index;
         let next = Walk::Session {
@@ -94,7 +104,7 @@ impl Broker {
         };
         match place {
             Place::Head => {
-                self.journal.session(session);
+                self.journal.session(session, &self.tenants);
                 for id in session
                     .traffic
                     .iter()
@@ -139,7 +149,7 @@ impl Broker {
             left -= 1;
             let reference = session.subscriptions[left];
             filter.clear();
-            self.text(reference, &mut filter);
+            self.text(session.tenant, reference, &mut filter);
             if let Some(subscription) = self.subscription_of(key, reference) {
                 self.journal
                     .subscribed(session.number, &filter, subscription);
@@ -223,17 +233,21 @@ impl Broker {
         Some(Walk::Owed)
     }
 
-    fn walk_retained(&mut self, mut after: Option<Box<str>>) -> Walk {
+    fn walk_retained(&mut self, mut tenant: TenantId, mut after: Option<Box<str>>) -> Walk {
         for _ in 0..64 {
-            let Some(message) = self.retained.next(after.as_deref()).cloned() else {
-                return Walk::Taken { after: None };
+            let Some(message) = self.retained.next(tenant, after.as_deref()).cloned() else {
+                let Some(next) = self.tenants.after(tenant) else {
+                    return Walk::Taken { after: None };
+                };
+                (tenant, after) = (next, None);
+                continue;
             };
             if self.records_retained(message.topic_str()) {
                 self.journal.retained_again(&message);
             }
             after = Some(message.topic_str().into());
         }
-        Walk::Retained { after }
+        Walk::Retained { tenant, after }
     }
 
     /// Each shard writes what it knows, whoever wrote it first.

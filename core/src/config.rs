@@ -26,6 +26,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// How much one client, user or address may have.
     pub quotas: QuotaConfig,
+    /// Namespaces that do not see each other.
+    pub tenants: TenantsConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
 }
@@ -67,6 +69,63 @@ impl QuotaConfig {
     pub(crate) const fn counts_addresses(&self) -> bool {
         self.connections_per_address_maximum > 0
             || self.connections_per_address_per_second_maximum > 0
+    }
+}
+
+/// Namespaces that do not see each other, and how much each of them may have. Which one a client is
+/// in, [`Grant::tenant`] says; who is in none counts for none of this.
+///
+/// 0 is no limit, and the default. Shards count together, but each hears of the others only a turn
+/// later: what comes to several at once may exceed a limit by one each. What waits is divided among
+/// them.
+///
+/// [`Grant::tenant`]: crate::Grant::tenant
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantsConfig {
+    /// How many there may be: clients of further ones are refused (0x97). One that was there once
+    /// is until the broker stops, at less than a kilobyte. Default 1,000.
+    pub maximum: u32,
+    /// Connected clients of one tenant; further ones are refused (0x97).
+    pub connections_maximum: u32,
+    /// Sessions of one tenant, connected or not; who would open a further one is refused (0x97).
+    pub sessions_maximum: u32,
+    /// Subscriptions of all sessions of one tenant; a further one is refused (0x97).
+    pub subscriptions_maximum: u32,
+    /// Retained messages of one tenant. A further one of QoS 1 or 2 is refused (0x97), one of QoS 0
+    /// is not retained.
+    pub retained_messages_maximum: u64,
+    /// Bytes of the same.
+    pub retained_bytes_maximum: u64,
+    /// Bytes that wait for clients of one tenant, in all; what is more is dropped and counted.
+    pub queued_bytes_maximum: u64,
+}
+
+impl Default for TenantsConfig {
+    fn default() -> Self {
+        Self {
+            maximum: 1_000,
+            connections_maximum: 0,
+            sessions_maximum: 0,
+            subscriptions_maximum: 0,
+            retained_messages_maximum: 0,
+            retained_bytes_maximum: 0,
+            queued_bytes_maximum: 0,
+        }
+    }
+}
+
+impl TenantsConfig {
+    /// What one of several shards may have of what is divided.
+    pub(crate) fn share_of(&mut self, identity: &Identity) {
+        // 0 would be no limit.
+        self.queued_bytes_maximum = self
+            .queued_bytes_maximum
+            .div_ceil(u64::from(identity.shards));
+    }
+
+    /// Whether shards have to tell each other how much a tenant has.
+    pub(crate) const fn counts_together(&self) -> bool {
+        self.connections_maximum > 0 || self.sessions_maximum > 0 || self.subscriptions_maximum > 0
     }
 }
 

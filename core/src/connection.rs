@@ -11,6 +11,7 @@ use crate::profile::Profile;
 use crate::quota::PublishMeters;
 use crate::route::RouteSlot;
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::will::Will;
 use alloc::boxed::Box;
@@ -155,6 +156,8 @@ pub(crate) struct Connection {
     pub(crate) key: Key,
     pub(crate) profile: Profile,
     pub(crate) stage: Stage,
+    /// The one that its verdict put it in; nothing was asked of it before.
+    pub(crate) tenant: TenantId,
     pub(crate) place: Place,
     /// Bytes that were not handled yet: a partial packet, or whatever came while stalled.
     pub(crate) inbox: Vec<u8>,
@@ -215,6 +218,7 @@ impl Connection {
             key,
             profile: Profile::new(Version::V4, false),
             stage: Stage::Waiting,
+            tenant: TenantId::DEFAULT,
             place,
             inbox: Vec::new(),
             inbox_counted: 0,

@@ -16,6 +16,7 @@ use crate::message::{Message, MessageView};
 use crate::route::{RouteSlot, Target};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::topic::GroupId;
 use alloc::vec::Vec;
 
@@ -25,6 +26,8 @@ pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 
 /// A message that is being published, borrowed as long as nobody has to keep it.
 pub(crate) struct Publication<'a> {
+    /// The one that the message names.
+    pub(crate) tenant: TenantId,
     pub(crate) view: MessageView<'a>,
     pub(crate) retain: bool,
     /// It is retained, or has cleared what was.
@@ -35,8 +38,9 @@ pub(crate) struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    pub(crate) const fn new(view: MessageView<'a>, retain: bool) -> Self {
+    pub(crate) const fn new(tenant: TenantId, view: MessageView<'a>, retain: bool) -> Self {
         Self {
+            tenant,
             view,
             retain,
             kept: false,
@@ -46,8 +50,9 @@ impl<'a> Publication<'a> {
     }
 
     /// One that somebody keeps already.
-    pub(crate) fn shared(message: &'a Message, retain: bool) -> Self {
+    pub(crate) fn shared(tenant: TenantId, message: &'a Message, retain: bool) -> Self {
         Self {
+            tenant,
             view: message.view(),
             retain,
             kept: false,
@@ -265,6 +270,7 @@ impl Broker {
         };
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += delivery.cost_bytes() as u64;
+        self.tenants[session.tenant].queued_bytes += delivery.cost_bytes() as u64;
         session.traffic().queue.push(delivery);
     }
 
@@ -278,6 +284,12 @@ impl Broker {
             || self.memory_bytes() + cost as u64 > config.limits.memory_budget_bytes;
         if total {
             return Err(DropReason::TotalQueueFull);
+        }
+        if config.tenants.queued_bytes_maximum > 0
+            && let Some(session) = self.sessions.at(slot)
+            && !self.may_queue_in_tenant(session.tenant, cost)
+        {
+            return Err(DropReason::TenantQueueFull);
         }
         let count_max = config.session.queue_messages_maximum as usize;
         let bytes_max = config.session.queue_bytes_maximum as usize;
@@ -313,11 +325,13 @@ impl Broker {
 
     /// Takes the oldest waiting message of a session.
     pub(crate) fn pop_delivery(&mut self, slot: u32) -> Option<Delivery> {
-        let traffic = self.sessions.at_mut(slot)?.traffic.as_mut()?;
+        let session = self.sessions.at_mut(slot)?;
+        let traffic = session.traffic.as_mut()?;
         let delivery = traffic.queue.pop()?;
         traffic.unchecked = traffic.unchecked.saturating_sub(1);
         self.statistics.queued_messages -= 1;
         self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
+        self.tenants[session.tenant].queued_bytes -= delivery.cost_bytes() as u64;
         Some(delivery)
     }
 
@@ -357,8 +371,10 @@ impl Broker {
         let count = traffic.dropped;
         if count.is_power_of_two() {
             let client_id = session.client_id.clone();
+            let tenant = self.tenants.name(session.tenant);
             self.event(Event::Dropped {
                 client_id,
+                tenant,
                 why,
                 count,
             });

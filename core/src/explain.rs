@@ -8,10 +8,13 @@ use crate::action::DropReason;
 use crate::broker::Broker;
 use crate::codec::packet::QoS;
 use crate::codec::reason::ReasonCode;
+use crate::deliver::Publication;
 use crate::handle::publish::Origin;
 use crate::id::{MessageId, PacketId};
 use crate::message::MessageView;
 use crate::route::Indexes;
+use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::topic::{GroupId, SubscriberKey, TopicFilter, TopicName};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -102,6 +105,8 @@ impl fmt::Display for Outcome {
 
 /// What somebody wants to know.
 pub(crate) struct Question {
+    /// Empty for the default one.
+    tenant: Box<str>,
     client_id: Box<str>,
     /// Of messages to topics that this matches.
     filter: Box<str>,
@@ -111,7 +116,11 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    fn is_about(&self, topic: &str) -> bool {
+    fn is_about(&self, message: &MessageView<'_>) -> bool {
+        *self.tenant == *message.tenant && self.is_about_topic(message.topic)
+    }
+
+    fn is_about_topic(&self, topic: &str) -> bool {
         let filter = TopicFilter::plain(&self.filter);
         let topic = TopicName::new(topic);
         filter.is_ok_and(|filter| topic.is_ok_and(|topic| filter.matches(topic)))
@@ -133,10 +142,12 @@ impl Question {
 
 impl Broker {
     /// From now on tells by [`poll_explanation`](Self::poll_explanation) why this client gets
-    /// messages, or does not: those published to topics that `filter` matches. The last question
-    /// counts. Changes nothing that the broker does.
-    pub fn explain(&mut self, client_id: &str, filter: &str) {
+    /// messages, or does not: those published to topics that `filter` matches. `tenant` is that of
+    /// the client; the empty one is the default. The last question counts. Changes nothing that the
+    /// broker does.
+    pub fn explain(&mut self, tenant: &str, client_id: &str, filter: &str) {
         self.question = Some(Box::new(Question {
+            tenant: tenant.into(),
             client_id: client_id.into(),
             filter: filter.into(),
             found: VecDeque::new(),
@@ -149,11 +160,18 @@ impl Broker {
         self.question.as_mut()?.found.pop_front()
     }
 
-    /// A message was refused.
+    fn session_asked_about(&self, question: &Question) -> Option<Key> {
+        let tenant = self.tenants.find(&question.tenant)?;
+        self.sessions.find(tenant, &question.client_id)
+    }
+
+    /// A message of this connection was refused.
     #[cold]
-    pub(crate) fn explain_refusal(&mut self, topic: &str, reason: ReasonCode) {
+    pub(crate) fn explain_refusal(&mut self, key: Key, topic: &str, reason: ReasonCode) {
+        let tenant = self.tenants.name(self.tenant_of(key));
         if let Some(question) = self.question.as_mut()
-            && question.is_about(topic)
+            && *question.tenant == *tenant.as_deref().unwrap_or_default()
+            && question.is_about_topic(topic)
         {
             question.say(None, topic, Outcome::Refused(reason));
         }
@@ -163,14 +181,14 @@ impl Broker {
     #[cold]
     pub(crate) fn explain_begin(&mut self, view: &MessageView<'_>) {
         if let Some(question) = self.question.as_mut() {
-            question.current = question.is_about(view.topic).then_some((view.id, false));
+            question.current = question.is_about(view).then_some((view.id, false));
         }
     }
 
     /// A message is with everybody who gets it at once. Who was not mentioned was not meant, or is
     /// in the rest of a large fan-out.
     #[cold]
-    pub(crate) fn explain_end(&mut self, topic: &str, origin: Origin) {
+    pub(crate) fn explain_end(&mut self, (tenant, topic): (TenantId, &str), origin: Origin) {
         let Some(question) = self.question.as_ref() else {
             return;
         };
@@ -178,12 +196,9 @@ impl Broker {
             return;
         };
         let is_later = self.is_fanning_out();
-        let indexes = Indexes {
-            subscriptions: &self.subscriptions,
-            interests: &self.interests,
-        };
+        let indexes = Indexes::of(&self.tenants, tenant);
         let route = self.routes.known(topic, indexes);
-        let outcome = match self.sessions.find(&question.client_id) {
+        let outcome = match self.session_asked_about(question) {
             None => Outcome::NoSession,
             Some(key) => {
                 let routes = route.iter().map(|slot| self.routes.peek(*slot));
@@ -210,7 +225,7 @@ impl Broker {
         };
         let session = self.sessions.at(slot);
         let is_asked_for = session.is_some_and(|s| s.client_id == question.client_id);
-        if is_asked_for && question.is_about(view.topic) {
+        if is_asked_for && question.is_about(view) {
             question.say(Some(view.id), view.topic, outcome);
         }
     }
@@ -219,20 +234,21 @@ impl Broker {
     #[cold]
     pub(crate) fn explain_choice(
         &mut self,
-        view: &MessageView<'_>,
+        publication: &Publication<'_>,
         group: GroupId,
         chosen: Option<SubscriberKey>,
     ) {
+        let view = &publication.view;
         let Some(question) = self.question.as_ref() else {
             return;
         };
-        let Some(key) = self.sessions.find(&question.client_id) else {
+        let Some(key) = self.session_asked_about(question) else {
             return;
         };
         let asked = SubscriberKey(key.index);
-        let group = self.subscriptions.group(group);
+        let group = self.tenants[publication.tenant].subscriptions.group(group);
         let is_member = group.is_some_and(|group| group.get(asked).is_some());
-        if !is_member || chosen == Some(asked) || !question.is_about(view.topic) {
+        if !is_member || chosen == Some(asked) || !question.is_about(view) {
             return;
         }
         let session = chosen.and_then(|key| self.sessions.at(key.0));

@@ -4,6 +4,7 @@ use crate::action::{CloseReason, Event};
 use crate::broker::Broker;
 use crate::config::DuplicateClient;
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -37,7 +38,8 @@ struct Fight {
 /// The identifiers that were taken over lately.
 #[derive(Debug, Default)]
 pub(crate) struct Flapping {
-    fights: BTreeMap<Box<str>, Fight>,
+    /// By tenant and identifier.
+    fights: BTreeMap<(TenantId, Box<str>), Fight>,
 }
 
 impl Flapping {
@@ -45,12 +47,12 @@ impl Flapping {
     /// this is what was one too often.
     fn takes_over(
         &mut self,
-        client_id: &str,
+        client: (TenantId, Box<str>),
         now: Timestamp,
         (maximum, window_ms): (u32, u64),
     ) -> (bool, Option<(u32, u64)>) {
         let is_over = |fight: &Fight| now >= fight.began.max(fight.until).after_ms(window_ms);
-        if self.fights.len() >= WATCHED && !self.fights.contains_key(client_id) {
+        if self.fights.len() >= WATCHED && !self.fights.contains_key(&client) {
             self.fights.retain(|_, fight| !is_over(fight));
             if self.fights.len() >= WATCHED {
                 return (true, None);
@@ -62,7 +64,7 @@ impl Flapping {
             until: now,
             back_off_ms: BACK_OFF_MS,
         };
-        let fight = self.fights.entry(client_id.into()).or_insert(fresh);
+        let fight = self.fights.entry(client).or_insert(fresh);
         if is_over(fight) {
             *fight = fresh;
         }
@@ -100,15 +102,17 @@ impl Broker {
             session.duplicate_takeovers_maximum,
             u64::from(session.duplicate_window_s) * 1_000,
         );
-        let (may, began) = self
-            .flapping
-            .takes_over(client_id, self.clock.now(), limits);
+        let tenant = self.tenant_of(holder);
+        let (may, began) =
+            self.flapping
+                .takes_over((tenant, client_id.into()), self.clock.now(), limits);
         if let Some((takeovers, back_off_ms)) = began {
             let address = |key| self.connections.get(key).and_then(|c| c.place.address());
             let (address, newcomer) = (address(holder), address(newcomer));
             self.statistics.flapping_clients += 1;
             self.event(Event::Flapping {
                 client_id: client_id.into(),
+                tenant: self.tenants.name(tenant),
                 address,
                 newcomer,
                 takeovers,

@@ -57,6 +57,11 @@ pub enum Record<'a> {
         /// For the machine.
         machine: UnixTime,
     },
+    /// There are records of a tenant.
+    Tenant {
+        /// Its name.
+        name: &'a str,
+    },
     /// A session exists, or has changed.
     Session(Box<SessionView>),
     /// A session has ended, with everything of it.
@@ -139,6 +144,8 @@ pub enum Record<'a> {
     },
     /// A topic has a retained message.
     Retained {
+        /// In which tenant; empty for the default one.
+        tenant: &'a str,
         /// The topic.
         topic: &'a str,
         /// The message.
@@ -146,6 +153,8 @@ pub enum Record<'a> {
     },
     /// A topic has none any longer.
     RetainedCleared {
+        /// In which tenant; empty for the default one.
+        tenant: &'a str,
         /// The topic.
         topic: &'a str,
     },
@@ -177,6 +186,8 @@ pub enum Record<'a> {
 pub struct SessionView {
     /// Its number, by which other records refer to it.
     pub session: u64,
+    /// In which tenant; `None` is the default one.
+    pub tenant: Option<Box<str>>,
     /// Whose it is.
     pub client_id: Box<str>,
     /// The user it belongs to, if it was opened by one.
@@ -210,6 +221,9 @@ impl<'a> Record<'a> {
                     machine: UnixTime(fields.u64()?),
                 })
             }
+            record::TENANT => Some(Self::Tenant {
+                name: core::str::from_utf8(name.0).ok()?,
+            }),
             record::SESSION => Self::session(name.u64()?, value),
             record::SUBSCRIPTION => {
                 let session = name.u64()?;
@@ -253,10 +267,11 @@ impl<'a> Record<'a> {
                 })
             }
             record::RETAINED => {
-                let topic = core::str::from_utf8(name.0).ok()?;
+                let (tenant, topic) = record::retained_topic(core::str::from_utf8(name.0).ok()?);
                 Some(match value {
-                    None => Self::RetainedCleared { topic },
+                    None => Self::RetainedCleared { tenant, topic },
                     Some(value) => Self::Retained {
+                        tenant,
                         topic,
                         message: Fields(value).message_id()?,
                     },
@@ -285,6 +300,7 @@ impl<'a> Record<'a> {
         let record = record::decode_session(value)?;
         Some(Self::Session(Box::new(SessionView {
             session,
+            tenant: record.tenant,
             client_id: record.client_id,
             user: record.user,
             expiry_s: record.expiry_s,

@@ -18,6 +18,7 @@ use crate::session::queue::Delivery;
 use crate::session::{Cursor, Session};
 use crate::state::{Reader, State, Writer};
 use crate::taken::Taken;
+use crate::tenant::Tenants;
 use crate::time::UnixTime;
 use crate::topic::Subscription;
 use alloc::collections::VecDeque;
@@ -310,6 +311,11 @@ impl Journal {
         self.put(&[record::BOOT], &epoch.to_le_bytes());
     }
 
+    /// There are records of this tenant.
+    pub(crate) fn tenant(&mut self, name: &str) {
+        self.put(&[&[record::TENANT], name.as_bytes()].concat(), &[]);
+    }
+
     /// What time the broker has, beside what the machine says.
     pub(crate) fn clock_now(&mut self, broker: UnixTime, machine: UnixTime) {
         self.clock_at = broker;
@@ -575,13 +581,14 @@ impl Journal {
     }
 
     /// The session as it is now.
-    pub(crate) fn session(&mut self, session: &Session) {
+    pub(crate) fn session(&mut self, session: &Session, tenants: &Tenants) {
         let key = session_key(record::SESSION, session.number);
         if !session.is_worth_recording() {
             return self.delete(&key);
         }
         self.scratch.clear();
-        record::encode_session(session, &mut self.scratch);
+        let tenant = tenants.name(session.tenant);
+        record::encode_session(session, tenant.as_deref(), &mut self.scratch);
         BatchWriter::new(&mut self.batch).put(&key, &self.scratch);
     }
 
@@ -629,18 +636,17 @@ impl Journal {
         }
     }
 
-    fn retained_key(&mut self, topic: &str) -> Vec<u8> {
+    fn retained_key(&mut self, message: &Message) -> Vec<u8> {
         let mut key = core::mem::take(&mut self.scratch);
         key.clear();
-        key.push(record::RETAINED);
-        key.extend_from_slice(topic.as_bytes());
+        record::retained_key(message, &mut key);
         key
     }
 
     /// A message is retained, in the place of another.
     pub(crate) fn retained(&mut self, message: &Message, old: Option<&Message>) {
         let id = self.refer(message);
-        let key = self.retained_key(message.topic_str());
+        let key = self.retained_key(message);
         self.put(&key, &record::message_id_bytes(id));
         self.scratch = key;
         if let Some(old) = old {
@@ -649,7 +655,7 @@ impl Journal {
     }
 
     pub(crate) fn retained_cleared(&mut self, old: &Message) {
-        let key = self.retained_key(old.topic_str());
+        let key = self.retained_key(old);
         self.delete(&key);
         self.scratch = key;
         self.release(old.view().id);
@@ -717,7 +723,7 @@ impl Journal {
     /// Writes a retained message once more.
     pub(crate) fn retained_again(&mut self, message: &Message) {
         let id = self.write_again(message);
-        let key = self.retained_key(message.topic_str());
+        let key = self.retained_key(message);
         self.put(&key, &record::message_id_bytes(id));
         self.scratch = key;
     }
@@ -757,9 +763,9 @@ impl Broker {
         const RETAINED: u64 = 64;
         let bytes = self.journal.stored_bytes()
             + self.sessions.len() as u64 * SESSION
-            + self.subscriptions.len() as u64 * SUBSCRIPTION
+            + self.statistics.subscriptions * SUBSCRIPTION
             + self.statistics.queued_messages * DELIVERY
-            + self.retained.len() as u64 * RETAINED / u64::from(self.placement.shards);
+            + self.retained.usage().messages * RETAINED / u64::from(self.placement.shards);
         bytes + bytes / 8
     }
 

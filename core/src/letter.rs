@@ -7,7 +7,9 @@
 use crate::codec::packet::QoS;
 use crate::id::PacketId;
 use crate::message::Message;
+use crate::tenant::Counts;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What one shard has to say to another, and how far it has come with what it was told.
@@ -37,7 +39,7 @@ pub struct Confirmation {
 pub enum Parcel {
     /// What the writer wants to be sent has changed.
     Interest(Interest),
-    /// A message for everybody there who subscribes to it, and for the retained ones.
+    /// A message for everybody there who subscribes to it in its tenant, and for the retained ones.
     Message(RoutedMessage),
     /// A message for one member of a shared subscription there.
     Shared(SharedMessage),
@@ -45,6 +47,17 @@ pub enum Parcel {
     Returned(SharedMessage),
     /// An exchange is complete: nobody has to remember the message.
     Completed(ExchangeId),
+    /// How much a tenant has there.
+    Counts(TenantCounts),
+}
+
+/// How much of what tenants may have only so much of is at one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantCounts {
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// Connected clients, sessions, and subscriptions.
+    pub counts: Counts,
 }
 
 /// The exchange by which a QoS 2 message comes in, of a session that outlives its connection.
@@ -59,6 +72,8 @@ pub struct ExchangeId {
 /// What one shard wants to be sent of one filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
+    /// In which tenant; `None` is the default one.
+    pub tenant: Option<Arc<str>>,
     /// Filter text, with its `$share/` prefix when it is a group.
     pub filter: Box<str>,
     /// Subscribers there; 0 when the last one is gone. Plain filters say 0 or 1.
@@ -87,7 +102,7 @@ pub struct SharedMessage {
     pub message: Message,
     /// The publisher set RETAIN.
     pub retain: bool,
-    /// Filter text, with its `$share/` prefix.
+    /// Filter text, with its `$share/` prefix, in the tenant of the message.
     pub group: Box<str>,
     /// To be taken in once.
     pub exchange: Option<ExchangeId>,
@@ -105,9 +120,12 @@ crate::state::state!(enum Parcel {
     2 Shared(shared),
     3 Returned(shared),
     4 Completed(exchange),
+    5 Counts(counts),
 });
+crate::state::state!(TenantCounts { tenant, counts });
 crate::state::state!(ExchangeId { session, packet_id });
 crate::state::state!(Interest {
+    tenant,
     filter,
     members,
     present
@@ -135,7 +153,7 @@ impl Parcel {
             Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.view().qos > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.view().qos > QoS::AtMostOnce,
-            Self::Returned(_) => false,
+            Self::Returned(_) | Self::Counts(_) => false,
         }
     }
 
@@ -144,7 +162,7 @@ impl Parcel {
         match self {
             Self::Message(routed) => Some(&routed.message),
             Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Interest(_) | Self::Completed(_) => None,
+            Self::Interest(_) | Self::Completed(_) | Self::Counts(_) => None,
         }
     }
 
@@ -156,7 +174,7 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
-            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) => 0,
+            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) | Self::Counts(_) => 0,
         }
     }
 }

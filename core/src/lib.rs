@@ -52,6 +52,7 @@ mod spill;
 mod state;
 pub mod statistics;
 mod taken;
+pub mod tenant;
 pub mod time;
 mod timer;
 pub mod topic;

@@ -5,14 +5,17 @@
 //! every sense.
 //!
 //! ```text
-//! 0        8         16         24      25     26 topic length    28 property length   32
-//! | origin | sequence | expires  | flags | zero | u16              | u32               | topic properties payload
+//! 0        8          16        24      25              26             28                32
+//! | origin | sequence | expires | flags | tenant length | topic length | property length |
+//! |        |          |         |       | u8            | u16          | u32             |
+//! tenant topic properties payload
 //! ```
-//! All numbers little-endian. The properties are those a broker forwards unaltered, as on the wire.
+//! The tenant is that of the publisher; without one the length is 0. All numbers little-endian. The
+//! properties are those a broker forwards unaltered, as on the wire.
 //!
-//! While a message only waits, and the log has it, memory may keep its *stub*: header and topic,
-//! and in place of properties and payload the length and the checksum of the whole. What is read
-//! back is compared with them, wherever it was kept.
+//! While a message only waits, and the log has it, memory may keep its *stub*: header, tenant and
+//! topic, and in place of properties and payload the length and the checksum of the whole. What is
+//! read back is compared with them, wherever it was kept.
 
 use crate::codec::packet::QoS;
 use crate::id::MessageId;
@@ -27,6 +30,7 @@ const FLAG_QOS: u8 = 0b0000_0011;
 /// Only in memory: see [`Message::stub`].
 const FLAG_STUB: u8 = 0b1000_0000;
 const FLAGS_AT: usize = 24;
+const TENANT_LENGTH_AT: usize = 25;
 
 /// A published message. Cloning shares it.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub struct MessageView<'a> {
     pub qos: QoS,
     /// When it is no longer wanted; `MAX` when it never expires.
     pub expires_at: UnixTime,
+    /// In the namespace of which tenant; empty for the one that all others share. At most 255
+    /// bytes.
+    pub tenant: &'a str,
     /// Where to.
     pub topic: &'a str,
     /// Raw 5.0 properties that are forwarded unaltered.
@@ -58,18 +65,20 @@ impl<'a> MessageView<'a> {
         scratch.extend_from_slice(&self.id.origin.to_le_bytes());
         scratch.extend_from_slice(&self.id.sequence.to_le_bytes());
         scratch.extend_from_slice(&self.expires_at.0.to_le_bytes());
-        scratch.extend_from_slice(&[self.qos as u8, 0]);
+        let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
+        scratch.extend_from_slice(&[self.qos as u8, tenant_len]);
         let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
         scratch.extend_from_slice(&topic_len.to_le_bytes());
         let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
         scratch.extend_from_slice(&properties_len.to_le_bytes());
+        scratch.extend_from_slice(self.tenant.as_bytes());
         scratch.extend_from_slice(self.topic.as_bytes());
         scratch.extend_from_slice(self.properties);
         scratch.extend_from_slice(self.payload);
         debug_assert_eq!(
             scratch.len(),
             self.encoded_len(),
-            "topic and properties fit"
+            "tenant, topic and properties fit"
         );
         Message(Arc::from(scratch.as_slice()))
     }
@@ -77,7 +86,7 @@ impl<'a> MessageView<'a> {
     /// Bytes that the message takes, without the allocator's overhead.
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
-        HEADER + self.topic.len() + self.properties.len() + self.payload.len()
+        HEADER + self.tenant.len() + self.topic.len() + self.properties.len() + self.payload.len()
     }
 
     /// Takes stored bytes apart; `None` when they are no message.
@@ -92,6 +101,7 @@ impl<'a> MessageView<'a> {
         let topic_len = usize::from(u16::from_le_bytes([header[26], header[27]]));
         let properties_len =
             u32::from_le_bytes([header[28], header[29], header[30], header[31]]) as usize;
+        let (tenant, rest) = rest.split_at_checked(usize::from(header[TENANT_LENGTH_AT]))?;
         let (topic, rest) = rest.split_at_checked(topic_len)?;
         let (properties, payload) = rest.split_at_checked(properties_len)?;
         Some(Self {
@@ -101,6 +111,7 @@ impl<'a> MessageView<'a> {
             },
             qos: QoS::from_bits(header[24] & FLAG_QOS)?,
             expires_at: UnixTime(u64_at(16)),
+            tenant: core::str::from_utf8(tenant).ok()?,
             topic: core::str::from_utf8(topic).ok()?,
             properties,
             payload,
@@ -118,6 +129,7 @@ impl Message {
             },
             qos: QoS::AtMostOnce,
             expires_at: UnixTime::MAX,
+            tenant: "",
             topic: "",
             properties: &[],
             payload: &[],
@@ -141,11 +153,11 @@ impl Message {
 
     /// What is kept of it in memory while its properties and its payload are not.
     pub(crate) fn stub(&self) -> Self {
-        let mut bytes = Vec::with_capacity(HEADER + self.topic_bytes().len() + 8);
-        bytes.extend_from_slice(&self.0[..HEADER]);
+        let (_, topic_end) = self.topic_range();
+        let mut bytes = Vec::with_capacity(topic_end + 8);
+        bytes.extend_from_slice(&self.0[..topic_end]);
         bytes[FLAGS_AT] |= FLAG_STUB;
         bytes[28..HEADER].fill(0);
-        bytes.extend_from_slice(self.topic_bytes());
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&length.to_le_bytes());
         let checksum = Crc32c::new().update(&self.0).finish();
@@ -204,8 +216,14 @@ impl Message {
 
     /// The bytes of that text.
     pub(crate) fn topic_bytes(&self) -> &[u8] {
+        let (start, end) = self.topic_range();
+        &self.0[start..end]
+    }
+
+    fn topic_range(&self) -> (usize, usize) {
+        let start = HEADER + usize::from(self.0[TENANT_LENGTH_AT]);
         let length = usize::from(u16::from_le_bytes([self.0[26], self.0[27]]));
-        &self.0[HEADER..HEADER + length]
+        (start, start + length)
     }
 
     /// Its fields.

@@ -353,7 +353,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(session_key) else {
                 return;
             };
-            let number = session.number;
+            let (number, tenant) = (session.number, session.tenant);
             let Some(cursor) = session.traffic().cursors.front_mut() else {
                 return;
             };
@@ -361,7 +361,7 @@ impl Broker {
                 return;
             };
             let after = cursor.after.as_deref();
-            let message = match self.retained.search(filter, after, &mut steps) {
+            let message = match self.retained.search(tenant, filter, after, &mut steps) {
                 Found::Match(message, ()) => message.clone(),
                 Found::Paused(message) => {
                     cursor.after = Some(message.topic_str().into());

@@ -10,7 +10,8 @@
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
 //! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
 //! | `J` session packet shard | slots and shared subscriptions for which several shards took that message in | PUBREC to PUBREL |
-//! | `R` topic | message | retained until replaced or cleared |
+//! | `T` tenant | nothing: there are records of this tenant | from its first session on |
+//! | `R` topic, or tenant NUL topic | message | retained until replaced or cleared |
 //! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last messages | subscribe until all are under way |
 //!
 //! All numbers little-endian. A value may be longer than what is read here: later versions append.
@@ -19,6 +20,7 @@ use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions};
 use crate::id::{MessageId, PacketId};
 use crate::letter::ExchangeId;
 use crate::log::batch::SKIPPABLE;
+use crate::message::Message;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Identifiers};
 use crate::session::{Cursor, Session};
@@ -38,6 +40,8 @@ pub(crate) const DELIVERY: u8 = b'Q';
 pub(crate) const RECEIVED: u8 = b'I';
 pub(crate) const RETAINED: u8 = b'R';
 pub(crate) const TAKEN: u8 = b'J';
+/// A version that does not know it would take what belongs to a tenant for everybody's.
+pub(crate) const TENANT: u8 = b'T';
 /// A version that does not know it loses the rest of a fan-out of retained messages, as all did
 /// before.
 pub(crate) const CURSOR: u8 = b'P' | SKIPPABLE;
@@ -152,6 +156,8 @@ pub(crate) fn message_key(id: MessageId) -> [u8; 17] {
 /// What a session record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionRecord {
+    /// `None` is the default one.
+    pub(crate) tenant: Option<Box<str>>,
     pub(crate) client_id: Box<str>,
     pub(crate) user: Option<Box<str>>,
     pub(crate) had_own_rules: bool,
@@ -164,7 +170,7 @@ pub(crate) struct SessionRecord {
     pub(crate) will: Option<Box<Will>>,
 }
 
-pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
+pub(crate) fn encode_session(session: &Session, tenant: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(&session.expiry_s.to_le_bytes());
     out.extend_from_slice(&session.ends_at.0.to_le_bytes());
     out.extend_from_slice(&session.will_at.0.to_le_bytes());
@@ -172,7 +178,8 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
     let has_will = u8::from(session.will.is_some());
     let has_user = u8::from(session.user().is_some());
     let had_own_rules = u8::from(session.had_own_rules());
-    out.push(connected | has_will << 1 | has_user << 2 | had_own_rules << 3);
+    let has_tenant = u8::from(tenant.is_some());
+    out.push(connected | has_will << 1 | has_user << 2 | had_own_rules << 3 | has_tenant << 4);
     counted(session.client_id.as_bytes(), out);
     if let Some(will) = session.will.as_ref() {
         out.push(will.qos as u8 | u8::from(will.retain) << 2);
@@ -186,6 +193,25 @@ pub(crate) fn encode_session(session: &Session, out: &mut Vec<u8>) {
     if let Some(user) = session.user() {
         counted(user.as_bytes(), out);
     }
+    if let Some(tenant) = tenant {
+        counted(tenant.as_bytes(), out);
+    }
+}
+
+/// The key of a retained message. No topic and no tenant has a NUL.
+pub(crate) fn retained_key(message: &Message, key: &mut Vec<u8>) {
+    let view = message.view();
+    key.push(RETAINED);
+    if !view.tenant.is_empty() {
+        key.extend_from_slice(view.tenant.as_bytes());
+        key.push(0);
+    }
+    key.extend_from_slice(view.topic.as_bytes());
+}
+
+/// Tenant and topic of what stands in it, the tenant empty if there is none.
+pub(crate) fn retained_topic(text: &str) -> (&str, &str) {
+    text.split_once('\0').unwrap_or(("", text))
 }
 
 fn counted(bytes: &[u8], out: &mut Vec<u8>) {
@@ -210,7 +236,13 @@ pub(crate) fn decode_session(value: &[u8]) -> Option<SessionRecord> {
     } else {
         Some(core::str::from_utf8(fields.counted()?).ok()?.into())
     };
+    let tenant = if flags & 16 == 0 {
+        None
+    } else {
+        Some(core::str::from_utf8(fields.counted()?).ok()?.into())
+    };
     Some(SessionRecord {
+        tenant,
         client_id,
         user,
         had_own_rules: flags & 8 != 0,
@@ -356,26 +388,34 @@ pub(crate) fn decode_delivery(value: &[u8]) -> Option<DeliveryRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenant::TenantId;
 
     #[test]
     fn a_session_remembers_its_user_and_one_of_an_earlier_version_has_none() {
-        let mut session = Session::new("c".into(), 7);
+        let mut session = Session::new(TenantId::DEFAULT, "c".into(), 7);
         session.expiry_s = 60;
         let mut value = Vec::new();
-        encode_session(&session, &mut value);
+        encode_session(&session, None, &mut value);
         // As every version before users wrote it.
         const EARLIER: &[u8] = b"\x3c\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\
             \xff\xff\xff\xff\xff\xff\xff\xff\0\x01\0\0\0c";
         assert_eq!(value, EARLIER);
         let decoded = decode_session(EARLIER).unwrap();
         assert_eq!((decoded.user, decoded.expiry_s), (None, 60));
+        assert_eq!(decoded.tenant, None);
 
         session.belongs_to(Some("alice"), false);
         value.clear();
-        encode_session(&session, &mut value);
+        encode_session(&session, None, &mut value);
         assert_eq!(
             decode_session(&value).unwrap().user.as_deref(),
             Some("alice")
         );
+
+        value.clear();
+        encode_session(&session, Some("acme"), &mut value);
+        let decoded = decode_session(&value).unwrap();
+        assert_eq!(decoded.user.as_deref(), Some("alice"));
+        assert_eq!(decoded.tenant.as_deref(), Some("acme"));
     }
 }

@@ -74,6 +74,7 @@ pub struct Restorer {
     clock: Option<(UnixTime, UnixTime)>,
     sessions: BTreeMap<u64, Kept>,
     messages: BTreeMap<MessageId, Stored>,
+    /// By what stands in their keys: the topic, behind the tenant if there is one.
     retained: BTreeMap<Box<str>, MessageId>,
     /// Incoming QoS 2 messages, as each shard has taken them in.
     taken: BTreeMap<(ExchangeId, u16), Box<[u8]>>,
@@ -205,6 +206,8 @@ impl Restorer {
             record::RETAINED => self.retained(name, value),
             record::TAKEN => self.taken(name, value),
             record::CURSOR => self.cursor(name, value),
+            // Whatever is in it says so itself.
+            record::TENANT => core::str::from_utf8(name.0).ok().map(|_| ()),
             _ => return Ok(false),
         };
         done.map(|()| true).ok_or(RestoreError::BadRecord { kind })
@@ -487,7 +490,8 @@ impl Broker {
                 if broker.records_retained(message.topic_str()) {
                     broker.journal.restored_retained(message);
                 }
-                broker.retained.set(message.clone());
+                let tenant = broker.tenant_named(message.view().tenant);
+                broker.retained.set(tenant, message.clone());
             }
         }
         let mut keys = Vec::new();
@@ -514,11 +518,12 @@ impl Broker {
         let record = kept.record?;
         // Two records of one client cannot be; should they, the later session is the one that
         // counts.
-        if let Some(earlier) = self.sessions.find(&record.client_id) {
+        let tenant = self.tenant_named(record.tenant.as_deref().unwrap_or_default());
+        if let Some(earlier) = self.sessions.find(tenant, &record.client_id) {
             self.end_session(earlier, true);
         }
         let wall = self.clock.wall();
-        let mut session = Session::new(record.client_id, number);
+        let mut session = Session::new(tenant, record.client_id, number);
         session.belongs_to(record.user.as_deref(), record.had_own_rules);
         session.expiry_s = record.expiry_s;
         session.will = record.will;
@@ -539,8 +544,9 @@ impl Broker {
             session.traffic().cursors.push_back(cursor);
         }
         if record.is_connected && self.journal.is_on() {
-            self.journal.session(&session);
+            self.journal.session(&session, &self.tenants);
         }
+        self.count(tenant, |counts| counts.sessions += 1);
         let key = self.sessions.insert(session);
         self.count_will(key);
         for (filter, subscription) in kept.subscriptions {

@@ -1,13 +1,15 @@
-//! Retained messages: the last message of each topic that was published to be kept.
+//! Retained messages: of each tenant, the last message of each topic that was published to be kept.
 
 use crate::id::MessageId;
 use crate::message::{Message, MessageView};
 use crate::state::{Reader, State, Writer};
+use crate::tenant::TenantId;
 use crate::time::UnixTime;
 use crate::topic::TopicFilter;
 use crate::topic::{Found, TopicKey, TopicMap};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 impl TopicKey for Message {
     fn topic(&self) -> &str {
@@ -20,35 +22,56 @@ impl TopicKey for Message {
 }
 
 /// The retained messages of a shard.
+#[derive(Default)]
 pub(crate) struct Retained {
-    by_topic: TopicMap<Message, ()>,
+    /// By the number of the tenant.
+    by_tenant: Vec<OfTenant>,
     /// Those that expire, by when.
-    expiring: BTreeMap<(UnixTime, MessageId), Message>,
-    bytes: u64,
+    expiring: BTreeMap<(UnixTime, MessageId), (TenantId, Message)>,
+    /// Of all tenants.
+    usage: Usage,
+    /// Topics that were cleared, by the sequence of what did it.
+    cleared_order: BTreeMap<(u64, u64), (TenantId, Box<str>)>,
+}
+
+/// What is retained for one tenant.
+#[derive(Default)]
+struct OfTenant {
+    by_topic: TopicMap<Message, ()>,
+    usage: Usage,
     /// Topics that were cleared, and by which message, while other shards may not know of it.
     cleared: BTreeMap<Box<str>, MessageId>,
-    /// The same, by sequence.
-    cleared_order: BTreeMap<(u64, u64), Box<str>>,
+}
+
+/// How many messages there are, and what they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
 }
 
 impl State for Retained {
     fn save(&self, to: &mut Writer<'_>) {
-        self.len().save(to);
-        let mut after = None;
-        while let Some(message) = self.next(after) {
-            message.save(to);
-            after = Some(message.topic_str());
+        self.by_tenant.len().save(to);
+        for of in &self.by_tenant {
+            of.by_topic.len().save(to);
+            for (message, ()) in of.by_topic.iter() {
+                message.save(to);
+            }
+            of.cleared.save(to);
         }
-        self.cleared.save(to);
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        let mut retained = Self::new();
-        for _ in 0..usize::load(from)? {
-            retained.set(State::load(from)?);
-        }
-        for (topic, id) in BTreeMap::<Box<str>, MessageId>::load(from)? {
-            retained.bury(&topic, id);
+        let mut retained = Self::default();
+        for number in 0..u32::try_from(usize::load(from)?).ok()? {
+            let tenant = TenantId::numbered(number);
+            for _ in 0..usize::load(from)? {
+                retained.set(tenant, State::load(from)?);
+            }
+            for (topic, id) in BTreeMap::<Box<str>, MessageId>::load(from)? {
+                retained.bury(tenant, &topic, id);
+            }
         }
         Some(retained)
     }
@@ -61,82 +84,115 @@ fn cost(message: &Message) -> u64 {
     message.as_bytes().len() as u64 + OVERHEAD
 }
 
+impl Usage {
+    /// What of it there may be at most: whether this is no more.
+    const fn is_within(self, maximum: Self) -> bool {
+        self.messages <= maximum.messages && self.bytes <= maximum.bytes
+    }
+}
+
 impl Retained {
-    pub(crate) fn new() -> Self {
-        Self {
-            by_topic: TopicMap::new(),
-            expiring: BTreeMap::new(),
-            bytes: 0,
-            cleared: BTreeMap::new(),
-            cleared_order: BTreeMap::new(),
+    /// What there is of all tenants together.
+    pub(crate) const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// What there is of one.
+    pub(crate) fn usage_of(&self, tenant: TenantId) -> Usage {
+        self.of(tenant).map_or_else(Usage::default, |of| of.usage)
+    }
+
+    fn of(&self, tenant: TenantId) -> Option<&OfTenant> {
+        self.by_tenant.get(tenant.index())
+    }
+
+    fn of_mut(&mut self, tenant: TenantId) -> &mut OfTenant {
+        let index = tenant.index();
+        if self.by_tenant.len() <= index {
+            self.by_tenant.resize_with(index + 1, OfTenant::default);
         }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_topic.len()
-    }
-
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
+        &mut self.by_tenant[index]
     }
 
     /// Whether there is room for this message in the place of what is there.
-    pub(crate) fn has_room(&self, view: &MessageView<'_>, count_max: u64, bytes_max: u64) -> bool {
+    pub(crate) fn has_room(
+        &self,
+        tenant: TenantId,
+        view: &MessageView<'_>,
+        (maximum, of_tenant_maximum): (Usage, Usage),
+    ) -> bool {
         let size = view.encoded_len() as u64 + OVERHEAD;
-        let count = self.by_topic.len() as u64;
+        let and = |usage: Usage, messages, bytes| Usage {
+            messages: usage.messages + messages,
+            bytes: usage.bytes + bytes,
+        };
+        let of_tenant = self.usage_of(tenant);
         // Mostly there is, whatever it replaces.
-        if count < count_max && self.bytes + size <= bytes_max {
+        if and(self.usage, 1, size).is_within(maximum)
+            && and(of_tenant, 1, size).is_within(of_tenant_maximum)
+        {
             return true;
         }
         let old = self
-            .by_topic
-            .get_key_value(view.topic)
+            .of(tenant)
+            .and_then(|of| of.by_topic.get_key_value(view.topic))
             .map(|(message, ())| message);
         let grows = u64::from(old.is_none());
-        let bytes = self.bytes + size - old.map_or(0, cost);
-        count + grows <= count_max && bytes <= bytes_max
+        let without_old = |usage: Usage| Usage {
+            bytes: usage.bytes - old.map_or(0, cost),
+            ..usage
+        };
+        and(without_old(self.usage), grows, size).is_within(maximum)
+            && and(without_old(of_tenant), grows, size).is_within(of_tenant_maximum)
     }
 
     /// Keeps a message for its topic. Gives back the one it replaces.
     ///
     /// Only one message is retained for a topic. [MQTT-3.3.1-5]
-    pub(crate) fn set(&mut self, message: Message) -> Option<Message> {
-        let replaced = self.by_topic.insert(message.clone(), ());
+    pub(crate) fn set(&mut self, tenant: TenantId, message: Message) -> Option<Message> {
+        let of = self.of_mut(tenant);
+        let replaced = of.by_topic.insert(message.clone(), ());
         let old = replaced.map(|(old, ())| old);
         if let Some(old) = &old {
-            self.forget(old);
+            self.forget(tenant, old);
         }
-        self.bytes += cost(&message);
+        self.count(tenant, |usage| {
+            usage.messages += 1;
+            usage.bytes += cost(&message);
+        });
         let view = message.view();
         if view.expires_at != UnixTime::MAX {
             self.expiring
-                .insert((view.expires_at, view.id), message.clone());
+                .insert((view.expires_at, view.id), (tenant, message.clone()));
         }
         old
     }
 
     /// Forgets what is retained for a topic, and gives it back.
-    pub(crate) fn clear(&mut self, topic: &str) -> Option<Message> {
-        let (message, ()) = self.by_topic.remove(topic)?;
-        self.forget(&message);
+    pub(crate) fn clear(&mut self, tenant: TenantId, topic: &str) -> Option<Message> {
+        let (message, ()) = self.of_mut(tenant).by_topic.remove(topic)?;
+        self.forget(tenant, &message);
         Some(message)
     }
 
     /// Whether something later than this message is retained for its topic, or has cleared it.
-    pub(crate) fn has_later(&self, topic: &str, id: MessageId) -> bool {
-        let kept = self.by_topic.get_key_value(topic);
+    pub(crate) fn has_later(&self, tenant: TenantId, topic: &str, id: MessageId) -> bool {
+        let Some(of) = self.of(tenant) else {
+            return false;
+        };
+        let kept = of.by_topic.get_key_value(topic);
         kept.is_some_and(|(message, ())| message.view().id.is_later_than(id))
-            || self
+            || of
                 .cleared
                 .get(topic)
                 .is_some_and(|cleared| cleared.is_later_than(id))
     }
 
     /// Remembers what cleared a topic: what another shard retained before may still come.
-    pub(crate) fn bury(&mut self, topic: &str, id: MessageId) {
+    pub(crate) fn bury(&mut self, tenant: TenantId, topic: &str, id: MessageId) {
         self.cleared_order
-            .insert((id.sequence, id.origin), topic.into());
-        if let Some(earlier) = self.cleared.insert(topic.into(), id) {
+            .insert((id.sequence, id.origin), (tenant, topic.into()));
+        if let Some(earlier) = self.of_mut(tenant).cleared.insert(topic.into(), id) {
             self.cleared_order
                 .remove(&(earlier.sequence, earlier.origin));
         }
@@ -147,38 +203,53 @@ impl Retained {
         while let Some(first) = self.cleared_order.first_entry()
             && first.key().0 <= clock
         {
-            self.cleared.remove(&first.remove());
+            let (tenant, topic) = first.remove();
+            self.of_mut(tenant).cleared.remove(&topic);
         }
     }
 
     /// Takes what is no longer in the map out of the account.
-    fn forget(&mut self, message: &Message) {
-        self.bytes -= cost(message);
+    fn forget(&mut self, tenant: TenantId, message: &Message) {
+        self.count(tenant, |usage| {
+            usage.messages -= 1;
+            usage.bytes -= cost(message);
+        });
         let view = message.view();
         if view.expires_at != UnixTime::MAX {
             self.expiring.remove(&(view.expires_at, view.id));
         }
     }
 
-    /// The next retained message, in topic order, that a filter matches; looks at `steps` at most.
+    fn count(&mut self, tenant: TenantId, change: impl Fn(&mut Usage)) {
+        change(&mut self.usage);
+        change(&mut self.of_mut(tenant).usage);
+    }
+
+    /// The next retained message of a tenant, in topic order, that a filter matches; looks at
+    /// `steps` at most.
     pub(crate) fn search(
         &self,
+        tenant: TenantId,
         filter: TopicFilter<'_>,
         after: Option<&str>,
         steps: &mut usize,
     ) -> Found<'_, Message, ()> {
-        self.by_topic.search(filter, after, steps)
+        match self.of(tenant) {
+            Some(of) => of.by_topic.search(filter, after, steps),
+            None => Found::Done,
+        }
     }
 
-    /// The next message in topic order, whatever its topic.
-    pub(crate) fn next(&self, after: Option<&str>) -> Option<&Message> {
-        self.by_topic.next(after).map(|(message, ())| message)
+    /// The next message of a tenant in topic order, whatever its topic.
+    pub(crate) fn next(&self, tenant: TenantId, after: Option<&str>) -> Option<&Message> {
+        let (message, ()) = self.of(tenant)?.by_topic.next(after)?;
+        Some(message)
     }
 
     /// When the next one expires, and which.
-    pub(crate) fn next_expiry(&self) -> Option<(UnixTime, &Message)> {
+    pub(crate) fn next_expiry(&self) -> Option<(UnixTime, TenantId, &Message)> {
         self.expiring
             .first_key_value()
-            .map(|((at, _), message)| (*at, message))
+            .map(|((at, _), (tenant, message))| (*at, *tenant, message))
     }
 }

@@ -9,6 +9,7 @@
 use crate::codec::packet::QoS;
 use crate::id::PeerId;
 use crate::session::queue::Identifiers;
+use crate::tenant::{TenantId, Tenants};
 use crate::topic::name::TopicName;
 use crate::topic::{GroupId, Matches, Subscriber, SubscriberKey, Subscriptions, TopicFilter};
 use alloc::string::String;
@@ -68,14 +69,24 @@ pub(crate) struct Group {
     pub(crate) there: Option<GroupId>,
 }
 
-/// What subscriptions there are: those of this shard, and what the other shards want.
+/// What subscriptions there are in a tenant: those of this shard, and what the other shards want.
 #[derive(Clone, Copy)]
 pub(crate) struct Indexes<'a> {
-    pub(crate) subscriptions: &'a Subscriptions,
-    pub(crate) interests: &'a Subscriptions,
+    tenant: TenantId,
+    subscriptions: &'a Subscriptions,
+    interests: &'a Subscriptions,
 }
 
-impl Indexes<'_> {
+impl<'a> Indexes<'a> {
+    pub(crate) fn of(tenants: &'a Tenants, tenant: TenantId) -> Self {
+        let of = &tenants[tenant];
+        Self {
+            tenant,
+            subscriptions: &of.subscriptions,
+            interests: &of.interests,
+        }
+    }
+
     /// Changes whenever one of them does: each only counts up.
     const fn generation(self) -> u64 {
         self.subscriptions.generation() + self.interests.generation()
@@ -103,13 +114,14 @@ pub(crate) struct Route {
     generation: u64,
     /// Tells this finding of a route from every other, of the same topic or another.
     pub(crate) serial: u64,
+    tenant: TenantId,
     topic: String,
     pub(crate) recipients: Recipients,
     /// Some target has a subscription with no local.
     pub(crate) no_local: bool,
 }
 
-/// The routes used lately: as many as there are slots, chosen by a hash of the topic.
+/// The routes used lately: as many as there are slots, chosen by a hash of tenant and topic.
 pub(crate) struct Routes {
     slots: Vec<Route>,
     matches: Matches,
@@ -133,8 +145,8 @@ impl Routes {
         }
     }
 
-    fn slot(&self, topic: &str) -> RouteSlot {
-        let mut hasher = SipHasher13::new_with_keys(self.seed, 0x407e);
+    fn slot(&self, tenant: TenantId, topic: &str) -> RouteSlot {
+        let mut hasher = SipHasher13::new_with_keys(self.seed, tenant.key(0x407e));
         hasher.write(topic.as_bytes());
         RouteSlot((hasher.finish() % SLOTS as u64) as u16)
     }
@@ -142,7 +154,7 @@ impl Routes {
     /// The route of a topic if it is known and still holds. The topic has then been found valid
     /// before.
     pub(crate) fn known(&self, topic: &str, indexes: Indexes<'_>) -> Option<RouteSlot> {
-        self.recall(self.slot(topic), topic, indexes)
+        self.recall(self.slot(indexes.tenant, topic), topic, indexes)
     }
 
     /// The same without a search: whoever publishes to the same topic again remembers where it was.
@@ -153,7 +165,10 @@ impl Routes {
         indexes: Indexes<'_>,
     ) -> Option<RouteSlot> {
         let route = self.slots.get(usize::from(slot.0))?;
-        (route.generation == indexes.generation() && route.topic == topic).then_some(slot)
+        let holds = route.generation == indexes.generation()
+            && route.tenant == indexes.tenant
+            && route.topic == topic;
+        holds.then_some(slot)
     }
 
     /// Finds the route of a topic to those who may receive it, and keeps it.
@@ -170,9 +185,10 @@ impl Routes {
                 ..Route::default()
             });
         }
-        let slot = self.slot(topic.as_str());
+        let slot = self.slot(indexes.tenant, topic.as_str());
         let route = &mut self.slots[usize::from(slot.0)];
         route.generation = indexes.generation();
+        route.tenant = indexes.tenant;
         route.topic.clear();
         route.topic.push_str(topic.as_str());
         resolve(

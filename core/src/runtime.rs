@@ -12,6 +12,7 @@ pub mod policy;
 mod server_url;
 #[cfg(unix)]
 mod socket_file;
+mod tenancy;
 pub mod url;
 
 pub use config::{
@@ -25,4 +26,5 @@ pub use policy::{Authenticator, Decision, Policy};
 pub use server_url::{BadServerUrl, ServerUrl, TlsOptions};
 #[cfg(unix)]
 pub use socket_file::SocketFile;
+pub use tenancy::{BadTenant, TenantSource};
 pub use url::{BadUrl, ListenerUrl, Scheme};

@@ -13,6 +13,7 @@ use crate::id::MessageId;
 use crate::journal::Journal;
 use crate::slab::{Key, Slab};
 use crate::state::{Reader, State, Writer};
+use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
 use crate::will::Will;
@@ -175,6 +176,7 @@ crate::state::state!(Owner {
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
+    pub(crate) tenant: TenantId,
     pub(crate) client_id: Box<str>,
     /// Whose it is; `None` when it was opened without a name and nothing is done in its name.
     pub(crate) owner: Option<Box<Owner>>,
@@ -200,8 +202,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(client_id: Box<str>, number: u64) -> Self {
+    pub(crate) fn new(tenant: TenantId, client_id: Box<str>, number: u64) -> Self {
         Self {
+            tenant,
             client_id,
             owner: None,
             number,
@@ -264,7 +267,7 @@ impl Session {
     }
 }
 
-/// All sessions of a shard, by slot and by client identifier.
+/// All sessions of a shard, by slot, and by tenant and client identifier.
 pub(crate) struct Sessions {
     slab: Slab<Session>,
     by_client: HashTable<Key>,
@@ -298,8 +301,8 @@ impl Sessions {
         Some(sessions)
     }
 
-    fn hash(seed: u64, client_id: &str) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(seed, 0x5e55);
+    fn hash(seed: u64, tenant: TenantId, client_id: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(seed, tenant.key(0x5e55));
         hasher.write(client_id.as_bytes());
         hasher.finish()
     }
@@ -308,17 +311,17 @@ impl Sessions {
         self.slab.len()
     }
 
-    pub(crate) fn find(&self, client_id: &str) -> Option<Key> {
-        let hash = Self::hash(self.seed, client_id);
+    pub(crate) fn find(&self, tenant: TenantId, client_id: &str) -> Option<Key> {
+        let hash = Self::hash(self.seed, tenant, client_id);
         let same = |key: &Key| {
             self.slab
                 .get(*key)
-                .is_some_and(|s| *s.client_id == *client_id)
+                .is_some_and(|s| s.tenant == tenant && *s.client_id == *client_id)
         };
         self.by_client.find(hash, same).copied()
     }
 
-    /// The caller has made sure that no session has this client identifier.
+    /// The caller has made sure that no session of its tenant has this client identifier.
     pub(crate) fn insert(&mut self, session: Session) -> Key {
         let key = self.slab.insert_with(|_| session);
         self.index(key);
@@ -329,16 +332,15 @@ impl Sessions {
     fn index(&mut self, key: Key) {
         let (slab, seed) = (&self.slab, self.seed);
         let Some(session) = slab.get(key) else { return };
-        let hash = Self::hash(seed, &session.client_id);
-        self.by_client.insert_unique(hash, key, |key| {
-            slab.get(*key)
-                .map_or(0, |session| Self::hash(seed, &session.client_id))
+        let hash_of = |session: &Session| Self::hash(seed, session.tenant, &session.client_id);
+        self.by_client.insert_unique(hash_of(session), key, |key| {
+            slab.get(*key).map_or(0, hash_of)
         });
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Session> {
         let session = self.slab.remove(key)?;
-        let hash = Self::hash(self.seed, &session.client_id);
+        let hash = Self::hash(self.seed, session.tenant, &session.client_id);
         if let Ok(entry) = self.by_client.find_entry(hash, |known| *known == key) {
             entry.remove();
         }

@@ -12,6 +12,7 @@ use crate::route::{Group, Target, peer_of};
 use crate::session::queue::Delivery;
 use crate::session::{Session, SubscriptionRef};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::topic::{GroupId, SharedGroup, Subscriber, TopicFilter, TopicName};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -37,16 +38,16 @@ impl Broker {
         origin: Origin,
     ) {
         if let Some(exchange) = origin.exchange
-            && self.has_taken(exchange, &self.group_text(group))
+            && self.has_taken(exchange, &self.group_text(publication.tenant, group))
         {
             return;
         }
-        match (self.choose_place(group), group.here) {
+        match (self.choose_place(publication.tenant, group), group.here) {
             (Some(peer), here) => {
                 if let Some(here) = here
                     && self.question.is_some()
                 {
-                    self.explain_choice(&publication.view, here, None);
+                    self.explain_choice(publication, here, None);
                 }
                 self.route_to_group(publication, (peer, group), origin);
             }
@@ -62,11 +63,12 @@ impl Broker {
         group: GroupId,
         origin: Origin,
     ) {
-        let Some(chosen) = self.choose_member(group, publication.view.topic) else {
+        let tenant = publication.tenant;
+        let Some(chosen) = self.choose_member((tenant, group), publication.view.topic) else {
             return;
         };
         if self.question.is_some() {
-            self.explain_choice(&publication.view, group, Some(chosen.key));
+            self.explain_choice(publication, group, Some(chosen.key));
         }
         // Never above what that member was granted. [MQTT-4.8.2-3]
         let how = How {
@@ -88,18 +90,19 @@ impl Broker {
                 here: Some(group),
                 there: None,
             };
-            let text = self.group_text(group);
+            let text = self.group_text(tenant, group);
             self.take_for_group(exchange, &text);
         }
     }
 
     /// Filter text of a group, with its `$share/` prefix.
-    fn group_text(&self, group: Group) -> String {
+    fn group_text(&self, tenant: TenantId, group: Group) -> String {
+        let tenant = &self.tenants[tenant];
         let (index, id) = match group {
-            Group { here: Some(id), .. } => (&self.subscriptions, id),
+            Group { here: Some(id), .. } => (&tenant.subscriptions, id),
             Group {
                 there: Some(id), ..
-            } => (&self.interests, id),
+            } => (&tenant.interests, id),
             Group {
                 here: None,
                 there: None,
@@ -120,7 +123,7 @@ impl Broker {
         (peer, group): (PeerId, Group),
         origin: Origin,
     ) {
-        let text = self.group_text(group);
+        let text = self.group_text(publication.tenant, group);
         let shared = SharedMessage {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
@@ -133,9 +136,9 @@ impl Broker {
     /// The shard whose turn it is; `None` is this one. Each gets as many messages as it has members
     /// that can take them; when nobody can, one that has members gets it. How busy members are is
     /// only known where they are.
-    fn choose_place(&mut self, group: Group) -> Option<PeerId> {
-        let there = self.interests.group(group.there?)?;
-        let able = group.here.map_or(0, |here| self.count_able(here));
+    fn choose_place(&mut self, tenant: TenantId, group: Group) -> Option<PeerId> {
+        let there = self.tenants[tenant].interests.group(group.there?)?;
+        let able = group.here.map_or(0, |here| self.count_able(tenant, here));
         let others: u32 = there.members().iter().map(present).sum();
         let total = able + others;
         if total == 0 {
@@ -152,12 +155,14 @@ impl Broker {
             }
             SharedStrategy::Random => u32::try_from(self.random.below(total as usize)).unwrap_or(0),
             SharedStrategy::RoundRobin | SharedStrategy::LeastInflight => {
-                let there = self.interests.group_mut(group.there?)?;
+                let interests = &mut self.tenants[tenant].interests;
+                let there = interests.group_mut(group.there?)?;
                 there.turn = (there.turn + 1) % total;
                 there.turn
             }
         };
-        for member in self.interests.group(group.there?)?.members() {
+        let there = self.tenants[tenant].interests.group(group.there?)?;
+        for member in there.members() {
             if turn < present(member) {
                 return Some(peer_of(member.key));
             }
@@ -167,8 +172,8 @@ impl Broker {
     }
 
     /// How many members here can take a message now.
-    fn count_able(&self, group: GroupId) -> u32 {
-        let members = self.subscriptions.group(group);
+    fn count_able(&self, tenant: TenantId, group: GroupId) -> u32 {
+        let members = self.tenants[tenant].subscriptions.group(group);
         let members = members.map_or(&[][..], SharedGroup::members);
         let able = members.iter().filter(|member| self.rank(member).class == 0);
         u32::try_from(able.count()).unwrap_or(u32::MAX)
@@ -176,12 +181,17 @@ impl Broker {
 
     /// The member whose turn it is: connected ones with room in their window before connected ones,
     /// and those before members that are away.
-    fn choose_member(&mut self, group: GroupId, topic: &str) -> Option<Subscriber> {
+    fn choose_member(
+        &mut self,
+        (tenant, group): (TenantId, GroupId),
+        topic: &str,
+    ) -> Option<Subscriber> {
         let strategy = self.config.protocol.shared_strategy;
-        let count = self.subscriptions.group(group)?.members().len();
+        let subscriptions = &self.tenants[tenant].subscriptions;
+        let count = subscriptions.group(group)?.members().len();
         let start = match strategy {
             SharedStrategy::RoundRobin | SharedStrategy::Sticky => {
-                self.subscriptions.group(group)?.cursor as usize
+                subscriptions.group(group)?.cursor as usize
             }
             SharedStrategy::Random => self.random.below(count),
             SharedStrategy::LeastInflight => 0,
@@ -189,9 +199,9 @@ impl Broker {
         let mut best: Option<(Rank, usize)> = None;
         for step in 0..count {
             let place = (start + step) % count;
-            let member = self.subscriptions.group(group)?.members()[place];
+            let member = subscriptions.group(group)?.members()[place];
             let rank = self.rank(&member);
-            let holders = (&self.sessions, &self.connections);
+            let holders = (&self.sessions, &self.connections, &self.tenants);
             let (slot, topic) = (member.key.0, TopicName::known(topic));
             if self.access.is_on() && !self.access.may_route(slot, topic, holders) {
                 continue;
@@ -204,7 +214,7 @@ impl Broker {
             }
         }
         let (_, place) = best?;
-        let group = self.subscriptions.group_mut(group)?;
+        let group = self.tenants[tenant].subscriptions.group_mut(group)?;
         let member = *group.members().get(place)?;
         let next = match strategy {
             SharedStrategy::RoundRobin => (place + 1) % count,
@@ -233,8 +243,14 @@ impl Broker {
         Rank { class, open }
     }
 
-    /// Gives a message of a shared subscription whose member is gone to another one.
-    pub(crate) fn redistribute(&mut self, delivery: &Delivery, shared: &[(GroupId, Box<str>)]) {
+    /// Gives a message of a shared subscription whose member is gone to another one, of the same
+    /// tenant.
+    pub(crate) fn redistribute(
+        &mut self,
+        tenant: TenantId,
+        delivery: &Delivery,
+        shared: &[(GroupId, Box<str>)],
+    ) {
         let text = match delivery.group() {
             Some(group) => shared
                 .binary_search_by_key(&group, |(id, _)| *id)
@@ -242,9 +258,9 @@ impl Broker {
                 .map(|place| &*shared[place].1),
             // After a restart the group is found by what it matches.
             None => matching(delivery.message.view().topic, shared)
-                .find(|text| self.group_named(text).is_some()),
+                .find(|text| self.group_named(tenant, text).is_some()),
         };
-        let group = text.and_then(|text| self.group_named(text));
+        let group = text.and_then(|text| self.group_named(tenant, text));
         // What lies in the log of this shard stays here.
         let group = group.map(|group| Group {
             there: group.there.filter(|_| !delivery.message.is_stub()),
@@ -254,8 +270,8 @@ impl Broker {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
-        let mut publication =
-            Publication::shared(&delivery.message, delivery.was_published_retained());
+        let retain = delivery.was_published_retained();
+        let mut publication = Publication::shared(tenant, &delivery.message, retain);
         self.encoder.begin();
         self.deliver_to_group(&mut publication, group, Origin::default());
     }
@@ -269,6 +285,7 @@ impl Broker {
         let Some(session) = self.sessions.get(session) else {
             return;
         };
+        let tenant = session.tenant;
         let groups: Vec<SubscriptionRef> = session
             .subscriptions
             .iter()
@@ -276,9 +293,8 @@ impl Broker {
             .copied()
             .collect();
         for reference in groups {
-            let group = reference
-                .group
-                .and_then(|id| self.subscriptions.group_mut(id));
+            let subscriptions = &mut self.tenants[tenant].subscriptions;
+            let group = reference.group.and_then(|id| subscriptions.group_mut(id));
             let Some(group) = group else { continue };
             group.present = match comes {
                 true => group.present + 1,
@@ -287,8 +303,9 @@ impl Broker {
             let members = u32::try_from(group.members().len()).unwrap_or(u32::MAX);
             let present = group.present;
             let mut filter = String::new();
-            self.text(reference, &mut filter);
+            self.text(tenant, reference, &mut filter);
             self.announce(&Interest {
+                tenant: self.tenants.name(tenant),
                 filter: filter.into(),
                 members,
                 present,

@@ -16,7 +16,7 @@ use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{
     AccessConfig, Config, DuplicateClient, Identity, Limits, OtherUser, Protocol, PublishExcess,
-    QueueOverflow, QuotaConfig, SessionConfig, SharedStrategy,
+    QueueOverflow, QuotaConfig, SessionConfig, SharedStrategy, TenantsConfig,
 };
 use crate::id::{ConnectionId, MessageId, PacketId, PeerId, Position};
 use crate::message::Message;
@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Counts the changes of what a state consists of. Goes up with each of them.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// Where a state is written to.
 pub(crate) struct Writer<'a> {
@@ -212,6 +212,16 @@ impl<T: State> State for Option<T> {
             true => Some(T::load(from)?),
             false => None,
         })
+    }
+}
+
+impl State for Arc<str> {
+    fn save(&self, to: &mut Writer<'_>) {
+        to.bytes(self.as_bytes());
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Box::<str>::load(from)?.into())
     }
 }
 
@@ -507,7 +517,17 @@ state!(Config {
     identity,
     access,
     quotas,
+    tenants,
     durable
+});
+state!(TenantsConfig {
+    maximum,
+    connections_maximum,
+    sessions_maximum,
+    subscriptions_maximum,
+    retained_messages_maximum,
+    retained_bytes_maximum,
+    queued_bytes_maximum
 });
 state!(AccessConfig {
     rules,

@@ -55,9 +55,9 @@ mod stream;
 pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadUrl, Crashed, Decision, FileMode, LinkError, ListenError,
-    ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped, StorageConfig,
-    StorageError,
+    Anonymous, Authenticator, BadTenant, BadUrl, Crashed, Decision, FileMode, LinkError,
+    ListenError, ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped,
+    StorageConfig, StorageError, TenantSource,
 };
 pub use whimbrel_transport::{
     CertificateError, CertificateFinding, Certificates, check_certificates,

@@ -59,10 +59,10 @@ mod transport;
 pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadNetwork, BadUrl, CertificateUser, ClientCertificate, Crashed,
-    Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network,
-    RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped, StorageConfig,
-    StorageError, TlsVersion,
+    Anonymous, Authenticator, BadNetwork, BadTenant, BadUrl, CertificateUser, ClientCertificate,
+    Crashed, Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message,
+    Network, RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped,
+    StorageConfig, StorageError, TenantSource, TlsVersion,
 };
 pub use whimbrel_transport::{
     CertificateError, CertificateFinding, Certificates, check_certificates,

@@ -1,19 +1,22 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::transport::Pipe;
+use crate::transport::{Newcomer, Pipe};
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
-use whimbrel_transport::{Security, without};
+use whimbrel_transport::Security;
 
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(unix)]
 mod unix;
 
@@ -23,6 +26,8 @@ pub(crate) struct Bound {
     pub(crate) url: ListenerUrl,
     /// What is laid on its connections.
     pub(crate) security: Arc<Security>,
+    /// The thread that it has started, which ends after the last who uses the socket.
+    pub(crate) thread: Option<JoinHandle<()>>,
     socket: BoundSocket,
 }
 
@@ -30,6 +35,8 @@ enum BoundSocket {
     Tcp(std::net::TcpListener),
     #[cfg(unix)]
     Unix(unix::Bound),
+    #[cfg(feature = "quic")]
+    Quic(quic::Bound),
 }
 
 impl Bound {
@@ -38,10 +45,13 @@ impl Bound {
             BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
             #[cfg(unix)]
             BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
+            #[cfg(feature = "quic")]
+            BoundSocket::Quic(socket) => BoundSocket::Quic(socket.clone()),
         };
         Ok(Self {
             url: self.url.clone(),
             security: Arc::clone(&self.security),
+            thread: None,
             socket,
         })
     }
@@ -64,9 +74,16 @@ pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
 
 fn open(config: &ListenerConfig) -> io::Result<Bound> {
     let security = Arc::new(Security::new(config)?);
+    let mut thread = None;
     let (socket, port) = match (config.url.scheme(), config.url.address()) {
         (Scheme::Unix, _) => (open_unix(config)?, 0),
-        (Scheme::Quic, _) => return Err(without("quic")),
+        #[cfg(feature = "quic")]
+        (Scheme::Quic, Some(address)) => {
+            let (socket, started) = quic::Bound::open(config, address, &security)?;
+            thread = Some(started);
+            let port = socket.port()?;
+            (BoundSocket::Quic(socket), port)
+        }
         (_, Some(address)) => {
             let socket = open_tcp(config, address)?;
             let port = socket.local_addr()?.port();
@@ -78,6 +95,7 @@ fn open(config: &ListenerConfig) -> io::Result<Bound> {
     Ok(Bound {
         url: config.url.clone().at_port(port),
         security,
+        thread,
         socket,
     })
 }
@@ -94,25 +112,33 @@ fn open_unix(_: &ListenerConfig) -> io::Result<BoundSocket> {
 }
 
 fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket_for(config, address, (Type::STREAM, Protocol::TCP))?;
+    // Lets the broker come back at once; on Windows it would mean something else.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    set_tcp_options(&SockRef::from(&socket), config)?;
+    set_buffers(&SockRef::from(&socket), config)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog(config))?;
+    Ok(socket.into())
+}
+
+/// A socket that can be bound there.
+fn socket_for(
+    config: &ListenerConfig,
+    address: SocketAddr,
+    (kind, protocol): (Type, Protocol),
+) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(config.ipv6_only)?;
     }
     #[cfg(unix)]
-    {
-        // Lets the broker come back at once; on Windows it would mean something else.
-        socket.set_reuse_address(true)?;
-        if config.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
+    if config.reuse_port {
+        socket.set_reuse_port(true)?;
     }
-    set_tcp_options(&SockRef::from(&socket), config)?;
-    set_buffers(&SockRef::from(&socket), config)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog(config))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn backlog(config: &ListenerConfig) -> i32 {
@@ -147,18 +173,28 @@ enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(unix::Acceptor),
+    #[cfg(feature = "quic")]
+    Quic(quic::Acceptor),
 }
 
+/// Who was accepted, and where it comes from if that has an address.
+type Accepted = (Newcomer, Option<SocketAddr>);
+
 impl Acceptor {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Pipe, Option<SocketAddr>)>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
             Self::Tcp(socket) => socket
                 .poll_accept(cx)
-                .map_ok(|(stream, address)| (Pipe::Tcp(stream), Some(address))),
+                .map_ok(|(stream, address)| (Newcomer::Pipe(Pipe::Tcp(stream)), Some(address))),
             #[cfg(unix)]
             Self::Unix(socket) => socket
                 .poll_accept(cx)
-                .map_ok(|stream| (Pipe::Unix(stream), None)),
+                .map_ok(|stream| (Newcomer::Pipe(Pipe::Unix(stream)), None)),
+            #[cfg(feature = "quic")]
+            Self::Quic(endpoint) => endpoint.poll_accept(cx).map_ok(|newcomer| {
+                let address = newcomer.incoming.remote_address();
+                (Newcomer::Quic(Box::new(newcomer)), Some(address))
+            }),
         }
     }
 }
@@ -194,6 +230,8 @@ impl Listener {
             BoundSocket::Tcp(socket) => Acceptor::Tcp(TcpListener::from_std(socket)?),
             #[cfg(unix)]
             BoundSocket::Unix(socket) => Acceptor::Unix(socket.into_acceptor()?),
+            #[cfg(feature = "quic")]
+            BoundSocket::Quic(socket) => Acceptor::Quic(socket.into_acceptor()),
         };
         Ok(Self {
             socket,
@@ -212,9 +250,8 @@ impl Listener {
         if self.ready { self.resting_until } else { None }
     }
 
-    /// The next connection, and where it comes from if that has an address. `None` when there is
-    /// none now; `ready` says whether to ask again.
-    pub(crate) fn accept(&mut self, now: Timestamp) -> Option<(Pipe, Option<SocketAddr>)> {
+    /// The next connection. `None` when there is none now; `ready` says whether to ask again.
+    pub(crate) fn accept(&mut self, now: Timestamp) -> Option<Accepted> {
         if self.resting_until.is_some_and(|until| now < until) {
             return None;
         }
@@ -229,17 +266,17 @@ impl Listener {
                     }
                     return None;
                 }
-                Poll::Ready(Ok((pipe, address))) => {
+                Poll::Ready(Ok(accepted)) => {
                     // Linux lets connections inherit all options; elsewhere that is not certain. A
                     // connection that cannot have them has ended already, which its first read
                     // says.
                     if !cfg!(target_os = "linux")
-                        && let Pipe::Tcp(stream) = &pipe
+                        && let Newcomer::Pipe(Pipe::Tcp(stream)) = &accepted.0
                     {
                         let _ = set_tcp_options(&SockRef::from(stream), &self.config);
                         let _ = set_buffers(&SockRef::from(stream), &self.config);
                     }
-                    return Some((pipe, address));
+                    return Some(accepted);
                 }
                 Poll::Ready(Err(error)) if is_about_one_connection(&error) => {}
                 Poll::Ready(Err(error)) => {

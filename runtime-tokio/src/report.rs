@@ -24,6 +24,7 @@ pub(crate) fn report(event: &Event, facts: Facts) {
     match event {
         Event::Connected {
             client_id,
+            tenant,
             user,
             version,
             address,
@@ -32,6 +33,7 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             ..
         } => debug!(
             client_id = &**client_id,
+            tenant = tenant.as_deref(),
             user = user.as_deref(),
             address = %Address(*address),
             ?version,
@@ -60,12 +62,14 @@ pub(crate) fn report(event: &Event, facts: Facts) {
         }
         Event::Disconnected {
             client_id,
+            tenant,
             address,
             why,
             session_kept,
             ..
         } => info!(
             client_id = &**client_id,
+            tenant = tenant.as_deref(),
             address = %Address(*address),
             version = facts.version.map(tracing::field::debug),
             seconds = facts.open_ms as f64 / 1e3,
@@ -73,20 +77,10 @@ pub(crate) fn report(event: &Event, facts: Facts) {
             reason = %why,
             "client disconnected"
         ),
-        Event::SessionEnded { client_id } => debug!(client_id = &**client_id, "session ended"),
-        Event::Subscribed {
-            client_id,
-            filter,
-            reason,
-        } => debug!(client_id = &**client_id, filter = &**filter, %reason, "subscribed"),
-        Event::Unsubscribed { client_id, filter } => {
-            debug!(client_id = &**client_id, filter = &**filter, "unsubscribed");
-        }
-        Event::Dropped {
-            client_id,
-            why,
-            count,
-        } => debug!(client_id = &**client_id, reason = %why, count, "messages dropped"),
+        Event::SessionEnded { .. }
+        | Event::Subscribed { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Dropped { .. } => report_session(event),
         Event::Unreadable { message } => error!(
             message = %format_args!("{:x}.{}", message.origin, message.sequence),
             "the log does not give back what it was given, and the message is lost; \
@@ -95,12 +89,14 @@ pub(crate) fn report(event: &Event, facts: Facts) {
         Event::EventsLost { count } => warn!(count, "events were lost"),
         Event::Flapping {
             client_id,
+            tenant,
             address,
             newcomer,
             takeovers,
             back_off_ms,
         } => warn!(
             client_id = &**client_id,
+            tenant = tenant.as_deref(),
             address = %Address(*address),
             newcomer = %Address(*newcomer),
             takeovers,
@@ -114,6 +110,52 @@ pub(crate) fn report(event: &Event, facts: Facts) {
     }
 }
 
+/// Writes the line for what has become of a session and what is in it.
+fn report_session(event: &Event) {
+    match event {
+        Event::SessionEnded { client_id, tenant } => debug!(
+            client_id = &**client_id,
+            tenant = tenant.as_deref(),
+            "session ended"
+        ),
+        Event::Subscribed {
+            client_id,
+            tenant,
+            filter,
+            reason,
+        } => debug!(
+            client_id = &**client_id,
+            tenant = tenant.as_deref(),
+            filter = &**filter,
+            %reason,
+            "subscribed"
+        ),
+        Event::Unsubscribed {
+            client_id,
+            tenant,
+            filter,
+        } => debug!(
+            client_id = &**client_id,
+            tenant = tenant.as_deref(),
+            filter = &**filter,
+            "unsubscribed"
+        ),
+        Event::Dropped {
+            client_id,
+            tenant,
+            why,
+            count,
+        } => debug!(
+            client_id = &**client_id,
+            tenant = tenant.as_deref(),
+            reason = %why,
+            count,
+            "messages dropped"
+        ),
+        _ => {}
+    }
+}
+
 /// Writes the line for a connection that was cut off below MQTT.
 pub(crate) fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
     info!(address = %Address(address), reason = %fault, "connection refused");
@@ -123,6 +165,7 @@ pub(crate) fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
 fn report_access(event: &Event) {
     if let Event::SubscriptionRevoked {
         client_id,
+        tenant,
         filter,
         line,
     } = event
@@ -130,6 +173,7 @@ fn report_access(event: &Event) {
         let (client_id, filter) = (&**client_id, &**filter);
         info!(
             client_id,
+            tenant = tenant.as_deref(),
             filter,
             rule_line = line,
             "subscription ended: no longer allowed"
@@ -137,6 +181,7 @@ fn report_access(event: &Event) {
     }
     let (Event::Denied {
         client_id,
+        tenant,
         user,
         operation,
         topic,
@@ -145,6 +190,7 @@ fn report_access(event: &Event) {
     }
     | Event::WouldDeny {
         client_id,
+        tenant,
         user,
         operation,
         topic,
@@ -160,6 +206,7 @@ fn report_access(event: &Event) {
     };
     info!(
         client_id = &**client_id,
+        tenant = tenant.as_deref(),
         user = user.as_deref(),
         %operation,
         topic = &**topic,

@@ -147,7 +147,7 @@ impl Server {
             None => (None, None),
         };
         let mut brokers = brokers(broker_config(&config), clock, restorer.take())?;
-        let sockets = config
+        let mut sockets = config
             .listeners
             .iter()
             .map(bind)
@@ -169,7 +169,12 @@ impl Server {
             storage_failed: Arc::default(),
             log: Mutex::default(),
             storage_statistics: None,
-            writers: Mutex::default(),
+            helpers: Mutex::new(
+                sockets
+                    .iter_mut()
+                    .filter_map(|bound| bound.thread.take())
+                    .collect(),
+            ),
         };
         let (log_sender, batches) = std_mpsc::channel();
         let config = Arc::new(config);
@@ -402,8 +407,8 @@ pub struct Handle {
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
     storage_statistics: Option<SharedStatistics>,
-    /// Threads that write recordings.
-    writers: Mutex<Vec<JoinHandle<()>>>,
+    /// Threads that end by themselves, after the shards: of recordings, and of QUIC.
+    helpers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
@@ -424,7 +429,7 @@ impl Handle {
                 file: config.file.clone(),
                 source,
             })?;
-        self.writers
+        self.helpers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(thread);
@@ -534,10 +539,10 @@ impl Handle {
             let message = message_of(&*panic).to_owned();
             result = Err(Crashed { shard: 0, message });
         }
-        let writers =
-            core::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in writers {
-            // It has said what it could not write.
+        let helpers =
+            core::mem::take(&mut *self.helpers.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in helpers {
+            // It has said what it could not do.
             drop(thread.join());
         }
         if self.storage_failed.load(Ordering::Acquire) {

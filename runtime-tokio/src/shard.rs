@@ -688,7 +688,7 @@ impl Shard {
                 if !listener.ready {
                     break;
                 }
-                let Some((pipe, address)) = listener.accept(self.now.monotonic) else {
+                let Some((newcomer, address)) = listener.accept(self.now.monotonic) else {
                     break;
                 };
                 let peer = Peer {
@@ -699,7 +699,7 @@ impl Shard {
                     listener: listener.number,
                     ..Peer::default()
                 };
-                match Transport::accepted(&listener.security, pipe, &peer) {
+                match Transport::accepted(&listener.security, newcomer, &peer) {
                     Ok(transport) => self.open(transport, peer),
                     Err(fault) => report_fault(peer.address, &fault),
                 }

@@ -71,6 +71,7 @@ fn clients_that_push_each_other_off_are_slowed_down_and_told_of_once() {
             .filter_map(|event| match event {
                 Event::Flapping {
                     client_id,
+                    tenant: None,
                     address,
                     newcomer,
                     takeovers: 6,

@@ -399,6 +399,7 @@ topics = \"x/#\"
                 topic,
                 line: 2,
                 count,
+                ..
             } => {
                 assert_eq!(
                     (&**client_id, user.as_deref(), &**topic),

@@ -116,6 +116,11 @@ fn what_decodes_encodes_to_the_same() {
 }
 
 #[test]
+fn what_operators_write_is_understood_or_refused_with_its_place() {
+    run("settings");
+}
+
+#[test]
 fn every_target_is_run_here_and_by_the_fuzzer() {
     let targets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/fuzz_targets");
     let mut files: Vec<String> = fs::read_dir(targets)

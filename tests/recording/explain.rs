@@ -14,7 +14,7 @@ use whimbrel_tests::world::publish;
 
 /// What became of a message to "t", as far as "client" is concerned.
 fn asked(world: &mut World, publisher: ConnectionId, qos: QoS) -> Vec<Outcome> {
-    world.broker.explain("client", "t");
+    world.broker.explain("", "client", "t");
     world.send(publisher, &Packet::Publish(publish("t", b"m", qos, 77)));
     world.send(publisher, &Packet::Publish(publish("other", b"m", qos, 78)));
     outcomes(world)
@@ -158,7 +158,7 @@ fn what_was_not_taken_in_says_why() {
     let mut world = World::default();
     let publisher = world.connect(Version::V5, "publisher");
     world.connect(Version::V5, "client");
-    world.broker.explain("client", "$SYS/#");
+    world.broker.explain("", "client", "$SYS/#");
     let message = publish("$SYS/x", b"m", QoS::AtLeastOnce, 1);
     world.send(publisher, &Packet::Publish(message));
     let said = world.broker.poll_explanation().expect("it says why");

@@ -154,6 +154,7 @@ tell_of!(
     over::OverTls as over_tls,
     over::OverWs as over_ws,
     over::OverWss as over_wss,
+    over::OverQuic as over_quic,
     over::SmolOverUnix as smol_over_unix,
     over::SmolOverTls as smol_over_tls,
     over::SmolOverWs as smol_over_ws,

@@ -6,6 +6,7 @@ use crate::runtime::{Listens, OnSmol, OnTokio, Runtime};
 use core::marker::PhantomData;
 use core::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
+use quinn::crypto::rustls::QuicClientConfig;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -21,7 +22,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
-use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl};
+use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl, Scheme};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_tests::authority::Authority;
 
@@ -31,13 +32,13 @@ pub(crate) trait Kind: Sync {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $scheme:literal $over:ident $smol:ident),*) => {$(
+    ($($kind:ident $scheme:literal $over:ident $($smol:ident)?),*) => {$(
         pub(crate) struct $kind;
         impl Kind for $kind {
             const SCHEME: &'static str = $scheme;
         }
         pub(crate) type $over = Over<$kind, OnTokio>;
-        pub(crate) type $smol = Over<$kind, OnSmol>;
+        $(pub(crate) type $smol = Over<$kind, OnSmol>;)?
     )*};
 }
 
@@ -45,7 +46,8 @@ kinds!(
     Unix "unix" OverUnix SmolOverUnix,
     Tls "tls" OverTls SmolOverTls,
     Ws "ws" OverWs SmolOverWs,
-    Wss "wss" OverWss SmolOverWss
+    Wss "wss" OverWss SmolOverWss,
+    Quic "quic" OverQuic
 );
 
 /// The broker, and a relay in front of it.
@@ -146,19 +148,15 @@ async fn pass_on(mut tcp: TcpStream, url: &ListenerUrl, authority: &str) -> io::
         let mut unix = UnixStream::connect(path).await?;
         return copy_bidirectional(&mut tcp, &mut unix).await.map(drop);
     };
+    if url.scheme() == Scheme::Quic {
+        return one_stream(tcp, address, believing(authority)?).await;
+    }
     let plain = TcpStream::connect(address).await?;
     plain.set_nodelay(true)?;
     if !url.scheme().has_tls() {
         return frames(tcp, plain, url.path()).await;
     }
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_file(authority).map_err(io::Error::other)?;
-    roots.add(root).map_err(io::Error::other)?;
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = believing(authority)?;
     let name = "localhost".try_into().map_err(io::Error::other)?;
     let mut tls = TlsConnector::from(Arc::new(config))
         .connect(name, plain)
@@ -167,6 +165,36 @@ async fn pass_on(mut tcp: TcpStream, url: &ListenerUrl, authority: &str) -> io::
         return frames(tcp, tls, url.path()).await;
     }
     copy_bidirectional(&mut tcp, &mut tls).await.map(drop)
+}
+
+/// A client that believes this authority.
+fn believing(authority: &str) -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(authority).map_err(io::Error::other)?;
+    roots.add(root).map_err(io::Error::other)?;
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    config.alpn_protocols = vec![b"mqtt".to_vec()];
+    Ok(config)
+}
+
+/// A connection with one stream, as other clients of MQTT over QUIC open it.
+async fn one_stream(mut tcp: TcpStream, address: SocketAddr, tls: ClientConfig) -> io::Result<()> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let connecting = endpoint.connect_with(config, address, "localhost");
+    let connection = connecting.map_err(io::Error::other)?.await?;
+    let (sender, receiver) = connection.open_bi().await?;
+    let mut stream = tokio::io::join(receiver, sender);
+    copy_bidirectional(&mut tcp, &mut stream).await?;
+    // Until the broker has everything.
+    let _ = stream.into_inner().1.stopped().await;
+    Ok(())
 }
 
 /// Frames as long as whatever was read, so packets are split over them and merged in them.

@@ -7,12 +7,14 @@
 //! | `class_12_stalls` | handshakes that never end |
 //! | `class_13_websocket` | frames and requests that no library would send |
 //! | `class_14_proxy` | who may say whose connection it is |
+//! | `quic` | what QUIC has that TLS has not |
 //! | `broker` | a broker with some listeners, and who came to it |
 
 mod broker;
 mod class_12_stalls;
 mod class_13_websocket;
 mod class_14_proxy;
+mod quic;
 mod tls;
 
 use core::time::Duration;

@@ -58,6 +58,11 @@ impl Dial {
         }
     }
 
+    pub(crate) fn offering(self, protocols: &[&[u8]]) -> Self {
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self { protocols, ..self }
+    }
+
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
@@ -304,10 +309,7 @@ fn sessions_are_resumed_with_their_certificate() {
 fn the_protocol_is_mqtt_or_not_named() {
     let authority = Authority::new("protocol");
     let broker = Broker::start(vec![listener(&authority, "tls")]);
-    let offering = |protocol: &[u8]| Dial {
-        protocols: vec![protocol.to_vec()],
-        ..Dial::of(&authority)
-    };
+    let offering = |protocol| Dial::of(&authority).offering(&[protocol]);
     let mut stream = offering(b"mqtt").open(&broker);
     is_let_in(&mut stream);
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"mqtt"[..]));

@@ -12,7 +12,7 @@ use whimbrel_core::access::rules::{Group, RuleSet, WideSubscriptions};
 
 /// The keys of a file, and of one rule.
 const KEYS: [&str; 3] = ["wide_subscriptions", "groups", "rule"];
-const RULE_KEYS: [&str; 11] = [
+const RULE_KEYS: [&str; 12] = [
     "allow",
     "deny",
     "topics",
@@ -23,6 +23,7 @@ const RULE_KEYS: [&str; 11] = [
     "addresses",
     "certificates",
     "organizations",
+    "tenants",
     "authenticated",
 ];
 const OPERATIONS: [&str; 4] = ["publish", "subscribe", "receive", "all"];
@@ -134,6 +135,7 @@ impl<'a> Reader<'a> {
                 "addresses" => who.addresses = self.networks(value),
                 "certificates" => who.certificates = self.names(name, value),
                 "organizations" => who.organizations = self.names(name, value),
+                "tenants" => who.tenants = self.names(name, value),
                 "authenticated" => match value.get_ref().as_bool() {
                     Some(wanted) => who.authenticated = Some(wanted),
                     None => self.problem(

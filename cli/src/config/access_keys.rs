@@ -74,3 +74,53 @@ pub(super) const QUOTAS: &[Key] = &[
         "Nothing is lost, and TCP slows the client down.",
     ),
 ];
+
+pub(super) const TENANTS: &[Key] = &[
+    Key::new(
+        "maximum",
+        |s| &mut s.server.broker.tenants.maximum,
+        "How many tenants there may be; clients of further ones are refused (0x97). One that was there \
+         once is until the broker stops, at less than a kilobyte.",
+        "More than most brokers will ever have, and little memory should somebody make them up.",
+    ),
+    Key::new(
+        "connections_maximum",
+        |s| &mut s.server.broker.tenants.connections_maximum,
+        "Connected clients of one tenant; further ones are refused (0x97).",
+        "Only you know how much a tenant may have.",
+    ),
+    Key::new(
+        "sessions_maximum",
+        |s| &mut s.server.broker.tenants.sessions_maximum,
+        "Sessions of one tenant, connected or not; who would open a further one is refused (0x97).",
+        "Only you know how much a tenant may have.",
+    ),
+    Key::new(
+        "subscriptions_maximum",
+        |s| &mut s.server.broker.tenants.subscriptions_maximum,
+        "Subscriptions of all sessions of one tenant; a further one is refused (0x97).",
+        "Only you know how much a tenant may have.",
+    ),
+    Key::new(
+        "retained_messages_maximum",
+        |s| &mut s.server.broker.tenants.retained_messages_maximum,
+        "Retained messages of one tenant. A further one of QoS 1 or 2 is refused (0x97), one of QoS 0 \
+         is not retained.",
+        "Only you know how much a tenant may have.",
+    ),
+    Key::new(
+        "retained_bytes_maximum",
+        |s| &mut s.server.broker.tenants.retained_bytes_maximum,
+        "Bytes of the same.",
+        "Only you know how much a tenant may have.",
+    )
+    .unit(Bytes),
+    Key::new(
+        "queued_bytes_maximum",
+        |s| &mut s.server.broker.tenants.queued_bytes_maximum,
+        "Bytes that wait for clients of one tenant, in all; what is more is dropped and counted. \
+         Divided among the threads.",
+        "Only you know how much a tenant may have.",
+    )
+    .unit(Bytes),
+];

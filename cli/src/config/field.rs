@@ -8,8 +8,8 @@ use whimbrel_core::config::{
     DuplicateClient, OtherUser, PublishExcess, QueueOverflow, SharedStrategy,
 };
 use whimbrel_core::runtime::{
-    Anonymous, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl, Network,
-    TlsVersion,
+    Anonymous, BadTenant, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl,
+    Network, TenantSource, TlsVersion,
 };
 
 /// A place a checked value can be put into and be read from.
@@ -235,6 +235,24 @@ impl Field for ListenerUrl {
     fn set(&mut self, value: Value) -> Result<(), String> {
         if let Value::Text(text) = value {
             *self = text.parse().map_err(|error: BadUrl| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Written as a name, or as where one comes from.
+impl Field for TenantSource {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            *self = text.parse().map_err(|error: BadTenant| error.to_string())?;
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 //! it is. The defaults themselves are those of the types, so there is no second copy to keep in
 //! step.
 
-use super::access_keys::{ACCESS, QUOTAS};
+use super::access_keys::{ACCESS, QUOTAS, TENANTS};
 use super::authentication_keys::AUTHENTICATION;
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 10] = [
+pub(crate) static SECTIONS: [Section; 11] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -67,6 +67,13 @@ pub(crate) static SECTIONS: [Section; 10] = [
               itself.",
         repeated: false,
         keys: QUOTAS,
+    },
+    Section {
+        name: "tenants",
+        doc: "Namespaces that do not see each other, see tenants.md, and how much each of them may have; \
+              0 is no limit. Clients without a tenant do not count.",
+        repeated: false,
+        keys: TENANTS,
     },
     Section {
         name: "limits",
@@ -145,6 +152,16 @@ const LISTENER: &[Key] = &[
         "A certificate alone says that a client may come, not who it is.",
     )
     .live(),
+    Key::new(
+        "tenant",
+        |s| &mut s.listener().tenant,
+        "The tenant of its clients: a name, for all of them; or where it comes from, `from:organization` \
+         of the certificate, `from:user`, `from:user-domain` (what stands behind the last `@` of the \
+         user), or `from:verdict` (whoever verified the client may name one). By all but the last, a \
+         client that has none is refused. See tenants.md.",
+        "Without tenants all clients share one namespace.",
+    )
+    .example("\"from:organization\""),
     Key::new(
         "backlog",
         |s| &mut s.listener().backlog,

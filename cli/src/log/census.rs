@@ -10,7 +10,8 @@ use whimbrel_core::log::{BatchRef, Recovered};
 pub(super) struct Census {
     sessions: BTreeMap<u64, Known>,
     messages: BTreeSet<MessageId>,
-    retained: BTreeMap<String, MessageId>,
+    /// By tenant and topic.
+    retained: BTreeMap<(String, String), MessageId>,
 }
 
 /// What is known of one session.
@@ -66,15 +67,21 @@ impl Census {
             Record::Delivered { session, sequence } => {
                 self.known(session).deliveries.remove(&sequence);
             }
-            Record::Retained { topic, message } => {
-                self.retained.insert(topic.to_owned(), message);
+            Record::Retained {
+                tenant,
+                topic,
+                message,
+            } => {
+                let place = (tenant.to_owned(), topic.to_owned());
+                self.retained.insert(place, message);
             }
-            Record::RetainedCleared { topic } => {
-                self.retained.remove(topic);
+            Record::RetainedCleared { tenant, topic } => {
+                self.retained.remove(&(tenant.to_owned(), topic.to_owned()));
             }
             // Says nothing about what waits or is retained.
             Record::Boot { .. }
             | Record::Clock { .. }
+            | Record::Tenant { .. }
             | Record::Received { .. }
             | Record::Completed { .. }
             | Record::Taken { .. }
@@ -140,7 +147,7 @@ impl Census {
                 lines.push(format!("{lost} messages that waited for client {name}"));
             }
         }
-        for (topic, message) in &self.retained {
+        for ((_, topic), message) in &self.retained {
             if !self.messages.contains(message) {
                 lines.push(format!("the retained message of topic {topic:?}"));
             }

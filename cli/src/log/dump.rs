@@ -5,7 +5,7 @@ use super::{Failure, drive};
 use argh::{ArgsInfo, FromArgs};
 use std::io::{BufWriter, Write};
 use whimbrel_core::id::MessageId;
-use whimbrel_core::inspect::Record;
+use whimbrel_core::inspect::{Record, SessionView};
 use whimbrel_core::log::{BatchRef, Marker, Op, Recovered, Recovery};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::time::UnixTime;
@@ -79,27 +79,21 @@ impl Dump {
     }
 }
 
+/// A tenant as a field, unless it is the default one.
+fn of_tenant(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name => format!(" tenant={name:?}"),
+    }
+}
+
 fn describe(record: &Record<'_>, census: &Census) -> String {
     match record {
         Record::Boot { epoch } => format!("start number {epoch}"),
         Record::Clock { broker, machine } => {
             format!("clock broker={} machine={}", broker.0, machine.0)
         }
-        Record::Session(view) => {
-            let connected = if view.is_connected {
-                "connected"
-            } else {
-                "away"
-            };
-            let will = view.will_topic.as_ref();
-            let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
-            let user = view.user.as_ref();
-            let user = user.map_or_else(String::new, |user| format!(" user={user:?}"));
-            format!(
-                "session client={:?}{user} number={} expiry={}s {connected}{will}",
-                view.client_id, view.session, view.expiry_s
-            )
-        }
+        Record::Session(view) => session(view),
         Record::SessionEnded { session } => format!("session ended number={session}"),
         Record::Subscribed {
             session,
@@ -154,10 +148,18 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             let client = census.name(*session);
             format!("taken-forgotten client={client} packet={packet} shard={shard}")
         }
-        Record::Retained { topic, message } => {
-            format!("retained topic={topic:?} {}", name(*message))
+        Record::Tenant { name } => format!("tenant {name:?}"),
+        Record::Retained {
+            tenant,
+            topic,
+            message,
+        } => {
+            let tenant = of_tenant(tenant);
+            format!("retained topic={topic:?}{tenant} {}", name(*message))
         }
-        Record::RetainedCleared { topic } => format!("retained cleared topic={topic:?}"),
+        Record::RetainedCleared { tenant, topic } => {
+            format!("retained cleared topic={topic:?}{}", of_tenant(tenant))
+        }
         Record::Owed {
             session,
             filter,
@@ -177,15 +179,33 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
     }
 }
 
+fn session(view: &SessionView) -> String {
+    let connected = if view.is_connected {
+        "connected"
+    } else {
+        "away"
+    };
+    let will = view.will_topic.as_ref();
+    let will = will.map_or_else(String::new, |topic| format!(" will={topic:?}"));
+    let user = view.user.as_ref();
+    let user = user.map_or_else(String::new, |user| format!(" user={user:?}"));
+    let tenant = of_tenant(view.tenant.as_deref().unwrap_or_default());
+    format!(
+        "session client={:?}{tenant}{user} number={} expiry={}s {connected}{will}",
+        view.client_id, view.session, view.expiry_s
+    )
+}
+
 fn message(view: &MessageView<'_>) -> String {
     let expiry = match view.expires_at {
         UnixTime::MAX => String::new(),
         at => format!(" expires={}", at.0),
     };
     format!(
-        "{} topic={:?} qos={} properties={} bytes payload={} bytes{expiry}",
+        "{} topic={:?}{} qos={} properties={} bytes payload={} bytes{expiry}",
         name(view.id),
         view.topic,
+        of_tenant(view.tenant),
         view.qos as u8,
         view.properties.len(),
         view.payload.len()

@@ -10,6 +10,7 @@ use whimbrel_core::explain::Explanation;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::recording::{Input, Replay, Step};
+use whimbrel_core::tenant::Counts;
 use whimbrel_core::{CloseReason, ConnectionId};
 
 /// Longer texts are cut.
@@ -213,6 +214,18 @@ impl<'a> Teller<'a> {
                     let (session, packet) = (exchange.session, exchange.packet_id.get());
                     format!("packet {packet} of session {session} is complete")
                 }
+                Parcel::Counts(counts) => {
+                    let Counts {
+                        connections,
+                        sessions,
+                        subscriptions,
+                    } = counts.counts;
+                    format!(
+                        "{} has {connections} connections, {sessions} sessions, {subscriptions} \
+                         subscriptions",
+                        counts.tenant
+                    )
+                }
             };
             let text = format!("{direction} shard {}: {what}", shard.0);
             self.line(player, None, &text, out)?;
@@ -233,19 +246,21 @@ impl<'a> Teller<'a> {
             }
             Event::Refused { client_id, why, .. } => (client_id, closed(why)),
             Event::Disconnected { client_id, why, .. } => (client_id, closed(why)),
-            Event::SessionEnded { client_id } => (client_id, "its session ends".to_owned()),
+            Event::SessionEnded { client_id, .. } => (client_id, "its session ends".to_owned()),
             Event::Subscribed {
                 client_id,
                 filter,
                 reason,
+                ..
             } => (client_id, format!("subscribes to {filter}: {reason}")),
-            Event::Unsubscribed { client_id, filter } => {
-                (client_id, format!("unsubscribes from {filter}"))
-            }
+            Event::Unsubscribed {
+                client_id, filter, ..
+            } => (client_id, format!("unsubscribes from {filter}")),
             Event::Dropped {
                 client_id,
                 why,
                 count,
+                ..
             } => (
                 client_id,
                 format!("does not get a message: {why}; {count} so far"),

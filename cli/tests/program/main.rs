@@ -16,3 +16,4 @@ mod passwd;
 mod recording;
 mod running;
 mod storage;
+mod tenants;

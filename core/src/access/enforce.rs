@@ -14,6 +14,7 @@ use crate::id::PacketId;
 use crate::route::RouteSlot;
 use crate::session::{Session, Sessions};
 use crate::slab::{Key, Slab};
+use crate::tenant::Tenants;
 use crate::time::Now;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
@@ -66,7 +67,11 @@ pub(crate) fn subject_here<'a>(connection: &'a Connection, client_id: &'a str) -
 
 /// Who a session belongs to, as far as that is known: all while it has a connection; later what was
 /// kept for what it still does, or its user.
-fn subject_of<'a>(session: &'a Session, connections: &'a Slab<Connection>) -> Subject<'a> {
+fn subject_of<'a>(
+    session: &'a Session,
+    connections: &'a Slab<Connection>,
+    tenants: &'a Tenants,
+) -> Subject<'a> {
     let client_id = &*session.client_id;
     if let Some(connection) = session.connection.and_then(|key| connections.get(key)) {
         return subject_here(connection, client_id);
@@ -79,6 +84,7 @@ fn subject_of<'a>(session: &'a Session, connections: &'a Slab<Connection>) -> Su
         Some(absentee) => subject(absentee.identity.as_deref(), absentee.place, client_id),
         None => Subject {
             user: session.user(),
+            tenant: tenants.text(session.tenant),
             from: None,
             ..subject(None, Place::default(), client_id)
         },
@@ -105,7 +111,7 @@ impl Access {
         &self,
         slot: u32,
         topic: TopicName<'_>,
-        (sessions, connections): (&Sessions, &Slab<Connection>),
+        (sessions, connections, tenants): (&Sessions, &Slab<Connection>, &Tenants),
     ) -> bool {
         let Some(session) = sessions.at(slot).filter(|_| self.is_on()) else {
             return true;
@@ -113,7 +119,7 @@ impl Access {
         if !session.is_filtered && !self.is_rechecking() {
             return true;
         }
-        self.may_receive(&subject_of(session, connections), topic)
+        self.may_receive(&subject_of(session, connections, tenants), topic)
     }
 }
 
@@ -127,7 +133,7 @@ impl Broker {
         self.access.rules = rules;
         self.access.permits.clear();
         // No route found so far holds: who may receive what is asked anew.
-        self.subscriptions.touch();
+        self.tenants.touch_all();
         self.access.recheck_from = Some(0);
         self.settle();
     }
@@ -256,7 +262,7 @@ impl Broker {
         else {
             return true;
         };
-        let subject = subject_of(session, &self.connections);
+        let subject = subject_of(session, &self.connections, &self.tenants);
         let Answer::Denied(line) = self.access.ask(&subject, Operation::Publish, topic.into())
         else {
             return true;
@@ -266,9 +272,11 @@ impl Broker {
             return true;
         }
         let (client_id, user) = (session.client_id.clone(), session.user().map(Box::from));
+        let tenant = self.tenants.name(session.tenant);
         self.statistics.denied[Operation::Publish as usize] += 1;
         self.event(Event::Denied {
             client_id,
+            tenant,
             user,
             operation: Operation::Publish,
             topic: topic.as_str().into(),
@@ -302,7 +310,7 @@ impl Broker {
             && !session.is_filtered
         {
             session.is_filtered = true;
-            self.subscriptions.touch();
+            self.tenants.touch(session.tenant);
         }
     }
 
@@ -332,11 +340,11 @@ impl Broker {
             traffic.unchecked = traffic.queue.len();
         }
         let was_filtered = core::mem::take(&mut session.is_filtered);
-        let references = session.subscriptions.clone();
+        let (tenant, references) = (session.tenant, session.subscriptions.clone());
         let mut texts: Vec<String> = Vec::with_capacity(references.len());
         for reference in references {
             let mut text = String::new();
-            self.text(reference, &mut text);
+            self.text(tenant, reference, &mut text);
             texts.push(text);
         }
         let (mut ended, mut is_filtered) = (0, false);
@@ -352,12 +360,13 @@ impl Broker {
                 }
             }
         }
-        if let Some(session) = self.sessions.get_mut(session_key) {
-            session.is_filtered = is_filtered;
-        }
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return ended;
+        };
+        session.is_filtered = is_filtered;
         // Routes may have been found for somebody who was less, or more.
         if is_filtered || was_filtered {
-            self.subscriptions.touch();
+            self.tenants.touch(session.tenant);
         }
         ended
     }
@@ -389,8 +398,10 @@ impl Broker {
         }
         self.statistics.subscriptions_revoked += 1;
         let client_id = session.client_id.clone();
+        let tenant = self.tenants.name(session.tenant);
         self.event(Event::SubscriptionRevoked {
             client_id,
+            tenant,
             filter: text.into(),
             line: denial.line,
         });
@@ -405,7 +416,7 @@ impl Broker {
             let Some(key) = self.sessions.key_from(slot) else {
                 self.access.recheck_from = None;
                 // Routes are found as before: only who is filtered is asked for each.
-                return self.subscriptions.touch();
+                return self.tenants.touch_all();
             };
             self.access.recheck_from = Some(key.index + 1);
             let session = self.sessions.get(key);
@@ -475,11 +486,13 @@ impl Broker {
                 None => "".into(),
             },
         };
+        let tenant = self.tenants.name(connection.tenant);
         let user = connection.user().map(Box::from);
         let topic = topic.into();
         self.event(match is_shadow {
             false => Event::Denied {
                 client_id,
+                tenant,
                 user,
                 operation,
                 topic,
@@ -488,6 +501,7 @@ impl Broker {
             },
             true => Event::WouldDeny {
                 client_id,
+                tenant,
                 user,
                 operation,
                 topic,

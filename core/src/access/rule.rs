@@ -137,6 +137,8 @@ pub struct Who {
     pub certificates: Vec<Name>,
     /// Its certificate names one of these organisations.
     pub organizations: Vec<Name>,
+    /// Clients of these tenants.
+    pub tenants: Vec<Name>,
     /// Whether it has shown who it is: `false` for anonymous clients alone, `true` for all others.
     pub authenticated: Option<bool>,
 }
@@ -149,6 +151,7 @@ crate::state::state!(Who {
     addresses,
     certificates,
     organizations,
+    tenants,
     authenticated
 });
 

@@ -232,6 +232,8 @@ impl Rules {
         let is_user = |names: &[Name]| subject.user.is_some_and(|user| any(names, user));
         if !(who.users.is_empty() || is_user(&who.users))
             || !(who.clients.is_empty() || any(&who.clients, subject.client_id))
+            || !(who.tenants.is_empty()
+                || subject.tenant.is_some_and(|name| any(&who.tenants, name)))
             || who
                 .authenticated
                 .is_some_and(|wanted| wanted != subject.user.is_some())

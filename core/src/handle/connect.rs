@@ -16,6 +16,7 @@ use crate::handle::disconnect::refuse;
 use crate::profile::Profile;
 use crate::session::Session;
 use crate::slab::Key;
+use crate::tenant::{Quota, TenantId};
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::name::TopicName;
@@ -200,7 +201,8 @@ impl Broker {
         loop {
             let id = alloc::format!("whimbrel-{:016x}", self.random.next_u64());
             let is_ours = self.placement.of_client(&id) == self.config.identity.shard;
-            if is_ours && self.sessions.find(&id).is_none() {
+            let is_new = |tenant| self.sessions.find(tenant, &id).is_none();
+            if is_ours && self.tenants.ids().all(is_new) {
                 return id.into();
             }
         }
@@ -217,7 +219,12 @@ impl Broker {
         let (mut clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
         let has_will = handshake.will.is_some();
         let auth_data = grant.data.take();
-        let mut existing = self.sessions.find(&client_id); // [MQTT-3.1.3-2]
+        let tenant = match self.tenant_granted(&grant) {
+            Ok(tenant) => tenant,
+            Err(why) => return self.close(key, why),
+        };
+        // [MQTT-3.1.3-2]
+        let mut existing = self.sessions.find(tenant, &client_id);
         let (user, has_rules) = (grant.user.clone(), !grant.rules.is_empty());
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         match self.admit(key, (&client_id, user.as_deref()), existing, taken) {
@@ -231,23 +238,19 @@ impl Broker {
         }
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
-            existing = self.sessions.find(&client_id);
+            existing = self.sessions.find(tenant, &client_id);
         }
         if clean_start && let Some(session) = existing.take() {
             self.end_session(session, false); // [MQTT-3.1.2-4]
         }
-        if existing.is_none() && !self.has_session_room() {
-            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
-        }
         let session_present = existing.is_some(); // [MQTT-3.1.2-5] [MQTT-3.1.2-6]
-        let session_key = existing.unwrap_or_else(|| {
-            self.session_numbers += 1;
-            let number = self.session_numbers;
-            self.sessions.insert(Session::new(client_id, number))
-        });
+        let Some(session_key) = self.session_to_join(existing, tenant, client_id) else {
+            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        };
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        connection.tenant = tenant;
         // No way leads back from there to a second CONNACK. [MQTT-3.2.0-2]
         let stage = core::mem::replace(
             &mut connection.stage,
@@ -259,6 +262,7 @@ impl Broker {
             return;
         };
         self.statistics.clients_connected += 1;
+        self.count(tenant, |counts| counts.connections += 1);
         self.count_user(key);
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.belongs_to(user.as_deref(), has_rules);
@@ -285,6 +289,7 @@ impl Broker {
             let event = Event::Connected {
                 connection: connection.id(),
                 client_id: handshake.client_id,
+                tenant: self.tenants.name(tenant),
                 user: user.map(String::into_boxed_str),
                 version: connection.profile.version(),
                 address: connection.place.address(),
@@ -301,6 +306,27 @@ impl Broker {
             return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
         }
         self.wake(key);
+    }
+
+    /// The session that is there, or a new one; `None` when there is no room.
+    fn session_to_join(
+        &mut self,
+        existing: Option<Key>,
+        tenant: TenantId,
+        client_id: Box<str>,
+    ) -> Option<Key> {
+        let has_room = existing.is_some()
+            || (self.has_session_room() && self.has_room_in_tenant(tenant, Quota::Sessions));
+        if !has_room || !self.has_room_in_tenant(tenant, Quota::Connections) {
+            return None;
+        }
+        Some(existing.unwrap_or_else(|| {
+            self.session_numbers += 1;
+            let number = self.session_numbers;
+            self.count(tenant, |counts| counts.sessions += 1);
+            self.sessions
+                .insert(Session::new(tenant, client_id, number))
+        }))
     }
 
     /// Whether a client whose credentials are good may come in, and what it may do with the session

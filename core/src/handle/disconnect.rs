@@ -11,6 +11,7 @@ use crate::error::Violation;
 use crate::session::inflight;
 use crate::session::{Session, Traffic};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::GroupId;
@@ -102,6 +103,7 @@ impl Broker {
             }
             Stage::Connected { session } => {
                 self.statistics.clients_connected -= 1;
+                self.count(connection.tenant, |counts| counts.connections -= 1);
                 let kept = self
                     .sessions
                     .get(session)
@@ -113,6 +115,7 @@ impl Broker {
                 self.event(Event::Disconnected {
                     connection: id,
                     client_id,
+                    tenant: self.tenants.name(connection.tenant),
                     address,
                     why,
                     session_kept: kept,
@@ -289,7 +292,7 @@ impl Broker {
         let worthwhile = session.is_worth_recording();
         if self.journal.is_on() && (worthwhile || session.is_recorded) {
             session.is_recorded = worthwhile;
-            self.journal.session(session);
+            self.journal.session(session, &self.tenants);
         }
     }
 
@@ -319,9 +322,10 @@ impl Broker {
         for fanout in &mut self.fanouts {
             fanout.forget(key.index);
         }
+        self.count(session.tenant, |counts| counts.sessions -= 1);
         let shared = self.unsubscribe_all(key.index, &session);
         if let Some(traffic) = session.traffic.take() {
-            self.abandon(key, *traffic, &shared);
+            self.abandon((key, session.tenant), *traffic, &shared);
         }
         if session.is_recorded {
             self.journal.session_ended(&session);
@@ -330,13 +334,19 @@ impl Broker {
         if !quiet {
             self.event(Event::SessionEnded {
                 client_id: session.client_id,
+                tenant: self.tenants.name(session.tenant),
             });
         }
     }
 
     /// Messages under way to a session that ends. What came by a shared subscription and was not
     /// begun, or may be repeated, goes to another member.
-    fn abandon(&mut self, key: Key, mut traffic: Traffic, shared: &[(GroupId, Box<str>)]) {
+    fn abandon(
+        &mut self,
+        (key, tenant): (Key, TenantId),
+        mut traffic: Traffic,
+        shared: &[(GroupId, Box<str>)],
+    ) {
         let armed = &mut traffic.retransmit_armed;
         self.timers
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
@@ -347,7 +357,7 @@ impl Broker {
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;
             if exchange.delivery.is_shared() && !begun {
-                self.redistribute(&exchange.delivery, shared);
+                self.redistribute(tenant, &exchange.delivery, shared);
             } else if exchange.stage == inflight::Stage::Published {
                 self.statistics.dropped[why] += 1;
             }
@@ -356,8 +366,9 @@ impl Broker {
         for delivery in traffic.queue.drain() {
             self.statistics.queued_messages -= 1;
             self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
+            self.tenants[tenant].queued_bytes -= delivery.cost_bytes() as u64;
             if delivery.is_shared() {
-                self.redistribute(&delivery, shared);
+                self.redistribute(tenant, &delivery, shared);
             } else {
                 self.statistics.dropped[why] += 1;
             }

@@ -12,6 +12,7 @@ use crate::letter::{Interest, Letter, Parcel, RoutedMessage, SharedMessage};
 use crate::peers::Receipt;
 use crate::route::{Group, peer_key};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::topic::Subscription;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
 
@@ -44,6 +45,10 @@ impl Broker {
                 Parcel::Completed(exchange) => {
                     self.forget_taken(exchange);
                 }
+                Parcel::Counts(counts) => {
+                    let tenant = self.tenant_named(&counts.tenant);
+                    self.tenants[tenant].elsewhere.insert(from, counts.counts);
+                }
             }
             if !self.is_fanning_out() {
                 self.journal.cut();
@@ -73,7 +78,8 @@ impl Broker {
         if skip_slots & ours == ours {
             return;
         }
-        let mut publication = Publication::shared(&routed.message, routed.retain);
+        let tenant = self.tenant_named(routed.message.view().tenant);
+        let mut publication = Publication::shared(tenant, &routed.message, routed.retain);
         if routed.kept {
             self.keep_routed(&mut publication);
         }
@@ -98,12 +104,13 @@ impl Broker {
         {
             return;
         }
-        let group = self.group_named(&shared.group);
+        let tenant = self.tenant_named(shared.message.view().tenant);
+        let group = self.group_named(tenant, &shared.group);
         let Some(here) = group.and_then(|group| group.here) else {
             self.tell(from, Parcel::Returned(shared), None);
             return;
         };
-        let mut publication = Publication::shared(&shared.message, shared.retain);
+        let mut publication = Publication::shared(tenant, &shared.message, shared.retain);
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
@@ -115,11 +122,12 @@ impl Broker {
     /// Another shard had nobody left for it: somebody else gets it. Who waits for that shard waits
     /// for that as well.
     fn publish_returned(&mut self, from: PeerId, shared: &SharedMessage) {
-        let Some(group) = self.group_named(&shared.group) else {
+        let tenant = self.tenant_named(shared.message.view().tenant);
+        let Some(group) = self.group_named(tenant, &shared.group) else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
-        let mut publication = Publication::shared(&shared.message, shared.retain);
+        let mut publication = Publication::shared(tenant, &shared.message, shared.retain);
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
@@ -133,13 +141,14 @@ impl Broker {
         self.peers.hold_for_returned(from, until);
     }
 
-    /// The group with this filter text.
-    pub(crate) fn group_named(&self, text: &str) -> Option<Group> {
+    /// The group of a tenant with this filter text.
+    pub(crate) fn group_named(&self, tenant: TenantId, text: &str) -> Option<Group> {
         let parsed = TopicFilter::parse(text).ok()?;
         let share = parsed.share?;
+        let tenant = &self.tenants[tenant];
         let group = Group {
-            here: self.subscriptions.shared(parsed.filter, share),
-            there: self.interests.shared(parsed.filter, share),
+            here: tenant.subscriptions.shared(parsed.filter, share),
+            there: tenant.interests.shared(parsed.filter, share),
         };
         (group.here.is_some() || group.there.is_some()).then_some(group)
     }
@@ -160,19 +169,20 @@ impl Broker {
             // Of a group: how many of its members there can take messages now.
             identifier: interest.present,
         };
+        let tenant = self.tenant_named(interest.tenant.as_deref().unwrap_or_default());
+        let interests = &mut self.tenants[tenant].interests;
         match (share, interest.members) {
             (None, 0) => {
-                self.interests.remove(filter, key);
+                interests.remove(filter, key);
             }
             (None, _) => {
-                self.interests.insert(filter, key, subscription);
+                interests.insert(filter, key, subscription);
             }
             (Some(share), 0) => {
-                self.interests.remove_shared(filter, share, key);
+                interests.remove_shared(filter, share, key);
             }
             (Some(share), _) => {
-                self.interests
-                    .insert_shared(filter, share, key, subscription);
+                interests.insert_shared(filter, share, key, subscription);
             }
         }
     }

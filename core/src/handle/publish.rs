@@ -14,8 +14,10 @@ use crate::letter::ExchangeId;
 use crate::message::{Message, MessageView};
 use crate::peers::Receipt;
 use crate::placement::Placement;
+use crate::retained::Usage;
 use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
 use crate::slab::Key;
+use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::name::TopicName;
@@ -43,6 +45,7 @@ pub(crate) struct Origin {
 
 /// A fan-out that was too large for one step, or a message published while one was.
 pub(crate) struct Fanout {
+    tenant: TenantId,
     message: Message,
     retain: bool,
     kept: bool,
@@ -181,13 +184,13 @@ impl Broker {
         topic: &'a str,
     ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
         let routes = &self.routes;
-        let index = Indexes {
-            subscriptions: &self.subscriptions,
-            interests: &self.interests,
-        };
-        let last = self.connections.get(key).map(|c| c.route);
+        let (tenant, last) = self
+            .connections
+            .get(key)
+            .map_or_else(Default::default, |c| (c.tenant, c.route));
+        let index = Indexes::of(&self.tenants, tenant);
         let route = routes
-            .recall(last.unwrap_or_default(), topic, index)
+            .recall(last, topic, index)
             .or_else(|| routes.known(topic, index));
         match route {
             Some(_) => Ok((TopicName::known(topic), route)),
@@ -212,7 +215,7 @@ impl Broker {
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
         if let Some(reason) = self.refusal(key, (topic, route), publish) {
             if self.question.is_some() {
-                self.explain_refusal(topic.as_str(), reason);
+                self.explain_refusal(key, topic.as_str(), reason);
             }
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
@@ -293,7 +296,7 @@ impl Broker {
         if let Some(reason) = refusal
             && self.question.is_some()
         {
-            self.explain_refusal(topic.as_str(), reason);
+            self.explain_refusal(key, topic.as_str(), reason);
         }
         match refusal {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
@@ -370,21 +373,24 @@ impl Broker {
             return Some(ReasonCode::QUOTA_EXCEEDED);
         }
         if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
-            let view = self.view(topic, publish, &[]);
-            if !self.has_retained_room(&view) {
+            let tenant = self.tenant_of(key);
+            let name = self.tenants.name(tenant);
+            let view = self.view(name.as_deref(), topic, (publish, &[]));
+            if !self.has_retained_room(tenant, &view) {
                 return Some(ReasonCode::QUOTA_EXCEEDED);
             }
         }
         None
     }
 
-    fn has_retained_room(&self, view: &MessageView<'_>) -> bool {
+    fn has_retained_room(&self, tenant: TenantId, view: &MessageView<'_>) -> bool {
         let limits = &self.config.limits;
-        let (count, bytes) = (
-            limits.retained_messages_maximum,
-            limits.retained_bytes_maximum,
-        );
-        self.retained.has_room(view, count, bytes)
+        let maximum = Usage {
+            messages: limits.retained_messages_maximum,
+            bytes: limits.retained_bytes_maximum,
+        };
+        let of_tenant = self.retained_maximum(tenant);
+        self.retained.has_room(tenant, view, (maximum, of_tenant))
             && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
     }
 
@@ -415,9 +421,9 @@ impl Broker {
 
     fn view<'a>(
         &self,
+        tenant: Option<&'a str>,
         topic: TopicName<'a>,
-        publish: &Publish<'a>,
-        properties: &'a [u8],
+        (publish, properties): (&Publish<'a>, &'a [u8]),
     ) -> MessageView<'a> {
         let expires_at = match publish.properties.message_expiry_interval() {
             Some(seconds) => self.clock.wall().after_s(u64::from(seconds)),
@@ -430,6 +436,7 @@ impl Broker {
             },
             qos: publish.qos,
             expires_at,
+            tenant: tenant.unwrap_or_default(),
             topic: topic.as_str(),
             properties,
             payload: publish.payload,
@@ -447,8 +454,12 @@ impl Broker {
         forwarded.clear();
         // Unaltered and in order: see `Properties::forwardable`.
         publish.properties.forwardable(&mut forwarded);
-        let view = self.view(topic, publish, &forwarded);
-        let mut publication = Publication::new(view, publish.retain);
+        let tenant = origin
+            .connection
+            .map_or(TenantId::DEFAULT, |key| self.tenant_of(key));
+        let name = self.tenants.name(tenant);
+        let view = self.view(name.as_deref(), topic, (publish, &forwarded));
+        let mut publication = Publication::new(tenant, view, publish.retain);
         publication.route = route;
         let routed = self.publish(&mut publication, origin);
         self.forwarded = forwarded;
@@ -464,6 +475,11 @@ impl Broker {
             self.statistics.publishes_refused += 1;
             return;
         }
+        let tenant = self
+            .sessions
+            .get(session)
+            .map_or(TenantId::DEFAULT, |session| session.tenant);
+        let name = self.tenants.name(tenant);
         self.sequence += 1;
         let expires_at = match will.message_expiry_s {
             Some(seconds) => self.clock.wall().after_s(u64::from(seconds)),
@@ -476,12 +492,13 @@ impl Broker {
             },
             qos: will.qos,
             expires_at,
+            tenant: name.as_deref().unwrap_or_default(),
             topic: &will.topic,
             properties: &will.properties,
             payload: &will.payload,
         };
         // Retained or not as the will says. [MQTT-3.1.2-14] [MQTT-3.1.2-15]
-        let mut publication = Publication::new(view, will.retain);
+        let mut publication = Publication::new(tenant, view, will.retain);
         self.publish(&mut publication, Origin::default());
     }
 
@@ -503,8 +520,9 @@ impl Broker {
     /// Whether it is retained now, or has cleared what was.
     fn retain(&mut self, publication: &mut Publication<'_>) -> bool {
         let clears = publication.view.payload.is_empty();
-        let has_room =
-            clears || (!self.must_spare_storage() && self.has_retained_room(&publication.view));
+        let has_room = clears
+            || (!self.must_spare_storage()
+                && self.has_retained_room(publication.tenant, &publication.view));
         if has_room {
             self.keep(publication);
         } else {
@@ -515,18 +533,18 @@ impl Broker {
 
     /// Retains it, or clears what was retained before. One shard tells the log of a topic.
     fn keep(&mut self, publication: &mut Publication<'_>) {
-        let topic = publication.view.topic;
+        let (tenant, topic) = (publication.tenant, publication.view.topic);
         let records = self.journal.is_on() && self.records_retained(topic);
         if publication.view.payload.is_empty() {
             // An empty payload clears, and is not kept itself. [MQTT-3.3.1-6] [MQTT-3.3.1-7]
-            let old = self.retained.clear(topic);
+            let old = self.retained.clear(tenant, topic);
             if let Some(old) = old.filter(|_| records) {
                 self.journal.retained_cleared(&old);
             }
-            self.bury(topic, publication.view.id);
+            self.bury(tenant, topic, publication.view.id);
         } else {
             let message = publication.message(&mut self.scratch);
-            let old = self.retained.set(message.clone());
+            let old = self.retained.set(tenant, message.clone());
             if records {
                 self.journal.retained(&message, old.as_ref());
             }
@@ -537,7 +555,7 @@ impl Broker {
     /// What another shard retains or clears; unless something later was retained or cleared there.
     pub(crate) fn keep_routed(&mut self, publication: &mut Publication<'_>) {
         let (topic, id) = (publication.view.topic, publication.view.id);
-        if !self.retained.has_later(topic, id) {
+        if !self.retained.has_later(publication.tenant, topic, id) {
             self.keep(publication);
         }
     }
@@ -549,9 +567,9 @@ impl Broker {
 
     /// Nothing is retained for a topic any more, since this message. What others retained before
     /// may still be on its way.
-    fn bury(&mut self, topic: &str, id: MessageId) {
+    fn bury(&mut self, tenant: TenantId, topic: &str, id: MessageId) {
         if !self.peers.is_alone() {
-            self.retained.bury(topic, id);
+            self.retained.bury(tenant, topic, id);
             self.peers.tell_clock();
         }
     }
@@ -565,7 +583,7 @@ impl Broker {
         let at = self
             .retained
             .next_expiry()
-            .map_or(UnixTime::MAX, |(at, _)| at);
+            .map_or(UnixTime::MAX, |(at, ..)| at);
         let at = self.clock.monotonic(at);
         self.timers
             .arm(TimerKey::Retained, &mut self.retained_armed, at);
@@ -577,20 +595,20 @@ impl Broker {
         let wall = self.clock.wall();
         // A few at a time: the timer comes again as long as there are more.
         for _ in 0..RETAINED_PER_TIMER {
-            let Some((at, message)) = self.retained.next_expiry() else {
+            let Some((at, tenant, message)) = self.retained.next_expiry() else {
                 break;
             };
             if at > wall {
                 break;
             }
             let message = message.clone();
-            self.retained.clear(message.topic_str());
+            self.retained.clear(tenant, message.topic_str());
             if self.journal.is_on() && self.records_retained(message.topic_str()) {
                 self.journal.retained_cleared(&message);
                 self.journal.cut();
             }
             if message.view().id.boot_epoch() == self.config.identity.boot_epoch {
-                self.bury(message.topic_str(), message.view().id);
+                self.bury(tenant, message.topic_str(), message.view().id);
             }
         }
         self.arm_retained();
@@ -603,17 +621,14 @@ impl Broker {
         }
         self.explain_begin(&publication.view);
         let routed = self.bring(publication, origin);
-        self.explain_end(publication.view.topic, origin);
+        self.explain_end((publication.tenant, publication.view.topic), origin);
         routed
     }
 
     fn bring(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
         self.encoder.begin();
         let topic = publication.view.topic;
-        let indexes = Indexes {
-            subscriptions: &self.subscriptions,
-            interests: &self.interests,
-        };
+        let indexes = Indexes::of(&self.tenants, publication.tenant);
         let known = publication
             .route
             .or_else(|| self.routes.known(topic, indexes));
@@ -623,7 +638,8 @@ impl Broker {
                 let Ok(name) = TopicName::new(topic) else {
                     return Routed::Unmatched;
                 };
-                let (access, holders) = (&self.access, (&self.sessions, &self.connections));
+                let access = &self.access;
+                let holders = (&self.sessions, &self.connections, &self.tenants);
                 self.routes
                     .find(name, indexes, |slot| access.may_route(slot, name, holders))
             }
@@ -638,7 +654,8 @@ impl Broker {
             && let Some(publisher) = origin.session
             && let Ok(name) = TopicName::new(topic)
         {
-            let (access, holders) = (&self.access, (&self.sessions, &self.connections));
+            let access = &self.access;
+            let holders = (&self.sessions, &self.connections, &self.tenants);
             let may_receive = |slot| access.may_route(slot, name, holders);
             let routes = &mut self.routes;
             let recipients = routes.without_local(name, indexes, publisher, may_receive);
@@ -725,6 +742,7 @@ impl Broker {
     ) {
         let message = publication.message(&mut self.scratch);
         self.fanouts.push_back(Fanout {
+            tenant: publication.tenant,
             message,
             retain: publication.retain,
             kept: publication.kept,
@@ -748,7 +766,7 @@ impl Broker {
                 break;
             };
             let message = fanout.message.clone();
-            let mut publication = Publication::shared(&message, fanout.retain);
+            let mut publication = Publication::shared(fanout.tenant, &message, fanout.retain);
             publication.kept = fanout.kept;
             if let Some(targets) = fanout.targets.as_mut() {
                 self.encoder.begin();

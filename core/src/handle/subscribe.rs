@@ -12,6 +12,7 @@ use crate::id::MessageId;
 use crate::letter::Interest;
 use crate::session::{Cursor, Session, SubscriptionRef};
 use crate::slab::Key;
+use crate::tenant::{Quota, TenantId};
 use crate::topic::GroupId;
 use crate::topic::filter::{ParsedFilter, TopicFilter};
 use crate::topic::{SubscriberKey, Subscription};
@@ -38,6 +39,7 @@ impl Broker {
                 let client_id = session.client_id.clone();
                 self.event(Event::Subscribed {
                     client_id,
+                    tenant: self.tenants.name(session.tenant),
                     filter: filter.into(),
                     reason,
                 });
@@ -100,6 +102,10 @@ impl Broker {
         {
             return Ok(ReasonCode::QUOTA_EXCEEDED);
         }
+        let tenant = session.tenant;
+        if is_new && !self.has_room_in_tenant(tenant, Quota::Subscriptions) {
+            return Ok(ReasonCode::QUOTA_EXCEEDED);
+        }
         self.insert_subscription(session_key, &parsed, subscription);
         if subscribing == Subscribing::Filtered {
             self.filter_session(session_key);
@@ -116,7 +122,10 @@ impl Broker {
             RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false,  // [MQTT-3.3.1-11]
         };
-        if wants_retained && parsed.share.is_none() && self.retained.len() > 0 {
+        if wants_retained
+            && parsed.share.is_none()
+            && self.retained.usage_of(session.tenant).messages > 0
+        {
             let filter: Box<str> = parsed.filter.as_str().into();
             let last = MessageId {
                 origin: self.origin,
@@ -166,10 +175,13 @@ impl Broker {
 
     fn has_subscription(&self, session: Key, parsed: &ParsedFilter<'_>) -> bool {
         let key = SubscriberKey(session.index);
+        let Some(session) = self.sessions.get(session) else {
+            return false;
+        };
+        let subscriptions = &self.tenants[session.tenant].subscriptions;
         match parsed.share {
-            None => self.subscriptions.get(parsed.filter, key).is_some(),
-            Some(share) => self
-                .subscriptions
+            None => subscriptions.get(parsed.filter, key).is_some(),
+            Some(share) => subscriptions
                 .get_shared(parsed.filter, share, key)
                 .is_some(),
         }
@@ -184,9 +196,14 @@ impl Broker {
         subscription: Subscription,
     ) {
         let key = SubscriberKey(session_key.index);
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let tenant = session.tenant;
+        let subscriptions = &mut self.tenants[tenant].subscriptions;
         let (reference, is_new, members) = match parsed.share {
             None => {
-                let inserted = self.subscriptions.insert(parsed.filter, key, subscription);
+                let inserted = subscriptions.insert(parsed.filter, key, subscription);
                 let reference = SubscriptionRef {
                     filter: inserted.filter,
                     group: None,
@@ -198,9 +215,7 @@ impl Broker {
                 )
             }
             Some(share) => {
-                let inserted =
-                    self.subscriptions
-                        .insert_shared(parsed.filter, share, key, subscription);
+                let inserted = subscriptions.insert_shared(parsed.filter, share, key, subscription);
                 let group = Some(inserted.group);
                 let reference = SubscriptionRef {
                     filter: inserted.filter,
@@ -213,19 +228,18 @@ impl Broker {
                 )
             }
         };
-        if is_new && let Some(session) = self.sessions.get_mut(session_key) {
+        if is_new {
             session.subscriptions.push(reference);
             let is_present = session.connection.is_some();
-            if let Some(group) = reference
-                .group
-                .and_then(|id| self.subscriptions.group_mut(id))
-            {
+            if let Some(group) = reference.group.and_then(|id| subscriptions.group_mut(id)) {
                 group.present += u32::from(is_present);
             }
+            self.statistics.subscriptions += 1;
+            self.count(tenant, |counts| counts.subscriptions += 1);
             if members > 0 && !self.peers.is_alone() {
                 let mut filter = String::new();
-                self.text(reference, &mut filter);
-                self.announce_members(filter, members, reference.group);
+                self.text(tenant, reference, &mut filter);
+                self.announce_members(tenant, filter, (members, reference.group));
             }
         }
     }
@@ -237,33 +251,41 @@ impl Broker {
         reference: SubscriptionRef,
     ) -> Option<Subscription> {
         let key = SubscriberKey(session.index);
+        let subscriptions = &self.tenants[self.sessions.get(session)?.tenant].subscriptions;
         match reference.group {
-            None => self.subscriptions.get_id(reference.filter, key),
-            Some(group) => self.subscriptions.group(group)?.get(key),
+            None => subscriptions.get_id(reference.filter, key),
+            Some(group) => subscriptions.group(group)?.get(key),
         }
     }
 
-    /// The whole filter, with its share name.
-    pub(crate) fn text(&self, reference: SubscriptionRef, out: &mut String) {
+    /// The whole filter of a subscription in this tenant, with its share name.
+    pub(crate) fn text(&self, tenant: TenantId, reference: SubscriptionRef, out: &mut String) {
+        let subscriptions = &self.tenants[tenant].subscriptions;
         match reference.group {
-            None => self.subscriptions.filter(reference.filter, out),
+            None => subscriptions.filter(reference.filter, out),
             Some(group) => {
-                let Some(group) = self.subscriptions.group(group) else {
+                let Some(group) = subscriptions.group(group) else {
                     return;
                 };
                 out.push_str("$share/");
                 out.push_str(group.share().as_str());
                 out.push('/');
-                self.subscriptions.filter(group.filter(), out);
+                subscriptions.filter(group.filter(), out);
             }
         }
     }
 
     /// Tells the other shards how many subscribers a filter has here now.
-    fn announce_members(&mut self, filter: String, members: u32, group: Option<GroupId>) {
-        let group = group.and_then(|id| self.subscriptions.group(id));
+    fn announce_members(
+        &mut self,
+        tenant: TenantId,
+        filter: String,
+        (members, group): (u32, Option<GroupId>),
+    ) {
+        let group = group.and_then(|id| self.tenants[tenant].subscriptions.group(id));
         let present = group.map_or(0, |group| group.present);
         self.announce(&Interest {
+            tenant: self.tenants.name(tenant),
             filter: filter.into(),
             members,
             present,
@@ -277,9 +299,11 @@ impl Broker {
             return false;
         };
         let mut text = String::new();
+        let tenant = session.tenant;
+        let subscriptions = &mut self.tenants[tenant].subscriptions;
         let (reference, members) = match parsed.share {
             None => {
-                let Some(removed) = self.subscriptions.remove(parsed.filter, key) else {
+                let Some(removed) = subscriptions.remove(parsed.filter, key) else {
                     return false;
                 };
                 let reference = SubscriptionRef {
@@ -289,8 +313,7 @@ impl Broker {
                 (reference, removed.last.then_some(0))
             }
             Some(share) => {
-                let Some(removed) = self.subscriptions.remove_shared(parsed.filter, share, key)
-                else {
+                let Some(removed) = subscriptions.remove_shared(parsed.filter, share, key) else {
                     return false;
                 };
                 text.push_str("$share/");
@@ -322,14 +345,13 @@ impl Broker {
             traffic.drop_cursor(session.number, filter, &mut self.journal);
         }
         let is_present = session.connection.is_some();
-        if let Some(group) = reference
-            .group
-            .and_then(|id| self.subscriptions.group_mut(id))
-        {
+        if let Some(group) = reference.group.and_then(|id| subscriptions.group_mut(id)) {
             group.present -= u32::from(is_present && group.present > 0);
         }
+        self.statistics.subscriptions -= 1;
+        self.count(tenant, |counts| counts.subscriptions -= 1);
         if let Some(members) = members {
-            self.announce_members(text, members, reference.group);
+            self.announce_members(tenant, text, (members, reference.group));
         }
         true
     }
@@ -342,25 +364,29 @@ impl Broker {
     ) -> Vec<(GroupId, Box<str>)> {
         let key = SubscriberKey(slot);
         let mut shared = Vec::new();
+        let tenant = session.tenant;
         for reference in &session.subscriptions {
             let mut text = String::new();
             if reference.group.is_some() || !self.peers.is_alone() {
-                self.text(*reference, &mut text);
+                self.text(tenant, *reference, &mut text);
             }
+            self.statistics.subscriptions -= 1;
+            self.count(tenant, |counts| counts.subscriptions -= 1);
+            let subscriptions = &mut self.tenants[tenant].subscriptions;
             let members = match reference.group {
                 None => {
-                    let removed = self.subscriptions.remove_id(reference.filter, key);
+                    let removed = subscriptions.remove_id(reference.filter, key);
                     removed.and_then(|removed| removed.last.then_some(0))
                 }
                 Some(group) => {
                     shared.push((group, text.clone().into()));
-                    self.subscriptions
+                    subscriptions
                         .remove_member(group, key)
                         .map(|removed| u32::try_from(removed.member_count).unwrap_or(u32::MAX))
                 }
             };
             if let Some(members) = members {
-                self.announce_members(text, members, reference.group);
+                self.announce_members(tenant, text, (members, reference.group));
             }
         }
         shared.sort_unstable_by_key(|(group, _)| *group);

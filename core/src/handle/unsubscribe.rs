@@ -32,6 +32,7 @@ impl Broker {
                 let client_id = session.client_id.clone();
                 self.event(Event::Unsubscribed {
                     client_id,
+                    tenant: self.tenants.name(session.tenant),
                     filter: filter.into(),
                 });
             }

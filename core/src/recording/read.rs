@@ -174,8 +174,8 @@ impl Replay {
     }
 
     /// See [`Broker::explain`].
-    pub fn explain(&mut self, client_id: &str, filter: &str) {
-        self.broker.explain(client_id, filter);
+    pub fn explain(&mut self, tenant: &str, client_id: &str, filter: &str) {
+        self.broker.explain(tenant, client_id, filter);
     }
 
     /// See [`Broker::poll_explanation`].

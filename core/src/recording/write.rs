@@ -340,6 +340,7 @@ fn digest_letter(digest: &mut Digest, letter: &Letter, without_payloads: bool) {
             continue;
         };
         let view = message.view();
+        digest.bytes(view.tenant.as_bytes());
         digest.bytes(view.topic.as_bytes());
         digest.number(view.payload.len() as u64);
         if !without_payloads {
@@ -468,8 +469,8 @@ impl RecordedBroker {
     }
 
     /// See [`Broker::explain`]. Changes nothing that comes out, so it is not recorded.
-    pub fn explain(&mut self, client_id: &str, filter: &str) {
-        self.broker.explain(client_id, filter);
+    pub fn explain(&mut self, tenant: &str, client_id: &str, filter: &str) {
+        self.broker.explain(tenant, client_id, filter);
     }
 
     /// See [`Broker::poll_explanation`].

@@ -2,6 +2,7 @@
 //! reason. What the broker itself is set to is [`Config`](crate::Config).
 
 use super::network::Network;
+use super::tenancy::TenantSource;
 use super::url::ListenerUrl;
 use crate::access::identity::Certificate;
 use crate::action::Peer;
@@ -163,6 +164,8 @@ pub struct ListenerConfig {
     /// What of a verified client certificate is the user. Default: nothing; the user is shown by
     /// other means.
     pub certificate_user: CertificateUser,
+    /// Where the tenants of its clients come from. Default: from whoever verifies them.
+    pub tenant: TenantSource,
     /// Who may open the file of a Unix socket, as the three digits of `chmod`. Default 660: the
     /// owner and the group.
     pub unix_mode: FileMode,
@@ -260,6 +263,7 @@ impl Default for ListenerConfig {
             receive_buffer_bytes: None,
             allow_anonymous: Anonymous::default(),
             certificate_user: CertificateUser::default(),
+            tenant: TenantSource::default(),
             unix_mode: FileMode::default(),
             unix_owner: None,
             certificate: Vec::new(),

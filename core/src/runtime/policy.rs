@@ -1,6 +1,7 @@
 //! Who may connect: the seam between a shard and whoever decides.
 
 use super::config::{Anonymous, ListenerConfig};
+use super::tenancy::TenantSource;
 use crate::access::identity::Grant;
 use crate::access::rule::{Effect, Operations, Pattern, Rule};
 use crate::action::{Credentials, Verdict};
@@ -48,10 +49,12 @@ impl Decision {
 /// The listener that in-process links are counted to.
 pub const IN_PROCESS: u16 = u16::MAX;
 
-/// The rules on anonymous clients, listener by listener, and the authenticator behind them.
+/// The rules on anonymous clients and on tenants, listener by listener, and the authenticator
+/// behind them.
 #[derive(Clone)]
 pub struct Policy {
     anonymous: Vec<Anonymous>,
+    tenants: Vec<Arc<TenantSource>>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
@@ -66,6 +69,7 @@ impl Policy {
     ) -> Self {
         Self {
             anonymous: listeners.iter().map(|l| l.allow_anonymous).collect(),
+            tenants: listeners.iter().map(|l| l.tenant.clone().into()).collect(),
             authenticator,
         }
     }
@@ -73,6 +77,21 @@ impl Policy {
     /// Decides about one client, or asks who does.
     #[must_use]
     pub fn decide(&self, credentials: Credentials) -> Decision {
+        let peer = credentials.peer.clone();
+        let source = self.tenants.get(usize::from(peer.listener)).cloned();
+        let decision = self.judge(credentials);
+        match (source, decision) {
+            // Links of the program itself, and of listeners that are not in the rules, which let
+            // nobody in.
+            (None, decision) => decision,
+            (Some(source), Decision::Now(verdict)) => Decision::Now(source.settle(verdict, &peer)),
+            (Some(source), Decision::Later(verdict)) => {
+                Decision::later(async move { source.settle(verdict.await, &peer) })
+            }
+        }
+    }
+
+    fn judge(&self, credentials: Credentials) -> Decision {
         let Credentials {
             username,
             password,

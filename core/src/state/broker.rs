@@ -11,7 +11,6 @@ use crate::message::Message;
 use crate::route::{RouteSlot, Routes};
 use crate::session::inflight::{self, Exchange};
 use crate::session::{Session, SubscriptionRef, Traffic};
-use crate::statistics::Statistics;
 use crate::timer::TimerKey;
 use crate::will::Will;
 use alloc::collections::VecDeque;
@@ -122,6 +121,7 @@ impl State for Connection {
             key,
             profile,
             stage,
+            tenant,
             place,
             identity,
             inbox_counted,
@@ -153,6 +153,7 @@ impl State for Connection {
         key.save(to);
         profile.save(to);
         stage.save(to);
+        tenant.save(to);
         place.save(to);
         identity.save(to);
         inbox_counted.save(to);
@@ -181,6 +182,7 @@ impl State for Connection {
             key: State::load(from)?,
             profile: State::load(from)?,
             stage: State::load(from)?,
+            tenant: State::load(from)?,
             place: State::load(from)?,
             identity: State::load(from)?,
             inbox_counted: State::load(from)?,
@@ -220,6 +222,7 @@ state!(Traffic {
     dropped,
 });
 state!(Session {
+    tenant,
     client_id,
     owner,
     number,
@@ -271,52 +274,13 @@ state!(enum TimerKey {
 });
 state!(enum Walk {
     0 Session { slot, place },
-    1 Retained { after },
+    1 Retained { tenant, after },
     2 Owed,
     3 Taken { after },
 });
 state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
 state!(enum AckKind { 0 PubAck, 1 PubRec, 2 PubRel, 3 PubComp });
 state!(enum Gated { 0 Ack(kind, id, reason), 1 Bytes(bytes), 2 ConnAck(bytes), 3 Publish(id) });
-state!(Statistics {
-    connections_accepted,
-    connections_open,
-    clients_connected,
-    sessions,
-    subscriptions,
-    retained_messages,
-    retained_bytes,
-    queued_messages,
-    queued_bytes,
-    will_bytes,
-    inflight_bytes,
-    unloaded_messages,
-    unloaded_bytes,
-    held_bytes,
-    loads,
-    loads_waiting,
-    loads_failed,
-    partial_bytes,
-    received_bytes,
-    sent_bytes,
-    publishes_received,
-    publishes_sent,
-    publishes_unmatched,
-    connects_refused,
-    violations,
-    dropped,
-    publishers_paused,
-    publishes_refused,
-    denied,
-    shadow_denied,
-    subscriptions_revoked,
-    publishers_throttled,
-    flapping_clients,
-    retained_refused,
-    unsent_bytes,
-    events_lost,
-    recording_parts_given_up,
-});
 
 impl Broker {
     /// Whether nothing waits to be drained: what is left is the state that lasts.
@@ -343,8 +307,7 @@ impl Broker {
             random,
             connections,
             sessions,
-            subscriptions,
-            interests,
+            tenants,
             peers,
             placement,
             taken,
@@ -393,8 +356,7 @@ impl Broker {
         random.save(to);
         connections.save(to);
         sessions.save(to);
-        subscriptions.save(to);
-        interests.save(to);
+        tenants.save(to);
         peers.save(to);
         placement.save(to);
         taken.save(to);
@@ -437,8 +399,7 @@ impl Broker {
             random,
             connections: State::load(from)?,
             sessions: crate::session::Sessions::load(from, seed)?,
-            subscriptions: crate::topic::Subscriptions::load(from, seed)?,
-            interests: crate::topic::Subscriptions::load(from, seed)?,
+            tenants: crate::tenant::Tenants::load(from, seed)?,
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,

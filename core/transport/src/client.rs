@@ -35,13 +35,3 @@ pub fn layers(server: &ServerUrl, tls: &TlsOptions) -> io::Result<Option<(Layers
     layers.start(&mut first).map_err(io::Error::other)?;
     Ok(Some((layers, first)))
 }
-
-/// What a client of TLS connects with, for who brings its own way to carry it.
-///
-/// # Errors
-///
-/// In words: a file that is not what it should be, or options that do not go together.
-#[cfg(feature = "tls")]
-pub fn tls(options: &TlsOptions) -> Result<std::sync::Arc<rustls::ClientConfig>, String> {
-    crate::tls::client::load(options)
-}

@@ -40,6 +40,10 @@ pub enum Fault {
     #[cfg(feature = "tls")]
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// What quinn says.
+    #[cfg(feature = "quic")]
+    #[error("QUIC: {0}")]
+    Quic(#[from] quinn::ConnectionError),
     /// Its certificate cannot stand for anybody.
     #[error("a name in its certificate is empty or has control characters")]
     Certificate,

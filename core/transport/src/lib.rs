@@ -12,6 +12,8 @@ pub mod client;
 mod layered;
 mod layers;
 mod proxy;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod security;
 #[cfg(feature = "tls")]
 mod tls;
@@ -24,3 +26,5 @@ pub use proxy::BadHeader;
 pub use security::{
     CertificateError, CertificateFinding, Certificates, Security, can, check_certificates, without,
 };
+#[cfg(feature = "tls")]
+pub use tls::facts::read as read_certificate;

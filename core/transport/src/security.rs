@@ -11,6 +11,8 @@
 )]
 
 use crate::layers::{Fault, Layers};
+#[cfg(feature = "quic")]
+use crate::quic;
 #[cfg(feature = "tls")]
 use crate::tls;
 #[cfg(feature = "websocket")]
@@ -26,13 +28,38 @@ use whimbrel_core::{Peer, UnixTime};
 
 /// One of these is shared by a listener on all shards, so that a reload reaches every one of them.
 pub struct Security {
-    #[cfg(feature = "tls")]
-    scheme: Scheme,
     proxy_from: Vec<Network>,
     #[cfg(feature = "tls")]
-    tls: Option<Mutex<Arc<rustls::ServerConfig>>>,
+    shown: Option<Mutex<Shown>>,
     #[cfg(feature = "websocket")]
     websocket: Option<Arc<Rules>>,
+}
+
+/// Certificates, keys and authorities, as they are used.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+enum Shown {
+    Tls(Arc<rustls::ServerConfig>),
+    #[cfg(feature = "quic")]
+    Quic(Arc<quinn::ServerConfig>),
+}
+
+#[cfg(feature = "tls")]
+impl Shown {
+    /// Reads and checks what the configuration names.
+    fn load(listener: &ListenerConfig) -> Result<Self, CertificateError> {
+        let tls = tls::credentials::load(listener)?;
+        #[cfg(feature = "quic")]
+        if listener.url.scheme() == Scheme::Quic {
+            let config = quic::accept_with(tls, listener);
+            let config = config.map_err(|what| CertificateError {
+                url: listener.url.clone(),
+                what,
+            })?;
+            return Ok(Self::Quic(Arc::new(config)));
+        }
+        Ok(Self::Tls(tls))
+    }
 }
 
 impl Security {
@@ -44,14 +71,16 @@ impl Security {
     pub fn new(config: &ListenerConfig) -> io::Result<Self> {
         let scheme = config.url.scheme();
         can(scheme)?;
+        if scheme == Scheme::Quic && !config.proxy_from.is_empty() {
+            let why = "PROXY headers come over TCP; QUIC has none";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         Ok(Self {
-            #[cfg(feature = "tls")]
-            scheme,
             proxy_from: config.proxy_from.clone(),
             #[cfg(feature = "tls")]
-            tls: scheme
+            shown: scheme
                 .has_tls()
-                .then(|| tls::credentials::load(config).map(Mutex::new))
+                .then(|| Shown::load(config).map(Mutex::new))
                 .transpose()
                 .map_err(|error| io::Error::other(error.what))?,
             #[cfg(feature = "websocket")]
@@ -66,12 +95,21 @@ impl Security {
     }
 
     /// What its certificates, keys and authorities are now.
-    #[must_use]
     #[cfg(feature = "tls")]
-    pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        let tls = self.tls.as_ref()?;
-        let tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&tls))
+    fn shown(&self) -> Option<Shown> {
+        let shown = self.shown.as_ref()?;
+        let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(shown.clone())
+    }
+
+    /// What its QUIC connections are accepted with now.
+    #[must_use]
+    #[cfg(feature = "quic")]
+    pub fn quic(&self) -> Option<Arc<quinn::ServerConfig>> {
+        match self.shown()? {
+            Shown::Tls(_) => None,
+            Shown::Quic(config) => Some(config),
+        }
     }
 
     /// What is laid on a connection that was accepted from `peer`; `None` when that is nothing.
@@ -89,11 +127,8 @@ impl Security {
             }
             layers.expect_proxy_header();
         }
-        // The layers of QUIC are in the pipe.
         #[cfg(feature = "tls")]
-        if self.scheme != Scheme::Quic
-            && let Some(config) = self.tls()
-        {
+        if let Some(Shown::Tls(config)) = self.shown() {
             layers.add_tls(tls::Tls::server(config)?);
         }
         #[cfg(feature = "websocket")]
@@ -139,7 +174,10 @@ impl fmt::Display for CertificateFinding {
 pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
     #[cfg(feature = "tls")]
     if listener.url.scheme().has_tls() {
-        return tls::credentials::check(listener, now);
+        return match Shown::load(listener) {
+            Ok(_) => tls::credentials::check_dates(listener, now),
+            Err(error) => vec![CertificateFinding::Error(error)],
+        };
     }
     Vec::new()
 }
@@ -150,7 +188,7 @@ pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
 #[derive(Default)]
 pub struct Certificates {
     #[cfg(feature = "tls")]
-    read: Vec<(Arc<Security>, Arc<rustls::ServerConfig>)>,
+    read: Vec<(Arc<Security>, Shown)>,
 }
 
 impl Certificates {
@@ -167,8 +205,8 @@ impl Certificates {
         let mut errors: Vec<CertificateError> = Vec::new();
         #[cfg(feature = "tls")]
         for (security, config) in security.iter().zip(listeners) {
-            if security.tls.is_some() {
-                match tls::credentials::load(config) {
+            if security.shown.is_some() {
+                match Shown::load(config) {
                     Ok(loaded) => certificates.read.push((Arc::clone(security), loaded)),
                     Err(error) => errors.push(error),
                 }
@@ -185,9 +223,9 @@ impl Certificates {
     /// sessions from before are not resumed.
     pub fn apply(self) {
         #[cfg(feature = "tls")]
-        for (security, config) in self.read {
-            if let Some(tls) = &security.tls {
-                *tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        for (security, read) in self.read {
+            if let Some(shown) = &security.shown {
+                *shown.lock().unwrap_or_else(PoisonError::into_inner) = read;
             }
         }
     }

@@ -6,7 +6,6 @@ use std::io;
 use tokio::net::TcpStream;
 use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
 use whimbrel_transport::client::layers;
-use whimbrel_transport::without;
 
 /// Connects, and waits until all handshakes are done.
 pub(super) async fn connect(server: &ServerUrl, tls: &TlsOptions) -> io::Result<Transport> {
@@ -19,7 +18,13 @@ pub(super) async fn connect(server: &ServerUrl, tls: &TlsOptions) -> io::Result<
             let why = "this system has no Unix sockets";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        Scheme::Quic => return Err(without("quic")),
+        #[cfg(feature = "quic")]
+        Scheme::Quic => {
+            use crate::transport::quic::Quic;
+            return Ok(Transport::Quic(Box::new(Quic::dial(server, tls).await?)));
+        }
+        #[cfg(not(feature = "quic"))]
+        Scheme::Quic => return Err(whimbrel_transport::without("quic")),
         Scheme::Tcp | Scheme::Tls | Scheme::Ws | Scheme::Wss => {
             let stream = TcpStream::connect((server.host(), server.port())).await?;
             stream.set_nodelay(true)?;

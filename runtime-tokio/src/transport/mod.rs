@@ -3,6 +3,8 @@
 
 mod layered;
 mod pipe;
+#[cfg(feature = "quic")]
+pub(crate) mod quic;
 
 pub(crate) use layered::Layered;
 pub(crate) use pipe::Pipe;
@@ -21,6 +23,16 @@ pub(crate) enum Transport {
     Plain(Pipe),
     /// Something else is spoken first, or all the time. Boxed: plain connections do not pay for it.
     Layered(Box<Layered>),
+    /// The layers are in the connection.
+    #[cfg(feature = "quic")]
+    Quic(Box<quic::Quic>),
+}
+
+/// What a listener has accepted.
+pub(crate) enum Newcomer {
+    Pipe(Pipe),
+    #[cfg(feature = "quic")]
+    Quic(Box<quic::Newcomer>),
 }
 
 impl Transport {
@@ -29,7 +41,20 @@ impl Transport {
     /// # Errors
     ///
     /// The peer may not connect there.
-    pub(crate) fn accepted(security: &Security, pipe: Pipe, peer: &Peer) -> Result<Self, Fault> {
+    pub(crate) fn accepted(
+        security: &Security,
+        newcomer: Newcomer,
+        peer: &Peer,
+    ) -> Result<Self, Fault> {
+        let pipe = match newcomer {
+            Newcomer::Pipe(pipe) => pipe,
+            #[cfg(feature = "quic")]
+            Newcomer::Quic(newcomer) => {
+                let config = security.quic().ok_or(Fault::NotOpen)?;
+                let quic = quic::Quic::server(*newcomer, config, peer.clone());
+                return Ok(Self::Quic(Box::new(quic)));
+            }
+        };
         Ok(match security.layers(peer)? {
             None => Self::Plain(pipe),
             Some(layers) => Self::Layered(Box::new(Layered::new(pipe, layers, Vec::new()))),
@@ -45,6 +70,9 @@ impl Transport {
         Ok(match self {
             Self::Plain(pipe) => Self::Plain(pipe.moved()?),
             Self::Layered(layered) => Self::Layered(Box::new(layered.moved()?)),
+            // Watched where its endpoint is.
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => Self::Quic(quic),
         })
     }
 
@@ -53,6 +81,8 @@ impl Transport {
         match self {
             Self::Plain(_) => None,
             Self::Layered(layered) => layered.introduce(),
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.introduce(),
         }
     }
 
@@ -61,12 +91,19 @@ impl Transport {
         match self {
             Self::Plain(_) => None,
             Self::Layered(layered) => layered.fault(),
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.fault(),
         }
     }
 
     /// Whether its end is to be said before it is closed.
     pub(crate) const fn has_goodbye(&self) -> bool {
-        matches!(self, Self::Layered(_))
+        match self {
+            Self::Plain(_) => false,
+            Self::Layered(_) => true,
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.is_open(),
+        }
     }
 }
 
@@ -77,6 +114,11 @@ macro_rules! each {
             Transport::Plain($stream) => $what,
             Transport::Layered(layered) => {
                 let $stream = &mut **layered;
+                $what
+            }
+            #[cfg(feature = "quic")]
+            Transport::Quic(quic) => {
+                let $stream = &mut **quic;
                 $what
             }
         }

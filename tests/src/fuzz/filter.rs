@@ -219,7 +219,7 @@ fn naive_filter(text: &str) -> bool {
 }
 
 /// Whether a filter matches a name, level by level.
-fn naive_matches(filter: &str, name: &str) -> bool {
+pub(super) fn naive_matches(filter: &str, name: &str) -> bool {
     let wild = filter.starts_with(['+', '#']);
     if name.starts_with('$') && wild {
         return false;

@@ -10,18 +10,20 @@ mod codec;
 mod filter;
 mod recover;
 mod script;
+mod settings;
 
 pub use broker::broker;
 pub use client::client;
 pub use codec::{decode, roundtrip};
 pub use filter::filter;
 pub use recover::{recover, restore};
+pub use settings::settings;
 
 /// A target: its name, which is also that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("broker", broker),
     ("client", client),
     ("decode", decode),
@@ -29,4 +31,5 @@ pub const TARGETS: [Target; 7] = [
     ("recover", recover),
     ("restore", restore),
     ("roundtrip", roundtrip),
+    ("settings", settings),
 ];

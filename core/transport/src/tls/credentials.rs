@@ -27,13 +27,13 @@ const SOON_S: i64 = 14 * 24 * 3_600;
 /// The names of what TLS carries here; other names are refused, none at all is fine.
 pub(crate) const PROTOCOL: &[u8] = b"mqtt";
 
-/// Reads all files of a listener as a start would, and looks at the dates besides.
-pub(crate) fn check(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
+/// Looks at the dates of the certificates of a listener.
+pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
     let error = |what| CertificateError {
         url: listener.url.clone(),
         what,
     };
-    let pairs = match build(listener).and_then(|_| read_pairs(listener)) {
+    let pairs = match read_pairs(listener) {
         Ok(pairs) => pairs,
         Err(what) => return vec![CertificateFinding::Error(error(what))],
     };

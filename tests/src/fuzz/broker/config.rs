@@ -5,7 +5,7 @@ use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{
     AccessConfig, DuplicateClient, Identity, Limits, Protocol, PublishExcess, QueueOverflow,
-    QuotaConfig, SessionConfig, SharedStrategy,
+    QuotaConfig, SessionConfig, SharedStrategy, TenantsConfig,
 };
 
 /// A configuration that can run.
@@ -23,11 +23,25 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
         durable,
         access: AccessConfig::default(),
         quotas: quotas(script),
+        tenants: tenants(script),
     };
     config
         .validate()
         .expect("each choice is valid, and so are all together");
     config
+}
+
+/// So little that one tenant meets it.
+fn tenants(script: &mut Script<'_>) -> TenantsConfig {
+    TenantsConfig {
+        maximum: 1,
+        connections_maximum: script.below(4) as u32,
+        sessions_maximum: script.below(4) as u32,
+        subscriptions_maximum: script.below(4) as u32,
+        retained_messages_maximum: script.below(3) as u64,
+        retained_bytes_maximum: 0,
+        queued_bytes_maximum: script.below(3) as u64 * 200,
+    }
 }
 
 /// Rates so low that they are met.

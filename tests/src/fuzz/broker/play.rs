@@ -22,6 +22,8 @@ use whimbrel_core::{Broker, Config, ConnectionId, Grant, Now, Timestamp};
 const LINES: usize = 12;
 /// Actions and turns in which a broker must come to rest. Far above what these scripts can ask for.
 const TURNS: usize = 50_000;
+/// The tenant of those that have one.
+const TENANT: &str = "t";
 
 /// A script being played.
 pub(super) struct Play<'a> {
@@ -298,6 +300,10 @@ impl<'a> Play<'a> {
                 data: Some(b"done".to_vec()),
                 ..Grant::default()
             }),
+            4 => Verdict::Accept(Grant {
+                tenant: Some(TENANT.to_owned()),
+                ..Grant::default()
+            }),
             _ => Verdict::accept(),
         };
         self.broker.authenticated(self.now, id, verdict);
@@ -417,6 +423,7 @@ impl<'a> Play<'a> {
         if self.script.flag() {
             let members = u32::from(self.script.u8() & 3);
             return Parcel::Interest(Interest {
+                tenant: self.script.flag().then(|| TENANT.into()),
                 filter: self.script.choose(&packets::FILTERS[..14]).into(),
                 members,
                 present: members & 1,
@@ -432,6 +439,7 @@ impl<'a> Play<'a> {
                 .script
                 .choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]),
             expires_at: self.now.wall.after_s(u64::from(self.script.u8())),
+            tenant: if self.script.flag() { TENANT } else { "" },
             topic: self.script.choose(&packets::TOPICS[..7]),
             properties: &[],
             payload: self.script.counted(),

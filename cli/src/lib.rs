@@ -1,0 +1,73 @@
+//! The `whimbrel` program as a function, and the reading of its configuration.
+//!
+//! Whoever embeds a broker wants `whimbrel-tokio` or `whimbrel-smol`.
+
+mod acl;
+mod arguments;
+#[cfg(feature = "tools")]
+mod bench;
+mod check;
+mod client_failure;
+mod client_options;
+mod client_property;
+mod config;
+mod log;
+mod logging;
+mod message_format;
+mod notify;
+mod output;
+mod passwd;
+mod publish;
+mod reload;
+#[cfg(feature = "tools")]
+mod replay;
+mod runtime;
+mod serve;
+mod signals;
+mod statistics;
+mod subscribe;
+mod summary;
+
+pub use config::problems_in;
+
+use arguments::{Command, NoProgram, Program};
+use output::{complain, print};
+use std::process::ExitCode;
+use whimbrel_rules::nearest;
+
+/// What was typed, or the configuration, is wrong. Failures of the system are `ExitCode::FAILURE`.
+fn misuse() -> ExitCode {
+    ExitCode::from(2)
+}
+
+/// Does what the arguments of this process say, and tells what the process ends with.
+pub fn main() -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Program { version: true, .. }) => {
+            print(concat!("whimbrel ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(Program { command, .. }) => match command {
+            Some(Command::Serve(serve)) => serve.run(),
+            Some(Command::Publish(publish)) => publish.run(),
+            Some(Command::Subscribe(subscribe)) => subscribe.run(),
+            Some(Command::Check(check)) => check.run(),
+            Some(Command::Log(log)) => log.run(),
+            Some(Command::Acl(acl)) => acl.run(),
+            Some(Command::Passwd(passwd)) => passwd.run(),
+            #[cfg(feature = "tools")]
+            Some(Command::Replay(replay)) => replay.run(),
+            #[cfg(feature = "tools")]
+            Some(Command::Bench(bench)) => bench.run(),
+            None => unreachable!("`arguments` puts `serve` where no command is"),
+        },
+        Err(NoProgram::Help(text)) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(NoProgram::Misuse(why)) => {
+            complain(&why);
+            misuse()
+        }
+    }
+}
