@@ -113,6 +113,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         retained_refused = statistics.retained_refused,
         publishers_paused = statistics.publishers_paused,
         connects_refused = statistics.connects_refused,
+        transport_faults = statistics.transport_faults,
         violations = statistics.violations,
         events_lost = statistics.events_lost,
         recording_parts_given_up = statistics.recording_parts_given_up,

@@ -54,6 +54,15 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
             )),
             Anonymous::Always | Anonymous::LoopbackOnly | Anonymous::Never => {}
         }
+        // What a proxy passes on was encrypted up to there, as far as anybody knows here.
+        let is_readable =
+            !url.is_local() && !url.scheme().has_tls() && listener.proxy_from.is_empty();
+        if is_readable && prepared.asks_somebody() {
+            warnings.push(format!(
+                "{url}: who is between here and the clients can read their passwords and tokens; listen at \
+                 tls:// or wss:// with a certificate, see docs/listeners.md, or at 127.0.0.1 alone"
+            ));
+        }
     }
     warnings.extend(prepared.warnings().iter().map(ToString::to_string));
     warnings

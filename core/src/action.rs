@@ -101,12 +101,18 @@ pub enum BatchMark {
 pub struct Peer {
     /// Its address, if the transport has one; behind a trusted proxy, the one that the proxy says.
     pub address: Option<SocketAddr>,
-    /// Which listener accepted it, counted from 0 in the order of the configuration.
+    /// Which listener accepted it, counted from 0 in the order of the configuration; or
+    /// [`IN_PROCESS`](Self::IN_PROCESS).
     pub listener: u16,
     /// What its certificate says, if it has shown one and that was verified.
     pub certificate: Option<Box<Certificate>>,
     /// The proxy that said its address, if one did.
     pub proxy: Option<SocketAddr>,
+}
+
+impl Peer {
+    /// The listener that links of the program itself are counted to. They may name any topic.
+    pub const IN_PROCESS: u16 = u16::MAX;
 }
 
 /// What a client says about itself in CONNECT, or in AUTH.

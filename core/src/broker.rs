@@ -240,18 +240,21 @@ impl Broker {
     }
 
     fn open(&mut self, peer: Peer) -> ConnectionId {
-        let time = self.clock.now();
+        let (time, listener) = (self.clock.now(), peer.listener);
         let key = self
             .connections
             .insert_with(|key| Connection::new(key, peer, time));
         self.statistics.connections_open += 1;
         let turned_away = self.turn_away(key);
+        let has_room = self.quotas.came_by(listener, &self.config.quotas);
         if self.shutting_down {
             self.close(key, CloseReason::Shutdown);
         } else if self.connections.len() > self.config.limits.connections_maximum as usize {
             self.close(key, CloseReason::Limit(ReasonCode::SERVER_BUSY));
         } else if let Some(why) = turned_away {
             self.close(key, why);
+        } else if !has_room {
+            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         } else if let Some(connection) = self.connections.get_mut(key) {
             let at = time.after_ms(u64::from(self.config.limits.connect_timeout_ms));
             self.timers

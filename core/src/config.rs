@@ -4,6 +4,7 @@
 //! Plain data with public fields; nothing here decides anything at run time.
 
 use crate::access::ban::Bans;
+pub use crate::access::names::{BadPrefix, TopicPrefix, TopicsConfig};
 use crate::access::rules::Rules;
 use crate::codec::packet::{QoS, Version};
 use alloc::string::String;
@@ -28,6 +29,8 @@ pub struct Config {
     pub quotas: QuotaConfig,
     /// Namespaces that do not see each other.
     pub tenants: TenantsConfig,
+    /// Where the topics of clients begin, and what clients may call their own.
+    pub topics: TopicsConfig,
     /// Whether acknowledgements wait for `Broker::persisted`. Off, nothing is emitted as a record.
     pub durable: bool,
 }
@@ -55,6 +58,8 @@ pub struct QuotaConfig {
     pub connections_per_address_per_second_maximum: u32,
     /// Connections of one verified user.
     pub connections_per_user_maximum: u32,
+    /// Open connections of each listener, by its number; what is not there has no limit.
+    pub connections_per_listener_maximum: Vec<u32>,
     /// Messages that one client may publish in a second; a second's worth may come at once.
     pub publish_messages_per_second_maximum: u32,
     /// Bytes of topics and payloads that one client may publish in a second; a second's worth may
@@ -296,6 +301,10 @@ pub struct SessionConfig {
     pub duplicate_takeovers_maximum: u32,
     /// For [`DuplicateClient::BackOff`]: the window, in seconds. Default 30.
     pub duplicate_window_s: u32,
+    /// What happens to a client that is connected and has a subscription that is no longer allowed,
+    /// beside the end of that subscription. Default: it is disconnected, since MQTT has no other
+    /// way to tell it.
+    pub revoked_subscription: RevokedSubscription,
 }
 
 impl Default for SessionConfig {
@@ -315,6 +324,7 @@ impl Default for SessionConfig {
             duplicate_client: DuplicateClient::TakeOver,
             duplicate_takeovers_maximum: 5,
             duplicate_window_s: 30,
+            revoked_subscription: RevokedSubscription::Disconnect,
         }
     }
 }
@@ -344,6 +354,17 @@ pub enum DuplicateClient {
     /// and newcomers are refused (0x89; 3.x: 3) for a second, then for two, up to 64, so that one
     /// of them works.
     BackOff,
+}
+
+/// What happens to a connected client one of whose subscriptions is no longer allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevokedSubscription {
+    /// It is disconnected (0x87), so that it does not believe to be subscribed.
+    #[default]
+    Disconnect,
+    /// It stays, and is told nothing: only the event and the log tell. For clients that would only
+    /// come back and ask again.
+    Stay,
 }
 
 /// What happens to a message that finds the queue of its client full. Either way it is counted.
@@ -512,6 +533,12 @@ impl Config {
                 s.inflight_maximum > 0,
                 "session.inflight_maximum",
                 "must be 1 to 65535",
+            ),
+            (
+                self.topics.is_whole(),
+                "topics.session_prefix",
+                "needs topics.session_prefix_means, in which %c, %u or %t stands, and has none of \
+                 these itself",
             ),
             (
                 l.connections_maximum >= u32::from(self.identity.shards.max(1)),

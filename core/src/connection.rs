@@ -2,6 +2,7 @@
 //! bytes, what was negotiated, keep alive, topic aliases.
 
 use crate::access::identity::{Grant, Identity, Place};
+use crate::access::names::Names;
 use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
 use crate::config::Protocol;
@@ -113,6 +114,8 @@ pub(crate) struct Extra {
     pub(crate) inbound_aliases: Vec<Option<Box<str>>>,
     /// Topics the broker has given aliases to.
     pub(crate) outbound: OutboundAliases,
+    /// What it may call topics, if that is not everything as it is.
+    pub(crate) names: Option<Names>,
     /// The method of enhanced authentication that CONNECT named.
     pub(crate) method: Option<Box<str>>,
     /// A re-authentication is under way.
@@ -138,6 +141,7 @@ impl Default for Extra {
             slow_armed: None,
             inbound_aliases: Vec::new(),
             outbound: OutboundAliases::default(),
+            names: None,
             method: None,
             authenticating: false,
             publish_meters: PublishMeters::default(),
@@ -259,6 +263,11 @@ impl Connection {
     /// What its verdict granted, if anything.
     pub(crate) fn grant(&self) -> Option<&Grant> {
         self.identity.as_ref().map(|identity| &identity.grant)
+    }
+
+    /// What it may call topics, if that is not everything as it is.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.extra.as_ref()?.names.as_ref()
     }
 
     /// The user it has shown to be.

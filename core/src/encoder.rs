@@ -59,7 +59,10 @@ impl Encoder {
     ) -> bool {
         let version = connection.profile.version();
         self.properties.clear();
-        let mut topic = view.topic;
+        let called = connection
+            .names()
+            .and_then(|names| names.called(view.topic));
+        let mut topic = called.as_deref().unwrap_or(view.topic);
         if connection.profile.has_properties() {
             self.expiry(view.expires_at, wall);
             for identifier in form.identifiers.iter() {
@@ -125,7 +128,7 @@ impl Encoder {
         let has_alias = connection
             .extra
             .as_ref()
-            .is_some_and(|extra| !extra.outbound.is_off());
+            .is_some_and(|extra| !extra.outbound.is_off() || extra.names.is_some());
         if !form.identifiers.is_empty() || has_alias {
             return self.publish(connection, view, form, wall);
         }

@@ -4,7 +4,6 @@
 //! queue; then retained messages for new subscriptions. Window and output decide how far it gets; a
 //! message that is in flight is never expired half-way.
 
-use crate::access::subject_here;
 use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
 use crate::codec::packet::{Ack, Packet, QoS};
@@ -103,14 +102,11 @@ impl Broker {
                 return;
             }
             // What it may receive can have changed since.
-            if self.access.is_on() {
-                let subject = subject_here(connection, &session.client_id);
-                let topic = TopicName::known(exchange.delivery.message.topic_str());
-                if !self.access.may_receive(&subject, topic) {
-                    self.end_forbidden(session_key, id);
-                    place = 0;
-                    continue;
-                }
+            let topic = TopicName::known(exchange.delivery.message.topic_str());
+            if !self.access.may_send(connection, &session.client_id, topic) {
+                self.end_forbidden(session_key, id);
+                place = 0;
+                continue;
             }
             if exchange.delivery.message.is_stub() {
                 match self.is_exchange_whole(session_key, id) {

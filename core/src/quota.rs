@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 use crate::timer::TimerKey;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 /// What may be taken at once, in microseconds of earning.
@@ -24,6 +25,7 @@ crate::state::state!(FromAddress { open, connecting });
 crate::state::state!(Quotas {
     addresses,
     users,
+    listeners,
     swept
 });
 crate::state::state!(PublishMeters { messages, bytes });
@@ -71,6 +73,8 @@ struct FromAddress {
 pub(crate) struct Quotas {
     addresses: BTreeMap<IpAddr, FromAddress>,
     users: BTreeMap<Box<str>, u32>,
+    /// Open connections of those listeners that have a limit, by number.
+    listeners: Vec<u32>,
     /// The address after which stale ones are looked for next.
     swept: Option<IpAddr>,
 }
@@ -148,6 +152,20 @@ impl Quotas {
         }
     }
 
+    /// A connection by this listener: whether it has room for it. It counts in any case.
+    pub(crate) fn came_by(&mut self, listener: u16, config: &QuotaConfig) -> bool {
+        let limits = &config.connections_per_listener_maximum;
+        self.listeners.resize(limits.len(), 0);
+        let number = usize::from(listener);
+        match (self.listeners.get_mut(number), limits.get(number)) {
+            (Some(open), Some(maximum)) => {
+                *open += 1;
+                *maximum == 0 || *open <= *maximum
+            }
+            _ => true,
+        }
+    }
+
     /// How many connections a user has.
     fn of_user(&self, user: &str) -> u32 {
         self.users.get(user).copied().unwrap_or(0)
@@ -198,6 +216,10 @@ impl Broker {
 
     /// A connection is gone: what it counted for no longer does.
     pub(crate) fn uncount(&mut self, connection: &Connection) {
+        let listener = usize::from(connection.place.listener);
+        if let Some(open) = self.quotas.listeners.get_mut(listener) {
+            *open = open.saturating_sub(1);
+        }
         if let Some(address) = connection.place.ip()
             && self.config.quotas.counts_addresses()
         {

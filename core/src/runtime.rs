@@ -7,7 +7,6 @@ pub mod client;
 pub mod config;
 mod error;
 pub mod link;
-mod network;
 pub mod policy;
 mod server_url;
 #[cfg(unix)]
@@ -15,13 +14,13 @@ mod socket_file;
 mod tenancy;
 pub mod url;
 
+pub use crate::access::network::{Network, NetworkError};
 pub use config::{
     Anonymous, CertificateUser, ClientCertificate, FileMode, ListenerConfig, RecordingConfig,
     ServerConfig, SqliteConfig, StorageConfig, TlsVersion,
 };
 pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
 pub use link::Message;
-pub use network::{BadNetwork, Network};
 pub use policy::{Authenticator, Decision, Policy};
 pub use server_url::{BadServerUrl, ServerUrl, TlsOptions};
 #[cfg(unix)]

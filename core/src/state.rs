@@ -16,7 +16,7 @@ use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions, Version};
 use crate::codec::reason::ReasonCode;
 use crate::config::{
     AccessConfig, Config, DuplicateClient, Identity, Limits, OtherUser, Protocol, PublishExcess,
-    QueueOverflow, QuotaConfig, SessionConfig, SharedStrategy, TenantsConfig,
+    QueueOverflow, QuotaConfig, RevokedSubscription, SessionConfig, SharedStrategy, TenantsConfig,
 };
 use crate::id::{ConnectionId, MessageId, PacketId, PeerId, Position};
 use crate::message::Message;
@@ -518,6 +518,7 @@ state!(Config {
     access,
     quotas,
     tenants,
+    topics,
     durable
 });
 state!(TenantsConfig {
@@ -538,6 +539,7 @@ state!(QuotaConfig {
     connections_per_address_maximum,
     connections_per_address_per_second_maximum,
     connections_per_user_maximum,
+    connections_per_listener_maximum,
     publish_messages_per_second_maximum,
     publish_bytes_per_second_maximum,
     publish_excess,
@@ -584,8 +586,10 @@ state!(SessionConfig {
     duplicate_takeovers_maximum,
     duplicate_window_s,
     inflight_bytes_maximum,
+    revoked_subscription,
 });
 state!(enum OtherUser { 0 Refuse, 1 Replace });
+state!(enum RevokedSubscription { 0 Disconnect, 1 Stay });
 state!(enum QueueOverflow { 0 DropNewest, 1 DropOldest, 2 Disconnect });
 state!(Limits {
     connections_maximum,

@@ -98,6 +98,10 @@ counters! {
         publishes_unmatched: u64,
         /// CONNECTs that were refused.
         connects_refused: u64,
+        /// Connections that ended below MQTT by a fault of the peer: handshakes of TLS, WebSocket
+        /// and QUIC that failed, PROXY headers that were wrong or came from strangers, broken
+        /// records and frames. Counted by the runtime.
+        transport_faults: u64,
         /// Connections closed because the client broke the protocol.
         violations: u64,
         /// Messages dropped, by reason, in the order of [`DropReason::ALL`].

@@ -85,8 +85,7 @@ impl Server {
             let source = io::ErrorKind::Unsupported.into();
             return Err(StartError::Recording { file, source });
         }
-        let (clock, mut settings) = (Clock::start(), config.broker.clone());
-        settings.durable = config.storage.is_durable();
+        let (clock, mut settings) = (Clock::start(), config.broker());
         // What was kept is there again before anybody can connect.
         let (log, broker) = match &config.storage {
             StorageConfig::Memory => (None, Broker::new(settings, unpredictable(), clock.now())?),

@@ -33,6 +33,7 @@ use whimbrel_core::id::Position;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, CloseReason, ConnectionId, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out.
@@ -122,6 +123,8 @@ pub(crate) struct Shard {
     undrained_bytes: usize,
     /// Everything that the core wanted is carried out: no connection awaits its `Close`.
     is_drained: bool,
+    /// Connections that were cut off below MQTT.
+    transport_faults: u64,
     /// Something was left over.
     busy: bool,
     grace_ms: u64,
@@ -169,6 +172,7 @@ impl Shard {
             write_buffer: Vec::new(),
             undrained_bytes: 0,
             is_drained: true,
+            transport_faults: 0,
             busy: false,
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
@@ -309,7 +313,13 @@ impl Shard {
                     }
                 }
                 // Whoever asked may have gone.
-                Input::Statistics(answer) => drop(answer.try_send(self.broker.statistics())),
+                Input::Statistics(answer) => {
+                    let statistics = Statistics {
+                        transport_faults: self.transport_faults,
+                        ..self.broker.statistics()
+                    };
+                    drop(answer.try_send(statistics));
+                }
                 Input::Persisted(position) => self.persisted(position),
                 Input::Loaded(message, value) => {
                     self.broker.loaded(self.now, message, value.as_deref());
@@ -359,6 +369,7 @@ impl Shard {
                 None => return,
                 Some(0) => {
                     if let Some((address, fault)) = socket.transport.fault() {
+                        self.transport_faults += 1;
                         report_fault(address, fault);
                     }
                     return self.ended.push(id);
@@ -585,8 +596,14 @@ impl Shard {
                     ..Peer::default()
                 };
                 match Transport::accepted(&listener.bound.security, pipe, &peer) {
-                    Ok(transport) => self.open(transport, peer),
-                    Err(fault) => report_fault(peer.address, &fault),
+                    Ok(transport) => {
+                        let peer = listener.bound.security.as_far_as_known(peer);
+                        self.open(transport, peer);
+                    }
+                    Err(fault) => {
+                        self.transport_faults += 1;
+                        report_fault(peer.address, &fault);
+                    }
                 }
             }
         }

@@ -33,6 +33,7 @@
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `transport` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
+//! | `outbox` | the way from one shard to another |
 //! | `link` | clients inside this program |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
@@ -45,6 +46,7 @@ pub mod client;
 mod clock;
 mod link;
 mod listen;
+mod outbox;
 mod ready;
 mod recording;
 mod report;
@@ -59,9 +61,9 @@ mod transport;
 pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
-    Anonymous, Authenticator, BadNetwork, BadTenant, BadUrl, CertificateUser, ClientCertificate,
-    Crashed, Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message,
-    Network, RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped,
+    Anonymous, Authenticator, BadTenant, BadUrl, CertificateUser, ClientCertificate, Crashed,
+    Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network,
+    NetworkError, RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped,
     StorageConfig, StorageError, TenantSource, TlsVersion,
 };
 pub use whimbrel_transport::{

@@ -111,6 +111,10 @@ pub(crate) fn report(event: &Event, facts: Facts) {
 }
 
 /// Writes the line for what has become of a session and what is in it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`report` hands over these four and no others"
+)]
 fn report_session(event: &Event) {
     match event {
         Event::SessionEnded { client_id, tenant } => debug!(

@@ -4,6 +4,7 @@ use crate::client::{Connection, Events};
 use crate::clock::Clock;
 use crate::link::Subscription;
 use crate::listen::{Bound, bind};
+use crate::outbox::Outbox;
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::EventSink;
@@ -236,9 +237,8 @@ impl Server {
 
 /// What all shards are set to.
 fn broker_config(config: &ServerConfig) -> whimbrel_core::Config {
-    let mut broker = config.broker.clone();
+    let mut broker = config.broker();
     broker.identity.shards = config.shards();
-    broker.durable = config.storage.is_durable();
     broker
 }
 
@@ -309,7 +309,7 @@ struct Seat {
     broker: RecordedBroker,
     ready: Arc<ReadyList>,
     post: mpsc::UnboundedReceiver<Post>,
-    others: Vec<mpsc::UnboundedSender<Post>>,
+    others: Vec<Outbox>,
     farewell: Farewell,
 }
 
@@ -320,6 +320,7 @@ fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
     let farewells = Farewell::party(wakers.collect());
     let (others, posts): (Vec<_>, Vec<_>) =
         brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let others: Vec<Outbox> = others.into_iter().map(Outbox::new).collect();
     let all = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
     all.map(|(((broker, ready), post), farewell)| Seat {
         broker: broker.into(),

@@ -2,9 +2,10 @@
 //! waits, what is under way, and what is retained.
 
 use crate::{connect_as, enter_as, lasting_as, rules, with_config, with_rules};
-use whimbrel_core::codec::packet::{Connect, PacketType, QoS, Version};
+use whimbrel_core::codec::packet::{Connect, PacketType, Publish, QoS, Version};
 use whimbrel_core::codec::property::Property;
 use whimbrel_core::codec::{Packet, ReasonCode};
+use whimbrel_core::config::{RevokedSubscription, SessionConfig};
 use whimbrel_core::{Config, Event, Grant, Verdict};
 use whimbrel_tests::world::{VERSIONS, World, connect, lasting, properties, publish, will};
 
@@ -77,6 +78,34 @@ fn a_subscription_ends_and_its_client_is_told() {
     }
 }
 
+/// Where the operator would rather keep clients than tell them.
+#[test]
+fn a_client_may_stay_without_what_it_has_lost() {
+    let config = Config {
+        session: SessionConfig {
+            revoked_subscription: RevokedSubscription::Stay,
+            ..SessionConfig::default()
+        },
+        ..Config::default()
+    };
+    for version in VERSIONS {
+        let mut world = with_config(ALL, config.clone());
+        let publisher = enter_as(&mut world, Version::V5, "p", "p");
+        let client = enter_as(&mut world, version, "c", "u");
+        for filter in ["lost/#", "kept"] {
+            world.subscribe(client, filter, QoS::AtMostOnce);
+        }
+        lose(&mut world);
+        assert!(!world.is_closed(client));
+        assert_eq!(world.broker.statistics().subscriptions_revoked, 1);
+        for topic in ["lost/a", "kept"] {
+            world.publish(publisher, topic, b"x", QoS::AtMostOnce);
+        }
+        assert_eq!(world.hear(client).publish().topic, "kept");
+        world.hears_nothing(client);
+    }
+}
+
 #[test]
 fn a_subscription_of_somebody_who_is_away_ends_before_anything_is_delivered() {
     for version in VERSIONS {
@@ -138,6 +167,46 @@ fn what_was_in_flight_is_not_sent_again_to_who_may_no_longer_receive_it() {
 
 /// mosquitto 2.0.12: a QoS 2 message that was taken in is not routed a second time when its
 /// publisher resumes, whoever he is by then.
+/// A retained message belongs to its topic, not to who has published it: it stays, but nobody gets
+/// it who may not receive it, by whatever subscription.
+#[test]
+fn what_is_retained_reaches_nobody_who_may_no_longer_receive_it() {
+    const FILTER: &str = "wide_subscriptions = \"filter\"\n";
+    for version in VERSIONS {
+        let mut world = with_rules(&format!("{FILTER}{ALL}"));
+        let publisher = enter_as(&mut world, Version::V5, "p", "p");
+        for topic in ["lost/a", "kept"] {
+            let message = Packet::Publish(Publish {
+                retain: true,
+                ..publish(topic, b"x", QoS::AtMostOnce, 0)
+            });
+            world.send(publisher, &message);
+        }
+        let client = enter_as(&mut world, version, "c", "u");
+        world
+            .broker
+            .set_rules(world.now, Some(rules(&format!("{FILTER}{LOST}"))));
+        world.run();
+        assert_eq!(
+            world.subscribe(client, "lost/a", QoS::AtMostOnce),
+            match version {
+                Version::V5 => DENIED,
+                Version::V3 | Version::V4 => 0x80,
+            }
+        );
+        world.subscribe(client, "#", QoS::AtMostOnce);
+        assert_eq!(world.hear(client).publish().topic, "kept");
+        world.hears_nothing(client);
+        // Who may still receive it does.
+        world.subscribe(publisher, "#", QoS::AtMostOnce);
+        let mut heard: Vec<String> = (0..2)
+            .map(|_| world.hear(publisher).publish().topic.to_owned())
+            .collect();
+        heard.sort();
+        assert_eq!(heard, ["kept", "lost/a"]);
+    }
+}
+
 #[test]
 fn an_incoming_message_of_qos_2_is_decided_when_it_comes() {
     let mut world = durable(ALL);
@@ -150,7 +219,7 @@ fn an_incoming_message_of_qos_2_is_decided_when_it_comes() {
     let (client, _) = world.enter(&lasting_as(Version::V5, "c", "u"));
     world.send(
         client,
-        &Packet::Publish(whimbrel_core::codec::packet::Publish {
+        &Packet::Publish(Publish {
             dup: true,
             ..publish("lost/a", b"once", QoS::ExactlyOnce, 1)
         }),

@@ -76,6 +76,33 @@ fn an_address_connects_so_often() {
 }
 
 #[test]
+fn a_listener_has_so_many_connections() {
+    let mut world = world(QuotaConfig {
+        connections_per_listener_maximum: vec![2, 0],
+        ..QuotaConfig::default()
+    });
+    let open_by = |world: &mut World, listener| {
+        world.open_from(Peer {
+            listener,
+            ..Peer::default()
+        })
+    };
+    let by_first: Vec<_> = (0..3).map(|_| open_by(&mut world, 0)).collect();
+    let closed: Vec<bool> = by_first.iter().map(|c| world.is_closed(*c)).collect();
+    assert_eq!(closed, [false, false, true]);
+    // The second has no limit, and of a third nothing is said.
+    for listener in [1, 1, 1, 2, 2, 2] {
+        let connection = open_by(&mut world, listener);
+        assert!(!world.is_closed(connection));
+    }
+    // Who was turned away has not taken a place, and who left has given it back.
+    world.cut(by_first[0]);
+    let next = open_by(&mut world, 0);
+    let one_more = open_by(&mut world, 0);
+    assert!(!world.is_closed(next) && world.is_closed(one_more));
+}
+
+#[test]
 fn a_user_has_so_many_connections() {
     for version in VERSIONS {
         let mut world = world(QuotaConfig {

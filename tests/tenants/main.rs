@@ -1,6 +1,7 @@
 //! Tenants do not see each other: whatever one does, with the same client identifiers and the same
 //! topics, leaves no trace with another, on one shard and on several, and after a restart.
 
+mod names;
 mod quotas;
 
 use whimbrel_core::action::{Credentials, Verdict};

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use whimbrel_core::action::{Credentials, Verdict};
+use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Config, Peer};
 use whimbrel_tokio::{Authenticator, Decision, Handle, ListenerConfig, Server, ServerConfig};
 
@@ -53,6 +54,18 @@ impl Broker {
         let server = Server::new(config).authenticator(Doorman(tell));
         let handle = server.start().expect("the broker starts");
         Self { handle, peers }
+    }
+
+    /// What all its shards have counted.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let asking = tokio::runtime::Builder::new_current_thread().build();
+        let asking = asking.expect("a runtime to ask questions with");
+        let shards = asking.block_on(self.handle.statistics());
+        let mut sum = Statistics::default();
+        for shard in shards.expect("the broker runs") {
+            sum.add(&shard);
+        }
+        sum
     }
 
     /// Where its first listener is.

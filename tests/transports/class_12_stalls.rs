@@ -110,5 +110,6 @@ fn garbage_is_answered_with_an_alert() {
         assert!(words.is_empty() || words[0] == 0x15, "{words:02x?}");
     }
     broker.had_no_guest();
+    assert_eq!(broker.statistics().transport_faults, 5);
     is_let_in(&mut Dial::of(&authority).open(&broker));
 }

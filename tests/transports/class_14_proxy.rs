@@ -3,6 +3,9 @@
 
 use crate::broker::{Broker, CONNECT, at, exchange, is_let_in, last_words};
 use std::io::Write;
+use std::sync::Arc;
+use whimbrel_core::access::ban::{Ban, Bans};
+use whimbrel_core::{Config, UnixTime};
 use whimbrel_tokio::{Anonymous, ListenerConfig};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 203.0.113.7 50000 1883\r\n";
@@ -58,6 +61,40 @@ fn a_header_may_come_byte_by_byte_and_with_what_follows() {
     let mut at_once = broker.dial();
     let both = [V1, CONNECT].concat();
     exchange(&mut at_once, &both, b"\x20\x02\0\0");
+}
+
+/// A hundred clients behind one proxy are not one client that connects a hundred times, and
+/// somebody who is kept out is kept out also there.
+#[test]
+fn clients_of_a_proxy_are_counted_by_their_own_addresses() {
+    let banned = Ban {
+        users: Vec::new(),
+        clients: Vec::new(),
+        addresses: vec!["203.0.113.0/24".parse().unwrap()],
+        until: UnixTime::MAX,
+    };
+    let mut config = Config::default();
+    config.quotas.connections_per_address_maximum = 1;
+    config.quotas.connections_per_address_per_second_maximum = 1;
+    config.access.bans = Arc::new(Bans::new(vec![banned]));
+    let broker = Broker::with(config, vec![behind(&["127.0.0.1"])]);
+    let from = |source: &str| {
+        let mut stream = broker.dial();
+        let header = format!("PROXY TCP4 {source} 203.0.113.7 50000 1883\r\n");
+        stream.write_all(header.as_bytes()).unwrap();
+        stream
+    };
+    let mut clients: Vec<_> = (1..=20)
+        .map(|host| from(&format!("192.0.2.{host}")))
+        .collect();
+    clients.iter_mut().for_each(is_let_in);
+    for refused in ["192.0.2.7", "203.0.113.9"] {
+        let mut stream = from(refused);
+        let _ = stream.write_all(CONNECT);
+        assert_eq!(last_words(&mut stream), b"", "{refused}");
+    }
+    // The proxy itself is not kept out by what it carries.
+    is_let_in(&mut from("192.0.2.77"));
 }
 
 #[test]

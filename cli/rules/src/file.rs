@@ -5,9 +5,8 @@ use crate::{Problem, line_of};
 use std::fmt::Display;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use whimbrel_core::access::rule::{
-    Effect, Name, Network, Operation, Operations, Pattern, Rule, Who,
-};
+use whimbrel_core::access::network::Network;
+use whimbrel_core::access::rule::{Effect, Name, Operation, Operations, Pattern, Rule, Who};
 use whimbrel_core::access::rules::{Group, RuleSet, WideSubscriptions};
 
 /// The keys of a file, and of one rule.

@@ -124,3 +124,30 @@ pub(super) const TENANTS: &[Key] = &[
     )
     .unit(Bytes),
 ];
+
+pub(super) const TOPICS: &[Key] = &[
+    Key::new(
+        "required_prefix",
+        |s| &mut s.server.broker.topics.required_prefix,
+        "The levels with which every topic and filter of a client must begin; everything else is refused \
+         as if a rule denied it, whatever the rules allow. `%u` stands for the user, `%c` for the client \
+         identifier, `%t` for the tenant. A client for whom one of these is missing, or could not stand in \
+         a topic, is refused.",
+        "Topics may be anything.",
+    )
+    .example("\"%t/%c\""),
+    Key::new(
+        "session_prefix",
+        |s| &mut s.server.broker.topics.session_prefix,
+        "What each client calls its own topics, in all that it says and is told.",
+        "Topics have one name.",
+    )
+    .example("\"v1/devices/me\""),
+    Key::new(
+        "session_prefix_means",
+        |s| &mut s.server.broker.topics.session_prefix_means,
+        "What these are for everybody else, with `%u`, `%c` or `%t` in it.",
+        "It is left out with `session_prefix`.",
+    )
+    .example("\"v1/devices/%c\""),
+];

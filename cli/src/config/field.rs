@@ -5,7 +5,8 @@ use super::value::{Kind, TOML_MAXIMUM, Unit, Value};
 use whimbrel_auth::HttpFormat;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::{
-    DuplicateClient, OtherUser, PublishExcess, QueueOverflow, SharedStrategy,
+    BadPrefix, DuplicateClient, OtherUser, PublishExcess, QueueOverflow, RevokedSubscription,
+    SharedStrategy, TopicPrefix,
 };
 use whimbrel_core::runtime::{
     Anonymous, BadTenant, BadUrl, CertificateUser, ClientCertificate, FileMode, ListenerUrl,
@@ -211,8 +212,11 @@ macro_rules! list_field {
 
             fn set(&mut self, value: Value) -> Result<(), String> {
                 if let Value::Texts(texts) = value {
-                    let read = texts.iter().map(|text| text.parse::<$element>());
-                    *self = read.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+                    let read = texts.iter().map(|text| {
+                        let parsed = text.parse::<$element>();
+                        parsed.map_err(|error| format!("\"{text}\": {error}"))
+                    });
+                    *self = read.collect::<Result<_, _>>()?;
                 }
                 Ok(())
             }
@@ -235,6 +239,24 @@ impl Field for ListenerUrl {
     fn set(&mut self, value: Value) -> Result<(), String> {
         if let Value::Text(text) = value {
             *self = text.parse().map_err(|error: BadUrl| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Written as levels of a topic.
+impl Field for TopicPrefix {
+    fn kind(&self, _: Unit) -> Kind {
+        Kind::Text
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        if let Value::Text(text) = value {
+            *self = text.parse().map_err(|error: BadPrefix| error.to_string())?;
         }
         Ok(())
     }
@@ -302,6 +324,11 @@ impl Named for SharedStrategy {
 impl Named for OtherUser {
     const NAMES: &'static [&'static str] = &["refuse", "replace"];
     const VALUES: &'static [Self] = &[Self::Refuse, Self::Replace];
+}
+
+impl Named for RevokedSubscription {
+    const NAMES: &'static [&'static str] = &["disconnect", "stay"];
+    const VALUES: &'static [Self] = &[Self::Disconnect, Self::Stay];
 }
 
 impl Named for DuplicateClient {

@@ -2,13 +2,13 @@
 //! it is. The defaults themselves are those of the types, so there is no second copy to keep in
 //! step.
 
-use super::access_keys::{ACCESS, QUOTAS, TENANTS};
+use super::access_keys::{ACCESS, QUOTAS, TENANTS, TOPICS};
 use super::authentication_keys::AUTHENTICATION;
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
 
 /// All sections, in the order in which they are documented.
-pub(crate) static SECTIONS: [Section; 11] = [
+pub(crate) static SECTIONS: [Section; 12] = [
     Section {
         name: "server",
         doc: "The process as a whole.",
@@ -67,6 +67,12 @@ pub(crate) static SECTIONS: [Section; 11] = [
               itself.",
         repeated: false,
         keys: QUOTAS,
+    },
+    Section {
+        name: "topics",
+        doc: "Where the topics of clients begin, and what clients may call their own; see tenants.md.",
+        repeated: false,
+        keys: TOPICS,
     },
     Section {
         name: "tenants",
@@ -152,6 +158,12 @@ const LISTENER: &[Key] = &[
         "A certificate alone says that a client may come, not who it is.",
     )
     .live(),
+    Key::new(
+        "connections_maximum",
+        |s| &mut s.listener().connections_maximum,
+        "Open connections on each thread; one more is closed before a byte of it was read. 0 is no limit.",
+        "`limits.connections_maximum` holds for all listeners together.",
+    ),
     Key::new(
         "tenant",
         |s| &mut s.listener().tenant,
@@ -586,6 +598,13 @@ const SESSION: &[Key] = &[
         |s| &mut s.server.broker.session.retransmit_maximum,
         "How often one message is resent at most before the connection is closed.",
         "Only with `retransmit_interval_ms`: a client that ignores three is not going to answer.",
+    ),
+    Key::new(
+        "revoked_subscription",
+        |s| &mut s.server.broker.session.revoked_subscription,
+        "What happens to a connected client when a subscription of it is no longer allowed and ends: \
+         `disconnect` (0x87), or `stay`; then nothing tells the client, only the log.",
+        "MQTT has no other way to tell it, and it would believe to be subscribed.",
     ),
     Key::new(
         "other_user",

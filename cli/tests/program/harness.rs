@@ -108,8 +108,15 @@ impl Running {
 
     /// Waits for it to listen, and returns the address.
     pub(crate) fn address(&mut self) -> String {
+        self.address_of("tcp")
+    }
+
+    /// The same with another scheme.
+    pub(crate) fn address_of(&mut self, scheme: &str) -> String {
         let line = self.wait_for("listening");
-        let (_, address) = line.split_once("url=tcp://").expect("it says where");
+        let (_, address) = line
+            .split_once(&format!("url={scheme}://"))
+            .expect("it says where");
         address.trim().to_owned()
     }
 

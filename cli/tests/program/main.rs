@@ -10,6 +10,8 @@ mod bench;
 mod commands;
 mod embed;
 mod harness;
+#[cfg(feature = "tls")]
+mod listeners;
 mod mistakes;
 mod passwd;
 #[cfg(feature = "tools")]

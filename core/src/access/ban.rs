@@ -1,6 +1,7 @@
 //! Who is kept out whatever he can show: clients, users and addresses, each until some time.
 
-use crate::access::rule::{Name, Network};
+use crate::access::network::Network;
+use crate::access::rule::Name;
 use crate::time::UnixTime;
 use alloc::vec::Vec;
 use core::net::IpAddr;

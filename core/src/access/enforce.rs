@@ -4,11 +4,13 @@
 
 use crate::access::ban::Bans;
 use crate::access::identity::{Grant, Identity, Place};
+use crate::access::names::Names;
 use crate::access::rule::Operation;
 use crate::access::rules::{Origin, Rules, Subject};
 use crate::access::{Access, Answer, is_reserved};
-use crate::action::{CloseReason, DropReason, Event};
+use crate::action::{CloseReason, DropReason, Event, Peer};
 use crate::broker::Broker;
+use crate::config::RevokedSubscription;
 use crate::connection::{Connection, Stage};
 use crate::id::PacketId;
 use crate::route::RouteSlot;
@@ -18,6 +20,7 @@ use crate::tenant::Tenants;
 use crate::time::Now;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -101,6 +104,18 @@ pub(crate) struct Absentee {
 }
 
 impl Access {
+    /// Whether a message that waited, or was begun, may be sent to a connected client now.
+    pub(crate) fn may_send(
+        &self,
+        connection: &Connection,
+        client_id: &str,
+        topic: TopicName<'_>,
+    ) -> bool {
+        let may_name = |names: &Names| names.allow(topic.into());
+        connection.names().is_none_or(may_name)
+            && (!self.is_on() || self.may_receive(&subject_here(connection, client_id), topic))
+    }
+
     /// Takes note of rules that somebody brings.
     pub(crate) const fn note(&mut self, grant: &Grant) {
         self.has_own_rules |= !grant.rules.is_empty();
@@ -154,13 +169,94 @@ impl Broker {
         if let Some(session) = session.filter(|_| self.access.is_on())
             && self.recheck(key, session) > 0
         {
-            self.doomed.push((key, CloseReason::SubscriptionRevoked));
+            self.has_lost_a_subscription(key);
         }
+    }
+
+    /// A connected client has a subscription less than it believes.
+    fn has_lost_a_subscription(&mut self, key: Key) {
+        match self.config.session.revoked_subscription {
+            RevokedSubscription::Disconnect => {
+                self.doomed.push((key, CloseReason::SubscriptionRevoked));
+            }
+            RevokedSubscription::Stay => {}
+        }
+    }
+
+    /// Finds out what a client that wants to come in may call topics, and what its will means by
+    /// that. Whether there is any topic that it could name.
+    pub(crate) fn learn_names(&mut self, key: Key) -> bool {
+        let Some(connection) = self
+            .connections
+            .get_mut(key)
+            .filter(|_| self.config.topics.is_on())
+        else {
+            return true;
+        };
+        if connection.place.listener == Peer::IN_PROCESS {
+            return true;
+        }
+        let Stage::Parked(handshake) = &connection.stage else {
+            return true;
+        };
+        let subject = subject_here(connection, &handshake.client_id);
+        let Some(names) = self.config.topics.of(&subject) else {
+            return false;
+        };
+        if let Stage::Parked(handshake) = &mut connection.stage
+            && let Some(will) = handshake.will.as_mut()
+        {
+            will.topic = names.meant(&will.topic).into();
+        }
+        connection.extra().names = Some(names);
+        true
+    }
+
+    /// The topic or filter that a client means by what it says.
+    pub(crate) fn meant_by<'a>(&self, key: Key, said: &'a str) -> Cow<'a, str> {
+        if self.config.topics.session_prefix.is_none() {
+            return said.into();
+        }
+        match self.connections.get(key).and_then(Connection::names) {
+            Some(names) => names.meant(said),
+            None => said.into(),
+        }
+    }
+
+    /// Whether a client may name this topic, or all that this filter matches, whatever the rules
+    /// say.
+    fn may_name(&self, key: Key, filter: TopicFilter<'_>) -> bool {
+        if self.config.topics.required_prefix.is_none() {
+            return true;
+        }
+        let Some(connection) = self.connections.get(key) else {
+            return true;
+        };
+        match connection.names() {
+            Some(names) => names.allow(filter),
+            None => connection.place.listener == Peer::IN_PROCESS,
+        }
+    }
+
+    /// The same, reported as what the rules deny is.
+    fn check_name(
+        &mut self,
+        key: Key,
+        operation: Operation,
+        filter: TopicFilter<'_>,
+    ) -> Result<(), Denial> {
+        if self.may_name(key, filter) {
+            return Ok(());
+        }
+        let denial = Denial { operation, line: 0 };
+        self.report(key, denial, filter.as_str(), false);
+        Err(denial)
     }
 
     /// Whether a client that wants to come in may publish the will that it brings.
     pub(crate) fn may_bring_will(&mut self, key: Key) -> bool {
-        let connection = self.connections.get(key).filter(|_| self.access.is_on());
+        let is_asked = self.access.is_on() || self.config.topics.required_prefix.is_some();
+        let connection = self.connections.get(key).filter(|_| is_asked);
         let Some(Stage::Parked(handshake)) = connection.map(|connection| &connection.stage) else {
             return true;
         };
@@ -234,6 +330,12 @@ impl Broker {
         topic: TopicName<'_>,
         route: Option<RouteSlot>,
     ) -> bool {
+        if self
+            .check_name(key, Operation::Publish, topic.into())
+            .is_err()
+        {
+            return false;
+        }
         if !self.access.is_on() {
             return !is_reserved(topic);
         }
@@ -293,6 +395,7 @@ impl Broker {
         key: Key,
         filter: TopicFilter<'_>,
     ) -> Result<Subscribing, Denial> {
+        self.check_name(key, Operation::Subscribe, filter)?;
         if !self.access.is_on() {
             return Ok(Subscribing::All);
         }
@@ -316,7 +419,7 @@ impl Broker {
 
     /// Whether a message that waited may be delivered now to the session of this connection.
     pub(crate) fn may_deliver(&self, key: Key, topic: &str) -> bool {
-        let Some(connection) = self.connections.get(key).filter(|_| self.access.is_on()) else {
+        let Some(connection) = self.connections.get(key) else {
             return true;
         };
         let session = connection
@@ -325,8 +428,8 @@ impl Broker {
         let Some(session) = session else {
             return true;
         };
-        let subject = subject_here(connection, &session.client_id);
-        self.access.may_receive(&subject, TopicName::known(topic))
+        let topic = TopicName::known(topic);
+        self.access.may_send(connection, &session.client_id, topic)
     }
 
     /// A client is there again, or the rules are others: what its session has is looked at anew.
@@ -377,7 +480,7 @@ impl Broker {
             .sessions
             .get(session_key)
             .is_some_and(|s| s.is_filtered);
-        if self.access.is_on() || was_filtered {
+        if self.access.is_on() || was_filtered || self.config.topics.required_prefix.is_some() {
             self.recheck(key, session_key)
         } else {
             0
@@ -428,8 +531,7 @@ impl Broker {
             } else if let Some(connection) = connection
                 && self.recheck(connection, key) > 0
             {
-                self.doomed
-                    .push((connection, CloseReason::SubscriptionRevoked));
+                self.has_lost_a_subscription(connection);
             }
         }
     }

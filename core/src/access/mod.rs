@@ -1,12 +1,15 @@
 //! Who may do what: asked here and nowhere else. `docs/access.md` tells it to operators.
 //!
-//! [`rule`] has rules as values, [`rules`] how they decide, [`identity`] who a client is;
+//! [`rule`] has rules as values, [`rules`] how they decide, [`identity`] who a client is,
+//! [`network`] where it comes from;
 //! `enforce` asks them where something is done, and again when rules or clients change. Reading
 //! rules from files is for others.
 
 pub mod ban;
 mod enforce;
 pub mod identity;
+pub(crate) mod names;
+pub mod network;
 mod permits;
 pub mod rule;
 pub mod rules;
@@ -19,7 +22,7 @@ use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 use alloc::sync::Arc;
 
-pub(crate) use enforce::{Absentee, Subscribing, subject_here};
+pub(crate) use enforce::{Absentee, Subscribing};
 
 /// Whether nobody may publish there: what is below `$SYS` is the broker's own word.
 pub(crate) fn is_reserved(topic: TopicName<'_>) -> bool {

@@ -394,7 +394,7 @@ fn relate(
 
 /// Whether what stands for the placeholders of a level may stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+pub(crate) enum Fit {
     /// It may, or there are none.
     Text,
     /// The client has no such thing, as an anonymous one has no user.
@@ -403,7 +403,7 @@ enum Fit {
     Unfit,
 }
 
-fn fit(level: &str, subject: &Subject<'_>, is_first: bool) -> Fit {
+pub(crate) fn fit(level: &str, subject: &Subject<'_>, is_first: bool) -> Fit {
     let mut is_start = is_first;
     let mut fit = Fit::Text;
     for piece in pieces(level) {
@@ -423,7 +423,7 @@ fn fit(level: &str, subject: &Subject<'_>, is_first: bool) -> Fit {
     fit
 }
 
-const fn value<'a>(placeholder: Placeholder, subject: &Subject<'a>) -> Option<&'a str> {
+pub(crate) const fn value<'a>(placeholder: Placeholder, subject: &Subject<'a>) -> Option<&'a str> {
     match placeholder {
         Placeholder::User => subject.user,
         Placeholder::Client => Some(subject.client_id),

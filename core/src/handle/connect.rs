@@ -233,7 +233,7 @@ impl Broker {
             Err(why) => return self.close(key, why),
         }
         self.keep_grant(key, grant);
-        if !self.may_bring_will(key) {
+        if !self.learn_names(key) || !self.may_bring_will(key) {
             return self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
         }
         if let Some(other) = taken {

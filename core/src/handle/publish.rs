@@ -118,7 +118,8 @@ impl Broker {
             return Err(Violation::RetainNotSupported); // [MQTT-3.2.2-14]
         }
         let mut alias_text = core::mem::take(&mut self.alias_text);
-        let topic = self.topic_of(key, publish, &mut alias_text)?;
+        let said = self.topic_of(key, publish, &mut alias_text)?;
+        let topic = &*self.meant_by(key, said);
         let fresh = Publish { topic, ..*publish };
         let result = self.take_in(key, session, &fresh);
         self.alias_text = alias_text;

@@ -69,6 +69,8 @@ impl Broker {
         options: SubscribeOptions,
         identifier: u32,
     ) -> Result<ReasonCode, Violation> {
+        TopicFilter::parse(text).map_err(|_| Violation::TopicFilter)?;
+        let text = &*self.meant_by(key, text);
         let parsed = TopicFilter::parse(text).map_err(|_| Violation::TopicFilter)?;
         // [MQTT-3.8.3-4]
         if parsed.share.is_some() && options.no_local {

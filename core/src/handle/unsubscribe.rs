@@ -22,6 +22,8 @@ impl Broker {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         // [MQTT-3.10.4-6]
         for filter in unsubscribe.filters.iter() {
+            TopicFilter::parse(filter).map_err(|_| Violation::TopicFilter)?;
+            let filter = &*self.meant_by(key, filter);
             let parsed = TopicFilter::parse(filter).map_err(|_| Violation::TopicFilter)?;
             // [MQTT-3.10.4-1] [MQTT-3.10.4-2]
             let existed = self.unsubscribe(session, &parsed);

@@ -1,10 +1,10 @@
 //! What an operator sets about sockets, threads and stopping: plain data, each default with its
 //! reason. What the broker itself is set to is [`Config`](crate::Config).
 
-use super::network::Network;
 use super::tenancy::TenantSource;
 use super::url::ListenerUrl;
 use crate::access::identity::Certificate;
+use crate::access::network::Network;
 use crate::action::Peer;
 use crate::log::LogConfig;
 use alloc::string::{String, ToString};
@@ -50,6 +50,20 @@ impl ServerConfig {
             }),
             threads => threads,
         }
+    }
+}
+
+impl ServerConfig {
+    /// What the broker itself is set to: with what stands elsewhere here.
+    #[must_use]
+    pub fn broker(&self) -> crate::Config {
+        let mut broker = self.broker.clone();
+        broker.durable = self.storage.is_durable();
+        let listeners = self.listeners.iter();
+        broker.quotas.connections_per_listener_maximum = listeners
+            .map(|listener| listener.connections_maximum)
+            .collect();
+        broker
     }
 }
 
@@ -140,6 +154,9 @@ pub struct ListenerConfig {
     pub url: ListenerUrl,
     /// What it is called in rules and reports. Default: its URL.
     pub name: Option<String>,
+    /// Open connections, at most, on each shard; one more is closed before a byte of it was read. 0
+    /// is no limit, the default: `limits.connections_maximum` holds for all of them together.
+    pub connections_maximum: u32,
     /// Connections the system holds until they are accepted. Default 1,024: a reconnect storm of
     /// some milliseconds. The system may cut it (`net.core.somaxconn`).
     pub backlog: u32,
@@ -254,6 +271,7 @@ impl Default for ListenerConfig {
         Self {
             url: ListenerUrl::default(),
             name: None,
+            connections_maximum: 0,
             backlog: 1_024,
             nodelay: true,
             reuse_port: false,

@@ -4,7 +4,7 @@ use super::config::{Anonymous, ListenerConfig};
 use super::tenancy::TenantSource;
 use crate::access::identity::Grant;
 use crate::access::rule::{Effect, Operations, Pattern, Rule};
-use crate::action::{Credentials, Verdict};
+use crate::action::{Credentials, Peer, Verdict};
 use crate::codec::reason::ReasonCode;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -47,7 +47,7 @@ impl Decision {
 }
 
 /// The listener that in-process links are counted to.
-pub const IN_PROCESS: u16 = u16::MAX;
+pub const IN_PROCESS: u16 = Peer::IN_PROCESS;
 
 /// The rules on anonymous clients and on tenants, listener by listener, and the authenticator
 /// behind them.
@@ -130,7 +130,6 @@ fn of_the_program() -> Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::Peer;
     use crate::codec::packet::Version;
     use alloc::borrow::ToOwned;
     use alloc::vec;

@@ -36,6 +36,7 @@ state!(Extra {
     slow_armed,
     inbound_aliases,
     outbound,
+    names,
     method,
     authenticating,
     authentication_state,

@@ -18,6 +18,7 @@ use crate::tls;
 #[cfg(feature = "websocket")]
 use crate::websocket::{Accept, Rules, WebSocket};
 use core::fmt;
+use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
@@ -109,6 +110,34 @@ impl Security {
         match self.shown()? {
             Shown::Tls(_) => None,
             Shown::Quic(config) => Some(config),
+        }
+    }
+
+    /// Whether who connects from there will say that it is somebody else.
+    fn is_go_between(&self, from: IpAddr) -> bool {
+        #[cfg(feature = "websocket")]
+        if let Some(rules) = &self.websocket
+            && rules
+                .forwarded_for_from
+                .iter()
+                .any(|network| network.contains(from))
+        {
+            return true;
+        }
+        !self.proxy_from.is_empty()
+    }
+
+    /// Who a newcomer is as far as is known before it has said anything. A proxy does not count as
+    /// a client: neither for its address nor for what its address may do.
+    #[must_use]
+    pub fn as_far_as_known(&self, peer: Peer) -> Peer {
+        match peer.address {
+            Some(address) if self.is_go_between(address.ip()) => Peer {
+                address: None,
+                proxy: Some(address),
+                ..peer
+            },
+            _ => peer,
         }
     }
 

@@ -5,7 +5,7 @@ use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{
     AccessConfig, DuplicateClient, Identity, Limits, Protocol, PublishExcess, QueueOverflow,
-    QuotaConfig, SessionConfig, SharedStrategy, TenantsConfig,
+    QuotaConfig, SessionConfig, SharedStrategy, TenantsConfig, TopicsConfig,
 };
 
 /// A configuration that can run.
@@ -24,11 +24,23 @@ pub(super) fn config(script: &mut Script<'_>) -> Config {
         access: AccessConfig::default(),
         quotas: quotas(script),
         tenants: tenants(script),
+        topics: topics(script),
     };
     config
         .validate()
         .expect("each choice is valid, and so are all together");
     config
+}
+
+/// Some whose names begin every topic, or stand for topics of the others.
+fn topics(script: &mut Script<'_>) -> TopicsConfig {
+    let prefix = |text: &str| text.parse().ok();
+    let said = script.flag().then_some("a/b");
+    TopicsConfig {
+        required_prefix: script.flag().then(|| prefix("a")).flatten(),
+        session_prefix: said.and_then(prefix),
+        session_prefix_means: said.and_then(|_| prefix("a/%c")),
+    }
 }
 
 /// So little that one tenant meets it.
@@ -57,6 +69,7 @@ fn quotas(script: &mut Script<'_>) -> QuotaConfig {
             0 => PublishExcess::Throttle,
             _ => PublishExcess::Disconnect,
         },
+        ..QuotaConfig::default()
     }
 }
 
