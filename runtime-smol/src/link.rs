@@ -1,7 +1,7 @@
 //! Clients inside this program: what [`Handle::publish`](crate::Handle::publish) and
-//! [`Handle::subscribe`](crate::Handle::subscribe) stand on. Each is a
-//! [`Connection`] through a pair of sockets, with a thread of its own; the broker has no special case
-//! for it. Everything on the way is bounded.
+//! [`Handle::subscribe`](crate::Handle::subscribe) stand on. Each is a [`Connection`] through a
+//! pair of sockets, with a thread of its own; the broker has no special case for it. Everything on
+//! the way is bounded.
 
 use crate::client::{Connection, Event, Events};
 use whimbrel_core::runtime::Message;
