@@ -46,19 +46,18 @@ impl Transport {
         newcomer: Newcomer,
         peer: &Peer,
     ) -> Result<Self, Fault> {
-        let pipe = match newcomer {
-            Newcomer::Pipe(pipe) => pipe,
+        match newcomer {
+            Newcomer::Pipe(pipe) => Ok(match security.layers(peer)? {
+                None => Self::Plain(pipe),
+                Some(layers) => Self::Layered(Box::new(Layered::new(pipe, layers, Vec::new()))),
+            }),
             #[cfg(feature = "quic")]
             Newcomer::Quic(newcomer) => {
                 let config = security.quic().ok_or(Fault::NotOpen)?;
                 let quic = quic::Quic::server(*newcomer, config, peer.clone());
-                return Ok(Self::Quic(Box::new(quic)));
+                Ok(Self::Quic(Box::new(quic)))
             }
-        };
-        Ok(match security.layers(peer)? {
-            None => Self::Plain(pipe),
-            Some(layers) => Self::Layered(Box::new(Layered::new(pipe, layers, Vec::new()))),
-        })
+        }
     }
 
     /// The same, watched by the runtime of this thread.
