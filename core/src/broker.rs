@@ -14,6 +14,7 @@ use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Encoder;
 use crate::error::Violation;
+use crate::estate::Estates;
 use crate::explain::Question;
 use crate::flapping::Flapping;
 use crate::gate::{AckKind, Gates};
@@ -100,6 +101,7 @@ pub struct Broker {
     pub(crate) placement: Placement,
     /// Incoming QoS 2 messages that shards have to remember.
     pub(crate) taken: BTreeMap<ExchangeId, Taken>,
+    pub(crate) estates: Estates,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) retained_armed: Timestamp,
@@ -183,6 +185,7 @@ impl Broker {
                 shards: config.identity.shards,
             },
             taken: BTreeMap::new(),
+            estates: Estates::default(),
             routes: Routes::new(seed),
             retained: Retained::default(),
             retained_armed: Timestamp::MAX,

@@ -33,13 +33,22 @@ pub(crate) struct Gate {
     pub(crate) position: Position,
     /// Other shards have kept what they were told in letters up to this number.
     pub(crate) letter: u64,
+    /// What so many sessions have left to others is settled.
+    pub(crate) estate: u64,
+}
+
+impl Gate {
+    /// Whether what waits for this need not wait, when everything has come as far as `now`.
+    const fn is_open(&self, now: Self) -> bool {
+        self.position.0 <= now.position.0 && self.letter <= now.letter && self.estate <= now.estate
+    }
 }
 
 impl From<Position> for Gate {
     fn from(position: Position) -> Self {
         Self {
             position,
-            letter: 0,
+            ..Self::default()
         }
     }
 }
@@ -63,7 +72,11 @@ pub(crate) struct Gates {
     waiting: VecDeque<(Gate, Key, Gated)>,
 }
 
-crate::state::state!(Gate { position, letter });
+crate::state::state!(Gate {
+    position,
+    letter,
+    estate
+});
 crate::state::state!(Gates { waiting });
 
 impl Gates {
@@ -73,15 +86,15 @@ impl Gates {
         let gate = Gate {
             position: last.position.max(gate.position),
             letter: last.letter.max(gate.letter),
+            estate: last.estate.max(gate.estate),
         };
         self.waiting.push_back((gate, key, gated));
     }
 
-    /// The next thing that may go, when the log has come to `durable` and all letters up to `kept`
-    /// are kept.
-    pub(crate) fn pop(&mut self, durable: Position, kept: u64) -> Option<(Key, Gated)> {
+    /// The next thing that may go, when everything has come as far as `now`.
+    pub(crate) fn pop(&mut self, now: Gate) -> Option<(Key, Gated)> {
         let (gate, ..) = self.waiting.front()?;
-        if gate.position > durable || gate.letter > kept {
+        if !gate.is_open(now) {
             return None;
         }
         self.waiting.pop_front().map(|(_, key, gated)| (key, gated))
@@ -107,6 +120,7 @@ impl Broker {
         Some(Gate {
             position: self.latest_gate().unwrap_or_default(),
             letter: self.peers.latest(),
+            estate: 0,
         })
     }
 
@@ -130,12 +144,27 @@ impl Broker {
         (position.is_some() || told).then(|| Gate {
             position: position.unwrap_or_default(),
             letter: if told { self.peers.latest() } else { 0 },
+            estate: 0,
         })
     }
 
-    /// Whether what waits for this need not wait.
-    const fn is_open(&self, gate: Gate) -> bool {
-        gate.position.0 <= self.durable.0 && gate.letter <= self.peers.kept()
+    /// What an answer has to wait for that says who has which session: what an earlier one has
+    /// left to others, too.
+    pub(crate) fn session_gate(&self) -> Option<Gate> {
+        self.latest_gate().map(|position| Gate {
+            position,
+            letter: 0,
+            estate: self.estates.opened(),
+        })
+    }
+
+    /// How far everything has come.
+    fn gate_now(&self) -> Gate {
+        Gate {
+            position: self.durable,
+            letter: self.peers.kept(),
+            estate: self.estates.settled(),
+        }
     }
 
     /// Answers at once, or when `gate` is open; never before what was answered earlier. [MQTT-4.6.0-2]
@@ -146,7 +175,7 @@ impl Broker {
         gate: Option<Gate>,
         (kind, id, reason): (AckKind, PacketId, ReasonCode),
     ) {
-        let gate = gate.filter(|gate| !self.is_open(*gate));
+        let gate = gate.filter(|gate| !gate.is_open(self.gate_now()));
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -161,7 +190,7 @@ impl Broker {
 
     /// The same for a packet that is encoded already.
     pub(crate) fn respond(&mut self, key: Key, gate: Option<Gate>, packet: &Packet<'_>) {
-        let gate = gate.filter(|gate| !self.is_open(*gate));
+        let gate = gate.filter(|gate| !gate.is_open(self.gate_now()));
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -199,7 +228,9 @@ impl Broker {
     /// Lets go whatever need not wait any longer.
     pub(crate) fn release_gated(&mut self) {
         self.peers.check_returned(self.durable);
-        while let Some((key, gated)) = self.gates.pop(self.durable, self.peers.kept()) {
+        self.settle_estates();
+        let now = self.gate_now();
+        while let Some((key, gated)) = self.gates.pop(now) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };

@@ -2,7 +2,9 @@
 
 use crate::slab::Key;
 use core::fmt;
+use core::hash::BuildHasher;
 use core::num::NonZeroU16;
+use siphasher::sip::SipHasher13;
 
 /// One open transport, as handed out by `Broker::accept`. The generation makes a stale id harmless:
 /// calls with an id whose connection is gone are ignored.
@@ -82,6 +84,18 @@ impl PacketId {
 /// A shard of this node, by its number: somebody that messages can be routed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u16);
+
+/// Hashes message identifiers: they are ours, nobody can choose them to collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ById;
+
+impl BuildHasher for ById {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(0, 0)
+    }
+}
 
 /// Names a message for as long as anybody keeps it: who took it in, in which life of that node, and
 /// its number there.

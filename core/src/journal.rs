@@ -8,7 +8,7 @@
 
 use crate::action::{Batch, BatchMark};
 use crate::broker::Broker;
-use crate::id::{MessageId, PacketId, Position};
+use crate::id::{ById, MessageId, PacketId, Position};
 use crate::letter::ExchangeId;
 use crate::log::BatchWriter;
 use crate::message::Message;
@@ -23,9 +23,8 @@ use crate::time::UnixTime;
 use crate::topic::Subscription;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::hash::Hasher;
+use core::hash::BuildHasher;
 use hashbrown::HashTable;
-use siphasher::sip::SipHasher13;
 
 /// A message that the log has.
 #[derive(Debug)]
@@ -52,12 +51,8 @@ crate::state::state!(Stored {
     was_let_go
 });
 
-/// Message identifiers are ours, nobody can choose them to collide.
 fn hash(id: MessageId) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(0, 0);
-    hasher.write_u64(id.origin);
-    hasher.write_u64(id.sequence);
-    hasher.finish()
+    ById.hash_one(id)
 }
 
 /// The open batch, and what the log holds of messages.
@@ -488,6 +483,12 @@ impl Journal {
         (self.stubs, self.stub_bytes)
     }
 
+    /// So many messages are about to be restored.
+    pub(crate) fn expect(&mut self, messages: usize) {
+        self.stored
+            .reserve(messages, |stored| hash(stored.message.id()));
+    }
+
     /// Counts a delivery that the log has already, while restoring.
     pub(crate) fn restored(&mut self, message: &Message) {
         self.restored_retained(message);
@@ -594,8 +595,8 @@ impl Journal {
 
     /// The session and everything of it is gone. Recovery drops what belongs to a session that is
     /// not there, so its deliveries and subscriptions need no record of their own.
-    pub(crate) fn session_ended(&mut self, session: &Session) {
-        self.delete(&session_key(record::SESSION, session.number));
+    pub(crate) fn session_ended(&mut self, number: u64) {
+        self.delete(&session_key(record::SESSION, number));
     }
 
     fn filter_key(&mut self, kind: u8, session: u64, filter: &str) -> Vec<u8> {

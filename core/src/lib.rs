@@ -21,6 +21,7 @@ mod connection;
 mod deliver;
 mod encoder;
 pub mod error;
+mod estate;
 pub mod explain;
 mod flapping;
 mod gate;

@@ -8,7 +8,8 @@
 use crate::action::{DropReason, Event};
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
-use crate::id::{MessageId, PacketId};
+use crate::estate::session_of;
+use crate::id::{ById, MessageId, PacketId};
 use crate::letter::ExchangeId;
 use crate::log::{BatchError, BatchRef, Op};
 use crate::message::Message;
@@ -24,6 +25,7 @@ use crate::topic::{Subscription, TopicFilter};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use hashbrown::HashMap;
 use thiserror::Error;
 
 /// Records that this version cannot take.
@@ -73,13 +75,15 @@ pub struct Restorer {
     boot_epoch: u32,
     clock: Option<(UnixTime, UnixTime)>,
     sessions: BTreeMap<u64, Kept>,
-    messages: BTreeMap<MessageId, Stored>,
+    messages: HashMap<MessageId, Stored, ById>,
     /// By what stands in their keys: the topic, behind the tenant if there is one.
     retained: BTreeMap<Box<str>, MessageId>,
     /// Incoming QoS 2 messages, as each shard has taken them in.
     taken: BTreeMap<(ExchangeId, u16), Box<[u8]>>,
     /// The same of all shards together, once that is known.
     united: BTreeMap<ExchangeId, Taken>,
+    /// Records of exchanges that are complete.
+    complete: Vec<(ExchangeId, u16)>,
     /// The greatest session number, whichever shard gave it.
     last_session: u64,
     /// How many bytes of messages are kept whole, if not all.
@@ -369,27 +373,33 @@ impl Restorer {
         Some(())
     }
 
-    /// What all shards together have taken in, of sessions that are still there.
-    fn all_taken(&self) -> BTreeMap<ExchangeId, Taken> {
-        let mut all: BTreeMap<ExchangeId, Taken> = BTreeMap::new();
-        for ((exchange, shard), value) in &self.taken {
-            let session = self.sessions.get(&exchange.session);
-            if session.is_some_and(|kept| kept.record.is_some()) {
-                let taken = all.entry(*exchange).or_default();
+    /// Finds out what all shards together have taken in, of exchanges that are still open, and of
+    /// which others the log is to be told that they are not.
+    fn unite(&mut self) {
+        for ((exchange, shard), value) in core::mem::take(&mut self.taken) {
+            let (session, is_will) = session_of(exchange);
+            let session = self.sessions.get(&session);
+            let record = session.and_then(|kept| kept.record.as_ref());
+            if record.is_some_and(|record| !is_will || record.will.is_some()) {
+                let taken = self.united.entry(exchange).or_default();
                 // One that says nothing has taken nothing.
-                let _ = record::decode_taken(value, *shard, taken);
+                let _ = record::decode_taken(&value, shard, taken);
+            } else {
+                self.complete.push((exchange, shard));
             }
         }
-        all
     }
 
     /// Distributes what there is among the shards of a node, by their numbers. There may be fewer
     /// or more of them than there were before.
     #[must_use]
     pub fn split(mut self, shards: u16) -> Vec<Self> {
-        self.united = self.all_taken();
+        self.unite();
+        if shards <= 1 {
+            return alloc::vec![self];
+        }
         let placement = Placement { shards };
-        let mut parts: Vec<Self> = (0..shards.max(1))
+        let mut parts: Vec<Self> = (0..shards)
             .map(|_| Self {
                 boot_epoch: self.boot_epoch,
                 clock: self.clock,
@@ -410,6 +420,9 @@ impl Restorer {
                 part.sessions.insert(number, kept);
             }
         }
+        if let Some(first) = parts.first_mut() {
+            first.complete = self.complete;
+        }
         for part in &mut parts {
             let ids = part.retained.values().copied();
             let messages: Vec<_> = messages_of(&self.messages, ids).collect();
@@ -428,13 +441,13 @@ impl Restorer {
     }
 }
 
-fn message_in(messages: &BTreeMap<MessageId, Stored>, id: MessageId) -> Option<&Message> {
+fn message_in(messages: &HashMap<MessageId, Stored, ById>, id: MessageId) -> Option<&Message> {
     messages.get(&id)?.message.as_ref()
 }
 
 /// Those of these messages that there are.
 fn messages_of(
-    messages: &BTreeMap<MessageId, Stored>,
+    messages: &HashMap<MessageId, Stored, ById>,
     ids: impl Iterator<Item = MessageId>,
 ) -> impl Iterator<Item = (MessageId, Stored)> {
     ids.filter_map(|id| {
@@ -470,16 +483,20 @@ impl Broker {
         if broker.journal.is_on() {
             broker.journal.boot(epoch);
         }
-        broker.taken = match restorer.united.is_empty() {
-            true => restorer.all_taken(),
-            false => core::mem::take(&mut restorer.united),
-        };
+        restorer.unite();
         let Restorer {
             sessions,
             messages,
             retained,
+            united,
+            complete,
             ..
         } = restorer;
+        broker.taken = united;
+        for (exchange, shard) in complete {
+            broker.journal.forget_taken(exchange, shard);
+        }
+        broker.journal.expect(messages.len());
         for id in retained.into_values() {
             if let Some(message) = message_in(&messages, id) {
                 if message.is_stub() {
@@ -495,6 +512,9 @@ impl Broker {
             }
         }
         let mut keys = Vec::new();
+        // As they were opened, on whichever shard.
+        let mut sessions: Vec<(u64, Kept)> = sessions.into_iter().collect();
+        sessions.sort_by_key(|(number, _)| (number & SESSION_COUNT, *number));
         for (number, kept) in sessions {
             keys.extend(broker.restore_session(number, kept, &messages));
             broker.journal.cut();
@@ -513,14 +533,12 @@ impl Broker {
         &mut self,
         number: u64,
         kept: Kept,
-        messages: &BTreeMap<MessageId, Stored>,
+        messages: &HashMap<MessageId, Stored, ById>,
     ) -> Option<Key> {
         let record = kept.record?;
-        // Two records of one client cannot be; should they, the later session is the one that
-        // counts.
         let tenant = self.tenant_named(record.tenant.as_deref().unwrap_or_default());
         if let Some(earlier) = self.sessions.find(tenant, &record.client_id) {
-            self.end_session(earlier, true);
+            self.supersede(earlier);
         }
         let wall = self.clock.wall();
         let mut session = Session::new(tenant, record.client_id, number);
@@ -560,12 +578,21 @@ impl Broker {
         Some(key)
     }
 
+    /// A client has another session, and the end of this one was not recorded yet: it waited for
+    /// others to keep what the session left them. So it ends once more, in the first turn.
+    fn supersede(&mut self, earlier: Key) {
+        self.sessions.unlist(earlier);
+        if let Some(session) = self.sessions.get_mut(earlier) {
+            session.ends_at = self.clock.wall();
+        }
+    }
+
     fn restore_delivery(
         &mut self,
         slot: u32,
         sequence: u64,
         record: DeliveryRecord,
-        messages: &BTreeMap<MessageId, Stored>,
+        messages: &HashMap<MessageId, Stored, ById>,
     ) {
         let is_released = matches!(record.exchange, Some((Stage::Released, _)));
         let message = match message_in(messages, record.message) {

@@ -195,6 +195,8 @@ pub(crate) struct Session {
     pub(crate) traffic: Option<Box<Traffic>>,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
+    /// What the log knows is left as it is for now; see `estate`.
+    pub(crate) record_waits: bool,
     /// Some of its subscriptions match more than it may receive.
     pub(crate) is_filtered: bool,
     /// What of its will is in the statistics.
@@ -217,6 +219,7 @@ impl Session {
             subscriptions: Vec::new(),
             traffic: None,
             is_recorded: false,
+            record_waits: false,
             is_filtered: false,
             will_counted: 0,
         }
@@ -295,6 +298,12 @@ impl Sessions {
         };
         let mut slot = 0;
         while let Some(key) = sessions.slab.key_from(slot) {
+            // Of two, the earlier one is about to end.
+            if let Some(session) = sessions.get(key)
+                && let Some(earlier) = sessions.find(session.tenant, &session.client_id)
+            {
+                sessions.unlist(earlier);
+            }
             sessions.index(key);
             slot = key.index + 1;
         }
@@ -339,12 +348,19 @@ impl Sessions {
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Session> {
-        let session = self.slab.remove(key)?;
+        self.unlist(key);
+        self.slab.remove(key)
+    }
+
+    /// A session is not found by its client identifier any more.
+    pub(crate) fn unlist(&mut self, key: Key) {
+        let Some(session) = self.slab.get(key) else {
+            return;
+        };
         let hash = Self::hash(self.seed, session.tenant, &session.client_id);
         if let Ok(entry) = self.by_client.find_entry(hash, |known| *known == key) {
             entry.remove();
         }
-        Some(session)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Session> {

@@ -33,6 +33,7 @@
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `transport` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
+//! | `outbox` | the way from one shard to another |
 //! | `link` | clients inside this program |
 //! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
@@ -45,6 +46,7 @@ pub mod client;
 mod clock;
 mod link;
 mod listen;
+mod outbox;
 mod ready;
 mod recording;
 mod report;

@@ -168,6 +168,10 @@ fn set_buffers(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> 
 /// How long a listener rests when the system is out of descriptors or memory.
 const BACK_OFF_MS: u64 = 200;
 
+/// How long it rests when there are more newcomers than shards take in; a shard takes in thousands
+/// meanwhile.
+const CROWDED_MS: u64 = 5;
+
 enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
@@ -255,6 +259,11 @@ impl Listener {
             },
             _ => peer,
         }
+    }
+
+    /// Lets newcomers wait for a moment.
+    pub(crate) fn rest(&mut self, now: Timestamp) {
+        self.resting_until = Some(now.after_ms(CROWDED_MS));
     }
 
     /// When it wants to be asked again, should it rest.

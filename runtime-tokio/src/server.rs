@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::link::{Link, Request, Subscription, ask};
 use crate::listen::{Bound, bind};
+use crate::outbox::Outbox;
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::EventSink;
@@ -304,7 +305,7 @@ struct Seat {
     broker: RecordedBroker,
     ready: Arc<ReadyList>,
     post: mpsc::UnboundedReceiver<Post>,
-    others: Vec<mpsc::UnboundedSender<Post>>,
+    others: Vec<Outbox>,
     farewell: Farewell,
 }
 
@@ -315,6 +316,7 @@ fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
     let farewells = Farewell::party(wakers.collect());
     let (others, posts): (Vec<_>, Vec<_>) =
         brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let others: Vec<Outbox> = others.into_iter().map(Outbox::new).collect();
     let all = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
     all.map(|(((broker, ready), post), farewell)| Seat {
         broker: broker.into(),

@@ -12,6 +12,7 @@
 
 use crate::clock::Clock;
 use crate::listen::{Bound, Listener};
+use crate::outbox::{OnItsWay, Outbox};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
 use crate::report::{EventSink, Facts, report, report_fault};
@@ -108,6 +109,7 @@ pub(crate) struct Moving {
     /// Read, and not handled.
     bytes: Vec<u8>,
     accepted: Timestamp,
+    _on_its_way: OnItsWay,
 }
 
 /// What a shard is made of.
@@ -127,7 +129,7 @@ pub(crate) struct Parts {
     /// What other shards send.
     pub(crate) post: mpsc::UnboundedReceiver<Post>,
     /// Where to send what is for them, by their numbers.
-    pub(crate) others: Vec<mpsc::UnboundedSender<Post>>,
+    pub(crate) others: Vec<Outbox>,
     pub(crate) farewell: Farewell,
     pub(crate) log: Option<LogSender>,
     pub(crate) storage_failed: Arc<AtomicBool>,
@@ -175,7 +177,7 @@ pub(crate) struct Shard {
     inbox_sender: mpsc::Sender<Input>,
     post: mpsc::UnboundedReceiver<Post>,
     post_waker: Waker,
-    others: Vec<mpsc::UnboundedSender<Post>>,
+    others: Vec<Outbox>,
     timer: Timer,
     lingering: Lingering,
     stop: Arc<Stop>,
@@ -391,24 +393,23 @@ impl Shard {
 
     /// Gives a connection to the shard that has its session.
     fn hand_over(&mut self, id: ConnectionId, to: PeerId, (peer, bytes): (Peer, Vec<u8>)) {
-        let Some(socket) = self.sockets.remove(id) else {
+        let (Some(socket), Some(other)) =
+            (self.sockets.remove(id), self.others.get(usize::from(to.0)))
+        else {
             return;
         };
-        let accepted = socket.accepted;
-        let transport = socket.into_transport();
-        let moving = Moving {
-            transport,
+        other.send(Post::Connection(Box::new(Moving {
+            accepted: socket.accepted,
+            transport: socket.into_transport(),
             peer,
             bytes,
-            accepted,
-        };
-        self.send_to(to, Post::Connection(Box::new(moving)));
+            _on_its_way: other.set_out(),
+        })));
     }
 
     fn send_to(&self, shard: PeerId, post: Post) {
-        // A shard that is gone is missed by the server, which stops.
         if let Some(other) = self.others.get(usize::from(shard.0)) {
-            let _ = other.send(post);
+            other.send(post);
         }
     }
 
@@ -692,6 +693,11 @@ impl Shard {
     }
 
     fn accept(&mut self) {
+        if self.others.iter().any(Outbox::is_crowded) {
+            for listener in &mut self.listeners {
+                listener.rest(self.now.monotonic);
+            }
+        }
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
                 let listener = &mut self.listeners[index];

@@ -21,6 +21,7 @@ fn connect(setup: &Setup, name: &str, version: Version) -> Line {
         name: name.to_owned(),
         version,
         persistent: true,
+        starts_anew: false,
         will: None,
     };
     let deadline = Instant::now() + PATIENCE;

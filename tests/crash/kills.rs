@@ -5,7 +5,7 @@ use crate::mourner::{Mourner, Wills};
 use crate::program::{Directory, Program, Setup, backend};
 use crate::publisher::{Promises, Publisher};
 use crate::subscriber::{Received, Subscriber};
-use crate::verdict::{Verdict, judge_retained, judge_stream, judge_wills};
+use crate::verdict::{Verdict, judge_retained, judge_shared, judge_stream, judge_wills};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What everybody subscribes to: all publishers, and all wills.
 const EVERYTHING: &[&str] = &["one-a/+", "one-b/+", "two-a/+", "two-b/+", "+/will"];
 
+/// What the members of a shared subscription subscribe to: QoS 1, which may move from one to
+/// another.
+const SHARED: &[&str] = &["$share/group/one-a/+", "$share/group/one-b/+"];
+
 fn number(variable: &str, default: u64) -> u64 {
     let text = std::env::var(variable).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -31,6 +35,7 @@ struct Company {
     retaining: Vec<(&'static str, Playing<Promises>)>,
     mourners: Vec<(&'static str, Playing<Wills>)>,
     subscribers: Vec<(&'static str, Playing<Received>)>,
+    members: Vec<(&'static str, Playing<Received>)>,
 }
 
 impl Company {
@@ -44,15 +49,24 @@ impl Company {
             ("sub-c", subscriber("sub-c", V5, seed + 3).sleepy()),
         ]
         .map(|(name, actor)| (name, Playing::start(actor, &directions)));
+        let member = |name, seed| Subscriber::new(name, V5, SHARED, seed);
+        let members = [
+            ("member-a", member("member-a", seed + 4)),
+            ("member-b", member("member-b", seed + 5).sleepy()),
+            ("member-c", member("member-c", seed + 6).fickle()),
+            ("member-d", member("member-d", seed + 7).fickle()),
+        ]
+        .map(|(name, actor)| (name, Playing::start(actor, &directions)));
         let company = Self {
             subscribers: subscribers.into(),
+            members: members.into(),
             publishers: Vec::new(),
             retaining: Vec::new(),
             mourners: Vec::new(),
             directions,
         };
         company.wait("subscriptions", || {
-            let mut all = company.subscribers.iter();
+            let mut all = company.subscribers.iter().chain(&company.members);
             all.all(|(_, playing)| playing.look(|received| received.subscribed))
         });
         company.with_publishers(seed)
@@ -146,15 +160,34 @@ impl Company {
                 );
             }
         }
+        self.judge_members(&mut verdict);
         for (name, playing) in self.publishers.iter().chain(&self.retaining) {
             verdict.broken(name, &playing.ledger().broken);
         }
         verdict
     }
 
+    fn judge_members(&self, verdict: &mut Verdict) {
+        let ledgers = self.members.iter().map(|(_, playing)| playing.ledger());
+        let ledgers: Vec<Received> = ledgers.collect();
+        for ((name, _), received) in self.members.iter().zip(&ledgers) {
+            verdict.broken(name, &received.broken);
+        }
+        for (publisher, promises) in &self.publishers {
+            if publisher.starts_with("one") {
+                let numbers = ledgers.iter().flat_map(|member| &member.numbers);
+                let numbers = numbers.filter(|(from, _)| from == publisher);
+                let numbers = numbers.flat_map(|(_, numbers)| numbers).copied().collect();
+                let promised = promises.look(|promises| promises.acknowledged);
+                judge_shared(verdict, (publisher, "the group"), promised, &numbers);
+            }
+        }
+    }
+
     fn leave(&mut self) {
         self.directions.end();
         self.subscribers.iter_mut().for_each(|(_, p)| p.leave());
+        self.members.iter_mut().for_each(|(_, p)| p.leave());
         self.publishers.iter_mut().for_each(|(_, p)| p.leave());
         self.retaining.iter_mut().for_each(|(_, p)| p.leave());
         self.mourners.iter_mut().for_each(|(_, p)| p.leave());
@@ -178,11 +211,21 @@ fn live_and_die(program: &mut Program, setup: &Setup, company: &Company, random:
 
 #[test]
 fn nothing_acknowledged_is_lost_by_killing_the_broker() {
-    let kills = number("WHIMBREL_KILLS", 5);
+    kill_again_and_again(1);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_killing_a_broker_of_two_threads() {
+    kill_again_and_again(2);
+}
+
+fn kill_again_and_again(threads: u16) {
+    let kills = number("WHIMBREL_KILLS", 20);
     let seed = number("WHIMBREL_SEED", seed());
-    println!("WHIMBREL_KILLS={kills} WHIMBREL_SEED={seed}");
-    let directory = Directory::new("kills");
+    println!("{threads} threads: WHIMBREL_KILLS={kills} WHIMBREL_SEED={seed}");
+    let directory = Directory::new(&format!("kills-{threads}"));
     let setup = Setup::new(directory.path().join("data"), directory.path().join("said"))
+        .set("SERVER_THREADS", threads)
         .set("STORAGE_SEGMENT_BYTES", "64 KiB")
         .set("STORAGE_CHECKPOINT_MIN_BYTES", "512 KiB");
 
@@ -202,7 +245,7 @@ fn nothing_acknowledged_is_lost_by_killing_the_broker() {
     }
     company.leave();
     println!(
-        "{}: {kills} kills in {:.1} s, {} checkpoints, {} torn writes; {verdict}",
+        "{}, {threads} threads: {kills} kills in {:.1} s, {} checkpoints, {} torn writes; {verdict}",
         backend(),
         began.elapsed().as_secs_f64(),
         setup.count("a checkpoint is complete"),

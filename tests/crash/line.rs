@@ -22,6 +22,8 @@ pub(crate) struct Introduction {
     pub(crate) version: Version,
     /// Its session outlives its connections.
     pub(crate) persistent: bool,
+    /// An earlier session ends.
+    pub(crate) starts_anew: bool,
     /// Topic and payload of a QoS 2 will.
     pub(crate) will: Option<(String, String)>,
 }
@@ -103,7 +105,7 @@ impl Line {
         });
         self.push(&Packet::Connect(Connect {
             version: introduction.version,
-            clean_start: !introduction.persistent,
+            clean_start: !introduction.persistent || introduction.starts_anew,
             keep_alive_s: 0,
             client_id: &introduction.name,
             will,

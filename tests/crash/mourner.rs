@@ -46,6 +46,7 @@ impl Actor for Mourner {
             name: self.name.clone(),
             version: Version::V5,
             persistent: self.persistent,
+            starts_anew: false,
             will: Some((format!("{}/will", self.name), number.to_string())),
         }
     }

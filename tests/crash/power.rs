@@ -177,6 +177,7 @@ fn subscribe_and_leave(setup: &Setup) {
         name: "subscriber".to_owned(),
         version: V5,
         persistent: true,
+        starts_anew: false,
         will: None,
     };
     let deadline = Instant::now() + PATIENCE;

@@ -167,6 +167,7 @@ impl Actor for Publisher {
             name: self.name.clone(),
             version: self.version,
             persistent: true,
+            starts_anew: false,
             will: None,
         }
     }

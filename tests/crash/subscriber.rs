@@ -28,6 +28,9 @@ pub(crate) struct Subscriber {
     filters: &'static [&'static str],
     /// It goes away for a while now and then.
     sleepy: bool,
+    /// It ends its session now and then, with all that waits in it, and begins another.
+    fickle: bool,
+    starts_anew: bool,
     random: Random,
     subscribed: bool,
     /// QoS 2 messages that were taken in and whose PUBREL has not come.
@@ -46,6 +49,8 @@ impl Subscriber {
             version,
             filters,
             sleepy: false,
+            fickle: false,
+            starts_anew: false,
             random: Random::new(seed),
             subscribed: false,
             incoming: BTreeSet::new(),
@@ -56,6 +61,14 @@ impl Subscriber {
     pub(crate) fn sleepy(self) -> Self {
         Self {
             sleepy: true,
+            ..self
+        }
+    }
+
+    /// One that is not there for long.
+    pub(crate) fn fickle(self) -> Self {
+        Self {
+            fickle: true,
             ..self
         }
     }
@@ -84,11 +97,16 @@ impl Actor for Subscriber {
             name: self.name.clone(),
             version: self.version,
             persistent: true,
+            starts_anew: self.starts_anew,
             will: None,
         }
     }
 
     fn connected(&mut self, line: &mut Line, stage: &Stage<Received>) -> io::Result<()> {
+        if core::mem::take(&mut self.starts_anew) {
+            self.subscribed = false;
+            self.incoming.clear();
+        }
         if self.subscribed && !line.session_present {
             stage.note(|received| received.broken.push("the session was forgotten".to_owned()));
         }
@@ -99,6 +117,10 @@ impl Actor for Subscriber {
     }
 
     fn idle(&mut self, line: &mut Line, stage: &Stage<Received>) -> io::Result<()> {
+        if self.fickle && stage.is_publishing() && self.subscribed && self.random.below(20) == 0 {
+            self.starts_anew = true;
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
         if self.sleepy && stage.is_publishing() && self.subscribed && self.random.below(60) == 0 {
             if self.random.below(2) == 0 {
                 line.disconnect()?;

@@ -106,6 +106,19 @@ pub(crate) fn judge_stream(
     verdict.owes("messages", (publisher, subscriber), &missing);
 }
 
+/// One publisher's messages at the members of a shared subscription: each at one of them at least.
+pub(crate) fn judge_shared(
+    verdict: &mut Verdict,
+    (publisher, group): (&str, &str),
+    promised: u64,
+    numbers: &BTreeSet<u64>,
+) {
+    verdict.promised += promised;
+    let missing = (1..=promised).filter(|number| !numbers.contains(number));
+    let missing: Vec<u64> = missing.collect();
+    verdict.owes("messages", (publisher, group), &missing);
+}
+
 /// One client's wills at one subscriber: all that are owed, each exactly once, no others.
 pub(crate) fn judge_wills(
     verdict: &mut Verdict,
@@ -146,6 +159,7 @@ pub(crate) fn judge_retained(
         name: format!("{name}-reader"),
         version: Version::V5,
         persistent: false,
+        starts_anew: false,
         will: None,
     };
     let mut line = Line::open(address, &introduction).expect("the broker is there");

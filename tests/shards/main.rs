@@ -1,11 +1,11 @@
 //! Several shards are one broker: what a client sees does not depend on where it is.
 
 use whimbrel_core::action::CloseReason;
-use whimbrel_core::codec::packet::{PacketType, Publish, QoS, Version};
+use whimbrel_core::codec::packet::{Connect, PacketType, Publish, QoS, Version, Will};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode, SubscribeBuffer};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Config, ConnectionId, Event};
-use whimbrel_tests::world::{World, lasting, publish};
+use whimbrel_tests::world::{World, connect, lasting, publish};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -632,5 +632,160 @@ fn qos_2_is_exactly_once_whatever_part_of_it_a_crash_leaves() {
             world.take_all(member).len()
         });
         assert_eq!(shared.sum::<usize>(), 2, "case {case}");
+    }
+}
+
+/// Crashes after each batch that anybody writes, in two orders of the shards, into another number
+/// of shards, and once more after the first batch of the next life.
+fn wherever_it_crashes(mut story: impl FnMut(&mut dyn FnMut(&mut World), &str)) {
+    for (of_the_last, shards, batches) in (0..2 * 3 * 14).map(|case| {
+        let shards = [1, 3, 4][case / 2 % 3];
+        (case % 2 == 1, shards, case / 6)
+    }) {
+        let mut crash = |world: &mut World| {
+            for _ in 0..batches {
+                world.persist_one(of_the_last);
+            }
+            world.crash_into(shards);
+            world.persist_one(of_the_last);
+            world.crash_into(shards);
+            world.persists_at_once = true;
+            world.persist();
+        };
+        let name = format!("{batches} batches, the last shard first: {of_the_last}, then {shards}");
+        story(&mut crash, &name);
+    }
+}
+
+/// A will goes to all shards, and a crash leaves the records of some. Everybody gets it once.
+#[test]
+fn a_will_comes_once_whatever_part_of_it_a_crash_leaves() {
+    for (persistent, retain) in [(false, false), (true, false), (true, true)] {
+        wherever_it_crashes(|crash, case| {
+            let mut world = World::with_shards(durable(), 3);
+            let mut names = Vec::new();
+            let mut members = Vec::new();
+            for shard in 0..3 {
+                let (subscriber, name) = client_on(&mut world, shard, "s");
+                world.subscribe(subscriber, "will", QoS::ExactlyOnce);
+                world.cut(subscriber);
+                names.push(name);
+                let (member, name) = client_on(&mut world, shard, "member");
+                world.subscribe(member, "$share/g/+", QoS::ExactlyOnce);
+                world.cut(member);
+                members.push(name);
+            }
+            let (mortal, name) = client_on(&mut world, 0, "mortal");
+            world.cut(mortal);
+            let lasts = lasting(Version::V5, &name);
+            let mortal = world.open_with(&Connect {
+                clean_start: !persistent,
+                will: Some(Will {
+                    topic: "will",
+                    payload: b"gone",
+                    qos: QoS::ExactlyOnce,
+                    retain,
+                    properties: Properties::EMPTY,
+                }),
+                ..match persistent {
+                    true => lasts,
+                    false => connect(Version::V5, &name),
+                }
+            });
+            assert!(world.next(mortal).is_some());
+            world.persists_at_once = false;
+            world.cut(mortal);
+            crash(&mut world);
+            for subscriber in &names {
+                let subscriber = world.resume(Version::V5, subscriber);
+                assert_eq!(world.take_all(subscriber), ["gone"], "{case}, {persistent}");
+            }
+            let shared = members.iter().map(|name| {
+                let member = world.resume(Version::V5, name);
+                world.take_all(member).len()
+            });
+            assert_eq!(shared.sum::<usize>(), 1, "{case}, {persistent}");
+            // The next one is another one.
+            let mortal = world.open_with(&Connect {
+                will: Some(Will {
+                    topic: "will",
+                    payload: b"again",
+                    qos: QoS::ExactlyOnce,
+                    retain: false,
+                    properties: Properties::EMPTY,
+                }),
+                ..lasting(Version::V5, &name)
+            });
+            assert!(world.next(mortal).is_some());
+            world.crash();
+            let subscriber = world.resume(Version::V5, &names[1]);
+            assert_eq!(
+                world.take_all(subscriber),
+                ["again"],
+                "{case}, {persistent}"
+            );
+        });
+    }
+}
+
+/// What waits for a member that ends its session goes to a member on another shard, and a crash
+/// leaves the records of one of them.
+#[test]
+fn a_shared_message_that_moves_is_not_lost_by_a_crash() {
+    wherever_it_crashes(|crash, case| {
+        let mut world = World::with_shards(durable(), 3);
+        let (leaving, leaver) = client_on(&mut world, 1, "leaving");
+        let (publisher, _) = client_on(&mut world, 0, "publisher");
+        world.subscribe(leaving, "$share/g/t", QoS::AtLeastOnce);
+        world.cut(leaving);
+        for payload in [b"1", b"2", b"3"] {
+            world.publish(publisher, "t", payload, QoS::AtLeastOnce);
+        }
+        assert_eq!(world.drain(publisher).len(), 3);
+        let (staying, stayer) = client_on(&mut world, 2, "staying");
+        world.subscribe(staying, "$share/g/t", QoS::AtLeastOnce);
+        world.cut(staying);
+        world.persists_at_once = false;
+        world.open_with(&Connect {
+            clean_start: true,
+            ..lasting(Version::V5, &leaver)
+        });
+        crash(&mut world);
+        let mut got = Vec::new();
+        for name in [&leaver, &stayer] {
+            let member = world.resume(Version::V5, name);
+            got.extend(world.take_all(member));
+        }
+        got.sort();
+        got.dedup();
+        assert_eq!(got, ["1", "2", "3"], "{case}");
+    });
+}
+
+/// A client that was told that its session is gone does not find it again.
+#[test]
+fn a_session_whose_messages_moved_is_gone_when_its_client_hears_so() {
+    for of_the_last in [false, true] {
+        let mut world = World::with_shards(durable(), 3);
+        let (leaving, leaver) = client_on(&mut world, 1, "leaving");
+        let (publisher, _) = client_on(&mut world, 0, "publisher");
+        world.subscribe(leaving, "$share/g/t", QoS::AtLeastOnce);
+        world.cut(leaving);
+        world.publish(publisher, "t", b"x", QoS::AtLeastOnce);
+        let (staying, stayer) = client_on(&mut world, 2, "staying");
+        world.subscribe(staying, "$share/g/t", QoS::AtLeastOnce);
+        world.cut(staying);
+        world.persists_at_once = false;
+        let leaving = world.open_with(&connect(Version::V5, &leaver));
+        while !world.has_more(leaving) {
+            assert!(world.persist_one(of_the_last), "CONNACK comes in the end");
+        }
+        world.crash();
+        world.persists_at_once = true;
+        world.persist();
+        let (_, present) = world.enter(&lasting(Version::V5, &leaver));
+        assert!(!present);
+        let staying = world.resume(Version::V5, &stayer);
+        assert_eq!(world.take_all(staying), ["x"]);
     }
 }

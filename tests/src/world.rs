@@ -598,6 +598,26 @@ impl World {
         }
     }
 
+    /// The next batch of one shard becomes durable, of the first that has one or of the last.
+    /// Whether there was one.
+    pub fn persist_one(&mut self, of_the_last: bool) -> bool {
+        let shards = self.unpersisted.iter().map(|batch| batch.shard);
+        let shard = if of_the_last {
+            shards.max()
+        } else {
+            shards.min()
+        };
+        let place = self.unpersisted.iter().position(|b| Some(b.shard) == shard);
+        let Some(batch) = place.map(|place| self.unpersisted.remove(place)) else {
+            return false;
+        };
+        self.log.push(batch.operations);
+        let now = self.now;
+        self.shard(batch.shard).persisted(now, batch.position);
+        self.run();
+        true
+    }
+
     /// What the log has under the key of a message.
     fn stored(&self, message: MessageId) -> Option<Vec<u8>> {
         let mut value = None;

@@ -7,6 +7,7 @@
 //! | `class_12_stalls` | handshakes that never end |
 //! | `class_13_websocket` | frames and requests that no library would send |
 //! | `class_14_proxy` | who may say whose connection it is |
+//! | `moves` | connections that go from one shard to another |
 //! | `quic` | what QUIC has that TLS has not |
 //! | `broker` | a broker with some listeners, and who came to it |
 
@@ -14,6 +15,7 @@ mod broker;
 mod class_12_stalls;
 mod class_13_websocket;
 mod class_14_proxy;
+mod moves;
 mod quic;
 mod tls;
 

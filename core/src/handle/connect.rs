@@ -276,7 +276,7 @@ impl Broker {
         // The end of an earlier session, and a will, are promises; a new or resumed session alone
         // is kept by what is promised for it later.
         let owes = !session_present || has_will;
-        let gate = self.latest_gate().filter(|_| owes);
+        let gate = self.session_gate().filter(|_| owes);
         let answer = Answer {
             handshake: &handshake,
             session_present,
@@ -440,12 +440,7 @@ impl Broker {
     }
 
     /// `false` when CONNACK is larger than the client accepts; nothing was sent then.
-    fn send_connack(
-        &mut self,
-        key: Key,
-        gate: Option<crate::id::Position>,
-        answer: &Answer<'_>,
-    ) -> bool {
+    fn send_connack(&mut self, key: Key, gate: Option<Gate>, answer: &Answer<'_>) -> bool {
         let Some(connection) = self.connections.get(key) else {
             return true;
         };
@@ -493,7 +488,7 @@ impl Broker {
             return false;
         }
         // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
-        self.respond(key, gate.map(Gate::from), &Packet::ConnAck(packet));
+        self.respond(key, gate, &Packet::ConnAck(packet));
         true
     }
 

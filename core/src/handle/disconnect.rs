@@ -8,6 +8,7 @@ use crate::codec::property::{Properties, Property, PropertyBuffer};
 use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stage};
 use crate::error::Violation;
+use crate::handle::publish::Routed;
 use crate::session::inflight;
 use crate::session::{Session, Traffic};
 use crate::slab::Key;
@@ -290,7 +291,8 @@ impl Broker {
             return;
         };
         let worthwhile = session.is_worth_recording();
-        if self.journal.is_on() && (worthwhile || session.is_recorded) {
+        let may_write = self.journal.is_on() && !session.record_waits;
+        if may_write && (worthwhile || session.is_recorded) {
             session.is_recorded = worthwhile;
             self.journal.session(session, &self.tenants);
         }
@@ -303,7 +305,21 @@ impl Broker {
         let Some(will) = session.will.take() else {
             return;
         };
-        self.publish_own(key, &will);
+        let (number, is_recorded) = (session.number, session.is_recorded);
+        let mark = self.mark();
+        let must_be_kept = is_recorded && will.qos > QoS::AtMostOnce;
+        let exchange = self.exchange_of_will(number).filter(|_| must_be_kept);
+        let is_left = self.publish_own(key, &will, exchange) == Routed::Later
+            || self.has_told(mark)
+            || exchange.is_some_and(|exchange| self.taken.contains_key(&exchange));
+        if is_left && is_recorded {
+            if let Some(exchange) = exchange {
+                self.take(exchange);
+            }
+            let session = self.sessions.get_mut(key);
+            let waits = session.map(|session| core::mem::replace(&mut session.record_waits, true));
+            self.bequeath((key, number, waits.unwrap_or(false)), exchange);
+        }
         // The will is gone from the record as well.
         self.record_session(key);
     }
@@ -324,12 +340,14 @@ impl Broker {
         }
         self.count(session.tenant, |counts| counts.sessions -= 1);
         let shared = self.unsubscribe_all(key.index, &session);
+        let mark = self.mark();
         if let Some(traffic) = session.traffic.take() {
             self.abandon((key, session.tenant), *traffic, &shared);
         }
-        if session.is_recorded {
-            self.journal.session_ended(&session);
-            self.complete_all(session.number);
+        if session.is_recorded && self.has_told(mark) {
+            self.bequeath((key, session.number, session.record_waits), None);
+        } else if session.is_recorded && !session.record_waits {
+            self.record_end(session.number);
         }
         if !quiet {
             self.event(Event::SessionEnded {

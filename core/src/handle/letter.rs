@@ -137,6 +137,7 @@ impl Broker {
         let until = Gate {
             position: self.journal.latest(),
             letter: self.peers.latest(),
+            estate: 0,
         };
         self.peers.hold_for_returned(from, until);
     }

@@ -291,7 +291,7 @@ impl Broker {
     }
 
     /// Whether an earlier life of the broker may have left a message with some shards only.
-    fn was_interrupted(&self, exchange: ExchangeId) -> bool {
+    pub(crate) fn was_interrupted(&self, exchange: ExchangeId) -> bool {
         self.taken
             .get(&exchange)
             .is_some_and(|taken| taken.is_restored)
@@ -475,13 +475,18 @@ impl Broker {
     }
 
     /// Publishes the will of a session.
-    pub(crate) fn publish_own(&mut self, session: Key, will: &Will) {
+    pub(crate) fn publish_own(
+        &mut self,
+        session: Key,
+        will: &Will,
+        exchange: Option<ExchangeId>,
+    ) -> Routed {
         let Ok(topic) = self.checked_topic(&will.topic) else {
-            return;
+            return Routed::Unmatched;
         };
         if !self.may_publish_will(session, topic) {
             self.statistics.publishes_refused += 1;
-            return;
+            return Routed::Unmatched;
         }
         let tenant = self
             .sessions
@@ -507,7 +512,12 @@ impl Broker {
         };
         // Retained or not as the will says. [MQTT-3.1.2-14] [MQTT-3.1.2-15]
         let mut publication = Publication::new(tenant, view, will.retain);
-        self.publish(&mut publication, Origin::default());
+        let origin = Origin {
+            exchange,
+            skip_slots: self.taken_slots(exchange),
+            ..Origin::default()
+        };
+        self.publish(&mut publication, origin)
     }
 
     /// Keeps it if it is to be retained, and brings it to everybody it is for.
@@ -815,6 +825,9 @@ impl Broker {
             for key in core::mem::take(&mut self.fanout_publishers) {
                 self.unstall(key, Stalls::FANOUT);
             }
+        }
+        if self.fanouts.is_empty() {
+            self.release_gated();
         }
     }
 

@@ -49,6 +49,7 @@ impl Broker {
         let gate = Gate {
             position: self.journal.written_since(mark).unwrap_or_default(),
             letter: self.peers.latest_interest(),
+            estate: 0,
         };
         // [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-6]
         let answer = SubAck {

@@ -7,12 +7,10 @@
 
 use super::batch::{BatchRef, Op};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, Seed};
-use crate::id::MessageId;
+use crate::id::{ById, MessageId};
 use crate::record::{Fields, MESSAGE};
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use hashbrown::HashMap;
-use siphasher::sip::SipHasher13;
 
 /// A value in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +19,6 @@ pub(super) struct Place {
     /// From the start of the file; segments are below 4 GiB.
     pub(super) offset: u32,
     pub(super) bytes: u32,
-}
-
-/// Message identifiers are ours, nobody can choose them to collide.
-#[derive(Clone, Copy, Debug, Default)]
-struct ById;
-
-impl BuildHasher for ById {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(0, 0)
-    }
 }
 
 /// The places of all messages that are live, by the shard that wrote them.

@@ -236,6 +236,7 @@ state!(Session {
     subscriptions,
     traffic,
     is_recorded,
+    record_waits,
     is_filtered,
     will_counted,
 });
@@ -312,6 +313,7 @@ impl Broker {
             peers,
             placement,
             taken,
+            estates,
             routes: _,
             retained,
             retained_armed,
@@ -361,6 +363,7 @@ impl Broker {
         peers.save(to);
         placement.save(to);
         taken.save(to);
+        estates.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -404,6 +407,7 @@ impl Broker {
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,
+            estates: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,

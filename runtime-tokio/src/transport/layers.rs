@@ -217,14 +217,19 @@ impl Layers {
         let was_open = tls.is_open();
         let mut inner = Vec::new();
         let received = tls.receive(wire, &mut inner, answers);
-        if tls.is_open()
-            && !was_open
+        let has_opened = tls.is_open() && !was_open;
+        if has_opened
             && let Some(der) = tls.peer_certificate()
             && let Some(peer) = &mut self.peer
         {
             peer.certificate = Some(Box::new(tls::facts::read(der)?));
         }
         let mut answers_above = Vec::new();
+        // A client asks for WebSocket as soon as it can.
+        #[cfg(feature = "websocket")]
+        if has_opened && let Some(websocket) = &self.websocket {
+            websocket.start(&mut answers_above);
+        }
         let understood = self.receive_websocket(&mut inner, plain, &mut answers_above);
         if let Some(tls) = &mut self.tls
             && !answers_above.is_empty()

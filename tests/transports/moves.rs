@@ -1,0 +1,125 @@
+//! Connections change their shard: a session belongs to one, whoever accepted the connection. What
+//! is laid on it, and what of it is half done, goes along.
+
+use crate::PATIENCE;
+use crate::broker::at;
+use std::time::Duration;
+use tokio::time::timeout;
+use whimbrel_core::codec::PropertyBuffer;
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
+use whimbrel_tests::authority::Authority;
+use whimbrel_tokio::client::{Config, Connection, Event, Message, ServerUrl, TlsOptions};
+use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
+
+/// Clients; so many that some of them are accepted by one shard and belong to the other, whoever
+/// gets there first.
+const CLIENTS: usize = 16;
+
+/// Larger than a TLS record, a frame that a library makes, and what QUIC has on its way at first.
+const PAYLOAD_BYTES: usize = 100_000;
+
+fn start(listener: ListenerConfig) -> Handle {
+    let config = ServerConfig {
+        listeners: vec![listener],
+        threads: 2,
+        ..ServerConfig::default()
+    };
+    Server::new(config).start().expect("the broker starts")
+}
+
+/// Each client hears its neighbour over whatever is laid on both.
+fn moves_over(scheme: &str) {
+    let authority = Authority::new(&format!("moves-{scheme}"));
+    let pair = authority.server("server", &["localhost"]);
+    let place = match scheme {
+        "unix" => authority.path("socket"),
+        _ => "127.0.0.1:0".to_owned(),
+    };
+    let broker = start(ListenerConfig {
+        certificate: vec![pair.certificate],
+        key: vec![pair.key],
+        ..at(&format!("{scheme}://{place}"))
+    });
+    let url = broker.listeners()[0].to_string();
+    let server: ServerUrl = url.replace("127.0.0.1", "localhost").parse().unwrap();
+    let tls = TlsOptions {
+        ca: vec![authority.file()],
+        ..TlsOptions::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let everything = async {
+            let mut clients = Vec::new();
+            for number in 0..CLIENTS {
+                let config = Config {
+                    client_id: format!("client-{number}"),
+                    ..Config::default()
+                };
+                let (connection, events) =
+                    Connection::open_with(&server, &tls, config).await.unwrap();
+                let filters = vec![(
+                    format!("to/{number}"),
+                    SubscribeOptions {
+                        maximum_qos: QoS::AtLeastOnce,
+                        ..SubscribeOptions::default()
+                    },
+                )];
+                let granted = connection.subscribe(filters, PropertyBuffer::new()).await;
+                assert_eq!(granted.unwrap().len(), 1);
+                clients.push((connection, events));
+            }
+            for (number, (connection, _)) in clients.iter().enumerate() {
+                let message = Message {
+                    topic: format!("to/{}", (number + 1) % CLIENTS),
+                    payload: vec![number as u8; PAYLOAD_BYTES],
+                    qos: QoS::AtLeastOnce,
+                    ..Message::default()
+                };
+                let sent = connection.publish(message).await.unwrap();
+                assert!(!sent.wait().await.unwrap().is_error());
+            }
+            for (number, (_, events)) in clients.iter_mut().enumerate() {
+                let before = (number + CLIENTS - 1) % CLIENTS;
+                let Some(Event::Message { message, .. }) = events.next().await else {
+                    panic!("client {number} hears client {before}");
+                };
+                assert!(message.payload == vec![before as u8; PAYLOAD_BYTES]);
+            }
+            let shards = broker.statistics().await.unwrap();
+            let sessions: Vec<u64> = shards.iter().map(|shard| shard.sessions).collect();
+            assert_eq!(sessions.iter().sum::<u64>(), CLIENTS as u64);
+            assert!(
+                sessions.iter().all(|sessions| *sessions > 0),
+                "{sessions:?}"
+            );
+            for (connection, mut events) in clients {
+                connection.disconnect(&mut events).await;
+            }
+            broker.shutdown().await.unwrap();
+        };
+        timeout(PATIENCE + Duration::from_secs(1), everything)
+            .await
+            .expect("in time");
+    });
+}
+
+macro_rules! moves_over {
+    ($($name:ident $scheme:literal),*) => {$(
+        #[test]
+        fn $name() {
+            moves_over($scheme);
+        }
+    )*};
+}
+
+moves_over!(
+    over_tcp "tcp",
+    over_unix "unix",
+    over_tls "tls",
+    over_ws "ws",
+    over_wss "wss",
+    over_quic "quic"
+);
