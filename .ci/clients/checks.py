@@ -11,6 +11,7 @@ import time
 import uuid
 
 ALL = ("v31", "v311", "v5")
+OVER = os.environ.get("CLIENTS_OVER", "tcp")  # or tls, ws, wss; unix, where HOST is a file
 PATIENCE = 10.0  # seconds that any one awaited event may take
 
 _checks = []
@@ -58,6 +59,7 @@ class At:
 
     def __init__(self, host, port, version):
         self.host, self.port, self.version = host, port, version
+        self.over, self.ca = OVER, os.environ.get("CLIENTS_CA")
         self.run = uuid.uuid4().hex[:8]
         self.opened = []
 
@@ -82,7 +84,8 @@ def main(suite):
         for function, versions, our_choice in _checks:
             if version not in versions or wanted and function.__name__ not in wanted:
                 continue
-            name = f"{suite} {version}: {function.__name__.replace('_', ' ')}"
+            over = "" if OVER == "tcp" else f" over {OVER}"
+            name = f"{suite} {version}{over}: {function.__name__.replace('_', ' ')}"
             if our_choice and any_broker:
                 print(f"not run  {name}: a choice of Whimbrel", flush=True)
                 continue

@@ -17,7 +17,9 @@ V5 = ("v5",)
 
 def command(at, program, *arguments):
     # stdbuf: each line has to be seen when it is written, not when a buffer is full.
-    return ["stdbuf", "-oL", "-eL", program, "-h", at.host, "-p", str(at.port)] + [
+    place = ("--unix", at.host) if at.over == "unix" else ("-h", at.host, "-p", str(at.port))
+    tls = ("--cafile", at.ca) if at.over == "tls" else ()
+    return ["stdbuf", "-oL", "-eL", program, *place, *tls] + [
         *("-V", VERSION[at.version]),
         *arguments,
     ]

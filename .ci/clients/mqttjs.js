@@ -5,12 +5,28 @@
 const assert = require('node:assert/strict')
 const { randomBytes, createHash } = require('node:crypto')
 const { once } = require('node:events')
+const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
 
 const [host, port, ...wanted] = process.argv.slice(2)
+const over = process.env.CLIENTS_OVER ?? 'tcp' // or tls, ws, wss; unix, where HOST is a file
 const anyBroker = process.env.CLIENTS_ANY_BROKER === '1'
 const times = process.env.CLIENTS_TIMES
 const patience = 10_000 // milliseconds that any one awaited event may take
+
+/** How MQTT.js is told where the broker is. */
+function place () {
+  if (over === 'unix') return { protocol: 'mqtt', path: host }
+  const protocol = { tcp: 'mqtt', tls: 'mqtts' }[over] ?? over
+  const ca = process.env.CLIENTS_CA
+  return {
+    protocol,
+    host,
+    port: Number(port),
+    ...(protocol.startsWith('ws') ? { path: '/mqtt' } : {}),
+    ...(ca ? { ca: readFileSync(ca) } : {}),
+  }
+}
 
 const versions = {
   v31: { protocolVersion: 3, protocolId: 'MQIsdp' },
@@ -52,8 +68,7 @@ class At {
       properties.sessionExpiryInterval = 300
     }
     const client = new Client(this, mqtt.connect({
-      host,
-      port: Number(port),
+      ...place(),
       clientId: this.clientId(),
       reconnectPeriod: 0,
       resubscribe: false,

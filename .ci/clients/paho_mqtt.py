@@ -32,6 +32,14 @@ def publish_properties(**values):
     return properties("PUBLISH", **values)
 
 
+TRANSPORT = {"tcp": "tcp", "tls": "tcp", "ws": "websockets", "wss": "websockets", "unix": "unix"}
+
+
+def below(transport):
+    """The socket under WebSocket, if there is any."""
+    return getattr(transport, "_socket", transport)
+
+
 class Client:
     """One paho client; what happens to it is put in queues, so that every wait is bounded.
 
@@ -56,10 +64,14 @@ class Client:
             protocol=PROTOCOL[at.version],
             reconnect_on_failure=False,
             manual_ack=manual_ack,
+            transport=TRANSPORT[at.over],
         )
-        self.paho.on_socket_open = lambda _, __, s: s.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )
+        if at.over in ("tls", "wss"):
+            self.paho.tls_set(ca_certs=at.ca)
+        if at.over != "unix":
+            self.paho.on_socket_open = lambda _, __, s: below(s).setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )
         self.paho.on_connect = lambda _, __, flags, reason, props: self.connacks.put(
             (flags, reason, props)
         )
@@ -137,7 +149,7 @@ class Client:
 
     def vanish(self):
         """Closes the transport without DISCONNECT."""
-        self.paho.socket().shutdown(socket.SHUT_RDWR)
+        below(self.paho.socket()).shutdown(socket.SHUT_RDWR)
         self.end()
         self.paho.loop_stop()
 

@@ -91,6 +91,11 @@ fn a_client_withstands_any_server() {
 }
 
 #[test]
+fn nobody_is_let_in_by_anything_but_a_secret() {
+    run("credentials");
+}
+
+#[test]
 fn decoding_withstands_any_bytes() {
     run("decode");
 }

@@ -7,6 +7,7 @@
 mod broker;
 mod client;
 mod codec;
+mod credentials;
 mod filter;
 mod recover;
 mod script;
@@ -15,6 +16,7 @@ mod settings;
 pub use broker::broker;
 pub use client::client;
 pub use codec::{decode, roundtrip};
+pub use credentials::credentials;
 pub use filter::filter;
 pub use recover::{recover, restore};
 pub use settings::settings;
@@ -23,9 +25,10 @@ pub use settings::settings;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("broker", broker),
     ("client", client),
+    ("credentials", credentials),
     ("decode", decode),
     ("filter", filter),
     ("recover", recover),
