@@ -2,6 +2,7 @@
 //! killed.
 
 use super::defect::Defect;
+use super::hostile;
 use super::network::{Owner, Piece, Place};
 use super::options::{Options, Shards};
 use super::post::{Post, Posts};
@@ -18,7 +19,7 @@ use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Config, Now, Timestamp, UnixTime};
+use whimbrel_core::{Broker, Config, Grant, Now, Timestamp, UnixTime};
 
 /// The wall clock when a run begins.
 const START: u64 = 1_767_225_600_000;
@@ -524,6 +525,18 @@ impl Server {
                         line.down.end(scene.now + 1);
                     }
                 }
+            }
+            Action::Authenticate {
+                connection,
+                credentials,
+            } if credentials.username.as_deref() == Some(hostile::TWIN) => {
+                let verdict = Verdict::Accept(Grant {
+                    tenant: credentials.username,
+                    ..Grant::default()
+                });
+                process
+                    .broker(shard)
+                    .authenticated(now, connection, verdict);
             }
             Action::Authenticate { connection, .. } => {
                 if scene.chance.one_in(10) {
