@@ -159,10 +159,10 @@ pub(crate) static LOADS: [Load; 20] = [
         ],
     ),
     load(
-        "offline -q 1 --count 100000",
+        "offline -q 1 --count 10000",
         &[
             figure(
-                "queued QoS 1 message, 64 B, 100,000",
+                "queued QoS 1 message, 64 B, 10,000",
                 ("bytes_per_queued", "bytes"),
                 Some(200.0),
             ),
