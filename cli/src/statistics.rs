@@ -50,7 +50,12 @@ fn log_storage(statistics: &log::Statistics) {
         queued_bytes: _,
         last_lsn: _,
         synced_lsn: _,
+        loss_window_ms,
     } = *statistics;
+    let loss_window_ms = match loss_window_ms {
+        u64::MAX => "unbounded".to_owned(),
+        ms => ms.to_string(),
+    };
     let write_amplification = format!("{:.1}", statistics.write_amplification());
     info!(
         batches,
@@ -65,6 +70,7 @@ fn log_storage(statistics: &log::Statistics) {
         segments,
         spares,
         used_bytes,
+        loss_window_ms,
         "storage"
     );
 }

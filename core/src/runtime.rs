@@ -16,7 +16,7 @@ pub mod url;
 pub use crate::access::network::{Network, NetworkError};
 pub use config::{
     Anonymous, CertificateUser, ClientCertificate, FileMode, ListenerConfig, RecordingConfig,
-    ServerConfig, SqliteConfig, StorageConfig, TlsVersion,
+    ServerConfig, SqliteConfig, StorageConfig, TlsVersion, fit,
 };
 pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageError};
 pub use link::Message;

@@ -23,7 +23,7 @@ use whimbrel_core::config::AccessConfig;
 use whimbrel_core::log::{self, LogUuid};
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, StorageConfig, StorageError,
+    StartError, Stopped, StorageConfig, StorageError, fit,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
@@ -87,7 +87,7 @@ impl Server {
             StorageConfig::Memory => (None, Broker::new(settings, unpredictable(), clock.now())?),
             StorageConfig::Sqlite { .. } => return Err(StorageError::NoSqlite.into()),
             StorageConfig::Log { directory, log } => {
-                let log = storage::fitted(log, &settings);
+                let log = fit(log, &mut settings);
                 let memory_bytes = settings.limits.queued_payload_memory_bytes;
                 let (log, restorer) = storage::open(directory, log, new_uuid(), memory_bytes)?;
                 settings.identity.boot_epoch = restorer.next_boot_epoch();

@@ -24,20 +24,6 @@ pub(crate) struct OpenLog {
     executor: Executor,
 }
 
-/// What a batch may hold beside one packet of the largest size: the core closes batches long
-/// before.
-const BATCH_MARGIN_BYTES: u32 = 8 << 20;
-
-/// The log's settings, with room for whatever the broker lets in.
-pub(crate) fn fitted(log: &LogConfig, broker: &whimbrel_core::Config) -> LogConfig {
-    let packet_bytes = broker.protocol.maximum_packet_size;
-    let needed = packet_bytes.saturating_add(BATCH_MARGIN_BYTES);
-    LogConfig {
-        batch_bytes_max: log.batch_bytes_max.max(needed),
-        ..log.clone()
-    }
-}
-
 /// Opens the log, and says what is in it.
 pub(crate) fn open(
     directory: &Path,

@@ -25,11 +25,11 @@ use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::{AccessConfig, ConfigError};
 use whimbrel_core::id::PeerId;
-use whimbrel_core::log::{LogUuid, Statistics as StorageStatistics};
+use whimbrel_core::log::{LogConfig, LogUuid, Statistics as StorageStatistics};
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped,
+    StartError, Stopped, StorageConfig, fit,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event, Restorer};
@@ -126,8 +126,9 @@ impl Server {
     /// What is wrong with the configuration, or what the system refuses. Nothing is left running
     /// then.
     pub fn start(self) -> Result<Handle, StartError> {
-        broker_config(&self.config).validate()?;
-        let storage = storage::open(&self.config, new_uuid())?;
+        fitted(&self.config).0.validate()?;
+        let (_, log) = fitted(&self.config);
+        let storage = storage::open(&self.config, log.as_ref(), new_uuid())?;
         self.start_on(storage)
     }
 
@@ -143,7 +144,7 @@ impl Server {
             Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
             None => (None, None),
         };
-        let mut brokers = brokers(broker_config(&config), clock, restorer.take())?;
+        let mut brokers = brokers(fitted(&config).0, clock, restorer.take())?;
         let mut sockets = config
             .listeners
             .iter()
@@ -231,11 +232,19 @@ impl Server {
     }
 }
 
-/// What all shards are set to.
-fn broker_config(config: &ServerConfig) -> whimbrel_core::Config {
+/// What all shards are set to, and the log if that is what they write to.
+fn fitted(config: &ServerConfig) -> (whimbrel_core::Config, Option<LogConfig>) {
     let mut broker = config.broker();
-    broker.identity.shards = config.shards();
-    broker
+    let shards = config.shards();
+    broker.identity.shards = shards;
+    let log = match &config.storage {
+        StorageConfig::Log { log, .. } => Some(LogConfig {
+            shards,
+            ..fit(log, &mut broker)
+        }),
+        StorageConfig::Memory | StorageConfig::Sqlite { .. } => None,
+    };
+    (broker, log)
 }
 
 /// The shards of a server, with what each of them had kept.

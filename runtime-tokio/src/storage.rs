@@ -38,33 +38,25 @@ pub(crate) struct Opened {
     pub(crate) restorer: Restorer,
 }
 
-/// What a batch may hold beside one packet of the largest size: the core closes batches long
-/// before.
-const BATCH_MARGIN_BYTES: u32 = 8 << 20;
-
-/// The log's settings, with room for whatever the broker lets in.
-fn fitted(log: &LogConfig, config: &ServerConfig) -> LogConfig {
-    let packet_bytes = config.broker.protocol.maximum_packet_size;
-    let needed = packet_bytes.saturating_add(BATCH_MARGIN_BYTES);
-    LogConfig {
-        batch_bytes_max: log.batch_bytes_max.max(needed),
-        shards: config.shards(),
-        ..log.clone()
-    }
-}
-
 /// Opens what the configuration names, reads all of it, and says so. `None` when nothing is kept.
 ///
 /// # Errors
 ///
 /// Why it cannot be used; nothing was changed then, but for a directory that may have been made.
-pub(crate) fn open(config: &ServerConfig, uuid: LogUuid) -> Result<Option<Opened>, StorageError> {
+pub(crate) fn open(
+    config: &ServerConfig,
+    log: Option<&LogConfig>,
+    uuid: LogUuid,
+) -> Result<Option<Opened>, StorageError> {
     let restorer = Restorer::within(config.broker.limits.queued_payload_memory_bytes);
     let (directory, opened) = match &config.storage {
         StorageConfig::Memory => return Ok(None),
-        StorageConfig::Log { directory, log } => {
-            let settings = fitted(log, config);
-            (directory, log::open(directory, &settings, uuid, restorer)?)
+        StorageConfig::Log {
+            directory,
+            log: set,
+        } => {
+            let log = log.unwrap_or(set);
+            (directory, log::open(directory, log, uuid, restorer)?)
         }
         #[cfg(feature = "sqlite")]
         StorageConfig::Sqlite {

@@ -54,14 +54,19 @@ fn id(number: u32) -> PacketId {
     PacketId::new((number % 50_000) as u16 + 1).expect("not zero")
 }
 
-/// Publishes message `number` without waiting.
-fn publish(line: &mut Line, number: u32) {
+/// Publishes message `number` with the next flush.
+fn push(line: &mut Line, number: u32) {
     let payload = format!("{number} {}", ".".repeat(2_000));
     line.publish(
         ("t", payload.as_bytes()),
         (AtLeastOnce, false, false),
         id(number),
     );
+}
+
+/// Publishes message `number` without waiting.
+fn publish(line: &mut Line, number: u32) {
+    push(line, number);
     line.flush().expect("the broker is there");
 }
 
@@ -164,6 +169,57 @@ fn a_quota_that_is_used_up_refuses_and_loses_nothing() {
     let directory = Directory::new("quota");
     let (data, said) = (directory.path().join("data"), directory.path().join("said"));
     story(&setup(data, said).set("STORAGE_QUOTA_BYTES", "1 MiB"));
+}
+
+/// Messages that come all at once: more than fits is on its way before the first is refused.
+#[test]
+fn a_burst_into_a_quota_leaves_room_to_go_on() {
+    // As many as a client may have open.
+    const BURST: u32 = 1_000;
+    let directory = Directory::new("burst");
+    let (data, said) = (directory.path().join("data"), directory.path().join("said"));
+    let setup = setup(data, said)
+        .set("STORAGE_SEGMENT_BYTES", "1 MiB")
+        .set("STORAGE_CHECKPOINT_MIN_BYTES", "1 MiB")
+        .set("STORAGE_QUOTA_BYTES", "4 MiB");
+    let _program = setup.start();
+    let mut subscriber = connect(&setup, "subscriber", Version::V5);
+    subscriber.subscribe(&["t"]);
+    assert!(hear(&mut subscriber, PATIENCE).is_some());
+    subscriber.disconnect().expect("the broker is there");
+
+    let mut publishers = ["a", "b", "c", "d"].map(|name| connect(&setup, name, Version::V5));
+    let mut owed = Vec::new();
+    for burst in 0..2 {
+        for (line, from) in publishers.iter_mut().zip(0..) {
+            for number in 0..BURST {
+                push(line, (burst * 4 + from) * BURST + number);
+            }
+            line.flush().expect("the broker is there");
+        }
+        for (line, from) in publishers.iter_mut().zip(0..) {
+            for number in 0..BURST {
+                let number = (burst * 4 + from) * BURST + number;
+                match hear(line, PATIENCE) {
+                    Some(Heard::PubAck(_, ReasonCode::QUOTA_EXCEEDED)) => {}
+                    Some(Heard::PubAck(_, ReasonCode::SUCCESS)) => owed.push(number),
+                    other => panic!("{number}: {other:?}, {}", setup.said()),
+                }
+            }
+        }
+    }
+    assert!(owed.len() < 2 * 4 * BURST as usize, "it was never full");
+    let mut subscriber = connect(&setup, "subscriber", Version::V5);
+    let mut got = take(&mut subscriber);
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&mut publishers[0], 49_000) == ReasonCode::QUOTA_EXCEEDED {
+        assert!(Instant::now() < deadline, "it stays full: {}", setup.said());
+        thread::sleep(Duration::from_millis(20));
+    }
+    got.sort_unstable();
+    got.dedup();
+    owed.sort_unstable();
+    assert_eq!(got, owed, "what was acknowledged arrives");
 }
 
 /// A file system in memory, until it is dropped.

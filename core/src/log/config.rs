@@ -27,6 +27,9 @@ pub struct LogConfig {
     /// How much space is kept ready for a checkpoint, at most. The reserve follows what is live, so
     /// that a full disk can always be compacted; this caps its price. Default 256 MiB.
     pub reserve_bytes_max: u64,
+    /// How much may still be appended when space has become short, before who appends heeds it, in
+    /// bytes. Kept ready beside the room for a checkpoint. Default 0.
+    pub burst_bytes: u64,
     /// How many shards append, and so must end their part of a checkpoint before it counts. Default
     /// 1.
     pub shards: u16,
@@ -44,6 +47,7 @@ impl Default for LogConfig {
             checkpoint_min_bytes: 64 << 20,
             batch_bytes_max: 256 << 20,
             reserve_bytes_max: 256 << 20,
+            burst_bytes: 0,
             shards: 1,
             on_corruption: OnCorruption::Refuse,
         }
@@ -96,6 +100,18 @@ pub enum SyncPolicy {
     /// the process; a power cut may take anything since the last start or checkpoint, a prefix
     /// stays.
     Never,
+}
+
+impl SyncPolicy {
+    /// How much of what was reported a power cut may take, in milliseconds before it, beside the
+    /// time that one sync takes; `u64::MAX` when nothing bounds it.
+    pub(super) const fn loss_window_ms(self) -> u64 {
+        match self {
+            Self::Always => 0,
+            Self::Interval { ms } => ms,
+            Self::Never => u64::MAX,
+        }
+    }
 }
 
 /// What to do when damage is found where data was known to be durable.

@@ -81,6 +81,32 @@ impl Default for ServerConfig {
     }
 }
 
+/// What a batch may hold beside one packet of the largest size: the core closes batches long
+/// before.
+const BATCH_MARGIN_BYTES: u32 = 8 << 20;
+
+/// What may have been read, and not been handed to the log, when that has fallen behind.
+const READ_AHEAD_BYTES: u32 = 512 << 10;
+
+/// Makes the settings of a log and of the brokers that write to it fit each other: batches have
+/// room for whatever a broker lets in, and a disk that is found full has room for whatever is on
+/// its way to the log by then. Gives those of the log.
+#[must_use]
+pub fn fit(log: &LogConfig, broker: &mut crate::Config) -> LogConfig {
+    let packet_bytes = broker.protocol.maximum_packet_size;
+    let needed = packet_bytes.saturating_add(BATCH_MARGIN_BYTES);
+    let shards = u32::from(broker.identity.shards.max(1));
+    let half = u32::try_from(log.segment_bytes / 2).unwrap_or(u32::MAX);
+    let unpersisted = &mut broker.limits.unpersisted_bytes_maximum;
+    *unpersisted = (*unpersisted).min((half / shards).max(1));
+    let burst_bytes = u64::from(shards) * u64::from(*unpersisted + READ_AHEAD_BYTES);
+    LogConfig {
+        batch_bytes_max: log.batch_bytes_max.max(needed),
+        burst_bytes: log.burst_bytes.max(burst_bytes),
+        ..log.clone()
+    }
+}
+
 /// Where sessions and messages are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StorageConfig {

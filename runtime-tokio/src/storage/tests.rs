@@ -67,7 +67,7 @@ fn opened(storage: &StorageConfig) -> Opened {
         storage: storage.clone(),
         ..ServerConfig::default()
     };
-    open(&config, LogUuid([7; 16]))
+    open(&config, None, LogUuid([7; 16]))
         .unwrap()
         .expect("it keeps things")
 }

@@ -34,6 +34,7 @@ pub(crate) fn spawn(
     shards: Vec<mpsc::Sender<Input>>,
 ) -> io::Result<(JoinHandle<()>, SharedStatistics)> {
     let statistics = SharedStatistics::default();
+    statistics.set(store.statistics());
     let thread = StoreThread {
         store,
         clock,

@@ -320,6 +320,7 @@ impl Engine {
             queued_bytes: self.queue.bytes(),
             last_lsn: self.next_lsn - 1,
             synced_lsn: self.synced_lsn,
+            loss_window_ms: self.config.sync.loss_window_ms(),
             ..self.statistics
         }
     }
@@ -543,10 +544,11 @@ impl Engine {
         self.config.quota_bytes.is_none_or(|quota| used <= quota)
     }
 
-    /// One spare for the log to go on, and as many as a checkpoint would fill.
+    /// One spare for the log to go on, and as many as a checkpoint would fill and what may come
+    /// before nothing comes any more.
     fn spares_wanted(&self) -> usize {
         let reserve = self.checkpoint.size_bytes();
-        let reserve = reserve.min(self.config.reserve_bytes_max);
+        let reserve = reserve.min(self.config.reserve_bytes_max) + self.config.burst_bytes;
         let segments = reserve.div_ceil(self.segment_capacity());
         usize::try_from(segments).map_or(usize::MAX, |segments| segments.saturating_add(1))
     }
@@ -554,6 +556,15 @@ impl Engine {
     /// Bytes of frames that a segment holds.
     const fn segment_capacity(&self) -> u64 {
         self.config.segment_bytes - SEGMENT_HEADER_BYTES - RESERVE_BYTES
+    }
+
+    /// What the spares would take that are not there, or not yet whole.
+    fn missing_bytes(&self) -> u64 {
+        let missing = self
+            .spares_wanted()
+            .saturating_sub(self.chain.spare_count());
+        let bytes = (missing as u64).saturating_mul(self.config.segment_bytes);
+        bytes.saturating_sub(self.upkeep.making_bytes())
     }
 
     fn spare_plan(&self) -> SparePlan {
@@ -575,10 +586,7 @@ impl Engine {
         let stuck = self.write_blocked || self.queue_blocked;
         if complete && !stuck {
             self.upkeep.found_space();
-        } else if !complete
-            && !self.upkeep.is_making()
-            && !self.is_within_quota(self.config.segment_bytes)
-        {
+        } else if !complete && !self.is_within_quota(self.missing_bytes()) {
             self.upkeep.short = true;
         }
         let pressure = match (self.upkeep.short, stuck) {

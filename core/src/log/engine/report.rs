@@ -201,6 +201,9 @@ pub struct Statistics {
     pub last_lsn: u64,
     /// The last frame known to be on stable storage.
     pub synced_lsn: u64,
+    /// How much of what was acknowledged a power cut may take, in milliseconds before it: 0 with
+    /// `always`, `u64::MAX` when nothing bounds it.
+    pub loss_window_ms: u64,
 }
 
 /// The unit in which file systems write, in bytes.

@@ -211,9 +211,9 @@ impl Upkeep {
         })
     }
 
-    /// Whether a spare is under preparation.
-    pub(super) const fn is_making(&self) -> bool {
-        self.making.is_some()
+    /// What the spare under preparation takes so far.
+    pub(super) fn making_bytes(&self) -> u64 {
+        self.making.map_or(0, |making| making.written_bytes)
     }
 
     /// The chore was carried out.
