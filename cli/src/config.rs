@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
-use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme, ServerConfig};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme, ServerConfig, TenantSource};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,6 +271,11 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
             let scheme = url.scheme().name();
             let message = format!("{key} does nothing at {url}: {scheme} has no {what}");
             complain(key, index, message);
+        }
+        if listener.tenant == TenantSource::Organization && listener.client_ca.is_empty() {
+            let message = "nobody has a tenant by this: no client shows a certificate without \
+                           client_ca; name its files";
+            complain("tenant", index, message.to_owned());
         }
         if listener.name.is_some() && before.iter().any(|other| other.name == listener.name) {
             let name = listener.name();

@@ -10,11 +10,28 @@ use crate::log::Op;
 use crate::message::MessageView;
 use crate::record::{self, Fields};
 use crate::session::inflight::Stage;
+use crate::tenant::Counts;
 use crate::time::UnixTime;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Broker {
+    /// What there is of each tenant on this shard, in the order in which they came to it. The
+    /// default one has no name, and is the first. What is retained is the same on all shards.
+    pub fn tenants(&self) -> impl Iterator<Item = TenantView<'_>> {
+        self.tenants.ids().map(|id| {
+            let (name, counts, queued_bytes) = self.tenants.usage(id);
+            let retained = self.retained.usage_of(id);
+            TenantView {
+                name,
+                counts,
+                retained_messages: retained.messages,
+                retained_bytes: retained.bytes,
+                queued_bytes,
+            }
+        })
+    }
+
     /// Whose connection this is and which version it speaks, as soon as its CONNECT was accepted.
     #[must_use]
     pub fn client(&self, connection: ConnectionId) -> Option<(&str, Version)> {
@@ -40,6 +57,21 @@ impl Broker {
         }
         found
     }
+}
+
+/// What there is of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantView<'a> {
+    /// `None` is the default one.
+    pub name: Option<&'a str>,
+    /// Clients, sessions and subscriptions.
+    pub counts: Counts,
+    /// Retained messages.
+    pub retained_messages: u64,
+    /// Bytes of retained messages.
+    pub retained_bytes: u64,
+    /// Bytes that wait for its sessions.
+    pub queued_bytes: u64,
 }
 
 /// One operation of a batch, taken apart.

@@ -111,7 +111,10 @@ impl<'a> MessageView<'a> {
             },
             qos: QoS::from_bits(header[24] & FLAG_QOS)?,
             expires_at: UnixTime(u64_at(16)),
-            tenant: core::str::from_utf8(tenant).ok()?,
+            tenant: match tenant {
+                [] => "",
+                tenant => core::str::from_utf8(tenant).ok()?,
+            },
             topic: core::str::from_utf8(topic).ok()?,
             properties,
             payload,

@@ -186,6 +186,12 @@ impl Tenants {
         self[id].name.as_deref()
     }
 
+    /// What it is called, what it has here, and the bytes that wait for it here.
+    pub(crate) fn usage(&self, id: TenantId) -> (Option<&str>, Counts, u64) {
+        let tenant = &self[id];
+        (tenant.name.as_deref(), tenant.here, tenant.queued_bytes)
+    }
+
     /// The names of all that have one.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.all.iter().filter_map(|tenant| tenant.name.as_deref())

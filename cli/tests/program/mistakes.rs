@@ -62,7 +62,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "[bridge]\n",
         &[
-            "1:2: unknown section `bridge`; there are [server], [[listener]], [access], [authentication], [storage], [log], [protocol], [session], [quotas], [limits]",
+            "1:2: unknown section `bridge`; there are [server], [[listener]], [access], [authentication], [storage], [log], [protocol], [session], [quotas], [topics], [tenants], [limits]",
         ],
     ),
     (

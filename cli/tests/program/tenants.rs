@@ -54,7 +54,7 @@ fn listeners_of_two_tenants_have_nothing_to_do_with_each_other() {
 #[test]
 fn who_has_no_tenant_is_not_let_in_where_one_is_asked_for() {
     let directory = Directory::new("tenants-none");
-    let mut broker = serve(&directory, &["from:user-domain", "from:organization"], "");
+    let mut broker = serve(&directory, &["from:user-domain", "from:user"], "");
     for address in [broker.address(), broker.address()] {
         let mut transport = TcpStream::connect(address).unwrap();
         // Not authorized.
@@ -79,14 +79,21 @@ fn a_quota_counts_for_each_tenant() {
 }
 
 #[test]
-fn a_tenant_that_cannot_be_one_is_a_mistake() {
+fn tenants_that_nobody_could_be_in_are_a_mistake() {
     let directory = Directory::new("tenants-mistake");
-    let config = directory.write("whimbrel.toml", "[[listener]]\ntenant = \"from:moon\"\n");
-    let output = whimbrel(&["check", &config]).output().unwrap();
-    assert!(!output.status.success());
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        stderr.contains("whimbrel.toml:2") && stderr.contains("from:organization"),
-        "{stderr}"
-    );
+    for (tenant, remedy) in [
+        ("from:moon", "from:organization"),
+        ("", "from:organization"),
+        ("from:organization", "client_ca"),
+    ] {
+        let text = format!("[[listener]]\ntenant = \"{tenant}\"\n");
+        let config = directory.write("whimbrel.toml", &text);
+        let output = whimbrel(&["check", &config]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            stderr.contains("whimbrel.toml:2") && stderr.contains(remedy),
+            "{stderr}"
+        );
+    }
 }

@@ -28,6 +28,15 @@ use alloc::vec::Vec;
 /// Retained messages that end with one turn of their timer.
 const RETAINED_PER_TIMER: usize = 16;
 
+/// Where a message goes.
+#[derive(Clone, Copy)]
+struct Destination<'a> {
+    tenant: TenantId,
+    topic: TopicName<'a>,
+    /// Of this topic in this tenant, if one is known that holds.
+    route: Option<RouteSlot>,
+}
+
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
@@ -177,13 +186,9 @@ impl Broker {
         }
     }
 
-    /// The same, and its route if there is one that holds: then the name was checked when that was
-    /// found.
-    fn known_topic<'a>(
-        &self,
-        key: Key,
-        topic: &'a str,
-    ) -> Result<(TopicName<'a>, Option<RouteSlot>), Violation> {
+    /// The same in the tenant of a connection, and its route if there is one that holds: then the
+    /// name was checked when that was found.
+    fn destination<'a>(&self, key: Key, topic: &'a str) -> Result<Destination<'a>, Violation> {
         let routes = &self.routes;
         let (tenant, last) = self
             .connections
@@ -193,17 +198,22 @@ impl Broker {
         let route = routes
             .recall(last, topic, index)
             .or_else(|| routes.known(topic, index));
-        match route {
-            Some(_) => Ok((TopicName::known(topic), route)),
-            None => Ok((self.checked_topic(topic)?, None)),
-        }
+        let topic = match route {
+            Some(_) => TopicName::known(topic),
+            None => self.checked_topic(topic)?,
+        };
+        Ok(Destination {
+            tenant,
+            topic,
+            route,
+        })
     }
 
     fn take_in(&mut self, key: Key, session: Key, publish: &Publish<'_>) -> Result<(), Violation> {
-        let (topic, route) = self.known_topic(key, publish.topic)?;
+        let to = self.destination(key, publish.topic)?;
         // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
-            return self.take_in_unacknowledged(key, session, ((topic, route), publish));
+            return self.take_in_unacknowledged(key, session, (to, publish));
         };
         let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
         let exchange = self.exchange_of(session, (kind, packet_id));
@@ -214,9 +224,9 @@ impl Broker {
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
-        if let Some(reason) = self.refusal(key, (topic, route), publish) {
+        if let Some(reason) = self.refusal(key, to, publish) {
             if self.question.is_some() {
-                self.explain_refusal(key, topic.as_str(), reason);
+                self.explain_refusal(key, to.topic.as_str(), reason);
             }
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
@@ -236,7 +246,7 @@ impl Broker {
             skip_slots: self.taken_slots(exchange),
             ..Origin::default()
         };
-        let routed = self.publish_packet((topic, route), publish, origin);
+        let routed = self.publish_packet(to, publish, origin);
         if let Some(exchange) = exchange
             && (routed == Routed::Later || self.has_told(mark) || self.was_interrupted(exchange))
         {
@@ -291,13 +301,13 @@ impl Broker {
         &mut self,
         key: Key,
         session: Key,
-        ((topic, route), publish): ((TopicName<'_>, Option<RouteSlot>), &Publish<'_>),
+        (to, publish): (Destination<'_>, &Publish<'_>),
     ) -> Result<(), Violation> {
-        let refusal = self.refusal(key, (topic, route), publish);
+        let refusal = self.refusal(key, to, publish);
         if let Some(reason) = refusal
             && self.question.is_some()
         {
-            self.explain_refusal(key, topic.as_str(), reason);
+            self.explain_refusal(key, to.topic.as_str(), reason);
         }
         match refusal {
             Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
@@ -311,7 +321,7 @@ impl Broker {
                     session: Some(session.index),
                     ..Origin::default()
                 };
-                self.publish_packet((topic, route), publish, origin);
+                self.publish_packet(to, publish, origin);
                 Ok(())
             }
         }
@@ -352,10 +362,10 @@ impl Broker {
     fn refusal(
         &mut self,
         key: Key,
-        (topic, route): (TopicName<'_>, Option<RouteSlot>),
+        to: Destination<'_>,
         publish: &Publish<'_>,
     ) -> Option<ReasonCode> {
-        if !self.may_publish(key, topic, route) {
+        if !self.may_publish(key, to.topic, to.route) {
             return Some(ReasonCode::NOT_AUTHORIZED);
         }
         if self.config.protocol.check_payload_format
@@ -374,10 +384,9 @@ impl Broker {
             return Some(ReasonCode::QUOTA_EXCEEDED);
         }
         if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
-            let tenant = self.tenant_of(key);
-            let name = self.tenants.name(tenant);
-            let view = self.view(name.as_deref(), topic, (publish, &[]));
-            if !self.has_retained_room(tenant, &view) {
+            let name = self.tenants.name(to.tenant);
+            let view = self.view(name.as_deref(), to.topic, (publish, &[]));
+            if !self.has_retained_room(to.tenant, &view) {
                 return Some(ReasonCode::QUOTA_EXCEEDED);
             }
         }
@@ -420,6 +429,7 @@ impl Broker {
         Ok(())
     }
 
+    #[inline]
     fn view<'a>(
         &self,
         tenant: Option<&'a str>,
@@ -446,7 +456,7 @@ impl Broker {
 
     fn publish_packet(
         &mut self,
-        (topic, route): (TopicName<'_>, Option<RouteSlot>),
+        to: Destination<'_>,
         publish: &Publish<'_>,
         origin: Origin,
     ) -> Routed {
@@ -455,13 +465,10 @@ impl Broker {
         forwarded.clear();
         // Unaltered and in order: see `Properties::forwardable`.
         publish.properties.forwardable(&mut forwarded);
-        let tenant = origin
-            .connection
-            .map_or(TenantId::DEFAULT, |key| self.tenant_of(key));
-        let name = self.tenants.name(tenant);
-        let view = self.view(name.as_deref(), topic, (publish, &forwarded));
-        let mut publication = Publication::new(tenant, view, publish.retain);
-        publication.route = route;
+        let name = self.tenants.name(to.tenant);
+        let view = self.view(name.as_deref(), to.topic, (publish, &forwarded));
+        let mut publication = Publication::new(to.tenant, view, publish.retain);
+        publication.route = to.route;
         let routed = self.publish(&mut publication, origin);
         self.forwarded = forwarded;
         routed

@@ -1,16 +1,31 @@
 //! A client that keeps to no rule: packets that are half right, garbage, silence.
+//!
+//! Every other one is a *twin* of a player: it has its client identifier and names its topics, in
+//! another tenant. Whatever it does must leave no trace with players, nor they with it.
 
-use super::network::Owner;
+use super::network::{Owner, Piece};
 use super::scene::Scene;
-use whimbrel_core::codec::packet::{Ack, Publish, QoS, Subscribe, SubscribeOptions, Version};
-use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer};
+use whimbrel_core::codec::packet::{
+    Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Version,
+};
+use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer, frame};
 use whimbrel_core::id::PacketId;
 
-/// Somebody who means no good. What it publishes begins with an `x`, and is for nobody else.
+/// The user name and the tenant of twins.
+pub(super) const TWIN: &str = "twin";
+
+/// Topics that players name.
+const TOPICS: [&str; 6] = ["t/0/0", "t/1/0", "r/1", "r/2", "s/1/0", "w/1"];
+
+/// Somebody who means no good. What it publishes begins with an `x`, and is for nobody else; what
+/// twins publish does not, so that a player who gets it complains.
 pub(super) struct Hostile {
     index: usize,
+    is_twin: bool,
     version: Version,
     line: Option<u64>,
+    /// What a twin has received, from the next packet on.
+    inbox: Vec<u8>,
     pub(super) act_at: u64,
 }
 
@@ -18,17 +33,36 @@ impl Hostile {
     pub(super) fn new(index: usize, scene: &mut Scene) -> Self {
         Self {
             index,
+            is_twin: index % 2 == 1,
             version: scene.chance.pick(&crate::world::VERSIONS),
             line: None,
+            inbox: Vec::new(),
             act_at: scene.chance.between(1, 2_000),
         }
     }
 
-    /// Takes what the broker says, and forgets it.
+    /// Takes what the broker says, and forgets it. What players say is not for twins.
     pub(super) fn read(&mut self, scene: &mut Scene) {
         let line = self.line.and_then(|id| scene.network.lines.get_mut(&id));
-        if let Some(line) = line {
-            while line.down.pop(scene.now).is_some() {}
+        let Some(line) = line else { return };
+        while let Some(piece) = line.down.pop(scene.now) {
+            if let Piece::Bytes(bytes) = piece
+                && self.is_twin
+            {
+                self.inbox.extend(bytes);
+            }
+        }
+        while let Ok(Some((frame, length))) = frame::split(&self.inbox, u32::MAX) {
+            if let Ok(Packet::Publish(publish)) = codec::decode(self.version, frame)
+                && matches!(publish.payload.first(), Some(b'm' | b'w' | b'x'))
+            {
+                let text = String::from_utf8_lossy(publish.payload).into_owned();
+                scene.oracle.fail(format!(
+                    "a tenant gets {text} of another, at {}",
+                    publish.topic
+                ));
+            }
+            self.inbox.drain(..length);
         }
     }
 
@@ -51,12 +85,14 @@ impl Hostile {
             let at = scene.now + 1;
             let owner = Owner::Hostile(self.index);
             self.line = Some(scene.network.open(owner, self.version, at));
+            self.inbox.clear();
             self.say_connect(&mut bytes);
         }
         for _ in 0..scene.chance.between(0, 6) {
             self.say_something(&mut bytes, scene);
         }
-        if scene.chance.one_in(2) {
+        // Who a twin is must arrive: else it would be a player.
+        if scene.chance.one_in(2) && (is_open || !self.is_twin) {
             scene.counts.fault("garbage");
             spoil(&mut bytes, scene);
         }
@@ -78,8 +114,14 @@ impl Hostile {
     }
 
     fn say_connect(&self, bytes: &mut Vec<u8>) {
-        let client_id = format!("hostile-{}", self.index);
-        let connect = crate::world::connect(self.version, &client_id);
+        let client_id = match self.is_twin {
+            true => format!("player-{}", self.index),
+            false => format!("hostile-{}", self.index),
+        };
+        let connect = Connect {
+            username: self.is_twin.then_some(TWIN),
+            ..crate::world::connect(self.version, &client_id)
+        };
         let said = codec::encode(&Packet::Connect(connect), self.version, bytes);
         debug_assert!(said.is_ok(), "it can be said");
     }
@@ -89,7 +131,14 @@ impl Hostile {
         let id = PacketId::new(chance.between(1, 4) as u16).unwrap_or(PacketId::FIRST);
         let ack = Ack::new(id, ReasonCode::SUCCESS);
         let mut filters = SubscribeBuffer::new();
-        filters.push("hostile/#", SubscribeOptions::default());
+        let (filter, topic, payload) = match self.is_twin {
+            true => {
+                let filter = chance.pick(&["#", "+/1", "$share/g/s/#", "t/0/0"]);
+                (filter, chance.pick(&TOPICS), &b"of a twin"[..])
+            }
+            false => ("hostile/#", "hostile/talk", &b"x"[..]),
+        };
+        filters.push(filter, SubscribeOptions::default());
         let qos = chance.pick(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
         let packet = match chance.below(8) {
             0 => Packet::PubAck(ack),
@@ -106,10 +155,10 @@ impl Hostile {
                 dup: qos > QoS::AtMostOnce && chance.one_in(2),
                 qos,
                 retain: chance.one_in(2),
-                topic: "hostile/talk",
+                topic,
                 packet_id: (qos > QoS::AtMostOnce).then_some(id),
                 properties: Properties::EMPTY,
-                payload: b"x",
+                payload,
             }),
         };
         let said = codec::encode(&packet, self.version, bytes);

@@ -2,6 +2,7 @@
 //! killed.
 
 use super::defect::Defect;
+use super::hostile;
 use super::network::{Owner, Piece};
 use super::options::Options;
 use super::scene::Scene;
@@ -14,7 +15,7 @@ use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
-use whimbrel_core::{Broker, Config, ConnectionId, Now, Timestamp, UnixTime};
+use whimbrel_core::{Broker, Config, ConnectionId, Grant, Now, Timestamp, UnixTime};
 
 /// The wall clock when a run begins.
 const START: u64 = 1_767_225_600_000;
@@ -385,6 +386,16 @@ impl Server {
                         line.down.end(scene.now + 1);
                     }
                 }
+            }
+            Action::Authenticate {
+                connection,
+                credentials,
+            } if credentials.username.as_deref() == Some(hostile::TWIN) => {
+                let verdict = Verdict::Accept(Grant {
+                    tenant: credentials.username,
+                    ..Grant::default()
+                });
+                process.broker.authenticated(now, connection, verdict);
             }
             Action::Authenticate { connection, .. } => {
                 if scene.chance.one_in(10) {
