@@ -4,16 +4,13 @@ use crate::config::{Flags, Loaded, complain_about, example_file, load};
 use crate::misuse;
 use crate::output::{complain, print};
 use crate::reload::prepare;
+use crate::runtime::{CertificateFinding, check_certificates};
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
-#[cfg(feature = "tokio")]
 use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
-#[cfg(feature = "tokio")]
 use whimbrel_core::UnixTime;
-#[cfg(feature = "tokio")]
-use whimbrel_tokio::{CertificateFinding, check_certificates};
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -66,7 +63,6 @@ impl Check {
 }
 
 /// What is wrong with the files that listeners name, and what soon will be.
-#[cfg(feature = "tokio")]
 fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -84,12 +80,6 @@ fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
         }
     }
     (errors, warnings)
-}
-
-/// Without TLS there are no such files.
-#[cfg(not(feature = "tokio"))]
-const fn certificates(_: &Loaded) -> (Vec<String>, Vec<String>) {
-    (Vec::new(), Vec::new())
 }
 
 fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> String {

@@ -53,7 +53,6 @@ impl Reloader {
                 return Ok(());
             }
         };
-        #[cfg(feature = "tokio")]
         match broker.read_certificates(&loaded.settings.server.listeners) {
             Ok(certificates) => certificates.apply(),
             Err(errors) => {

@@ -8,9 +8,9 @@ use core::time::Duration;
 pub(crate) use futures_lite::future::or;
 use std::io;
 #[cfg(all(feature = "smol", not(feature = "tokio")))]
-pub(crate) use whimbrel_smol::{Handle, Server, client};
+pub(crate) use whimbrel_smol::{CertificateFinding, Handle, Server, check_certificates, client};
 #[cfg(feature = "tokio")]
-pub(crate) use whimbrel_tokio::{Handle, Server, client};
+pub(crate) use whimbrel_tokio::{CertificateFinding, Handle, Server, check_certificates, client};
 
 /// Runs a future on this thread. Threads of its own keep a broker or a connection going meanwhile.
 ///

@@ -64,7 +64,9 @@ impl Broker {
 }
 
 fn program(arguments: &[&str]) -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_whimbrel"));
+    // As in `program/harness.rs`.
+    let built = || env!("CARGO_BIN_EXE_whimbrel").into();
+    let mut program = Command::new(std::env::var_os("WHIMBREL").unwrap_or_else(built));
     program
         .args(arguments)
         .env_remove("WHIMBREL_PASSWORD")

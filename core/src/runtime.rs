@@ -2,10 +2,11 @@
 //! operator sets about them, what their owners get of them, and who is asked whether a client may
 //! connect.
 
+pub mod agent;
 pub mod client;
 pub mod config;
 mod error;
-mod link;
+pub mod link;
 pub mod policy;
 mod server_url;
 #[cfg(unix)]

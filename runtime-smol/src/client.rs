@@ -1,24 +1,29 @@
-//! A client over TCP: core's [`Client`](whimbrel_core::client::Client) with one thread that carries
-//! bytes and time to it.
+//! A client over any transport: core's [`Client`](whimbrel_core::client::Client) with one thread
+//! that carries bytes and time to it.
 //!
 //! Not responsible for connecting again, and not for enhanced authentication.
 
 mod task;
 
+use crate::clock::Clock;
+use crate::stream::{Pipe, Transport};
 use async_channel::{Receiver, Sender, bounded};
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use futures_lite::future::zip;
 use polling::Poller;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
-use task::{Answer, Command, Request, Task};
+use task::{Command, Task, Wire, connect};
 pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
 pub use whimbrel_core::runtime::client::{
     Accepted, Ended, Event, Message, OpenError, RequestError,
 };
 
-use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
+use whimbrel_core::runtime::agent::{Agent, Answer, Request};
+use whimbrel_core::runtime::{ServerUrl, TlsOptions};
 
 use whimbrel_core::codec::packet::SubscribeOptions;
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
@@ -112,7 +117,8 @@ impl Events {
 }
 
 impl Connection {
-    /// Connects to a URL or `host:port` and waits until the server has accepted.
+    /// Connects to a URL or `host:port` and waits until the server has accepted. Of TLS servers it
+    /// believes those that the system believes; see [`open_with`](Self::open_with).
     ///
     /// # Errors
     ///
@@ -121,34 +127,55 @@ impl Connection {
         Self::open_with(&address.parse()?, &TlsOptions::default(), config).await
     }
 
-    /// Connects over TCP, the only transport of this runtime's clients, and waits until the server
-    /// has accepted. There is no TLS, so its options do nothing.
+    /// Connects and waits until the server has accepted.
     ///
     /// # Errors
     ///
     /// Whatever comes in between.
     pub async fn open_with(
         server: &ServerUrl,
-        _: &TlsOptions,
+        tls: &TlsOptions,
         config: Config,
     ) -> Result<(Self, Events), OpenError> {
-        if server.scheme() != Scheme::Tcp {
-            let why = "this build has TCP alone; build it with the feature `tokio`";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, why).into());
-        }
+        let patience = Duration::from_millis(config.response_timeout_ms.max(1));
+        let (server, tls) = (server.clone(), tls.clone());
+        Self::start(config, move |poller| {
+            connect(&server, &tls, patience, poller)
+        })
+        .await
+    }
+
+    /// Speaks over this stream, and waits until the server has accepted.
+    pub(crate) async fn over(
+        stream: UnixStream,
+        config: Config,
+    ) -> Result<(Self, Events), OpenError> {
+        let transport = Transport::new(Pipe::Unix(stream), None);
+        Self::start(config, move |poller| Ok(Wire::new(transport, poller))).await
+    }
+
+    async fn start(
+        config: Config,
+        connect: impl FnOnce(Arc<Poller>) -> io::Result<Wire> + Send + 'static,
+    ) -> Result<(Self, Events), OpenError> {
+        let clock = Clock::start();
         let poller = Arc::new(Poller::new()?);
         let (command_sender, commands) = bounded(QUEUE);
         let (event_sender, events) = bounded(QUEUE);
         let (opened_sender, opened) = bounded(1);
         let is_awaited = Arc::new(AtomicBool::new(false));
-        let address = server.authority();
+        let task = Task {
+            agent: Agent::new(config, clock.now().monotonic)?,
+            clock,
+            commands,
+            events: event_sender,
+            waits: Arc::clone(&is_awaited),
+        };
+        let bell = Bell(Arc::clone(&poller));
         let thread = thread::Builder::new().name("whimbrel-client".into());
-        let (bell, waits) = (Bell(Arc::clone(&poller)), Arc::clone(&is_awaited));
-        thread.spawn(move || {
-            match Task::open(&address, config, poller, commands, event_sender, waits) {
-                Ok((task, stream)) => task.run(stream, opened_sender),
-                Err(error) => drop(opened_sender.try_send(Err(error))),
-            }
+        thread.spawn(move || match connect(poller) {
+            Ok(wire) => task.run(wire, opened_sender),
+            Err(error) => drop(opened_sender.try_send(Err(error.into()))),
         })?;
         let gone = |_| Err(io::Error::other("the thread of the connection has crashed").into());
         let accepted = opened.recv().await.unwrap_or_else(gone)?;
@@ -162,9 +189,14 @@ impl Connection {
         Ok((Self { commands, bell }, events))
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     async fn request(&self, request: Request) -> Result<Acknowledgement, RequestError> {
         let (answer, acknowledgement) = bounded(1);
-        let sent = self.commands.send(Command { request, answer }).await;
+        let sent = self.commands.send((request, answer)).await;
         sent.map_err(|_| RequestError::Ended)?;
         self.bell.ring();
         Ok(Acknowledgement(acknowledgement))

@@ -1,28 +1,22 @@
 //! What other threads tell the shard, and the poller they wake it with.
 
-use crate::link::Answer;
 use async_channel::Sender;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use polling::Poller;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
-use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::{MessageId, Position};
-use whimbrel_core::runtime::Message;
 use whimbrel_core::statistics::Statistics;
 
 /// Something to do for the shard. Each is asked for by somebody who waits for the answer, or is
 /// told once by the log, so that not more wait here than there are callers.
 pub(crate) enum Input {
-    /// Publish from inside this program.
-    Publish(Message, Answer),
-    /// Subscribe from inside this program; messages go there.
-    Subscribe(String, QoS, Sender<Message>, Answer),
-    /// Somebody has taken messages out of a full queue, or wants no more.
-    LinksMoved,
+    /// A connection from inside this program.
+    Attach(UnixStream),
     /// The verdict on this client may be there.
     Decided(ConnectionId),
     /// Other rules and bans are in force.
@@ -61,8 +55,6 @@ pub(crate) struct Inbox {
     inputs: Mutex<Option<VecDeque<Input>>>,
     /// Only rises, so that requests cannot overtake each other.
     stop: AtomicU8,
-    /// Some link waits for its user to take messages.
-    pub(crate) link_waits: AtomicBool,
     pub(crate) storage_failed: AtomicBool,
 }
 
@@ -75,7 +67,6 @@ impl Inbox {
             poller: Poller::new()?,
             inputs: Mutex::new(Some(VecDeque::new())),
             stop: AtomicU8::new(StopLevel::Run as u8),
-            link_waits: AtomicBool::new(false),
             storage_failed: AtomicBool::new(false),
         })
     }

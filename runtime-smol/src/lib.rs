@@ -31,6 +31,7 @@
 //! | `shard` | the loop |
 //! | `inbox` | what other threads tell the loop |
 //! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `stream` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
 //! | `report` | log lines |
@@ -49,6 +50,7 @@ mod server;
 mod shard;
 mod socket;
 mod storage;
+mod stream;
 
 pub use link::Subscription;
 pub use server::{Handle, Server};
@@ -56,4 +58,7 @@ pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadTenant, BadUrl, Crashed, Decision, FileMode, LinkError,
     ListenError, ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped,
     StorageConfig, StorageError, TenantSource,
+};
+pub use whimbrel_transport::{
+    CertificateError, CertificateFinding, Certificates, check_certificates,
 };

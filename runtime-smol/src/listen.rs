@@ -1,7 +1,7 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::socket::{Transport, watch_new};
+use crate::stream::{Pipe, watch_new};
 use core::net::SocketAddr;
 use core::time::Duration;
 use polling::{Event, Poller};
@@ -9,14 +9,18 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme, SocketFile};
+use whimbrel_transport::{Security, without};
 
 /// An open listening socket.
 pub(crate) struct Bound {
     /// Where it is, with the port that the system has chosen.
     pub(crate) url: ListenerUrl,
+    /// What is laid on its connections.
+    pub(crate) security: Arc<Security>,
     socket: BoundSocket,
 }
 
@@ -44,14 +48,11 @@ pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
 
 fn open(config: &ListenerConfig) -> io::Result<Bound> {
     let url = config.url.clone();
-    if !config.proxy_from.is_empty() {
-        // Serving without it would let everybody in who is to be kept out.
-        let why = "this build does not know the PROXY protocol; build it with the feature `tokio`";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
-    }
+    let security = Arc::new(Security::new(config)?);
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     match (url.scheme(), url.address(), url.file()) {
-        (Scheme::Tcp, Some(address), _) => {
+        (Scheme::Quic, ..) => Err(without("quic")),
+        (_, Some(address), _) => {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             if address.is_ipv6() {
                 socket.set_only_v6(config.ipv6_only)?;
@@ -67,8 +68,11 @@ fn open(config: &ListenerConfig) -> io::Result<Bound> {
             socket.listen(backlog)?;
             let socket = TcpListener::from(socket);
             let url = url.at_port(socket.local_addr()?.port());
-            let socket = BoundSocket::Tcp(socket);
-            Ok(Bound { url, socket })
+            Ok(Bound {
+                url,
+                security,
+                socket: BoundSocket::Tcp(socket),
+            })
         }
         (Scheme::Unix, _, Some(path)) => {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -77,13 +81,14 @@ fn open(config: &ListenerConfig) -> io::Result<Bound> {
             let file = SocketFile::make(path, config, || socket.bind(&SockAddr::unix(path)?))?;
             // Nobody can connect before it listens.
             socket.listen(backlog)?;
-            let socket = BoundSocket::Unix(socket.into(), file);
-            Ok(Bound { url, socket })
+            Ok(Bound {
+                url,
+                security,
+                socket: BoundSocket::Unix(socket.into(), file),
+            })
         }
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this build has TCP and Unix sockets alone; build it with the feature `tokio`",
-        )),
+        // Only Unix sockets have no address, and they have a file.
+        (_, None, _) => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -113,7 +118,7 @@ const BACK_OFF_MS: u64 = 200;
 
 /// One listening socket of the shard.
 pub(crate) struct Listener {
-    bound: Bound,
+    pub(crate) bound: Bound,
     config: ListenerConfig,
     /// What it is called in the poller.
     key: usize,
@@ -162,7 +167,7 @@ impl Listener {
         &mut self,
         now: Timestamp,
         poller: &Poller,
-    ) -> Option<(Transport, Option<SocketAddr>)> {
+    ) -> Option<(Pipe, Option<SocketAddr>)> {
         if self.resting_until.is_some_and(|until| until <= now) {
             self.ready = self.watch(poller).is_ok();
             self.resting_until = (!self.ready).then(|| now.after_ms(BACK_OFF_MS));
@@ -191,7 +196,7 @@ impl Listener {
         None
     }
 
-    fn try_accept(&self) -> io::Result<(Transport, Option<SocketAddr>)> {
+    fn try_accept(&self) -> io::Result<(Pipe, Option<SocketAddr>)> {
         match &self.bound.socket {
             BoundSocket::Tcp(socket) => {
                 let (stream, address) = socket.accept()?;
@@ -200,12 +205,12 @@ impl Listener {
                     let _ = set_options(&SockRef::from(&stream), &self.config);
                 }
                 stream.set_nonblocking(true)?;
-                Ok((Transport::Tcp(stream), Some(address)))
+                Ok((Pipe::Tcp(stream), Some(address)))
             }
             BoundSocket::Unix(socket, _) => {
                 let (stream, _) = socket.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((Transport::Unix(stream), None))
+                Ok((Pipe::Unix(stream), None))
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Makes log lines of the core's events: one for a connection's life at `info`, the rest at
 //! `debug`. Never payloads or secrets.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 use tracing::{debug, info, warn};
 use whimbrel_core::{CloseReason, Event};
+use whimbrel_transport::Fault;
 
 /// Gets every event of the broker, on the shard's thread; it must not block.
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -49,4 +51,10 @@ pub(crate) fn report(event: &Event) {
         | Event::Dropped { .. }
         | _ => debug!(?event, "event"),
     }
+}
+
+/// Writes the line for a connection that was cut off below MQTT.
+pub(crate) fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
+    let address = address.map(tracing::field::display);
+    info!(address, reason = %fault, "connection refused");
 }

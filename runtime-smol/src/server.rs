@@ -1,8 +1,9 @@
 //! Starting a broker, and what its owner holds of it.
 
+use crate::client::{Connection, Events};
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Input, StopLevel};
-use crate::link::{Answer, Subscription, WAITING_MAXIMUM};
+use crate::link::Subscription;
 use crate::listen::bind;
 use crate::report::EventSink;
 use crate::shard::{Parts, Shard};
@@ -15,18 +16,21 @@ use core::sync::atomic::Ordering;
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use tracing::info;
-use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
+use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::config::AccessConfig;
 use whimbrel_core::log::{self, LogUuid};
 use whimbrel_core::runtime::{
-    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, StorageConfig, StorageError, fit,
+    Authenticator, Crashed, LinkError, ListenerConfig, ListenerUrl, Policy, RecordingConfig,
+    ServerConfig, StartError, Stopped, StorageConfig, StorageError, client, fit, link,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Event};
+use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// A broker that has not been started.
 pub struct Server {
@@ -112,6 +116,11 @@ impl Server {
             ended,
             threads: Mutex::default(),
             storage_statistics: None,
+            publisher: Mutex::default(),
+            security: listeners
+                .iter()
+                .map(|bound| Arc::clone(&bound.security))
+                .collect(),
         };
         let mut log_sender = None;
         let mut threads = Vec::new();
@@ -186,6 +195,9 @@ pub struct Handle {
     ended: Receiver<Infallible>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     storage_statistics: Option<Arc<Mutex<log::Statistics>>>,
+    /// The link that publishes, once there is one.
+    publisher: Mutex<Option<(Connection, Events)>>,
+    security: Vec<Arc<Security>>,
 }
 
 impl Handle {
@@ -292,6 +304,36 @@ impl Handle {
         Some(*shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
+    /// like any other, but has no address, needs no credentials and passes no network. It does not
+    /// block.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped, or the system has no descriptor left.
+    pub async fn open(&self) -> Result<UnixStream, Stopped> {
+        let (ours, theirs) = UnixStream::pair().map_err(|_| Stopped)?;
+        for stream in [&ours, &theirs] {
+            stream.set_nonblocking(true).map_err(|_| Stopped)?;
+        }
+        self.inbox.push(Input::Attach(theirs));
+        Ok(ours)
+    }
+
+    /// Reads certificates, keys, authorities and lists anew, and checks them; nothing of it is in
+    /// use before [`Certificates::apply`]. `listeners` is the configuration, as it was at the start
+    /// but for the files.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with any of them.
+    pub fn read_certificates(
+        &self,
+        listeners: &[ListenerConfig],
+    ) -> Result<Certificates, Vec<CertificateError>> {
+        Certificates::read(&self.security, listeners)
+    }
+
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the
     /// message over; at QoS 0, when it is on its way there.
     ///
@@ -305,13 +347,18 @@ impl Handle {
         qos: QoS,
         retain: bool,
     ) -> Result<(), LinkError> {
-        let message = Message {
+        let message = client::Message {
             topic: topic.to_owned(),
             payload: payload.to_owned(),
             qos,
             retain,
+            ..client::Message::default()
         };
-        self.ask(|answer| Input::Publish(message, answer)).await
+        let answer = match self.publisher().await?.publish(message).await {
+            Ok(acknowledgement) => acknowledgement.wait().await,
+            Err(error) => Err(error),
+        };
+        link::outcome(answer)
     }
 
     /// Subscribes from inside this program, as a client would. Ready when the broker has granted
@@ -321,22 +368,42 @@ impl Handle {
     ///
     /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
     pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
-        let (sender, messages) = bounded(WAITING_MAXIMUM);
-        let filter = filter.to_owned();
-        // Should this not be waited for to its end, its being dropped ends the subscription.
-        let subscription = Subscription {
-            messages,
-            inbox: Arc::clone(&self.inbox),
+        let (connection, events) = self.link().await?;
+        let options = SubscribeOptions {
+            maximum_qos: qos,
+            ..SubscribeOptions::default()
         };
-        self.ask(|answer| Input::Subscribe(filter, qos, sender, answer))
-            .await?;
-        Ok(subscription)
+        let filters = vec![(filter.to_owned(), options)];
+        let granted = connection.subscribe(filters, PropertyBuffer::new()).await;
+        let unspecified = ReasonCode::UNSPECIFIED;
+        link::outcome(granted.map(|reasons| reasons.first().copied().unwrap_or(unspecified)))?;
+        Ok(Subscription::new(connection, events))
     }
 
-    async fn ask(&self, input: impl FnOnce(Answer) -> Input) -> Result<(), LinkError> {
-        let (answer, answered) = bounded(1);
-        self.inbox.push(input(answer));
-        answered.recv().await.map_err(|_| LinkError::Stopped)?
+    async fn publisher(&self) -> Result<Connection, LinkError> {
+        let there = |publisher: &Option<(Connection, Events)>| match publisher {
+            Some((connection, _)) if !connection.has_ended() => Some(connection.clone()),
+            _ => None,
+        };
+        let lock = || {
+            self.publisher
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(connection) = there(&lock()) {
+            return Ok(connection);
+        }
+        let opened = self.link().await?;
+        let mut publisher = lock();
+        // Somebody else may have opened one meanwhile.
+        Ok(there(&publisher).unwrap_or_else(|| publisher.insert(opened).0.clone()))
+    }
+
+    /// Starts a client inside this program.
+    async fn link(&self) -> Result<(Connection, Events), LinkError> {
+        let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
+        let opened = Connection::over(stream, link::config()).await;
+        opened.map_err(|_| LinkError::Stopped)
     }
 }
 

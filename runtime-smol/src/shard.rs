@@ -12,12 +12,11 @@
 
 use crate::clock::Clock;
 use crate::inbox::{Inbox, Input, StopLevel};
-use crate::link::{Answer, Link, Request};
 use crate::listen::{Bound, Listener};
-use crate::report::{EventSink, report};
-use crate::socket::{Lingering, Socket, Transport};
+use crate::report::{EventSink, report, report_fault};
+use crate::socket::{Lingering, Socket};
 use crate::storage::LogRequest;
-use async_channel::Sender;
+use crate::stream::{Pipe, Transport};
 use core::net::SocketAddr;
 use core::num::NonZeroUsize;
 use core::pin::Pin;
@@ -33,7 +32,8 @@ use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::id::Position;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Message, Policy, ServerConfig};
+use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, CloseReason, ConnectionId, Now, Peer, Timestamp, Verdict};
 
 /// Bytes that are read before what follows from them is carried out.
@@ -51,10 +51,6 @@ const INPUTS_PER_TURN: usize = 256;
 
 /// Reports that the system gives at once.
 const EVENTS_PER_TURN: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
-
-/// Bytes of batches that the log may be behind before nobody is read until it has caught up, at
-/// most; and no more than an eighth of the broker's memory budget.
-const UNPERSISTED_BYTES: u64 = 32 << 20;
 
 /// A shared write buffer that grew beyond this, for a large packet, is given back.
 const WRITE_BUFFER_KEPT_BYTES: usize = 64 << 10;
@@ -115,9 +111,6 @@ pub(crate) struct Shard {
     /// Verdicts that have to be waited for.
     undecided: BTreeMap<ConnectionId, Pin<Box<dyn Future<Output = Verdict> + Send>>>,
     events: Option<EventSink>,
-    /// Clients inside this program, and the one that publishes.
-    links: Vec<ConnectionId>,
-    publisher: Option<ConnectionId>,
     /// Read to their end; closed once what follows from their last bytes is carried out.
     ended: Vec<ConnectionId>,
     /// Closed, by number; all may take equally long, so the first is due first.
@@ -130,16 +123,14 @@ pub(crate) struct Shard {
     undrained_bytes: usize,
     /// Everything that the core wanted is carried out: no connection awaits its `Close`.
     is_drained: bool,
+    /// Connections that were cut off below MQTT.
+    transport_faults: u64,
     /// Something was left over.
     busy: bool,
     grace_ms: u64,
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
     log: Option<std::sync::mpsc::Sender<LogRequest>>,
-    /// Batches that the log has and has not reported durable: their positions and sizes.
-    unpersisted: VecDeque<(Position, u64)>,
-    unpersisted_bytes: u64,
-    unpersisted_maximum: u64,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<ConnectionId>,
 }
@@ -163,7 +154,6 @@ impl Shard {
                 Source::Listener(number).key(),
             )
         });
-        let memory_bytes = config.broker.limits.memory_budget_bytes;
         Ok(Self {
             listeners: listeners.collect::<io::Result<_>>()?,
             broker: parts.broker,
@@ -175,8 +165,6 @@ impl Shard {
             policy: parts.policy,
             undecided: BTreeMap::new(),
             events: parts.events,
-            links: Vec::new(),
-            publisher: None,
             ended: Vec::new(),
             lingering: VecDeque::new(),
             lingering_first: 0,
@@ -184,13 +172,11 @@ impl Shard {
             write_buffer: Vec::new(),
             undrained_bytes: 0,
             is_drained: true,
+            transport_faults: 0,
             busy: false,
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
             log: parts.log,
-            unpersisted: VecDeque::new(),
-            unpersisted_bytes: 0,
-            unpersisted_maximum: UNPERSISTED_BYTES.min(memory_bytes / 8),
             waiting_for_log: Vec::new(),
         })
     }
@@ -233,7 +219,6 @@ impl Shard {
 
         // 3. Those who are here: write what is left, then read.
         self.take_inbox();
-        self.hear_links();
         for event in events.iter() {
             match Source::of(event.key) {
                 Source::Listener(number) => {
@@ -288,15 +273,10 @@ impl Shard {
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        let links = self
-            .links
-            .iter()
-            .filter_map(|id| self.link(*id)?.next_deadline());
         let lingering = self.lingering.iter().flatten().map(|(until, _)| *until);
         self.listeners
             .iter()
             .filter_map(Listener::next_deadline)
-            .chain(links)
             .chain(lingering.take(1))
             .chain(self.broker.next_deadline())
             .chain(self.stopping_until)
@@ -305,7 +285,7 @@ impl Shard {
 
     fn take_inbox(&mut self) {
         for _ in 0..INPUTS_PER_TURN {
-            // A slot may be given to a new link only when nobody awaits its `Close` there.
+            // A slot may be given away only when nobody awaits its `Close` there.
             if !self.is_drained {
                 break;
             }
@@ -313,13 +293,13 @@ impl Shard {
                 return;
             };
             match input {
-                Input::Publish(message, answer) => self.publish(message, answer),
-                Input::Subscribe(filter, qos, messages, answer) => {
-                    let request = Request::Subscribe(filter, qos, answer);
-                    self.open_link(Some(messages), request);
+                Input::Attach(stream) => {
+                    let peer = Peer {
+                        listener: IN_PROCESS,
+                        ..Peer::default()
+                    };
+                    self.open(Transport::new(Pipe::Unix(stream), None), peer);
                 }
-                // They are heard in every turn; the wake-up was all.
-                Input::LinksMoved => {}
                 Input::Decided(connection) => self.ask_again(connection),
                 Input::Access(access) => {
                     self.broker.set_rules(self.now, access.rules);
@@ -333,7 +313,13 @@ impl Shard {
                     }
                 }
                 // Whoever asked may have gone.
-                Input::Statistics(answer) => drop(answer.try_send(self.broker.statistics())),
+                Input::Statistics(answer) => {
+                    let statistics = Statistics {
+                        transport_faults: self.transport_faults,
+                        ..self.broker.statistics()
+                    };
+                    drop(answer.try_send(statistics));
+                }
                 Input::Persisted(position) => self.persisted(position),
                 Input::Loaded(message, value) => {
                     self.broker.loaded(self.now, message, value.as_deref());
@@ -346,85 +332,14 @@ impl Shard {
         self.busy = true;
     }
 
-    fn publish(&mut self, message: Message, answer: Answer) {
-        let request = Request::Publish(message, answer);
-        match self.publisher.and_then(|id| self.link_mut(id)) {
-            Some(link) => link.ask(request),
-            None => {
-                self.publisher = Some(self.open_link(None, request));
-            }
-        }
-    }
-
-    fn open_link(&mut self, messages: Option<Sender<Message>>, request: Request) -> ConnectionId {
-        let mut link = Link::new(Arc::clone(&self.inbox), messages, self.now.monotonic);
-        link.ask(request);
-        let id = self.open(Transport::Link(Box::new(link)), None, IN_PROCESS);
-        self.links.push(id);
-        id
-    }
-
-    fn link(&self, id: ConnectionId) -> Option<&Link> {
-        let socket = self.sockets.get(id.index())?.as_ref()?;
-        match &socket.transport {
-            Transport::Link(link) if socket.id == id => Some(link),
-            Transport::Link(_) | Transport::Tcp(_) | Transport::Unix(_) => None,
-        }
-    }
-
-    fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
-        match &mut self.socket(id)?.transport {
-            Transport::Link(link) => Some(link),
-            Transport::Tcp(_) | Transport::Unix(_) => None,
-        }
-    }
-
-    /// Lets the clients inside this program take and say something.
-    fn hear_links(&mut self) {
-        let mut links = core::mem::take(&mut self.links);
-        links.retain(|id| self.hear_link(*id));
-        // Keeps those that were opened meanwhile.
-        self.links.append(&mut links);
-    }
-
-    /// Whether it is still there.
-    fn hear_link(&mut self, id: ConnectionId) -> bool {
-        let slot = id.index();
-        if self.socket(id).is_none() {
-            return false;
-        }
-        self.serve(slot, false, true);
-        let now = self.now;
-        let mut spoken = core::mem::take(&mut self.write_buffer);
-        spoken.clear();
-        if let Some(socket) = self.socket(id)
-            && !socket.paused
-            && let Transport::Link(link) = &mut socket.transport
-        {
-            link.speak(now.monotonic, &mut spoken);
-            if link.has_ended {
-                self.ended.push(id);
-            }
-            if !spoken.is_empty() {
-                self.broker.receive(now, id, &spoken);
-                self.undrained_bytes += spoken.len();
-                // What answers it may be followed by more.
-                self.busy = true;
-            }
-        }
-        self.write_buffer = spoken;
-        true
-    }
-
     fn serve(&mut self, slot: usize, readable: bool, writable: bool) {
-        let now = self.now.monotonic;
         let Some(socket) = self.sockets.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
         let id = socket.id;
         if writable
             && socket.is_blocked()
-            && socket.flush(now)
+            && socket.flush()
             && core::mem::take(&mut socket.send_due)
         {
             self.send(id);
@@ -435,27 +350,41 @@ impl Shard {
         self.watch(id);
     }
 
-    /// Reads a connection once: if that was not all, the system reports it again.
+    /// Reads a connection once: if that was not all, the system reports it again. Only what a layer
+    /// holds is not reported.
     fn read(&mut self, id: ConnectionId) {
-        let is_behind = self.unpersisted_bytes >= self.unpersisted_maximum;
         let Some(socket) = self.sockets.get_mut(id.index()).and_then(Option::as_mut) else {
             return;
         };
         if socket.paused {
             return;
         }
-        if is_behind {
+        if self.broker.log_is_behind() {
             socket.waits_for_log = true;
             self.waiting_for_log.push(id);
             return;
         }
-        match socket.read(&mut self.read_buffer) {
-            None => {}
-            Some(0) => self.ended.push(id),
-            Some(count) => {
-                self.broker
-                    .receive(self.now, id, &self.read_buffer[..count]);
-                self.undrained_bytes += count;
+        loop {
+            match socket.read(&mut self.read_buffer) {
+                None => return,
+                Some(0) => {
+                    if let Some((address, fault)) = socket.transport.fault() {
+                        self.transport_faults += 1;
+                        report_fault(address, fault);
+                    }
+                    return self.ended.push(id);
+                }
+                Some(count) => {
+                    if let Some(peer) = socket.transport.introduce() {
+                        self.broker.introduce(self.now, id, peer);
+                    }
+                    let bytes = &self.read_buffer[..count];
+                    self.broker.receive(self.now, id, bytes);
+                    self.undrained_bytes += count;
+                }
+            }
+            if !socket.transport.has_more() {
+                return;
             }
         }
     }
@@ -502,9 +431,6 @@ impl Shard {
     fn pause(&mut self, id: ConnectionId, paused: bool) {
         if let Some(socket) = self.socket(id) {
             socket.paused = paused;
-            // The system does not report a link: it is heard in the next turn.
-            let is_link = matches!(socket.transport, Transport::Link(_));
-            self.busy |= is_link;
             self.watch(id);
         }
     }
@@ -525,9 +451,7 @@ impl Shard {
         self.write_buffer.clear();
         self.broker.transmit(now, id, &mut self.write_buffer);
         if !self.write_buffer.is_empty() {
-            socket.write(now.monotonic, &self.write_buffer);
-            // A link answers at once.
-            self.busy |= matches!(socket.transport, Transport::Link(_));
+            socket.write(&self.write_buffer);
             if self.write_buffer.capacity() > WRITE_BUFFER_KEPT_BYTES {
                 self.write_buffer = Vec::new();
             }
@@ -541,12 +465,11 @@ impl Shard {
         let Some(socket) = self.remove(id) else {
             return;
         };
-        let now = self.now.monotonic;
-        let lingering = socket.close(now, last_bytes, &self.inbox.poller);
+        let lingering = socket.close(last_bytes, &self.inbox.poller);
         if let Some(lingering) = lingering
             && self.lingering.len() < LINGERING_MAXIMUM
         {
-            let until = Timestamp(now.0.saturating_add(LINGER.as_millis() as u64));
+            let until = self.now.monotonic.after_ms(LINGER.as_millis() as u64);
             let number = self.lingering_first.wrapping_add(self.lingering.len());
             self.lingering.push_back(Some((until, lingering)));
             self.linger_on(number & LINGERING_NUMBERS);
@@ -559,12 +482,7 @@ impl Shard {
         let key = Source::Lingering(number).key();
         if let Some(place) = self.lingering.get_mut(index)
             && let Some((_, lingering)) = place
-            && !lingering.go_on(
-                self.now.monotonic,
-                &mut self.read_buffer,
-                &self.inbox.poller,
-                key,
-            )
+            && !lingering.go_on(&mut self.read_buffer, &self.inbox.poller, key)
         {
             *place = None;
         }
@@ -597,9 +515,6 @@ impl Shard {
 
     /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
     fn persist(&mut self, batch: Batch) {
-        let bytes = batch.operations.len() as u64;
-        self.unpersisted.push_back((batch.position, bytes));
-        self.unpersisted_bytes += bytes;
         self.ask_log(LogRequest::Append(batch));
     }
 
@@ -623,13 +538,8 @@ impl Shard {
     }
 
     fn persisted(&mut self, position: Position) {
-        while let Some((first, bytes)) = self.unpersisted.front().copied()
-            && first <= position
-        {
-            self.unpersisted.pop_front();
-            self.unpersisted_bytes -= bytes;
-        }
-        if self.unpersisted_bytes < self.unpersisted_maximum / 2 {
+        self.broker.persisted(self.now, position);
+        if !self.broker.log_is_behind() {
             for id in core::mem::take(&mut self.waiting_for_log) {
                 if let Some(socket) = self.socket(id) {
                     socket.waits_for_log = false;
@@ -637,7 +547,6 @@ impl Shard {
                 }
             }
         }
-        self.broker.persisted(self.now, position);
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
@@ -676,31 +585,32 @@ impl Shard {
                 }
                 let listener = &mut self.listeners[number];
                 let newcomer = listener.accept(self.now.monotonic, &self.inbox.poller);
-                let Some((transport, address)) = newcomer else {
+                let Some((pipe, address)) = newcomer else {
                     break;
                 };
-                self.open(
-                    transport,
-                    address,
-                    u16::try_from(number).unwrap_or(IN_PROCESS - 1),
-                );
+                let peer = Peer {
+                    // One form of an IPv4 address, whatever the socket that accepted it.
+                    address: address
+                        .map(|from| SocketAddr::new(from.ip().to_canonical(), from.port())),
+                    listener: u16::try_from(number).unwrap_or(IN_PROCESS - 1),
+                    ..Peer::default()
+                };
+                match Transport::accepted(&listener.bound.security, pipe, &peer) {
+                    Ok(transport) => {
+                        let peer = listener.bound.security.as_far_as_known(peer);
+                        self.open(transport, peer);
+                    }
+                    Err(fault) => {
+                        self.transport_faults += 1;
+                        report_fault(peer.address, &fault);
+                    }
+                }
             }
         }
     }
 
     /// A transport connection exists.
-    fn open(
-        &mut self,
-        transport: Transport,
-        address: Option<SocketAddr>,
-        listener: u16,
-    ) -> ConnectionId {
-        let peer = Peer {
-            // One form of an IPv4 address, whatever the socket that accepted it.
-            address: address.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port())),
-            listener,
-            ..Peer::default()
-        };
+    fn open(&mut self, transport: Transport, peer: Peer) {
         let id = self.broker.accept(self.now, peer);
         if id.index() >= self.sockets.len() {
             self.sockets.resize_with(id.index() + 1, || None);
@@ -708,7 +618,6 @@ impl Shard {
         self.sockets[id.index()] = Some(Socket::new(id, transport));
         self.socket_count += 1;
         self.watch(id);
-        id
     }
 
     /// Has the system report what matters of a connection now.

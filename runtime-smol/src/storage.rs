@@ -140,6 +140,15 @@ struct LogThread {
     statistics: Arc<Mutex<log::Statistics>>,
 }
 
+/// A thread that ends by a panic has failed the shard.
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.inbox.push(Input::StorageFailed);
+        }
+    }
+}
+
 impl LogThread {
     fn run(mut self, requests: &Receiver<LogRequest>) {
         let mut is_open = true;

@@ -21,8 +21,8 @@ mod task;
 
 use crate::clock::Clock;
 use std::io;
-use task::{Answer, Command, Request, Task};
-use tokio::io::split;
+use task::{Command, Task};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
 pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
@@ -31,10 +31,11 @@ pub use whimbrel_core::runtime::client::{
 };
 pub use whimbrel_core::runtime::{BadServerUrl, ServerUrl, TlsOptions};
 
-use whimbrel_core::client::Client;
+use crate::transport::Transport;
 use whimbrel_core::codec::packet::SubscribeOptions;
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::id::PacketId;
+use whimbrel_core::runtime::agent::{Agent, Answer, Request};
 
 /// Events and commands that may wait; beyond that the other side waits.
 const QUEUE: usize = 256;
@@ -114,17 +115,32 @@ impl Connection {
     ) -> Result<(Self, Events), OpenError> {
         let patience = Duration::from_millis(config.response_timeout_ms);
         let clock = Clock::start();
-        let mut client = Client::new(config, clock.now().monotonic)?;
+        let agent = Agent::new(config, clock.now().monotonic)?;
         let transport = timeout(patience, server::connect(server, tls))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        client.connected(clock.now().monotonic);
-        let (reader, writer) = split(transport);
+        Self::over(transport, agent, clock, &Handle::current()).await
+    }
+
+    /// Lets an agent speak over this transport, as a task of `runtime`, and waits until the server
+    /// has accepted.
+    pub(crate) async fn over(
+        transport: Transport,
+        agent: Agent<oneshot::Sender<Answer>>,
+        clock: Clock,
+        runtime: &Handle,
+    ) -> Result<(Self, Events), OpenError> {
         let (command_sender, commands) = mpsc::channel(QUEUE);
         let (events, mut event_receiver) = mpsc::channel(QUEUE);
         let (accepted_sender, accepted) = oneshot::channel();
-        let task = Task::new(client, clock, commands, events, accepted_sender);
-        tokio::spawn(task.run(reader, writer));
+        let task = Task {
+            agent,
+            clock,
+            commands,
+            events,
+            accepted: Some(accepted_sender),
+        };
+        runtime.spawn(task.run(transport));
         match accepted.await {
             Ok(accepted) => {
                 let events = Events {
@@ -141,9 +157,14 @@ impl Connection {
         }
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     async fn request(&self, request: Request) -> Result<Acknowledgement, RequestError> {
         let (answer, acknowledgement) = oneshot::channel();
-        let sent = self.commands.send(Command { request, answer }).await;
+        let sent = self.commands.send((request, answer)).await;
         sent.map_err(|_| RequestError::Ended)?;
         Ok(Acknowledgement(acknowledgement))
     }

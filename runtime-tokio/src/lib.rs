@@ -60,10 +60,12 @@ mod transport;
 
 pub use link::Subscription;
 pub use server::{Handle, Server};
-pub use transport::{CertificateError, CertificateFinding, Certificates, check_certificates};
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadTenant, BadUrl, CertificateUser, ClientCertificate, Crashed,
     Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network,
     NetworkError, RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped,
     StorageConfig, StorageError, TenantSource, TlsVersion,
+};
+pub use whimbrel_transport::{
+    CertificateError, CertificateFinding, Certificates, check_certificates,
 };

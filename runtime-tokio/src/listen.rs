@@ -1,7 +1,7 @@
 //! Listening sockets: opened with all their options before anything runs, then accepted from
 //! without ever letting an error of one stop the others.
 
-use crate::transport::{Newcomer, Pipe, Security};
+use crate::transport::{Newcomer, Pipe};
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
+use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
-use whimbrel_core::{Peer, Timestamp};
+use whimbrel_transport::Security;
 
 #[cfg(feature = "quic")]
 mod quic;
@@ -246,19 +247,6 @@ impl Listener {
             resting_until: None,
             in_trouble: false,
         })
-    }
-
-    /// Who a newcomer is as far as is known before it has said anything. A proxy does not count as
-    /// a client: neither for its address nor for what its address may do.
-    pub(crate) fn as_far_as_known(&self, peer: Peer) -> Peer {
-        match peer.address {
-            Some(address) if self.security.is_go_between(address.ip()) => Peer {
-                address: None,
-                proxy: Some(address),
-                ..peer
-            },
-            _ => peer,
-        }
     }
 
     /// Lets newcomers wait for a moment.

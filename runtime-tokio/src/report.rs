@@ -1,13 +1,13 @@
 //! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at
 //! `debug`. Never payloads, topics' contents or secrets.
 
-use crate::transport::Fault;
 use core::fmt;
 use core::net::SocketAddr;
 use std::sync::Arc;
 use tracing::{debug, error, info, warn};
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::{CloseReason, Event};
+use whimbrel_transport::Fault;
 
 /// Gets every event of the broker, on the shard's thread; it must not block.
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;

@@ -1,7 +1,8 @@
 //! Starting a broker, and what its owner holds of it.
 
+use crate::client::{Connection, Events};
 use crate::clock::Clock;
-use crate::link::{Link, Request, Subscription, ask};
+use crate::link::Subscription;
 use crate::listen::{Bound, bind};
 use crate::outbox::Outbox;
 use crate::ready::{ReadyList, Source};
@@ -10,7 +11,7 @@ use crate::report::EventSink;
 use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::storage::{self, Opened, SharedStatistics};
-use crate::transport::{CertificateError, Certificates, Security};
+use crate::transport::{Pipe, Transport};
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -22,17 +23,20 @@ use std::thread::{self, JoinHandle};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
-use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
+use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::config::{AccessConfig, ConfigError};
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::{LogConfig, LogUuid, Statistics as StorageStatistics};
 use whimbrel_core::recording::RecordedBroker;
+use whimbrel_core::runtime::agent::Agent;
 use whimbrel_core::runtime::{
-    Authenticator, Crashed, LinkError, ListenerUrl, Message, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, StorageConfig, fit,
+    Authenticator, Crashed, LinkError, ListenerUrl, Policy, RecordingConfig, ServerConfig,
+    StartError, Stopped, StorageConfig, client, fit, link,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event, Restorer};
+use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -409,7 +413,7 @@ pub struct Handle {
     ended: watch::Sender<bool>,
     clock: Clock,
     /// The link that publishes, once there is one.
-    publisher: tokio::sync::Mutex<Option<mpsc::Sender<Request>>>,
+    publisher: tokio::sync::Mutex<Option<(Connection, Events)>>,
     storage_failed: Arc<AtomicBool>,
     log: Mutex<Option<JoinHandle<()>>>,
     storage_statistics: Option<SharedStatistics>,
@@ -465,16 +469,7 @@ impl Handle {
         &self,
         listeners: &[whimbrel_core::runtime::ListenerConfig],
     ) -> Result<Certificates, Vec<CertificateError>> {
-        let mut certificates = Certificates::default();
-        let mut errors = Vec::new();
-        for (security, config) in self.security.iter().zip(listeners) {
-            errors.extend(certificates.read(security, config).err());
-        }
-        if errors.is_empty() {
-            Ok(certificates)
-        } else {
-            Err(errors)
-        }
+        Certificates::read(&self.security, listeners)
     }
 
     /// Puts other rules and bans in force on all shards: those of a configuration that was read
@@ -632,14 +627,18 @@ impl Handle {
         qos: QoS,
         retain: bool,
     ) -> Result<(), LinkError> {
-        let publisher = self.publisher().await?;
-        let message = Message {
+        let message = client::Message {
             topic: topic.to_owned(),
             payload: payload.to_owned(),
             qos,
             retain,
+            ..client::Message::default()
         };
-        ask(&publisher, |answer| Request::Publish(message, answer)).await
+        let answer = match self.publisher().await?.publish(message).await {
+            Ok(acknowledgement) => acknowledgement.wait().await,
+            Err(error) => Err(error),
+        };
+        link::outcome(answer)
     }
 
     /// Subscribes from inside this program, as a client would. Ready when the broker has granted
@@ -649,30 +648,34 @@ impl Handle {
     ///
     /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
     pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
-        let (requests, messages) = self.link().await?;
-        let filter = filter.to_owned();
-        ask(&requests, |answer| Request::Subscribe(filter, qos, answer)).await?;
-        Ok(Subscription::new(requests, messages))
+        let (connection, events) = self.link().await?;
+        let options = SubscribeOptions {
+            maximum_qos: qos,
+            ..SubscribeOptions::default()
+        };
+        let filters = vec![(filter.to_owned(), options)];
+        let granted = connection.subscribe(filters, PropertyBuffer::new()).await;
+        let unspecified = ReasonCode::UNSPECIFIED;
+        link::outcome(granted.map(|reasons| reasons.first().copied().unwrap_or(unspecified)))?;
+        Ok(Subscription::new(connection, events))
     }
 
-    async fn publisher(&self) -> Result<mpsc::Sender<Request>, LinkError> {
+    async fn publisher(&self) -> Result<Connection, LinkError> {
         let mut publisher = self.publisher.lock().await;
         match &*publisher {
-            Some(requests) if !requests.is_closed() => Ok(requests.clone()),
-            _ => {
-                let (requests, _) = self.link().await?;
-                Ok(publisher.insert(requests).clone())
-            }
+            Some((connection, _)) if !connection.has_ended() => Ok(connection.clone()),
+            _ => Ok(publisher.insert(self.link().await?).0.clone()),
         }
     }
 
     /// Starts a client inside this program.
-    async fn link(&self) -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Message>), LinkError> {
+    async fn link(&self) -> Result<(Connection, Events), LinkError> {
         let shard = self.shards.first().ok_or(LinkError::Stopped)?;
         let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
-        let (link, requests, messages) = Link::new(stream, self.clock)?;
-        shard.runtime.spawn(link.run());
-        Ok((requests, messages))
+        let transport = Transport::Plain(Pipe::Memory(Box::new(stream)));
+        let agent = Agent::new(link::config(), self.clock.now().monotonic)?;
+        let opened = Connection::over(transport, agent, self.clock, &shard.runtime).await;
+        opened.map_err(|_| LinkError::Stopped)
     }
 
     fn request(&self, level: StopLevel) {

@@ -715,9 +715,9 @@ impl Shard {
                     listener: listener.number,
                     ..Peer::default()
                 };
-                match listener.security.lay_on(newcomer, &peer) {
+                match Transport::accepted(&listener.security, newcomer, &peer) {
                     Ok(transport) => {
-                        let peer = listener.as_far_as_known(peer);
+                        let peer = listener.security.as_far_as_known(peer);
                         self.open(transport, peer);
                     }
                     Err(fault) => {

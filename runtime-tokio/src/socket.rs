@@ -5,7 +5,7 @@
 //! pulled from the core. A connection that keeps up owns no buffer at all.
 
 use crate::ready::{ReadyList, Source};
-use crate::transport::{Fault, Transport};
+use crate::transport::Transport;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::{ConnectionId, Peer, Timestamp};
+use whimbrel_transport::Fault;
 
 /// One open connection.
 pub(crate) struct Socket {

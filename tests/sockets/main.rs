@@ -168,7 +168,11 @@ tell_of!(
     over::OverTls as over_tls,
     over::OverWs as over_ws,
     over::OverWss as over_wss,
-    over::OverQuic as over_quic; {
+    over::OverQuic as over_quic,
+    over::SmolOverUnix as smol_over_unix,
+    over::SmolOverTls as smol_over_tls,
+    over::SmolOverWs as smol_over_ws,
+    over::SmolOverWss as smol_over_wss; {
     delivery: [
         every_qos_arrives,
         retained_messages_wait_for_subscribers,
@@ -208,6 +212,6 @@ tell_of!(
 });
 
 // 256 MiB, so only over the layer with the most to hold back.
-tell_of!(over::OverTls as over_tls_slowly; {
+tell_of!(over::OverTls as over_tls_slowly, over::SmolOverTls as smol_over_tls_slowly; {
     class_12_slow_peers: [who_never_reads_is_not_waited_for]
 });

@@ -1,8 +1,8 @@
-//! The broker of `whimbrel-tokio` over its other transports. Stories know TCP alone, so a relay
+//! Brokers over other transports than TCP. Stories know TCP alone, so a relay
 //! stands in between: it takes TCP, and speaks the transport to the broker by libraries that share
 //! no code with the broker's side of it.
 
-use crate::runtime::{OnTokio, Runtime};
+use crate::runtime::{Listens, OnSmol, OnTokio, Runtime};
 use core::marker::PhantomData;
 use core::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
@@ -32,26 +32,27 @@ pub(crate) trait Kind: Sync {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $scheme:literal $over:ident),*) => {$(
+    ($($kind:ident $scheme:literal $over:ident $($smol:ident)?),*) => {$(
         pub(crate) struct $kind;
         impl Kind for $kind {
             const SCHEME: &'static str = $scheme;
         }
-        pub(crate) type $over = Over<$kind>;
+        pub(crate) type $over = Over<$kind, OnTokio>;
+        $(pub(crate) type $smol = Over<$kind, OnSmol>;)?
     )*};
 }
 
 kinds!(
-    Unix "unix" OverUnix,
-    Tls "tls" OverTls,
-    Ws "ws" OverWs,
-    Wss "wss" OverWss,
+    Unix "unix" OverUnix SmolOverUnix,
+    Tls "tls" OverTls SmolOverTls,
+    Ws "ws" OverWs SmolOverWs,
+    Wss "wss" OverWss SmolOverWss,
     Quic "quic" OverQuic
 );
 
 /// The broker, and a relay in front of it.
-pub(crate) struct Over<K> {
-    broker: OnTokio,
+pub(crate) struct Over<K, B> {
+    broker: B,
     address: SocketAddr,
     /// Ends the relay when it is dropped.
     _until: oneshot::Sender<()>,
@@ -60,7 +61,7 @@ pub(crate) struct Over<K> {
     kind: PhantomData<K>,
 }
 
-impl<K: Kind> Runtime for Over<K> {
+impl<K: Kind, B: Listens> Runtime for Over<K, B> {
     fn start(config: Config) -> Self {
         let authority = Authority::new(&format!("{}-{:?}", K::SCHEME, thread::current().id()));
         let pair = authority.server("server", &["localhost"]);
@@ -74,7 +75,7 @@ impl<K: Kind> Runtime for Over<K> {
             listener.certificate = vec![pair.certificate];
             listener.key = vec![pair.key];
         }
-        let broker = OnTokio::with(config, listener);
+        let broker = B::with(config, listener);
         let (address, until, relay) = relay(broker.listener(), authority.file());
         Self {
             broker,

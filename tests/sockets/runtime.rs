@@ -54,6 +54,15 @@ pub(crate) trait Runtime: Sized + Sync {
     }
 }
 
+/// One that can be given another listener.
+pub(crate) trait Listens: Runtime {
+    /// The broker with this one listener.
+    fn with(broker: Config, listener: ListenerConfig) -> Self;
+
+    /// Where it listens, and with what.
+    fn listener(&self) -> ListenerUrl;
+}
+
 /// Ends within [`PATIENCE`], or panics.
 pub(crate) fn in_time<T: Send + 'static>(ending: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
@@ -127,19 +136,6 @@ impl OnTokio {
         Self::of(config(broker, threads))
     }
 
-    /// The broker with this one listener.
-    pub(crate) fn with(broker: Config, listener: ListenerConfig) -> Self {
-        Self::of(ServerConfig {
-            listeners: vec![listener],
-            ..config(broker, 1)
-        })
-    }
-
-    /// Where it listens, and with what.
-    pub(crate) fn listener(&self) -> ListenerUrl {
-        self.handle.listeners()[0].clone()
-    }
-
     fn of(config: ServerConfig) -> Self {
         let server = whimbrel_tokio::Server::new(config);
         let handle = server.start().expect("the broker starts");
@@ -147,6 +143,19 @@ impl OnTokio {
             .build()
             .expect("a runtime to ask questions with");
         Self { handle, asking }
+    }
+}
+
+impl Listens for OnTokio {
+    fn with(broker: Config, listener: ListenerConfig) -> Self {
+        Self::of(ServerConfig {
+            listeners: vec![listener],
+            ..config(broker, 1)
+        })
+    }
+
+    fn listener(&self) -> ListenerUrl {
+        self.handle.listeners()[0].clone()
     }
 }
 
@@ -186,10 +195,29 @@ impl Runtime for OnTokio {
 /// The broker of `whimbrel-smol`.
 pub(crate) struct OnSmol(whimbrel_smol::Handle);
 
+impl OnSmol {
+    fn of(config: ServerConfig) -> Self {
+        let server = whimbrel_smol::Server::new(config);
+        Self(server.start().expect("the broker starts"))
+    }
+}
+
+impl Listens for OnSmol {
+    fn with(broker: Config, listener: ListenerConfig) -> Self {
+        Self::of(ServerConfig {
+            listeners: vec![listener],
+            ..config(broker, 1)
+        })
+    }
+
+    fn listener(&self) -> ListenerUrl {
+        self.0.listeners()[0].clone()
+    }
+}
+
 impl Runtime for OnSmol {
     fn start(broker: Config) -> Self {
-        let server = whimbrel_smol::Server::new(config(broker, 1));
-        Self(server.start().expect("the broker starts"))
+        Self::of(config(broker, 1))
     }
 
     fn address(&self) -> SocketAddr {

@@ -7,7 +7,7 @@ use crate::tree::File;
 use std::collections::BTreeMap;
 
 /// Where statements are decided: in core, and those about transports where these are.
-const DECIDES: [&str; 2] = ["core/src/", "runtime-tokio/src/transport/"];
+const DECIDES: [&str; 2] = ["core/src/", "core/transport/src/"];
 
 /// A place in the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,7 @@
 
 mod access;
 mod authentication;
+#[cfg(feature = "tools")]
 mod bench;
 mod commands;
 mod embed;
@@ -13,6 +14,7 @@ mod harness;
 mod listeners;
 mod mistakes;
 mod passwd;
+#[cfg(feature = "tools")]
 mod recording;
 mod running;
 mod storage;

@@ -1,181 +1,112 @@
 //! The thread behind a connection. The order is that of the loop in the core's contract: bytes and
-//! requests in, events out, then what is to be written, the timer last.
+//! requests in, outcomes out, then what is to be written, the timer last.
 
-use super::{Accepted, Ended, Event, Message, OpenError};
+use super::{Accepted, Ended, Event, OpenError};
 use crate::clock::Clock;
-use crate::socket::watch_new;
+use crate::stream::{Pipe, Transport, Watch, is_for_later};
 use async_channel::{Receiver, Sender};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use polling::{Events, PollMode, Poller};
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use polling::{Events, Poller};
+use std::io::{self, ErrorKind};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use whimbrel_core::Timestamp;
-use whimbrel_core::client::{
-    Client, ClientEvent, Config, DisconnectRequest, End, Misuse, PublishRequest, SubscribeRequest,
-    UnsubscribeRequest,
-};
-use whimbrel_core::codec::packet::{Publish, SubscribeOptions};
-use whimbrel_core::codec::{Properties, Property, PropertyBuffer, ReasonCode};
-use whimbrel_core::id::PacketId;
+use whimbrel_core::runtime::agent::{Agent, Answer, LINGER, Outcome, REQUESTS_AT_ONCE, Request};
+use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
+use whimbrel_transport::{Layered, client, without};
 
 /// What one read takes.
 const READ_BYTES: usize = 16 * 1_024;
-/// Requests that are taken before what they make is written.
-const REQUESTS_AT_ONCE: usize = 64;
-/// How long the server may take for the last bytes.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// The reasons the server gives, one for a message and one a filter; empty when it is not asked for
-/// any.
-pub(super) type Answer = Result<Vec<ReasonCode>, Misuse>;
-
-#[derive(Debug)]
-pub(super) enum Request {
-    Publish(Message),
-    Subscribe(Vec<(String, SubscribeOptions)>, PropertyBuffer),
-    Unsubscribe(Vec<String>),
-    Acknowledge(PacketId),
-    Disconnect,
-}
 
 /// A request, and whom to tell the answer.
-#[derive(Debug)]
-pub(super) struct Command {
-    pub(super) request: Request,
-    pub(super) answer: Sender<Answer>,
-}
+pub(super) type Command = (Request, Sender<Answer>);
 
 /// Whom to tell whether the server has accepted.
 pub(super) type Opened = Sender<Result<Accepted, OpenError>>;
 
 #[derive(Debug)]
 pub(super) struct Task {
-    client: Client,
-    clock: Clock,
-    poller: Arc<Poller>,
-    commands: Receiver<Command>,
-    /// There was no room for it; those after it wait.
-    parked: Option<Command>,
-    events: Sender<Event>,
+    pub(super) agent: Agent<Sender<Answer>>,
+    pub(super) clock: Clock,
+    pub(super) commands: Receiver<Command>,
+    pub(super) events: Sender<Event>,
     /// Says that room for events is waited for.
-    waits: Arc<AtomicBool>,
-    answers: BTreeMap<PacketId, Sender<Answer>>,
-    /// What broke the transport.
-    broken: Option<io::Error>,
-    unwritten: Vec<u8>,
-    written: usize,
+    pub(super) waits: Arc<AtomicBool>,
 }
 
 impl Task {
-    /// Connects; the server has not been asked yet.
-    pub(super) fn open(
-        address: &str,
-        config: Config,
-        poller: Arc<Poller>,
-        commands: Receiver<Command>,
-        events: Sender<Event>,
-        waits: Arc<AtomicBool>,
-    ) -> Result<(Self, TcpStream), OpenError> {
-        let patience = Duration::from_millis(config.response_timeout_ms.max(1));
-        let clock = Clock::start();
-        let mut client = Client::new(config, clock.now().monotonic)?;
-        let stream = connect(address, patience)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        watch_new(&poller, &stream, polling::Event::none(0))?;
-        client.connected(clock.now().monotonic);
-        let task = Self {
-            client,
-            clock,
-            poller,
-            commands,
-            parked: None,
-            events,
-            waits,
-            answers: BTreeMap::new(),
-            broken: None,
-            unwritten: Vec::new(),
-            written: 0,
-        };
-        Ok((task, stream))
-    }
-
     fn now(&self) -> Timestamp {
         self.clock.now().monotonic
     }
 
     /// Runs until the connection ends, or nobody wants it any more.
-    pub(super) fn run(mut self, mut stream: TcpStream, opened: Opened) {
-        let mut arrived = vec![0; READ_BYTES];
-        let mut ready = Events::new();
+    pub(super) fn run(mut self, mut wire: Wire, opened: Opened) {
+        self.agent.connected(self.now());
         let mut opened = Some(opened);
+        let mut arrived = vec![0; READ_BYTES];
+        let mut is_readable = false;
         loop {
+            if is_readable && self.agent.reads() && self.has_room() {
+                match wire.transport.read(&mut arrived) {
+                    Ok(len) => self.agent.receive(self.now(), &arrived[..len]),
+                    Err(error) if is_for_later(&error) => {}
+                    Err(error) => self.agent.lose(self.now(), error),
+                }
+            }
             if let Some(ended) = self.report(&mut opened) {
-                self.finish(stream);
-                match opened.take() {
+                self.finish(&mut wire);
+                match opened {
                     Some(opened) => drop(opened.try_send(Err(ended.into()))),
                     None => drop(self.events.send_blocking(Event::Ended(ended))),
                 }
                 return;
             }
-            self.take_commands();
-            self.write(&mut stream);
+            self.take_commands(&wire.poller);
+            self.write(&mut wire);
             if self.commands.is_closed() || self.events.is_closed() {
                 return;
             }
             let has_room = self.has_room();
-            let is_open = self.broken.is_none();
-            let interest = polling::Event::new(
-                0,
-                is_open && has_room && !self.client.is_paused(),
-                is_open && self.written < self.unwritten.len(),
-            );
-            let watched = self
-                .poller
-                .modify_with_mode(&stream, interest, PollMode::Level);
-            ready.clear();
+            let reads = has_room && self.agent.reads();
+            let wanted = Watch {
+                read: reads,
+                write: wire.is_blocked,
+            };
             let now = self.now();
             // What is left over, and what can be reported, is not slept on.
-            let patience = match (is_open, self.client.next_deadline()) {
-                (false, _) if has_room => Some(Duration::ZERO),
-                (_, deadline) => deadline.map(|at| at.duration_from(now)),
+            let is_busy = reads && wire.transport.has_more() || has_room && !self.agent.is_open();
+            let patience = match self.agent.next_deadline() {
+                _ if is_busy => Some(Duration::ZERO),
+                deadline => deadline.map(|at| at.duration_from(now)),
             };
-            let waited = watched.and_then(|()| self.poller.wait(&mut ready, patience));
-            match waited {
-                Err(error) if error.kind() != ErrorKind::Interrupted => self.lose(error),
-                Ok(_) | Err(_) => {}
+            match wire.wait(wanted, patience) {
+                Ok(has_come) => is_readable = has_come || wire.transport.has_more(),
+                Err(error) => self.agent.lose(self.now(), error),
             }
-            self.client.advance(self.now());
-            if ready.iter().any(|event| event.readable) {
-                match stream.read(&mut arrived) {
-                    Ok(0) => self.lose(ErrorKind::UnexpectedEof.into()),
-                    Ok(len) => self.client.receive(self.now(), &arrived[..len]),
-                    Err(error) if is_for_later(&error) => {}
-                    Err(error) => self.lose(error),
-                }
-            }
+            self.agent.advance(self.now());
         }
     }
 
     /// Writes as much as the transport takes.
-    fn write(&mut self, stream: &mut TcpStream) {
-        while self.broken.is_none() {
-            if self.written == self.unwritten.len() {
-                self.written = 0;
-                self.unwritten.clear();
-                self.client.transmit(&mut self.unwritten);
-            }
-            if self.unwritten.is_empty() {
-                return;
-            }
-            match stream.write(&self.unwritten[self.written..]) {
-                Ok(len) => self.written += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.lose(error),
+    fn write(&mut self, wire: &mut Wire) {
+        wire.is_blocked = false;
+        while self.agent.is_open() {
+            self.agent.transmit();
+            let bytes = self.agent.unwritten();
+            match bytes {
+                [] if !wire.transport.is_unflushed() => return,
+                [] => match wire.transport.flush() {
+                    Ok(()) => return,
+                    Err(error) if is_for_later(&error) => return wire.is_blocked = true,
+                    Err(error) => self.agent.lose(self.now(), error),
+                },
+                bytes => match wire.transport.write(bytes) {
+                    Ok(len) => self.agent.wrote(len),
+                    Err(error) if is_for_later(&error) => return wire.is_blocked = true,
+                    Err(error) => self.agent.lose(self.now(), error),
+                },
             }
         }
     }
@@ -188,145 +119,161 @@ impl Task {
         !self.events.is_full()
     }
 
-    fn lose(&mut self, error: io::Error) {
-        self.broken = Some(error);
-        self.client.transport_closed(self.now());
-    }
-
-    /// Writes what is left, if there is still anything to write to.
-    fn finish(&mut self, mut stream: TcpStream) {
-        let _ = self.poller.delete(&stream);
-        if self.broken.is_none() {
-            self.client.transmit(&mut self.unwritten);
-            // Whoever does not take it in time does not get it.
-            let _ = stream.set_nonblocking(false);
-            let _ = stream.set_write_timeout(Some(LINGER));
-            let _ = stream.write_all(&self.unwritten[self.written..]);
-            let _ = stream.shutdown(Shutdown::Write);
+    /// Writes what is left, if there is still anything to write to. Whoever does not take it in
+    /// time does not get it.
+    fn finish(&mut self, wire: &mut Wire) {
+        self.agent.transmit_last();
+        let until = self.now().after_ms(LINGER.as_millis() as u64);
+        loop {
+            self.write(wire);
+            let now = self.now();
+            if !self.agent.is_open() || now >= until {
+                return;
+            }
+            if !wire.is_blocked {
+                match wire.transport.finish() {
+                    Err(error) if is_for_later(&error) => {}
+                    Ok(()) | Err(_) => return,
+                }
+            }
+            let wanted = Watch {
+                read: false,
+                write: true,
+            };
+            if wire.wait(wanted, Some(until.duration_from(now))).is_err() {
+                return;
+            }
         }
     }
 
     /// Hands out what has happened, as far as there is room. Gives the end when it comes.
     fn report(&mut self, opened: &mut Option<Opened>) -> Option<Ended> {
         while self.has_room() {
-            match self.client.poll_event()? {
-                ClientEvent::Message(message) => {
-                    // There is room; should nobody listen, the task ends soon.
-                    let _ = self.events.try_send(owned(&message));
-                }
-                ClientEvent::Acknowledged(ack) => {
-                    if let Some(answer) = self.answers.remove(&ack.packet_id) {
-                        let _ = answer.try_send(Ok(vec![ack.reason]));
-                    }
-                }
-                ClientEvent::Subscribed(ack) | ClientEvent::Unsubscribed(ack) => {
-                    if let Some(answer) = self.answers.remove(&ack.packet_id) {
-                        let reasons = ack.reasons.iter().copied().map(ReasonCode);
-                        let _ = answer.try_send(Ok(reasons.collect()));
-                    }
-                }
-                ClientEvent::Abandoned(packet_id) => drop(self.answers.remove(&packet_id)),
-                ClientEvent::Connected(connack) => {
-                    let mut properties = PropertyBuffer::new();
-                    properties.extend(connack.properties);
-                    let accepted = Accepted {
-                        session_present: connack.session_present,
-                        properties,
-                    };
+            // Whoever asked may have gone; should nobody listen, the task ends soon.
+            match self.agent.poll_outcome(self.now())? {
+                Outcome::Accepted(accepted) => {
                     if let Some(opened) = opened.take() {
                         drop(opened.try_send(Ok(accepted)));
                     }
                 }
-                ClientEvent::Refused(connack) => {
-                    return Some(Ended::Refused(connack.reason, text(connack.properties)));
-                }
-                ClientEvent::Disconnected(End::Server(goodbye)) => {
-                    return Some(Ended::Server(goodbye.reason, text(goodbye.properties)));
-                }
-                ClientEvent::Disconnected(End::Local) => return Some(Ended::Local),
-                ClientEvent::Disconnected(End::Fault(fault)) => return Some(Ended::Fault(fault)),
-                ClientEvent::Disconnected(End::Timeout) => return Some(Ended::Timeout),
-                ClientEvent::Disconnected(End::Transport) => {
-                    let broken = self.broken.take();
-                    let error = broken.unwrap_or_else(|| ErrorKind::UnexpectedEof.into());
-                    self.broken = Some(error.kind().into());
-                    return Some(Ended::Transport(error));
-                }
-                ClientEvent::Authentication(_) => {}
+                Outcome::Answered(asker, answer) => drop(asker.try_send(answer)),
+                Outcome::Event(Event::Ended(ended)) => return Some(ended),
+                Outcome::Event(event) => drop(self.events.try_send(event)),
             }
         }
         None
     }
 
-    /// Takes what was parked, and some of those behind it.
-    fn take_commands(&mut self) {
+    /// Takes some commands.
+    fn take_commands(&mut self, poller: &Poller) {
         for _ in 0..REQUESTS_AT_ONCE {
-            let Some(command) = self.parked.take().or_else(|| self.commands.try_recv().ok()) else {
+            if !self.agent.has_room() {
+                return;
+            }
+            let Ok((request, asker)) = self.commands.try_recv() else {
                 return;
             };
-            match self.ask(&command.request) {
-                // Room will come: with an acknowledgement, or when bytes were written.
-                Err(Misuse::WindowFull | Misuse::BufferFull) => {
-                    self.parked = Some(command);
-                    return;
-                }
-                Err(misuse) => drop(command.answer.try_send(Err(misuse))),
-                Ok(Some(packet_id)) => drop(self.answers.insert(packet_id, command.answer)),
-                Ok(None) => drop(command.answer.try_send(Ok(Vec::new()))),
+            if let Some((asker, answer)) = self.agent.ask(self.now(), request, asker) {
+                drop(asker.try_send(answer));
             }
         }
         // There may be more.
-        let _ = self.poller.notify();
+        let _ = poller.notify();
+    }
+}
+
+/// A transport, and the poller that says when it is ready.
+pub(super) struct Wire {
+    transport: Transport,
+    poller: Arc<Poller>,
+    watched: Watch,
+    ready: Events,
+    is_blocked: bool,
+}
+
+impl Wire {
+    pub(super) fn new(transport: Transport, poller: Arc<Poller>) -> Self {
+        Self {
+            transport,
+            poller,
+            watched: Watch::default(),
+            ready: Events::new(),
+            is_blocked: false,
+        }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Option<PacketId>, Misuse> {
-        let now = self.now();
-        match request {
-            Request::Publish(message) => {
-                let request = PublishRequest {
-                    topic: &message.topic,
-                    payload: &message.payload,
-                    qos: message.qos,
-                    retain: message.retain,
-                    properties: message.properties.as_properties(),
-                };
-                self.client.publish(now, &request)
-            }
-            Request::Subscribe(filters, properties) => {
-                let filters: Vec<_> = filters
-                    .iter()
-                    .map(|(filter, options)| (filter.as_str(), *options))
-                    .collect();
-                let request = SubscribeRequest {
-                    filters: &filters,
-                    properties: properties.as_properties(),
-                };
-                self.client.subscribe(now, &request).map(Some)
-            }
-            Request::Unsubscribe(filters) => {
-                let filters: Vec<_> = filters.iter().map(String::as_str).collect();
-                let request = UnsubscribeRequest {
-                    filters: &filters,
-                    ..UnsubscribeRequest::default()
-                };
-                self.client.unsubscribe(now, &request).map(Some)
-            }
-            Request::Acknowledge(packet_id) => {
-                let taken = self
-                    .client
-                    .acknowledge(now, *packet_id, ReasonCode::SUCCESS);
-                taken.map(|()| None)
-            }
-            Request::Disconnect => {
-                let request = DisconnectRequest::default();
-                self.client.disconnect(now, &request).map(|()| None)
-            }
+    /// Sleeps until there is something to do: whether there is something to be read.
+    fn wait(&mut self, wanted: Watch, patience: Option<Duration>) -> io::Result<bool> {
+        let before = core::mem::replace(&mut self.watched, wanted);
+        if before != wanted {
+            self.transport.watch(&self.poller, before, wanted, 0)?;
+        }
+        self.ready.clear();
+        match self.poller.wait(&mut self.ready, patience) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            Ok(_) | Err(_) => Ok(self.ready.iter().any(|event| event.readable)),
         }
     }
 }
 
+/// The kernel reports a source until it is closed, and a poller may be used on.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let nothing = Watch::default();
+        let _ = self.transport.watch(&self.poller, self.watched, nothing, 0);
+    }
+}
+
+/// Connects, and waits until all handshakes are done.
+///
+/// # Errors
+///
+/// There is no way there, or not in time.
+pub(super) fn connect(
+    server: &ServerUrl,
+    tls: &TlsOptions,
+    patience: Duration,
+    poller: Arc<Poller>,
+) -> io::Result<Wire> {
+    let clock = Clock::start();
+    let layers = client::layers(server, tls)?;
+    let pipe = match server.scheme() {
+        Scheme::Unix => {
+            let stream = UnixStream::connect(server.host())?;
+            stream.set_nonblocking(true)?;
+            Pipe::Unix(stream)
+        }
+        Scheme::Quic => return Err(without("quic")),
+        Scheme::Tcp | Scheme::Tls | Scheme::Ws | Scheme::Wss => {
+            let stream = connect_tcp(&server.authority(), patience)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            Pipe::Tcp(stream)
+        }
+    };
+    let layers = layers.map(|(layers, first)| Layered::new(layers, first));
+    let mut wire = Wire::new(Transport::new(pipe, layers), poller);
+    loop {
+        match wire.transport.open() {
+            Err(error) if is_for_later(&error) => {}
+            result => {
+                result?;
+                break;
+            }
+        }
+        let left = patience.checked_sub(Duration::from_millis(clock.now().monotonic.0));
+        let left = left.ok_or_else(|| io::Error::from(ErrorKind::TimedOut))?;
+        let wanted = Watch {
+            read: true,
+            write: wire.transport.is_unflushed(),
+        };
+        wire.wait(wanted, Some(left))?;
+    }
+    Ok(wire)
+}
+
 /// Tries every address that the name stands for.
-fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
+fn connect_tcp(address: &str, patience: Duration) -> io::Result<TcpStream> {
     let mut problem = io::Error::new(ErrorKind::NotFound, "the name stands for no address");
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, patience) {
@@ -335,31 +282,4 @@ fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
         }
     }
     Err(problem)
-}
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-fn owned(message: &Publish<'_>) -> Event {
-    let mut properties = PropertyBuffer::new();
-    // An alias has been resolved, and means nothing beyond its connection.
-    let lasting = |property: &Property<'_>| !matches!(property, Property::TopicAlias(_));
-    for property in message.properties.iter().filter(lasting) {
-        properties.push(property);
-    }
-    Event::Message {
-        message: Message {
-            topic: message.topic.to_owned(),
-            payload: message.payload.to_vec(),
-            qos: message.qos,
-            retain: message.retain,
-            properties,
-        },
-        packet_id: message.packet_id,
-    }
-}
-
-fn text(properties: Properties<'_>) -> Option<String> {
-    properties.reason_string().map(str::to_owned)
 }

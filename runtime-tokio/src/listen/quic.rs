@@ -6,7 +6,7 @@
 //! which costs no memory): addresses in UDP are as easily forged as written.
 
 use super::socket_for;
-use crate::transport::{Security, quic};
+use crate::transport::quic;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_transport::Security;
 
 /// How long the thread stays to tell peers that it is over, once nobody uses it any more.
 const FAREWELL: Duration = Duration::from_secs(1);

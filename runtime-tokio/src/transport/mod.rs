@@ -1,29 +1,13 @@
 //! What bytes travel over: a raw pipe, which moves bytes and knows nothing of what they mean, and
-//! perhaps layers on it.
+//! perhaps the layers of `whimbrel-transport` on it.
 
 mod layered;
-mod layers;
 mod pipe;
-mod proxy;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
-mod security;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "websocket")]
-mod websocket;
 
 pub(crate) use layered::Layered;
-pub(crate) use layers::{Fault, Layers};
 pub(crate) use pipe::Pipe;
-#[cfg(not(feature = "quic"))]
-pub(crate) use security::without;
-pub use security::{CertificateError, CertificateFinding, Certificates, check_certificates};
-pub(crate) use security::{Security, can};
-#[cfg(feature = "tls")]
-pub(crate) use tls::{Tls, client::load as load_client};
-#[cfg(feature = "websocket")]
-pub(crate) use websocket::{Dial, WebSocket};
 
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -31,6 +15,7 @@ use core::task::{Context, Poll};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use whimbrel_core::Peer;
+use whimbrel_transport::{Fault, Security};
 
 /// A stream of MQTT between this program and a peer. Every kind of listener ends in one of these.
 pub(crate) enum Transport {
@@ -51,6 +36,30 @@ pub(crate) enum Newcomer {
 }
 
 impl Transport {
+    /// Of a connection that a listener has accepted from `peer`.
+    ///
+    /// # Errors
+    ///
+    /// The peer may not connect there.
+    pub(crate) fn accepted(
+        security: &Security,
+        newcomer: Newcomer,
+        peer: &Peer,
+    ) -> Result<Self, Fault> {
+        match newcomer {
+            Newcomer::Pipe(pipe) => Ok(match security.layers(peer)? {
+                None => Self::Plain(pipe),
+                Some(layers) => Self::Layered(Box::new(Layered::new(pipe, layers, Vec::new()))),
+            }),
+            #[cfg(feature = "quic")]
+            Newcomer::Quic(newcomer) => {
+                let config = security.quic().ok_or(Fault::NotOpen)?;
+                let quic = quic::Quic::server(*newcomer, config, peer.clone());
+                Ok(Self::Quic(Box::new(quic)))
+            }
+        }
+    }
+
     /// The same, watched by the runtime of this thread.
     ///
     /// # Errors

@@ -5,36 +5,19 @@
 //! A connection is driven where its endpoint is; what a shard holds are the ends of its stream,
 //! which may be used from any thread.
 
-use super::layers::Fault;
-use super::tls;
 use core::convert::Infallible;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
-use core::time::Duration;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{
-    Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream,
-    TransportConfig, VarInt,
-};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use whimbrel_core::Peer;
-use whimbrel_core::runtime::{ListenerConfig, ServerUrl, TlsVersion};
-
-/// What a connection may hold of bytes that are on their way, in each direction, unless the
-/// listener says otherwise: 50 Mbit/s at a round trip of 40 ms.
-const WINDOW_BYTES: u32 = 256 << 10;
-
-/// What waits of a handshake that has gaps: a chain of client certificates.
-const HANDSHAKE_BYTES: usize = 32 << 10;
-
-/// Clients that wait to be accepted, and what each may send meanwhile: its first flight.
-const WAITING_MAXIMUM: usize = 1_024;
-const WAITING_BYTES: u64 = 8 << 10;
+use whimbrel_core::runtime::{ServerUrl, TlsOptions};
+use whimbrel_transport::{Fault, quic, read_certificate};
 
 /// Keeps the thread of an endpoint for as long as somebody uses what comes from there.
 pub(crate) type User = mpsc::Sender<Infallible>;
@@ -108,13 +91,8 @@ impl Quic {
     /// # Errors
     ///
     /// What the last of them came to.
-    pub(crate) async fn dial(
-        server: &ServerUrl,
-        tls: Arc<rustls::ClientConfig>,
-    ) -> io::Result<Self> {
-        let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(limits(WINDOW_BYTES, WINDOW_BYTES)));
+    pub(crate) async fn dial(server: &ServerUrl, tls: &TlsOptions) -> io::Result<Self> {
+        let config = quic::connect_with(tls).map_err(io::Error::other)?;
         let mut result = Err(io::ErrorKind::NotFound.into());
         for address in tokio::net::lookup_host((server.host(), server.port())).await? {
             result = open(address, config.clone(), server.host()).await;
@@ -182,7 +160,7 @@ impl Quic {
             && let Some(der) = chain.first()
             && let Some(peer) = &mut self.peer
         {
-            peer.certificate = Some(Box::new(tls::facts::read(der)?));
+            peer.certificate = Some(Box::new(read_certificate(der)?));
         }
         Ok(())
     }
@@ -239,52 +217,4 @@ async fn open(address: SocketAddr, config: quinn::ClientConfig, name: &str) -> i
     let connecting = Endpoint::client(any)?.connect_with(config, address, name);
     let connection = connecting.map_err(io::Error::other)?.await?;
     Ok(Stream::new(connection.open_bi().await?))
-}
-
-/// What a listener accepts with.
-///
-/// # Errors
-///
-/// In words: TLS 1.3 is not among the versions.
-pub(crate) fn accept_with(
-    tls: Arc<rustls::ServerConfig>,
-    listener: &ListenerConfig,
-) -> Result<quinn::ServerConfig, String> {
-    if !listener.tls_versions.contains(&TlsVersion::Tls13) {
-        return Err("QUIC has TLS 1.3 alone: name \"1.3\" in `tls_versions`".to_owned());
-    }
-    let crypto = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
-    let mut limits = limits(
-        listener.send_buffer_bytes.unwrap_or(WINDOW_BYTES),
-        listener.receive_buffer_bytes.unwrap_or(WINDOW_BYTES),
-    );
-    if let Some(seconds) = listener.tcp_keepalive_s {
-        let seconds = seconds.max(1);
-        limits.keep_alive_interval(Some(Duration::from_secs(seconds.into())));
-        // As long as three probes.
-        let silence = VarInt::from_u32(seconds.saturating_mul(3_000));
-        limits.max_idle_timeout(Some(IdleTimeout::from(silence)));
-    }
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config
-        .transport_config(Arc::new(limits))
-        .max_incoming(WAITING_MAXIMUM)
-        .incoming_buffer_size(WAITING_BYTES)
-        .incoming_buffer_size_total(WAITING_BYTES * WAITING_MAXIMUM as u64);
-    Ok(config)
-}
-
-/// One stream, and silence for as long as MQTT allows it.
-fn limits(send_bytes: u32, receive_bytes: u32) -> TransportConfig {
-    let mut limits = TransportConfig::default();
-    limits
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .send_window(send_bytes.into())
-        .stream_receive_window(VarInt::from_u32(receive_bytes))
-        .receive_window(VarInt::from_u32(receive_bytes))
-        .crypto_buffer_size(HANDSHAKE_BYTES)
-        .max_idle_timeout(None);
-    limits
 }

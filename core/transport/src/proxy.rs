@@ -34,7 +34,8 @@ pub(crate) struct Header {
 
 /// Why bytes are no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum BadHeader {
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum BadHeader {
     #[error("no PROXY header came first")]
     Missing,
     #[error("the PROXY header is malformed")]

@@ -17,11 +17,11 @@
     )
 )]
 
-use super::proxy::{self, BadHeader};
+use crate::proxy::{self, BadHeader};
 #[cfg(feature = "tls")]
-use super::tls::{self, Tls};
+use crate::tls::{self, Tls};
 #[cfg(feature = "websocket")]
-use super::websocket::WebSocket;
+use crate::websocket::WebSocket;
 use core::net::SocketAddr;
 use thiserror::Error;
 use whimbrel_core::Peer;
@@ -29,31 +29,41 @@ use whimbrel_core::access::identity::Certificate;
 
 /// What a peer did wrong below MQTT. It ends the connection.
 #[derive(Clone, Debug, PartialEq, Error)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// The listener takes connections of listed proxies alone.
     #[error("it is none of the proxies that may connect here")]
     NotAProxy,
+    /// A PROXY header had to come first.
     #[error(transparent)]
     Proxy(#[from] BadHeader),
+    /// What rustls says.
     #[cfg(feature = "tls")]
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// What quinn says.
     #[cfg(feature = "quic")]
     #[error("QUIC: {0}")]
     Quic(#[from] quinn::ConnectionError),
+    /// Its certificate cannot stand for anybody.
     #[error("a name in its certificate is empty or has control characters")]
     Certificate,
+    /// A frame, or the request or response before them.
     #[cfg(feature = "websocket")]
     #[error("WebSocket: {0}")]
     WebSocket(&'static str),
+    /// The server does not open a WebSocket.
     #[cfg(feature = "websocket")]
     #[error("WebSocket: the server answers with HTTP status {0}; is the path right?")]
     Http(u16),
+    /// Of what.
     #[cfg(any(feature = "tls", feature = "websocket"))]
     #[error("a {0} is too long")]
     TooLong(&'static str),
+    /// More was said than is safe with one set of keys.
     #[cfg(feature = "tls")]
     #[error("TLS: the keys are used up")]
     KeysUsedUp,
+    /// Something was to be said before its time.
     #[cfg(any(feature = "tls", feature = "websocket"))]
     #[error("the handshake is not done")]
     NotOpen,
@@ -61,7 +71,7 @@ pub(crate) enum Fault {
 
 /// The layers of one connection.
 #[derive(Default)]
-pub(crate) struct Layers {
+pub struct Layers {
     /// The beginning of a PROXY header that has to come.
     proxy: Option<Vec<u8>>,
     #[cfg(feature = "tls")]

@@ -1,6 +1,6 @@
 //! How a WebSocket connection begins: one HTTP request, and one response.
 
-use crate::transport::layers::Fault;
+use crate::layers::Fault;
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tungstenite::handshake::client::generate_key;

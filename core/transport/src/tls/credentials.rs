@@ -5,7 +5,7 @@
 //! or changes nothing.
 
 use super::facts::validity;
-use crate::transport::{CertificateError, CertificateFinding};
+use crate::security::{CertificateError, CertificateFinding};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;

@@ -3,20 +3,20 @@
 #![cfg_attr(
     not(feature = "tls"),
     allow(
+        unused_mut,
         unused_variables,
         clippy::needless_pass_by_ref_mut,
         reason = "a build without TLS has no certificates"
     )
 )]
 
-use super::layers::{Fault, Layers};
+use crate::layers::{Fault, Layers};
 #[cfg(feature = "quic")]
-use super::quic::{self, Quic};
+use crate::quic;
 #[cfg(feature = "tls")]
-use super::tls;
+use crate::tls;
 #[cfg(feature = "websocket")]
-use super::websocket::{Accept, Rules, WebSocket};
-use super::{Layered, Newcomer, Pipe, Transport};
+use crate::websocket::{Accept, Rules, WebSocket};
 use core::fmt;
 use core::net::IpAddr;
 use std::io;
@@ -24,13 +24,11 @@ use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
-use whimbrel_core::runtime::ListenerConfig;
-use whimbrel_core::runtime::Network;
-use whimbrel_core::runtime::{ListenerUrl, Scheme};
+use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Network, Scheme};
 use whimbrel_core::{Peer, UnixTime};
 
 /// One of these is shared by a listener on all shards, so that a reload reaches every one of them.
-pub(crate) struct Security {
+pub struct Security {
     proxy_from: Vec<Network>,
     #[cfg(feature = "tls")]
     shown: Option<Mutex<Shown>>,
@@ -71,7 +69,7 @@ impl Security {
     /// # Errors
     ///
     /// Files that are not what they should be, or something that this build cannot.
-    pub(crate) fn new(config: &ListenerConfig) -> io::Result<Self> {
+    pub fn new(config: &ListenerConfig) -> io::Result<Self> {
         let scheme = config.url.scheme();
         can(scheme)?;
         if scheme == Scheme::Quic && !config.proxy_from.is_empty() {
@@ -106,8 +104,9 @@ impl Security {
     }
 
     /// What its QUIC connections are accepted with now.
+    #[must_use]
     #[cfg(feature = "quic")]
-    pub(crate) fn quic(&self) -> Option<Arc<quinn::ServerConfig>> {
+    pub fn quic(&self) -> Option<Arc<quinn::ServerConfig>> {
         match self.shown()? {
             Shown::Tls(_) => None,
             Shown::Quic(config) => Some(config),
@@ -115,7 +114,7 @@ impl Security {
     }
 
     /// Whether who connects from there will say that it is somebody else.
-    pub(crate) fn is_go_between(&self, from: IpAddr) -> bool {
+    fn is_go_between(&self, from: IpAddr) -> bool {
         #[cfg(feature = "websocket")]
         if let Some(rules) = &self.websocket
             && rules
@@ -128,20 +127,26 @@ impl Security {
         !self.proxy_from.is_empty()
     }
 
-    /// Lays everything on a connection that was accepted from `peer`.
-    pub(crate) fn lay_on(&self, newcomer: Newcomer, peer: &Peer) -> Result<Transport, Fault> {
-        match newcomer {
-            Newcomer::Pipe(pipe) => self.lay_on_pipe(pipe, peer),
-            #[cfg(feature = "quic")]
-            Newcomer::Quic(newcomer) => {
-                let config = self.quic().ok_or(Fault::NotOpen)?;
-                let quic = Quic::server(*newcomer, config, peer.clone());
-                Ok(Transport::Quic(Box::new(quic)))
-            }
+    /// Who a newcomer is as far as is known before it has said anything. A proxy does not count as
+    /// a client: neither for its address nor for what its address may do.
+    #[must_use]
+    pub fn as_far_as_known(&self, peer: Peer) -> Peer {
+        match peer.address {
+            Some(address) if self.is_go_between(address.ip()) => Peer {
+                address: None,
+                proxy: Some(address),
+                ..peer
+            },
+            _ => peer,
         }
     }
 
-    fn lay_on_pipe(&self, pipe: Pipe, peer: &Peer) -> Result<Transport, Fault> {
+    /// What is laid on a connection that was accepted from `peer`; `None` when that is nothing.
+    ///
+    /// # Errors
+    ///
+    /// The peer may not connect here.
+    pub fn layers(&self, peer: &Peer) -> Result<Option<Layers>, Fault> {
         let mut layers = Layers::of(peer.clone());
         if !self.proxy_from.is_empty() {
             let from = peer.address.map(|address| address.ip());
@@ -160,11 +165,7 @@ impl Security {
             let from = peer.address.map(|address| address.ip());
             layers.add_websocket(WebSocket::server(Accept::new(Arc::clone(rules), from)));
         }
-        Ok(if layers.is_open() {
-            Transport::Plain(pipe) // there are none
-        } else {
-            Transport::Layered(Box::new(Layered::new(pipe, layers, Vec::new())))
-        })
+        Ok((!layers.is_open()).then_some(layers))
     }
 }
 
@@ -211,7 +212,7 @@ pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
 }
 
 /// Certificates that have been read and fit, and are not in use yet; see
-/// [`Handle::read_certificates`](crate::Handle::read_certificates).
+/// `Handle::read_certificates` of the runtimes.
 #[must_use = "they are not in use before `apply`"]
 #[derive(Default)]
 pub struct Certificates {
@@ -220,18 +221,31 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Reads those of a listener.
-    pub(crate) fn read(
-        &mut self,
-        security: &Arc<Security>,
-        config: &ListenerConfig,
-    ) -> Result<(), CertificateError> {
+    /// Reads those of all listeners, and checks them.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with any of them.
+    pub fn read(
+        security: &[Arc<Security>],
+        listeners: &[ListenerConfig],
+    ) -> Result<Self, Vec<CertificateError>> {
+        let mut certificates = Self::default();
+        let mut errors: Vec<CertificateError> = Vec::new();
         #[cfg(feature = "tls")]
-        if security.shown.is_some() {
-            let loaded = Shown::load(config)?;
-            self.read.push((Arc::clone(security), loaded));
+        for (security, config) in security.iter().zip(listeners) {
+            if security.shown.is_some() {
+                match Shown::load(config) {
+                    Ok(loaded) => certificates.read.push((Arc::clone(security), loaded)),
+                    Err(error) => errors.push(error),
+                }
+            }
         }
-        Ok(())
+        if errors.is_empty() {
+            Ok(certificates)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Who connects from now on is shown these, and is judged by these. Who is connected stays; TLS
@@ -251,7 +265,7 @@ impl Certificates {
 /// # Errors
 ///
 /// What is missing.
-pub(crate) fn can(scheme: Scheme) -> io::Result<()> {
+pub fn can(scheme: Scheme) -> io::Result<()> {
     let needs = [
         (scheme == Scheme::Quic, "quic", cfg!(feature = "quic")),
         (scheme.has_tls(), "tls", cfg!(feature = "tls")),
@@ -266,7 +280,7 @@ pub(crate) fn can(scheme: Scheme) -> io::Result<()> {
 }
 
 /// What a build says that was made without something.
-pub(crate) fn without(feature: &str) -> io::Error {
+pub fn without(feature: &str) -> io::Error {
     let why = format!("this program was built without it; build it with the feature `{feature}`");
     io::Error::new(io::ErrorKind::Unsupported, why)
 }

@@ -5,7 +5,7 @@ pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod facts;
 
-use super::layers::Fault;
+use crate::layers::Fault;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;

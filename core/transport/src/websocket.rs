@@ -11,7 +11,7 @@ mod handshake;
 
 pub(crate) use handshake::{Accept, Dial, Rules};
 
-use super::layers::Fault;
+use crate::layers::Fault;
 use core::hash::BuildHasher;
 use core::net::IpAddr;
 use std::hash::RandomState;

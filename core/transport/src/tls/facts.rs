@@ -1,6 +1,6 @@
 //! What a certificate says about its owner.
 
-use crate::transport::layers::Fault;
+use crate::layers::Fault;
 use whimbrel_core::access::identity::Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -14,7 +14,7 @@ const NAMES_MAXIMUM: usize = 32;
 ///
 /// It is none, or a name has control characters: such a name could pass for another one in a log,
 /// in a rule, or in what is asked of others.
-pub(crate) fn read(der: &[u8]) -> Result<Certificate, Fault> {
+pub fn read(der: &[u8]) -> Result<Certificate, Fault> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Fault::Certificate)?;
     let subject = certificate.subject();
     let first = |name: Option<&x509_parser::x509::AttributeTypeAndValue<'_>>| {
