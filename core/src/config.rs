@@ -419,7 +419,8 @@ pub struct Limits {
     pub slow_consumer_grace_ms: u32,
     /// Bytes of records that the log may have to catch up with. Above this no connection is read:
     /// see [`Broker::log_is_behind`](crate::Broker::log_is_behind). Default 32 MiB: a second of a
-    /// slow disk.
+    /// slow disk. Runtimes lower it to half a segment of the log they keep, so that a disk that is
+    /// found full has room for it.
     pub unpersisted_bytes_maximum: u32,
     /// What all sessions, queues, retained messages and buffers may take, in bytes, by the core's
     /// own count. Above it new sessions are refused, QoS 0 for slow clients is dropped, and

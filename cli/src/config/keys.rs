@@ -759,8 +759,8 @@ const LIMITS: &[Key] = &[
     Key::new(
         "unpersisted_bytes_maximum",
         |s| &mut s.server.broker.limits.unpersisted_bytes_maximum,
-        "What may wait for the disk. Above it nobody is read until the disk has caught up with half \
-         of it; nobody is disconnected for silence meanwhile.",
+        "What may wait for the disk, half a segment of the log at most. Above it nobody is read until \
+         the disk has caught up with half of it; nobody is disconnected for silence meanwhile.",
         "A second of a slow disk.",
     )
     .unit(Bytes),

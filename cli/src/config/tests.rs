@@ -182,8 +182,8 @@ fn every_field_of_the_log_is_a_key_or_not_for_operators() {
         .filter_map(|field| field.split_once(':').map(|(name, _)| name));
     let section = keys::section("storage").unwrap();
     for field in fields {
-        // Both follow from the rest of the configuration.
-        let is_internal = ["batch_bytes_max", "shards"].contains(&field);
+        // They follow from the rest of the configuration.
+        let is_internal = ["batch_bytes_max", "burst_bytes", "shards"].contains(&field);
         let name = field.replace("_max", "_maximum");
         assert_eq!(section.key(&name).is_none(), is_internal, "{field}");
     }
