@@ -250,7 +250,7 @@ impl LogThread {
                         .push(Input::StoragePressure(pressure != Pressure::None));
                 }
                 LogEvent::Poisoned(poison) => {
-                    error!("the log has failed, and this broker must stop: {poison}");
+                    error!("the disk has failed, and this broker must stop: {poison}");
                     self.inbox.push(Input::StorageFailed);
                 }
                 LogEvent::Warning(warning) => warn!("log: {warning}"),
