@@ -74,20 +74,18 @@ pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
 
 fn open(config: &ListenerConfig) -> io::Result<Bound> {
     let security = Arc::new(Security::new(config)?);
-    let mut thread = None;
-    let (socket, port) = match (config.url.scheme(), config.url.address()) {
-        (Scheme::Unix, _) => (open_unix(config)?, 0),
+    let (socket, port, thread) = match (config.url.scheme(), config.url.address()) {
+        (Scheme::Unix, _) => (open_unix(config)?, 0, None),
         #[cfg(feature = "quic")]
         (Scheme::Quic, Some(address)) => {
-            let (socket, started) = quic::Bound::open(config, address, &security)?;
-            thread = Some(started);
+            let (socket, thread) = quic::Bound::open(config, address, &security)?;
             let port = socket.port()?;
-            (BoundSocket::Quic(socket), port)
+            (BoundSocket::Quic(socket), port, Some(thread))
         }
         (_, Some(address)) => {
             let socket = open_tcp(config, address)?;
             let port = socket.local_addr()?.port();
-            (BoundSocket::Tcp(socket), port)
+            (BoundSocket::Tcp(socket), port, None)
         }
         // Only Unix sockets have none.
         (_, None) => return Err(io::ErrorKind::InvalidInput.into()),

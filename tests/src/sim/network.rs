@@ -161,7 +161,7 @@ pub(super) struct Line {
 impl Line {
     /// Whether the broker reads it, or it is not there to read it.
     pub(super) const fn is_read(&self) -> bool {
-        !self.is_moving && !(self.is_paused && self.place.is_some())
+        !(self.is_moving || self.is_paused && self.place.is_some())
     }
 
     /// What the client sends gets lost from now on, and the broker notices in its own time.
