@@ -1,7 +1,8 @@
 //! What the simulator has found in the broker, each as the shortest story that shows it.
 
 use whimbrel_core::action::{Action, Peer, Verdict};
-use whimbrel_core::codec::packet::{Publish, QoS, Version};
+use whimbrel_core::codec::packet::{Connect, Publish, QoS, Version, Will};
+use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::{self, Packet, ReasonCode};
 use whimbrel_core::config::Limits;
 use whimbrel_core::{Config, ConnectionId};
@@ -175,4 +176,39 @@ fn a_message_is_kept_for_who_comes_late_in_a_checkpoint() {
     let late = world.resume(Version::V4, "late");
     let came = world.take_all(late);
     assert_eq!(came.last().map(String::as_str), Some("for both"));
+}
+
+/// After a restart a client came back before the broker had looked at what was due, and its will,
+/// owed since the process had ended, was taken for one that its return made void. (Seed 120078.)
+#[test]
+fn a_will_that_is_due_is_published_though_its_client_comes_back_in_that_moment() {
+    let mut world = World::new(Config::default());
+    let listener = world.connect(Version::V5, "listener");
+    world.subscribe(listener, "will", QoS::AtLeastOnce);
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::SessionExpiryInterval(3_600));
+    let mut delay = PropertyBuffer::new();
+    delay.push(Property::WillDelayInterval(10));
+    let hello = Connect {
+        clean_start: false,
+        will: Some(Will {
+            topic: "will",
+            payload: b"gone",
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: delay.as_properties(),
+        }),
+        properties: properties.as_properties(),
+        ..connect(Version::V5, "mortal")
+    };
+    for (away_ms, is_due) in [(9_999, false), (10_000, true)] {
+        let mortal = world.open_with(&hello);
+        let again = world.open();
+        world.set_version(again, Version::V5);
+        world.cut(mortal);
+        world.now.monotonic = world.now.monotonic.after_ms(away_ms);
+        world.now.wall.0 += away_ms;
+        world.send(again, &Packet::Connect(hello));
+        assert_eq!(world.next(listener).is_some(), is_due, "after {away_ms} ms");
+    }
 }

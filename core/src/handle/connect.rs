@@ -223,8 +223,7 @@ impl Broker {
             Ok(tenant) => tenant,
             Err(why) => return self.close(key, why),
         };
-        // [MQTT-3.1.3-2]
-        let mut existing = self.sessions.find(tenant, &client_id);
+        let mut existing = self.session_of(tenant, &client_id);
         let (user, has_rules) = (grant.user.clone(), !grant.rules.is_empty());
         let taken = existing.and_then(|session| self.sessions.get(session)?.connection);
         match self.admit(key, (&client_id, user.as_deref()), existing, taken) {
@@ -306,6 +305,15 @@ impl Broker {
             return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
         }
         self.wake(key);
+    }
+
+    /// The session that the identifier names. [MQTT-3.1.3-2] What fell due while it had no
+    /// connection is done first: who comes back in that very moment, as after a restart, does not
+    /// undo it.
+    fn session_of(&mut self, tenant: TenantId, client_id: &str) -> Option<Key> {
+        let session = self.sessions.find(tenant, client_id)?;
+        self.session_timeout(session);
+        self.sessions.find(tenant, client_id)
     }
 
     /// The session that is there, or a new one; `None` when there is no room.
