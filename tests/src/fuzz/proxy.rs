@@ -6,8 +6,8 @@ use whimbrel_transport::proxy::{HEADER_BYTES_MAXIMUM, Header, Source, read};
 /// Beginnings that are tried one byte after the other.
 const BEGINNINGS: usize = 300;
 
-/// A header as it may come, with what follows it. However it is cut into pieces the same is read, and
-/// no more of it than there may be; and what was read can be written, and is read again.
+/// A header as it may come, with what follows it. However it is cut into pieces the same is read,
+/// and no more of it than there may be; and what was read can be written, and is read again.
 pub fn proxy(data: &[u8]) {
     let whole = read(data);
     let ends = 0..data.len().min(BEGINNINGS);
