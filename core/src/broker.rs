@@ -228,7 +228,7 @@ impl Broker {
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
         self.tick(now);
         self.statistics.connections_accepted += 1;
-        self.open(peer, Broker::seek_counter)
+        self.open(peer, Self::seek_counter)
     }
 
     /// A connection that another shard accepted is for this one: what [`Action::HandOver`] says. It
