@@ -1,5 +1,5 @@
-//! A client over any transport: the core's [`Client`] with one task that carries bytes and time to
-//! it.
+//! A client over any transport: the [`Client`](whimbrel_core::client::Client) of the core with one
+//! task that carries bytes and time to it.
 //!
 //! Not responsible for connecting again, and not for enhanced authentication.
 //!
