@@ -145,24 +145,21 @@ impl Broker {
             return self.drop_delivery(slot, &publication.view, DropReason::TooLarge);
         }
         let packet_id = form.packet_id;
-        self.unsent_bytes += connection.outbox.len() - before;
+        let (receiver, backlog) = (connection.key, connection.outbox.len());
+        self.unsent_bytes += backlog - before;
         self.statistics.publishes_sent += 1;
+        if !connection.ready {
+            connection.ready = true;
+            self.ready.push_back(receiver);
+        }
         if qos > QoS::AtMostOnce {
             self.begin_exchange(publication, slot, (qos, retain), &target.identifiers, how);
         }
         if self.question.is_some() {
             self.explain_delivery(slot, &publication.view, Outcome::Sent { qos, packet_id });
         }
-        let Some(connection) = self.connection_of_slot(slot) else {
-            return;
-        };
-        let (key, backlog) = (connection.key, connection.outbox.len());
-        if !connection.ready {
-            connection.ready = true;
-            self.ready.push_back(key);
-        }
         if backlog >= self.config.limits.unsent_bytes_pause as usize {
-            self.hold(how.publisher, key);
+            self.hold(how.publisher, receiver);
         }
     }
 

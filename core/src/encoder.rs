@@ -31,21 +31,20 @@ pub(crate) struct Encoder {
     /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned
     /// out.
     templates: [Template; 12],
+    /// Which of them are of the present message, one bit each.
+    valid: u16,
 }
 
 #[derive(Default)]
 struct Template {
     bytes: Vec<u8>,
     packet_id_at: usize,
-    valid: bool,
 }
 
 impl Encoder {
     /// The next message differs from the one before.
-    pub(crate) fn begin(&mut self) {
-        for template in &mut self.templates {
-            template.valid = false;
-        }
+    pub(crate) const fn begin(&mut self) {
+        self.valid = 0;
     }
 
     /// Appends a PUBLISH to the output of a connection. `false` when it is larger than the client
@@ -135,7 +134,7 @@ impl Encoder {
         let version = connection.profile.version();
         let class = usize::from(connection.profile.has_properties());
         let place = class * 6 + form.qos as usize * 2 + usize::from(form.retain);
-        if !self.templates[place].valid {
+        if self.valid & 1 << place == 0 {
             self.fill(place, view, form, (version, wall));
         }
         let template = &self.templates[place];
@@ -174,7 +173,7 @@ impl Encoder {
         let template = &mut self.templates[place];
         template.bytes.clear();
         template.packet_id_at = parts.encode(version, &mut template.bytes);
-        template.valid = true;
+        self.valid |= 1 << place;
     }
 }
 

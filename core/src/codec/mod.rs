@@ -19,6 +19,7 @@
 //! # Ok::<(), whimbrel_core::error::Violation>(())
 //! ```
 
+mod ack;
 mod connect;
 mod decode;
 mod encode;
@@ -34,6 +35,7 @@ mod v5;
 mod writer;
 
 pub use crate::error::EncodeError;
+pub use ack::{decode_ack, encode_ack};
 pub use decode::{connect_version, decode};
 pub use encode::encode;
 pub use filters::{

@@ -5,7 +5,9 @@ use crate::codec::decode::properties;
 use crate::codec::frame::{Frame, PublishFlags};
 use crate::codec::packet::{Publish, QoS, Version};
 use crate::codec::property::PropertyContext;
-use crate::codec::writer::{put_u16, put_variable_byte_integer, variable_byte_integer_len};
+use crate::codec::writer::{
+    put_u16, put_variable_byte_integer, variable_byte_integer, variable_byte_integer_len,
+};
 use crate::error::{EncodeError, Violation};
 use crate::id::PacketId;
 use alloc::vec::Vec;
@@ -98,15 +100,20 @@ impl PublishParts<'_> {
             debug_assert!(false, "the caller has asked `encoded_len`");
             return out.len();
         };
-        out.reserve(lengths.whole());
         let flags = PublishFlags {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
         };
-        out.push(flags.first_byte());
-        put_variable_byte_integer(out, lengths.remaining);
-        put_u16(out, self.topic.len() as u16);
+        // First byte, remaining length and the length of the topic at once: it happens often.
+        let (remaining, len) = variable_byte_integer(lengths.remaining);
+        let [high, low] = (self.topic.len() as u16).to_be_bytes();
+        let mut head = [flags.first_byte(), 0, 0, 0, 0, high, low];
+        head[1..5].copy_from_slice(&remaining);
+        head[1 + len] = high;
+        head[2 + len] = low;
+        out.reserve(lengths.whole());
+        out.extend_from_slice(&head[..3 + len]);
         out.extend_from_slice(self.topic.as_bytes());
         let packet_id_at = out.len();
         if self.qos != QoS::AtMostOnce {
@@ -114,8 +121,9 @@ impl PublishParts<'_> {
         }
         if version == Version::V5 {
             put_variable_byte_integer(out, lengths.properties);
-            out.extend_from_slice(self.properties[0]);
-            out.extend_from_slice(self.properties[1]);
+            for properties in self.properties.iter().filter(|some| !some.is_empty()) {
+                out.extend_from_slice(properties);
+            }
         }
         out.extend_from_slice(self.payload);
         packet_id_at
