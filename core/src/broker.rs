@@ -8,7 +8,7 @@ use crate::checkpoint::Walk;
 use crate::clock::Clock;
 use crate::codec::frame::{self, Frame};
 use crate::codec::packet::Packet;
-use crate::codec::{self, ReasonCode};
+use crate::codec::{self, LastTopic, ReasonCode};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
@@ -144,6 +144,7 @@ pub struct Broker {
     pub(crate) forwarded: Vec<u8>,
     /// The topic that an alias stood for.
     pub(crate) alias_text: String,
+    pub(crate) last_topic: LastTopic,
     /// Who takes messages in: the first half of every message identifier.
     pub(crate) origin: u64,
     /// Stands in for a message that is no longer needed.
@@ -212,6 +213,7 @@ impl Broker {
             scratch: Vec::new(),
             forwarded: Vec::new(),
             alias_text: String::new(),
+            last_topic: LastTopic::default(),
             origin: config.identity.origin(),
             nothing: Message::nothing(),
             buffers: Buffers::default(),
@@ -462,8 +464,11 @@ impl Broker {
             Stage::Connected { session } => *session,
         };
         if frame::is_publish(frame.first_byte) {
-            let publish = codec::decode_publish(version, frame)?;
-            return self.handle_publish(key, session, &publish);
+            let mut last = core::mem::take(&mut self.last_topic);
+            let publish = codec::decode_publish_after(version, frame, &mut last);
+            let result = publish.and_then(|publish| self.handle_publish(key, session, &publish));
+            self.last_topic = last;
+            return result;
         }
         if let Some(kind) = AckKind::of(frame.first_byte) {
             return self.handle_ack(key, session, (kind, codec::decode_ack(version, frame)?));

@@ -99,11 +99,10 @@ impl Encoder {
             properties: [view.properties, self.properties.as_properties().as_bytes()],
             payload: view.payload,
         };
-        if !fits(parts.encoded_len(version), connection) {
-            return false;
-        }
-        parts.encode(version, &mut connection.outbox);
-        true
+        let maximum = connection.maximum_packet_size;
+        parts
+            .encode(version, maximum, &mut connection.outbox)
+            .is_some()
     }
 
     /// The remaining lifetime, in whole seconds that have not passed. [MQTT-3.3.2-6]
@@ -138,7 +137,8 @@ impl Encoder {
             self.fill(place, view, form, (version, wall));
         }
         let template = &self.templates[place];
-        if !fits(Some(template.bytes.len()), connection) {
+        let size = template.bytes.len();
+        if size == 0 || size > connection.maximum_packet_size as usize {
             return false;
         }
         let start = connection.outbox.len();
@@ -172,11 +172,9 @@ impl Encoder {
         };
         let template = &mut self.templates[place];
         template.bytes.clear();
-        template.packet_id_at = parts.encode(version, &mut template.bytes);
+        // It stays empty when the protocol cannot say it.
+        let at = parts.encode(version, u32::MAX, &mut template.bytes);
+        template.packet_id_at = at.unwrap_or_default();
         self.valid |= 1 << place;
     }
-}
-
-fn fits(length: Option<usize>, connection: &Connection) -> bool {
-    length.is_some_and(|length| length <= connection.maximum_packet_size as usize)
 }

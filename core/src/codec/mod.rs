@@ -45,7 +45,7 @@ pub use filters::{
 pub use frame::Frame;
 pub use packet::Packet;
 pub use property::{Properties, Property, PropertyBuffer, PropertyContext};
-pub use publish::{PublishParts, decode_publish};
+pub use publish::{LastTopic, PublishParts, decode_publish, decode_publish_after};
 pub use reason::ReasonCode;
 
 /// The largest remaining length, and the largest variable byte integer.
