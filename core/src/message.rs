@@ -212,6 +212,11 @@ impl Message {
         }
     }
 
+    /// The QoS it was published with.
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_bits(self.0[FLAGS_AT] & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
+    }
+
     /// The stored form.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

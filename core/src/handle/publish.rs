@@ -701,7 +701,9 @@ impl Broker {
             let recipients = routes.without_local(name, indexes, publisher, may_receive);
             return self.walk(publication, &recipients, origin);
         }
-        let recipients = self.routes.take(slot);
+        let Some(recipients) = self.routes.take(slot) else {
+            return Routed::Unmatched; // It was found just now.
+        };
         let routed = self.walk(publication, &recipients, origin);
         self.routes.put_back(slot, recipients);
         routed
@@ -806,7 +808,8 @@ impl Broker {
                 break;
             };
             let message = fanout.message.clone();
-            let mut publication = Publication::shared(fanout.tenant, &message, fanout.retain);
+            let shared = (&message, message.view());
+            let mut publication = Publication::shared(fanout.tenant, shared, fanout.retain);
             publication.kept = fanout.kept;
             if let Some(targets) = fanout.targets.as_mut() {
                 self.encoder.begin();
