@@ -125,6 +125,8 @@ impl Serve {
 }
 
 /// Serves until a signal comes.
+// Apart from what read the configuration: its stack is used again, and not kept below this.
+#[inline(never)]
 fn run(loaded: &Loaded, prepared: Prepared, flags: Flags) -> ExitCode {
     match serve(loaded, prepared, flags) {
         Ok(()) => {
