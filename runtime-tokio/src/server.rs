@@ -32,7 +32,7 @@ use whimbrel_core::runtime::{
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event};
 use whimbrel_host::report::EventSink;
-use whimbrel_host::storage::{self, LogRequest, LogSender, Opened, SharedStatistics};
+use whimbrel_host::storage::{self, LogRequest, LogSender, News, Opened, SharedStatistics};
 use whimbrel_host::{Clock, brokers, validate};
 use whimbrel_transport::{CertificateError, Certificates, Security};
 
@@ -221,12 +221,9 @@ impl Server {
         }
         drop(log_sender);
         if let Some(store) = store {
-            let told = inboxes.into_iter().map(|inbox| {
-                // A shard that is gone needs no news.
-                move |news| drop(inbox.blocking_send(Input::Storage(news)))
-            });
-            let (thread, statistics) = storage::spawn(store, clock, batches, told.collect())
-                .map_err(StartError::System)?;
+            let told = inboxes.into_iter().map(teller).collect();
+            let (thread, statistics) =
+                storage::spawn(store, clock, batches, told).map_err(StartError::System)?;
             handle.storage_statistics = Some(statistics);
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
@@ -235,6 +232,11 @@ impl Server {
         }
         Ok(handle)
     }
+}
+
+/// Takes news of the store to a shard; one that is gone needs none.
+fn teller(inbox: mpsc::Sender<Input>) -> impl Fn(News) {
+    move |news| drop(inbox.blocking_send(Input::Storage(news)))
 }
 
 /// Before anybody can connect, every shard hears what the others want, and the log what they have
