@@ -13,11 +13,15 @@ use crate::handle::publish::Origin;
 use crate::id::{MessageId, PacketId};
 use crate::message::MessageView;
 use crate::route::Indexes;
+use crate::session::Session;
+use crate::session::inflight::Stage;
+use crate::session::queue::Delivery;
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::topic::{GroupId, SubscriberKey, TopicFilter, TopicName};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use core::fmt;
 
 /// Explanations that wait to be polled at most; further ones are not kept.
@@ -45,6 +49,9 @@ pub enum Outcome {
     NoSession,
     /// No subscription of the client matches the topic.
     NoSubscription,
+    /// A subscription of the client matches the topic, and it may not receive what is published
+    /// there.
+    Denied,
     /// The client has published it itself, and does not want to hear that.
     NoLocal,
     /// Another member of the shared subscription was chosen.
@@ -59,14 +66,22 @@ pub enum Outcome {
         /// The client is connected.
         is_connected: bool,
     },
-    /// It was sent on the connection that the session has now. Should another connection take the
-    /// session over before it is acknowledged, it is sent there again, unless it is of QoS 0.
+    /// It was sent on the connection that the session has now.
     Sent {
         /// At which QoS.
         qos: QoS,
         /// Under which packet identifier.
         packet_id: Option<PacketId>,
     },
+    /// It was under way, waiting or sent and not acknowledged, when another connection of the
+    /// client took over.
+    TakenOver {
+        /// The session goes on: it goes out on the other connection, once more if it was sent.
+        /// Otherwise the session has ended, and what became of it then follows.
+        session_goes_on: bool,
+    },
+    /// The session has ended, and another member of the shared subscription gets it.
+    PassedOn,
     /// It was dropped.
     Dropped(DropReason),
 }
@@ -77,6 +92,7 @@ impl fmt::Display for Outcome {
             Self::Refused(reason) => write!(f, "not taken in from its publisher: {reason}"),
             Self::NoSession => f.write_str("not delivered: the client has no session"),
             Self::NoSubscription => f.write_str("not delivered: no subscription matches"),
+            Self::Denied => f.write_str("not delivered: a subscription matches, and is denied it"),
             Self::NoLocal => f.write_str("not delivered: its own message, and no local is set"),
             Self::OtherMember {
                 client_id: Some(client_id),
@@ -98,6 +114,15 @@ impl fmt::Display for Outcome {
             Self::Sent {
                 packet_id: None, ..
             } => f.write_str("sent at QoS 0"),
+            Self::TakenOver {
+                session_goes_on: true,
+            } => f.write_str("superseded by takeover: it goes out on the other connection"),
+            Self::TakenOver {
+                session_goes_on: false,
+            } => f.write_str("superseded by takeover: the other connection begins anew"),
+            Self::PassedOn => {
+                f.write_str("not delivered: the session ended, another of the group gets it")
+            }
             Self::Dropped(why) => write!(f, "dropped: {why}"),
         }
     }
@@ -208,6 +233,7 @@ impl Broker {
                     true if origin.is_from(key.index) => Outcome::NoLocal,
                     true => return,
                     false if route.is_none() && is_later => return,
+                    false if self.is_denied(key, topic) => Outcome::Denied,
                     false => Outcome::NoSubscription,
                 }
             }
@@ -215,6 +241,32 @@ impl Broker {
         if let Some(question) = self.question.as_mut() {
             question.say(Some(message), topic, outcome);
         }
+    }
+
+    /// Whether a subscription matches, and was left out of the route because of what its session
+    /// may not receive.
+    fn is_denied(&self, session: Key, topic: &str) -> bool {
+        let (
+            Some(Session {
+                tenant,
+                subscriptions,
+                ..
+            }),
+            Ok(topic),
+        ) = (self.sessions.get(session), TopicName::new(topic))
+        else {
+            return false;
+        };
+        let mut text = String::new();
+        let mut filters = subscriptions
+            .iter()
+            .filter(|reference| reference.group.is_none());
+        let is_matched = filters.any(|reference| {
+            self.text(*tenant, *reference, &mut text);
+            TopicFilter::plain(&text).is_ok_and(|filter| filter.matches(topic))
+        });
+        let holders = (&self.sessions, &self.connections, &self.tenants);
+        is_matched && !self.access.may_route(session.index, topic, holders)
     }
 
     /// Something was decided about a message for the session in this slot.
@@ -227,6 +279,48 @@ impl Broker {
         let is_asked_for = session.is_some_and(|s| s.client_id == question.client_id);
         if is_asked_for && question.is_about(view) {
             question.say(Some(view.id), view.topic, outcome);
+        }
+    }
+
+    /// Another connection takes a session over.
+    #[cold]
+    pub(crate) fn explain_takeover(&mut self, session: Key, session_goes_on: bool) {
+        self.explain_under_way(session, |_, _| Outcome::TakenOver { session_goes_on });
+    }
+
+    /// A session ends with what is under way to it; see `Broker::abandon`.
+    #[cold]
+    pub(crate) fn explain_session_end(&mut self, session: Key) {
+        self.explain_under_way(session, |delivery, is_begun| {
+            let may_pass_on = !is_begun || delivery.qos() < QoS::ExactlyOnce;
+            match delivery.is_shared() && may_pass_on {
+                true => Outcome::PassedOn,
+                false => Outcome::Dropped(DropReason::SessionEnded),
+            }
+        });
+    }
+
+    /// Says something of each message under way to a session; of each, whether it was begun.
+    fn explain_under_way(&mut self, session: Key, outcome: impl Fn(&Delivery, bool) -> Outcome) {
+        let (Some(question), Some(session)) = (self.question.as_mut(), self.sessions.get(session))
+        else {
+            return;
+        };
+        let Some(traffic) = session.traffic.as_ref() else {
+            return;
+        };
+        if session.client_id != question.client_id {
+            return;
+        }
+        let exchanges = traffic.inflight.iter().map(|(_, exchange)| exchange);
+        let begun = exchanges.filter(|exchange| exchange.stage == Stage::Published);
+        let begun = begun.map(|exchange| (&exchange.delivery, true));
+        let waiting = traffic.queue.iter().map(|delivery| (delivery, false));
+        for (delivery, is_begun) in begun.chain(waiting) {
+            let view = delivery.message.view();
+            if question.is_about(&view) {
+                question.say(Some(view.id), view.topic, outcome(delivery, is_begun));
+            }
         }
     }
 

@@ -205,7 +205,7 @@ impl Broker {
             };
             if is_unchecked && !self.may_deliver(key, delivery.message.topic_str()) {
                 self.forget(slot, &delivery);
-                self.drop_message(slot, DropReason::NotAllowed);
+                self.drop_delivery(slot, &delivery.message.view(), DropReason::NotAllowed);
                 continue;
             }
             // [MQTT-3.3.2-5]

@@ -2,7 +2,9 @@
 //! waits for.
 //!
 //! Each part of a recording is a file, named after the recording, the shard and a number that
-//! counts up: `incident.0.000007`. The oldest go when all of them take more than they may.
+//! counts up: `incident.0.000007`. When there is no room for another one, the oldest gets its name
+//! and is written over: that the disk has a place for it, and the system memory, is most of what
+//! writing costs.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use tracing::{error, info, warn};
-use whimbrel_core::recording::{Chunk, RecordOptions, RecordedBroker, frame_header, part_header};
+use whimbrel_core::recording::{Chunk, Mark, RecordOptions, RecordedBroker};
 use whimbrel_core::runtime::RecordingConfig;
 
 /// Chunks of about 128 KiB that wait for the disk; as many again wait in the core before a part is
@@ -107,7 +109,14 @@ struct Ring {
     /// Oldest first, with their sizes.
     parts: VecDeque<(PathBuf, u64)>,
     number: u64,
-    open: Option<File>,
+    open: Option<Part>,
+}
+
+/// The part that is being written.
+struct Part {
+    file: File,
+    mark: Mark,
+    written: u64,
 }
 
 impl Ring {
@@ -150,51 +159,83 @@ impl Ring {
         match chunk {
             Chunk::Begin => self.begin(),
             Chunk::Frame(bytes) => {
-                self.append(&frame_header(bytes))?;
+                let Some(part) = &self.open else {
+                    return Ok(());
+                };
+                let header = part.mark.frame_header(bytes);
+                self.append(&header)?;
                 self.append(bytes)
             }
-            Chunk::End => {
-                self.open = None;
-                Ok(())
-            }
+            Chunk::End => self.end(),
             Chunk::GivenUp => {
-                self.open = None;
                 warn!("the recording does not keep up: a part of it ends early");
-                Ok(())
+                self.end()
             }
         }
     }
 
     fn begin(&mut self) -> io::Result<()> {
+        self.end()?;
         self.number += 1;
         let mut name = self.config.file.clone().into_os_string();
         name.push(format!(".{}.{:06}", self.shard, self.number));
         let path = PathBuf::from(name);
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
+        options.write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        self.open = Some(options.open(&path)?);
+        // Parts are a little larger than a share, and one more has to have room.
+        let share = self.config.ring_bytes / PARTS;
+        let is_full = self.bytes() + share + share / 8 > self.config.ring_bytes;
+        let mut size = 0;
+        if is_full
+            && self.parts.len() > 1
+            && let Some((oldest, oldest_size)) = self.parts.pop_front()
+        {
+            fs::rename(oldest, &path)?;
+            size = oldest_size;
+        } else {
+            options.create_new(true);
+        }
+        let mark = Mark::of_part(self.number);
+        self.open = Some(Part {
+            file: options.open(&path)?,
+            mark,
+            written: 0,
+        });
         info!(part = %path.display(), "recording");
-        self.parts.push_back((path, 0));
-        self.append(&part_header())
+        self.parts.push_back((path, size));
+        self.append(&mark.part_header())
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (Some(file), Some((_, size))) = (&mut self.open, self.parts.back_mut()) else {
+        let (Some(part), Some((_, size))) = (&mut self.open, self.parts.back_mut()) else {
             return Ok(());
         };
-        file.write_all(bytes)?;
-        *size += bytes.len() as u64;
-        let mut all: u64 = self.parts.iter().map(|(_, size)| size).sum();
-        while all > self.config.ring_bytes
-            && self.parts.len() > 1
-            && let Some((oldest, size)) = self.parts.pop_front()
+        part.file.write_all(bytes)?;
+        part.written += bytes.len() as u64;
+        *size = part.written.max(*size);
+        while self.parts.len() > 1
+            && self.bytes() > self.config.ring_bytes
+            && let Some((oldest, _)) = self.parts.pop_front()
         {
             fs::remove_file(oldest)?;
-            all -= size;
         }
         Ok(())
+    }
+
+    /// Cuts off what is left of an older part.
+    fn end(&mut self) -> io::Result<()> {
+        if let (Some(part), Some((_, size))) = (self.open.take(), self.parts.back_mut()) {
+            part.file.set_len(part.written)?;
+            *size = part.written;
+        }
+        Ok(())
+    }
+
+    /// What all parts take.
+    fn bytes(&self) -> u64 {
+        self.parts.iter().map(|(_, size)| size).sum()
     }
 }
 

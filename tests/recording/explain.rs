@@ -1,16 +1,19 @@
 //! Why a client got a message, or did not: each answer once.
 
 use crate::durable;
+use std::sync::Arc;
+use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::DropReason;
-use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
+use whimbrel_core::codec::packet::{Connect, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode};
 use whimbrel_core::config::SessionConfig;
 use whimbrel_core::explain::Outcome;
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Config, ConnectionId};
+use whimbrel_rules::Format;
 use whimbrel_tests::World;
-use whimbrel_tests::world::publish;
+use whimbrel_tests::world::{connect, publish};
 
 /// What became of a message to "t", as far as "client" is concerned.
 fn asked(world: &mut World, publisher: ConnectionId, qos: QoS) -> Vec<Outcome> {
@@ -164,4 +167,127 @@ fn what_was_not_taken_in_says_why() {
     let said = world.broker.poll_explanation().expect("it says why");
     assert_eq!(said.outcome, Outcome::Refused(ReasonCode::NOT_AUTHORIZED));
     assert_eq!(said.message, None);
+}
+
+#[test]
+fn who_left_without_a_session_has_none() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.connect(Version::V5, "client");
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    world.cut(client);
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtLeastOnce),
+        [Outcome::NoSession]
+    );
+}
+
+#[test]
+fn what_the_client_does_not_accept_is_too_large() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::MaximumPacketSize(20));
+    let (client, _) = world.enter(&Connect {
+        properties: properties.as_properties(),
+        ..connect(Version::V5, "client")
+    });
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    world.broker.explain("", "client", "t");
+    let message = publish("t", &[b'm'; 20], QoS::AtLeastOnce, 1);
+    world.send(publisher, &Packet::Publish(message));
+    assert_eq!(
+        outcomes(&mut world),
+        [Outcome::Dropped(DropReason::TooLarge)]
+    );
+}
+
+fn rules(text: &str) -> Option<Arc<Rules>> {
+    let set = whimbrel_rules::parse(text, Format::Toml, &[]).expect("they are rules");
+    Some(Arc::new(Rules::new(set)))
+}
+
+#[test]
+fn what_the_client_may_not_receive_is_denied() {
+    const ALL: &str = "[[rule]]\nallow = \"all\"\ntopics = \"#\"\n";
+    const DENIED: &str = "wide_subscriptions = \"filter\"\n[[rule]]\ndeny = \"receive\"\n\
+                          topics = \"t\"\n[[rule]]\nallow = \"all\"\ntopics = \"#\"\n";
+    let mut world = World::default();
+    let now = world.now;
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.subscribe(client, "#", QoS::AtLeastOnce);
+    world.cut(client);
+    let [queued] = &asked(&mut world, publisher, QoS::AtLeastOnce)[..] else {
+        panic!("it waits")
+    };
+    assert!(matches!(queued, Outcome::Queued { .. }));
+    world.broker.set_rules(now, rules(DENIED));
+    world.run();
+    let client = world.resume(Version::V5, "client");
+    assert_eq!(
+        outcomes(&mut world),
+        [Outcome::Dropped(DropReason::NotAllowed)]
+    );
+    assert_eq!(
+        asked(&mut world, publisher, QoS::AtLeastOnce),
+        [Outcome::Denied]
+    );
+    world.broker.set_rules(now, rules(ALL));
+    world.run();
+    let [sent] = &asked(&mut world, publisher, QoS::AtMostOnce)[..] else {
+        panic!("it is sent")
+    };
+    assert!(matches!(sent, Outcome::Sent { .. }));
+    assert!(!world.is_closed(client));
+}
+
+/// What was sent and not acknowledged, and what still waited.
+#[test]
+fn what_another_connection_supersedes_says_so() {
+    let mut world = World::new(Config {
+        session: SessionConfig {
+            inflight_maximum: 1,
+            ..SessionConfig::default()
+        },
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    let sent = Outcome::Sent {
+        qos: QoS::AtLeastOnce,
+        packet_id: PacketId::new(1),
+    };
+    assert_eq!(asked(&mut world, publisher, QoS::AtLeastOnce), [sent]);
+    let queued = Outcome::Queued { is_connected: true };
+    assert_eq!(asked(&mut world, publisher, QoS::AtLeastOnce), [queued]);
+
+    let over = |session_goes_on| Outcome::TakenOver { session_goes_on };
+    let again = world.resume(Version::V5, "client");
+    assert!(world.is_closed(client));
+    assert_eq!(outcomes(&mut world), [over(true), over(true)]);
+
+    world.connect(Version::V5, "client");
+    assert!(world.is_closed(again));
+    let dropped = Outcome::Dropped(DropReason::SessionEnded);
+    assert_eq!(
+        outcomes(&mut world),
+        [over(false), over(false), dropped.clone(), dropped]
+    );
+}
+
+#[test]
+fn what_a_session_of_a_group_leaves_is_passed_on() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.subscribe(client, "$share/g/t", QoS::AtLeastOnce);
+    asked(&mut world, publisher, QoS::AtLeastOnce);
+    let colleague = world.connect(Version::V5, "colleague");
+    world.subscribe(colleague, "$share/g/t", QoS::AtLeastOnce);
+    world.cut(client);
+    world.connect(Version::V5, "client");
+    assert_eq!(outcomes(&mut world), [Outcome::PassedOn]);
+    assert_eq!(world.next_publish(colleague).1, b"m");
 }

@@ -6,7 +6,8 @@ mod explain;
 use whimbrel_core::codec::packet::{Connect, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{
-    Input, RecordOptions, Replay, ReplayError, Step, Stop, frame_header,
+    FRAME_HEADER_BYTES, Input, Mark, PART_HEADER_BYTES, RecordOptions, Replay, ReplayError, Step,
+    Stop,
 };
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, lasting, publish, will};
@@ -217,7 +218,7 @@ fn a_part_whose_end_is_missing_is_played_as_far_as_it_goes() {
 #[test]
 fn damage_is_noticed() {
     let part = recorded();
-    for place in (12..part.len()).step_by(97) {
+    for place in (PART_HEADER_BYTES..part.len()).step_by(97) {
         let mut damaged = part.clone();
         damaged[place] ^= 1;
         match play(&damaged) {
@@ -231,6 +232,51 @@ fn damage_is_noticed() {
     other[8] ^= 1;
     assert!(matches!(play(&other), Err(ReplayError::Format { .. })));
     assert_eq!(play(b"#!/bin/sh\n"), Err(ReplayError::NotARecording));
+}
+
+/// The process was killed while it wrote a part over an older one: in the middle of a frame, or
+/// between two.
+#[test]
+fn what_is_left_of_an_older_part_is_not_taken_for_more() {
+    let older = recorded();
+    let part = with_mark(&older, 2);
+    let cuts = frame_ends(&part);
+    let ends = cuts.iter().flat_map(|end| [end - 200, end - 1, *end]);
+    // Without its whole state nothing of it can be played.
+    for end in ends.filter(|end| *end >= cuts[0]) {
+        let mut file = part[..end].to_vec();
+        file.extend_from_slice(&older[end / 2..]);
+        let whole = end == part.len();
+        let (stop, _) = play(&file).expect("it is played as far as it goes");
+        let expected = if whole { Stop::Complete } else { Stop::CutOff };
+        assert_eq!(stop, Some(expected), "{end} of {}", part.len());
+    }
+}
+
+/// Where the frames of a part end.
+fn frame_ends(part: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut at = PART_HEADER_BYTES;
+    while at < part.len() {
+        let length = u32::from_le_bytes(part[at + 8..at + 12].try_into().expect("four"));
+        at += FRAME_HEADER_BYTES + length as usize;
+        ends.push(at);
+    }
+    ends
+}
+
+/// The same part, as the one with this number, with sums that are right.
+fn with_mark(part: &[u8], number: u64) -> Vec<u8> {
+    let mark = Mark::of_part(number);
+    let mut marked = mark.part_header().to_vec();
+    let mut at = PART_HEADER_BYTES;
+    for end in frame_ends(part) {
+        let bytes = &part[at + FRAME_HEADER_BYTES..end];
+        marked.extend_from_slice(&mark.frame_header(bytes));
+        marked.extend_from_slice(bytes);
+        at = end;
+    }
+    marked
 }
 
 /// One byte of a topic is another one, and the sum over the frame is right: something else comes
@@ -250,13 +296,7 @@ fn a_difference_is_found_where_it_is() {
     }
     let place = part.windows(5).rposition(|window| window == b"t/0/x");
     part[place.expect("it was sent") + 2] = b'9';
-    let mut at = 12;
-    while at < part.len() {
-        let length = u32::from_le_bytes(part[at..at + 4].try_into().expect("four")) as usize;
-        let header = frame_header(&part[at + 8..at + 8 + length]);
-        part[at..at + 8].copy_from_slice(&header);
-        at += 8 + length;
-    }
+    let part = with_mark(&part, 1);
     let found = play(&part).expect_err("it differs");
     let ReplayError::Differs { after, .. } = found else {
         panic!("{found}")

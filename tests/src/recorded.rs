@@ -1,8 +1,6 @@
 //! What a recording writes, kept in memory; and playing it back.
 
-use whimbrel_core::recording::{
-    Chunk, RecordedBroker, Replay, ReplayError, Stop, frame_header, part_header,
-};
+use whimbrel_core::recording::{Chunk, Mark, RecordedBroker, Replay, ReplayError, Stop};
 
 /// The parts of a recording, as files would hold them.
 #[derive(Clone, Debug, Default)]
@@ -12,10 +10,14 @@ impl Parts {
     /// Takes what there is to write; with `all`, what is no full chunk as well.
     pub fn take(&mut self, broker: &mut RecordedBroker, all: bool) {
         while let Some(chunk) = broker.poll_chunk(all) {
+            let number = self.0.len() as u64;
             match (chunk, self.0.last_mut()) {
-                (Chunk::Begin, _) => self.0.push(part_header().to_vec()),
+                (Chunk::Begin, _) => {
+                    let header = Mark::of_part(number + 1).part_header();
+                    self.0.push(header.to_vec());
+                }
                 (Chunk::Frame(bytes), Some(part)) => {
-                    part.extend_from_slice(&frame_header(&bytes));
+                    part.extend_from_slice(&Mark::of_part(number).frame_header(&bytes));
                     part.extend_from_slice(&bytes);
                 }
                 _ => {}

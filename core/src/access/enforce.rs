@@ -555,8 +555,9 @@ impl Broker {
         traffic.unsent -= 1;
         if let Some(exchange) = traffic.inflight.end(id) {
             self.finish_delivery(session_key.index, &exchange.delivery);
+            let message = exchange.delivery.message.view();
+            self.drop_delivery(session_key.index, &message, DropReason::NotAllowed);
         }
-        self.drop_message(session_key.index, DropReason::NotAllowed);
     }
 
     /// Counts a denial, and tells of the 1st, 2nd, 4th, 8th, … of a connection.

@@ -376,10 +376,18 @@ impl Broker {
 
     /// The connection that had the session is closed; its client is told why. [MQTT-3.1.4-3]
     fn take_over(&mut self, other: Key, session: Option<Key>, clean_start: bool) {
+        let goes_on = !clean_start
+            && session
+                .and_then(|session| self.sessions.get(session))
+                .is_some_and(Session::is_persistent);
+        if self.question.is_some()
+            && let Some(session) = session
+        {
+            self.explain_takeover(session, goes_on);
+        }
         // A delayed will is not published when the session goes on. [MQTT-3.1.3-9]
         if let Some(session) = session.and_then(|session| self.sessions.get_mut(session))
-            && !clean_start
-            && session.is_persistent()
+            && goes_on
             && session.will.as_ref().is_some_and(|will| will.delay_s > 0)
         {
             session.will = None;

@@ -330,6 +330,9 @@ impl Broker {
     pub(crate) fn end_session(&mut self, key: Key, quiet: bool) {
         self.publish_will(key);
         self.count_will(key);
+        if self.question.is_some() {
+            self.explain_session_end(key);
+        }
         let Some(mut session) = self.sessions.remove(key) else {
             return;
         };

@@ -5,7 +5,6 @@ use core::fmt;
 
 const LANES: usize = 4;
 const BLOCK_BYTES: usize = LANES * 8;
-const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Four sums side by side, so that a processor can go on with one while it multiplies for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +13,9 @@ pub(super) struct Digest {
 }
 
 impl Digest {
+    /// Odd, so that multiplying by it loses nothing.
+    pub(super) const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+
     pub(super) const fn new() -> Self {
         Self {
             lanes: [1, 2, 3, 4],
@@ -21,7 +23,7 @@ impl Digest {
     }
 
     const fn mix(lane: u64, word: u64) -> u64 {
-        (lane.rotate_left(23) ^ word).wrapping_mul(FACTOR)
+        (lane.rotate_left(23) ^ word).wrapping_mul(Self::FACTOR)
     }
 
     pub(super) fn number(&mut self, number: u64) {

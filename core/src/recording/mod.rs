@@ -11,9 +11,13 @@
 //! recording stay on: a ring of parts.
 //!
 //! ```text
-//! part    "WHIMREC\n"  format u32  frame*
-//! frame   length u32   sum u32   bytes
+//! part    "WHIMREC\n"  format u32  mark u64  frame*
+//! frame   mark u64     length u32  sum u32   bytes
 //! ```
+//!
+//! The mark is another one for each part of a ring: a part may be written over an older one,
+//! because files that are there cost far less than new ones, and what is left of that one behind
+//! its end has another mark.
 //!
 //! The bytes of all frames together are a header, and then steps of one byte and what belongs to
 //! it: times, inputs, and how often the broker was asked for actions and for bytes, because that
@@ -21,7 +25,8 @@
 //! MQTT's but up to ten bytes, in steps. Each change of the time says what the sum of all outputs
 //! until then is, so a replay notices a difference in the turn in which it happens.
 //!
-//! A part whose last frame is not whole ends before it: the process was killed.
+//! A part whose last frame is not whole, or is none of its own, ends before it: the process was
+//! killed.
 
 mod digest;
 mod read;
@@ -44,27 +49,47 @@ pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
 
 /// The version of the format that this version writes, and the only one that it reads. Goes up with
 /// any change of what a broker's state consists of.
-pub const FORMAT: u32 = 1 << 16 | crate::state::FORMAT;
+pub const FORMAT: u32 = 2 << 16 | crate::state::FORMAT;
 
-/// What stands before the bytes of a frame.
-#[must_use]
-pub fn frame_header(bytes: &[u8]) -> [u8; 8] {
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    // Much faster than a CRC, and as good against chance.
-    let mut digest = Digest::new();
-    digest.bytes(bytes);
-    let sum = digest.sum();
-    let mut header = [0; 8];
-    header[..4].copy_from_slice(&length.to_le_bytes());
-    header[4..].copy_from_slice(&sum.to_le_bytes());
-    header
+/// What tells a part of a ring from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark([u8; 8]);
+
+impl Mark {
+    /// The mark of the part with this number, in the order in which they are written. No two have
+    /// the same, and hardly any bytes look like one.
+    #[must_use]
+    pub const fn of_part(number: u64) -> Self {
+        Self((number ^ !0).wrapping_mul(Digest::FACTOR).to_le_bytes())
+    }
+
+    /// What stands at the beginning of a part.
+    #[must_use]
+    pub fn part_header(self) -> [u8; PART_HEADER_BYTES] {
+        let mut header = [0; PART_HEADER_BYTES];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        header[12..].copy_from_slice(&self.0);
+        header
+    }
+
+    /// What stands before the bytes of a frame.
+    #[must_use]
+    pub fn frame_header(self, bytes: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        // Much faster than a CRC, and as good against chance.
+        let mut digest = Digest::new();
+        digest.bytes(bytes);
+        let mut header = [0; FRAME_HEADER_BYTES];
+        header[..8].copy_from_slice(&self.0);
+        header[8..12].copy_from_slice(&length.to_le_bytes());
+        header[12..].copy_from_slice(&digest.sum().to_le_bytes());
+        header
+    }
 }
 
-/// What stands at the beginning of a part.
-#[must_use]
-pub fn part_header() -> [u8; 12] {
-    let mut header = [0; 12];
-    header[..8].copy_from_slice(&MAGIC);
-    header[8..].copy_from_slice(&FORMAT.to_le_bytes());
-    header
-}
+/// How long what stands before the first frame is.
+pub const PART_HEADER_BYTES: usize = 20;
+
+/// How long what stands before the bytes of a frame is.
+pub const FRAME_HEADER_BYTES: usize = 16;

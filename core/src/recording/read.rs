@@ -3,7 +3,7 @@
 use super::digest::Digest;
 use super::step::{self, Input, Step, code};
 use super::write::{digest_action, digest_sent, redaction_of};
-use super::{FORMAT, MAGIC, frame_header, part_header};
+use super::{FORMAT, FRAME_HEADER_BYTES, MAGIC, Mark, PART_HEADER_BYTES};
 use crate::action::Action;
 use crate::broker::Broker;
 use crate::explain::Explanation;
@@ -187,8 +187,9 @@ impl Replay {
     #[must_use]
     pub fn until_here(&self) -> Vec<u8> {
         let steps = &self.steps[..self.at];
-        let mut part = part_header().to_vec();
-        part.extend_from_slice(&frame_header(steps));
+        let mark = Mark::of_part(0);
+        let mut part = mark.part_header().to_vec();
+        part.extend_from_slice(&mark.frame_header(steps));
         part.extend_from_slice(steps);
         part
     }
@@ -312,29 +313,45 @@ impl Replay {
 }
 
 /// Takes the frames of a part apart, and gives what is in them. A last one that is not whole is
-/// left out.
+/// left out, and so is what is left of an older part behind the last one.
 fn frames(part: &[u8]) -> Result<Vec<u8>, ReplayError> {
-    let (magic, rest) = part.split_first_chunk().ok_or(ReplayError::NotARecording)?;
-    if *magic != MAGIC {
+    let (header, mut rest) = part
+        .split_first_chunk::<PART_HEADER_BYTES>()
+        .ok_or(ReplayError::NotARecording)?;
+    let (magic, header) = header.split_at(MAGIC.len());
+    if magic != MAGIC {
         return Err(ReplayError::NotARecording);
     }
-    let (format, mut rest) = rest.split_first_chunk().ok_or(ReplayError::NotARecording)?;
+    let (Some((format, mark)), mut steps) = (header.split_first_chunk(), Vec::new()) else {
+        return Err(ReplayError::NotARecording);
+    };
     let found = u32::from_le_bytes(*format);
     if found != FORMAT {
         return Err(ReplayError::Format { found });
     }
-    let mut steps = Vec::new();
-    while let Some((header, behind)) = rest.split_first_chunk::<8>() {
-        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-        let Some((bytes, later)) = behind.split_at_checked(length) else {
-            break;
-        };
-        if frame_header(bytes) != *header {
-            let at = part.len() - rest.len();
-            return Err(ReplayError::Damaged { at });
+    let mark = Mark(mark.try_into().map_err(|_| ReplayError::NotARecording)?);
+    while let Some((header, behind)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let frame = behind.split_at_checked(length);
+        match frame.filter(|(bytes, _)| mark.frame_header(bytes) == *header) {
+            Some((bytes, later)) => {
+                steps.extend_from_slice(bytes);
+                rest = later;
+            }
+            None if is_damage(mark, header, behind) => {
+                let at = part.len() - rest.len();
+                return Err(ReplayError::Damaged { at });
+            }
+            None => break,
         }
-        steps.extend_from_slice(bytes);
-        rest = later;
     }
     Ok(steps)
+}
+
+/// Whether something that is no frame was one: the part ends with it, or goes on behind it.
+/// Otherwise it was not written to its end, or belongs to what was in the file before.
+fn is_damage(mark: Mark, header: &[u8; FRAME_HEADER_BYTES], behind: &[u8]) -> bool {
+    let is_own = header.starts_with(&mark.0);
+    let ends_here = header[8..12] == (behind.len() as u32).to_le_bytes();
+    is_own && ends_here || behind.windows(8).any(|bytes| bytes == mark.0)
 }

@@ -64,9 +64,9 @@ impl Default for RecordOptions {
 /// Some of a recording, to be written behind what came before.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Chunk {
-    /// A new part begins, with a file of its own: write [`part_header`](super::part_header).
+    /// A new part begins, with a file of its own: write [`Mark::part_header`](super::Mark).
     Begin,
-    /// A frame of the part: write [`frame_header`](super::frame_header) and the bytes.
+    /// A frame of the part: write [`Mark::frame_header`](super::Mark) and the bytes.
     Frame(Vec<u8>),
     /// The part is complete.
     End,
