@@ -7,8 +7,8 @@ use crate::buffers::Buffers;
 use crate::checkpoint::Walk;
 use crate::clock::Clock;
 use crate::codec::frame::{self, Frame};
-use crate::codec::packet::{Ack, Packet};
-use crate::codec::{self, ReasonCode};
+use crate::codec::packet::Packet;
+use crate::codec::{self, LastTopic, ReasonCode};
 use crate::config::{Config, ConfigError};
 use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
@@ -19,7 +19,7 @@ use crate::explain::Question;
 use crate::flapping::Flapping;
 use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
-use crate::id::{ConnectionId, PacketId, PeerId, Position};
+use crate::id::{ConnectionId, PeerId, Position};
 use crate::journal::Journal;
 use crate::letter::{ExchangeId, Letter};
 use crate::message::Message;
@@ -144,6 +144,7 @@ pub struct Broker {
     pub(crate) forwarded: Vec<u8>,
     /// The topic that an alias stood for.
     pub(crate) alias_text: String,
+    pub(crate) last_topic: LastTopic,
     /// Who takes messages in: the first half of every message identifier.
     pub(crate) origin: u64,
     /// Stands in for a message that is no longer needed.
@@ -212,6 +213,7 @@ impl Broker {
             scratch: Vec::new(),
             forwarded: Vec::new(),
             alias_text: String::new(),
+            last_topic: LastTopic::default(),
             origin: config.identity.origin(),
             nothing: Message::nothing(),
             buffers: Buffers::default(),
@@ -462,15 +464,16 @@ impl Broker {
             Stage::Connected { session } => *session,
         };
         if frame::is_publish(frame.first_byte) {
-            let publish = codec::decode_publish(version, frame)?;
-            return self.handle_publish(key, session, &publish);
+            let mut last = core::mem::take(&mut self.last_topic);
+            let publish = codec::decode_publish_after(version, frame, &mut last);
+            let result = publish.and_then(|publish| self.handle_publish(key, session, &publish));
+            self.last_topic = last;
+            return result;
+        }
+        if let Some(kind) = AckKind::of(frame.first_byte) {
+            return self.handle_ack(key, session, (kind, codec::decode_ack(version, frame)?));
         }
         match codec::decode(version, frame)? {
-            Packet::Publish(publish) => self.handle_publish(key, session, &publish),
-            Packet::PubAck(ack) => self.handle_puback(key, session, &ack),
-            Packet::PubRec(ack) => self.handle_pubrec(key, session, &ack),
-            Packet::PubRel(ack) => self.handle_pubrel(key, session, &ack),
-            Packet::PubComp(ack) => self.handle_pubcomp(key, session, &ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, session, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, session, &unsubscribe),
             Packet::PingReq => {
@@ -482,9 +485,16 @@ impl Broker {
             Packet::Auth(auth) => self.handle_auth(key, &auth),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(Violation::SecondConnect),
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                Err(Violation::WrongDirection)
-            }
+            // Those of messages were handled above.
+            Packet::Publish(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => Err(Violation::WrongDirection),
         }
     }
 
@@ -858,26 +868,6 @@ impl Broker {
         connection.outbox.extend_from_slice(bytes);
         self.unsent_bytes += bytes.len();
         self.wake(key);
-    }
-
-    pub(crate) fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
-        let ack = Ack::new(id, reason);
-        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
-        let ends = match kind {
-            AckKind::PubAck | AckKind::PubComp => true,
-            AckKind::PubRec => reason.is_error(),
-            AckKind::PubRel => false,
-        };
-        if ends && let Some(connection) = self.connections.get_mut(key) {
-            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
-        }
-        let packet = match kind {
-            AckKind::PubAck => Packet::PubAck(ack),
-            AckKind::PubRec => Packet::PubRec(ack),
-            AckKind::PubRel => Packet::PubRel(ack),
-            AckKind::PubComp => Packet::PubComp(ack),
-        };
-        self.send_packet(key, &packet);
     }
 }
 

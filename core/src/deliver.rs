@@ -34,6 +34,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) kept: bool,
     /// Its route, if it was looked for already.
     pub(crate) route: Option<RouteSlot>,
+    /// The shared form, when it was there before; or is since somebody has asked.
+    shared: Option<&'a Message>,
     message: Option<Message>,
 }
 
@@ -45,29 +47,33 @@ impl<'a> Publication<'a> {
             retain,
             kept: false,
             route: None,
+            shared: None,
             message: None,
         }
     }
 
     /// One that somebody keeps already.
-    pub(crate) fn shared(tenant: TenantId, message: &'a Message, retain: bool) -> Self {
+    pub(crate) fn shared(
+        tenant: TenantId,
+        (message, view): (&'a Message, MessageView<'a>),
+        retain: bool,
+    ) -> Self {
         Self {
-            tenant,
-            view: message.view(),
-            retain,
-            kept: false,
-            route: None,
-            message: Some(message.clone()),
+            shared: Some(message),
+            ..Self::new(tenant, view, retain)
         }
     }
 
     /// Whether it lies in the log only: then it can but wait.
     pub(crate) fn is_stub(&self) -> bool {
-        self.message.as_ref().is_some_and(Message::is_stub)
+        self.shared.is_some_and(Message::is_stub)
     }
 
     /// The shared form: one allocation, made when the first one asks.
     pub(crate) fn message(&mut self, scratch: &mut Vec<u8>) -> Message {
+        if let Some(message) = self.shared {
+            return message.clone();
+        }
         self.message
             .get_or_insert_with(|| self.view.to_message(scratch))
             .clone()
@@ -145,24 +151,21 @@ impl Broker {
             return self.drop_delivery(slot, &publication.view, DropReason::TooLarge);
         }
         let packet_id = form.packet_id;
-        self.unsent_bytes += connection.outbox.len() - before;
+        let (receiver, backlog) = (connection.key, connection.outbox.len());
+        self.unsent_bytes += backlog - before;
         self.statistics.publishes_sent += 1;
+        if !connection.ready {
+            connection.ready = true;
+            self.ready.push_back(receiver);
+        }
         if qos > QoS::AtMostOnce {
             self.begin_exchange(publication, slot, (qos, retain), &target.identifiers, how);
         }
         if self.question.is_some() {
             self.explain_delivery(slot, &publication.view, Outcome::Sent { qos, packet_id });
         }
-        let Some(connection) = self.connection_of_slot(slot) else {
-            return;
-        };
-        let (key, backlog) = (connection.key, connection.outbox.len());
-        if !connection.ready {
-            connection.ready = true;
-            self.ready.push_back(key);
-        }
         if backlog >= self.config.limits.unsent_bytes_pause as usize {
-            self.hold(how.publisher, key);
+            self.hold(how.publisher, receiver);
         }
     }
 

@@ -31,21 +31,20 @@ pub(crate) struct Encoder {
     /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned
     /// out.
     templates: [Template; 12],
+    /// Which of them are of the present message, one bit each.
+    valid: u16,
 }
 
 #[derive(Default)]
 struct Template {
     bytes: Vec<u8>,
     packet_id_at: usize,
-    valid: bool,
 }
 
 impl Encoder {
     /// The next message differs from the one before.
-    pub(crate) fn begin(&mut self) {
-        for template in &mut self.templates {
-            template.valid = false;
-        }
+    pub(crate) const fn begin(&mut self) {
+        self.valid = 0;
     }
 
     /// Appends a PUBLISH to the output of a connection. `false` when it is larger than the client
@@ -100,11 +99,10 @@ impl Encoder {
             properties: [view.properties, self.properties.as_properties().as_bytes()],
             payload: view.payload,
         };
-        if !fits(parts.encoded_len(version), connection) {
-            return false;
-        }
-        parts.encode(version, &mut connection.outbox);
-        true
+        let maximum = connection.maximum_packet_size;
+        parts
+            .encode(version, maximum, &mut connection.outbox)
+            .is_some()
     }
 
     /// The remaining lifetime, in whole seconds that have not passed. [MQTT-3.3.2-6]
@@ -135,11 +133,12 @@ impl Encoder {
         let version = connection.profile.version();
         let class = usize::from(connection.profile.has_properties());
         let place = class * 6 + form.qos as usize * 2 + usize::from(form.retain);
-        if !self.templates[place].valid {
+        if self.valid & 1 << place == 0 {
             self.fill(place, view, form, (version, wall));
         }
         let template = &self.templates[place];
-        if !fits(Some(template.bytes.len()), connection) {
+        let size = template.bytes.len();
+        if size == 0 || size > connection.maximum_packet_size as usize {
             return false;
         }
         let start = connection.outbox.len();
@@ -173,11 +172,9 @@ impl Encoder {
         };
         let template = &mut self.templates[place];
         template.bytes.clear();
-        template.packet_id_at = parts.encode(version, &mut template.bytes);
-        template.valid = true;
+        // It stays empty when the protocol cannot say it.
+        let at = parts.encode(version, u32::MAX, &mut template.bytes);
+        template.packet_id_at = at.unwrap_or_default();
+        self.valid |= 1 << place;
     }
-}
-
-fn fits(length: Option<usize>, connection: &Connection) -> bool {
-    length.is_some_and(|length| length <= connection.maximum_packet_size as usize)
 }

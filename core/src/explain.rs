@@ -12,7 +12,7 @@ use crate::deliver::Publication;
 use crate::handle::publish::Origin;
 use crate::id::{MessageId, PacketId};
 use crate::message::MessageView;
-use crate::route::Indexes;
+use crate::route::{Indexes, Route};
 use crate::session::Session;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
@@ -227,7 +227,7 @@ impl Broker {
             None => Outcome::NoSession,
             Some(key) => {
                 let routes = route.iter().map(|slot| self.routes.peek(*slot));
-                let mut targets = routes.flat_map(|route| &route.recipients.targets);
+                let mut targets = routes.flat_map(Route::targets);
                 // All of them: what no local leaves out is not in the walk, but in the route.
                 match targets.any(|target| target.slot == key.index) {
                     true if origin.is_from(key.index) => Outcome::NoLocal,

@@ -6,7 +6,7 @@
 
 use crate::broker::Broker;
 use crate::codec;
-use crate::codec::packet::Packet;
+use crate::codec::packet::{Packet, PacketType};
 use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stalls};
 use crate::id::{PacketId, Position};
@@ -24,6 +24,29 @@ pub(crate) enum AckKind {
     PubRec,
     PubRel,
     PubComp,
+}
+
+impl AckKind {
+    /// Which one begins with this byte; `None` for any other packet.
+    #[inline]
+    pub(crate) const fn of(first_byte: u8) -> Option<Self> {
+        match first_byte >> 4 {
+            4 => Some(Self::PubAck),
+            5 => Some(Self::PubRec),
+            6 => Some(Self::PubRel),
+            7 => Some(Self::PubComp),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn packet_type(self) -> PacketType {
+        match self {
+            Self::PubAck => PacketType::PubAck,
+            Self::PubRec => PacketType::PubRec,
+            Self::PubRel => PacketType::PubRel,
+            Self::PubComp => PacketType::PubComp,
+        }
+    }
 }
 
 /// What an answer waits for.

@@ -151,8 +151,8 @@ impl Parcel {
     pub(crate) fn must_be_kept(&self) -> bool {
         match self {
             Self::Interest(_) | Self::Completed(_) => true,
-            Self::Message(routed) => routed.kept || routed.message.view().qos > QoS::AtMostOnce,
-            Self::Shared(shared) => shared.message.view().qos > QoS::AtMostOnce,
+            Self::Message(routed) => routed.kept || routed.message.qos() > QoS::AtMostOnce,
+            Self::Shared(shared) => shared.message.qos() > QoS::AtMostOnce,
             Self::Returned(_) | Self::Counts(_) => false,
         }
     }

@@ -60,20 +60,27 @@ impl<'a> MessageView<'a> {
     /// Copies the message into one shared allocation. `scratch` is working space.
     #[must_use]
     pub fn to_message(&self, scratch: &mut Vec<u8>) -> Message {
+        let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
+        let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
+        let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&self.id.origin.to_le_bytes());
+        header[8..16].copy_from_slice(&self.id.sequence.to_le_bytes());
+        header[16..FLAGS_AT].copy_from_slice(&self.expires_at.0.to_le_bytes());
+        header[FLAGS_AT] = self.qos as u8;
+        header[TENANT_LENGTH_AT] = tenant_len;
+        header[26..28].copy_from_slice(&topic_len.to_le_bytes());
+        header[28..].copy_from_slice(&properties_len.to_le_bytes());
         scratch.clear();
         scratch.reserve(self.encoded_len());
-        scratch.extend_from_slice(&self.id.origin.to_le_bytes());
-        scratch.extend_from_slice(&self.id.sequence.to_le_bytes());
-        scratch.extend_from_slice(&self.expires_at.0.to_le_bytes());
-        let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
-        scratch.extend_from_slice(&[self.qos as u8, tenant_len]);
-        let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
-        scratch.extend_from_slice(&topic_len.to_le_bytes());
-        let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
-        scratch.extend_from_slice(&properties_len.to_le_bytes());
-        scratch.extend_from_slice(self.tenant.as_bytes());
+        scratch.extend_from_slice(&header);
+        if !self.tenant.is_empty() {
+            scratch.extend_from_slice(self.tenant.as_bytes());
+        }
         scratch.extend_from_slice(self.topic.as_bytes());
-        scratch.extend_from_slice(self.properties);
+        if !self.properties.is_empty() {
+            scratch.extend_from_slice(self.properties);
+        }
         scratch.extend_from_slice(self.payload);
         debug_assert_eq!(
             scratch.len(),
@@ -203,6 +210,11 @@ impl Message {
             origin: number(0),
             sequence: number(8),
         }
+    }
+
+    /// The QoS it was published with.
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_bits(self.0[FLAGS_AT] & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
     }
 
     /// The stored form.

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::gate::Gate;
 use crate::id::{MessageId, PeerId, Position};
 use crate::letter::{Confirmation, Letter, Parcel};
+use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
 use alloc::collections::VecDeque;
@@ -46,6 +47,8 @@ struct Link {
     clock: u64,
     /// The sequence of the last message that it took in and routed here.
     last_sequence: u64,
+    /// Where the route of that one was.
+    route: RouteSlot,
 }
 
 crate::state::state!(Confirmation { taken_bytes, kept });
@@ -77,6 +80,7 @@ impl State for Link {
             keeping,
             clock,
             last_sequence,
+            route: _,
         } = self;
         awaited.save(to);
         confirmed.save(to);
@@ -102,6 +106,7 @@ impl State for Link {
             keeping: State::load(from)?,
             clock: State::load(from)?,
             last_sequence: State::load(from)?,
+            route: RouteSlot::default(),
         })
     }
 }
@@ -381,10 +386,19 @@ impl Peers {
 
     // --- Clocks ---
 
-    /// A peer has taken in messages up to this one.
-    pub(crate) fn saw(&mut self, peer: PeerId, id: MessageId) {
+    /// A peer has taken in messages up to this one. Gives the route of the one before it.
+    pub(crate) fn saw(&mut self, peer: PeerId, id: MessageId) -> RouteSlot {
+        let Some(link) = self.link(peer) else {
+            return RouteSlot::default();
+        };
+        link.last_sequence = link.last_sequence.max(id.sequence);
+        link.route
+    }
+
+    /// The route of the last message of a peer.
+    pub(crate) fn went_by(&mut self, peer: PeerId, route: RouteSlot) {
         if let Some(link) = self.link(peer) {
-            link.last_sequence = link.last_sequence.max(id.sequence);
+            link.route = route;
         }
     }
 

@@ -12,6 +12,7 @@ use crate::session::queue::Identifiers;
 use crate::tenant::{TenantId, Tenants};
 use crate::topic::name::TopicName;
 use crate::topic::{GroupId, Matches, Subscriber, SubscriberKey, Subscriptions, TopicFilter};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -116,9 +117,19 @@ pub(crate) struct Route {
     pub(crate) serial: u64,
     tenant: TenantId,
     topic: String,
-    pub(crate) recipients: Recipients,
+    /// `None` while they are walked, and as long as there is no route here.
+    recipients: Option<Box<Recipients>>,
     /// Some target has a subscription with no local.
     pub(crate) no_local: bool,
+}
+
+impl Route {
+    /// The sessions among the recipients.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.recipients
+            .iter()
+            .flat_map(|recipients| &recipients.targets)
+    }
 }
 
 /// The routes used lately: as many as there are slots, chosen by a hash of tenant and topic.
@@ -191,22 +202,13 @@ impl Routes {
         route.tenant = indexes.tenant;
         route.topic.clear();
         route.topic.push_str(topic.as_str());
-        resolve(
-            topic,
-            indexes,
-            None,
-            &mut self.matches,
-            &mut route.recipients,
-        );
-        let targets = &mut route.recipients.targets;
+        let recipients = route.recipients.get_or_insert_default();
+        resolve(topic, indexes, None, &mut self.matches, recipients);
+        let targets = &mut recipients.targets;
         targets.retain(|target| may_receive(target.slot));
         self.found += 1;
         route.serial = self.found;
-        route.no_local = route
-            .recipients
-            .targets
-            .iter()
-            .any(|target| target.no_local);
+        route.no_local = targets.iter().any(|target| target.no_local);
         slot
     }
 
@@ -231,17 +233,17 @@ impl Routes {
     }
 
     /// Takes the recipients out for the time they are walked; give them back with `put_back`.
-    pub(crate) fn take(&mut self, slot: RouteSlot) -> Recipients {
-        core::mem::take(&mut self.slots[usize::from(slot.0)].recipients)
+    pub(crate) fn take(&mut self, slot: RouteSlot) -> Option<Box<Recipients>> {
+        self.slots[usize::from(slot.0)].recipients.take()
     }
 
-    pub(crate) fn put_back(&mut self, slot: RouteSlot, recipients: Recipients) {
+    pub(crate) fn put_back(&mut self, slot: RouteSlot, recipients: Box<Recipients>) {
         let route = &mut self.slots[usize::from(slot.0)];
         if recipients.targets.len() > TARGETS_KEPT {
             route.generation = u64::MAX;
             return;
         }
-        route.recipients = recipients;
+        route.recipients = Some(recipients);
     }
 
     pub(crate) fn peek(&self, slot: RouteSlot) -> &Route {

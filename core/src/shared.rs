@@ -271,7 +271,8 @@ impl Broker {
             return;
         };
         let retain = delivery.was_published_retained();
-        let mut publication = Publication::shared(tenant, &delivery.message, retain);
+        let message = (&delivery.message, delivery.message.view());
+        let mut publication = Publication::shared(tenant, message, retain);
         self.encoder.begin();
         self.deliver_to_group(&mut publication, group, Origin::default());
     }

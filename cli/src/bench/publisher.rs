@@ -71,8 +71,9 @@ impl Publisher {
             payload,
         };
         self.template.clear();
-        self.packet_id_at = parts.encode(version, &mut self.template);
-        self.payload_at = self.template.len() - payload.len();
+        let at = parts.encode(version, u32::MAX, &mut self.template);
+        self.packet_id_at = at.unwrap_or_default();
+        self.payload_at = self.template.len().saturating_sub(payload.len());
     }
 
     /// How many more may be under way now.

@@ -103,7 +103,8 @@ fn connack<'a>(mut reader: Reader<'a>, version: Version) -> Result<ConnAck<'a>, 
     })
 }
 
-fn ack<'a>(
+#[inline]
+pub(super) fn ack<'a>(
     reader: Reader<'a>,
     version: Version,
     context: PropertyContext,

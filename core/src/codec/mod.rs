@@ -19,6 +19,7 @@
 //! # Ok::<(), whimbrel_core::error::Violation>(())
 //! ```
 
+mod ack;
 mod connect;
 mod decode;
 mod encode;
@@ -34,6 +35,7 @@ mod v5;
 mod writer;
 
 pub use crate::error::EncodeError;
+pub use ack::{decode_ack, encode_ack};
 pub use decode::{connect_version, decode};
 pub use encode::encode;
 pub use filters::{
@@ -43,7 +45,7 @@ pub use filters::{
 pub use frame::Frame;
 pub use packet::Packet;
 pub use property::{Properties, Property, PropertyBuffer, PropertyContext};
-pub use publish::{PublishParts, decode_publish};
+pub use publish::{LastTopic, PublishParts, decode_publish, decode_publish_after};
 pub use reason::ReasonCode;
 
 /// The largest remaining length, and the largest variable byte integer.

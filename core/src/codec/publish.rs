@@ -5,9 +5,13 @@ use crate::codec::decode::properties;
 use crate::codec::frame::{Frame, PublishFlags};
 use crate::codec::packet::{Publish, QoS, Version};
 use crate::codec::property::PropertyContext;
-use crate::codec::writer::{put_u16, put_variable_byte_integer, variable_byte_integer_len};
-use crate::error::{EncodeError, Violation};
+use crate::codec::reader::string;
+use crate::codec::writer::{
+    put_u16, put_variable_byte_integer, variable_byte_integer, variable_byte_integer_len,
+};
+use crate::error::{EncodeError, Malformed, Violation};
 use crate::id::PacketId;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Decodes a PUBLISH: what [`super::decode()`] does for one, without the choice between packets.
@@ -17,9 +21,49 @@ use alloc::vec::Vec;
 /// The peer's fault; or the frame is not a PUBLISH.
 #[inline]
 pub fn decode_publish(version: Version, frame: Frame<'_>) -> Result<Publish<'_>, Violation> {
+    parse(version, frame, string)
+}
+
+/// The same, with the topic of the last one at hand.
+///
+/// # Errors
+///
+/// Those of [`decode_publish`].
+#[inline]
+pub fn decode_publish_after<'a>(
+    version: Version,
+    frame: Frame<'a>,
+    last: &'a mut LastTopic,
+) -> Result<Publish<'a>, Violation> {
+    parse(version, frame, |bytes| last.text(bytes))
+}
+
+/// The topic of the last PUBLISH. Who publishes in batches mostly publishes to one topic, and its
+/// text is looked at once.
+#[derive(Debug, Default)]
+pub struct LastTopic(String);
+
+impl LastTopic {
+    #[inline]
+    fn text(&mut self, bytes: &[u8]) -> Result<&str, Malformed> {
+        if bytes != self.0.as_bytes() {
+            let text = string(bytes)?;
+            self.0.clear();
+            self.0.push_str(text);
+        }
+        Ok(&self.0)
+    }
+}
+
+#[inline]
+fn parse<'a>(
+    version: Version,
+    frame: Frame<'a>,
+    text: impl FnOnce(&'a [u8]) -> Result<&'a str, Malformed>,
+) -> Result<Publish<'a>, Violation> {
     let PublishFlags { dup, qos, retain } = PublishFlags::from_first_byte(frame.first_byte)?;
     let mut reader = frame.reader();
-    let topic = reader.string()?; // [MQTT-3.3.2-1] [MQTT311-3.3.2-1]
+    let topic = text(reader.binary()?)?; // [MQTT-3.3.2-1] [MQTT311-3.3.2-1]
     let packet_id = match qos {
         QoS::AtMostOnce => None, // [MQTT-2.2.1-2] [MQTT311-2.3.1-5]
         QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
@@ -52,7 +96,7 @@ pub fn decode_publish(version: Version, frame: Frame<'_>) -> Result<Publish<'_>,
 ///     payload: b"42",
 /// };
 /// let mut out = Vec::new();
-/// let packet_id_at = template.encode(Version::V5, &mut out);
+/// let packet_id_at = template.encode(Version::V5, 1_000, &mut out).expect("it is small");
 /// assert_eq!(template.encoded_len(Version::V5), Some(out.len()));
 /// out[packet_id_at..packet_id_at + 2].copy_from_slice(&7_u16.to_be_bytes());
 /// ```
@@ -88,25 +132,30 @@ impl PublishParts<'_> {
         self.lengths(version).map(|lengths| lengths.whole())
     }
 
-    /// Appends the packet to `out`. Answers where in `out` its packet identifier stands, or at QoS
-    /// 0 would stand, so that a copy can be patched for another recipient.
-    ///
-    /// When [`Self::encoded_len`] is `None` nothing is written.
+    /// Appends the packet to `out`, if it takes no more than `maximum` bytes. Answers where in
+    /// `out` its packet identifier stands, or at QoS 0 would stand, so that a copy can be patched
+    /// for another recipient; `None` when it is larger, or the protocol cannot say it. Nothing is
+    /// written then.
     #[inline]
-    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> usize {
-        let Some(lengths) = self.lengths(version) else {
-            debug_assert!(false, "the caller has asked `encoded_len`");
-            return out.len();
-        };
-        out.reserve(lengths.whole());
+    pub fn encode(&self, version: Version, maximum: u32, out: &mut Vec<u8>) -> Option<usize> {
+        let lengths = self.lengths(version)?;
+        if lengths.whole() > maximum as usize {
+            return None;
+        }
         let flags = PublishFlags {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
         };
-        out.push(flags.first_byte());
-        put_variable_byte_integer(out, lengths.remaining);
-        put_u16(out, self.topic.len() as u16);
+        // First byte, remaining length and the length of the topic at once: it happens often.
+        let (remaining, len) = variable_byte_integer(lengths.remaining);
+        let [high, low] = (self.topic.len() as u16).to_be_bytes();
+        let mut head = [flags.first_byte(), 0, 0, 0, 0, high, low];
+        head[1..5].copy_from_slice(&remaining);
+        head[1 + len] = high;
+        head[2 + len] = low;
+        out.reserve(lengths.whole());
+        out.extend_from_slice(&head[..3 + len]);
         out.extend_from_slice(self.topic.as_bytes());
         let packet_id_at = out.len();
         if self.qos != QoS::AtMostOnce {
@@ -114,11 +163,12 @@ impl PublishParts<'_> {
         }
         if version == Version::V5 {
             put_variable_byte_integer(out, lengths.properties);
-            out.extend_from_slice(self.properties[0]);
-            out.extend_from_slice(self.properties[1]);
+            for properties in self.properties.iter().filter(|some| !some.is_empty()) {
+                out.extend_from_slice(properties);
+            }
         }
         out.extend_from_slice(self.payload);
-        packet_id_at
+        Some(packet_id_at)
     }
 
     #[inline]
@@ -180,9 +230,8 @@ pub(super) fn put_publish(
         properties: [publish.properties.as_bytes(), &[]],
         payload: publish.payload,
     };
-    if parts.encoded_len(version).is_none() {
-        return Err(EncodeError::TooLarge);
+    match parts.encode(version, u32::MAX, out) {
+        Some(_) => Ok(()),
+        None => Err(EncodeError::TooLarge),
     }
-    parts.encode(version, out);
-    Ok(())
 }

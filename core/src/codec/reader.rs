@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
 /// The one judgement on strings. Control characters and non-characters are allowed: the
 /// specification only advises against them.
 #[inline]
-fn string(bytes: &[u8]) -> Result<&str, Malformed> {
+pub(super) fn string(bytes: &[u8]) -> Result<&str, Malformed> {
     // Encoded surrogates are not well-formed either. [MQTT-1.5.4-1] [MQTT311-1.5.3-1]
     let string = core::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)?;
     if has_null(bytes) {

@@ -9,6 +9,7 @@ use crate::codec::reason::ReasonCode;
 use crate::error::Malformed;
 
 /// The body of PUBACK, PUBREC, PUBREL, PUBCOMP.
+#[inline]
 pub(super) fn ack<'a>(mut reader: Reader<'a>) -> Result<Ack<'a>, Malformed> {
     let packet_id = reader.packet_id()?;
     reader.finish()?;

@@ -39,21 +39,28 @@ pub(super) const fn variable_byte_integer_len(value: u32) -> usize {
     }
 }
 
-/// Appends `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form.
+/// `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form, and how many of these
+/// bytes that is.
 #[inline]
-pub(super) fn put_variable_byte_integer(out: &mut Vec<u8>, value: u32) {
+pub(super) fn variable_byte_integer(value: u32) -> ([u8; 4], usize) {
     debug_assert!(value <= REMAINING_LENGTH_MAX, "checked by the caller");
     // The low seven bits of each byte, all but the last marked.
-    let bytes = [
+    let mut bytes = [
         value as u8 | 0x80,
         (value >> 7) as u8 | 0x80,
         (value >> 14) as u8 | 0x80,
         (value >> 21) as u8 | 0x80,
     ];
-    let start = out.len();
     let len = variable_byte_integer_len(value);
+    bytes[len - 1] &= 0x7F;
+    (bytes, len)
+}
+
+/// Appends `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form.
+#[inline]
+pub(super) fn put_variable_byte_integer(out: &mut Vec<u8>, value: u32) {
+    let (bytes, len) = variable_byte_integer(value);
     out.extend_from_slice(&bytes[..len]);
-    out[start + len - 1] &= 0x7F;
 }
 
 /// Appends a whole packet: `first_byte`, the remaining length, and what `body` writes.

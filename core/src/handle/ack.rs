@@ -1,23 +1,62 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP.
 
 use crate::broker::Broker;
+use crate::codec;
 use crate::codec::packet::{Ack, QoS};
 use crate::codec::reason::ReasonCode;
 use crate::error::Violation;
 use crate::gate::{AckKind, Gate};
 use crate::id::PacketId;
 use crate::letter::ExchangeId;
-use crate::session::inflight::{Acknowledged, Stage};
+use crate::session::inflight::{NotEnded, Stage};
 use crate::slab::Key;
 
 impl Broker {
-    /// A QoS 1 message has arrived. [MQTT-4.3.2-3]
-    pub(crate) fn handle_puback(
+    pub(crate) fn handle_ack(
         &mut self,
         key: Key,
         session: Key,
-        ack: &Ack<'_>,
+        (kind, ack): (AckKind, Ack<'_>),
     ) -> Result<(), Violation> {
+        match kind {
+            AckKind::PubAck => self.handle_puback(key, session, &ack),
+            AckKind::PubRec => self.handle_pubrec(key, session, &ack),
+            AckKind::PubRel => self.handle_pubrel(key, session, &ack),
+            AckKind::PubComp => self.handle_pubcomp(key, session, &ack),
+        }
+    }
+
+    /// Appends one to the output of a connection, and announces it.
+    pub(crate) fn send_ack(&mut self, key: Key, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        // What ends an exchange gives the client its place in the window back. MQTT 5.0 §4.9
+        let ends = match kind {
+            AckKind::PubAck | AckKind::PubComp => true,
+            AckKind::PubRec => reason.is_error(),
+            AckKind::PubRel => false,
+        };
+        if ends {
+            connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
+        }
+        let before = connection.outbox.len();
+        self.buffers.lend(&mut connection.outbox);
+        let (version, outbox) = (connection.profile.version(), &mut connection.outbox);
+        codec::encode_ack(kind.packet_type(), (id, reason), version, outbox);
+        let added = outbox.len() - before;
+        if added > connection.maximum_packet_size as usize {
+            return outbox.truncate(before);
+        }
+        self.unsent_bytes += added;
+        if !connection.ready {
+            connection.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// A QoS 1 message has arrived. [MQTT-4.3.2-3]
+    fn handle_puback(&mut self, key: Key, session: Key, ack: &Ack<'_>) -> Result<(), Violation> {
         self.finish(
             key,
             session,
@@ -27,7 +66,7 @@ impl Broker {
 
     /// A QoS 2 message has arrived: it must not be sent again. An error code ends the exchange
     /// instead. [MQTT-4.3.3-3]
-    pub(crate) fn handle_pubrec(
+    fn handle_pubrec(
         &mut self,
         key: Key,
         session_key: Key,
@@ -73,12 +112,7 @@ impl Broker {
     }
 
     /// The client will not send that QoS 2 message again: its identifier is free. [MQTT-4.3.3-12]
-    pub(crate) fn handle_pubrel(
-        &mut self,
-        key: Key,
-        session: Key,
-        ack: &Ack<'_>,
-    ) -> Result<(), Violation> {
+    fn handle_pubrel(&mut self, key: Key, session: Key, ack: &Ack<'_>) -> Result<(), Violation> {
         let Some(session) = self.sessions.get_mut(session) else {
             return Ok(());
         };
@@ -108,12 +142,7 @@ impl Broker {
     }
 
     /// A QoS 2 exchange is complete. [MQTT-4.3.3-5]
-    pub(crate) fn handle_pubcomp(
-        &mut self,
-        key: Key,
-        session: Key,
-        ack: &Ack<'_>,
-    ) -> Result<(), Violation> {
+    fn handle_pubcomp(&mut self, key: Key, session: Key, ack: &Ack<'_>) -> Result<(), Violation> {
         self.finish(
             key,
             session,
@@ -136,13 +165,10 @@ impl Broker {
         let Some(traffic) = session.traffic.as_mut() else {
             return Ok(());
         };
-        match traffic.inflight.is_at(id, qos, stage) {
-            Acknowledged::Done => {}
-            Acknowledged::Unknown => return Ok(()),
-            Acknowledged::Otherwise => return Err(Violation::Acknowledgement),
-        }
-        let Some(exchange) = traffic.inflight.end(id) else {
-            return Ok(());
+        let exchange = match traffic.inflight.end_at(id, qos, stage) {
+            Ok(exchange) => exchange,
+            Err(NotEnded::Unknown) => return Ok(()),
+            Err(NotEnded::Otherwise) => return Err(Violation::Acknowledgement),
         };
         if exchange.counted {
             traffic.outstanding -= 1;

@@ -10,7 +10,7 @@ use crate::handle::publish::Origin;
 use crate::id::PeerId;
 use crate::letter::{Interest, Letter, Parcel, RoutedMessage, SharedMessage};
 use crate::peers::Receipt;
-use crate::route::{Group, peer_key};
+use crate::route::{Group, Indexes, peer_key};
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::topic::Subscription;
@@ -72,14 +72,23 @@ impl Broker {
 
     /// What another shard took in is for the subscribers of this one, and retained here as there.
     fn publish_routed(&mut self, from: PeerId, routed: &RoutedMessage) {
-        self.peers.saw(from, routed.message.view().id);
+        let view = routed.message.view();
+        let last = self.peers.saw(from, view.id);
         let skip_slots = self.taken_slots(routed.exchange);
         let ours = self.placement.slots_of(self.config.identity.shard);
         if skip_slots & ours == ours {
             return;
         }
-        let tenant = self.tenant_named(routed.message.view().tenant);
-        let mut publication = Publication::shared(tenant, &routed.message, routed.retain);
+        let tenant = self.tenant_named(view.tenant);
+        let mut publication = Publication::shared(tenant, (&routed.message, view), routed.retain);
+        let indexes = Indexes::of(&self.tenants, tenant);
+        publication.route = self
+            .routes
+            .recall(last, view.topic, indexes)
+            .or_else(|| self.routes.known(view.topic, indexes));
+        if let Some(route) = publication.route {
+            self.peers.went_by(from, route);
+        }
         if routed.kept {
             self.keep_routed(&mut publication);
         }
@@ -104,13 +113,14 @@ impl Broker {
         {
             return;
         }
-        let tenant = self.tenant_named(shared.message.view().tenant);
+        let view = shared.message.view();
+        let tenant = self.tenant_named(view.tenant);
         let group = self.group_named(tenant, &shared.group);
         let Some(here) = group.and_then(|group| group.here) else {
             self.tell(from, Parcel::Returned(shared), None);
             return;
         };
-        let mut publication = Publication::shared(tenant, &shared.message, shared.retain);
+        let mut publication = Publication::shared(tenant, (&shared.message, view), shared.retain);
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
@@ -122,12 +132,13 @@ impl Broker {
     /// Another shard had nobody left for it: somebody else gets it. Who waits for that shard waits
     /// for that as well.
     fn publish_returned(&mut self, from: PeerId, shared: &SharedMessage) {
-        let tenant = self.tenant_named(shared.message.view().tenant);
+        let view = shared.message.view();
+        let tenant = self.tenant_named(view.tenant);
         let Some(group) = self.group_named(tenant, &shared.group) else {
             self.statistics.dropped[DropReason::SessionEnded as usize] += 1;
             return;
         };
-        let mut publication = Publication::shared(tenant, &shared.message, shared.retain);
+        let mut publication = Publication::shared(tenant, (&shared.message, view), shared.retain);
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,

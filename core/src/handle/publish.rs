@@ -22,6 +22,7 @@ use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::name::TopicName;
 use crate::will::Will;
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -126,13 +127,32 @@ impl Broker {
         if publish.retain && !protocol.retain_available {
             return Err(Violation::RetainNotSupported); // [MQTT-3.2.2-14]
         }
+        if publish.properties.is_empty() {
+            return self.take_meant(key, session, publish);
+        }
         let mut alias_text = core::mem::take(&mut self.alias_text);
-        let said = self.topic_of(key, publish, &mut alias_text)?;
-        let topic = &*self.meant_by(key, said);
-        let fresh = Publish { topic, ..*publish };
-        let result = self.take_in(key, session, &fresh);
+        let result = match self.topic_of(key, publish, &mut alias_text) {
+            Ok(topic) => self.take_meant(key, session, &Publish { topic, ..*publish }),
+            Err(violation) => Err(violation),
+        };
         self.alias_text = alias_text;
         result
+    }
+
+    /// Takes it in under the topic that its publisher means by the one that it says.
+    fn take_meant(
+        &mut self,
+        key: Key,
+        session: Key,
+        publish: &Publish<'_>,
+    ) -> Result<(), Violation> {
+        match self.meant_by(key, publish.topic) {
+            Cow::Borrowed(_) => self.take_in(key, session, publish),
+            Cow::Owned(topic) => {
+                let topic = &*topic;
+                self.take_in(key, session, &Publish { topic, ..*publish })
+            }
+        }
     }
 
     /// The topic name, be it said or meant by an alias.
@@ -142,9 +162,6 @@ impl Broker {
         publish: &Publish<'a>,
         alias_text: &'a mut String,
     ) -> Result<&'a str, Violation> {
-        if publish.properties.is_empty() {
-            return Ok(publish.topic);
-        }
         self.check_user_properties(publish.properties)?;
         // A subscription identifier is for the server to send. [MQTT-3.3.4-6]
         if publish.properties.subscription_identifier().is_some() {
@@ -461,16 +478,21 @@ impl Broker {
         origin: Origin,
     ) -> Routed {
         self.sequence += 1;
-        let mut forwarded = core::mem::take(&mut self.forwarded);
-        forwarded.clear();
-        // Unaltered and in order: see `Properties::forwardable`.
-        publish.properties.forwardable(&mut forwarded);
+        let mut forwarded = Vec::new();
+        if !publish.properties.is_empty() {
+            forwarded = core::mem::take(&mut self.forwarded);
+            forwarded.clear();
+            // Unaltered and in order: see `Properties::forwardable`.
+            publish.properties.forwardable(&mut forwarded);
+        }
         let name = self.tenants.name(to.tenant);
         let view = self.view(name.as_deref(), to.topic, (publish, &forwarded));
         let mut publication = Publication::new(to.tenant, view, publish.retain);
         publication.route = to.route;
         let routed = self.publish(&mut publication, origin);
-        self.forwarded = forwarded;
+        if !publish.properties.is_empty() {
+            self.forwarded = forwarded;
+        }
         routed
     }
 
@@ -679,7 +701,9 @@ impl Broker {
             let recipients = routes.without_local(name, indexes, publisher, may_receive);
             return self.walk(publication, &recipients, origin);
         }
-        let recipients = self.routes.take(slot);
+        let Some(recipients) = self.routes.take(slot) else {
+            return Routed::Unmatched; // It was found just now.
+        };
         let routed = self.walk(publication, &recipients, origin);
         self.routes.put_back(slot, recipients);
         routed
@@ -784,7 +808,8 @@ impl Broker {
                 break;
             };
             let message = fanout.message.clone();
-            let mut publication = Publication::shared(fanout.tenant, &message, fanout.retain);
+            let shared = (&message, message.view());
+            let mut publication = Publication::shared(fanout.tenant, shared, fanout.retain);
             publication.kept = fanout.kept;
             if let Some(targets) = fanout.targets.as_mut() {
                 self.encoder.begin();

@@ -44,11 +44,9 @@ pub(crate) struct Exchange {
     pub(crate) counted: bool,
 }
 
-/// What an acknowledgement did.
+/// Why an acknowledgement ends no exchange.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Acknowledged {
-    /// It belongs to an exchange at that stage.
-    Done,
+pub(crate) enum NotEnded {
     /// No such exchange.
     Unknown,
     /// The exchange under that identifier is of another kind, or at another stage.
@@ -173,8 +171,35 @@ impl Inflight {
 
     /// Ends the exchange, and takes its delivery out.
     pub(crate) fn end(&mut self, id: PacketId) -> Option<Exchange> {
-        let place = self.place(id)?;
-        let exchange = self.ring.get_mut(place)?.take()?;
+        self.end_if(id, |_| true).ok()
+    }
+
+    /// The same if it is of this QoS, and at this stage.
+    pub(crate) fn end_at(
+        &mut self,
+        id: PacketId,
+        qos: QoS,
+        stage: Stage,
+    ) -> Result<Exchange, NotEnded> {
+        self.end_if(id, |exchange| {
+            exchange.stage == stage && exchange.delivery.qos() == qos
+        })
+    }
+
+    fn end_if(
+        &mut self,
+        id: PacketId,
+        is_right: impl FnOnce(&Exchange) -> bool,
+    ) -> Result<Exchange, NotEnded> {
+        let place = self.place(id).ok_or(NotEnded::Unknown)?;
+        let exchange = self.ring.get_mut(place).ok_or(NotEnded::Unknown)?;
+        if exchange
+            .as_ref()
+            .is_some_and(|exchange| !is_right(exchange))
+        {
+            return Err(NotEnded::Otherwise);
+        }
+        let exchange = exchange.take().ok_or(NotEnded::Unknown)?;
         self.len -= 1;
         self.bytes -= exchange.delivery.cost_bytes();
         while let Some(None) = self.ring.front() {
@@ -184,18 +209,7 @@ impl Inflight {
         if self.ring.is_empty() {
             self.first = None;
         }
-        Some(exchange)
-    }
-
-    /// Whether an exchange of this QoS is at this stage under this identifier.
-    pub(crate) fn is_at(&mut self, id: PacketId, qos: QoS, stage: Stage) -> Acknowledged {
-        match self.get_mut(id) {
-            Some(exchange) if exchange.stage == stage && exchange.delivery.qos() == qos => {
-                Acknowledged::Done
-            }
-            Some(_) => Acknowledged::Otherwise,
-            None => Acknowledged::Unknown,
-        }
+        Ok(exchange)
     }
 
     /// The open exchanges, oldest first.

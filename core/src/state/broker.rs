@@ -4,6 +4,7 @@ use super::{Reader, State, Writer, state};
 use crate::broker::Broker;
 use crate::buffers::Buffers;
 use crate::checkpoint::{Place, Walk};
+use crate::codec::LastTopic;
 use crate::connection::{Connection, Extra, Handshake, Stage};
 use crate::encoder::Encoder;
 use crate::gate::{AckKind, Gated};
@@ -341,6 +342,7 @@ impl Broker {
             scratch: _,
             forwarded: _,
             alias_text: _,
+            last_topic: _,
             origin,
             nothing: _,
             buffers: _,
@@ -435,6 +437,7 @@ impl Broker {
             scratch: Vec::new(),
             forwarded: Vec::new(),
             alias_text: String::new(),
+            last_topic: LastTopic::default(),
             origin: State::load(from)?,
             nothing: Message::nothing(),
             buffers: Buffers::default(),

@@ -5,8 +5,8 @@ use crate::notation::hex;
 use quickcheck::{QuickCheck, TestResult};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{
-    Packet, Properties, PropertyBuffer, PropertyContext, PublishParts, decode, decode_publish,
-    encode, frame,
+    LastTopic, Packet, Properties, PropertyBuffer, PropertyContext, PublishParts, decode,
+    decode_publish, decode_publish_after, encode, frame,
 };
 use whimbrel_core::id::PacketId;
 
@@ -50,7 +50,8 @@ fn the_fast_paths_of_publish_agree_with_the_general_ones() {
         let mut out = Vec::new();
         encode(&packet, any.version, &mut out).expect("the packet can be said");
         let mut patched = b"before".to_vec();
-        let packet_id_at = parts.encode(any.version, &mut patched);
+        let packet_id_at = parts.encode(any.version, u32::MAX, &mut patched);
+        let packet_id_at = packet_id_at.expect("the packet can be said");
         if let Some(packet_id) = publish.packet_id {
             patched[packet_id_at..packet_id_at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
         }
@@ -59,6 +60,11 @@ fn the_fast_paths_of_publish_agree_with_the_general_ones() {
         let split = frame::split(&out, u32::MAX).expect("a packet");
         let (frame, _) = split.expect("complete");
         assert_eq!(decode_publish(any.version, frame), Ok(publish));
+        let mut last = LastTopic::default();
+        for _ in 0..2 {
+            let decoded = decode_publish_after(any.version, frame, &mut last);
+            assert_eq!(decoded, Ok(publish));
+        }
         TestResult::passed()
     }
     QuickCheck::new()
@@ -144,7 +150,9 @@ fn lengths_at_every_boundary_are_stated_and_read_right() {
                 payload: &payload,
             };
             let mut out = Vec::new();
-            parts.encode(version, &mut out);
+            let small = parts.encode(version, remaining as u32, &mut out);
+            assert_eq!((small, out.len()), (None, 0), "it is larger");
+            parts.encode(version, u32::MAX, &mut out);
             let split = frame::split(&out, u32::MAX).expect("a packet");
             let (frame, len) = split.expect("complete");
             assert_eq!((frame.body.len(), len), (remaining, out.len()));
