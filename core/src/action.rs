@@ -55,9 +55,9 @@ pub enum Action {
         /// What it is told.
         letter: Letter,
     },
-    /// Another shard has the session that this connection asks for: give the transport to it, with
-    /// these bytes, for `Broker::adopt`. This shard has forgotten the connection; what it reads of
-    /// it meanwhile belongs behind the bytes.
+    /// Another shard has the session that this connection asks for, or counts the connections from
+    /// its address: give the transport to it, with these bytes, for `Broker::adopt`. This shard has
+    /// forgotten the connection; what it reads of it meanwhile belongs behind the bytes.
     HandOver {
         /// Which connection.
         connection: ConnectionId,
@@ -65,7 +65,7 @@ pub enum Action {
         to: PeerId,
         /// What is known about the other end.
         peer: Peer,
-        /// Everything unhandled, from CONNECT on.
+        /// Everything unhandled.
         bytes: Vec<u8>,
     },
     /// A fact for logs, metrics and hooks.

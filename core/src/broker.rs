@@ -230,26 +230,29 @@ impl Broker {
     pub fn accept(&mut self, now: Now, peer: Peer) -> ConnectionId {
         self.tick(now);
         self.statistics.connections_accepted += 1;
-        self.open(peer)
+        self.open(peer, Self::seek_counter)
     }
 
-    /// A connection that another shard accepted asks for a session of this one: what
-    /// [`Action::HandOver`] says. It is new here; its bytes are handled at once.
+    /// A connection that another shard accepted is for this one: what [`Action::HandOver`] says. It
+    /// is new here; its bytes are handled at once.
     pub fn adopt(&mut self, now: Now, peer: Peer, bytes: &[u8]) -> ConnectionId {
         self.tick(now);
-        let id = self.open(peer);
+        // It was counted, or is here to be counted.
+        let id = self.open(peer, |_, _| ());
         self.consume(id.key(), bytes);
         self.count_inbox(id.key());
         self.settle();
         id
     }
 
-    fn open(&mut self, peer: Peer) -> ConnectionId {
+    /// `first` is what comes before anything is counted.
+    fn open(&mut self, peer: Peer, first: impl FnOnce(&mut Self, Key)) -> ConnectionId {
         let (time, listener) = (self.clock.now(), peer.listener);
         let key = self
             .connections
             .insert_with(|key| Connection::new(key, peer, time));
         self.statistics.connections_open += 1;
+        first(self, key);
         let turned_away = self.turn_away(key);
         let has_room = self.quotas.came_by(listener, &self.config.quotas);
         if self.shutting_down {
@@ -280,15 +283,15 @@ impl Broker {
         let Some(connection) = known.filter(|known| matches!(known.stage, Stage::Waiting)) else {
             return;
         };
-        let before = connection.place.ip();
+        let before = connection.place;
         connection.get_to_know(peer);
-        if before == connection.place.ip() {
+        if before.ip() == connection.place.ip() {
             return;
         }
         // It counts for its own address, not for that of its proxy.
-        if let Some(address) = before {
-            self.quotas.left(address);
-        }
+        let stalls = connection.stalls;
+        self.uncount_place(before, stalls);
+        self.seek_counter(key);
         if let Some(why) = self.turn_away(key) {
             self.close(key, why);
         }
@@ -667,6 +670,7 @@ impl Broker {
             return Some(action);
         }
         self.tell_counts();
+        self.tell_users();
         // Others can begin while this shard writes.
         if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
             return Some(Action::Route { to, letter });

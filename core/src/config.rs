@@ -47,8 +47,8 @@ pub struct AccessConfig {
     pub bans: Arc<Bans>,
 }
 
-/// How much one client, one user or one address may have. 0 is no limit. Each shard counts for
-/// itself. None by default: a fleet behind one address, or of one user, is as ordinary as a busy
+/// How much one client, one user or one address may have, whichever shards it is at. 0 is no limit.
+/// None by default: a fleet behind one address, or of one user, is as ordinary as a busy
 /// publisher, and only its operator knows what is too much.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuotaConfig {
@@ -56,7 +56,8 @@ pub struct QuotaConfig {
     pub connections_per_address_maximum: u32,
     /// New connections from one such address in a second; a second's worth may come at once.
     pub connections_per_address_per_second_maximum: u32,
-    /// Connections of one verified user.
+    /// Connections of one verified user. Shards tell each other how many they have; who comes to
+    /// several of them within one turn may exceed it.
     pub connections_per_user_maximum: u32,
     /// Open connections of each listener, by its number; what is not there has no limit.
     pub connections_per_listener_maximum: Vec<u32>,

@@ -11,6 +11,7 @@ use crate::tenant::Counts;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 /// What one shard has to say to another, and how far it has come with what it was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub enum Parcel {
     Completed(ExchangeId),
     /// How much a tenant has there.
     Counts(TenantCounts),
+    /// How many connections a user has there.
+    User(UserCount),
+    /// A connection from this address is gone, which the receiver counts.
+    Gone(IpAddr),
 }
 
 /// How much of what tenants may have only so much of is at one shard.
@@ -58,6 +63,15 @@ pub struct TenantCounts {
     pub tenant: Arc<str>,
     /// Connected clients, sessions, and subscriptions.
     pub counts: Counts,
+}
+
+/// How many connections of a user are at one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserCount {
+    /// Whose.
+    pub user: Box<str>,
+    /// Connected clients.
+    pub connections: u32,
 }
 
 /// The exchange by which a QoS 2 message comes in, of a session that outlives its connection.
@@ -121,8 +135,11 @@ crate::state::state!(enum Parcel {
     3 Returned(shared),
     4 Completed(exchange),
     5 Counts(counts),
+    6 User(count),
+    7 Gone(address),
 });
 crate::state::state!(TenantCounts { tenant, counts });
+crate::state::state!(UserCount { user, connections });
 crate::state::state!(ExchangeId { session, packet_id });
 crate::state::state!(Interest {
     tenant,
@@ -153,7 +170,7 @@ impl Parcel {
             Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.qos() > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.qos() > QoS::AtMostOnce,
-            Self::Returned(_) | Self::Counts(_) => false,
+            Self::Returned(_) | Self::Counts(_) | Self::User(_) | Self::Gone(_) => false,
         }
     }
 
@@ -162,7 +179,11 @@ impl Parcel {
         match self {
             Self::Message(routed) => Some(&routed.message),
             Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Interest(_) | Self::Completed(_) | Self::Counts(_) => None,
+            Self::Interest(_)
+            | Self::Completed(_)
+            | Self::Counts(_)
+            | Self::User(_)
+            | Self::Gone(_) => None,
         }
     }
 
@@ -174,7 +195,12 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
-            Self::Interest(_) | Self::Returned(_) | Self::Completed(_) | Self::Counts(_) => 0,
+            Self::Interest(_)
+            | Self::Returned(_)
+            | Self::Completed(_)
+            | Self::Counts(_)
+            | Self::User(_)
+            | Self::Gone(_) => 0,
         }
     }
 }

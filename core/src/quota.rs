@@ -2,13 +2,21 @@
 //!
 //! Rates are kept as the time at which everything taken so far would have been earned: one number a
 //! client, no timer that fills anything. A second's worth may be taken at once.
+//!
+//! Of several shards one counts the connections from an address. Newcomers go there first, and
+//! count there until they are closed, whichever shard has them by then: so as many are let in as on
+//! one shard. Users are known only where their sessions are; shards tell each other how many
+//! connections they have.
 
+use crate::access::identity::Place;
 use crate::action::CloseReason;
 use crate::broker::Broker;
 use crate::codec::packet::Publish;
 use crate::codec::reason::ReasonCode;
 use crate::config::{PublishExcess, QuotaConfig};
 use crate::connection::{Connection, Stalls};
+use crate::id::PeerId;
+use crate::letter::{Parcel, UserCount};
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::timer::TimerKey;
@@ -22,9 +30,15 @@ const BURST_US: u64 = 1_000_000;
 
 crate::state::state!(Meter { earned_us });
 crate::state::state!(FromAddress { open, connecting });
+crate::state::state!(OfUser {
+    here,
+    elsewhere,
+    is_untold
+});
 crate::state::state!(Quotas {
     addresses,
     users,
+    untold,
     listeners,
     swept
 });
@@ -67,12 +81,23 @@ struct FromAddress {
     connecting: Meter,
 }
 
+/// How many connections one user has.
+#[derive(Debug, Default)]
+struct OfUser {
+    here: u32,
+    /// On other shards, as far as they have said.
+    elsewhere: BTreeMap<PeerId, u32>,
+    is_untold: bool,
+}
+
 /// Who has how much of what is counted over more than one connection. Kept only where a quota asks
 /// for it, and for as long as it says anything.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
     addresses: BTreeMap<IpAddr, FromAddress>,
-    users: BTreeMap<Box<str>, u32>,
+    users: BTreeMap<Box<str>, OfUser>,
+    /// Users of whom the others do not know how many connections they have here.
+    untold: Vec<Box<str>>,
     /// Open connections of those listeners that have a limit, by number.
     listeners: Vec<u32>,
     /// The address after which stale ones are looked for next.
@@ -100,9 +125,6 @@ impl Quotas {
         now: Timestamp,
         config: &QuotaConfig,
     ) -> Option<ReasonCode> {
-        if !config.counts_addresses() {
-            return None;
-        }
         self.sweep(now);
         let from = self.addresses.entry(host(address)).or_default();
         from.open += 1;
@@ -166,21 +188,50 @@ impl Quotas {
         }
     }
 
-    /// How many connections a user has.
+    /// How many connections a user has, on all shards.
     fn of_user(&self, user: &str) -> u32 {
-        self.users.get(user).copied().unwrap_or(0)
+        let add = |sum: u32, count: &u32| sum.saturating_add(*count);
+        let all = |of: &OfUser| of.elsewhere.values().fold(of.here, add);
+        self.users.get(user).map_or(0, all)
     }
 
-    fn user_came(&mut self, user: &str) {
-        *self.users.entry(user.into()).or_default() += 1;
+    /// A user has more connections here, or fewer.
+    fn count_user(&mut self, user: &str, change: impl FnOnce(u32) -> u32) {
+        let of = self.users.entry(user.into()).or_default();
+        of.here = change(of.here);
+        if !of.is_untold {
+            of.is_untold = true;
+            self.untold.push(user.into());
+        }
     }
 
-    fn user_left(&mut self, user: &str) {
-        if let Some(count) = self.users.get_mut(user) {
-            *count -= 1;
-            if *count == 0 {
-                self.users.remove(user);
-            }
+    /// The next user of whom the others do not know how many connections he has here.
+    fn poll_untold(&mut self) -> Option<UserCount> {
+        let user = self.untold.pop()?;
+        let connections = self.users.get_mut(&user).map_or(0, |of| {
+            of.is_untold = false;
+            of.here
+        });
+        self.forget_user(&user);
+        Some(UserCount { user, connections })
+    }
+
+    /// What another shard says.
+    pub(crate) fn user_is_elsewhere(&mut self, peer: PeerId, count: UserCount) {
+        let UserCount { user, connections } = count;
+        let elsewhere = &mut self.users.entry(user.clone()).or_default().elsewhere;
+        match connections {
+            0 => elsewhere.remove(&peer),
+            _ => elsewhere.insert(peer, connections),
+        };
+        self.forget_user(&user);
+    }
+
+    /// Forgets a user about whom there is nothing to remember.
+    fn forget_user(&mut self, user: &str) {
+        let is_stale = |of: &OfUser| of.here == 0 && of.elsewhere.is_empty() && !of.is_untold;
+        if self.users.get(user).is_some_and(is_stale) {
+            self.users.remove(user);
         }
     }
 }
@@ -210,26 +261,67 @@ impl Broker {
             && let Some(connection) = self.connections.get(key)
             && let Some(user) = connection.user()
         {
-            self.quotas.user_came(user);
+            self.quotas.count_user(user, |count| count + 1);
         }
     }
 
-    /// A connection is gone: what it counted for no longer does.
+    /// Tells the other shards of users what has changed since they were told: once a turn, however
+    /// much that is.
+    pub(crate) fn tell_users(&mut self) {
+        while let Some(count) = self.quotas.poll_untold() {
+            for peer in self.peers.all() {
+                self.peers.tell(peer, Parcel::User(count.clone()));
+            }
+        }
+    }
+
+    /// The shard that counts connections from this place, if any does.
+    fn counter_of(&self, place: Place) -> Option<u16> {
+        let address = place.ip()?;
+        let counts = self.config.quotas.counts_addresses();
+        counts.then(|| self.placement.of_address(host(address)))
+    }
+
+    /// A connection whose address another shard counts goes there.
+    pub(crate) fn seek_counter(&mut self, key: Key) {
+        let place = self.connections.get(key).map(|connection| connection.place);
+        match place.and_then(|place| self.counter_of(place)) {
+            Some(counter) if counter != self.config.identity.shard => {
+                self.leave(key, PeerId(counter));
+            }
+            _ => self.stay_here(key),
+        }
+    }
+
+    /// A connection is gone: where it was counted by its address, it no longer is.
+    pub(crate) fn uncount_address(&mut self, connection: &Connection) {
+        self.uncount_place(connection.place, connection.stalls);
+    }
+
+    /// The same of a place where a connection was, with why it was not read there.
+    pub(crate) fn uncount_place(&mut self, place: Place, stalls: Stalls) {
+        let (Some(address), Some(counter)) = (place.ip(), self.counter_of(place)) else {
+            return;
+        };
+        if counter == self.config.identity.shard {
+            self.quotas.left(address);
+        } else if !stalls.has(Stalls::LEAVING) {
+            // It has come from there. Who is on his way there was not counted yet.
+            self.peers.tell(PeerId(counter), Parcel::Gone(address));
+        }
+    }
+
+    /// A connection is gone from here: what it counted for here no longer does.
     pub(crate) fn uncount(&mut self, connection: &Connection) {
         let listener = usize::from(connection.place.listener);
         if let Some(open) = self.quotas.listeners.get_mut(listener) {
             *open = open.saturating_sub(1);
         }
-        if let Some(address) = connection.place.ip()
-            && self.config.quotas.counts_addresses()
-        {
-            self.quotas.left(address);
-        }
         if connection.session().is_some()
             && self.config.quotas.connections_per_user_maximum > 0
             && let Some(user) = connection.user()
         {
-            self.quotas.user_left(user);
+            self.quotas.count_user(user, |count| count - 1);
         }
     }
 
@@ -281,9 +373,13 @@ impl Broker {
 
     /// Keeps out who is banned, and who comes too often or has too much; before a byte was read.
     pub(crate) fn turn_away(&mut self, key: Key) -> Option<CloseReason> {
-        let address = self.connections.get(key)?.place.ip()?;
+        let place = self.connections.get(key)?.place;
+        let (address, counter) = (place.ip()?, self.counter_of(place));
         let now = self.clock.now();
-        let excess = self.quotas.came(address, now, &self.config.quotas);
+        let excess = match counter == Some(self.config.identity.shard) {
+            true => self.quotas.came(address, now, &self.config.quotas),
+            false => None,
+        };
         if self.bans.has_address(self.machine_wall(), address) {
             return Some(CloseReason::Banned);
         }

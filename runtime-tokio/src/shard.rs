@@ -364,13 +364,18 @@ impl Shard {
 
     /// Takes a connection that another shard has accepted.
     fn adopt(&mut self, moving: Moving) {
-        // A connection that cannot be watched here is closed by being dropped.
-        let transport = match moving.transport.moved() {
-            Ok(transport) => transport,
-            Err(error) => return warn!(%error, "a connection could not change its thread"),
-        };
-        let id = self.broker.adopt(self.now, moving.peer, &moving.bytes);
-        self.insert(id, transport, moving.accepted);
+        match moving.transport.moved() {
+            Ok(transport) => {
+                let id = self.broker.adopt(self.now, moving.peer, &moving.bytes);
+                self.insert(id, transport, moving.accepted);
+            }
+            // A connection that cannot be watched here is closed by being dropped. It was counted.
+            Err(error) => {
+                warn!(%error, "a connection could not change its thread");
+                let id = self.broker.adopt(self.now, moving.peer, &[]);
+                self.broker.closed(self.now, id);
+            }
+        }
     }
 
     /// Gives a connection to the shard that has its session.

@@ -1,6 +1,7 @@
 //! How much one client, user or address may have, and who is kept out.
 
 use crate::{by_name, connect_as, enter_as};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use whimbrel_core::access::ban::{Ban, Bans};
 use whimbrel_core::access::rule::Name;
@@ -26,12 +27,31 @@ fn open_at(world: &mut World, address: &str) -> ConnectionId {
     })
 }
 
+/// The same with so many shards.
+fn on_shards(shards: u16, quotas: QuotaConfig) -> World {
+    let config = Config {
+        quotas,
+        ..Config::default()
+    };
+    let mut world = World::with_shards(config, shards);
+    world.judge(by_name);
+    world
+}
+
 #[test]
 fn an_address_has_so_many_connections() {
-    let mut world = world(QuotaConfig {
-        connections_per_address_maximum: 2,
-        ..QuotaConfig::default()
-    });
+    for shards in 1..=4 {
+        an_address_has_two_connections(on_shards(
+            shards,
+            QuotaConfig {
+                connections_per_address_maximum: 2,
+                ..QuotaConfig::default()
+            },
+        ));
+    }
+}
+
+fn an_address_has_two_connections(mut world: World) {
     let first = open_at(&mut world, "192.0.2.1:1");
     let second = open_at(&mut world, "192.0.2.1:2");
     let third = open_at(&mut world, "192.0.2.1:3");
@@ -57,12 +77,94 @@ fn an_address_has_so_many_connections() {
     );
 }
 
+/// A connection counts where its address is counted, wherever its session is: for as long as it is
+/// there, and no longer.
+#[test]
+fn connections_of_an_address_are_counted_once_on_whichever_shards_they_are() {
+    for (shards, version) in (1..=4).flat_map(|shards| VERSIONS.map(|version| (shards, version))) {
+        let mut world = on_shards(
+            shards,
+            QuotaConfig {
+                connections_per_address_maximum: 10,
+                ..QuotaConfig::default()
+            },
+        );
+        for round in 0..3 {
+            let mut clients = Vec::new();
+            for n in 0..10 {
+                let client = open_at(&mut world, "192.0.2.1:1");
+                let name = format!("client-{n}");
+                world.set_version(client, version);
+                world.send(client, &Packet::Connect(connect(version, &name)));
+                assert!(
+                    !world.is_closed(client),
+                    "{shards} shards, round {round}, {n}"
+                );
+                clients.push(client);
+            }
+            let places: BTreeSet<usize> = clients.iter().map(|c| world.shard_of(*c)).collect();
+            assert_eq!(places.len(), usize::from(shards), "they are everywhere");
+            let one_more = open_at(&mut world, "192.0.2.1:1");
+            assert!(world.is_closed(one_more));
+            // One that takes over is no more than before, once the other is gone.
+            world.cut(clients[3]);
+            let again = open_at(&mut world, "192.0.2.1:1");
+            assert!(!world.is_closed(again));
+            world.cut(again);
+            for client in clients {
+                world.cut(client);
+            }
+        }
+    }
+}
+
+/// What a proxy or a certificate tells of a newcomer comes after it was accepted.
+#[test]
+fn an_address_that_is_learned_later_counts_from_then_on() {
+    for shards in 1..=4 {
+        let mut world = on_shards(
+            shards,
+            QuotaConfig {
+                connections_per_address_maximum: 1,
+                ..QuotaConfig::default()
+            },
+        );
+        let told = |world: &mut World, address: &str| {
+            let connection = world.open();
+            let peer = Peer {
+                address: Some(address.parse().unwrap()),
+                proxy: Some("198.51.100.1:1".parse().unwrap()),
+                ..Peer::default()
+            };
+            let now = world.now;
+            world.shard(0).introduce(now, connection, peer);
+            world.run();
+            connection
+        };
+        let first = told(&mut world, "192.0.2.1:1");
+        let other = told(&mut world, "192.0.2.2:1");
+        let second = told(&mut world, "192.0.2.1:2");
+        assert!(!world.is_closed(first) && !world.is_closed(other) && world.is_closed(second));
+        world.cut(first);
+        let third = told(&mut world, "192.0.2.1:3");
+        assert!(!world.is_closed(third));
+    }
+}
+
 #[test]
 fn an_address_connects_so_often() {
-    let mut world = world(QuotaConfig {
-        connections_per_address_per_second_maximum: 5,
-        ..QuotaConfig::default()
-    });
+    for shards in 1..=4 {
+        an_address_connects_five_times_a_second(on_shards(
+            shards,
+            QuotaConfig {
+                connections_per_address_per_second_maximum: 5,
+                ..QuotaConfig::default()
+            },
+        ));
+    }
+}
+
+fn an_address_connects_five_times_a_second(mut world: World) {
     let storm = |world: &mut World, n: usize| {
         let came = (0..n).map(|_| open_at(world, "192.0.2.1:1"));
         let came: Vec<ConnectionId> = came.collect();
@@ -104,11 +206,14 @@ fn a_listener_has_so_many_connections() {
 
 #[test]
 fn a_user_has_so_many_connections() {
-    for version in VERSIONS {
-        let mut world = world(QuotaConfig {
-            connections_per_user_maximum: 2,
-            ..QuotaConfig::default()
-        });
+    for (shards, version) in (1..=4).flat_map(|shards| VERSIONS.map(|version| (shards, version))) {
+        let mut world = on_shards(
+            shards,
+            QuotaConfig {
+                connections_per_user_maximum: 2,
+                ..QuotaConfig::default()
+            },
+        );
         let first = enter_as(&mut world, version, "a", "u");
         enter_as(&mut world, version, "b", "u");
         enter_as(&mut world, version, "c", "v");
@@ -123,6 +228,8 @@ fn a_user_has_so_many_connections() {
         assert!(world.is_closed(first) && !world.is_closed(again));
         world.cut(again);
         enter_as(&mut world, version, "d", "u");
+        let third = world.open_with(&connect_as(version, "e", "u"));
+        assert_eq!(world.farewell(third), Some(expected));
     }
 }
 

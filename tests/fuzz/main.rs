@@ -106,6 +106,11 @@ fn the_topic_index_agrees_with_a_naive_one() {
 }
 
 #[test]
+fn a_proxy_says_the_same_however_it_comes() {
+    run("proxy");
+}
+
+#[test]
 fn a_damaged_log_is_read_as_far_as_it_is_whole() {
     run("recover");
 }

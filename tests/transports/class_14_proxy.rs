@@ -100,13 +100,29 @@ fn clients_of_a_proxy_are_counted_by_their_own_addresses() {
 #[test]
 fn a_proxy_may_speak_for_itself() {
     let broker = Broker::start(vec![behind(&["127.0.0.1"])]);
-    for header in [v2(0x20, 0, &[]), b"PROXY UNKNOWN\r\n".to_vec()] {
+    let mut stream = broker.dial();
+    let address = stream.local_addr().unwrap();
+    stream.write_all(&v2(0x20, 0, &[])).unwrap();
+    is_let_in(&mut stream);
+    let peer = broker.guest();
+    assert_eq!((peer.address, peer.proxy), (Some(address), None));
+}
+
+fn from_nowhere() -> [Vec<u8>; 3] {
+    let unix = v2(0x21, 0x31, &[b'x'; 216]);
+    [b"PROXY UNKNOWN\r\n".to_vec(), v2(0x21, 0, &[]), unix]
+}
+
+#[test]
+fn a_proxy_may_tell_no_address() {
+    let broker = Broker::start(vec![behind(&["127.0.0.1"])]);
+    for header in from_nowhere() {
         let mut stream = broker.dial();
-        let address = stream.local_addr().unwrap();
+        let proxy = stream.local_addr().unwrap();
         stream.write_all(&header).unwrap();
         is_let_in(&mut stream);
         let peer = broker.guest();
-        assert_eq!((peer.address, peer.proxy), (Some(address), None));
+        assert_eq!((peer.address, peer.proxy), (None, Some(proxy)));
     }
 }
 
@@ -118,9 +134,11 @@ fn nobody_becomes_local_behind_a_local_proxy() {
         ..behind(&["127.0.0.1"])
     };
     let broker = Broker::start(vec![listener]);
-    let mut stream = broker.dial();
-    stream.write_all(V1).unwrap();
-    exchange(&mut stream, CONNECT, b"\x20\x02\0\x05");
+    for header in [V1.to_vec()].into_iter().chain(from_nowhere()) {
+        let mut stream = broker.dial();
+        stream.write_all(&header).unwrap();
+        exchange(&mut stream, CONNECT, b"\x20\x02\0\x05");
+    }
     broker.had_no_guest();
 }
 

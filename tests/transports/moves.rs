@@ -2,8 +2,9 @@
 //! is laid on it, and what of it is half done, goes along.
 
 use crate::PATIENCE;
-use crate::broker::at;
-use std::time::Duration;
+use crate::broker::{at, dial};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use whimbrel_core::codec::PropertyBuffer;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
@@ -104,6 +105,61 @@ fn moves_over(scheme: &str) {
             .await
             .expect("in time");
     });
+}
+
+/// However many threads accept at the same moment, as many are let in as the quota says.
+#[test]
+fn an_address_has_as_many_connections_as_its_quota_says_on_all_threads() {
+    const QUOTA: usize = 10;
+    let mut config = ServerConfig {
+        listeners: vec![at("tcp://127.0.0.1:0")],
+        threads: 4,
+        ..ServerConfig::default()
+    };
+    config.broker.quotas.connections_per_address_maximum = QUOTA as u32;
+    let broker = Server::new(config).start().unwrap();
+    let address = broker.addresses()[0];
+    let come = |name: String| {
+        let mut stream = dial(address);
+        let length = name.len() as u8;
+        let head = [
+            b"\x10",
+            &[12 + length][..],
+            b"\0\x04MQTT\x04\x02\0\0\0",
+            &[length],
+        ];
+        // Who is turned away may be so before it has said this.
+        let _ = stream.write_all(&[&head.concat(), name.as_bytes()].concat());
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).ok().map(|()| stream)
+    };
+    let storm = |round: usize| -> Vec<_> {
+        std::thread::scope(|scope| {
+            let come = &come;
+            let threads = (0..4).map(|thread| {
+                scope.spawn(move || {
+                    let names = (0..QUOTA).map(|n| format!("{round}-{thread}-{n}"));
+                    names.filter_map(come).collect::<Vec<_>>()
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
+        })
+    };
+    let clients = storm(0);
+    assert_eq!(clients.len(), QUOTA);
+    drop(clients);
+    // When all that are gone have been noticed, there is room for as many again, and for no more.
+    let deadline = Instant::now() + PATIENCE;
+    let mut clients = Vec::new();
+    while clients.len() < QUOTA && Instant::now() < deadline {
+        clients.extend(come(format!("again-{}", clients.len())));
+    }
+    assert_eq!(clients.len(), QUOTA);
+    assert!(storm(1).is_empty());
 }
 
 macro_rules! moves_over {

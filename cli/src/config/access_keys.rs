@@ -49,7 +49,8 @@ pub(super) const QUOTAS: &[Key] = &[
     Key::new(
         "connections_per_user_maximum",
         |s| &mut s.server.broker.quotas.connections_per_user_maximum,
-        "Connections of one verified user. One more is refused (0x97).",
+        "Connections of one verified user. One more is refused (0x97). Threads tell each other once a \
+         turn; who comes to several of them at the same moment may exceed it.",
         "A fleet may share one user.",
     ),
     Key::new(

@@ -63,8 +63,8 @@ pub(crate) static SECTIONS: [Section; 12] = [
     },
     Section {
         name: "quotas",
-        doc: "How much one client, user or address may have; 0 is no limit. Each shard counts for \
-              itself.",
+        doc: "How much one client, user or address may have, however many threads there are; 0 is no \
+              limit.",
         repeated: false,
         keys: QUOTAS,
     },

@@ -226,6 +226,10 @@ impl<'a> Teller<'a> {
                         counts.tenant
                     )
                 }
+                Parcel::User(count) => {
+                    format!("{} has {} connections", count.user, count.connections)
+                }
+                Parcel::Gone(address) => format!("a connection from {address} is gone"),
             };
             let text = format!("{direction} shard {}: {what}", shard.0);
             self.line(player, None, &text, out)?;

@@ -57,6 +57,7 @@ impl Broker {
         );
         self.statistics.connections_open -= 1;
         self.uncount(&connection);
+        self.uncount_address(&connection);
         self.unsent_bytes -= connection.outbox.len();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         if let Some(mut extra) = connection.extra.take() {

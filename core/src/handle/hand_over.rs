@@ -1,4 +1,5 @@
-//! A connection whose session another shard has: it goes there, with all that was not handled.
+//! A connection whose session another shard has, or whose address another shard counts: it goes
+//! there, with all that was not handled.
 
 use crate::action::Action;
 use crate::broker::Broker;
@@ -33,9 +34,26 @@ impl Broker {
         if connect.client_id.is_empty() || owner == self.config.identity.shard {
             return false;
         }
-        connection.stalls.add(Stalls::LEAVING);
-        self.leaving.push_back((key, PeerId(owner)));
+        self.leave(key, PeerId(owner));
         true
+    }
+
+    /// A connection goes to another shard, before anything more of it is handled.
+    pub(crate) fn leave(&mut self, key: Key, to: PeerId) {
+        self.stay_here(key);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.stalls.add(Stalls::LEAVING);
+            self.leaving.push_back((key, to));
+        }
+    }
+
+    /// A connection does not go where it was to go to.
+    pub(crate) fn stay_here(&mut self, key: Key) {
+        let connection = self.connections.get(key);
+        if connection.is_some_and(|connection| connection.stalls.has(Stalls::LEAVING)) {
+            self.leaving.retain(|(leaving, _)| *leaving != key);
+            self.unstall(key, Stalls::LEAVING);
+        }
     }
 
     /// The next connection that goes to another shard, with all that was not handled.
@@ -50,6 +68,7 @@ impl Broker {
                 Timestamp::MAX,
             );
             self.statistics.connections_open -= 1;
+            // By address it counts on, where it is counted, until it is closed.
             self.uncount(&connection);
             self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
             return Some(Action::HandOver {

@@ -49,6 +49,8 @@ impl Broker {
                     let tenant = self.tenant_named(&counts.tenant);
                     self.tenants[tenant].elsewhere.insert(from, counts.counts);
                 }
+                Parcel::User(count) => self.quotas.user_is_elsewhere(from, count),
+                Parcel::Gone(address) => self.quotas.left(address),
             }
             if !self.is_fanning_out() {
                 self.journal.cut();

@@ -17,7 +17,7 @@
     )
 )]
 
-use crate::proxy::{self, BadHeader};
+use crate::proxy::{self, BadHeader, Source};
 #[cfg(feature = "tls")]
 use crate::tls::{self, Tls};
 #[cfg(feature = "websocket")]
@@ -198,12 +198,18 @@ impl Layers {
         };
         self.proxy = None;
         if let Some(peer) = &mut self.peer {
-            if let Some(source) = header.source {
-                peer.proxy = peer.address.replace(source);
-                self.address = peer.address;
+            let source = match header.source {
+                Source::Proxy => peer.address,
+                // It is no client of this machine because its proxy is.
+                Source::Unknown => None,
+                Source::Address(source) => Some(source),
+            };
+            if header.source != Source::Proxy {
+                peer.proxy = core::mem::replace(&mut peer.address, source);
+                self.address = source.or(peer.proxy);
                 #[cfg(feature = "websocket")]
                 if let Some(websocket) = &mut self.websocket {
-                    websocket.set_peer(source.ip());
+                    websocket.set_peer(source.map(|source| source.ip()));
                 }
             }
             if header.common_name.is_some() {
@@ -261,8 +267,10 @@ impl Layers {
             if let Some(client) = websocket.receive(bytes, plain, answers)?
                 && let Some(peer) = &mut self.peer
             {
-                // The port that it had there is not told.
-                peer.proxy = peer.address.replace((client, 0).into());
+                // The port that it had there is not told. Of several proxies in a row the one that
+                // is connected here counts.
+                let told_by = peer.address.replace((client, 0).into());
+                peer.proxy = peer.proxy.or(told_by);
                 self.address = peer.address;
             }
             return Ok(());

@@ -11,7 +11,7 @@
 pub mod client;
 mod layered;
 mod layers;
-mod proxy;
+pub mod proxy;
 #[cfg(feature = "quic")]
 pub mod quic;
 mod security;
@@ -22,7 +22,6 @@ mod websocket;
 
 pub use layered::Layered;
 pub use layers::{Fault, Layers};
-pub use proxy::BadHeader;
 pub use security::{
     CertificateError, CertificateFinding, Certificates, Security, can, check_certificates, without,
 };

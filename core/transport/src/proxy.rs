@@ -13,7 +13,7 @@ use thiserror::Error;
 
 /// A header is at most this long. Version 1 is bounded by itself; version 2 may have 64 KiB, of
 /// which proxies in use fill some hundred bytes.
-pub(crate) const HEADER_BYTES_MAXIMUM: usize = 4_096;
+pub const HEADER_BYTES_MAXIMUM: usize = 4_096;
 
 /// The longest line of version 1, with its end.
 const LINE_BYTES_MAXIMUM: usize = 107;
@@ -25,11 +25,23 @@ const FIXED_BYTES: usize = 16;
 
 /// What a header says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Header {
-    /// Where the client connects from; `None` when the proxy speaks for itself, or does not know.
-    pub(crate) source: Option<SocketAddr>,
+pub struct Header {
+    /// Whose connection it is.
+    pub source: Source,
     /// The subject's common name of the client certificate that the proxy has verified.
-    pub(crate) common_name: Option<String>,
+    pub common_name: Option<String>,
+}
+
+/// Whose connection a proxy passes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Its own, as for a health check.
+    Proxy,
+    /// Somebody's of whom it tells no address.
+    #[default]
+    Unknown,
+    /// That of who connects from there.
+    Address(SocketAddr),
 }
 
 /// Why bytes are no header.
@@ -48,7 +60,11 @@ pub enum BadHeader {
 
 /// Reads a header from the front of `bytes`: what it says, and its length. `None` when more bytes
 /// are needed; never asks for more than [`HEADER_BYTES_MAXIMUM`].
-pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
+///
+/// # Errors
+///
+/// What came is no header, or one that is not taken; more bytes do not change that.
+pub fn read(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
     if begins(bytes, SIGNATURE) {
         read_2(bytes)
     } else if begins(bytes, b"PROXY ") {
@@ -83,12 +99,12 @@ fn read_1(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
 }
 
 /// `None` when it is malformed.
-fn source_1(line: &str) -> Option<Option<SocketAddr>> {
+fn source_1(line: &str) -> Option<Source> {
     let mut words = line.split(' ');
     (words.next()? == "PROXY").then_some(())?;
     let family = words.next()?;
     if family == "UNKNOWN" {
-        return Some(None);
+        return Some(Source::Unknown);
     }
     let (source, destination): (IpAddr, IpAddr) = match family {
         "TCP4" => (
@@ -104,7 +120,7 @@ fn source_1(line: &str) -> Option<Option<SocketAddr>> {
     let (port, port_here) = (port(words.next()?)?, port(words.next()?)?);
     let _ = (destination, port_here);
     words.next().is_none().then_some(())?;
-    Some(Some(SocketAddr::new(source, port)))
+    Some(Source::Address(SocketAddr::new(source, port)))
 }
 
 /// Digits alone: `parse` would take a sign.
@@ -135,7 +151,10 @@ fn read_2(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
     let (source, tlvs) = source_2(family, body).ok_or(BadHeader::Malformed)?;
     let common_name = common_name(tlvs)?;
     let header = if is_local {
-        Header::default() // a health check of the proxy itself
+        Header {
+            source: Source::Proxy,
+            common_name: None,
+        }
     } else {
         Header {
             source,
@@ -146,9 +165,9 @@ fn read_2(bytes: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
 }
 
 /// The source address, and the TLVs behind the addresses. `None` when it is malformed.
-fn source_2(family: u8, body: &[u8]) -> Option<(Option<SocketAddr>, &[u8])> {
+fn source_2(family: u8, body: &[u8]) -> Option<(Source, &[u8])> {
     let (ip, rest): (IpAddr, _) = match family {
-        0x00 => return Some((None, body)),
+        0x00 => return Some((Source::Unknown, body)),
         0x11 => {
             let (addresses, rest) = body.split_first_chunk::<8>()?;
             let source: [u8; 4] = *addresses.first_chunk()?;
@@ -160,12 +179,12 @@ fn source_2(family: u8, body: &[u8]) -> Option<(Option<SocketAddr>, &[u8])> {
             (source.into(), rest)
         }
         // A Unix socket: two names of 108 bytes.
-        0x31 => return Some((None, body.get(216..)?)),
+        0x31 => return Some((Source::Unknown, body.get(216..)?)),
         _ => return None,
     };
     let ([high, low, _, _], tlvs) = rest.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([*high, *low]);
-    Some((Some(SocketAddr::new(ip, port)), tlvs))
+    Some((Source::Address(SocketAddr::new(ip, port)), tlvs))
 }
 
 /// Type and value of the first TLV, and what follows. `None` when it is cut off.
@@ -254,7 +273,11 @@ mod tests {
 
     fn examples() -> Vec<(Vec<u8>, Header)> {
         let from = |source: &str| Header {
-            source: Some(source.parse().unwrap()),
+            source: Source::Address(source.parse().unwrap()),
+            common_name: None,
+        };
+        let of_the_proxy = Header {
+            source: Source::Proxy,
             common_name: None,
         };
         let mut v6 = vec![0; 32];
@@ -279,9 +302,10 @@ mod tests {
             (v2(0x21, 0x11, &V4), from("192.0.2.1:50000")),
             (v2(0x21, 0x21, &v6), from("[2001:db8::1]:50000")),
             (v2(0x21, 0x31, &[b'x'; 216]), Header::default()),
-            (v2(0x20, 0x00, &[]), Header::default()),
+            (v2(0x21, 0x00, &[]), Header::default()),
+            (v2(0x20, 0x00, &[]), of_the_proxy.clone()),
             // LOCAL: what it says about addresses does not count.
-            (v2(0x20, 0x11, &V4), Header::default()),
+            (v2(0x20, 0x11, &V4), of_the_proxy),
             (v2(0x21, 0x11, &unverified), from("192.0.2.1:50000")),
             (
                 v2(0x21, 0x11, &named),

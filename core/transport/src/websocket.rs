@@ -126,8 +126,8 @@ impl WebSocket {
         }
     }
 
-    /// Where the request comes from, as a PROXY header has told.
-    pub(crate) fn set_peer(&mut self, peer: IpAddr) {
+    /// Where the request comes from, as far as a PROXY header has told.
+    pub(crate) fn set_peer(&mut self, peer: Option<IpAddr>) {
         if let State::Accepting(accept) = &mut self.state {
             accept.set_peer(peer);
         }

@@ -9,6 +9,7 @@ mod client;
 mod codec;
 mod credentials;
 mod filter;
+mod proxy;
 mod recover;
 mod script;
 mod settings;
@@ -18,6 +19,7 @@ pub use client::client;
 pub use codec::{decode, roundtrip};
 pub use credentials::credentials;
 pub use filter::filter;
+pub use proxy::proxy;
 pub use recover::{recover, restore};
 pub use settings::settings;
 
@@ -25,12 +27,13 @@ pub use settings::settings;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("broker", broker),
     ("client", client),
     ("credentials", credentials),
     ("decode", decode),
     ("filter", filter),
+    ("proxy", proxy),
     ("recover", recover),
     ("restore", restore),
     ("roundtrip", roundtrip),

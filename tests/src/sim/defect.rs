@@ -204,7 +204,11 @@ impl Mischief {
                 }
                 Parcel::Message(_) => self.strikes(Defect::LosesARoutedMessage),
                 Parcel::Completed(_) => self.strikes(Defect::LosesACompletion),
-                Parcel::Shared(_) | Parcel::Returned(_) | Parcel::Counts(_) => false,
+                Parcel::Shared(_)
+                | Parcel::Returned(_)
+                | Parcel::Counts(_)
+                | Parcel::User(_)
+                | Parcel::Gone(_) => false,
             };
             let is_doubled = match &parcel {
                 Parcel::Message(_) => self.strikes(Defect::RoutesTwice),

@@ -82,8 +82,8 @@ impl Accept {
     }
 
     /// Where the request comes from, which a PROXY header may tell later.
-    pub(crate) const fn set_peer(&mut self, peer: IpAddr) {
-        self.peer = Some(peer);
+    pub(crate) const fn set_peer(&mut self, peer: Option<IpAddr>) {
+        self.peer = peer;
     }
 
     /// Takes bytes up to the end of the head; how many. Once it is complete, the response is in
