@@ -19,7 +19,7 @@ use crate::explain::Question;
 use crate::flapping::Flapping;
 use crate::gate::{AckKind, Gates};
 use crate::handle::publish::Fanout;
-use crate::id::{ConnectionId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::journal::Journal;
 use crate::letter::{ExchangeId, Letter};
 use crate::message::Message;
@@ -101,6 +101,8 @@ pub struct Broker {
     pub(crate) placement: Placement,
     /// Incoming QoS 2 messages that shards have to remember.
     pub(crate) taken: BTreeMap<ExchangeId, Taken>,
+    /// By which of them messages came in that may be passed on before that is recorded.
+    pub(crate) lent: BTreeMap<MessageId, ExchangeId>,
     pub(crate) estates: Estates,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
@@ -186,6 +188,7 @@ impl Broker {
                 shards: config.identity.shards,
             },
             taken: BTreeMap::new(),
+            lent: BTreeMap::new(),
             estates: Estates::default(),
             routes: Routes::new(seed),
             retained: Retained::default(),

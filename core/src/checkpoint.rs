@@ -260,11 +260,13 @@ impl Broker {
     /// Each shard writes what it knows, whoever wrote it first.
     fn walk_taken(&mut self, after: Option<ExchangeId>) -> Walk {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let Some((exchange, _)) = self.taken.range((from, Bound::Unbounded)).next() else {
+        let Some((exchange, taken)) = self.taken.range((from, Bound::Unbounded)).next() else {
             return Walk::Owed;
         };
-        let exchange = *exchange;
-        self.record_taken(exchange);
+        let (exchange, is_recorded) = (*exchange, taken.is_recorded());
+        if is_recorded {
+            self.record_taken(exchange);
+        }
         Walk::Taken {
             after: Some(exchange),
         }

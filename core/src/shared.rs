@@ -82,17 +82,19 @@ impl Broker {
         } else {
             self.deliver(publication, &target, how);
         }
+        let Some(exchange) = origin.exchange else {
+            return;
+        };
         let session = self.sessions.at(chosen.key.0);
-        if let Some(exchange) = origin.exchange
-            && session.is_some_and(Session::is_persistent)
-        {
-            let group = Group {
-                here: Some(group),
-                there: None,
-            };
-            let text = self.group_text(tenant, group);
-            self.take_for_group(exchange, &text);
+        if !session.is_some_and(Session::is_persistent) {
+            return self.lend(exchange, publication.view.id);
         }
+        let group = Group {
+            here: Some(group),
+            there: None,
+        };
+        let text = self.group_text(tenant, group);
+        self.take_for_group(exchange, &text);
     }
 
     /// Filter text of a group, with its `$share/` prefix.
@@ -273,8 +275,12 @@ impl Broker {
         let retain = delivery.was_published_retained();
         let message = (&delivery.message, delivery.message.view());
         let mut publication = Publication::shared(tenant, message, retain);
+        let origin = Origin {
+            exchange: self.lent.get(&publication.view.id).copied(),
+            ..Origin::default()
+        };
         self.encoder.begin();
-        self.deliver_to_group(&mut publication, group, Origin::default());
+        self.deliver_to_group(&mut publication, group, origin);
     }
 
     /// A session that may be a member of shared subscriptions has got a connection, or has lost it:

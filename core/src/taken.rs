@@ -7,7 +7,7 @@
 //! the sessions may be on other shards, and the slots still tell.
 
 use crate::broker::Broker;
-use crate::id::PacketId;
+use crate::id::{MessageId, PacketId};
 use crate::letter::{ExchangeId, Parcel};
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -24,14 +24,24 @@ pub(crate) struct Taken {
     pub(crate) writers: u64,
     /// It was taken in by an earlier life of the broker, or by some shards of it.
     pub(crate) is_restored: bool,
+    /// The message, when a member of a shared subscription has it whose session does not last.
+    pub(crate) lent: Option<MessageId>,
 }
 
 crate::state::state!(Taken {
     slots,
     groups,
     writers,
-    is_restored
+    is_restored,
+    lent
 });
+
+impl Taken {
+    /// Whether the log has something of it.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        self.writers != 0
+    }
+}
 
 fn hash(group: &str) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(0, 0x5a9e);
@@ -73,6 +83,13 @@ impl Broker {
         self.record_taken(exchange);
     }
 
+    /// A member has it whose session does not last. That is not recorded, because a crash takes it
+    /// back; but whoever it is passed on to has it by the same exchange.
+    pub(crate) fn lend(&mut self, exchange: ExchangeId, message: MessageId) {
+        self.taken.entry(exchange).or_default().lent = Some(message);
+        self.lent.insert(message, exchange);
+    }
+
     /// Tells the log.
     pub(crate) fn record_taken(&mut self, exchange: ExchangeId) {
         let shard = self.config.identity.shard;
@@ -93,15 +110,18 @@ impl Broker {
         is_known
     }
 
-    /// The same here.
+    /// The same here. Whether it was recorded, by any shard.
     pub(crate) fn forget_taken(&mut self, exchange: ExchangeId) -> bool {
         let Some(taken) = self.taken.remove(&exchange) else {
             return false;
         };
+        if let Some(message) = taken.lent {
+            self.lent.remove(&message);
+        }
         for shard in (0..64).filter(|shard| taken.writers >> shard & 1 != 0) {
             self.journal.forget_taken(exchange, shard);
         }
-        true
+        taken.is_recorded()
     }
 
     /// A session ends, and all exchanges with it.

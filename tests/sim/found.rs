@@ -212,3 +212,18 @@ fn a_will_that_is_due_is_published_though_its_client_comes_back_in_that_moment()
         assert_eq!(world.next(listener).is_some(), is_due, "after {away_ms} ms");
     }
 }
+
+/// A QoS 2 message went to a member of a group on another shard whose session did not last, and
+/// from there, when that one left, to a member whose session did; that was recorded without the
+/// exchange. After a crash the publisher sent it again, and the group got it twice. (Seed 411747.)
+#[test]
+fn what_a_member_leaves_to_its_group_is_not_taken_in_again_after_a_crash() {
+    crate::check(411_747);
+}
+
+/// Bytes of a twin were changed so that its own message looked like one of a player; here it was
+/// the oracle that was wrong. (Seed 417915.)
+#[test]
+fn what_a_twin_has_said_itself_is_not_of_another_tenant() {
+    crate::check(417_915);
+}

@@ -26,11 +26,11 @@ use core::fmt::Write as _;
 use core::ops::Deref;
 
 /// A chunk of this size is ready to be written.
-const CHUNK_BYTES: usize = 128 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Chunks that nobody takes. When there are as many, the part is given up: whoever writes is too
 /// slow, and the broker does not wait for it.
-const CHUNKS_MAX: usize = 32;
+const CHUNKS_MAX: usize = 16;
 
 /// Buffers that came back and are kept.
 const SPARES_MAX: usize = 8;

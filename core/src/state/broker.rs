@@ -314,6 +314,7 @@ impl Broker {
             peers,
             placement,
             taken,
+            lent,
             estates,
             routes: _,
             retained,
@@ -365,6 +366,7 @@ impl Broker {
         peers.save(to);
         placement.save(to);
         taken.save(to);
+        lent.save(to);
         estates.save(to);
         retained.save(to);
         retained_armed.save(to);
@@ -409,6 +411,7 @@ impl Broker {
             peers: State::load(from)?,
             placement: State::load(from)?,
             taken: State::load(from)?,
+            lent: State::load(from)?,
             estates: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,

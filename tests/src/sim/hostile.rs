@@ -26,6 +26,8 @@ pub(super) struct Hostile {
     line: Option<u64>,
     /// What a twin has received, from the next packet on.
     inbox: Vec<u8>,
+    /// What a twin has said on this line, from the next packet on.
+    said: Vec<u8>,
     pub(super) act_at: u64,
 }
 
@@ -37,6 +39,7 @@ impl Hostile {
             version: scene.chance.pick(&crate::world::VERSIONS),
             line: None,
             inbox: Vec::new(),
+            said: Vec::new(),
             act_at: scene.chance.between(1, 2_000),
         }
     }
@@ -54,7 +57,8 @@ impl Hostile {
         }
         while let Ok(Some((frame, length))) = frame::split(&self.inbox, u32::MAX) {
             if let Ok(Packet::Publish(publish)) = codec::decode(self.version, frame)
-                && matches!(publish.payload.first(), Some(b'm' | b'w' | b'x'))
+                && is_of_others(publish.payload)
+                && !scene.twins_said.contains(publish.payload)
             {
                 let text = String::from_utf8_lossy(publish.payload).into_owned();
                 scene.oracle.fail(format!(
@@ -63,6 +67,19 @@ impl Hostile {
                 ));
             }
             self.inbox.drain(..length);
+        }
+    }
+
+    /// Remembers what garbage of a twin looks as if somebody else had said it.
+    fn remember(&mut self, bytes: &[u8], scene: &mut Scene) {
+        self.said.extend(bytes);
+        while let Ok(Some((frame, length))) = frame::split(&self.said, u32::MAX) {
+            if let Ok(Packet::Publish(publish)) = codec::decode(self.version, frame)
+                && is_of_others(publish.payload)
+            {
+                scene.twins_said.insert(publish.payload.to_vec());
+            }
+            self.said.drain(..length);
         }
     }
 
@@ -86,6 +103,7 @@ impl Hostile {
             let owner = Owner::Hostile(self.index);
             self.line = Some(scene.network.open(owner, self.version, at));
             self.inbox.clear();
+            self.said.clear();
             self.say_connect(&mut bytes);
         }
         for _ in 0..scene.chance.between(0, 6) {
@@ -95,6 +113,9 @@ impl Hostile {
         if scene.chance.one_in(2) && (is_open || !self.is_twin) {
             scene.counts.fault("garbage");
             spoil(&mut bytes, scene);
+        }
+        if self.is_twin {
+            self.remember(&bytes, scene);
         }
         if let Some(line) = self.line.and_then(|id| scene.network.lines.get_mut(&id)) {
             line.up
@@ -164,6 +185,11 @@ impl Hostile {
         let said = codec::encode(&packet, self.version, bytes);
         debug_assert!(said.is_ok(), "it can be said");
     }
+}
+
+/// Whether a payload begins as those of players, their wills and other hostile clients do.
+fn is_of_others(payload: &[u8]) -> bool {
+    matches!(payload.first(), Some(b'm' | b'w' | b'x'))
 }
 
 /// Changes some bytes, cuts some off, or adds some.

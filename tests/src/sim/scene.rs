@@ -7,6 +7,7 @@ use super::network::{Network, Owner, Weather};
 use super::options::DiskFaults;
 use super::oracle::Oracle;
 use super::trace::Story;
+use std::collections::BTreeSet;
 
 /// The world between clients and broker.
 pub(super) struct Scene {
@@ -26,6 +27,8 @@ pub(super) struct Scene {
     pub(super) mischief: Mischief,
     /// Who is a member of a shared subscription.
     pub(super) sharers: Vec<Owner>,
+    /// What twins have published that does not look as if they had.
+    pub(super) twins_said: BTreeSet<Vec<u8>>,
 }
 
 impl Scene {

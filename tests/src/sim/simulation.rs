@@ -13,6 +13,7 @@ use super::server::Server;
 use super::storage::Ending;
 use super::trace::Story;
 use crate::disk::CrashStyle;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// When faults stop, everything owed arrives within so many virtual milliseconds.
@@ -90,6 +91,7 @@ impl<'a> Simulation<'a> {
             counts: Counts::default(),
             mischief: Mischief::new(options.defect, options.seed),
             sharers: Vec::new(),
+            twins_said: BTreeSet::new(),
         };
         let players = vec![Player::new(0, Role::Watcher, &mut scene)];
         let hostiles = (0..options.hostiles)
