@@ -16,7 +16,7 @@ const patience = 10_000 // milliseconds that any one awaited event may take
 
 /** How MQTT.js is told where the broker is. */
 function place () {
-  if (over === 'unix') return { protocol: 'mqtt', path: host }
+  if (over === 'unix') return { protocol: 'mqtt', unixSocket: true, path: host }
   const protocol = { tcp: 'mqtt', tls: 'mqtts' }[over] ?? over
   const ca = process.env.CLIENTS_CA
   return {

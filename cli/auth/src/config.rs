@@ -41,6 +41,9 @@ pub struct Config {
     /// The claim that lists access rules of its own, which are asked before the broker's. Default:
     /// none.
     pub jwt_rules_claim: Option<String>,
+    /// The claim that names the tenant. Default: none; see
+    /// [`TenantSource`](whimbrel_core::runtime::TenantSource).
+    pub jwt_tenant_claim: Option<String>,
     /// The service that is asked about clients whose user is not in the password file. Default:
     /// none.
     pub http_url: Option<String>,
@@ -80,6 +83,7 @@ impl Default for Config {
             jwt_client_id_claim: None,
             jwt_groups_claim: None,
             jwt_rules_claim: None,
+            jwt_tenant_claim: None,
             http_url: None,
             http_format: HttpFormat::default(),
             http_timeout_ms: 3_000,

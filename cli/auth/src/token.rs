@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use whimbrel_core::access::identity::Grant;
+use whimbrel_core::tenant;
 use whimbrel_core::time::UnixTime;
 
 /// Far more than a token has that fits into an HTTP header.
@@ -37,6 +38,7 @@ pub(crate) struct Tokens {
     client_id_claim: Option<String>,
     groups_claim: Option<String>,
     rules_claim: Option<String>,
+    tenant_claim: Option<String>,
 }
 
 /// Why a token is refused. The client is told no more than that.
@@ -68,6 +70,8 @@ pub(crate) enum BadToken {
     Groups,
     #[error("the claim that has the rules is missing, or has something that is no rule")]
     Rules,
+    #[error("the claim that names the tenant is missing, or cannot be a name")]
+    Tenant,
 }
 
 impl Tokens {
@@ -109,6 +113,7 @@ impl Tokens {
                 ("jwt_client_id_claim", &config.jwt_client_id_claim),
                 ("jwt_groups_claim", &config.jwt_groups_claim),
                 ("jwt_rules_claim", &config.jwt_rules_claim),
+                ("jwt_tenant_claim", &config.jwt_tenant_claim),
             ] {
                 if value.is_some() {
                     let message = "there are no keys for tokens; name them as jwt_key_file or \
@@ -128,6 +133,7 @@ impl Tokens {
             client_id_claim: config.jwt_client_id_claim.clone(),
             groups_claim: config.jwt_groups_claim.clone(),
             rules_claim: config.jwt_rules_claim.clone(),
+            tenant_claim: config.jwt_tenant_claim.clone(),
         })
     }
 
@@ -189,9 +195,18 @@ impl Tokens {
             None => Vec::new(),
             Some(claim) => rules::read(claims.get(claim)).ok_or(BadToken::Rules)?,
         };
+        let tenant = match &self.tenant_claim {
+            None => None,
+            Some(claim) => {
+                let name = claims.get(claim).and_then(Value::as_str);
+                let name = name.filter(|name| tenant::is_name(name));
+                Some(name.ok_or(BadToken::Tenant)?.to_owned())
+            }
+        };
         Ok(Grant {
             groups,
             rules,
+            tenant,
             ends_at: Some(UnixTime(ends_s.saturating_mul(1_000))),
             ..Grant::to(user)
         })

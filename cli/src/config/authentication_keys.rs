@@ -121,6 +121,14 @@ pub(super) const AUTHENTICATION: &[Key] = &[
     .live()
     .example("\"rules\""),
     Key::new(
+        "jwt_tenant_claim",
+        |s| &mut s.authentication.jwt_tenant_claim,
+        "The claim that names the tenant; a token without it is refused.",
+        "Tokens name no tenant.",
+    )
+    .live()
+    .example("\"org\""),
+    Key::new(
         "http_url",
         |s| &mut s.authentication.http_url,
         "The service that is asked about clients whose user is not in the password file.",

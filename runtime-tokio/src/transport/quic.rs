@@ -9,12 +9,14 @@ use core::convert::Infallible;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use whimbrel_core::Peer;
 use whimbrel_core::runtime::{ServerUrl, TlsOptions};
 use whimbrel_transport::{Fault, quic, read_certificate};
@@ -27,6 +29,10 @@ pub(crate) struct Newcomer {
     pub(crate) incoming: Incoming,
     pub(crate) user: User,
 }
+
+/// How long an address of several may be silent before the next is tried: where nobody listens, UDP
+/// does not say so.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A boxed future that a connection goes through.
 type Step<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -94,8 +100,16 @@ impl Quic {
     pub(crate) async fn dial(server: &ServerUrl, tls: &TlsOptions) -> io::Result<Self> {
         let config = quic::connect_with(tls).map_err(io::Error::other)?;
         let mut result = Err(io::ErrorKind::NotFound.into());
-        for address in tokio::net::lookup_host((server.host(), server.port())).await? {
-            result = open(address, config.clone(), server.host()).await;
+        let addresses = tokio::net::lookup_host((server.host(), server.port())).await?;
+        let mut addresses = addresses.peekable();
+        while let Some(address) = addresses.next() {
+            let opening = open(address, config.clone(), server.host());
+            result = match addresses.peek() {
+                None => opening.await,
+                Some(_) => timeout(SILENCE, opening)
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            };
             if result.is_ok() {
                 break;
             }

@@ -16,6 +16,7 @@ fn tokens(keys: Vec<Key>) -> Tokens {
         client_id_claim: None,
         groups_claim: None,
         rules_claim: None,
+        tenant_claim: None,
     }
 }
 
@@ -189,6 +190,33 @@ fn claims_are_what_they_have_to_be() {
     ] {
         let found = outcome(&tokens, &hs256(&claims)).map(|_| ());
         assert_eq!(found, expected, "{claims}");
+    }
+}
+
+#[test]
+fn a_token_names_the_tenant_where_it_has_to() {
+    let later = NOW + 60;
+    let tokens = Tokens {
+        tenant_claim: Some("org".to_owned()),
+        ..with_secret()
+    };
+    let long = "x".repeat(256);
+    for (claim, expected) in [
+        (r#","org":"acme""#, Ok(Some("acme"))),
+        ("", Err(BadToken::Tenant)),
+        (r#","org":"""#, Err(BadToken::Tenant)),
+        (r#","org":null"#, Err(BadToken::Tenant)),
+        (r#","org":["acme"]"#, Err(BadToken::Tenant)),
+        (r#","org":"a\u0000b""#, Err(BadToken::Tenant)),
+        (&format!(r#","org":"{long}""#), Err(BadToken::Tenant)),
+    ] {
+        let claims = format!(r#"{{"sub":"a","exp":{later}{claim}}}"#);
+        let found = outcome(&tokens, &hs256(&claims)).map(|grant| grant.tenant);
+        let found = found.as_ref().map(Option::as_deref).map_err(|bad| *bad);
+        assert_eq!(found, expected, "{claims}");
+        // Where nobody asks for it, it says nothing.
+        let grant = outcome(&with_secret(), &hs256(&claims)).unwrap();
+        assert_eq!(grant.tenant, None, "{claims}");
     }
 }
 
