@@ -18,6 +18,8 @@ struct Delivery {
     payload: String,
     qos: QoS,
     retain: bool,
+    /// It is for a new subscription: what was retained when that was made.
+    was_kept: bool,
     /// Subscription identifiers, for those who hear of them.
     identifiers: BTreeSet<u32>,
     expires_at: Option<u64>,
@@ -69,7 +71,8 @@ struct Session {
     owed: Vec<Delivery>,
     /// QoS 0.
     hoped: Vec<Delivery>,
-    /// QoS 0 that waited when the connection was lost: it may be kept, or not.
+    /// What may come or not: QoS 0 that waited when the connection was lost, and what was retained
+    /// for another one by the time that there was room for it.
     perhaps: Vec<Delivery>,
     open: Vec<(u16, Open)>,
     /// Incoming QoS 2 identifiers that are not released.
@@ -214,6 +217,7 @@ impl Reference {
             let delivery = Delivery {
                 qos: message.qos.min(options.maximum_qos),
                 identifiers: session.heard(identifier),
+                was_kept: true,
                 ..message.clone()
             };
             session.expect(delivery);
@@ -247,6 +251,7 @@ impl Reference {
             payload: String::from_utf8_lossy(publish.payload).into_owned(),
             qos: publish.qos,
             retain: publish.retain,
+            was_kept: false,
             identifiers: BTreeSet::new(),
             expires_at: expiry_s.map(|seconds| self.now + after(seconds)),
         };
@@ -262,6 +267,9 @@ impl Reference {
 
     fn route(&mut self, publisher: Option<Client>, message: &Delivery) {
         if message.retain {
+            for session in self.sessions.values_mut() {
+                session.excuse(&message.topic);
+            }
             if message.payload.is_empty() {
                 self.retained.remove(&message.topic);
             } else {
@@ -342,6 +350,7 @@ impl Reference {
                 payload: will.number.to_string(),
                 qos: will.qos,
                 retain: will.retain,
+                was_kept: false,
                 identifiers: BTreeSet::new(),
                 expires_at: None,
             };
@@ -409,6 +418,7 @@ impl Reference {
             payload: String::from_utf8_lossy(publish.payload).into_owned(),
             qos: publish.qos,
             retain: publish.retain,
+            was_kept: false,
             identifiers: publish.properties.subscription_identifiers().collect(),
             expires_at: None,
         };
@@ -450,6 +460,10 @@ impl Reference {
                     return Err("it overtakes another one".into());
                 }
                 session.owed.remove(place)
+            }
+            None if session.perhaps.iter().any(|one| one.is(&heard)) => {
+                let place = session.perhaps.iter().position(|one| one.is(&heard));
+                session.perhaps.remove(place.unwrap_or_default())
             }
             None => {
                 let (delivery, group) = self.take_for_one(client, &heard)?;
@@ -603,6 +617,15 @@ impl Session {
         } else if self.is_connected {
             self.hoped.push(delivery);
         }
+    }
+
+    /// Another message is retained for this topic now, or none: the one before it need not be sent
+    /// for subscriptions any more.
+    fn excuse(&mut self, topic: &str) {
+        let excused = self
+            .owed
+            .extract_if(.., |one| one.was_kept && one.topic == topic);
+        self.perhaps.extend(excused);
     }
 }
 
