@@ -83,7 +83,9 @@ struct Session {
 #[derive(Debug)]
 struct ForOne {
     message: Delivery,
-    candidates: BTreeMap<Client, Delivery>,
+    /// As it would come to each member; in as many forms as it has groups, when it is not known any
+    /// more which of them this is.
+    candidates: BTreeMap<Client, Vec<Delivery>>,
     taken_by: Option<Client>,
     /// Nobody could take it when it came; it may be with anybody, or gone.
     is_lost: bool,
@@ -277,7 +279,7 @@ impl Reference {
             }
         }
         // A group is a share name and a filter.
-        let mut groups: BTreeMap<String, BTreeMap<Client, Delivery>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<Client, Vec<Delivery>>> = BTreeMap::new();
         for (client, session) in &mut self.sessions {
             let mut merged: Option<Delivery> = None;
             for (filter, (options, identifier)) in &session.subscriptions {
@@ -287,7 +289,7 @@ impl Reference {
                 let one = session.wanted(message, *options, *identifier);
                 if filter.starts_with("$share/") {
                     let group = groups.entry(filter.clone()).or_default();
-                    group.insert(*client, one);
+                    group.insert(*client, vec![one]);
                 } else if !(options.no_local && publisher == Some(*client)) {
                     match &mut merged {
                         None => merged = Some(one),
@@ -385,13 +387,15 @@ impl Reference {
         for one in self.for_one.iter_mut().filter(|one| one.taken_by.is_none()) {
             one.is_lost = true;
             for (member, session) in &self.sessions {
-                let groups = session.subscriptions.iter();
-                let mut groups = groups.filter(|(filter, _)| {
+                let groups = session.subscriptions.iter().filter(|(filter, _)| {
                     filter.starts_with("$share/") && matches(filter, &one.message.topic)
                 });
-                if let Some((_, (options, identifier))) = groups.next() {
+                for (_, (options, identifier)) in groups {
                     let delivery = session.wanted(&one.message, *options, *identifier);
-                    one.candidates.entry(*member).or_insert(delivery);
+                    let forms = one.candidates.entry(*member).or_default();
+                    if !forms.iter().any(|form| form.is(&delivery)) {
+                        forms.push(delivery);
+                    }
                 }
             }
         }
@@ -497,11 +501,15 @@ impl Reference {
         heard: &Delivery,
     ) -> Result<(Delivery, Delivery), String> {
         let is_for = |one: &ForOne, client: Client| {
-            let candidate = one.candidates.get(&client);
-            candidate.is_some_and(|delivery| delivery.payload == heard.payload)
+            let forms = one.candidates.get(&client);
+            forms.is_some_and(|forms| forms.iter().any(|form| form.payload == heard.payload))
         };
         let free = |one: &ForOne| one.taken_by.is_none();
-        let fits = |one: &ForOne| one.candidates.get(&client).is_some_and(|one| one.is(heard));
+        let form = |one: &ForOne| {
+            let forms = one.candidates.get(&client)?;
+            forms.iter().find(|form| form.is(heard)).cloned()
+        };
+        let fits = |one: &ForOne| form(one).is_some();
         let all = &mut self.for_one;
         // Payloads that are empty are all alike: rather what has to come than what may.
         let places = (0..all.len()).filter(|place| free(&all[*place]) && fits(&all[*place]));
@@ -524,7 +532,8 @@ impl Reference {
         let place = place.ok_or("it is not for it, or comes twice")?;
         let one = &mut all[place];
         one.taken_by = Some(client);
-        Ok((one.candidates[&client].clone(), one.message.clone()))
+        let form = form(one).ok_or("it is not for it")?;
+        Ok((form, one.message.clone()))
     }
 
     /// The broker has answered PUBREC, or comes back to it.
