@@ -18,8 +18,8 @@ struct Delivery {
     payload: String,
     qos: QoS,
     retain: bool,
-    /// It is for a new subscription: what was retained when that was made.
-    was_kept: bool,
+    /// The new subscription that it is for, when that is what it was retained for.
+    kept_for: Option<String>,
     /// Subscription identifiers, for those who hear of them.
     identifiers: BTreeSet<u32>,
     expires_at: Option<u64>,
@@ -212,6 +212,7 @@ impl Reference {
         if !wants_retained || filter.starts_with("$share/") {
             return;
         }
+        session.excuse(|known, _| known == filter);
         let found = self.retained.values().filter(|message| {
             matches(filter, &message.topic) && message.expires_at.is_none_or(|at| at > now)
         });
@@ -219,7 +220,7 @@ impl Reference {
             let delivery = Delivery {
                 qos: message.qos.min(options.maximum_qos),
                 identifiers: session.heard(identifier),
-                was_kept: true,
+                kept_for: Some(filter.to_owned()),
                 ..message.clone()
             };
             session.expect(delivery);
@@ -253,7 +254,7 @@ impl Reference {
             payload: String::from_utf8_lossy(publish.payload).into_owned(),
             qos: publish.qos,
             retain: publish.retain,
-            was_kept: false,
+            kept_for: None,
             identifiers: BTreeSet::new(),
             expires_at: expiry_s.map(|seconds| self.now + after(seconds)),
         };
@@ -270,7 +271,7 @@ impl Reference {
     fn route(&mut self, publisher: Option<Client>, message: &Delivery) {
         if message.retain {
             for session in self.sessions.values_mut() {
-                session.excuse(&message.topic);
+                session.excuse(|_, topic| topic == message.topic);
             }
             if message.payload.is_empty() {
                 self.retained.remove(&message.topic);
@@ -352,7 +353,7 @@ impl Reference {
                 payload: will.number.to_string(),
                 qos: will.qos,
                 retain: will.retain,
-                was_kept: false,
+                kept_for: None,
                 identifiers: BTreeSet::new(),
                 expires_at: None,
             };
@@ -422,7 +423,7 @@ impl Reference {
             payload: String::from_utf8_lossy(publish.payload).into_owned(),
             qos: publish.qos,
             retain: publish.retain,
-            was_kept: false,
+            kept_for: None,
             identifiers: publish.properties.subscription_identifiers().collect(),
             expires_at: None,
         };
@@ -628,12 +629,13 @@ impl Session {
         }
     }
 
-    /// Another message is retained for this topic now, or none: the one before it need not be sent
-    /// for subscriptions any more.
-    fn excuse(&mut self, topic: &str) {
-        let excused = self
-            .owed
-            .extract_if(.., |one| one.was_kept && one.topic == topic);
+    /// What was retained when a subscription was made need not be sent any more: another message is
+    /// retained for that topic by now, or none, or the subscription was made anew.
+    fn excuse(&mut self, is_over: impl Fn(&str, &str) -> bool) {
+        let excused = self.owed.extract_if(.., |one| {
+            let filter = one.kept_for.as_deref();
+            filter.is_some_and(|filter| is_over(filter, &one.topic))
+        });
         self.perhaps.extend(excused);
     }
 }
