@@ -17,7 +17,6 @@ use crate::stream::{Pipe, Transport};
 use core::net::SocketAddr;
 use core::num::NonZeroUsize;
 use core::pin::Pin;
-use core::sync::atomic::Ordering;
 use core::task::{Context, Poll, Waker};
 use polling::Events;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,14 +28,14 @@ use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::id::Position;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::runtime::{Crashed, Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{
     Action, Broker, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict,
 };
-use whimbrel_host::Clock;
 use whimbrel_host::report::{EventSink, Facts, report, report_fault};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
+use whimbrel_host::{Clock, Threads};
 
 /// Bytes that are read before what follows from them is carried out.
 const READ_BATCH_BYTES: usize = 256 << 10;
@@ -98,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) threads: Threads,
     pub(crate) log: Option<LogSender>,
 }
 
@@ -140,6 +140,7 @@ pub(crate) struct Shard {
     grace_ms: u64,
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
+    threads: Threads,
     log: Option<LogSender>,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<ConnectionId>,
@@ -188,6 +189,7 @@ impl Shard {
             busy: false,
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
+            threads: parts.threads,
             log: parts.log,
             waiting_for_log: Vec::new(),
         })
@@ -532,11 +534,8 @@ impl Shard {
     }
 
     fn ask_log(&mut self, request: LogRequest) {
-        let taken = self
-            .log
-            .as_ref()
-            .is_some_and(|log| log.send((0, request)).is_ok());
-        if !taken {
+        let log = self.log.as_ref();
+        if log.is_none_or(|log| log.send((0, request)).is_err()) {
             // Its thread has ended before us, so by a panic.
             error!("the log has crashed, and this broker must stop");
             self.storage_has_failed();
@@ -546,7 +545,7 @@ impl Shard {
     /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
     fn storage_has_failed(&mut self) {
         self.broker.persist_failed(self.now);
-        self.inbox.storage_failed.store(true, Ordering::Release);
+        self.threads.fail(Crashed::of_the_log(0));
         self.inbox.stop(StopLevel::Promptly);
     }
 

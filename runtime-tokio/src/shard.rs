@@ -18,9 +18,7 @@ use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
 use crate::transport::{Pipe, Transport};
-use core::future::poll_fn;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use std::collections::BTreeSet;
 use std::io;
@@ -35,12 +33,12 @@ use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::runtime::{Crashed, Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
-use whimbrel_host::Clock;
 use whimbrel_host::report::{EventSink, Facts, report, report_fault};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
+use whimbrel_host::{Clock, Threads};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -125,7 +123,7 @@ pub(crate) struct Parts {
     pub(crate) others: Vec<Outbox>,
     pub(crate) farewell: Farewell,
     pub(crate) log: Option<LogSender>,
-    pub(crate) storage_failed: Arc<AtomicBool>,
+    pub(crate) threads: Threads,
 }
 
 /// One broker and everything it touches.
@@ -168,7 +166,7 @@ pub(crate) struct Shard {
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
     log: Option<LogSender>,
-    storage_failed: Arc<AtomicBool>,
+    threads: Threads,
     /// Connections that ended by a fault below MQTT.
     transport_faults: u64,
     /// Connections that are not read until the log has caught up.
@@ -224,7 +222,7 @@ impl Shard {
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
             log: parts.log,
-            storage_failed: parts.storage_failed,
+            threads: parts.threads,
             transport_faults: 0,
             waiting_for_log: Vec::new(),
             ready,
@@ -233,20 +231,15 @@ impl Shard {
 
     /// Runs until it is told to stop.
     pub(crate) async fn run(mut self) {
+        let mut turns_unseen = 0;
         loop {
             self.turn();
             if self.is_finished() {
                 return self.broker.end_recording();
             }
-            if self.busy {
-                // Polls the network without waiting for it.
-                tokio::task::yield_now().await;
-            }
-            poll_fn(|cx| match self.ready.poll_take(cx, &mut self.sources) {
-                Poll::Pending if !self.busy => Poll::Pending,
-                Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
-            })
-            .await;
+            self.ready
+                .wait(&mut self.sources, self.busy, &mut turns_unseen)
+                .await;
         }
     }
 
@@ -598,22 +591,18 @@ impl Shard {
     }
 
     fn ask_log(&mut self, request: LogRequest) {
-        match self.log.as_ref() {
-            None => error!("the broker asks for a log, and there is none"),
-            Some(log) => {
-                if log.send((self.shard, request)).is_err() {
-                    // Its thread has ended before us, so by a panic.
-                    error!("the log has crashed, and this broker must stop");
-                    self.storage_has_failed();
-                }
-            }
+        let log = self.log.as_ref();
+        if log.is_none_or(|log| log.send((self.shard, request)).is_err()) {
+            // Its thread has ended before us, so by a panic.
+            error!("the log has crashed, and this broker must stop");
+            self.storage_has_failed();
         }
     }
 
     /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
     fn storage_has_failed(&mut self) {
         self.broker.persist_failed(self.now);
-        self.storage_failed.store(true, Ordering::Release);
+        self.threads.fail(Crashed::of_the_log(self.shard));
         self.stop.request(StopLevel::Promptly);
     }
 

@@ -11,6 +11,8 @@ mod clock;
 pub mod listen;
 pub mod report;
 pub mod storage;
+mod threads;
 
 pub use brokers::{brokers, validate};
 pub use clock::Clock;
+pub use threads::Threads;
