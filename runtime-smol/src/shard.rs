@@ -33,7 +33,8 @@ use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{
     Action, Broker, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict,
 };
-use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::presence::Looks;
+use whimbrel_host::report::{EventSink, Facts, Reporter};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
 use whimbrel_host::{Clock, Threads};
 
@@ -117,8 +118,10 @@ pub(crate) struct Shard {
     /// Verdicts that have to be waited for.
     undecided: BTreeMap<ConnectionId, Pin<Box<dyn Future<Output = Verdict> + Send>>>,
     events: Option<EventSink>,
+    reporter: Reporter,
     /// Who was closed last, for the report that follows.
     departed: Option<(ConnectionId, Facts)>,
+    looks: Looks,
     /// Read to their end; closed once what follows from their last bytes is carried out.
     ended: Vec<ConnectionId>,
     /// Closed, by number; all may take equally long, so the first is due first.
@@ -176,7 +179,9 @@ impl Shard {
             policy: parts.policy,
             undecided: BTreeMap::new(),
             events: parts.events,
+            reporter: Reporter::default(),
             departed: None,
+            looks: Looks::default(),
             ended: Vec::new(),
             lingering: VecDeque::new(),
             lingering_first: 0,
@@ -293,6 +298,7 @@ impl Shard {
             .filter_map(Listener::next_deadline)
             .chain(lingering.take(1))
             .chain(self.broker.next_deadline())
+            .chain(self.looks.next_deadline())
             .chain(self.stopping_until)
             .min()
     }
@@ -386,7 +392,7 @@ impl Shard {
                 Some(0) => {
                     if let Some((address, fault)) = socket.transport.fault() {
                         self.transport_faults += 1;
-                        report_fault(address, fault);
+                        self.reporter.fault(self.now.monotonic, address, fault);
                     }
                     return self.ended.push(id);
                 }
@@ -443,6 +449,9 @@ impl Shard {
     }
 
     fn pause(&mut self, id: ConnectionId, paused: bool) {
+        if paused {
+            self.looks.ask(self.now.monotonic);
+        }
         if let Some(socket) = self.socket(id) {
             socket.paused = paused;
             self.watch(id);
@@ -582,7 +591,7 @@ impl Shard {
                 _ => self.facts(connection),
             };
         }
-        report(event, facts);
+        self.reporter.event(self.now.monotonic, event, facts);
     }
 
     fn facts(&mut self, connection: ConnectionId) -> Facts {
@@ -596,8 +605,11 @@ impl Shard {
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
-    /// and its end is found again when it is resumed.
+    /// and its end is found again when it is resumed, unless that takes long.
     fn see_off(&mut self) {
+        if self.looks.is_due(self.now.monotonic) {
+            self.look_at_the_paused();
+        }
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
             if self.socket(id).is_none_or(|socket| socket.paused) {
@@ -619,6 +631,18 @@ impl Shard {
             }
             self.lingering.pop_front();
             self.lingering_first = self.lingering_first.wrapping_add(1);
+        }
+    }
+
+    fn look_at_the_paused(&mut self) {
+        for socket in self.sockets.iter_mut().flatten() {
+            if socket.is_gone() {
+                socket.paused = false;
+                self.ended.push(socket.id);
+            }
+            if socket.paused {
+                self.looks.ask(self.now.monotonic);
+            }
         }
     }
 
@@ -648,7 +672,8 @@ impl Shard {
                     }
                     Err(fault) => {
                         self.transport_faults += 1;
-                        report_fault(peer.address, &fault);
+                        self.reporter
+                            .fault(self.now.monotonic, peer.address, &fault);
                     }
                 }
             }

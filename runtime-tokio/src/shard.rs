@@ -36,7 +36,8 @@ use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Crashed, Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
-use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::presence::Looks;
+use whimbrel_host::report::{EventSink, Facts, Reporter};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
 use whimbrel_host::{Clock, Threads};
 
@@ -139,6 +140,7 @@ pub(crate) struct Shard {
     listeners: Vec<Listener>,
     policy: Policy,
     events: Option<EventSink>,
+    reporter: Reporter,
     ready: Arc<ReadyList>,
     /// To be served in the next turn.
     sources: Vec<Source>,
@@ -146,6 +148,7 @@ pub(crate) struct Shard {
     ended: Vec<ConnectionId>,
     /// Who was closed last, for the report that follows.
     departed: Option<(ConnectionId, Facts)>,
+    looks: Looks,
     read_buffer: Box<[u8]>,
     write_buffer: Vec<u8>,
     /// Bytes read since the last drain.
@@ -200,10 +203,12 @@ impl Shard {
             listeners,
             policy: parts.policy,
             events: parts.events,
+            reporter: Reporter::default(),
             // The first turn makes every source know its waker.
             sources: vec![Source::Inbox, Source::Post],
             ended: Vec::new(),
             departed: None,
+            looks: Looks::default(),
             read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
             write_buffer: Vec::new(),
             undrained_bytes: 0,
@@ -475,7 +480,7 @@ impl Shard {
                 Poll::Ready(Ok(0) | Err(_)) => {
                     if let Some((address, fault)) = socket.fault() {
                         self.transport_faults += 1;
-                        report_fault(address, fault);
+                        self.reporter.fault(self.now.monotonic, address, fault);
                     }
                     self.ended.push(id);
                     return;
@@ -510,6 +515,7 @@ impl Shard {
                 Action::Pause(connection) => {
                     if let Some(socket) = self.sockets.get_mut(connection) {
                         socket.paused = true;
+                        self.looks.ask(self.now.monotonic);
                     }
                 }
                 Action::Resume(connection) => {
@@ -635,7 +641,7 @@ impl Shard {
                 _ => self.facts(connection),
             };
         }
-        report(event, facts);
+        self.reporter.event(self.now.monotonic, event, facts);
     }
 
     fn facts(&mut self, connection: ConnectionId) -> Facts {
@@ -650,8 +656,11 @@ impl Shard {
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
-    /// and its end is found again when it is resumed.
+    /// and its end is found again when it is resumed, unless that takes long.
     fn see_off(&mut self) {
+        if self.looks.is_due(self.now.monotonic) {
+            self.look_at_the_paused();
+        }
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
             if self.sockets.get_mut(id).is_none_or(|socket| socket.paused) {
@@ -666,6 +675,18 @@ impl Shard {
             }
         }
         self.ended = ended;
+    }
+
+    fn look_at_the_paused(&mut self) {
+        for socket in self.sockets.slots.iter_mut().flatten() {
+            if socket.is_gone() {
+                socket.paused = false;
+                self.ended.push(socket.id);
+            }
+            if socket.paused {
+                self.looks.ask(self.now.monotonic);
+            }
+        }
     }
 
     fn accept(&mut self) {
@@ -698,7 +719,8 @@ impl Shard {
                     }
                     Err(fault) => {
                         self.transport_faults += 1;
-                        report_fault(peer.address, &fault);
+                        self.reporter
+                            .fault(self.now.monotonic, peer.address, &fault);
                     }
                 }
             }
@@ -731,6 +753,7 @@ impl Shard {
             .iter()
             .filter_map(Listener::next_deadline)
             .chain(self.broker.next_deadline())
+            .chain(self.looks.next_deadline())
             .chain(stop)
             .min();
         match next {

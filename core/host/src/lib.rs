@@ -9,6 +9,7 @@
 mod brokers;
 mod clock;
 pub mod listen;
+pub mod presence;
 pub mod report;
 pub mod storage;
 mod threads;
