@@ -677,8 +677,8 @@ impl Broker {
             + self.statistics.subscriptions * SUBSCRIPTION
     }
 
-    /// Closes a connection once the current input is handled. Nothing more of it is: the client will
-    /// send what came behind again, and in its order.
+    /// Closes a connection once the current input is handled. Nothing more of it is: the client
+    /// will send what came behind again, and in its order.
     pub(crate) fn doom(&mut self, key: Key, why: CloseReason) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.stalls.add(Stalls::DOOMED);
