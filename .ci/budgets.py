@@ -32,7 +32,9 @@ class Broker:
         url = "tcp://%s:%d" % self.address
         began = time.monotonic()
         self.process = subprocess.Popen(
-            [program, "serve", "--memory", "-l", url, "--log-level", "error"]
+            [program, "serve", "--memory", "-l", url, "--log-level", "error"],
+            # As a service manager starts it.
+            env={"PATH": os.defpath},
         )
         while True:
             try:
@@ -80,6 +82,8 @@ def measure(program):
     found = {"file": os.path.getsize(program)}
     for what, subscribes in [("an idle connection", False), ("one with a subscription", True)]:
         broker = Broker(program)
+        # It listens a moment before it is done with starting.
+        time.sleep(0.5)
         before = broker.resident()
         streams = [connect(broker.address, n, subscribes) for n in range(CONNECTIONS)]
         after = broker.resident()

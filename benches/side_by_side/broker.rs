@@ -138,7 +138,8 @@ impl Broker {
         let text_port = port.to_string();
         let mut file = None;
         if let Some(text) = contestant.file {
-            let name = format!("side-by-side-{}-{port}.conf", std::process::id());
+            // rumqttd tells by the name what kind of file it is.
+            let name = format!("side-by-side-{}-{port}.toml", std::process::id());
             let path = std::env::temp_dir().join(name);
             fs::write(&path, text.replace("{port}", &text_port))?;
             file = Some(path);

@@ -40,6 +40,12 @@ fn misuse() -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Runs a command in a frame of its own, so that none takes the stack that another would.
+#[inline(never)]
+fn apart(run: impl FnOnce() -> ExitCode) -> ExitCode {
+    run()
+}
+
 /// Does what the arguments of this process say, and tells what the process ends with.
 pub fn main() -> ExitCode {
     match arguments::parse(std::env::args_os().skip(1)) {
@@ -48,17 +54,17 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Program { command, .. }) => match command {
-            Some(Command::Serve(serve)) => serve.run(),
-            Some(Command::Publish(publish)) => publish.run(),
-            Some(Command::Subscribe(subscribe)) => subscribe.run(),
-            Some(Command::Check(check)) => check.run(),
-            Some(Command::Log(log)) => log.run(),
-            Some(Command::Acl(acl)) => acl.run(),
-            Some(Command::Passwd(passwd)) => passwd.run(),
+            Some(Command::Serve(serve)) => apart(|| serve.run()),
+            Some(Command::Publish(publish)) => apart(|| publish.run()),
+            Some(Command::Subscribe(subscribe)) => apart(|| subscribe.run()),
+            Some(Command::Check(check)) => apart(|| check.run()),
+            Some(Command::Log(log)) => apart(|| log.run()),
+            Some(Command::Acl(acl)) => apart(|| acl.run()),
+            Some(Command::Passwd(passwd)) => apart(|| passwd.run()),
             #[cfg(feature = "tools")]
-            Some(Command::Replay(replay)) => replay.run(),
+            Some(Command::Replay(replay)) => apart(|| replay.run()),
             #[cfg(feature = "tools")]
-            Some(Command::Bench(bench)) => bench.run(),
+            Some(Command::Bench(bench)) => apart(|| bench.run()),
             None => unreachable!("`arguments` puts `serve` where no command is"),
         },
         Err(NoProgram::Help(text)) => {

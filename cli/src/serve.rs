@@ -9,8 +9,10 @@ use crate::signals::{Signal, Signals};
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
 use std::net::Ipv4Addr;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use thiserror::Error;
 use tracing::{error, info, warn};
 use whimbrel_auth::{Authority, Prepared};
@@ -175,11 +177,9 @@ fn serve(loaded: &Loaded, prepared: Prepared, flags: Flags) -> Result<(), Failur
     runtime::block_on(async {
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
-        let config = loaded.settings.server_config();
         let warnings = summary::warnings(&loaded.settings, &prepared);
         let authority = Authority::new(prepared);
-        let asked = authority.clone();
-        let broker = Server::new(config).authenticator(asked).start()?;
+        let broker = start(loaded, authority.clone())?;
         welcome(loaded, &warnings, broker.listeners());
         let reloader = Reloader {
             file: loaded.file.clone(),
@@ -194,6 +194,21 @@ fn serve(loaded: &Loaded, prepared: Prepared, flags: Flags) -> Result<(), Failur
         };
         Ok(or(until_stopped(&broker, signals, reloader), watched).await?)
     })?
+}
+
+/// Starts the broker, on a stack that is given back then: it goes deep once, and a stack stays
+/// resident as deep as it ever was.
+fn start(loaded: &Loaded, authority: Authority) -> Result<Handle, Failure> {
+    thread::scope(|scope| {
+        let start = || {
+            let server = Server::new(loaded.settings.server_config());
+            server.authenticator(authority).start()
+        };
+        match thread::Builder::new().spawn_scoped(scope, start)?.join() {
+            Ok(started) => Ok(started?),
+            Err(panic) => resume_unwind(panic),
+        }
+    })
 }
 
 /// Says what runs, what to look at, and what to type next.

@@ -556,10 +556,12 @@ impl Broker {
         if record.is_connected {
             // It lost its connection when the broker stopped.
             session.ends_at = session.end_from(wall);
-            session.will_at = session
-                .will
-                .as_ref()
-                .map_or(UnixTime::MAX, |will| wall.after_s(u64::from(will.delay_s)));
+        }
+        // One that is not delayed is due, by whatever clock its time was written down.
+        if let Some(will) = session.will.as_ref()
+            && (record.is_connected || will.delay_s == 0)
+        {
+            session.will_at = wall.after_s(u64::from(will.delay_s));
         }
         for id in kept.received {
             session.traffic().received.insert(id);

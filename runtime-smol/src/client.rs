@@ -5,7 +5,6 @@
 
 mod task;
 
-use crate::clock::Clock;
 use crate::stream::{Pipe, Transport};
 use async_channel::{Receiver, Sender, bounded};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +20,7 @@ pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
 pub use whimbrel_core::runtime::client::{
     Accepted, Ended, Event, Message, OpenError, RequestError,
 };
+use whimbrel_host::Clock;
 
 use whimbrel_core::runtime::agent::{Agent, Answer, Request};
 use whimbrel_core::runtime::{ServerUrl, TlsOptions};

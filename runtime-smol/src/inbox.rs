@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::config::AccessConfig;
-use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::statistics::Statistics;
+use whimbrel_host::storage::News;
 
 /// Something to do for the shard. Each is asked for by somebody who waits for the answer, or is
 /// told once by the log, so that not more wait here than there are callers.
@@ -25,16 +25,8 @@ pub(crate) enum Input {
     Revoke(BTreeSet<Box<str>>),
     /// How is it going?
     Statistics(Sender<Statistics>),
-    /// Everything up to there is on stable storage.
-    Persisted(Position),
-    /// What the log has of a message, if it can be read.
-    Loaded(MessageId, Option<Vec<u8>>),
-    /// The log is much larger than what is live.
-    Checkpoint,
-    /// Whether the disk is nearly full.
-    StoragePressure(bool),
-    /// The log has failed for good.
-    StorageFailed,
+    /// What has become of what is kept.
+    Storage(News),
 }
 
 /// How urgently to stop.

@@ -34,22 +34,17 @@
 //! | `stream` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
 //! | `link` | clients inside this program |
-//! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
-//! | `storage` | opening the log, and its thread |
 
 #![deny(unsafe_code)]
 
 pub mod client;
-mod clock;
 mod inbox;
 mod link;
 mod listen;
-mod report;
 mod server;
 mod shard;
 mod socket;
-mod storage;
 mod stream;
 
 pub use link::Subscription;

@@ -3,16 +3,15 @@
 
 use crate::stream::{Pipe, watch_new};
 use core::net::SocketAddr;
-use core::time::Duration;
 use polling::{Event, Poller};
-use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::SockRef;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme, SocketFile};
+use whimbrel_host::listen::{BACK_OFF_MS, Rest, open_tcp, open_unix, settle};
 use whimbrel_transport::{Security, without};
 
 /// An open listening socket.
@@ -33,8 +32,7 @@ enum BoundSocket {
     ),
 }
 
-/// Opens a listening socket. Linux lets accepted sockets inherit the options of connections, which
-/// are set here, once for all.
+/// Opens a listening socket.
 ///
 /// # Errors
 ///
@@ -49,72 +47,25 @@ pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
 fn open(config: &ListenerConfig) -> io::Result<Bound> {
     let url = config.url.clone();
     let security = Arc::new(Security::new(config)?);
-    let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
-    match (url.scheme(), url.address(), url.file()) {
-        (Scheme::Quic, ..) => Err(without("quic")),
-        (_, Some(address), _) => {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            if address.is_ipv6() {
-                socket.set_only_v6(config.ipv6_only)?;
-            }
-            // Lets the broker come back at once.
-            socket.set_reuse_address(true)?;
-            if config.reuse_port {
-                socket.set_reuse_port(true)?;
-            }
-            set_options(&SockRef::from(&socket), config)?;
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(backlog)?;
-            let socket = TcpListener::from(socket);
-            let url = url.at_port(socket.local_addr()?.port());
-            Ok(Bound {
-                url,
-                security,
-                socket: BoundSocket::Tcp(socket),
-            })
+    let (url, socket) = match (url.scheme(), url.address()) {
+        (Scheme::Quic, _) => return Err(without("quic")),
+        (_, Some(address)) => {
+            let socket = open_tcp(config, address)?;
+            let port = socket.local_addr()?.port();
+            (url.at_port(port), BoundSocket::Tcp(socket))
         }
-        (Scheme::Unix, _, Some(path)) => {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            set_buffers(&SockRef::from(&socket), config)?;
-            socket.set_nonblocking(true)?;
-            let file = SocketFile::make(path, config, || socket.bind(&SockAddr::unix(path)?))?;
-            // Nobody can connect before it listens.
-            socket.listen(backlog)?;
-            Ok(Bound {
-                url,
-                security,
-                socket: BoundSocket::Unix(socket.into(), file),
-            })
+        // Only Unix sockets have none.
+        (_, None) => {
+            let (socket, file) = open_unix(config)?;
+            (url, BoundSocket::Unix(socket, file))
         }
-        // Only Unix sockets have no address, and they have a file.
-        (_, None, _) => Err(io::ErrorKind::InvalidInput.into()),
-    }
+    };
+    Ok(Bound {
+        url,
+        security,
+        socket,
+    })
 }
-
-fn set_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
-    if config.nodelay {
-        socket.set_tcp_nodelay(true)?;
-    }
-    if let Some(seconds) = config.tcp_keepalive_s {
-        let period = Duration::from_secs(seconds.max(1).into());
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(period).with_interval(period))?;
-    }
-    set_buffers(socket, config)
-}
-
-fn set_buffers(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
-    if let Some(bytes) = config.send_buffer_bytes {
-        socket.set_send_buffer_size(bytes as usize)?;
-    }
-    if let Some(bytes) = config.receive_buffer_bytes {
-        socket.set_recv_buffer_size(bytes as usize)?;
-    }
-    Ok(())
-}
-
-/// How long a listener rests when the system is out of descriptors or memory.
-const BACK_OFF_MS: u64 = 200;
 
 /// One listening socket of the shard.
 pub(crate) struct Listener {
@@ -124,8 +75,8 @@ pub(crate) struct Listener {
     key: usize,
     /// It may have somebody.
     pub(crate) ready: bool,
-    /// It rests until then, because of an error, and is not watched.
-    resting_until: Option<Timestamp>,
+    /// While it rests, it is not watched: else it would be reported over and over.
+    rest: Rest,
 }
 
 impl Listener {
@@ -143,7 +94,7 @@ impl Listener {
             config,
             key,
             ready: false,
-            resting_until: None,
+            rest: Rest::default(),
         };
         listener.watch(poller)?;
         Ok(listener)
@@ -158,7 +109,7 @@ impl Listener {
 
     /// When it wants to be asked again, should it rest.
     pub(crate) const fn next_deadline(&self) -> Option<Timestamp> {
-        self.resting_until
+        self.rest.until()
     }
 
     /// The next connection, and where it comes from if that has an address. `None` when there is
@@ -168,28 +119,27 @@ impl Listener {
         now: Timestamp,
         poller: &Poller,
     ) -> Option<(Pipe, Option<SocketAddr>)> {
-        if self.resting_until.is_some_and(|until| until <= now) {
+        if self.rest.until().is_some() && !self.rest.goes_on(now) {
             self.ready = self.watch(poller).is_ok();
-            self.resting_until = (!self.ready).then(|| now.after_ms(BACK_OFF_MS));
-            info!(listener = %self.bound.url, "accepting again");
+            if !self.ready {
+                self.rest.begin(now, BACK_OFF_MS);
+            }
         }
         while self.ready {
             match self.try_accept() {
                 Ok(accepted) => return Some(accepted),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
-                Err(error) if is_about_one_connection(&error) => {}
-                Err(error) => {
-                    warn!(
-                        listener = %self.bound.url, %error,
-                        "cannot accept connections; those that are open are served on"
-                    );
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready = false;
-                    self.resting_until = Some(now.after_ms(BACK_OFF_MS));
-                    // Else it would be reported over and over.
-                    let _ = match &self.bound.socket {
-                        BoundSocket::Tcp(socket) => poller.delete(socket),
-                        BoundSocket::Unix(socket, _) => poller.delete(socket),
-                    };
+                    self.rest.all_are_in(&self.bound.url);
+                }
+                Err(error) => {
+                    if self.rest.begin_for(&error, &self.bound.url, now) {
+                        self.ready = false;
+                        let _ = match &self.bound.socket {
+                            BoundSocket::Tcp(socket) => poller.delete(socket),
+                            BoundSocket::Unix(socket, _) => poller.delete(socket),
+                        };
+                    }
                 }
             }
         }
@@ -200,10 +150,7 @@ impl Listener {
         match &self.bound.socket {
             BoundSocket::Tcp(socket) => {
                 let (stream, address) = socket.accept()?;
-                if !cfg!(target_os = "linux") {
-                    // One that cannot have them has ended already, which its first read says.
-                    let _ = set_options(&SockRef::from(&stream), &self.config);
-                }
+                settle(&SockRef::from(&stream), &self.config);
                 stream.set_nonblocking(true)?;
                 Ok((Pipe::Tcp(stream), Some(address)))
             }
@@ -214,15 +161,4 @@ impl Listener {
             }
         }
     }
-}
-
-/// The peer went away between connecting and being accepted.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }

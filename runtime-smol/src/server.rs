@@ -1,35 +1,33 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::client::{Connection, Events};
-use crate::clock::Clock;
 use crate::inbox::{Inbox, Input, StopLevel};
 use crate::link::Subscription;
 use crate::listen::bind;
-use crate::report::EventSink;
 use crate::shard::{Parts, Shard};
-use crate::storage;
 use async_channel::{Receiver, Sender, bounded};
 use core::convert::Infallible;
-use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use tracing::info;
+use whimbrel_core::Event;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
 use whimbrel_core::config::AccessConfig;
-use whimbrel_core::log::{self, LogUuid};
+use whimbrel_core::log;
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerConfig, ListenerUrl, Policy, RecordingConfig,
-    ServerConfig, StartError, Stopped, StorageConfig, StorageError, client, fit, link,
+    ServerConfig, StartError, Stopped, client, link,
 };
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Broker, Event};
+use whimbrel_host::report::EventSink;
+use whimbrel_host::storage::{self, Opened, SharedStatistics};
+use whimbrel_host::{Clock, brokers, validate};
 use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// A broker that has not been started.
@@ -80,27 +78,19 @@ impl Server {
         if config.threads != 1 {
             return Err(StartError::Threads(config.threads));
         }
-        config.broker.validate()?;
+        validate(&config)?;
         if let Some(RecordingConfig { file, .. }) = config.recording {
             let source = io::ErrorKind::Unsupported.into();
             return Err(StartError::Recording { file, source });
         }
-        let (clock, mut settings) = (Clock::start(), config.broker());
-        // What was kept is there again before anybody can connect.
-        let (log, broker) = match &config.storage {
-            StorageConfig::Memory => (None, Broker::new(settings, unpredictable(), clock.now())?),
-            StorageConfig::Sqlite { .. } => return Err(StorageError::NoSqlite.into()),
-            StorageConfig::Log { directory, log } => {
-                let log = fit(log, &mut settings);
-                let memory_bytes = settings.limits.queued_payload_memory_bytes;
-                let (log, restorer) = storage::open(directory, log, new_uuid(), memory_bytes)?;
-                settings.identity.boot_epoch = restorer.next_boot_epoch();
-                (
-                    Some(log),
-                    Broker::restore(settings, unpredictable(), clock.now(), restorer)?,
-                )
-            }
+        let clock = Clock::start();
+        let (store, kept) = match storage::open(&config)? {
+            Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
+            None => (None, None),
         };
+        // What was kept is there again before anybody can connect.
+        let broker = brokers(&config, clock, kept)?.pop();
+        let broker = Box::new(broker.expect("one shard was asked for"));
         let listeners: Vec<_> = config
             .listeners
             .iter()
@@ -122,15 +112,19 @@ impl Server {
                 .map(|bound| Arc::clone(&bound.security))
                 .collect(),
         };
-        let mut log_sender = None;
         let mut threads = Vec::new();
-        if let Some(log) = log {
-            let (sender, batches) = mpsc::channel();
-            let (thread, statistics) = storage::spawn(log, clock, batches, Arc::clone(&inbox))?;
-            threads.push(thread);
-            handle.storage_statistics = Some(statistics);
-            log_sender = Some(sender);
-        }
+        let log = match store {
+            None => None,
+            Some(store) => {
+                let (sender, requests) = mpsc::channel();
+                let inbox = Arc::clone(&inbox);
+                let tell = move |news| inbox.push(Input::Storage(news));
+                let (thread, statistics) = storage::spawn(store, clock, requests, vec![tell])?;
+                threads.push(thread);
+                handle.storage_statistics = Some(statistics);
+                Some(sender)
+            }
+        };
         let shard = Shard::new(Parts {
             policy: Policy::new(&config.listeners, authenticator),
             broker,
@@ -138,7 +132,7 @@ impl Server {
             listeners,
             events,
             inbox: Arc::clone(&inbox),
-            log: log_sender,
+            log,
             config,
         })?;
         let end = End {
@@ -174,19 +168,6 @@ impl Drop for End {
     }
 }
 
-/// Names a new log. Only has to differ from the names of others.
-fn new_uuid() -> LogUuid {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
-    bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());
-    LogUuid(bytes)
-}
-
-/// A number that peers cannot guess. The standard library seeds each of these hashers at random.
-fn unpredictable() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
-}
-
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle {
     listeners: Vec<ListenerUrl>,
@@ -194,7 +175,7 @@ pub struct Handle {
     inbox: Arc<Inbox>,
     ended: Receiver<Infallible>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    storage_statistics: Option<Arc<Mutex<log::Statistics>>>,
+    storage_statistics: Option<SharedStatistics>,
     /// The link that publishes, once there is one.
     publisher: Mutex<Option<(Connection, Events)>>,
     security: Vec<Arc<Security>>,
@@ -246,10 +227,7 @@ impl Handle {
         let mut result = Ok(());
         for thread in threads {
             if let Err(panic) = thread.join() {
-                result = Err(Crashed {
-                    shard: 0,
-                    message: message_of(&*panic).to_owned(),
-                });
+                result = Err(Crashed::by(0, &*panic));
             }
         }
         if self.inbox.storage_failed.load(Ordering::Acquire) {
@@ -300,8 +278,7 @@ impl Handle {
     /// when nothing is kept.
     #[must_use]
     pub fn storage_statistics(&self) -> Option<log::Statistics> {
-        let shared = self.storage_statistics.as_ref()?;
-        Some(*shared.lock().unwrap_or_else(PoisonError::into_inner))
+        self.storage_statistics.as_ref().map(SharedStatistics::get)
     }
 
     /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
@@ -411,12 +388,4 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.stop_now();
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

@@ -10,12 +10,9 @@
 //!
 //! Nothing here knows MQTT.
 
-use crate::clock::Clock;
 use crate::inbox::{Inbox, Input, StopLevel};
 use crate::listen::{Bound, Listener};
-use crate::report::{EventSink, report, report_fault};
 use crate::socket::{Lingering, Socket};
-use crate::storage::LogRequest;
 use crate::stream::{Pipe, Transport};
 use core::net::SocketAddr;
 use core::num::NonZeroUsize;
@@ -34,10 +31,18 @@ use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, Broker, CloseReason, ConnectionId, Now, Peer, Timestamp, Verdict};
+use whimbrel_core::{
+    Action, Broker, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict,
+};
+use whimbrel_host::Clock;
+use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::storage::{LogRequest, LogSender, News};
 
 /// Bytes that are read before what follows from them is carried out.
 const READ_BATCH_BYTES: usize = 256 << 10;
+
+/// What is read at once, at first, in bytes: more than one packet of what small devices say.
+const READ_BUFFER_MINIMUM: usize = 2 << 10;
 
 /// Actions that are carried out before the network is looked at again; each moves at most about 64
 /// KiB.
@@ -87,18 +92,19 @@ impl Source {
 /// What a shard is made of.
 pub(crate) struct Parts {
     pub(crate) config: ServerConfig,
-    pub(crate) broker: Broker,
+    pub(crate) broker: Box<Broker>,
     pub(crate) clock: Clock,
     pub(crate) listeners: Vec<Bound>,
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) log: Option<std::sync::mpsc::Sender<LogRequest>>,
+    pub(crate) log: Option<LogSender>,
 }
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
-    broker: Broker,
+    /// In a place of its own, as a stack that it passes through stays resident.
+    broker: Box<Broker>,
     clock: Clock,
     /// Read once a batch: within one, everything happens at the same time.
     now: Now,
@@ -111,13 +117,17 @@ pub(crate) struct Shard {
     /// Verdicts that have to be waited for.
     undecided: BTreeMap<ConnectionId, Pin<Box<dyn Future<Output = Verdict> + Send>>>,
     events: Option<EventSink>,
+    /// Who was closed last, for the report that follows.
+    departed: Option<(ConnectionId, Facts)>,
     /// Read to their end; closed once what follows from their last bytes is carried out.
     ended: Vec<ConnectionId>,
     /// Closed, by number; all may take equally long, so the first is due first.
     lingering: VecDeque<Option<(Timestamp, Lingering)>>,
     /// The number of the first of them.
     lingering_first: usize,
+    /// Grows as far as it may, when somebody fills it.
     read_buffer: Box<[u8]>,
+    read_buffer_maximum: usize,
     write_buffer: Vec<u8>,
     /// Bytes read since the last drain.
     undrained_bytes: usize,
@@ -130,7 +140,7 @@ pub(crate) struct Shard {
     grace_ms: u64,
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
-    log: Option<std::sync::mpsc::Sender<LogRequest>>,
+    log: Option<LogSender>,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<ConnectionId>,
 }
@@ -165,10 +175,12 @@ impl Shard {
             policy: parts.policy,
             undecided: BTreeMap::new(),
             events: parts.events,
+            departed: None,
             ended: Vec::new(),
             lingering: VecDeque::new(),
             lingering_first: 0,
-            read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
+            read_buffer: vec![0; READ_BUFFER_MINIMUM].into(),
+            read_buffer_maximum: config.read_buffer_bytes,
             write_buffer: Vec::new(),
             undrained_bytes: 0,
             is_drained: true,
@@ -320,13 +332,15 @@ impl Shard {
                     };
                     drop(answer.try_send(statistics));
                 }
-                Input::Persisted(position) => self.persisted(position),
-                Input::Loaded(message, value) => {
+                Input::Storage(News::Persisted(position)) => self.persisted(position),
+                Input::Storage(News::Loaded(message, value)) => {
                     self.broker.loaded(self.now, message, value.as_deref());
                 }
-                Input::Checkpoint => self.broker.checkpoint(self.now),
-                Input::StoragePressure(is_full) => self.broker.storage_pressure(self.now, is_full),
-                Input::StorageFailed => self.storage_has_failed(),
+                Input::Storage(News::Checkpoint) => self.broker.checkpoint(self.now),
+                Input::Storage(News::Pressure(is_full)) => {
+                    self.broker.storage_pressure(self.now, is_full);
+                }
+                Input::Storage(News::Failed) => self.storage_has_failed(),
             }
         }
         self.busy = true;
@@ -381,6 +395,9 @@ impl Shard {
                     let bytes = &self.read_buffer[..count];
                     self.broker.receive(self.now, id, bytes);
                     self.undrained_bytes += count;
+                    if count == self.read_buffer.len() && count < self.read_buffer_maximum {
+                        self.read_buffer = vec![0; self.read_buffer_maximum.min(2 * count)].into();
+                    }
                 }
             }
             if !socket.transport.has_more() {
@@ -417,12 +434,7 @@ impl Shard {
                 Action::Route { .. } | Action::HandOver { .. } => {
                     unreachable!("a broker that has no peers has nothing for them")
                 }
-                Action::Event(event) => {
-                    if let Some(sink) = &self.events {
-                        sink(&event);
-                    }
-                    report(&event);
-                }
+                Action::Event(event) => self.report(&event),
             }
         }
         self.busy = true;
@@ -462,6 +474,7 @@ impl Shard {
     }
 
     fn close(&mut self, id: ConnectionId, last_bytes: &[u8]) {
+        self.departed = Some((id, self.facts(id)));
         let Some(socket) = self.remove(id) else {
             return;
         };
@@ -513,7 +526,7 @@ impl Shard {
         }
     }
 
-    /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
+    /// Hands a batch to the log. Its thread answers with [`News::Persisted`].
     fn persist(&mut self, batch: Batch) {
         self.ask_log(LogRequest::Append(batch));
     }
@@ -522,7 +535,7 @@ impl Shard {
         let taken = self
             .log
             .as_ref()
-            .is_some_and(|log| log.send(request).is_ok());
+            .is_some_and(|log| log.send((0, request)).is_ok());
         if !taken {
             // Its thread has ended before us, so by a panic.
             error!("the log has crashed, and this broker must stop");
@@ -547,6 +560,40 @@ impl Shard {
                 }
             }
         }
+    }
+
+    fn report(&mut self, event: &Event) {
+        if let Some(sink) = &self.events {
+            sink(event);
+        }
+        let mut facts = Facts::default();
+        if let Event::Connected {
+            connection,
+            version,
+            ..
+        } = *event
+        {
+            if let Some(socket) = self.socket(connection) {
+                socket.version = Some(version);
+            }
+        } else if let Event::Disconnected { connection, .. } = *event {
+            // Usually its end was the action before this one.
+            facts = match self.departed {
+                Some((id, facts)) if id == connection => facts,
+                _ => self.facts(connection),
+            };
+        }
+        report(event, facts);
+    }
+
+    fn facts(&mut self, connection: ConnectionId) -> Facts {
+        let now = self.now.monotonic;
+        self.socket(connection)
+            .map(|socket| Facts {
+                version: socket.version,
+                open_ms: now.since(socket.accepted),
+            })
+            .unwrap_or_default()
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
@@ -615,7 +662,7 @@ impl Shard {
         if id.index() >= self.sockets.len() {
             self.sockets.resize_with(id.index() + 1, || None);
         }
-        self.sockets[id.index()] = Some(Socket::new(id, transport));
+        self.sockets[id.index()] = Some(Socket::new(id, transport, self.now.monotonic));
         self.socket_count += 1;
         self.watch(id);
     }

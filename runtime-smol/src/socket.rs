@@ -7,12 +7,16 @@
 use crate::stream::{Transport, Watch, is_for_later};
 use polling::Poller;
 use std::io::{self, ErrorKind};
-use whimbrel_core::ConnectionId;
+use whimbrel_core::codec::packet::Version;
+use whimbrel_core::{ConnectionId, Timestamp};
 
 /// One open connection.
 pub(crate) struct Socket {
     /// Its name in the core.
     pub(crate) id: ConnectionId,
+    pub(crate) accepted: Timestamp,
+    /// What it speaks, once it has said so.
+    pub(crate) version: Option<Version>,
     pub(crate) transport: Transport,
     /// Bytes of an earlier write that are left.
     unsent: Box<[u8]>,
@@ -33,9 +37,11 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(id: ConnectionId, transport: Transport) -> Self {
+    pub(crate) fn new(id: ConnectionId, transport: Transport, accepted: Timestamp) -> Self {
         Self {
             id,
+            accepted,
+            version: None,
             transport,
             unsent: Box::default(),
             written: 0,

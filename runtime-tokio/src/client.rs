@@ -19,7 +19,6 @@
 mod server;
 mod task;
 
-use crate::clock::Clock;
 use std::io;
 use task::{Command, Task};
 use tokio::runtime::Handle;
@@ -30,6 +29,7 @@ pub use whimbrel_core::runtime::client::{
     Accepted, Ended, Event, Message, OpenError, RequestError,
 };
 pub use whimbrel_core::runtime::{BadServerUrl, ServerUrl, TlsOptions};
+use whimbrel_host::Clock;
 
 use crate::transport::Transport;
 use whimbrel_core::codec::packet::SubscribeOptions;

@@ -35,26 +35,21 @@
 //! | `listen` | opening listeners, accepting |
 //! | `outbox` | the way from one shard to another |
 //! | `link` | clients inside this program |
-//! | `report` | log lines |
 //! | [`client`] | the other end: a connection to a broker |
-//! | `storage` | what keeps records, and its thread |
 //! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
 pub mod client;
-mod clock;
 mod link;
 mod listen;
 mod outbox;
 mod ready;
 mod recording;
-mod report;
 mod server;
 mod shard;
 mod socket;
 mod stop;
-mod storage;
 mod timer;
 mod transport;
 

@@ -4,15 +4,14 @@
 use crate::transport::{Newcomer, Pipe};
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
-use core::time::Duration;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
-use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
+use whimbrel_host::listen::{Rest, open_tcp, settle};
 use whimbrel_transport::Security;
 
 #[cfg(feature = "quic")]
@@ -109,64 +108,6 @@ fn open_unix(_: &ListenerConfig) -> io::Result<BoundSocket> {
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
-fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = socket_for(config, address, (Type::STREAM, Protocol::TCP))?;
-    // Lets the broker come back at once; on Windows it would mean something else.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    set_tcp_options(&SockRef::from(&socket), config)?;
-    set_buffers(&SockRef::from(&socket), config)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog(config))?;
-    Ok(socket.into())
-}
-
-/// A socket that can be bound there.
-fn socket_for(
-    config: &ListenerConfig,
-    address: SocketAddr,
-    (kind, protocol): (Type, Protocol),
-) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(config.ipv6_only)?;
-    }
-    #[cfg(unix)]
-    if config.reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn backlog(config: &ListenerConfig) -> i32 {
-    i32::try_from(config.backlog).unwrap_or(i32::MAX)
-}
-
-fn set_tcp_options(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
-    if config.nodelay {
-        socket.set_tcp_nodelay(true)?;
-    }
-    if let Some(seconds) = config.tcp_keepalive_s {
-        let period = Duration::from_secs(seconds.max(1).into());
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(period).with_interval(period))?;
-    }
-    Ok(())
-}
-
-fn set_buffers(socket: &SockRef<'_>, config: &ListenerConfig) -> io::Result<()> {
-    if let Some(bytes) = config.send_buffer_bytes {
-        socket.set_send_buffer_size(bytes as usize)?;
-    }
-    if let Some(bytes) = config.receive_buffer_bytes {
-        socket.set_recv_buffer_size(bytes as usize)?;
-    }
-    Ok(())
-}
-
-/// How long a listener rests when the system is out of descriptors or memory.
-const BACK_OFF_MS: u64 = 200;
-
 /// How long it rests when there are more newcomers than shards take in; a shard takes in thousands
 /// meanwhile.
 const CROWDED_MS: u64 = 5;
@@ -212,10 +153,7 @@ pub(crate) struct Listener {
     waker: Waker,
     /// It may have somebody.
     pub(crate) ready: bool,
-    /// It rests until then, because of an error.
-    resting_until: Option<Timestamp>,
-    /// There was such an error, it was reported, and somebody may be waiting still.
-    in_trouble: bool,
+    rest: Rest,
 }
 
 impl Listener {
@@ -242,74 +180,47 @@ impl Listener {
             config,
             waker,
             ready: true,
-            resting_until: None,
-            in_trouble: false,
+            rest: Rest::default(),
         })
     }
 
     /// Lets newcomers wait for a moment.
     pub(crate) fn rest(&mut self, now: Timestamp) {
-        self.resting_until = Some(now.after_ms(CROWDED_MS));
+        self.rest.begin(now, CROWDED_MS);
     }
 
     /// When it wants to be asked again, should it rest.
     pub(crate) const fn next_deadline(&self) -> Option<Timestamp> {
-        if self.ready { self.resting_until } else { None }
+        if self.ready { self.rest.until() } else { None }
     }
 
     /// The next connection. `None` when there is none now; `ready` says whether to ask again.
     pub(crate) fn accept(&mut self, now: Timestamp) -> Option<Accepted> {
-        if self.resting_until.is_some_and(|until| now < until) {
+        if self.rest.goes_on(now) {
             return None;
         }
-        self.resting_until = None;
         let mut cx = Context::from_waker(&self.waker);
         loop {
             match self.socket.poll_accept(&mut cx) {
                 Poll::Pending => {
                     self.ready = false;
-                    if core::mem::take(&mut self.in_trouble) {
-                        info!(listener = %self.config.url, "everybody is accepted again");
-                    }
+                    self.rest.all_are_in(&self.config.url);
                     return None;
                 }
                 Poll::Ready(Ok(accepted)) => {
-                    // Linux lets connections inherit all options; elsewhere that is not certain. A
-                    // connection that cannot have them has ended already, which its first read
-                    // says.
-                    if !cfg!(target_os = "linux")
-                        && let Newcomer::Pipe(Pipe::Tcp(stream)) = &accepted.0
-                    {
-                        let _ = set_tcp_options(&SockRef::from(stream), &self.config);
-                        let _ = set_buffers(&SockRef::from(stream), &self.config);
+                    if let Newcomer::Pipe(Pipe::Tcp(stream)) = &accepted.0 {
+                        settle(&SockRef::from(stream), &self.config);
                     }
                     return Some(accepted);
                 }
-                Poll::Ready(Err(error)) if is_about_one_connection(&error) => {}
                 Poll::Ready(Err(error)) => {
-                    if !core::mem::replace(&mut self.in_trouble, true) {
-                        warn!(
-                            listener = %self.config.url, %error,
-                            "cannot accept connections; those that are open are served on"
-                        );
+                    if self.rest.begin_for(&error, &self.config.url, now) {
+                        return None;
                     }
-                    self.resting_until = Some(now.after_ms(BACK_OFF_MS));
-                    return None;
                 }
             }
         }
     }
-}
-
-/// The peer went away between connecting and being accepted.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -1,21 +1,16 @@
 //! Starting a broker, and what its owner holds of it.
 
 use crate::client::{Connection, Events};
-use crate::clock::Clock;
 use crate::link::Subscription;
 use crate::listen::{Bound, bind};
 use crate::outbox::Outbox;
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
-use crate::report::EventSink;
-use crate::shard::{Input, LogRequest, LogSender, Parts, Post, Shard};
+use crate::shard::{Input, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
-use crate::storage::{self, Opened, SharedStatistics};
 use crate::transport::{Pipe, Transport};
-use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
@@ -25,17 +20,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
-use whimbrel_core::config::{AccessConfig, ConfigError};
+use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::PeerId;
-use whimbrel_core::log::{LogConfig, LogUuid, Statistics as StorageStatistics};
+use whimbrel_core::log::Statistics as StorageStatistics;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::agent::Agent;
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerUrl, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, StorageConfig, client, fit, link,
+    StartError, Stopped, client, link,
 };
 use whimbrel_core::statistics::Statistics;
-use whimbrel_core::{Action, Broker, Event, Restorer};
+use whimbrel_core::{Action, Broker, Event};
+use whimbrel_host::report::EventSink;
+use whimbrel_host::storage::{self, LogRequest, LogSender, News, Opened, SharedStatistics};
+use whimbrel_host::{Clock, brokers, validate};
 use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
@@ -130,9 +128,8 @@ impl Server {
     /// What is wrong with the configuration, or what the system refuses. Nothing is left running
     /// then.
     pub fn start(self) -> Result<Handle, StartError> {
-        fitted(&self.config).0.validate()?;
-        let (_, log) = fitted(&self.config);
-        let storage = storage::open(&self.config, log.as_ref(), new_uuid())?;
+        validate(&self.config)?;
+        let storage = storage::open(&self.config)?;
         self.start_on(storage)
     }
 
@@ -148,7 +145,7 @@ impl Server {
             Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
             None => (None, None),
         };
-        let mut brokers = brokers(fitted(&config).0, clock, restorer.take())?;
+        let mut brokers = brokers(&config, clock, restorer.take())?;
         let mut sockets = config
             .listeners
             .iter()
@@ -224,8 +221,9 @@ impl Server {
         }
         drop(log_sender);
         if let Some(store) = store {
+            let told = inboxes.into_iter().map(teller).collect();
             let (thread, statistics) =
-                storage::spawn(store, clock, batches, inboxes).map_err(StartError::System)?;
+                storage::spawn(store, clock, batches, told).map_err(StartError::System)?;
             handle.storage_statistics = Some(statistics);
             *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         }
@@ -236,43 +234,9 @@ impl Server {
     }
 }
 
-/// What all shards are set to, and the log if that is what they write to.
-fn fitted(config: &ServerConfig) -> (whimbrel_core::Config, Option<LogConfig>) {
-    let mut broker = config.broker();
-    let shards = config.shards();
-    broker.identity.shards = shards;
-    let log = match &config.storage {
-        StorageConfig::Log { log, .. } => Some(LogConfig {
-            shards,
-            ..fit(log, &mut broker)
-        }),
-        StorageConfig::Memory | StorageConfig::Sqlite { .. } => None,
-    };
-    (broker, log)
-}
-
-/// The shards of a server, with what each of them had kept.
-fn brokers(
-    mut config: whimbrel_core::Config,
-    clock: Clock,
-    restorer: Option<Restorer>,
-) -> Result<Vec<Broker>, ConfigError> {
-    if let Some(restorer) = &restorer {
-        config.identity.boot_epoch = restorer.next_boot_epoch();
-    }
-    let shards = config.identity.shards;
-    let seed = unpredictable();
-    let mut parts = restorer.map(|restorer| restorer.split(shards).into_iter());
-    (0..shards)
-        .map(|shard| {
-            let mut config = config.clone();
-            config.identity.shard = shard;
-            match parts.as_mut().and_then(Iterator::next) {
-                Some(part) => Broker::restore(config, seed, clock.now(), part),
-                None => Broker::new(config, seed, clock.now()),
-            }
-        })
-        .collect()
+/// Takes news of the store to a shard; one that is gone needs none.
+fn teller(inbox: mpsc::Sender<Input>) -> impl Fn(News) {
+    move |news| drop(inbox.blocking_send(Input::Storage(news)))
 }
 
 /// Before anybody can connect, every shard hears what the others want, and the log what they have
@@ -387,19 +351,6 @@ impl Drop for SayEnded {
     fn drop(&mut self) {
         self.0.send_replace(true);
     }
-}
-
-/// Names a new log. Only has to differ from the names of others.
-fn new_uuid() -> LogUuid {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
-    bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());
-    LogUuid(bytes)
-}
-
-/// A number that peers cannot guess. The standard library seeds each of these hashers at random.
-fn unpredictable() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
@@ -533,8 +484,7 @@ impl Handle {
         let mut result = Ok(());
         for (shard, thread) in threads {
             if let Err(panic) = thread.join() {
-                let message = message_of(&*panic).to_owned();
-                result = Err(Crashed { shard, message });
+                result = Err(Crashed::by(shard, &*panic));
             }
         }
         // What is owed to the disk is there when this ends.
@@ -546,8 +496,7 @@ impl Handle {
         if let Some(thread) = log
             && let Err(panic) = thread.join()
         {
-            let message = message_of(&*panic).to_owned();
-            result = Err(Crashed { shard: 0, message });
+            result = Err(Crashed::by(0, &*panic));
         }
         let helpers =
             core::mem::take(&mut *self.helpers.lock().unwrap_or_else(PoisonError::into_inner));
@@ -695,10 +644,5 @@ impl Drop for Handle {
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-}
+#[cfg(test)]
+mod tests;

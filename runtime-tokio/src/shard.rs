@@ -10,12 +10,10 @@
 //!
 //! Nothing here knows MQTT.
 
-use crate::clock::Clock;
 use crate::listen::{Bound, Listener};
 use crate::outbox::{OnItsWay, Outbox};
 use crate::ready::{ReadyList, Source};
 use crate::recording::Recorder;
-use crate::report::{EventSink, Facts, report, report_fault};
 use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
@@ -33,13 +31,16 @@ use tracing::{error, warn};
 use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials};
-use whimbrel_core::id::{MessageId, PeerId, Position};
+use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
 use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
+use whimbrel_host::Clock;
+use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::storage::{LogRequest, LogSender, News};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -82,16 +83,8 @@ pub(crate) enum Input {
     Bans(Arc<Bans>),
     /// Other rules are tried.
     ShadowRules(Option<Arc<Rules>>),
-    /// Everything up to there is on stable storage.
-    Persisted(Position),
-    /// What the log has of a message, if it can be read.
-    Loaded(MessageId, Option<Vec<u8>>),
-    /// The log is much larger than what is live.
-    Checkpoint,
-    /// Whether the disk is nearly full.
-    StoragePressure(bool),
-    /// The log has failed for good.
-    StorageFailed,
+    /// What has become of what is kept.
+    Storage(News),
 }
 
 /// What shards send each other. The core bounds how much of it is on its way.
@@ -134,17 +127,6 @@ pub(crate) struct Parts {
     pub(crate) log: Option<LogSender>,
     pub(crate) storage_failed: Arc<AtomicBool>,
 }
-
-/// What a shard wants of the log.
-pub(crate) enum LogRequest {
-    /// To be kept.
-    Append(Batch),
-    /// To be read back.
-    Load(MessageId),
-}
-
-/// Where that goes: to the thread of the log, with the number of the shard.
-pub(crate) type LogSender = std::sync::mpsc::Sender<(u16, LogRequest)>;
 
 /// One broker and everything it touches.
 pub(crate) struct Shard {
@@ -453,15 +435,15 @@ impl Shard {
                 Input::Rules(rules) => self.broker.set_rules(self.now, rules),
                 Input::Bans(bans) => self.broker.set_bans(self.now, bans),
                 Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
-                Input::Persisted(position) => self.persisted(position),
-                Input::Loaded(message, value) => {
+                Input::Storage(News::Persisted(position)) => self.persisted(position),
+                Input::Storage(News::Loaded(message, value)) => {
                     self.broker.loaded(self.now, message, value.as_deref());
                 }
-                Input::Checkpoint => self.broker.checkpoint(self.now),
-                Input::StoragePressure(is_full) => {
+                Input::Storage(News::Checkpoint) => self.broker.checkpoint(self.now),
+                Input::Storage(News::Pressure(is_full)) => {
                     self.broker.storage_pressure(self.now, is_full);
                 }
-                Input::StorageFailed => self.storage_has_failed(),
+                Input::Storage(News::Failed) => self.storage_has_failed(),
             }
         }
         self.sources.push(Source::Inbox);
@@ -610,7 +592,7 @@ impl Shard {
         }
     }
 
-    /// Hands a batch to the log. Its thread answers with [`Input::Persisted`].
+    /// Hands a batch to the log. Its thread answers with [`News::Persisted`].
     fn persist(&mut self, batch: Batch) {
         self.ask_log(LogRequest::Append(batch));
     }

@@ -1,11 +1,11 @@
 //! The one timer of a shard. Deadlines mostly move away, so it is only set anew when one comes
 //! nearer; when it fires too early, that costs one turn with nothing to do.
 
-use crate::clock::Clock;
 use core::pin::Pin;
 use core::task::{Context, Waker};
 use tokio::time::{Instant, Sleep, sleep_until};
 use whimbrel_core::Timestamp;
+use whimbrel_host::Clock;
 
 pub(crate) struct Timer {
     clock: Clock,

@@ -18,6 +18,8 @@ struct Delivery {
     payload: String,
     qos: QoS,
     retain: bool,
+    /// The new subscription that it is for, when that is what it was retained for.
+    kept_for: Option<String>,
     /// Subscription identifiers, for those who hear of them.
     identifiers: BTreeSet<u32>,
     expires_at: Option<u64>,
@@ -69,7 +71,8 @@ struct Session {
     owed: Vec<Delivery>,
     /// QoS 0.
     hoped: Vec<Delivery>,
-    /// QoS 0 that waited when the connection was lost: it may be kept, or not.
+    /// What may come or not: QoS 0 that waited when the connection was lost, and what was retained
+    /// for another one by the time that there was room for it.
     perhaps: Vec<Delivery>,
     open: Vec<(u16, Open)>,
     /// Incoming QoS 2 identifiers that are not released.
@@ -80,7 +83,9 @@ struct Session {
 #[derive(Debug)]
 struct ForOne {
     message: Delivery,
-    candidates: BTreeMap<Client, Delivery>,
+    /// As it would come to each member; in as many forms as it has groups, when it is not known any
+    /// more which of them this is.
+    candidates: BTreeMap<Client, Vec<Delivery>>,
     taken_by: Option<Client>,
     /// Nobody could take it when it came; it may be with anybody, or gone.
     is_lost: bool,
@@ -207,6 +212,7 @@ impl Reference {
         if !wants_retained || filter.starts_with("$share/") {
             return;
         }
+        session.excuse(|known, _| known == filter);
         let found = self.retained.values().filter(|message| {
             matches(filter, &message.topic) && message.expires_at.is_none_or(|at| at > now)
         });
@@ -214,6 +220,7 @@ impl Reference {
             let delivery = Delivery {
                 qos: message.qos.min(options.maximum_qos),
                 identifiers: session.heard(identifier),
+                kept_for: Some(filter.to_owned()),
                 ..message.clone()
             };
             session.expect(delivery);
@@ -247,6 +254,7 @@ impl Reference {
             payload: String::from_utf8_lossy(publish.payload).into_owned(),
             qos: publish.qos,
             retain: publish.retain,
+            kept_for: None,
             identifiers: BTreeSet::new(),
             expires_at: expiry_s.map(|seconds| self.now + after(seconds)),
         };
@@ -262,6 +270,9 @@ impl Reference {
 
     fn route(&mut self, publisher: Option<Client>, message: &Delivery) {
         if message.retain {
+            for session in self.sessions.values_mut() {
+                session.excuse(|_, topic| topic == message.topic);
+            }
             if message.payload.is_empty() {
                 self.retained.remove(&message.topic);
             } else {
@@ -269,7 +280,7 @@ impl Reference {
             }
         }
         // A group is a share name and a filter.
-        let mut groups: BTreeMap<String, BTreeMap<Client, Delivery>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<Client, Vec<Delivery>>> = BTreeMap::new();
         for (client, session) in &mut self.sessions {
             let mut merged: Option<Delivery> = None;
             for (filter, (options, identifier)) in &session.subscriptions {
@@ -279,7 +290,7 @@ impl Reference {
                 let one = session.wanted(message, *options, *identifier);
                 if filter.starts_with("$share/") {
                     let group = groups.entry(filter.clone()).or_default();
-                    group.insert(*client, one);
+                    group.insert(*client, vec![one]);
                 } else if !(options.no_local && publisher == Some(*client)) {
                     match &mut merged {
                         None => merged = Some(one),
@@ -342,6 +353,7 @@ impl Reference {
                 payload: will.number.to_string(),
                 qos: will.qos,
                 retain: will.retain,
+                kept_for: None,
                 identifiers: BTreeSet::new(),
                 expires_at: None,
             };
@@ -376,13 +388,15 @@ impl Reference {
         for one in self.for_one.iter_mut().filter(|one| one.taken_by.is_none()) {
             one.is_lost = true;
             for (member, session) in &self.sessions {
-                let groups = session.subscriptions.iter();
-                let mut groups = groups.filter(|(filter, _)| {
+                let groups = session.subscriptions.iter().filter(|(filter, _)| {
                     filter.starts_with("$share/") && matches(filter, &one.message.topic)
                 });
-                if let Some((_, (options, identifier))) = groups.next() {
+                for (_, (options, identifier)) in groups {
                     let delivery = session.wanted(&one.message, *options, *identifier);
-                    one.candidates.entry(*member).or_insert(delivery);
+                    let forms = one.candidates.entry(*member).or_default();
+                    if !forms.iter().any(|form| form.is(&delivery)) {
+                        forms.push(delivery);
+                    }
                 }
             }
         }
@@ -409,6 +423,7 @@ impl Reference {
             payload: String::from_utf8_lossy(publish.payload).into_owned(),
             qos: publish.qos,
             retain: publish.retain,
+            kept_for: None,
             identifiers: publish.properties.subscription_identifiers().collect(),
             expires_at: None,
         };
@@ -451,6 +466,10 @@ impl Reference {
                 }
                 session.owed.remove(place)
             }
+            None if session.perhaps.iter().any(|one| one.is(&heard)) => {
+                let place = session.perhaps.iter().position(|one| one.is(&heard));
+                session.perhaps.remove(place.unwrap_or_default())
+            }
             None => {
                 let (delivery, group) = self.take_for_one(client, &heard)?;
                 by_group = Some(group);
@@ -483,11 +502,15 @@ impl Reference {
         heard: &Delivery,
     ) -> Result<(Delivery, Delivery), String> {
         let is_for = |one: &ForOne, client: Client| {
-            let candidate = one.candidates.get(&client);
-            candidate.is_some_and(|delivery| delivery.payload == heard.payload)
+            let forms = one.candidates.get(&client);
+            forms.is_some_and(|forms| forms.iter().any(|form| form.payload == heard.payload))
         };
         let free = |one: &ForOne| one.taken_by.is_none();
-        let fits = |one: &ForOne| one.candidates.get(&client).is_some_and(|one| one.is(heard));
+        let form = |one: &ForOne| {
+            let forms = one.candidates.get(&client)?;
+            forms.iter().find(|form| form.is(heard)).cloned()
+        };
+        let fits = |one: &ForOne| form(one).is_some();
         let all = &mut self.for_one;
         // Payloads that are empty are all alike: rather what has to come than what may.
         let places = (0..all.len()).filter(|place| free(&all[*place]) && fits(&all[*place]));
@@ -510,7 +533,8 @@ impl Reference {
         let place = place.ok_or("it is not for it, or comes twice")?;
         let one = &mut all[place];
         one.taken_by = Some(client);
-        Ok((one.candidates[&client].clone(), one.message.clone()))
+        let form = form(one).ok_or("it is not for it")?;
+        Ok((form, one.message.clone()))
     }
 
     /// The broker has answered PUBREC, or comes back to it.
@@ -603,6 +627,16 @@ impl Session {
         } else if self.is_connected {
             self.hoped.push(delivery);
         }
+    }
+
+    /// What was retained when a subscription was made need not be sent any more: another message is
+    /// retained for that topic by now, or none, or the subscription was made anew.
+    fn excuse(&mut self, is_over: impl Fn(&str, &str) -> bool) {
+        let excused = self.owed.extract_if(.., |one| {
+            let filter = one.kept_for.as_deref();
+            filter.is_some_and(|filter| is_over(filter, &one.topic))
+        });
+        self.perhaps.extend(excused);
     }
 }
 

@@ -227,3 +227,10 @@ fn what_a_member_leaves_to_its_group_is_not_taken_in_again_after_a_crash() {
 fn what_a_twin_has_said_itself_is_not_of_another_tenant() {
     crate::check(417_915);
 }
+
+/// The clock had jumped back when the process started again: a will without delay, due since the
+/// connection was lost, seemed to be due later, and the client came back before. (Seed 419434.)
+#[test]
+fn a_will_without_delay_is_due_whatever_the_clock_says() {
+    crate::check(419_434);
+}

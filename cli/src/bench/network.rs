@@ -135,7 +135,8 @@ impl Network {
             &Packet::Connect(Connect {
                 version: self.version,
                 clean_start,
-                keep_alive_s: 0,
+                // Longer than anything here takes; 0, which would be for ever, is refused by some.
+                keep_alive_s: u16::MAX,
                 client_id: name,
                 will: None,
                 username: None,

@@ -5,13 +5,14 @@ use super::operation::{
 };
 use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// How many zeros go into one system call.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+const ZEROS_BYTES: u64 = 64 << 10;
 
 /// Open files are kept, up to this many: a scan goes through all segments.
 const OPEN_FILES_MAX: usize = 16;
@@ -184,9 +185,11 @@ impl From<&io::Error> for IoFailure {
 }
 
 fn zero(file: &File, mut offset: u64, mut bytes: u64) -> io::Result<()> {
+    // Not in the program, where they would take as much of every small device.
+    let zeros = vec![0; bytes.min(ZEROS_BYTES) as usize];
     while bytes > 0 {
-        let count = bytes.min(ZEROS.len() as u64);
-        write_all_at(file, &ZEROS[..count as usize], offset)?;
+        let count = bytes.min(ZEROS_BYTES);
+        write_all_at(file, &zeros[..count as usize], offset)?;
         offset += count;
         bytes -= count;
     }

@@ -6,8 +6,10 @@ use crate::codec::reason::ReasonCode;
 use crate::config::ConfigError;
 use crate::log::{self, RecoveryError};
 use crate::restore::RestoreError;
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use core::any::Any;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -158,4 +160,17 @@ pub struct Crashed {
     pub shard: u16,
     /// What the panic said.
     pub message: String,
+}
+
+impl Crashed {
+    /// What ended the thread of a shard.
+    #[must_use]
+    pub fn by(shard: u16, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self {
+            shard,
+            message: text.unwrap_or("no message").to_owned(),
+        }
+    }
 }

@@ -2,7 +2,6 @@
 //! requests in, outcomes out, then what is to be written, the timer last.
 
 use super::{Accepted, Ended, Event, OpenError};
-use crate::clock::Clock;
 use crate::stream::{Pipe, Transport, Watch, is_for_later};
 use async_channel::{Receiver, Sender};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::agent::{Agent, Answer, LINGER, Outcome, REQUESTS_AT_ONCE, Request};
 use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
+use whimbrel_host::Clock;
 use whimbrel_transport::{Layered, client, without};
 
 /// What one read takes.

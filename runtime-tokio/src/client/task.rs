@@ -2,7 +2,6 @@
 //! requests in, outcomes out, then what is to be written, the timer last.
 
 use super::{Accepted, Ended, Event};
-use crate::clock::Clock;
 use crate::transport::Transport;
 use std::future::pending;
 use std::io;
@@ -12,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::agent::{Agent, Answer, LINGER, Outcome, REQUESTS_AT_ONCE, Request};
+use whimbrel_host::Clock;
 
 /// What one read takes.
 const READ_BYTES: usize = 64 * 1_024;

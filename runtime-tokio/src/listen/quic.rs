@@ -5,7 +5,6 @@
 //! Nothing is done for an address, and nobody is counted under it, before it has answered (a Retry,
 //! which costs no memory): addresses in UDP are as easily forged as written.
 
-use super::socket_for;
 use crate::transport::quic;
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -21,6 +20,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_host::listen::socket_for;
 use whimbrel_transport::Security;
 
 /// How long the thread stays to tell peers that it is over, once nobody uses it any more.

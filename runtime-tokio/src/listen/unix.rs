@@ -1,14 +1,13 @@
 //! Unix sockets: files that have an owner and permissions, that a crash leaves behind, and that a
 //! broker removes when it stops.
 
-use super::{backlog, set_buffers};
 use core::task::{Context, Poll, ready};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::os::unix::net;
 use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 use whimbrel_core::runtime::{ListenerConfig, SocketFile};
+use whimbrel_host::listen::open_unix;
 
 /// An open socket; clones share it. The last of them removes its file.
 pub(super) struct Bound {
@@ -29,15 +28,9 @@ impl Bound {
     ///
     /// Something else is there, or what the system says.
     pub(super) fn open(config: &ListenerConfig) -> io::Result<Self> {
-        let path = config.url.file().ok_or(io::ErrorKind::InvalidInput)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        set_buffers(&SockRef::from(&socket), config)?;
-        socket.set_nonblocking(true)?;
-        let file = SocketFile::make(path, config, || socket.bind(&SockAddr::unix(path)?))?;
-        // Nobody can connect before it listens, so there is no moment with other permissions.
-        socket.listen(backlog(config))?;
+        let (socket, file) = open_unix(config)?;
         Ok(Self {
-            socket: socket.into(),
+            socket,
             file: Arc::new(file),
         })
     }

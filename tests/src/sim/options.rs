@@ -167,7 +167,9 @@ impl Options {
             },
             session: SessionConfig {
                 inflight_maximum: self.inflight_maximum,
-                queue_messages_maximum: if self.small_queues { 5 } else { 10_000 },
+                // Else so many that none is ever dropped: who comes back again and again sends
+                // all that is not acknowledged again.
+                queue_messages_maximum: if self.small_queues { 5 } else { u32::MAX },
                 // A jump of the clock while the process is down is time that has passed.
                 expiry_maximum_s: u32::MAX,
                 expiry_3x_s: u32::MAX,

@@ -1,22 +1,26 @@
-//! Reads both clocks. The only place in this crate where time comes from.
+//! Reads both clocks. The only place where a broker's time comes from.
 
 use std::time::{Instant, SystemTime};
 use whimbrel_core::{Now, Timestamp, UnixTime};
 
 /// Counts milliseconds from its making; all shards of a server share one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    /// One that begins now.
+    #[must_use]
+    pub fn start() -> Self {
         Self {
             start: Instant::now(),
         }
     }
 
-    pub(crate) fn now(self) -> Now {
+    /// What both say.
+    #[must_use]
+    pub fn now(self) -> Now {
         let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -28,7 +32,8 @@ impl Clock {
 
     /// When `timestamp` will be, for a timer. Deadlines too far away to be represented become a
     /// day, after which they are looked at again.
-    pub(crate) fn instant(self, timestamp: Timestamp) -> Instant {
+    #[must_use]
+    pub fn instant(self, timestamp: Timestamp) -> Instant {
         const DAY: core::time::Duration = core::time::Duration::from_secs(24 * 3_600);
         let after = core::time::Duration::from_millis(timestamp.0);
         let limit = self.start.elapsed() + DAY;

@@ -13,7 +13,7 @@ use whimbrel_core::log::{Loaded, Pressure, Statistics};
 /// after each; asleep until the next input or [`next_deadline`](Self::next_deadline). What was
 /// appended between two steps is kept with one sync. After [`StoreEvent::Failed`] nothing is ever
 /// reported durable again.
-pub(crate) trait Store: Send {
+pub trait Store: Send {
     /// Takes a batch.
     fn append(&mut self, shard: u16, batch: Batch);
 
@@ -42,7 +42,7 @@ pub(crate) trait Store: Send {
 
 /// What a store tells.
 #[derive(Debug)]
-pub(crate) enum StoreEvent {
+pub enum StoreEvent {
     /// All batches of this shard up to this position are as durable as was promised.
     Durable {
         /// Whose.

@@ -18,14 +18,14 @@ mod store;
 mod tests;
 mod thread;
 
-pub(crate) use store::Store;
-pub(crate) use thread::{SharedStatistics, spawn};
+pub use store::{Store, StoreEvent};
+pub use thread::{LogRequest, LogSender, News, SharedStatistics, spawn};
 
+use crate::brokers::{fitted, new_uuid};
 use std::io;
 use std::path::Path;
 use tracing::info;
 use whimbrel_core::log::executor::Executor;
-use whimbrel_core::log::{LogConfig, LogUuid};
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::runtime::{ServerConfig, StorageConfig, StorageError};
 
@@ -33,9 +33,11 @@ use whimbrel_core::runtime::{ServerConfig, StorageConfig, StorageError};
 const DATABASE: &str = "whimbrel.sqlite";
 
 /// What is open, and has no thread yet; and what was in it.
-pub(crate) struct Opened {
-    pub(crate) store: Box<dyn Store>,
-    pub(crate) restorer: Restorer,
+pub struct Opened {
+    /// Keeps what is to come.
+    pub store: Box<dyn Store>,
+    /// Has what was kept.
+    pub restorer: Restorer,
 }
 
 /// Opens what the configuration names, reads all of it, and says so. `None` when nothing is kept.
@@ -43,20 +45,14 @@ pub(crate) struct Opened {
 /// # Errors
 ///
 /// Why it cannot be used; nothing was changed then, but for a directory that may have been made.
-pub(crate) fn open(
-    config: &ServerConfig,
-    log: Option<&LogConfig>,
-    uuid: LogUuid,
-) -> Result<Option<Opened>, StorageError> {
+pub fn open(config: &ServerConfig) -> Result<Option<Opened>, StorageError> {
     let restorer = Restorer::within(config.broker.limits.queued_payload_memory_bytes);
     let (directory, opened) = match &config.storage {
         StorageConfig::Memory => return Ok(None),
-        StorageConfig::Log {
-            directory,
-            log: set,
-        } => {
-            let log = log.unwrap_or(set);
-            (directory, log::open(directory, log, uuid, restorer)?)
+        StorageConfig::Log { directory, log } => {
+            let (_, fitted) = fitted(config);
+            let log = fitted.as_ref().unwrap_or(log);
+            (directory, log::open(directory, log, new_uuid(), restorer)?)
         }
         #[cfg(feature = "sqlite")]
         StorageConfig::Sqlite {

@@ -2,7 +2,6 @@
 
 use super::store::{Store, StoreEvent};
 use super::{Opened, open};
-use crate::Server;
 use std::path::{Path, PathBuf};
 use whimbrel_core::action::Batch;
 use whimbrel_core::codec::packet::{
@@ -10,7 +9,7 @@ use whimbrel_core::codec::packet::{
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer};
 use whimbrel_core::id::{MessageId, PacketId, Position};
-use whimbrel_core::log::{BatchRef, LogConfig, LogUuid, Op, Statistics};
+use whimbrel_core::log::{BatchRef, LogConfig, Op};
 use whimbrel_core::restore::Restorer;
 #[cfg(feature = "sqlite")]
 use whimbrel_core::runtime::SqliteConfig;
@@ -67,9 +66,7 @@ fn opened(storage: &StorageConfig) -> Opened {
         storage: storage.clone(),
         ..ServerConfig::default()
     };
-    open(&config, None, LogUuid([7; 16]))
-        .unwrap()
-        .expect("it keeps things")
+    open(&config).unwrap().expect("it keeps things")
 }
 
 /// Carries out what there is to do. Up to where all is durable, and whether it has closed.
@@ -389,71 +386,5 @@ fn a_database_is_readable_by_its_owner_only() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
-    }
-}
-
-/// Keeps what a broker says when it starts, and fails at the next batch.
-struct Faulty {
-    panics: bool,
-    event: Option<StoreEvent>,
-}
-
-impl Store for Faulty {
-    fn append(&mut self, shard: u16, batch: Batch) {
-        let position = batch.position;
-        self.event = Some(match position {
-            Position(1) => StoreEvent::Durable { shard, position },
-            _ => StoreEvent::Failed("on purpose".to_owned()),
-        });
-    }
-
-    fn read(&mut self, _shard: u16, _message: MessageId) {}
-
-    fn advance(&mut self, _now: Timestamp) {}
-
-    fn next_deadline(&self) -> Option<Timestamp> {
-        None
-    }
-
-    fn close(&mut self) {}
-
-    fn step(&mut self) -> bool {
-        let fails = matches!(self.event, Some(StoreEvent::Failed(_)));
-        assert!(!(fails && self.panics), "on purpose");
-        false
-    }
-
-    fn poll_event(&mut self) -> Option<StoreEvent> {
-        self.event.take()
-    }
-
-    fn statistics(&self) -> Statistics {
-        Statistics::default()
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_fails_or_panics_acknowledges_nothing_and_ends_the_broker() {
-    for panics in [false, true] {
-        let config = ServerConfig {
-            listeners: Vec::new(),
-            storage: StorageConfig::Log {
-                directory: "unused".into(),
-                log: LogConfig::default(),
-            },
-            ..ServerConfig::default()
-        };
-        let store = Faulty {
-            panics,
-            event: None,
-        };
-        let opened = Opened {
-            store: Box::new(store),
-            restorer: Restorer::new(),
-        };
-        let broker = Server::new(config).start_on(Some(opened)).unwrap();
-        let kept = broker.publish("t", b"x", QoS::AtLeastOnce, true).await;
-        assert!(kept.is_err(), "{kept:?}");
-        assert!(broker.stopped().await.is_err());
     }
 }

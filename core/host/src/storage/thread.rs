@@ -2,22 +2,49 @@
 
 use super::store::{Store, StoreEvent};
 use crate::clock::Clock;
-use crate::shard::{Input, LogRequest};
 use core::time::Duration;
 use std::io;
-use std::sync::mpsc as std_mpsc;
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use tokio::sync::mpsc;
 use tracing::{error, info, warn};
+use whimbrel_core::action::Batch;
+use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::log::{Pressure, Statistics};
+
+/// What a shard wants of the log, or of what stands in its place.
+pub enum LogRequest {
+    /// To be kept.
+    Append(Batch),
+    /// To be read back.
+    Load(MessageId),
+}
+
+/// Where that goes, with the number of the shard.
+pub type LogSender = mpsc::Sender<(u16, LogRequest)>;
+
+/// What a shard hears of it.
+pub enum News {
+    /// Everything up to there is on stable storage.
+    Persisted(Position),
+    /// What is kept of a message, if it can be read.
+    Loaded(MessageId, Option<Vec<u8>>),
+    /// The log is much larger than what is live.
+    Checkpoint,
+    /// Whether the disk is nearly full.
+    Pressure(bool),
+    /// It has failed for good.
+    Failed,
+}
 
 /// What the thread has counted, for whoever asks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedStatistics(Arc<Mutex<Statistics>>);
+pub struct SharedStatistics(Arc<Mutex<Statistics>>);
 
 impl SharedStatistics {
-    pub(crate) fn get(&self) -> Statistics {
+    /// The counters, at the last moment when something became durable.
+    #[must_use]
+    pub fn get(&self) -> Statistics {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -26,12 +53,17 @@ impl SharedStatistics {
     }
 }
 
-/// Starts the thread. It ends when the other end of `requests` is gone and all is on disk.
-pub(crate) fn spawn(
+/// Starts the thread. It ends when the other end of `requests` is gone and all is on disk. Each of
+/// `shards` takes news to the shard of its place; one that is gone needs none.
+///
+/// # Errors
+///
+/// The system gives no thread.
+pub fn spawn(
     store: Box<dyn Store>,
     clock: Clock,
-    requests: std_mpsc::Receiver<(u16, LogRequest)>,
-    shards: Vec<mpsc::Sender<Input>>,
+    requests: mpsc::Receiver<(u16, LogRequest)>,
+    shards: Vec<impl Fn(News) + Send + 'static>,
 ) -> io::Result<(JoinHandle<()>, SharedStatistics)> {
     let statistics = SharedStatistics::default();
     statistics.set(store.statistics());
@@ -47,23 +79,23 @@ pub(crate) fn spawn(
     Ok((thread, statistics))
 }
 
-struct StoreThread {
+struct StoreThread<F: Fn(News)> {
     store: Box<dyn Store>,
     clock: Clock,
-    shards: Shards,
+    shards: Shards<F>,
     statistics: SharedStatistics,
 }
 
-impl StoreThread {
-    fn run(mut self, requests: &std_mpsc::Receiver<(u16, LogRequest)>) {
+impl<F: Fn(News)> StoreThread<F> {
+    fn run(mut self, requests: &mpsc::Receiver<(u16, LogRequest)>) {
         let mut open = true;
         loop {
             self.store.advance(self.clock.now().monotonic);
             while open {
                 match requests.try_recv() {
                     Ok((shard, request)) => self.take(shard, request),
-                    Err(std_mpsc::TryRecvError::Empty) => break,
-                    Err(std_mpsc::TryRecvError::Disconnected) => {
+                    Err(mpsc::TryRecvError::Empty) => break,
+                    Err(mpsc::TryRecvError::Disconnected) => {
                         open = false;
                         self.store.close();
                     }
@@ -83,12 +115,12 @@ impl StoreThread {
 
     /// Sleeps until there is a batch, or the store wants to be called. `false` when all shards are
     /// gone.
-    fn wait(&mut self, requests: &std_mpsc::Receiver<(u16, LogRequest)>) -> bool {
+    fn wait(&mut self, requests: &mpsc::Receiver<(u16, LogRequest)>) -> bool {
         let now = self.clock.now().monotonic;
         let received = match self.store.next_deadline() {
             None => requests
                 .recv()
-                .map_err(|_| std_mpsc::RecvTimeoutError::Disconnected),
+                .map_err(|_| mpsc::RecvTimeoutError::Disconnected),
             Some(at) => {
                 let patience = at.duration_from(now).max(Duration::from_millis(1));
                 requests.recv_timeout(patience)
@@ -99,8 +131,8 @@ impl StoreThread {
                 self.store.advance(self.clock.now().monotonic);
                 self.take(shard, request);
             }
-            Err(std_mpsc::RecvTimeoutError::Timeout) => {}
-            Err(std_mpsc::RecvTimeoutError::Disconnected) => return false,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
         }
         true
     }
@@ -119,17 +151,16 @@ impl StoreThread {
             told = true;
             match event {
                 StoreEvent::Durable { shard, position } => {
-                    if let Some(shard) = self.shards.0.get(usize::from(shard)) {
-                        // A shard that is gone needs no answer.
-                        let _ = shard.blocking_send(Input::Persisted(position));
+                    if let Some(tell) = self.shards.0.get(usize::from(shard)) {
+                        tell(News::Persisted(position));
                     }
                 }
                 StoreEvent::Loaded(loaded) => {
-                    if let Some(shard) = self.shards.0.get(usize::from(loaded.shard)) {
-                        let _ = shard.blocking_send(Input::Loaded(loaded.message, loaded.value));
+                    if let Some(tell) = self.shards.0.get(usize::from(loaded.shard)) {
+                        tell(News::Loaded(loaded.message, loaded.value));
                     }
                 }
-                StoreEvent::CheckpointWanted => self.shards.tell(|| Input::Checkpoint),
+                StoreEvent::CheckpointWanted => self.shards.tell(|| News::Checkpoint),
                 StoreEvent::Pressure(pressure) => {
                     match pressure {
                         Pressure::None => info!("the disk has room again"),
@@ -141,11 +172,11 @@ impl StoreThread {
                         }
                     }
                     let is_full = pressure != Pressure::None;
-                    self.shards.tell(|| Input::StoragePressure(is_full));
+                    self.shards.tell(|| News::Pressure(is_full));
                 }
                 StoreEvent::Failed(why) => {
                     error!("the disk has failed, and this broker must stop: {why}");
-                    self.shards.tell(|| Input::StorageFailed);
+                    self.shards.tell(|| News::Failed);
                 }
                 StoreEvent::Closed => return false,
             }
@@ -158,20 +189,20 @@ impl StoreThread {
 }
 
 /// Who is told. A thread that ends by a panic has failed them.
-struct Shards(Vec<mpsc::Sender<Input>>);
+struct Shards<F: Fn(News)>(Vec<F>);
 
-impl Shards {
-    fn tell(&self, input: impl Fn() -> Input) {
-        for shard in &self.0 {
-            let _ = shard.blocking_send(input());
+impl<F: Fn(News)> Shards<F> {
+    fn tell(&self, news: impl Fn() -> News) {
+        for tell in &self.0 {
+            tell(news());
         }
     }
 }
 
-impl Drop for Shards {
+impl<F: Fn(News)> Drop for Shards<F> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.tell(|| Input::StorageFailed);
+            self.tell(|| News::Failed);
         }
     }
 }

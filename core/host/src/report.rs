@@ -10,17 +10,19 @@ use whimbrel_core::{CloseReason, Event};
 use whimbrel_transport::Fault;
 
 /// Gets every event of the broker, on the shard's thread; it must not block.
-pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
+pub type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// What a shard knows about a connection that the event does not say.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Facts {
-    pub(crate) version: Option<Version>,
-    pub(crate) open_ms: u64,
+pub struct Facts {
+    /// What it speaks, once it has said so.
+    pub version: Option<Version>,
+    /// How long it has been open, in milliseconds.
+    pub open_ms: u64,
 }
 
 /// Writes the line for one event.
-pub(crate) fn report(event: &Event, facts: Facts) {
+pub fn report(event: &Event, facts: Facts) {
     match event {
         Event::Connected {
             client_id,
@@ -161,7 +163,7 @@ fn report_session(event: &Event) {
 }
 
 /// Writes the line for a connection that was cut off below MQTT.
-pub(crate) fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
+pub fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
     info!(address = %Address(address), reason = %fault, "connection refused");
 }
 

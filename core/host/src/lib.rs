@@ -1,0 +1,16 @@
+//! What the runtimes need of the system in the same way, and in plain `std`: clocks, opening
+//! listeners, what keeps records with the one thread that writes, brokers as they start, log lines.
+//!
+//! It waits for no network, and knows no executor: how a thread sleeps until somebody sends
+//! something is what the runtimes differ in.
+
+#![forbid(unsafe_code)]
+
+mod brokers;
+mod clock;
+pub mod listen;
+pub mod report;
+pub mod storage;
+
+pub use brokers::{brokers, validate};
+pub use clock::Clock;
