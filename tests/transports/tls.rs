@@ -1,6 +1,7 @@
 //! TLS: versions, names, client certificates, revocation, resumption, reload, dates.
 
 use crate::broker::{Broker, CONNECT, PING, at, exchange, is_let_in};
+use crate::class_13_websocket;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{
@@ -315,6 +316,26 @@ fn the_protocol_is_mqtt_or_not_named() {
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"mqtt"[..]));
     broker.guest();
     offering(b"h2").is_refused(&broker);
+    offering(b"http/1.1").is_refused(&broker);
+}
+
+/// Every browser offers HTTP, and goes away when none of what it offers is chosen.
+#[test]
+fn over_websocket_the_protocol_is_http_as_browsers_say_or_mqtt() {
+    let authority = Authority::new("protocol-wss");
+    let broker = Broker::start(vec![listener(&authority, "wss")]);
+    for (offered, chosen) in [
+        (&[&b"http/1.1"[..]][..], Some(&b"http/1.1"[..])),
+        (&[b"h2", b"http/1.1"], Some(b"http/1.1")),
+        (&[b"mqtt"], Some(b"mqtt")),
+        (&[], None),
+    ] {
+        let mut stream = Dial::of(&authority).offering(offered).open(&broker);
+        let (sent, answer) = class_13_websocket::opening();
+        exchange(&mut stream, sent.as_bytes(), answer.as_bytes());
+        assert_eq!(stream.conn.alpn_protocol(), chosen);
+    }
+    Dial::of(&authority).offering(&[b"h2"]).is_refused(&broker);
 }
 
 #[test]

@@ -19,13 +19,19 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use std::sync::Arc;
 use whimbrel_core::UnixTime;
-use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, TlsVersion};
+use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, Scheme, TlsVersion};
 
 /// When the end of a certificate's life is worth a warning: time to act, before it is urgent.
 const SOON_S: i64 = 14 * 24 * 3_600;
 
-/// The names of what TLS carries here; other names are refused, none at all is fine.
-pub(crate) const PROTOCOL: &[u8] = b"mqtt";
+/// What TLS carries, as a client of this scheme may call it (ALPN); other names are refused, none at
+/// all is fine. A WebSocket begins as HTTP, and browsers call it that.
+pub(crate) fn protocols(scheme: Scheme) -> Vec<Vec<u8>> {
+    match scheme.has_websocket() {
+        true => vec![b"http/1.1".to_vec(), b"mqtt".to_vec()],
+        false => vec![b"mqtt".to_vec()],
+    }
+}
 
 /// Looks at the dates of the certificates of a listener.
 pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
@@ -90,7 +96,7 @@ fn build(listener: &ListenerConfig) -> Result<ServerConfig, String> {
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName { pairs }));
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols(listener.url.scheme());
     // Sessions are resumed by tickets, which are kept by clients. Their keys live as long as this
     // configuration: after a reload everybody is looked at anew.
     config.session_storage = Arc::new(NoServerSessionStorage {});
