@@ -501,7 +501,7 @@ impl Broker {
             }
             if now.since(exchange.sent_at) >= interval {
                 if exchange.resent >= self.config.session.retransmit_maximum {
-                    self.doomed.push((key, CloseReason::NotAcknowledging));
+                    self.doom(key, CloseReason::NotAcknowledging);
                     return;
                 }
                 if connection.outbox.len() < OUTBOX_FULL {
