@@ -211,10 +211,7 @@ tell_of!(
     ]
 });
 
-// 256 MiB, so only over the layers with the most to hold back.
-tell_of!(
-    over::OverTls as over_tls_slowly,
-    over::OverQuic as over_quic_slowly,
-    over::SmolOverTls as smol_over_tls_slowly; {
+// 256 MiB, so only over the layer with the most to hold back.
+tell_of!(over::OverTls as over_tls_slowly, over::SmolOverTls as smol_over_tls_slowly; {
     class_12_slow_peers: [who_never_reads_is_not_waited_for]
 });

@@ -459,7 +459,7 @@ fn a_check_finds_what_is_wrong_with_certificates() {
     let too_old = Pair {
         certificate: version_1.clone(),
         key: version_1.clone(),
-        ..good.clone()
+        ..good
     };
     let mut authority_too_old = with_pair("tls", &good);
     authority_too_old.client_ca = vec![version_1];

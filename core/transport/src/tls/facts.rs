@@ -31,15 +31,13 @@ pub fn read(der: &[u8]) -> Result<Certificate, Fault> {
     let mut names = Vec::new();
     if let Some(alternative) = alternative {
         for name in alternative.value.general_names.iter().take(NAMES_MAXIMUM) {
-            match name {
-                GeneralName::DNSName(name)
-                | GeneralName::RFC822Name(name)
-                | GeneralName::URI(name) => names.push((*name).to_owned()),
-                GeneralName::IPAddress(bytes) => {
-                    names.push(address(bytes).ok_or(Fault::Certificate)?.to_string());
-                }
-                // Others have no form in which people would write them into a rule.
-                _ => {}
+            if let GeneralName::DNSName(name)
+            | GeneralName::RFC822Name(name)
+            | GeneralName::URI(name) = name
+            {
+                names.push((*name).to_owned());
+            } else if let GeneralName::IPAddress(bytes) = name {
+                names.push(address(bytes).ok_or(Fault::Certificate)?.to_string());
             }
         }
     }
