@@ -24,8 +24,8 @@ use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, Scheme, TlsVersi
 /// When the end of a certificate's life is worth a warning: time to act, before it is urgent.
 const SOON_S: i64 = 14 * 24 * 3_600;
 
-/// What TLS carries, as a client of this scheme may call it (ALPN); other names are refused, none at
-/// all is fine. A WebSocket begins as HTTP, and browsers call it that.
+/// What TLS carries, as a client of this scheme may call it (ALPN); other names are refused, none
+/// at all is fine. A WebSocket begins as HTTP, and browsers call it that.
 pub(crate) fn protocols(scheme: Scheme) -> Vec<Vec<u8>> {
     match scheme.has_websocket() {
         true => vec![b"http/1.1".to_vec(), b"mqtt".to_vec()],

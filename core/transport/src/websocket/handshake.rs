@@ -161,8 +161,8 @@ impl Accept {
     }
 
     /// Whose request it is: of a chain that trusted proxies have told, the last that is not one of
-    /// them, or else the first. A listed proxy that tells nobody has a client that is not known, and
-    /// is never the client itself.
+    /// them, or else the first. A listed proxy that tells nobody has a client that is not known,
+    /// and is never the client itself.
     fn source(&self, headers: &Headers<'_>) -> Result<Source, Refusal> {
         let trusted = |address: IpAddr| {
             let networks = &self.rules.forwarded_for_from;
