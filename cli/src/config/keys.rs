@@ -382,14 +382,6 @@ const STORAGE: &[Key] = &[
     )
     .unit(Bytes),
     Key::new(
-        "reserve_bytes_maximum",
-        |s| &mut s.storage.log.reserve_bytes_max,
-        "How much of the disk is held ready, at most, so that a full disk can still be tidied. The \
-         reserve follows what is live.",
-        "More is rarely needed, and would be missed elsewhere.",
-    )
-    .unit(Bytes),
-    Key::new(
         "on_corruption",
         |s| &mut s.storage.log.on_corruption,
         "When files turn out damaged that were known to be good: `refuse` to start and say what to do; or \
