@@ -304,8 +304,8 @@ const LISTENER: &[Key] = &[
     Key::new(
         "forwarded_for_from",
         |s| &mut s.listener().forwarded_for_from,
-        "Networks of proxies that are believed what `X-Forwarded-For` says over WebSocket. Others may \
-         connect too, and what they say of it is passed over.",
+        "Networks of proxies that are believed what `X-Forwarded-For` says over WebSocket; where they say \
+         nothing, the client has no address. Others may connect too, and what they say of it is passed over.",
         "Nobody is believed.",
     )
     .example("[\"127.0.0.1\"]"),
