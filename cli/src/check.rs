@@ -4,13 +4,11 @@ use crate::config::{Flags, Loaded, complain_about, example_file, load};
 use crate::misuse;
 use crate::output::{complain, print};
 use crate::reload::prepare;
-use crate::runtime::{CertificateFinding, check_certificates};
+use crate::runtime::CertificateFinding;
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
-use whimbrel_core::UnixTime;
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -46,12 +44,14 @@ impl Check {
         let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
         match read {
             Ok((loaded, prepared)) => {
-                let (errors, warnings) = certificates(&loaded);
+                let (errors, warnings): (Vec<_>, Vec<_>) = summary::certificates(&loaded.settings)
+                    .into_iter()
+                    .partition(|finding| matches!(finding, CertificateFinding::Error(_)));
                 if errors.is_empty() {
                     print(&report(&file, &loaded, &prepared, &warnings));
                     return ExitCode::SUCCESS;
                 }
-                errors.iter().for_each(|error| complain(error));
+                errors.iter().for_each(|error| complain(&error.to_string()));
                 misuse()
             }
             Err(problems) => {
@@ -62,27 +62,12 @@ impl Check {
     }
 }
 
-/// What is wrong with the files that listeners name, and what soon will be.
-fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    let listeners = &loaded.settings.server.listeners;
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    for finding in listeners
-        .iter()
-        .flat_map(|listener| check_certificates(listener, now))
-    {
-        match finding {
-            CertificateFinding::Error(error) => errors.push(error.to_string()),
-            CertificateFinding::Warning(warning) => warnings.push(warning.to_string()),
-        }
-    }
-    (errors, warnings)
-}
-
-fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> String {
+fn report(
+    file: &str,
+    loaded: &Loaded,
+    prepared: &Prepared,
+    certificates: &[CertificateFinding],
+) -> String {
     let mut out = format!("{file}: ok\n");
     let settings = &loaded.settings;
     for listener in &settings.server.listeners {
@@ -96,7 +81,11 @@ fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> 
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    for warning in summary::warnings(settings, prepared).iter().chain(more) {
+    let certificates = certificates.iter().map(ToString::to_string);
+    for warning in summary::warnings(settings, prepared)
+        .into_iter()
+        .chain(certificates)
+    {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

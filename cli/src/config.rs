@@ -142,6 +142,17 @@ pub(crate) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Loaded, Vec<Problem>> {
+    load_over(file, environment, flags, None)
+}
+
+/// The same for a broker that runs, with these settings: its listeners are those that rules are
+/// about, whatever listeners there will be after a restart.
+pub(crate) fn load_over(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    flags: &Flags,
+    running: Option<&Settings>,
+) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let environment = environment::Environment::take(environment, &mut problems);
     let file = file.map(str::to_owned).or_else(|| environment.file());
@@ -168,7 +179,18 @@ pub(crate) fn load(
         fill(&mut settings);
     }
 
-    access::read_files(&mut settings, &places, &mut problems);
+    let listeners = listener_names(running.unwrap_or(&settings));
+    let before = problems.len();
+    access::read_files(&mut settings, &listeners, &places, &mut problems);
+    if problems.len() > before && listener_names(&settings) != listeners {
+        problems.push(Problem {
+            place: places.get("access.file").cloned().unwrap_or(Place::Default),
+            message: format!(
+                "rules are about the listeners that run, {}; others need a restart",
+                listeners.join(", ")
+            ),
+        });
+    }
     access::read_bans(&mut settings, &places, &mut problems);
     check_together(&settings, &places, &mut problems);
     if problems.is_empty() {

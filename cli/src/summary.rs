@@ -1,7 +1,10 @@
 //! What a configuration will run, in words: for `check`, and for the first lines of `serve`.
 
 use crate::config::Settings;
+use crate::runtime::{CertificateFinding, check_certificates};
+use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
+use whimbrel_core::UnixTime;
 use whimbrel_core::runtime::{Anonymous, CertificateUser, ListenerConfig};
 
 /// A listener in a line.
@@ -20,6 +23,18 @@ pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String
     let name = listener.name.as_ref();
     let name = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
     format!("{}{name} ({who})", listener.url)
+}
+
+/// What is wrong with the certificates that listeners name, and what soon will be.
+pub(crate) fn certificates(settings: &Settings) -> Vec<CertificateFinding> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let listeners = settings.server.listeners.iter();
+    listeners
+        .flat_map(|listener| check_certificates(listener, now))
+        .collect()
 }
 
 /// Whether clients have a way to show who they are.

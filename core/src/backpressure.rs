@@ -34,7 +34,7 @@ impl Broker {
             return;
         }
         connection.stalls.clear(why);
-        if !connection.stalls.any() {
+        if !connection.stalls.any() || connection.stalls.is_storage_alone() {
             self.resumable.push_back(key);
         }
     }

@@ -46,10 +46,7 @@ use alloc::vec::Vec;
 /// By how many milliseconds the machine's clock may stray from the monotonic one before it was set.
 const CLOCK_JUMP_MS: u64 = 5_000;
 
-/// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
-const STASH_BYTES: usize = 16 << 10;
-
-/// Timers that one `advance` fires. A thousand sessions that end at once take a few milliseconds.
+/// Timers that one `advance` fires, unless what follows from fewer of them costs enough.
 const TIMERS_PER_STEP: usize = 1_024;
 
 /// One shard: a set of connections, sessions, subscriptions and retained messages that one thread
@@ -68,8 +65,9 @@ const TIMERS_PER_STEP: usize = 1_024;
 ///    connections that are gone, are harmless.
 /// 3. *Progress.* After `advance` at `next_deadline()`, an action is queued or the deadline has
 ///    moved forward. There are no busy loops.
-/// 4. *Bounded.* One input costs its own bytes plus at most `limits.fanout_step` deliveries; what
-///    is left over makes the deadline now.
+/// 4. *Bounded.* One message costs at most `limits.fanout_step` deliveries at once, and one input,
+///    however many messages it brings, not much more than 16 times that; what is left over makes
+///    the deadline now.
 /// 5. *Deterministic.* The same configuration, seed and inputs give the same outputs, byte for
 ///    byte, on every platform.
 /// 6. *Total.* No byte sequence, order of calls or clock jump panics, and memory stays inside the
@@ -137,6 +135,8 @@ pub struct Broker {
     pub(crate) leaving: VecDeque<(Key, PeerId)>,
     /// Connections to close once what is being done is done.
     pub(crate) doomed: Vec<(Key, CloseReason)>,
+    /// What the current input has cost so far, in deliveries.
+    pub(crate) work: u32,
     /// Fan-outs too large for one step, and what was published behind them.
     pub(crate) fanouts: VecDeque<Fanout>,
     /// Who is not read until all of them are done.
@@ -211,6 +211,7 @@ impl Broker {
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
             doomed: Vec::new(),
+            work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: Vec::new(),
             scratch: Vec::new(),
@@ -305,6 +306,7 @@ impl Broker {
     pub(crate) fn tick(&mut self, now: Now) {
         let before = self.clock.now();
         self.clock.tick(now);
+        self.work = 0;
         let expected = self
             .machine_wall
             .0
@@ -316,150 +318,13 @@ impl Broker {
         }
     }
 
-    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while
-    /// the connection is paused are kept too, so give no more than were read already.
-    pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
-        self.tick(now);
-        let key = connection.key();
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if bytes.is_empty() {
-            return;
-        }
-        connection.last_heard = self.clock.now();
-        self.statistics.received_bytes += bytes.len() as u64;
-        if connection.stalls.any() {
-            connection.inbox.extend_from_slice(bytes);
-            if connection.inbox.len() > STASH_BYTES && !connection.paused {
-                connection.paused = true;
-                self.actions.push_back(Action::Pause(connection.id()));
-            }
-        } else if connection.inbox.is_empty() {
-            self.consume(key, bytes);
-        } else {
-            self.complete(key, bytes);
-        }
-        self.count_inbox(key);
-        self.settle();
-    }
-
-    /// Adds to a partial packet just what it lacks, and handles the rest from where it lies.
-    fn complete(&mut self, key: Key, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let Some(connection) = self.connections.get_mut(key) else {
-                return;
-            };
-            if connection.stalls.any() {
-                return connection.inbox.extend_from_slice(bytes);
-            }
-            if connection.inbox.is_empty() {
-                return self.consume(key, bytes);
-            }
-            // One byte at a time until the length is known, then all of it.
-            let lacks = frame::needed(&connection.inbox).map_or(1, |needed| {
-                needed.saturating_sub(connection.inbox.len()).max(1)
-            });
-            let (now, later) = bytes.split_at(lacks.min(bytes.len()));
-            connection.inbox.extend_from_slice(now);
-            bytes = later;
-            if now.len() == lacks {
-                let inbox = core::mem::take(&mut connection.inbox);
-                self.consume(key, &inbox);
-            }
-        }
-    }
-
-    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited
-    /// for.
-    fn count_inbox(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let bytes = u32::try_from(connection.inbox.capacity()).unwrap_or(u32::MAX);
-        let counted = core::mem::replace(&mut connection.inbox_counted, bytes);
-        self.statistics.partial_bytes += u64::from(bytes);
-        self.statistics.partial_bytes -= u64::from(counted);
-        if bytes as usize > OUTBOX_FULL
-            && self.memory_bytes() > self.config.limits.memory_budget_bytes
-        {
-            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
-        }
-    }
-
-    /// Handles whole packets, and keeps what is left.
-    fn consume(&mut self, key: Key, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let Some(connection) = self.connections.get_mut(key) else {
-                return;
-            };
-            if connection.stalls.any() {
-                break;
-            }
-            // Who does not take its answers is not read: they would pile up here.
-            if connection.outbox.len() >= self.config.limits.unsent_bytes_pause.max(1) as usize {
-                self.stall(key, Stalls::OUTPUT);
-                break;
-            }
-            let limit = match connection.stage {
-                Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
-                Stage::Connected { .. } => u32::MAX,
-            };
-            // [MQTT-3.2.2-15]
-            let limit = limit.min(self.config.protocol.maximum_packet_size);
-            match frame::split(rest, limit) {
-                Ok(Some((frame, _))) if self.must_wait_for_storage(key, frame) => {
-                    self.stall(key, Stalls::STORAGE);
-                    break;
-                }
-                Ok(Some((frame, _))) if self.must_go_elsewhere(key, frame) => break,
-                Ok(Some((frame, length))) => {
-                    rest = rest.get(length..).unwrap_or_default();
-                    if let Err(violation) = self.dispatch(key, frame) {
-                        return self.close(key, CloseReason::Violation(violation));
-                    }
-                }
-                Ok(None) => break,
-                Err(violation) => return self.close(key, CloseReason::Violation(violation)),
-            }
-        }
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if rest.is_empty() {
-            return;
-        }
-        if connection.inbox.is_empty() {
-            // Exactly what the packet needs, or what was read: idle connections own no more.
-            let size = frame::needed(rest).unwrap_or(rest.len()).min(OUTBOX_FULL);
-            connection.inbox.reserve_exact(size.max(rest.len()));
-        }
-        connection.inbox.extend_from_slice(rest);
-    }
-
-    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
-    /// it is not read until there is room. What frees room is always read.
-    fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>) -> bool {
-        const QOS: u8 = 0b0110;
-        self.storage_is_full
-            && frame::is_publish(frame.first_byte)
-            && frame.first_byte & QOS != 0
-            && self
-                .connections
-                .get(key)
-                .is_some_and(|c| !c.profile.hears_refusals())
-    }
-
     /// Whether messages have been taken in that are not yet with everybody they are for.
     pub(crate) fn is_fanning_out(&self) -> bool {
         !self.fanouts.is_empty()
     }
 
-    fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
-        if !self.is_fanning_out() {
-            self.journal.cut();
-        }
+    pub(crate) fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+        self.cut();
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
@@ -516,12 +381,13 @@ impl Broker {
     pub fn advance(&mut self, now: Now) {
         self.tick(now);
         for _ in 0..TIMERS_PER_STEP {
+            if self.has_worked_enough() {
+                break;
+            }
             let Some(timer) = self.timers.pop(self.clock.now()) else {
                 break;
             };
-            if !self.is_fanning_out() {
-                self.journal.cut();
-            }
+            self.cut();
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
                 TimerKey::Throttle(key) => self.throttle_timeout(key),
@@ -680,7 +546,7 @@ impl Broker {
         }
         loop {
             // The disk begins with what was said while answers to what it has finished go out.
-            if self.sends_left == 0 {
+            if self.sends_left == 0 || self.journal.has_closed() {
                 if let Some(batch) = self.take_batch() {
                     return Some(Action::Persist(batch));
                 }
@@ -802,41 +668,19 @@ impl Broker {
             + self.statistics.partial_bytes
             + self.retained.usage().bytes / u64::from(self.placement.shards)
             + self.unsent_bytes as u64
+            + self.journal.untold_bytes() as u64
             + self.connections.len() as u64 * CONNECTION
             + self.sessions.len() as u64 * SESSION
             + self.statistics.subscriptions * SUBSCRIPTION
     }
 
-    /// Does what had to wait until the current input was handled: closes who is doomed, handles the
-    /// bytes of who no longer stalls. Each of the latter once; who stalls again has to wait for the
-    /// next turn.
-    pub(crate) fn settle(&mut self) {
-        let mut turns = self.resumable.len();
-        loop {
-            while let Some((key, why)) = self.doomed.pop() {
-                self.close(key, why);
-            }
-            if turns == 0 {
-                return;
-            }
-            turns -= 1;
-            let Some(key) = self.resumable.pop_front() else {
-                return;
-            };
-            let Some(connection) = self.connections.get_mut(key) else {
-                continue;
-            };
-            if connection.stalls.any() {
-                continue;
-            }
-            if connection.paused {
-                connection.paused = false;
-                self.actions.push_back(Action::Resume(connection.id()));
-            }
-            let inbox = core::mem::take(&mut connection.inbox);
-            self.consume(key, &inbox);
-            self.count_inbox(key);
+    /// Closes a connection once the current input is handled. Nothing more of it is: the client
+    /// will send what came behind again, and in its order.
+    pub(crate) fn doom(&mut self, key: Key, why: CloseReason) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.stalls.add(Stalls::DOOMED);
         }
+        self.doomed.push((key, why));
     }
 
     pub(crate) fn action(&mut self, action: Action) {

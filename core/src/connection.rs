@@ -81,6 +81,10 @@ impl Stalls {
     pub(crate) const PEER: Self = Self(64);
     /// It goes to another shard, and its bytes with it.
     pub(crate) const LEAVING: Self = Self(128);
+    /// It is about to be closed: what came behind the reason for that has no part in it.
+    pub(crate) const DOOMED: Self = Self(512);
+    /// It has had its share of this turn.
+    pub(crate) const TURN: Self = Self(1_024);
 
     /// Whether it waits for the broker, and not the broker for it.
     pub(crate) const fn are_ours(self) -> bool {
@@ -89,6 +93,11 @@ impl Stalls {
 
     pub(crate) const fn any(self) -> bool {
         self.0 != 0
+    }
+
+    /// Whether nothing but room on the disk is missing: all that needs none goes on.
+    pub(crate) const fn is_storage_alone(self) -> bool {
+        self.0 == Self::STORAGE.0
     }
 
     pub(crate) const fn has(self, other: Self) -> bool {
@@ -111,6 +120,8 @@ pub(crate) struct Extra {
     pub(crate) waiters: VecDeque<Key>,
     /// The armed deadline after which they go on without it.
     pub(crate) slow_armed: Option<Timestamp>,
+    /// How many bytes at the front of its inbox are messages that wait for room on the disk.
+    pub(crate) awaiting_storage: usize,
     /// Topics the client has given aliases to.
     pub(crate) inbound_aliases: Vec<Option<Box<str>>>,
     /// Topics the broker has given aliases to.
@@ -140,6 +151,7 @@ impl Default for Extra {
         Self {
             waiters: VecDeque::new(),
             slow_armed: None,
+            awaiting_storage: 0,
             inbound_aliases: Vec::new(),
             outbound: OutboundAliases::default(),
             names: None,

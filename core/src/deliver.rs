@@ -83,6 +83,7 @@ impl<'a> Publication<'a> {
 impl Broker {
     /// Puts a message into the hands of one session. `many`: others get the same one.
     pub(crate) fn deliver(&mut self, publication: &mut Publication<'_>, target: &Target, how: How) {
+        self.work += 1;
         let slot = target.slot;
         let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
@@ -306,7 +307,8 @@ impl Broker {
                 return Ok(());
             }
             match overflow {
-                QueueOverflow::DropOldest if !queue.is_empty() => {
+                // Nothing has to go for one that would not fit alone.
+                QueueOverflow::DropOldest if !queue.is_empty() && cost <= bytes_max => {
                     let Some(delivery) = self.pop_delivery(slot) else {
                         return Err(DropReason::QueueFull);
                     };
@@ -318,7 +320,7 @@ impl Broker {
                 }
                 QueueOverflow::Disconnect => {
                     if let Some(key) = session.connection {
-                        self.doomed.push((key, CloseReason::QueueOverflow));
+                        self.doom(key, CloseReason::QueueOverflow);
                     }
                     return Err(DropReason::QueueFull);
                 }

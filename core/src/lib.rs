@@ -27,6 +27,7 @@ mod flapping;
 mod gate;
 mod handle;
 pub mod id;
+mod inbox;
 pub mod inspect;
 mod journal;
 pub mod letter;

@@ -3,7 +3,7 @@
 use async_channel::Sender;
 use core::sync::atomic::{AtomicU8, Ordering};
 use polling::Poller;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,8 @@ pub(crate) enum Input {
     Decided(ConnectionId),
     /// Other rules and bans are in force.
     Access(AccessConfig),
-    /// These users have lost what let them in.
-    Revoke(BTreeSet<Box<str>>),
+    /// What let clients in may hold no longer; asks how many had to go.
+    Reconsider(Sender<usize>),
     /// How is it going?
     Statistics(Sender<Statistics>),
     /// What has become of what is kept.

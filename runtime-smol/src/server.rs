@@ -7,7 +7,6 @@ use crate::listen::bind;
 use crate::shard::{Parts, Shard};
 use async_channel::bounded;
 use core::net::SocketAddr;
-use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -251,15 +250,17 @@ impl Handle {
         self.statistics().await.map(drop)
     }
 
-    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
-    /// does not hold any more. They may try again.
+    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
+    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
+    /// be called when what decides about clients has changed.
     ///
     /// # Errors
     ///
     /// The broker has stopped.
-    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
-        self.inbox.push(Input::Revoke(users));
-        Ok(())
+    pub async fn reconsider(&self) -> Result<usize, Stopped> {
+        let (answer, count) = bounded(1);
+        self.inbox.push(Input::Reconsider(answer));
+        count.recv().await.map_err(|_| Stopped)
     }
 
     /// What was written to keep things, at the last moment when something became durable. `None`

@@ -326,11 +326,15 @@ impl Shard {
                     self.broker.set_shadow_rules(self.now, access.shadow_rules);
                     self.broker.set_bans(self.now, access.bans);
                 }
-                Input::Revoke(users) => {
-                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                Input::Reconsider(answer) => {
+                    let has_lost = |peer: &Peer, grant: &_| !self.policy.still_holds(peer, grant);
+                    let gone = self.broker.connections_of(has_lost);
+                    for connection in &gone {
                         let why = CloseReason::Revoked;
-                        self.broker.disconnect(self.now, connection, why);
+                        self.broker.disconnect(self.now, *connection, why);
                     }
+                    // Whoever asked may have gone.
+                    let _ = answer.try_send(gone.len());
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => {
@@ -533,6 +537,7 @@ impl Shard {
         }));
         if let Poll::Ready(verdict) = verdict.as_mut().poll(&mut Context::from_waker(&waker)) {
             self.undecided.remove(&connection);
+            let verdict = self.policy.confirm(self.broker.peer(connection), verdict);
             self.broker.authenticated(self.now, connection, verdict);
         }
     }

@@ -10,7 +10,6 @@ use crate::shard::{Input, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::transport::{Pipe, Transport};
 use core::net::SocketAddr;
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, mpsc as std_mpsc};
 use tokio::io::DuplexStream;
@@ -422,19 +421,8 @@ impl Handle {
     /// The broker has stopped.
     pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
         for shard in &self.shards {
-            let AccessConfig {
-                rules,
-                shadow_rules,
-                bans,
-            } = access.clone();
-            let inputs = [
-                Input::Rules(rules),
-                Input::ShadowRules(shadow_rules),
-                Input::Bans(bans),
-            ];
-            for input in inputs {
-                shard.inbox.send(input).await.map_err(|_| Stopped)?;
-            }
+            let input = Input::Access(access.clone());
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
         }
         Ok(())
     }
@@ -504,19 +492,22 @@ impl Handle {
         Ok(ours)
     }
 
-    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
-    /// does not hold any more. They may try again.
+    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
+    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
+    /// be called when what decides about clients has changed.
     ///
     /// # Errors
     ///
     /// The broker has stopped.
-    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
-        let users = Arc::new(users);
+    pub async fn reconsider(&self) -> Result<usize, Stopped> {
+        let mut gone = 0;
         for shard in &self.shards {
-            let input = Input::Revoke(Arc::clone(&users));
+            let (answer, count) = oneshot::channel();
+            let input = Input::Reconsider(answer);
             shard.inbox.send(input).await.map_err(|_| Stopped)?;
+            gone += count.await.map_err(|_| Stopped)?;
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the

@@ -20,15 +20,13 @@ use crate::timer::Timer;
 use crate::transport::{Pipe, Transport};
 use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
-use whimbrel_core::access::ban::Bans;
-use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials};
+use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
@@ -72,16 +70,12 @@ pub(crate) enum Input {
     Attach(DuplexStream),
     /// The verdict that had to be waited for.
     Authenticated(ConnectionId, Verdict),
-    /// These users have lost what let them in.
-    Revoke(Arc<BTreeSet<Box<str>>>),
+    /// What let clients in may hold no longer; asks how many had to go.
+    Reconsider(oneshot::Sender<usize>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
-    /// Other rules are in force.
-    Rules(Option<Arc<Rules>>),
-    /// Others are kept out.
-    Bans(Arc<Bans>),
-    /// Other rules are tried.
-    ShadowRules(Option<Arc<Rules>>),
+    /// Other rules and bans are in force.
+    Access(AccessConfig),
     /// What has become of what is kept.
     Storage(News),
 }
@@ -414,13 +408,18 @@ impl Shard {
                     self.open(Transport::Plain(pipe), peer);
                 }
                 Input::Authenticated(connection, verdict) => {
+                    let verdict = self.policy.confirm(self.broker.peer(connection), verdict);
                     self.broker.authenticated(self.now, connection, verdict);
                 }
-                Input::Revoke(users) => {
-                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                Input::Reconsider(answer) => {
+                    let has_lost = |peer: &Peer, grant: &_| !self.policy.still_holds(peer, grant);
+                    let gone = self.broker.connections_of(has_lost);
+                    for connection in &gone {
                         let why = CloseReason::Revoked;
-                        self.broker.disconnect(self.now, connection, why);
+                        self.broker.disconnect(self.now, *connection, why);
                     }
+                    // Whoever asked may have gone.
+                    let _ = answer.send(gone.len());
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => {
@@ -430,9 +429,11 @@ impl Shard {
                     };
                     drop(answer.send(statistics));
                 }
-                Input::Rules(rules) => self.broker.set_rules(self.now, rules),
-                Input::Bans(bans) => self.broker.set_bans(self.now, bans),
-                Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
+                Input::Access(access) => {
+                    self.broker.set_rules(self.now, access.rules);
+                    self.broker.set_shadow_rules(self.now, access.shadow_rules);
+                    self.broker.set_bans(self.now, access.bans);
+                }
                 Input::Storage(News::Persisted(position)) => self.persisted(position),
                 Input::Storage(News::Loaded(message, value)) => {
                     self.broker.loaded(self.now, message, value.as_deref());

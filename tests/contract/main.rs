@@ -352,6 +352,33 @@ quickcheck! {
         largest <= u64::from(step) && sent == names.len() as u64
     }
 
+    /// 4. Bounded: nor does one input that brings many messages.
+    fn many_messages_at_once_are_many_turns(messages: u8, subscribers: u8) -> bool {
+        let limits = Limits { fanout_step: 4, ..Limits::default() };
+        let mut world = World::new(Config { limits, ..Config::default() });
+        // No more than a step: none is put off for its own sake.
+        for number in 0..subscribers % 5 {
+            let client = world.connect(Version::V4, &number.to_string());
+            world.subscribe(client, "t", QoS::AtMostOnce);
+        }
+        let publisher = world.connect(Version::V4, "publisher");
+        let mut bytes = Vec::new();
+        let message = Packet::Publish(publish("t", b"x", QoS::AtMostOnce, 1));
+        codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+        let before = world.statistics().publishes_sent;
+        world.broker.receive(world.now, publisher, &bytes.repeat(messages.into()));
+        let mut sent = world.statistics().publishes_sent - before;
+        let mut largest = sent;
+        while world.broker.next_deadline() == Some(world.now.monotonic) {
+            world.broker.advance(world.now);
+            let total = world.statistics().publishes_sent - before;
+            largest = largest.max(total - sent);
+            sent = total;
+        }
+        let expected = u64::from(messages) * u64::from(subscribers % 5);
+        largest <= 16 * 4 + 4 && sent == expected
+    }
+
     /// 5. Deterministic: the same inputs give the same outputs, to the letter.
     fn the_same_again_to_the_letter(happenings: Vec<Happening>) -> bool {
         let play = || {

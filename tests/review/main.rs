@@ -1,8 +1,11 @@
 //! Faults that a review found, each as the story that showed it. What should be is what each
 //! asserts.
 
-use whimbrel_core::codec::packet::{Ack, Connect, Publish, QoS, SubscribeOptions, Version, Will};
-use whimbrel_core::codec::{self, Packet, Properties, ReasonCode};
+use whimbrel_core::codec::packet::{
+    Ack, Connect, PacketType, Publish, QoS, SubscribeOptions, Unsubscribe, Version, Will,
+};
+use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, UnsubscribeBuffer};
+use whimbrel_core::config::QueueOverflow;
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Action, Config, ConnectionId, Peer, Verdict};
 use whimbrel_tests::World;
@@ -458,4 +461,107 @@ fn a_full_disk_keeps_no_retained_qos_0() {
         world.send(publisher, &Packet::Publish(kept));
     }
     assert_eq!(world.log.len(), before);
+}
+
+/// 3.x clients are not refused when the disk is full, so their messages wait. What frees room must
+/// not wait behind them.
+#[test]
+fn what_frees_room_is_handled_behind_messages_that_need_it() {
+    let mut world = World::new(durable());
+    let client = resume(&mut world, "client");
+    world.subscribe(client, "mine", QoS::AtLeastOnce);
+    let other = world.connect(Version::V5, "other");
+    world.publish(other, "mine", b"x", QoS::AtLeastOnce);
+    let delivered = world.hear(client);
+    let Packet::Publish(delivered) = delivered.packet() else {
+        panic!("{delivered:?}")
+    };
+    world.broker.storage_pressure(world.now, true);
+    let clear = Publish {
+        retain: true,
+        ..publish("t", b"", QoS::AtLeastOnce, 2)
+    };
+    let mut filters = UnsubscribeBuffer::new();
+    filters.push("mine");
+    let unsubscribe = Unsubscribe {
+        packet_id: PacketId::new(7).expect("not zero"),
+        filters: filters.as_filters(Version::V4),
+        properties: Properties::EMPTY,
+    };
+    let id = delivered.packet_id.expect("QoS 1");
+    let bytes = [
+        Packet::Publish(publish("t", b"1", QoS::AtLeastOnce, 1)),
+        Packet::PubAck(Ack::new(id, ReasonCode::SUCCESS)),
+        Packet::Publish(clear),
+        Packet::Publish(publish("t", b"3", QoS::AtLeastOnce, 3)),
+        Packet::Unsubscribe(unsubscribe),
+        Packet::PingReq,
+    ]
+    .map(|packet| encoded(Version::V4, &packet))
+    .concat();
+    // However it is cut.
+    for piece in bytes.chunks(7) {
+        world.send_bytes(client, piece);
+    }
+    assert_eq!(world.statistics().inflight_bytes, 0);
+    assert_eq!(world.hear(client).ack().1, 2, "what clears is taken in");
+    assert!(matches!(world.hear(client).packet(), Packet::PingResp));
+    let unsubscribed = world.hear(client);
+    assert!(matches!(unsubscribed.packet(), Packet::UnsubAck(_)));
+    world.hears_nothing(client);
+    // More than is kept is not read.
+    let long = [b'x'; 5_000];
+    for id in 4..9 {
+        let message = publish("t", &long, QoS::AtLeastOnce, id);
+        world.send(client, &Packet::Publish(message));
+    }
+    assert!(world.is_paused(client));
+    world.broker.storage_pressure(world.now, false);
+    world.run();
+    assert!(!world.is_paused(client));
+    for id in [1, 3, 4, 5, 6, 7, 8] {
+        assert_eq!(
+            world.hear(client).ack(),
+            (PacketType::PubAck, id, ReasonCode::SUCCESS)
+        );
+    }
+}
+
+/// 3.x knows no refusal but the end of the connection, and the client sends everything again that
+/// was not acknowledged: what came behind the refused message must not come before it.
+#[test]
+fn what_comes_behind_a_refused_message_is_not_taken_in() {
+    let mut config = Config::default();
+    config.limits.retained_messages_maximum = 0;
+    let mut world = World::new(config);
+    let reader = world.connect(Version::V4, "reader");
+    world.subscribe(reader, "#", QoS::AtMostOnce);
+    let client = world.connect(Version::V4, "client");
+    let refused = Publish {
+        retain: true,
+        ..publish("t", b"1", QoS::AtLeastOnce, 1)
+    };
+    let bytes = [refused, publish("t", b"2", QoS::AtLeastOnce, 2)]
+        .map(|message| encoded(Version::V4, &Packet::Publish(message)))
+        .concat();
+    world.send_bytes(client, &bytes);
+    assert!(world.is_closed(client));
+    world.hears_nothing(reader);
+}
+
+/// A message that no queue of this size can hold must not empty one.
+#[test]
+fn what_does_not_fit_at_all_drives_nothing_out() {
+    let mut config = Config::default();
+    config.session.queue_overflow = QueueOverflow::DropOldest;
+    config.session.queue_bytes_maximum = 10_000;
+    let mut world = World::new(config);
+    let away = resume(&mut world, "away");
+    world.subscribe(away, "t", QoS::AtLeastOnce);
+    world.cut(away);
+    let publisher = world.connect(Version::V4, "publisher");
+    world.publish(publisher, "t", b"small", QoS::AtLeastOnce);
+    world.publish(publisher, "t", &[b'x'; 20_000], QoS::AtLeastOnce);
+    let away = resume(&mut world, "away");
+    assert_eq!(world.take_all(away), ["small"]);
 }

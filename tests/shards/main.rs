@@ -635,6 +635,55 @@ fn qos_2_is_exactly_once_whatever_part_of_it_a_crash_leaves() {
     }
 }
 
+/// [MQTT-4.3.3-12] The client has released its message; a crash leaves the end of the exchange with
+/// some shards. The identifier is free everywhere all the same.
+#[test]
+fn a_released_identifier_is_free_on_all_shards_whatever_a_crash_leaves() {
+    for case in 0..2 * 2 * 2 * 3 {
+        let (survives, shards) = (
+            [case & 1, case >> 1 & 1, case >> 2 & 1],
+            [1, 3, 4][case / 8],
+        );
+        let mut world = World::with_shards(durable(), 3);
+        let (publisher, name) = client_on(&mut world, 0, "publisher");
+        let mut names = Vec::new();
+        for shard in 0..3 {
+            let (subscriber, name) = client_on(&mut world, shard, "s");
+            world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+            world.cut(subscriber);
+            names.push(name);
+        }
+        let send = |world: &mut World, publisher, payload| {
+            let message = publish("t", payload, QoS::ExactlyOnce, 9);
+            world.send(publisher, &Packet::Publish(message));
+            assert_eq!(world.hear(publisher).ack().0, PacketType::PubRec);
+        };
+        send(&mut world, publisher, b"x");
+        world.persists_at_once = false;
+        world.answer(publisher, Packet::PubRel, 9, ReasonCode::SUCCESS);
+        world.hears_nothing(publisher);
+        for batch in core::mem::take(&mut world.unpersisted) {
+            if survives[batch.shard] == 1 {
+                world.log.push(batch.operations);
+            }
+        }
+        world.persists_at_once = true;
+        world.crash_into(shards);
+        let publisher = world.resume(Version::V5, &name);
+        world.answer(publisher, Packet::PubRel, 9, ReasonCode::SUCCESS);
+        assert_eq!(world.hear(publisher).ack().0, PacketType::PubComp);
+        send(&mut world, publisher, b"y");
+        for name in names {
+            let subscriber = world.resume(Version::V5, &name);
+            assert_eq!(
+                world.take_all(subscriber),
+                ["x", "y"],
+                "{name}, case {case}"
+            );
+        }
+    }
+}
+
 /// Crashes after each batch that anybody writes, in two orders of the shards, into another number
 /// of shards, and once more after the first batch of the next life.
 fn wherever_it_crashes(mut story: impl FnMut(&mut dyn FnMut(&mut World), &str)) {

@@ -20,12 +20,17 @@ pub(crate) struct Access {
     pub(crate) ban_file: Option<String>,
 }
 
-/// Reads the files that are named, and puts their rules into the broker's configuration.
-pub(super) fn read_files(settings: &mut Settings, places: &Places, problems: &mut Vec<Problem>) {
-    let listeners = listener_names(settings);
+/// Reads the files that are named, and puts their rules into the broker's configuration. Listeners
+/// are what these names say, in the order of their numbers.
+pub(super) fn read_files(
+    settings: &mut Settings,
+    listeners: &[String],
+    places: &Places,
+    problems: &mut Vec<Problem>,
+) {
     let mut read = |key: &str, path: Option<&String>| {
         let path = path?;
-        match read_rules(path, &listeners) {
+        match read_rules(path, listeners) {
             Ok(rules) => Some(Arc::new(rules)),
             Err(mut found) => {
                 for problem in &mut found {

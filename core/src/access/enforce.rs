@@ -177,7 +177,7 @@ impl Broker {
     fn has_lost_a_subscription(&mut self, key: Key) {
         match self.config.session.revoked_subscription {
             RevokedSubscription::Disconnect => {
-                self.doomed.push((key, CloseReason::SubscriptionRevoked));
+                self.doom(key, CloseReason::SubscriptionRevoked);
             }
             RevokedSubscription::Stay => {}
         }
@@ -527,7 +527,7 @@ impl Broker {
             if let (Some(session), Some(connection)) = (session, connection)
                 && self.is_banned(connection, session)
             {
-                self.doomed.push((connection, CloseReason::Banned));
+                self.doom(connection, CloseReason::Banned);
             } else if let Some(connection) = connection
                 && self.recheck(connection, key) > 0
             {

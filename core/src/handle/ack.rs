@@ -128,7 +128,8 @@ impl Broker {
             session: session.number,
             packet_id: ack.packet_id,
         };
-        let gate = match known && self.complete_exchange(exchange) {
+        // Also one that is not known here any more: a crash may have come between the shards.
+        let gate = match self.complete_exchange(exchange) {
             true => self.latest_gate_everywhere(),
             false => self.latest_gate().filter(|_| persistent).map(Gate::from),
         };

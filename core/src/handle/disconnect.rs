@@ -373,6 +373,8 @@ impl Broker {
         self.timers
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
         let why = DropReason::SessionEnded as usize;
+        let under_way = traffic.inflight.len() + traffic.queue.len();
+        self.work = self.work.saturating_add(under_way as u32);
         for exchange in traffic.inflight.drain() {
             self.statistics.inflight_bytes -= exchange.delivery.cost_bytes() as u64;
             // QoS 2 that was begun is not sent to anybody else. [MQTT-4.8.2-5]

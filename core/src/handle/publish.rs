@@ -16,6 +16,7 @@ use crate::peers::Receipt;
 use crate::placement::Placement;
 use crate::retained::Usage;
 use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
+use crate::session::Session;
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
@@ -91,6 +92,11 @@ impl Fanout {
         }
     }
 
+    /// Whether the log was told nothing yet that means this was taken in: it can come again.
+    fn is_unsaid(&self) -> bool {
+        self.targets.is_none() && self.origin.from_peer && self.origin.exchange.is_none()
+    }
+
     /// Another shard hears when it is done, and with it all before it.
     pub(crate) fn await_by(&mut self, receipt: Receipt) {
         self.then.receipts.push(receipt);
@@ -117,7 +123,7 @@ impl Broker {
     ) -> Result<(), Violation> {
         self.statistics.publishes_received += 1;
         if !self.take_publish(key, publish) {
-            self.doomed.push((key, CloseReason::PublishRate));
+            self.doom(key, CloseReason::PublishRate);
             return Ok(());
         }
         let protocol = &self.config.protocol;
@@ -245,6 +251,9 @@ impl Broker {
             if self.question.is_some() {
                 self.explain_refusal(key, to.topic.as_str(), reason);
             }
+            if let Some(exchange) = exchange {
+                self.forget_received(session, exchange);
+            }
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
         let mark = self.mark();
@@ -291,6 +300,17 @@ impl Broker {
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         self.acknowledge(key, gate, (kind, packet_id, reason));
         Ok(())
+    }
+
+    /// A message that was taken in only partly, by an earlier life of the broker, is refused now:
+    /// what remembers it would take the next one under its identifier for it.
+    fn forget_received(&mut self, session: Key, exchange: ExchangeId) {
+        let traffic = self.sessions.get_mut(session).map(Session::traffic);
+        let was_received = traffic.is_some_and(|t| t.received.remove(exchange.packet_id));
+        if was_received && self.journal.is_on() {
+            self.journal.completed(exchange.session, exchange.packet_id);
+        }
+        self.complete_exchange(exchange);
     }
 
     /// The exchange by which a message comes in, when shards have to remember that they have it.
@@ -441,7 +461,7 @@ impl Broker {
             // nothing to release.
             self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doomed.push((key, CloseReason::Limit(reason))); // [MQTT311-4.8.0-2]
+            self.doom(key, CloseReason::Limit(reason)); // [MQTT311-4.8.0-2]
         }
         Ok(())
     }
@@ -550,7 +570,9 @@ impl Broker {
         if publication.retain && !origin.from_peer && !is_kept_already {
             publication.kept = self.retain(publication);
         }
-        if !self.fanouts.is_empty() {
+        // What other shards send is not left in an inbox when the turn has cost enough.
+        let is_enough = origin.from_peer && self.has_worked_enough();
+        if is_enough || !self.fanouts.is_empty() {
             self.put_off(publication, origin, None);
             return Routed::Later;
         }
@@ -645,7 +667,7 @@ impl Broker {
             self.retained.clear(tenant, message.topic_str());
             if self.journal.is_on() && self.records_retained(message.topic_str()) {
                 self.journal.retained_cleared(&message);
-                self.journal.cut();
+                self.cut();
             }
             if message.view().id.boot_epoch() == self.config.identity.boot_epoch {
                 self.bury(tenant, message.topic_str(), message.view().id);
@@ -794,9 +816,14 @@ impl Broker {
             then: Then::default(),
         });
         if let Some(key) = origin.connection {
-            self.fanout_publishers.push(key);
-            self.stall(key, Stalls::FANOUT);
+            self.await_fanouts(key);
         }
+    }
+
+    /// Does not read a publisher until all fan-outs are done.
+    pub(crate) fn await_fanouts(&mut self, key: Key) {
+        self.fanout_publishers.push(key);
+        self.stall(key, Stalls::FANOUT);
     }
 
     /// One more step of the fan-outs that are under way.
@@ -842,12 +869,16 @@ impl Broker {
                 let position = self.latest_gate();
                 self.peers.taken(receipt, position, self.durable);
             }
+            if self.is_batch_large() && self.fanouts.iter().all(Fanout::is_unsaid) {
+                self.journal.close();
+            }
         }
-        // The batch leaves and all go on at once: publishers that took turns would keep it for
-        // ever.
+        // The batch leaves, and all go on: first who waited, then who was served.
         if self.fanouts.is_empty() && !self.fanout_publishers.is_empty() {
             self.journal.close();
-            for key in core::mem::take(&mut self.fanout_publishers) {
+            let mut publishers = core::mem::take(&mut self.fanout_publishers);
+            publishers.rotate_left(1);
+            for key in publishers {
                 self.unstall(key, Stalls::FANOUT);
             }
         }

@@ -9,7 +9,9 @@
 //! Identifiers are given out in order, so that the exchanges lie in a ring in the order in which
 //! they began, which is the order in which they are resent; an identifier's place in the ring is a
 //! subtraction. Identifiers that completed out of order leave a gap until everything before them
-//! has completed.
+//! has completed. When the ring is mostly gaps, the exchanges before them become stragglers and
+//! leave it: a message that is never acknowledged costs no more than itself, and its identifier is
+//! passed over when it would be its turn again.
 
 use crate::codec::packet::QoS;
 use crate::id::PacketId;
@@ -53,9 +55,14 @@ pub(crate) enum NotEnded {
     Otherwise,
 }
 
+/// Gaps that a ring may have at least, before it gives its oldest exchanges away.
+const GAPS_MINIMUM: usize = 64;
+
 /// All exchanges of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Inflight {
+    /// Those that began before the ring does, in the order in which they began.
+    stragglers: VecDeque<(PacketId, Exchange)>,
     ring: VecDeque<Option<Exchange>>,
     /// The identifier of the first place in the ring.
     first: Option<PacketId>,
@@ -68,6 +75,7 @@ pub(crate) struct Inflight {
 }
 
 crate::state::state!(Inflight {
+    stragglers,
     ring,
     first,
     last,
@@ -78,7 +86,12 @@ crate::state::state!(Inflight {
 impl Inflight {
     /// Whether there is an identifier left. There are 65,535.
     pub(crate) fn has_identifier(&self) -> bool {
-        self.ring.len() < usize::from(u16::MAX)
+        self.stragglers.len() + self.ring.len() < usize::from(u16::MAX)
+    }
+
+    /// How many are open.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether one more may begin: the client counts messages, the broker bytes as well, so that a
@@ -95,7 +108,21 @@ impl Inflight {
 
     /// The identifier that `begin` will use. [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
     pub(crate) fn next_identifier(&self) -> PacketId {
+        let mut next = self.following();
+        while self.straggler(next).is_some() {
+            next = next.next();
+        }
+        next
+    }
+
+    /// The identifier after the last one, free or not.
+    fn following(&self) -> PacketId {
         self.last.map_or(PacketId::FIRST, PacketId::next)
+    }
+
+    /// Where among the stragglers an exchange is.
+    fn straggler(&self, id: PacketId) -> Option<usize> {
+        self.stragglers.iter().position(|(known, _)| *known == id)
     }
 
     /// Begins an exchange under the next identifier. The caller has asked `has_identifier`.
@@ -117,7 +144,12 @@ impl Inflight {
         id
     }
 
+    /// Appends an exchange, behind gaps for the identifiers that were passed over.
     fn push(&mut self, id: PacketId, exchange: Exchange) {
+        while !self.ring.is_empty() && self.following() != id {
+            self.ring.push_back(None);
+            self.last = Some(self.following());
+        }
         if self.ring.is_empty() {
             self.first = Some(id);
         }
@@ -139,34 +171,45 @@ impl Inflight {
             sent: false,
             counted: false,
         };
+        if !self.has_identifier() {
+            return;
+        }
+        // Identifiers in between completed before the stop.
+        let gaps = self.last.map_or(0, |last| distance(last, id));
+        if gaps > GAPS_MINIMUM {
+            self.leave_behind(0);
+        }
+        self.push(id, exchange);
+    }
+
+    /// Makes stragglers of the oldest until the ring is no longer than this.
+    fn leave_behind(&mut self, ring_maximum: usize) {
+        while self.ring.len() > ring_maximum
+            && let Some(oldest) = self.ring.pop_front()
+        {
+            if let Some((id, exchange)) = self.first.zip(oldest) {
+                self.stragglers.push_back((id, exchange));
+            }
+            self.first = self.first.map(PacketId::next);
+        }
         if self.ring.is_empty() {
-            return self.push(id, exchange);
-        }
-        // Identifiers in between completed before the stop: gaps.
-        while self.has_identifier() && self.last.map(PacketId::next) != Some(id) {
-            self.ring.push_back(None);
-            self.last = self.last.map(PacketId::next);
-        }
-        if self.has_identifier() {
-            self.push(id, exchange);
+            self.first = None;
         }
     }
 
     fn place(&self, id: PacketId) -> Option<usize> {
-        let first = self.first?.get();
-        // 65,535 identifiers, without zero.
-        let distance = if id.get() >= first {
-            id.get() - first
-        } else {
-            u16::MAX - first + id.get()
-        };
-        let place = usize::from(distance);
+        let place = distance(self.first?, id);
         (place < self.ring.len()).then_some(place)
     }
 
     pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut Exchange> {
-        let place = self.place(id)?;
-        self.ring.get_mut(place)?.as_mut()
+        if let Some(place) = self.place(id)
+            && self.ring[place].is_some()
+        {
+            return self.ring[place].as_mut();
+        }
+        let place = self.straggler(id)?;
+        Some(&mut self.stragglers[place].1)
     }
 
     /// Ends the exchange, and takes its delivery out.
@@ -191,15 +234,17 @@ impl Inflight {
         id: PacketId,
         is_right: impl FnOnce(&Exchange) -> bool,
     ) -> Result<Exchange, NotEnded> {
-        let place = self.place(id).ok_or(NotEnded::Unknown)?;
-        let exchange = self.ring.get_mut(place).ok_or(NotEnded::Unknown)?;
-        if exchange
-            .as_ref()
-            .is_some_and(|exchange| !is_right(exchange))
-        {
+        if !is_right(self.get_mut(id).ok_or(NotEnded::Unknown)?) {
             return Err(NotEnded::Otherwise);
         }
-        let exchange = exchange.take().ok_or(NotEnded::Unknown)?;
+        let in_ring = self.place(id).and_then(|place| self.ring[place].take());
+        let exchange = match in_ring {
+            Some(exchange) => exchange,
+            None => {
+                let place = self.straggler(id).ok_or(NotEnded::Unknown)?;
+                self.stragglers.remove(place).ok_or(NotEnded::Unknown)?.1
+            }
+        };
         self.len -= 1;
         self.bytes -= exchange.delivery.cost_bytes();
         while let Some(None) = self.ring.front() {
@@ -209,26 +254,36 @@ impl Inflight {
         if self.ring.is_empty() {
             self.first = None;
         }
+        let in_ring = self.len - self.stragglers.len();
+        if self.ring.len() > 4 * in_ring + GAPS_MINIMUM {
+            self.leave_behind(2 * in_ring + GAPS_MINIMUM / 2);
+        }
+        if self.ring.capacity() > 4 * self.ring.len() + 8 * GAPS_MINIMUM {
+            self.ring.shrink_to(2 * self.ring.len());
+        }
         Ok(exchange)
     }
 
     /// The open exchanges, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &Exchange)> {
         let mut next = self.first;
-        self.ring.iter().filter_map(move |place| {
+        let ring = self.ring.iter().filter_map(move |place| {
             let id = next?;
             next = Some(id.next());
             place.as_ref().map(|exchange| (id, exchange))
-        })
+        });
+        let stragglers = self.stragglers.iter().map(|(id, exchange)| (*id, exchange));
+        stragglers.chain(ring)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
-        self.ring.iter_mut().flatten()
+        let stragglers = self.stragglers.iter_mut().map(|(_, exchange)| exchange);
+        stragglers.chain(self.ring.iter_mut().flatten())
     }
 
     /// A new connection: nothing was sent on it yet. Gives how many exchanges are open.
     pub(crate) fn restart(&mut self) -> usize {
-        for exchange in self.ring.iter_mut().flatten() {
+        for exchange in self.iter_mut() {
             exchange.was_sent = true;
             exchange.sent = false;
             exchange.counted = false;
@@ -239,6 +294,11 @@ impl Inflight {
 
     /// The first open exchange at or after place `from`, and its place.
     pub(crate) fn at_or_after(&mut self, from: usize) -> Option<(usize, PacketId, &mut Exchange)> {
+        let stragglers = self.stragglers.len();
+        if let Some((id, exchange)) = self.stragglers.get_mut(from) {
+            return Some((from, *id, exchange));
+        }
+        let from = from - stragglers;
         let first = self.first?;
         let place = (from..self.ring.len()).find(|place| self.ring[*place].is_some())?;
         let steps = u32::try_from(place).ok()?;
@@ -246,14 +306,100 @@ impl Inflight {
         let id = PacketId::new(u16::try_from(id).ok()?)?;
         self.ring[place]
             .as_mut()
-            .map(|exchange| (place, id, exchange))
+            .map(|exchange| (stragglers + place, id, exchange))
     }
 
     /// Takes everything out, oldest first.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Exchange> {
-        self.first = None;
-        self.len = 0;
-        self.bytes = 0;
-        core::mem::take(&mut self.ring).into_iter().flatten()
+        let all = core::mem::take(self);
+        let stragglers = all.stragglers.into_iter().map(|(_, exchange)| exchange);
+        stragglers.chain(all.ring.into_iter().flatten())
+    }
+}
+
+/// How many identifiers on from one another is. There are 65,535, without zero.
+const fn distance(from: PacketId, to: PacketId) -> usize {
+    let (from, to) = (from.get(), to.get());
+    let steps = if to >= from {
+        to - from
+    } else {
+        u16::MAX - from + to
+    };
+    steps as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::session::queue::Delivery;
+    use alloc::vec::Vec;
+
+    fn delivery() -> Delivery {
+        Delivery::restored(Message::nothing(), 0, 0, Default::default())
+    }
+
+    fn ids(inflight: &Inflight) -> Vec<u16> {
+        inflight.iter().map(|(id, _)| id.get()).collect()
+    }
+
+    #[test]
+    fn one_that_is_never_acknowledged_holds_nobody_up() {
+        let mut inflight = Inflight::default();
+        let first = inflight.begin(delivery(), Timestamp(0));
+        for _ in 0..3 * u32::from(u16::MAX) {
+            assert!(inflight.has_identifier());
+            let next = inflight.next_identifier();
+            let id = inflight.begin(delivery(), Timestamp(0));
+            assert_eq!(id, next);
+            assert_ne!(id, first, "it is in use");
+            assert!(inflight.end(id).is_some());
+            assert!(inflight.ring.capacity() < 8 * GAPS_MINIMUM + GAPS_MINIMUM);
+        }
+        assert_eq!(ids(&inflight), [1]);
+        assert!(inflight.end(first).is_some());
+        assert_eq!(inflight.len(), 0);
+        assert_eq!(inflight.bytes, 0);
+    }
+
+    #[test]
+    fn stragglers_come_first_and_can_be_found() {
+        let mut inflight = Inflight::default();
+        let all: Vec<_> = (0..400)
+            .map(|_| inflight.begin(delivery(), Timestamp(0)))
+            .collect();
+        for id in &all[3..390] {
+            assert!(inflight.end(*id).is_some());
+        }
+        assert_eq!(inflight.stragglers.len(), 3);
+        let expected: Vec<u16> = (1..=3).chain(391..=400).collect();
+        assert_eq!(ids(&inflight), expected);
+        let mut place = 0;
+        let mut found = Vec::new();
+        while let Some((at, id, _)) = inflight.at_or_after(place) {
+            place = at + 1;
+            found.push(id.get());
+        }
+        assert_eq!(found, expected);
+        assert!(inflight.get_mut(all[1]).is_some());
+        assert!(inflight.get_mut(all[10]).is_none());
+        assert_eq!(inflight.end(all[10]).map(drop), None);
+        assert_eq!(inflight.drain().count(), 13);
+    }
+
+    #[test]
+    fn what_is_restored_may_be_far_apart() {
+        let mut inflight = Inflight::default();
+        let far = [60_000, 60_001, 5, 900, 59_999];
+        for id in far {
+            let id = PacketId::new(id).expect("it is not zero");
+            inflight.restore(id, Stage::Published, delivery());
+        }
+        assert_eq!(ids(&inflight), far);
+        assert_eq!(
+            inflight.next_identifier().get(),
+            60_002,
+            "60,000 and 60,001 are in use"
+        );
     }
 }

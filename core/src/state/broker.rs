@@ -35,6 +35,7 @@ state!(Handshake {
 state!(Extra {
     waiters,
     slow_armed,
+    awaiting_storage,
     inbound_aliases,
     outbound,
     names,
@@ -338,6 +339,7 @@ impl Broker {
             resumable: _,
             leaving: _,
             doomed: _,
+            work: _,
             fanouts: _,
             fanout_publishers,
             scratch: _,
@@ -435,6 +437,7 @@ impl Broker {
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
             doomed: Vec::new(),
+            work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,
             scratch: Vec::new(),

@@ -1,0 +1,311 @@
+//! What comes in: bytes become packets, in whole or in part, now or when a stall is over.
+//!
+//! Whole packets are handled at once, from where they lie; the inbox of a connection has only what
+//! is left: a partial packet, or what came while it stalls.
+//!
+//! A client whose version knows no refusal waits while the disk is full, but only its messages do.
+//! They are put together at the front of its inbox, and everything else goes on: it is what frees
+//! room.
+
+use crate::action::{Action, CloseReason};
+use crate::broker::Broker;
+use crate::codec;
+use crate::codec::ReasonCode;
+use crate::codec::frame::{self, Frame};
+use crate::codec::packet::QoS;
+use crate::connection::{Connection, Stage, Stalls};
+use crate::deliver::OUTBOX_FULL;
+use crate::id::ConnectionId;
+use crate::slab::Key;
+use crate::time::Now;
+
+/// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
+const STASH_BYTES: usize = 16 << 10;
+
+/// How many fan-out steps one input may cost: what it brings beyond that waits for the next turn.
+const STEPS_PER_INPUT: u32 = 16;
+
+impl Broker {
+    /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while
+    /// the connection is paused are kept too, so give no more than were read already.
+    pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
+        self.tick(now);
+        let key = connection.key();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        connection.last_heard = self.clock.now();
+        self.statistics.received_bytes += bytes.len() as u64;
+        if connection.stalls.is_storage_alone() {
+            connection.inbox.extend_from_slice(bytes);
+            self.sift(key);
+        } else if connection.stalls.any() {
+            connection.inbox.extend_from_slice(bytes);
+            self.pause_if_full(key);
+        } else if connection.inbox.is_empty() {
+            self.consume(key, bytes);
+        } else {
+            self.complete(key, bytes);
+        }
+        self.count_inbox(key);
+        self.settle();
+    }
+
+    /// Adds to a partial packet just what it lacks, and handles the rest from where it lies.
+    fn complete(&mut self, key: Key, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            if connection.stalls.any() {
+                return connection.inbox.extend_from_slice(bytes);
+            }
+            if connection.inbox.is_empty() {
+                return self.consume(key, bytes);
+            }
+            // One byte at a time until the length is known, then all of it.
+            let lacks = frame::needed(&connection.inbox).map_or(1, |needed| {
+                needed.saturating_sub(connection.inbox.len()).max(1)
+            });
+            let (now, later) = bytes.split_at(lacks.min(bytes.len()));
+            connection.inbox.extend_from_slice(now);
+            bytes = later;
+            if now.len() == lacks {
+                let inbox = core::mem::take(&mut connection.inbox);
+                self.consume(key, &inbox);
+            }
+        }
+    }
+
+    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited
+    /// for.
+    pub(crate) fn count_inbox(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let bytes = u32::try_from(connection.inbox.capacity()).unwrap_or(u32::MAX);
+        let counted = core::mem::replace(&mut connection.inbox_counted, bytes);
+        self.statistics.partial_bytes += u64::from(bytes);
+        self.statistics.partial_bytes -= u64::from(counted);
+        if bytes as usize > OUTBOX_FULL
+            && self.memory_bytes() > self.config.limits.memory_budget_bytes
+        {
+            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        }
+    }
+
+    /// Handles whole packets, and keeps what is left.
+    pub(crate) fn consume(&mut self, key: Key, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some(limit) = self.may_handle_more(key) else {
+                break;
+            };
+            match frame::split(rest, limit) {
+                Ok(Some((frame, _))) if self.must_wait_for_storage(key, frame) => {
+                    if let Some(connection) = self.connections.get_mut(key) {
+                        connection.stalls.add(Stalls::STORAGE);
+                    }
+                    break;
+                }
+                Ok(Some((frame, _))) if self.must_wait_for_others(frame) => {
+                    self.await_fanouts(key);
+                    break;
+                }
+                Ok(Some((frame, _))) if self.must_go_elsewhere(key, frame) => break,
+                Ok(Some((frame, length))) => {
+                    rest = rest.get(length..).unwrap_or_default();
+                    if let Err(violation) = self.dispatch(key, frame) {
+                        return self.close(key, CloseReason::Violation(violation));
+                    }
+                }
+                Ok(None) => break,
+                Err(violation) => return self.close(key, CloseReason::Violation(violation)),
+            }
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if rest.is_empty() {
+            return;
+        }
+        if connection.inbox.is_empty() {
+            // Exactly what the packet needs, or what was read: idle connections own no more.
+            let size = frame::needed(rest).unwrap_or(rest.len()).min(OUTBOX_FULL);
+            connection.inbox.reserve_exact(size.max(rest.len()));
+        }
+        connection.inbox.extend_from_slice(rest);
+        if connection.stalls.is_storage_alone() {
+            self.sift(key);
+        }
+    }
+
+    /// Whether the next packet of a connection may be handled, and how large it may be.
+    fn may_handle_more(&mut self, key: Key) -> Option<u32> {
+        let connection = self.connections.get_mut(key)?;
+        if connection.stalls.any() {
+            return None;
+        }
+        // Who does not take its answers is not read: they would pile up here.
+        if connection.outbox.len() >= self.config.limits.unsent_bytes_pause.max(1) as usize {
+            self.stall(key, Stalls::OUTPUT);
+            return None;
+        }
+        let limit = match connection.stage {
+            Stage::Waiting | Stage::Parked(_) => self.config.limits.connect_packet_size_maximum,
+            Stage::Connected { .. } => u32::MAX,
+        };
+        if self.has_worked_enough() {
+            // Its turn comes again with the next `advance`, which is due now.
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.stalls.add(Stalls::TURN);
+                self.resumable.push_back(key);
+            }
+            return None;
+        }
+        // [MQTT-3.2.2-15]
+        Some(limit.min(self.config.protocol.maximum_packet_size))
+    }
+
+    /// Whether this input has cost as much as one may.
+    pub(crate) const fn has_worked_enough(&self) -> bool {
+        self.work / STEPS_PER_INPUT >= self.config.limits.fanout_step
+    }
+
+    /// Handles what needs no room on the disk, and leaves the messages that do at the front of the
+    /// inbox, in their order.
+    fn sift(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let mut inbox = core::mem::take(&mut connection.inbox);
+        let mut awaiting = connection.extra().awaiting_storage;
+        let mut at = awaiting;
+        let limit = self.config.protocol.maximum_packet_size;
+        while self
+            .connections
+            .get(key)
+            .is_some_and(|connection| connection.stalls.is_storage_alone())
+        {
+            let (frame, length) = match frame::split(&inbox[at..], limit) {
+                Ok(Some(whole)) => whole,
+                Ok(None) => break,
+                Err(violation) => return self.close(key, CloseReason::Violation(violation)),
+            };
+            if self.must_wait_for_storage(key, frame) {
+                inbox.copy_within(at..at + length, awaiting);
+                awaiting += length;
+            } else if let Err(violation) = self.dispatch(key, frame) {
+                return self.close(key, CloseReason::Violation(violation));
+            }
+            at += length;
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        inbox.drain(awaiting..at);
+        connection.inbox = inbox;
+        connection.extra().awaiting_storage = awaiting;
+        self.pause_if_full(key);
+    }
+
+    /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
+    /// it waits until there is room.
+    fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>) -> bool {
+        const QOS: u8 = 0b0110;
+        if !self.storage_is_full
+            || !frame::is_publish(frame.first_byte)
+            || frame.first_byte & QOS == 0
+        {
+            return false;
+        }
+        let knows_no_refusal = |connection: &&Connection| !connection.profile.hears_refusals();
+        let Some(connection) = self.connections.get(key).filter(knows_no_refusal) else {
+            return false;
+        };
+        let Ok(publish) = codec::decode_publish(connection.profile.version(), frame) else {
+            return false;
+        };
+        let clears = publish.retain && publish.payload.is_empty();
+        let session = connection.session().and_then(|key| self.sessions.get(key));
+        let traffic = session.and_then(|session| session.traffic.as_ref());
+        let is_known = publish.qos == QoS::ExactlyOnce
+            && traffic
+                .zip(publish.packet_id)
+                .is_some_and(|(traffic, id)| traffic.received.contains(id));
+        !clears && !is_known
+    }
+
+    /// Whether this is a message, and an earlier one is not yet with everybody it is for: it would
+    /// only join a queue, and what the log is told of both be one batch.
+    fn must_wait_for_others(&self, frame: Frame<'_>) -> bool {
+        self.is_fanning_out() && frame::is_publish(frame.first_byte)
+    }
+
+    fn pause_if_full(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.inbox.len() > STASH_BYTES
+            && !connection.paused
+        {
+            connection.paused = true;
+            let pause = Action::Pause(connection.id());
+            self.action(pause);
+        }
+    }
+
+    /// Does what had to wait until the current input was handled: closes who is doomed, handles the
+    /// bytes of who no longer stalls. Each of the latter once; who stalls again has to wait for the
+    /// next turn, and so have all once the turn has cost enough.
+    pub(crate) fn settle(&mut self) {
+        self.measure_log();
+        let mut turns = self.resumable.len();
+        loop {
+            while let Some((key, why)) = self.doomed.pop() {
+                self.close(key, why);
+            }
+            if turns == 0 || self.has_worked_enough() {
+                return;
+            }
+            turns -= 1;
+            let Some(key) = self.resumable.pop_front() else {
+                return;
+            };
+            self.resume(key);
+        }
+    }
+
+    /// Goes on with the bytes of a connection, if nothing speaks against it any more.
+    fn resume(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.stalls.clear(Stalls::TURN);
+        if connection.stalls.is_storage_alone() {
+            self.sift(key);
+            self.resume_reading(key, STASH_BYTES);
+        } else if !connection.stalls.any() {
+            let inbox = core::mem::take(&mut connection.inbox);
+            if let Some(extra) = connection.extra.as_mut() {
+                extra.awaiting_storage = 0;
+            }
+            self.resume_reading(key, usize::MAX);
+            self.consume(key, &inbox);
+        }
+        self.count_inbox(key);
+    }
+
+    /// Asks the runtime to read a connection again that has no more than this in its inbox.
+    fn resume_reading(&mut self, key: Key, inbox_maximum: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.paused
+            && connection.inbox.len() <= inbox_maximum
+        {
+            connection.paused = false;
+            let resume = Action::Resume(connection.id());
+            self.action(resume);
+        }
+    }
+}
