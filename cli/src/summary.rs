@@ -25,12 +25,17 @@ pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String
     format!("{}{name} ({who})", listener.url)
 }
 
-/// What is wrong with the certificates that listeners name, and what soon will be.
-pub(crate) fn certificates(settings: &Settings) -> Vec<CertificateFinding> {
+/// The time of this machine.
+pub(crate) fn now() -> UnixTime {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let now = UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What is wrong with the certificates that listeners name, and what soon will be.
+pub(crate) fn certificates(settings: &Settings) -> Vec<CertificateFinding> {
+    let now = now();
     let listeners = settings.server.listeners.iter();
     listeners
         .flat_map(|listener| check_certificates(listener, now))
