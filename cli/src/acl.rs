@@ -172,7 +172,7 @@ impl Test {
     /// The file of the rules, and what is in it, if there are some.
     fn rules(&self, settings: &Settings) -> Result<(String, Option<Arc<Rules>>), Wrong> {
         if let Some(file) = &self.rules {
-            let rules = read_rules(file, &listener_names(settings)).map_err(Wrong::Files)?;
+            let (rules, _) = read_rules(file, &listener_names(settings)).map_err(Wrong::Files)?;
             return Ok((file.clone(), Some(Arc::new(rules))));
         }
         let file = settings.access.file.clone().unwrap_or_default();

@@ -69,10 +69,8 @@ fn acl_test_says_by_which_rule() {
     }
 }
 
-/// A broker with this configuration would say the same.
-#[test]
-fn acl_test_knows_what_else_the_configuration_says() {
-    let directory = Directory::new("acl-config");
+/// Files with rules, users and bans, and the configuration that names them; and the rules.
+fn configured(directory: &Directory) -> (String, String) {
     let rules = directory.write(
         "access.toml",
         "[[rule]]\nallow = \"all\"\ntopics = [\"d/%c/#\", \"$SYS/#\"]\n\
@@ -97,7 +95,8 @@ fn acl_test_knows_what_else_the_configuration_says() {
         "whimbrel.toml",
         &format!(
             "[[listener]]\nurl = \"tcp://127.0.0.1\"\nname = \"plain\"\n\
-             [[listener]]\nurl = \"tcp://127.0.0.1:2\"\nname = \"named\"\n\
+             [[listener]]\nurl = \"tls://127.0.0.1:2\"\nname = \"named\"\n\
+             client_ca = [\"devices.crt\"]\n\
              certificate_user = \"alternative-name\"\n\
              [[listener]]\nurl = \"tcp://127.0.0.1:3\"\nname = \"tenants\"\n\
              tenant = \"from:user-domain\"\n\
@@ -107,6 +106,14 @@ fn acl_test_knows_what_else_the_configuration_says() {
              session_prefix_means = \"d/%c\"\n"
         ),
     );
+    (config, rules)
+}
+
+/// A broker with this configuration would say the same.
+#[test]
+fn acl_test_knows_what_else_the_configuration_says() {
+    let directory = Directory::new("acl-config");
+    let (config, rules) = configured(&directory);
     for (line, expected, code) in [
         ("--client c publish d/c/x", "allowed by the rule at", 0),
         (
