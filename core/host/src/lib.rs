@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod brokers;
+pub mod client;
 mod clock;
+pub mod link;
 pub mod listen;
 pub mod presence;
 pub mod report;
