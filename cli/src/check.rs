@@ -1,14 +1,17 @@
 //! `whimbrel check`: what is wrong with a configuration, or what it would run.
 
-use crate::config::{Flags, Loaded, complain_about, example_file, load};
+use crate::config::{Backend, Flags, Loaded, Settings, complain_about, example_file, load};
 use crate::misuse;
 use crate::output::{complain, print};
 use crate::reload::prepare;
 use crate::runtime::CertificateFinding;
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
+use std::path::Path;
 use std::process::ExitCode;
 use whimbrel_auth::Prepared;
+#[cfg(unix)]
+use whimbrel_core::runtime::SocketFile;
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -44,14 +47,18 @@ impl Check {
         let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
         match read {
             Ok((loaded, prepared)) => {
-                let (errors, warnings): (Vec<_>, Vec<_>) = summary::certificates(&loaded.settings)
-                    .into_iter()
-                    .partition(|finding| matches!(finding, CertificateFinding::Error(_)));
+                let (mut errors, mut notes) = surroundings(&loaded.settings);
+                for finding in summary::certificates(&loaded.settings) {
+                    match finding {
+                        CertificateFinding::Error(error) => errors.push(error.to_string()),
+                        CertificateFinding::Warning(error) => notes.push(error.to_string()),
+                    }
+                }
                 if errors.is_empty() {
-                    print(&report(&file, &loaded, &prepared, &warnings));
+                    print(&report(&file, &loaded, &prepared, &notes));
                     return ExitCode::SUCCESS;
                 }
-                errors.iter().for_each(|error| complain(&error.to_string()));
+                errors.iter().for_each(|error| complain(error));
                 misuse()
             }
             Err(problems) => {
@@ -62,12 +69,52 @@ impl Check {
     }
 }
 
-fn report(
-    file: &str,
-    loaded: &Loaded,
-    prepared: &Prepared,
-    certificates: &[CertificateFinding],
-) -> String {
+/// What the system has to have for it, as far as the user who asks may see: errors, and what only
+/// may be one, since the broker may run as somebody else.
+fn surroundings(settings: &Settings) -> (Vec<String>, Vec<String>) {
+    let (mut errors, mut notes) = (Vec::new(), Vec::new());
+    #[cfg(unix)]
+    for listener in &settings.server.listeners {
+        if let Some(path) = listener.url.file()
+            && let Err(why) = SocketFile::check(path, listener)
+        {
+            errors.push(format!("{}: {why}", listener.url));
+        }
+    }
+    if settings.storage.backend != Backend::Memory {
+        // It is made where it is not there, with all that leads to it.
+        let directory = Path::new(&settings.storage.directory);
+        let there = directory.ancestors().find(|path| path.exists());
+        let there = there.filter(|path| *path != Path::new(""));
+        let there = there.unwrap_or_else(|| Path::new("."));
+        let shown = there.display();
+        if !there.is_dir() {
+            errors.push(format!(
+                "storage.directory: {shown} is no directory; name another, such as \
+                 /var/lib/whimbrel"
+            ));
+        } else if !may_write(there) {
+            notes.push(format!(
+                "storage.directory: who runs this check may not write to {shown}; the broker has to run \
+                 as somebody who may, or name another"
+            ));
+        }
+    }
+    (errors, notes)
+}
+
+#[cfg(unix)]
+fn may_write(directory: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn may_write(_: &Path) -> bool {
+    true
+}
+
+fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> String {
     let mut out = format!("{file}: ok\n");
     let settings = &loaded.settings;
     for listener in &settings.server.listeners {
@@ -81,11 +128,9 @@ fn report(
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    let certificates = certificates.iter().map(ToString::to_string);
-    for warning in summary::warnings(settings, prepared)
-        .into_iter()
-        .chain(certificates)
-    {
+    let odd = loaded.notes.iter().map(ToString::to_string);
+    let warnings = summary::warnings(settings, prepared).into_iter().chain(odd);
+    for warning in warnings.chain(more.iter().cloned()) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

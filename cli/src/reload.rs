@@ -68,6 +68,9 @@ impl Reloader {
         for warning in prepared.warnings() {
             warn!("{warning}");
         }
+        for note in &loaded.notes {
+            warn!("{note}");
+        }
         for finding in summary::certificates(&loaded.settings) {
             warn!("{finding}");
         }

@@ -69,6 +69,143 @@ fn acl_test_says_by_which_rule() {
     }
 }
 
+/// Files with rules, users and bans, and the configuration that names them; and the rules.
+fn configured(directory: &Directory) -> (String, String) {
+    let rules = directory.write(
+        "access.toml",
+        "[[rule]]\nallow = \"all\"\ntopics = [\"d/%c/#\", \"$SYS/#\"]\n\
+         [[rule]]\nallow = \"receive\"\ntopics = \"d/heard/#\"\n\
+         [[rule]]\nallow = \"publish\"\ntopics = \"d/boss/staff\"\ngroups = \"staff\"\n\
+         [[rule]]\nallow = \"publish\"\ntopics = \"d/boss/by-name\"\nusers = \"pump.example.org\"\n",
+    );
+    let users = directory.path().join("users.txt").display().to_string();
+    for (user, groups) in [("alice", "staff"), ("bob", "")] {
+        let mut arguments = vec!["passwd", "set", &users, user, "--visible-password", "x"];
+        if !groups.is_empty() {
+            arguments.extend(["--groups", groups]);
+        }
+        assert!(whimbrel(&arguments).output().unwrap().status.success());
+    }
+    let bans = directory.write(
+        "bans.toml",
+        "[[ban]]\nusers = \"mallory\"\n[[ban]]\naddresses = \"192.0.2.0/24\"\n\
+         [[ban]]\nclients = \"old\"\nuntil = 2020-01-01T00:00:00Z\n",
+    );
+    let config = directory.write(
+        "whimbrel.toml",
+        &format!(
+            "[[listener]]\nurl = \"tcp://127.0.0.1\"\nname = \"plain\"\n\
+             [[listener]]\nurl = \"tls://127.0.0.1:2\"\nname = \"named\"\n\
+             client_ca = [\"devices.crt\"]\n\
+             certificate_user = \"alternative-name\"\n\
+             [[listener]]\nurl = \"tcp://127.0.0.1:3\"\nname = \"tenants\"\n\
+             tenant = \"from:user-domain\"\n\
+             [authentication]\npassword_file = {users:?}\n\
+             [access]\nfile = {rules:?}\nban_file = {bans:?}\n\
+             [topics]\nrequired_prefix = \"d\"\nsession_prefix = \"me\"\n\
+             session_prefix_means = \"d/%c\"\n"
+        ),
+    );
+    (config, rules)
+}
+
+/// A broker with this configuration would say the same.
+#[test]
+fn acl_test_knows_what_else_the_configuration_says() {
+    let directory = Directory::new("acl-config");
+    let (config, rules) = configured(&directory);
+    for (line, expected, code) in [
+        ("--client c publish d/c/x", "allowed by the rule at", 0),
+        (
+            "--client c publish me/x",
+            "me/x means d/c/x\npublish d/c/x: allowed",
+            0,
+        ),
+        (
+            "--client c publish elsewhere",
+            "it is not below topics.required_prefix",
+            1,
+        ),
+        (
+            "--client c subscribe #",
+            "not below topics.required_prefix",
+            1,
+        ),
+        (
+            "--client a/b publish d/x",
+            "it may not connect: it is called nothing that could stand in a topic",
+            1,
+        ),
+        // What comes needs both.
+        ("--client c receive d/heard/x", "no rule allows it", 1),
+        (
+            "--user alice --client boss publish d/boss/staff",
+            "access",
+            0,
+        ),
+        ("--user alice --client c publish d/boss/staff", ":7\n", 0),
+        ("--user bob --client c publish d/boss/staff", "no rule", 1),
+        (
+            "--user bob --group staff --client c publish d/boss/staff",
+            ":7\n",
+            0,
+        ),
+        (
+            "--user mallory --client c publish d/c/x",
+            "a ban names it",
+            1,
+        ),
+        (
+            "--address 192.0.2.9 --client c publish d/c/x",
+            "a ban names it",
+            1,
+        ),
+        ("--client old publish d/old/x", "allowed", 0),
+        (
+            "--listener named --certificate pump --alternative-name pump.example.org --client c \
+             publish d/boss/by-name",
+            ":11\n",
+            0,
+        ),
+        (
+            "--listener plain --alternative-name pump.example.org --client c publish d/boss/by-name",
+            "no rule",
+            1,
+        ),
+        (
+            "--listener tenants --user alice --client c publish d/c/x",
+            "it may not connect: it has no tenant",
+            1,
+        ),
+        (
+            "--listener tenants --user a@b --client c publish d/c/x",
+            "allowed",
+            0,
+        ),
+    ] {
+        let mut arguments = vec!["acl", "test", "-c", &config];
+        arguments.extend(line.split_whitespace());
+        let output = whimbrel(&arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(expected), "{line}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+    }
+    // Without a prefix, the broker's own word is still its own.
+    let system = ["acl", "test", "--rules", &rules, "publish", "$SYS/x"];
+    let output = whimbrel(&system).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("the broker's own word"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    // No rules are no mistake where the configuration says so.
+    let open = directory.write("open.toml", "");
+    let output = whimbrel(&["acl", "test", "-c", &open, "publish", "x"]).output();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert_eq!(said, "publish x: allowed: there are no rules\n");
+    let output = whimbrel(&["acl", "test", "publish", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
 #[test]
 fn rules_that_are_missing_or_wrong_are_a_mistake_and_not_no_rules() {
     let directory = Directory::new("acl-wrong");
