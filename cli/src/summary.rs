@@ -130,6 +130,7 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
             ));
         }
     }
+    warnings.extend(settings.storage.warning().map(str::to_owned));
     warnings.extend(prepared.warnings().iter().map(ToString::to_string));
     warnings
 }

@@ -1,7 +1,7 @@
 //! What other threads tell the shard, and the poller they wake it with.
 
 use async_channel::Sender;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 use polling::Poller;
 use std::collections::VecDeque;
 use std::io;
@@ -47,7 +47,6 @@ pub(crate) struct Inbox {
     inputs: Mutex<Option<VecDeque<Input>>>,
     /// Only rises, so that requests cannot overtake each other.
     stop: AtomicU8,
-    pub(crate) storage_failed: AtomicBool,
 }
 
 impl Inbox {
@@ -59,7 +58,6 @@ impl Inbox {
             poller: Poller::new()?,
             inputs: Mutex::new(Some(VecDeque::new())),
             stop: AtomicU8::new(StopLevel::Run as u8),
-            storage_failed: AtomicBool::new(false),
         })
     }
 

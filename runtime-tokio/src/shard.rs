@@ -18,9 +18,7 @@ use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
 use crate::transport::{Pipe, Transport};
-use core::future::poll_fn;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use std::io;
 use std::sync::Arc;
@@ -33,12 +31,13 @@ use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::runtime::{Crashed, Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
-use whimbrel_host::Clock;
-use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::presence::Looks;
+use whimbrel_host::report::{EventSink, Facts, Reporter};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
+use whimbrel_host::{Clock, Threads};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -119,7 +118,7 @@ pub(crate) struct Parts {
     pub(crate) others: Vec<Outbox>,
     pub(crate) farewell: Farewell,
     pub(crate) log: Option<LogSender>,
-    pub(crate) storage_failed: Arc<AtomicBool>,
+    pub(crate) threads: Threads,
 }
 
 /// One broker and everything it touches.
@@ -135,6 +134,7 @@ pub(crate) struct Shard {
     listeners: Vec<Listener>,
     policy: Policy,
     events: Option<EventSink>,
+    reporter: Reporter,
     ready: Arc<ReadyList>,
     /// To be served in the next turn.
     sources: Vec<Source>,
@@ -142,6 +142,7 @@ pub(crate) struct Shard {
     ended: Vec<ConnectionId>,
     /// Who was closed last, for the report that follows.
     departed: Option<(ConnectionId, Facts)>,
+    looks: Looks,
     read_buffer: Box<[u8]>,
     write_buffer: Vec<u8>,
     /// Bytes read since the last drain.
@@ -162,7 +163,7 @@ pub(crate) struct Shard {
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
     log: Option<LogSender>,
-    storage_failed: Arc<AtomicBool>,
+    threads: Threads,
     /// Connections that ended by a fault below MQTT.
     transport_faults: u64,
     /// Connections that are not read until the log has caught up.
@@ -196,10 +197,12 @@ impl Shard {
             listeners,
             policy: parts.policy,
             events: parts.events,
+            reporter: Reporter::default(),
             // The first turn makes every source know its waker.
             sources: vec![Source::Inbox, Source::Post],
             ended: Vec::new(),
             departed: None,
+            looks: Looks::default(),
             read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
             write_buffer: Vec::new(),
             undrained_bytes: 0,
@@ -218,7 +221,7 @@ impl Shard {
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
             log: parts.log,
-            storage_failed: parts.storage_failed,
+            threads: parts.threads,
             transport_faults: 0,
             waiting_for_log: Vec::new(),
             ready,
@@ -227,20 +230,15 @@ impl Shard {
 
     /// Runs until it is told to stop.
     pub(crate) async fn run(mut self) {
+        let mut turns_unseen = 0;
         loop {
             self.turn();
             if self.is_finished() {
                 return self.broker.end_recording();
             }
-            if self.busy {
-                // Polls the network without waiting for it.
-                tokio::task::yield_now().await;
-            }
-            poll_fn(|cx| match self.ready.poll_take(cx, &mut self.sources) {
-                Poll::Pending if !self.busy => Poll::Pending,
-                Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
-            })
-            .await;
+            self.ready
+                .wait(&mut self.sources, self.busy, &mut turns_unseen)
+                .await;
         }
     }
 
@@ -483,7 +481,7 @@ impl Shard {
                 Poll::Ready(Ok(0) | Err(_)) => {
                     if let Some((address, fault)) = socket.fault() {
                         self.transport_faults += 1;
-                        report_fault(address, fault);
+                        self.reporter.fault(self.now.monotonic, address, fault);
                     }
                     self.ended.push(id);
                     return;
@@ -518,6 +516,7 @@ impl Shard {
                 Action::Pause(connection) => {
                     if let Some(socket) = self.sockets.get_mut(connection) {
                         socket.paused = true;
+                        self.looks.ask(self.now.monotonic);
                     }
                 }
                 Action::Resume(connection) => {
@@ -599,22 +598,18 @@ impl Shard {
     }
 
     fn ask_log(&mut self, request: LogRequest) {
-        match self.log.as_ref() {
-            None => error!("the broker asks for a log, and there is none"),
-            Some(log) => {
-                if log.send((self.shard, request)).is_err() {
-                    // Its thread has ended before us, so by a panic.
-                    error!("the log has crashed, and this broker must stop");
-                    self.storage_has_failed();
-                }
-            }
+        let log = self.log.as_ref();
+        if log.is_none_or(|log| log.send((self.shard, request)).is_err()) {
+            // Its thread has ended before us, so by a panic.
+            error!("the log has crashed, and this broker must stop");
+            self.storage_has_failed();
         }
     }
 
     /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
     fn storage_has_failed(&mut self) {
         self.broker.persist_failed(self.now);
-        self.storage_failed.store(true, Ordering::Release);
+        self.threads.fail(Crashed::of_the_log(self.shard));
         self.stop.request(StopLevel::Promptly);
     }
 
@@ -647,7 +642,7 @@ impl Shard {
                 _ => self.facts(connection),
             };
         }
-        report(event, facts);
+        self.reporter.event(self.now.monotonic, event, facts);
     }
 
     fn facts(&mut self, connection: ConnectionId) -> Facts {
@@ -662,8 +657,11 @@ impl Shard {
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
-    /// and its end is found again when it is resumed.
+    /// and its end is found again when it is resumed, unless that takes long.
     fn see_off(&mut self) {
+        if self.looks.is_due(self.now.monotonic) {
+            self.look_at_the_paused();
+        }
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
             if self.sockets.get_mut(id).is_none_or(|socket| socket.paused) {
@@ -678,6 +676,18 @@ impl Shard {
             }
         }
         self.ended = ended;
+    }
+
+    fn look_at_the_paused(&mut self) {
+        for socket in self.sockets.slots.iter_mut().flatten() {
+            if socket.is_gone() {
+                socket.paused = false;
+                self.ended.push(socket.id);
+            }
+            if socket.paused {
+                self.looks.ask(self.now.monotonic);
+            }
+        }
     }
 
     fn accept(&mut self) {
@@ -710,7 +720,8 @@ impl Shard {
                     }
                     Err(fault) => {
                         self.transport_faults += 1;
-                        report_fault(peer.address, &fault);
+                        self.reporter
+                            .fault(self.now.monotonic, peer.address, &fault);
                     }
                 }
             }
@@ -743,6 +754,7 @@ impl Shard {
             .iter()
             .filter_map(Listener::next_deadline)
             .chain(self.broker.next_deadline())
+            .chain(self.looks.next_deadline())
             .chain(stop)
             .min();
         match next {
