@@ -554,7 +554,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// What the configuration asks for cannot be said, the broker's refusal, or that it has stopped.
+    /// What the configuration asks for cannot be said, the broker's refusal, or that it has
+    /// stopped.
     pub async fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
         let stream = self.open().await.map_err(io::Error::other)?;
         let shard = self
