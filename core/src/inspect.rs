@@ -206,6 +206,27 @@ pub enum Record<'a> {
         /// The filter of the subscription.
         filter: &'a str,
     },
+    /// A message was refused, and stays so.
+    Refused {
+        /// The number of its sender's session.
+        session: u64,
+        /// Its packet identifier.
+        packet: u16,
+    },
+    /// The packet identifier of a message that was refused is that of another one.
+    RefusalForgotten {
+        /// The number of its sender's session.
+        session: u64,
+        /// Its packet identifier.
+        packet: u16,
+    },
+    /// A delivery of a session that ends is another session's.
+    Moved {
+        /// The session's number.
+        session: u64,
+        /// Which of its deliveries.
+        sequence: u64,
+    },
     /// Of a kind that this version does not know.
     Unknown {
         /// The first byte of its key.
@@ -321,6 +342,18 @@ impl<'a> Record<'a> {
                     },
                 })
             }
+            record::REFUSED => {
+                let session = name.u64()?;
+                let packet = name.u16()?;
+                Some(match value {
+                    None => Self::RefusalForgotten { session, packet },
+                    Some(_) => Self::Refused { session, packet },
+                })
+            }
+            record::MOVED => Some(Self::Moved {
+                session: name.u64()?,
+                sequence: name.u64()?,
+            }),
             kind => Some(Self::Unknown { kind }),
         }
     }

@@ -175,6 +175,17 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             let client = census.name(*session);
             format!("owed client={client} filter={filter:?} no retained messages")
         }
+        Record::Refused { session, packet } => {
+            format!("refused client={} packet={packet}", census.name(*session))
+        }
+        Record::RefusalForgotten { session, packet } => {
+            let client = census.name(*session);
+            format!("refused client={client} packet={packet} forgotten")
+        }
+        Record::Moved { session, sequence } => {
+            let client = census.name(*session);
+            format!("delivery client={client} sequence={sequence} moved to another session")
+        }
         Record::Unknown { kind } => format!("record of unknown kind {kind:#04x}"),
     }
 }

@@ -126,6 +126,7 @@ impl Broker {
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
+            moved: shared.moved,
             ..Origin::default()
         };
         self.deliver_to_member(&mut publication, here, origin);
@@ -144,6 +145,7 @@ impl Broker {
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
+            moved: shared.moved,
             ..Origin::default()
         };
         self.deliver_to_group(&mut publication, group, origin);
