@@ -24,6 +24,8 @@ function place () {
     host,
     port: Number(port),
     ...(protocol.startsWith('ws') ? { path: '/mqtt' } : {}),
+    // As every browser names it.
+    ...(protocol === 'wss' ? { wsOptions: { ALPNProtocols: ['http/1.1'] } } : {}),
     ...(ca ? { ca: readFileSync(ca) } : {}),
   }
 }

@@ -1,17 +1,20 @@
 //! `whimbrel acl`: what access rules say, without a broker.
 
-use crate::config::{Flags, Problem, complain_about, listener_names, load, read_rules};
+use crate::config::{Flags, Problem, Settings, complain_about, listener_names, load, read_rules};
 use crate::misuse;
 use crate::output::{complain, print};
+use crate::summary::now;
 use argh::{ArgsInfo, FromArgs};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use whimbrel_core::Config;
-use whimbrel_core::access::identity::Certificate;
+use whimbrel_auth::users::Users;
+use whimbrel_core::access::is_reserved;
 use whimbrel_core::access::rule::{Operation, Rule};
 use whimbrel_core::access::rules::{Decision, Origin, Rules, Subject, WideSubscriptions};
-use whimbrel_core::topic::TopicFilter;
+use whimbrel_core::config::TopicsConfig;
+use whimbrel_core::topic::{TopicFilter, TopicName};
+use whimbrel_core::{Certificate, Grant, Peer, Verdict};
 
 /// Ask access rules who may do what.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -36,7 +39,7 @@ enum Command {
     subcommand,
     name = "test",
     help_triggers("-h", "--help", "help"),
-    note = "The rules are those of access.file in the configuration, or of --rules.",
+    note = "The rules are those of access.file in the configuration, or of --rules. What else the configuration says about it counts, too: bans, groups of the password file, tenants, [topics].",
     example = "{command_name} --rules access.toml --user alice --client c1 publish a/b",
     error_code(0, "it may"),
     error_code(1, "it may not"),
@@ -73,6 +76,9 @@ struct Test {
     /// the organisation of its certificate
     #[argh(option, arg_name = "name")]
     organization: Option<String>,
+    /// an alternative name of its certificate; may be there several times
+    #[argh(option, arg_name = "name")]
+    alternative_name: Vec<String>,
     /// publish, subscribe or receive
     #[argh(positional, from_str_fn(operation))]
     operation: Operation,
@@ -133,77 +139,87 @@ impl Test {
             let why = format!("{}: nothing is published to a wildcard", self.topic);
             return Err(Wrong::Typed(why));
         }
-        let (file, rules, listeners) = self.rules()?;
-        let certificate = self.certificate()?;
-        let subject = Subject {
-            user: self.user.as_deref(),
-            client_id: &self.client,
-            tenant: self.tenant.as_deref(),
-            groups: &self.group,
-            rules: &[],
-            from: Some(Origin {
-                address: self.address,
-                listener: self.listener(&listeners)?,
-                certificate: certificate.as_ref(),
-            }),
-        };
-        // To subscribe takes both.
-        let operations: &[Operation] = match self.operation {
-            Operation::Subscribe => &[Operation::Subscribe, Operation::Receive],
-            Operation::Publish => &[Operation::Publish],
-            Operation::Receive => &[Operation::Receive],
-        };
-        let is_filtering = rules.wide_subscriptions() == WideSubscriptions::Filter;
-        let (mut text, mut is_allowed) = (String::new(), true);
-        for operation in operations {
-            let decision = rules.decide(&subject, *operation, parsed.filter);
-            let at = |rule: &Rule| format!("by the rule at {file}:{}", rule.line);
-            let said = match decision {
-                Decision::Allowed(rule) => format!("allowed {}", at(rule)),
-                Decision::Partly(rule) if is_filtering => {
-                    format!("allowed in part {}; each message is looked at", at(rule))
-                }
-                Decision::Partly(rule) => {
-                    format!(
-                        "denied: not everything that it matches is allowed, {}",
-                        at(rule)
-                    )
-                }
-                Decision::Denied(Some(rule)) => format!("denied {}", at(rule)),
-                Decision::Denied(None) => "denied: no rule allows it".to_owned(),
-            };
-            is_allowed &= match decision {
-                Decision::Allowed(_) => true,
-                Decision::Partly(_) => is_filtering,
-                Decision::Denied(_) => false,
-            };
-            text.push_str(&format!("{operation} {}: {said}\n", self.topic));
-        }
-        Ok(Answer { text, is_allowed })
-    }
-
-    /// The rules, the file they stand in, and the names of the listeners.
-    fn rules(&self) -> Result<(String, Arc<Rules>, Vec<String>), Wrong> {
         let loaded = load(
             self.config.as_deref(),
             std::env::vars_os(),
             &Flags::default(),
         );
-        let settings = loaded.map_err(Wrong::Files)?.settings;
-        let listeners = listener_names(&settings);
-        if let Some(file) = &self.rules {
-            let rules = read_rules(file, &listeners).map_err(Wrong::Files)?;
-            return Ok((file.clone(), Arc::new(rules), listeners));
-        }
-        let Config { access, .. } = settings.server.broker;
-        match (settings.access.file, access.rules) {
-            (Some(file), Some(rules)) => Ok((file, rules, listeners)),
-            _ => Err(Wrong::Typed(
-                "there are no rules: everything is allowed; name a file with --rules, or a \
-                 configuration that has access.file with --config"
+        let loaded = loaded.map_err(Wrong::Files)?;
+        if self.rules.is_none() && loaded.file.is_none() {
+            return Err(Wrong::Typed(
+                "there are no rules to ask; name their file with --rules, or a configuration with \
+                 --config"
                     .to_owned(),
-            )),
+            ));
         }
+        let (file, rules) = self.rules(&loaded.settings)?;
+        Ok(match self.client(&loaded.settings)? {
+            Ok(client) => {
+                let asked = Asked {
+                    topics: &loaded.settings.server.broker.topics,
+                    rules: rules.as_deref(),
+                    file: &file,
+                };
+                asked.about(&client, self.operation, &self.topic)
+            }
+            Err(why) => Answer {
+                text: format!("it may not connect: {why}\n"),
+                is_allowed: false,
+            },
+        })
+    }
+
+    /// The file of the rules, and what is in it, if there are some.
+    fn rules(&self, settings: &Settings) -> Result<(String, Option<Arc<Rules>>), Wrong> {
+        if let Some(file) = &self.rules {
+            let (rules, _) = read_rules(file, &listener_names(settings)).map_err(Wrong::Files)?;
+            return Ok((file.clone(), Some(Arc::new(rules))));
+        }
+        let file = settings.access.file.clone().unwrap_or_default();
+        Ok((file, settings.server.broker.access.rules.clone()))
+    }
+
+    /// Who it is once it has connected, or why it may not.
+    fn client(&self, settings: &Settings) -> Result<Result<Client, &'static str>, Wrong> {
+        let peer = Peer {
+            address: self.address.map(|address| (address, 0).into()),
+            listener: self.listener(&listener_names(settings))?,
+            certificate: self.certificate()?.map(Box::new),
+            proxy: None,
+        };
+        let listener = &settings.server.listeners[usize::from(peer.listener)];
+        let certificate = peer.certificate.as_deref();
+        let named = certificate.and_then(|certificate| listener.certificate_user.of(certificate));
+        let user = named.or(self.user.as_deref()).map(str::to_owned);
+        let mut groups = self.group.clone();
+        if let Some(file) = &settings.authentication.password_file
+            && let Some(user) = self.user.as_deref().filter(|_| named.is_none())
+        {
+            groups.extend(groups_of(user, file)?);
+        }
+        let verdict = Verdict::Accept(Grant {
+            user,
+            groups,
+            tenant: self.tenant.clone(),
+            ..Grant::default()
+        });
+        let Verdict::Accept(grant) = listener.tenant.settle(verdict, &peer) else {
+            return Ok(Err(
+                "it has no tenant by what its listener says, or another one",
+            ));
+        };
+        let (bans, now) = (&settings.server.broker.access.bans, now());
+        let is_banned = bans.has_client(now, &self.client, grant.user.as_deref())
+            || self.address.is_some_and(|ip| bans.has_address(now, ip));
+        if is_banned {
+            return Ok(Err("a ban names it"));
+        }
+        let client_id = self.client.clone();
+        Ok(Ok(Client {
+            peer,
+            grant,
+            client_id,
+        }))
     }
 
     fn listener(&self, listeners: &[String]) -> Result<u16, Wrong> {
@@ -219,13 +235,136 @@ impl Test {
     }
 
     fn certificate(&self) -> Result<Option<Certificate>, Wrong> {
-        if self.certificate.is_none() && self.organization.is_none() {
+        let (name, organization) = (self.certificate.clone(), self.organization.clone());
+        let names = self.alternative_name.clone();
+        if name.is_none() && organization.is_none() && names.is_empty() {
             return Ok(None);
         }
-        let (name, organization) = (self.certificate.clone(), self.organization.clone());
-        let certificate = Certificate::new(name, organization, Vec::new());
-        certificate
+        Certificate::new(name, organization, names)
             .map(Some)
             .map_err(|why| Wrong::Typed(why.to_string()))
+    }
+}
+
+/// The groups of a user in a password file; none of somebody who is verified by other means.
+fn groups_of(user: &str, file: &str) -> Result<Vec<String>, Wrong> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Wrong::Typed(format!("{file} cannot be read: {error}")))?;
+    let users = Users::parse(&text).map_err(|bad| {
+        let lines: Vec<String> = bad.iter().map(|line| format!("{file}: {line}")).collect();
+        Wrong::Typed(lines.join("\n"))
+    })?;
+    let groups = users.get(user).map_or(&[][..], |user| &user.groups);
+    Ok(groups.iter().map(|group| String::from(&**group)).collect())
+}
+
+/// Who has connected.
+struct Client {
+    peer: Peer,
+    grant: Grant,
+    client_id: String,
+}
+
+/// What decides about what it does.
+struct Asked<'a> {
+    topics: &'a TopicsConfig,
+    rules: Option<&'a Rules>,
+    /// Where the rules stand.
+    file: &'a str,
+}
+
+impl Asked<'_> {
+    /// In the order of the broker.
+    fn about(&self, client: &Client, operation: Operation, said: &str) -> Answer {
+        let Grant {
+            user,
+            tenant,
+            groups,
+            ..
+        } = &client.grant;
+        let subject = Subject {
+            user: user.as_deref(),
+            client_id: &client.client_id,
+            tenant: tenant.as_deref(),
+            groups,
+            rules: &[],
+            from: Some(Origin {
+                address: client.peer.address.map(|address| address.ip()),
+                listener: client.peer.listener,
+                certificate: client.peer.certificate.as_deref(),
+            }),
+        };
+        let Some(names) = self.topics.of(&subject) else {
+            let why = "it may not connect: it is called nothing that could stand in a topic, as \
+                       [topics] asks for\n";
+            return Answer {
+                text: why.to_owned(),
+                is_allowed: false,
+            };
+        };
+        let topic = names.meant(said);
+        let mut text = String::new();
+        if topic != said {
+            text.push_str(&format!("{said} means {topic}\n"));
+        }
+        // What it says is a filter, and was taken for one.
+        let filter = TopicFilter::parse(&topic).map(|parsed| parsed.filter);
+        let refused = match filter {
+            Err(_) => Some("it is too long for what it means"),
+            Ok(filter) if !names.allow(filter) => Some("it is not below topics.required_prefix"),
+            Ok(_)
+                if operation == Operation::Publish
+                    && TopicName::new(&topic).is_ok_and(is_reserved) =>
+            {
+                Some("what is below $SYS is the broker's own word, whatever the rules allow")
+            }
+            Ok(_) => None,
+        };
+        if let Some(why) = refused {
+            text.push_str(&format!("{operation} {topic}: denied: {why}\n"));
+        }
+        let mut is_allowed = refused.is_none();
+        // To subscribe takes both, and so does a message that comes.
+        let operations: &[Operation] = match operation {
+            Operation::Publish => &[Operation::Publish],
+            Operation::Subscribe => &[Operation::Subscribe, Operation::Receive],
+            Operation::Receive => &[Operation::Receive, Operation::Subscribe],
+        };
+        for operation in operations {
+            let (Ok(filter), None) = (filter, refused) else {
+                break;
+            };
+            let (said, may) = self.said_of(&subject, *operation, filter);
+            is_allowed &= may;
+            text.push_str(&format!("{operation} {topic}: {said}\n"));
+        }
+        Answer { text, is_allowed }
+    }
+
+    /// What the rules say, and whether that is yes.
+    fn said_of(
+        &self,
+        subject: &Subject<'_>,
+        operation: Operation,
+        filter: TopicFilter<'_>,
+    ) -> (String, bool) {
+        let Some(rules) = self.rules else {
+            return ("allowed: there are no rules".to_owned(), true);
+        };
+        let is_filtering = rules.wide_subscriptions() == WideSubscriptions::Filter;
+        let at = |rule: &Rule| format!("by the rule at {}:{}", self.file, rule.line);
+        match rules.decide(subject, operation, filter) {
+            Decision::Allowed(rule) => (format!("allowed {}", at(rule)), true),
+            Decision::Partly(rule) if is_filtering => {
+                let why = format!("allowed in part {}; each message is looked at", at(rule));
+                (why, true)
+            }
+            Decision::Partly(rule) => {
+                let why = "not everything that it matches is allowed";
+                (format!("denied: {why}, {}", at(rule)), false)
+            }
+            Decision::Denied(Some(rule)) => (format!("denied {}", at(rule)), false),
+            Decision::Denied(None) => ("denied: no rule allows it".to_owned(), false),
+        }
     }
 }

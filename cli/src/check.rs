@@ -1,16 +1,17 @@
 //! `whimbrel check`: what is wrong with a configuration, or what it would run.
 
-use crate::config::{Flags, Loaded, complain_about, example_file, load};
+use crate::config::{Backend, Flags, Loaded, Settings, complain_about, example_file, load};
 use crate::misuse;
 use crate::output::{complain, print};
 use crate::reload::prepare;
-use crate::runtime::{CertificateFinding, check_certificates};
+use crate::runtime::CertificateFinding;
 use crate::summary;
 use argh::{ArgsInfo, FromArgs};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
-use whimbrel_core::UnixTime;
+#[cfg(unix)]
+use whimbrel_core::runtime::SocketFile;
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -46,9 +47,15 @@ impl Check {
         let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
         match read {
             Ok((loaded, prepared)) => {
-                let (errors, warnings) = certificates(&loaded);
+                let (mut errors, mut notes) = surroundings(&loaded.settings);
+                for finding in summary::certificates(&loaded.settings) {
+                    match finding {
+                        CertificateFinding::Error(error) => errors.push(error.to_string()),
+                        CertificateFinding::Warning(error) => notes.push(error.to_string()),
+                    }
+                }
                 if errors.is_empty() {
-                    print(&report(&file, &loaded, &prepared, &warnings));
+                    print(&report(&file, &loaded, &prepared, &notes));
                     return ExitCode::SUCCESS;
                 }
                 errors.iter().for_each(|error| complain(error));
@@ -62,24 +69,49 @@ impl Check {
     }
 }
 
-/// What is wrong with the files that listeners name, and what soon will be.
-fn certificates(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    let listeners = &loaded.settings.server.listeners;
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    for finding in listeners
-        .iter()
-        .flat_map(|listener| check_certificates(listener, now))
-    {
-        match finding {
-            CertificateFinding::Error(error) => errors.push(error.to_string()),
-            CertificateFinding::Warning(warning) => warnings.push(warning.to_string()),
+/// What the system has to have for it, as far as the user who asks may see: errors, and what only
+/// may be one, since the broker may run as somebody else.
+fn surroundings(settings: &Settings) -> (Vec<String>, Vec<String>) {
+    let (mut errors, mut notes) = (Vec::new(), Vec::new());
+    #[cfg(unix)]
+    for listener in &settings.server.listeners {
+        if let Some(path) = listener.url.file()
+            && let Err(why) = SocketFile::check(path, listener)
+        {
+            errors.push(format!("{}: {why}", listener.url));
         }
     }
-    (errors, warnings)
+    if settings.storage.backend != Backend::Memory {
+        // It is made where it is not there, with all that leads to it.
+        let directory = Path::new(&settings.storage.directory);
+        let there = directory.ancestors().find(|path| path.exists());
+        let there = there.filter(|path| *path != Path::new(""));
+        let there = there.unwrap_or_else(|| Path::new("."));
+        let shown = there.display();
+        if !there.is_dir() {
+            errors.push(format!(
+                "storage.directory: {shown} is no directory; name another, such as \
+                 /var/lib/whimbrel"
+            ));
+        } else if !may_write(there) {
+            notes.push(format!(
+                "storage.directory: who runs this check may not write to {shown}; the broker has to run \
+                 as somebody who may, or name another"
+            ));
+        }
+    }
+    (errors, notes)
+}
+
+#[cfg(unix)]
+fn may_write(directory: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn may_write(_: &Path) -> bool {
+    true
 }
 
 fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> String {
@@ -96,7 +128,9 @@ fn report(file: &str, loaded: &Loaded, prepared: &Prepared, more: &[String]) -> 
     }
     out.push_str(&settings.storage.guarantee());
     out.push('\n');
-    for warning in summary::warnings(settings, prepared).iter().chain(more) {
+    let odd = loaded.notes.iter().map(ToString::to_string);
+    let warnings = summary::warnings(settings, prepared).into_iter().chain(odd);
+    for warning in warnings.chain(more.iter().cloned()) {
         out.push_str(&format!("note: {warning}\n"));
     }
     if !loaded.variables.is_empty() {

@@ -32,7 +32,9 @@ use std::ffi::OsString;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
-use whimbrel_core::runtime::{ListenerConfig, ListenerUrl, Scheme, ServerConfig, TenantSource};
+use whimbrel_core::runtime::{
+    CertificateUser, ListenerConfig, ListenerUrl, Scheme, ServerConfig, TenantSource,
+};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +115,8 @@ pub(crate) struct Loaded {
     pub(crate) file: Option<String>,
     /// The environment variables that were heeded.
     pub(crate) variables: Vec<String>,
+    /// What is odd about the files that it names.
+    pub(crate) notes: Vec<Problem>,
     places: Places,
 }
 
@@ -142,6 +146,17 @@ pub(crate) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Loaded, Vec<Problem>> {
+    load_over(file, environment, flags, None)
+}
+
+/// The same for a broker that runs, with these settings: its listeners are those that rules are
+/// about, whatever listeners there will be after a restart.
+pub(crate) fn load_over(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    flags: &Flags,
+    running: Option<&Settings>,
+) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let environment = environment::Environment::take(environment, &mut problems);
     let file = file.map(str::to_owned).or_else(|| environment.file());
@@ -168,14 +183,28 @@ pub(crate) fn load(
         fill(&mut settings);
     }
 
-    access::read_files(&mut settings, &places, &mut problems);
-    access::read_bans(&mut settings, &places, &mut problems);
+    let listeners = listener_names(running.unwrap_or(&settings));
+    let before = problems.len();
+    let mut notes = Vec::new();
+    let said = (&mut problems, &mut notes);
+    access::read_files(&mut settings, &listeners, &places, said);
+    if problems.len() > before && listener_names(&settings) != listeners {
+        problems.push(Problem {
+            place: places.get("access.file").cloned().unwrap_or(Place::Default),
+            message: format!(
+                "rules are about the listeners that run, {}; others need a restart",
+                listeners.join(", ")
+            ),
+        });
+    }
+    access::read_bans(&mut settings, &places, (&mut problems, &mut notes));
     check_together(&settings, &places, &mut problems);
     if problems.is_empty() {
         Ok(Loaded {
             settings,
             file,
             variables: environment.names(),
+            notes,
             places,
         })
     } else {
@@ -276,6 +305,21 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
             let message = "nobody has a tenant by this: no client shows a certificate without \
                            client_ca; name its files";
             complain("tenant", index, message.to_owned());
+        }
+        // Of a certificate that a proxy has verified, the common name is known.
+        let names_users = match listener.certificate_user {
+            CertificateUser::None => true,
+            CertificateUser::CommonName => {
+                !listener.client_ca.is_empty() || !listener.proxy_from.is_empty()
+            }
+            CertificateUser::AlternativeName | CertificateUser::Organization => {
+                !listener.client_ca.is_empty()
+            }
+        };
+        if !names_users {
+            let message = "nobody is a user by this: no client shows a certificate without \
+                           client_ca; name its files";
+            complain("certificate_user", index, message.to_owned());
         }
         if listener.name.is_some() && before.iter().any(|other| other.name == listener.name) {
             let name = listener.name();

@@ -109,17 +109,22 @@ impl Failure {
     }
 }
 
+/// Reads what is in `directory`, changing nothing, and shows every batch to `look`.
+fn read(directory: &str, look: impl FnMut(&Recovered<'_>)) -> Result<Summary, Failure> {
+    drive(directory, (Executor::read_only, Recovery::verify()), look)
+}
+
 /// Drives a recovery of what is in `directory` to its end, and shows every batch to `look`.
 fn drive(
     directory: &str,
-    mut recovery: Recovery,
+    (open, mut recovery): (fn(&Path) -> io::Result<Executor>, Recovery),
     mut look: impl FnMut(&Recovered<'_>),
 ) -> Result<Summary, Failure> {
     let path = Path::new(directory);
     if !path.is_dir() {
         return Err(Failure::NoDirectory(directory.to_owned()));
     }
-    let mut executor = Executor::open(path).map_err(|error| {
+    let mut executor = open(path).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Failure::InUse(directory.to_owned());
         }

@@ -1,8 +1,9 @@
 //! What a running broker can take over: everything is read and checked first, then taken over at
 //! once; or nothing is, and the reason is told.
 
-use crate::config::{Flags, Loaded, Place, Problem, Settings, changed, load, take_over};
+use crate::config::{Flags, Loaded, Place, Problem, Settings, changed, load_over, take_over};
 use crate::runtime::Handle;
+use crate::summary;
 use tracing::{error, info, warn};
 use whimbrel_auth::{Authority, Prepared};
 use whimbrel_core::runtime::Stopped;
@@ -41,7 +42,8 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// Takes over what has changed, or says why not.
     pub(crate) async fn reload(&mut self, broker: &Handle) -> Result<(), Stopped> {
-        let read = load(self.file.as_deref(), std::env::vars_os(), &self.flags)
+        let (file, running) = (self.file.as_deref(), Some(&self.settings));
+        let read = load_over(file, std::env::vars_os(), &self.flags, running)
             .and_then(|loaded| self.fit(loaded));
         let (loaded, prepared, waits) = match read {
             Ok(read) => read,
@@ -66,18 +68,22 @@ impl Reloader {
         for warning in prepared.warnings() {
             warn!("{warning}");
         }
-        let revoked = self.authority.replace(prepared);
+        for note in &loaded.notes {
+            warn!("{note}");
+        }
+        for finding in summary::certificates(&loaded.settings) {
+            warn!("{finding}");
+        }
+        // Before anybody is asked about again, so that nobody gets in meanwhile by what was.
+        self.authority.replace(prepared);
         let access = loaded.settings.server.broker.access.clone();
         let has_changed = access != self.settings.server.broker.access;
         self.settings = loaded.settings;
         if has_changed {
             broker.set_access(access).await?;
         }
-        let revoked_users = revoked.len();
-        if !revoked.is_empty() {
-            broker.revoke(revoked).await?;
-        }
-        info!(revoked_users, "reloaded");
+        let disconnected_clients = broker.reconsider().await?;
+        info!(disconnected_clients, "reloaded");
         if !waits.is_empty() {
             warn!(
                 "changed, and taken over by a restart only: {}",

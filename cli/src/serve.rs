@@ -177,7 +177,10 @@ fn serve(loaded: &Loaded, prepared: Prepared, flags: Flags) -> Result<(), Failur
     runtime::block_on(async {
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
-        let warnings = summary::warnings(&loaded.settings, &prepared);
+        let mut warnings = summary::warnings(&loaded.settings, &prepared);
+        let certificates = summary::certificates(&loaded.settings);
+        warnings.extend(certificates.iter().map(ToString::to_string));
+        warnings.extend(loaded.notes.iter().map(ToString::to_string));
         let authority = Authority::new(prepared);
         let broker = start(loaded, authority.clone())?;
         welcome(loaded, &warnings, broker.listeners());

@@ -1,13 +1,20 @@
 //! What a configuration will run, in words: for `check`, and for the first lines of `serve`.
 
 use crate::config::Settings;
+use crate::runtime::{CertificateFinding, check_certificates};
+use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
-use whimbrel_core::runtime::{Anonymous, CertificateUser, ListenerConfig};
+use whimbrel_core::UnixTime;
+use whimbrel_core::runtime::{Anonymous, CertificateUser, ListenerConfig, Scheme, TenantSource};
 
 /// A listener in a line.
 pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String {
     let can_show = can_show(listener, prepared);
-    let who = match (listener.allow_anonymous, listener.url.is_local()) {
+    let anonymous = match needs_a_name(listener) {
+        true => Anonymous::Never,
+        false => listener.allow_anonymous,
+    };
+    let who = match (anonymous, listener.url.is_local()) {
         (Anonymous::Always, _) => "open to everyone who can reach it",
         (Anonymous::LoopbackOnly, true) => "open to this machine",
         (Anonymous::LoopbackOnly, false) if can_show => {
@@ -22,9 +29,44 @@ pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String
     format!("{}{name} ({who})", listener.url)
 }
 
+/// The time of this machine.
+pub(crate) fn now() -> UnixTime {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What is wrong with the certificates that listeners name, and what soon will be.
+pub(crate) fn certificates(settings: &Settings) -> Vec<CertificateFinding> {
+    let now = now();
+    let listeners = settings.server.listeners.iter();
+    listeners
+        .flat_map(|listener| check_certificates(listener, now))
+        .collect()
+}
+
 /// Whether clients have a way to show who they are.
 fn can_show(listener: &ListenerConfig, prepared: &Prepared) -> bool {
     prepared.asks_somebody() || listener.certificate_user != CertificateUser::None
+}
+
+/// Whether only who has shown something has the tenant that the listener wants.
+const fn needs_a_name(listener: &ListenerConfig) -> bool {
+    match listener.tenant {
+        TenantSource::User | TenantSource::UserDomain | TenantSource::Organization => true,
+        TenantSource::Named(_) | TenantSource::Verdict => false,
+    }
+}
+
+/// How clients could show who they are.
+const fn remedy(listener: &ListenerConfig) -> &'static str {
+    if listener.client_ca.is_empty() {
+        "write password_file = \"users.txt\" below [authentication], and see docs/authentication.md"
+    } else {
+        "their certificates say it if you write certificate_user = \"common-name\" below the url of \
+         that [[listener]]"
+    }
 }
 
 /// What an operator should know before clients complain, or before others come in, each with the
@@ -34,25 +76,49 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
     for listener in &settings.server.listeners {
         let url = &listener.url;
         let can_show = can_show(listener, prepared);
+        let remedy = remedy(listener);
         match listener.allow_anonymous {
+            _ if needs_a_name(listener) && !can_show => warnings.push(format!(
+                "{url}: every client will be refused, since its tenant is to be \"{}\" and nobody is \
+                 there to check who it is; {remedy}",
+                listener.tenant
+            )),
             Anonymous::LoopbackOnly if !url.is_local() && !can_show => {
                 warnings.push(format!(
-                    "{url}: clients from other machines will be refused; to check who they are, write \
-                     password_file = \"users.txt\" below [authentication]; to let all of them in, write \
-                     allow_anonymous = \"always\" below the url of that [[listener]], or set \
-                     WHIMBREL_LISTENER_ALLOW_ANONYMOUS=always"
+                    "{url}: clients from other machines will be refused; to check who they are, {remedy}; \
+                     to let all of them in, write allow_anonymous = \"always\" below the url of that \
+                     [[listener]], or set WHIMBREL_LISTENER_ALLOW_ANONYMOUS=always"
                 ));
             }
             Anonymous::Never if !can_show => warnings.push(format!(
-                "{url}: every client will be refused, since nobody is there to check who they are; write \
-                 password_file = \"users.txt\" below [authentication], and see docs/authentication.md"
+                "{url}: every client will be refused, since nobody is there to check who they are; {remedy}"
             )),
-            Anonymous::Always if !url.is_local() => warnings.push(format!(
-                "{url}: everyone who can reach it is let in without showing anything, and may read and \
-                 write all; to change that, take allow_anonymous = \"always\" away and write password_file \
-                 = \"users.txt\" below [authentication]"
-            )),
+            Anonymous::Always if !url.is_local() && !needs_a_name(listener) => {
+                warnings.push(format!(
+                    "{url}: everyone who can reach it is let in without showing anything, and may read and \
+                     write all; to change that, take allow_anonymous = \"always\" away and write \
+                     password_file = \"users.txt\" below [authentication]"
+                ));
+            }
             Anonymous::Always | Anonymous::LoopbackOnly | Anonymous::Never => {}
+        }
+        for (key, networks) in [
+            ("proxy_from", &listener.proxy_from),
+            ("forwarded_for_from", &listener.forwarded_for_from),
+        ] {
+            if let Some(all) = networks.iter().find(|network| network.is_everything()) {
+                warnings.push(format!(
+                    "{url}: {key} believes everybody ({all}), so whoever can reach it may claim any \
+                     address, past bans and quotas; name the addresses of your proxies alone"
+                ));
+            }
+        }
+        let is_for_all = url.scheme() == Scheme::Unix && listener.unix_mode.0 & 0o002 != 0;
+        if is_for_all && listener.allow_anonymous != Anonymous::Never {
+            warnings.push(format!(
+                "{url}: every user of this machine is let in without showing anything; unix_mode = \"660\" \
+                 keeps it to its owner and group"
+            ));
         }
         // What a proxy passes on was encrypted up to there, as far as anybody knows here.
         let is_readable =
@@ -64,6 +130,7 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
             ));
         }
     }
+    warnings.extend(settings.storage.warning().map(str::to_owned));
     warnings.extend(prepared.warnings().iter().map(ToString::to_string));
     warnings
 }

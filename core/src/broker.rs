@@ -324,9 +324,7 @@ impl Broker {
     }
 
     pub(crate) fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
-        if !self.is_fanning_out() {
-            self.journal.cut();
-        }
+        self.cut();
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
@@ -389,9 +387,7 @@ impl Broker {
             let Some(timer) = self.timers.pop(self.clock.now()) else {
                 break;
             };
-            if !self.is_fanning_out() {
-                self.journal.cut();
-            }
+            self.cut();
             match timer {
                 TimerKey::Connection(key) => self.connection_timeout(key),
                 TimerKey::Throttle(key) => self.throttle_timeout(key),
@@ -550,7 +546,7 @@ impl Broker {
         }
         loop {
             // The disk begins with what was said while answers to what it has finished go out.
-            if self.sends_left == 0 {
+            if self.sends_left == 0 || self.journal.has_closed() {
                 if let Some(batch) = self.take_batch() {
                     return Some(Action::Persist(batch));
                 }
@@ -672,6 +668,7 @@ impl Broker {
             + self.statistics.partial_bytes
             + self.retained.usage().bytes / u64::from(self.placement.shards)
             + self.unsent_bytes as u64
+            + self.journal.untold_bytes() as u64
             + self.connections.len() as u64 * CONNECTION
             + self.sessions.len() as u64 * SESSION
             + self.statistics.subscriptions * SUBSCRIPTION

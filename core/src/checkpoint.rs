@@ -205,7 +205,7 @@ impl Broker {
             .inflight
             .iter()
             .map(|(id, exchange)| (&exchange.delivery, Some((exchange.stage, id))));
-        let waiting = traffic.queue.iter().map(|delivery| (delivery, None));
+        let waiting = traffic.queue.since(from).map(|delivery| (delivery, None));
         // What has to be read back: from the first of it on, what follows comes later.
         let (mut lacking, mut bytes, mut stop) = (Vec::new(), 0, None);
         for (delivery, exchange) in begun.chain(waiting) {

@@ -239,9 +239,9 @@ impl Broker {
         };
         // A stub needs its record, whoever waits for it.
         let is_kept = session.is_persistent() || delivery.message.is_stub();
+        let traffic = session.traffic.get_or_insert_default();
+        delivery.sequence = traffic.next_sequence;
         if self.journal.is_on() && is_kept && qos > QoS::AtMostOnce {
-            let traffic = session.traffic.get_or_insert_default();
-            delivery.sequence = traffic.next_sequence;
             traffic.next_sequence += 1;
             delivery.set_recorded();
             self.journal.queued(session.number, &delivery);

@@ -315,7 +315,7 @@ impl Broker {
         let exchanges = traffic.inflight.iter().map(|(_, exchange)| exchange);
         let begun = exchanges.filter(|exchange| exchange.stage == Stage::Published);
         let begun = begun.map(|exchange| (&exchange.delivery, true));
-        let waiting = traffic.queue.iter().map(|delivery| (delivery, false));
+        let waiting = traffic.queue.since(0).map(|delivery| (delivery, false));
         for (delivery, is_begun) in begun.chain(waiting) {
             let view = delivery.message.view();
             if question.is_about(&view) {

@@ -111,6 +111,10 @@ impl Broker {
                     }
                     break;
                 }
+                Ok(Some((frame, _))) if self.must_wait_for_others(frame) => {
+                    self.await_fanouts(key);
+                    break;
+                }
                 Ok(Some((frame, _))) if self.must_go_elsewhere(key, frame) => break,
                 Ok(Some((frame, length))) => {
                     rest = rest.get(length..).unwrap_or_default();
@@ -235,6 +239,12 @@ impl Broker {
         !clears && !is_known
     }
 
+    /// Whether this is a message, and an earlier one is not yet with everybody it is for: it would
+    /// only join a queue, and what the log is told of both be one batch.
+    fn must_wait_for_others(&self, frame: Frame<'_>) -> bool {
+        self.is_fanning_out() && frame::is_publish(frame.first_byte)
+    }
+
     fn pause_if_full(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key)
             && connection.inbox.len() > STASH_BYTES
@@ -250,6 +260,7 @@ impl Broker {
     /// bytes of who no longer stalls. Each of the latter once; who stalls again has to wait for the
     /// next turn, and so have all once the turn has cost enough.
     pub(crate) fn settle(&mut self) {
+        self.measure_log();
         let mut turns = self.resumable.len();
         loop {
             while let Some((key, why)) = self.doomed.pop() {

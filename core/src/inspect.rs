@@ -3,8 +3,11 @@
 //! Not for restoring a broker: that is [`restore`](crate::restore). Nothing here is needed to run
 //! one.
 
+use crate::access::identity::Grant;
+use crate::action::Peer;
 use crate::broker::Broker;
 use crate::codec::packet::{QoS, Version};
+use crate::connection::Connection;
 use crate::id::{ConnectionId, MessageId};
 use crate::log::Op;
 use crate::message::MessageView;
@@ -40,10 +43,17 @@ impl Broker {
         Some((&session.client_id, connection.profile.version()))
     }
 
-    /// The connections of users that `is_meant` says yes to, as verdicts named them. Looks at all
-    /// connections there are.
+    /// What is known of the peer of a connection, as it was accepted or introduced.
     #[must_use]
-    pub fn connections_of(&self, is_meant: impl Fn(&str) -> bool) -> Vec<ConnectionId> {
+    pub fn peer(&self, connection: ConnectionId) -> Option<Peer> {
+        self.connections.get(connection.key()).map(Connection::peer)
+    }
+
+    /// The connections of clients that `is_meant` says yes to, when it is told where they come from
+    /// and what their verdicts granted. Looks at all connections there are.
+    #[must_use]
+    pub fn connections_of(&self, is_meant: impl Fn(&Peer, &Grant) -> bool) -> Vec<ConnectionId> {
+        let nothing = Grant::default();
         let mut found = Vec::new();
         let mut slot = 0;
         while let Some(key) = self.connections.key_from(slot) {
@@ -51,7 +61,8 @@ impl Broker {
             let Some(connection) = self.connections.get(key) else {
                 continue;
             };
-            if connection.user().is_some_and(&is_meant) {
+            let grant = connection.grant().unwrap_or(&nothing);
+            if connection.session().is_some() && is_meant(&connection.peer(), grant) {
                 found.push(connection.id());
             }
         }

@@ -158,8 +158,8 @@ pub(crate) struct JournalMark {
     bytes: usize,
 }
 
-/// From how many bytes on a batch is closed at the next opportunity. Far more than what makes
-/// writing efficient, far less than what a log takes.
+/// From how many bytes on a batch is closed at the next opportunity, at most. Far more than what
+/// makes writing efficient, far less than what a log takes.
 const CUT_BYTES: usize = 1 << 20;
 
 impl Journal {
@@ -225,14 +225,6 @@ impl Journal {
         Some(self.latest())
     }
 
-    /// Everything so far may be a batch of its own. It becomes one when it is large, so that no
-    /// batch grows with the number of clients or of messages.
-    pub(crate) fn cut(&mut self) {
-        if self.batch.len() >= CUT_BYTES {
-            self.close();
-        }
-    }
-
     /// Everything so far is whole, and leaves as a batch of its own whatever follows.
     pub(crate) fn close(&mut self) {
         if let Some(batch) = self.close_batch() {
@@ -268,11 +260,22 @@ impl Journal {
         }
     }
 
+    /// Bytes that the log is still to be told.
+    pub(crate) fn untold_bytes(&self) -> usize {
+        let closed = self.closed.iter().map(|batch| batch.operations.len());
+        self.batch.len() + closed.sum::<usize>()
+    }
+
+    /// Whether there are batches that can leave whatever the open one lacks.
+    pub(crate) fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     /// Finds out whether the log has more than `maximum` bytes to catch up with; once it had, until
     /// it has come down to half of that.
-    pub(crate) const fn measure(&mut self, maximum: usize) {
+    pub(crate) fn measure(&mut self, maximum: usize) {
         let limit = if self.is_behind { maximum / 2 } else { maximum };
-        self.is_behind = self.unpersisted_bytes > limit;
+        self.is_behind = self.untold_bytes() + self.unpersisted_bytes > limit;
     }
 
     pub(crate) const fn is_behind(&self) -> bool {
@@ -767,10 +770,27 @@ impl Broker {
         batch
     }
 
-    /// How far it has come has changed.
-    pub(crate) const fn measure_log(&mut self) {
+    /// How far it has come has changed, or how far it has to go.
+    pub(crate) fn measure_log(&mut self) {
         let maximum = self.config.limits.unpersisted_bytes_maximum as usize;
         self.journal.measure(maximum);
+    }
+
+    /// Whether the open batch is as large as one should be: half of what may be on its way to the
+    /// log, which fits in half a segment.
+    pub(crate) const fn is_batch_large(&self) -> bool {
+        let half = self.config.limits.unpersisted_bytes_maximum as usize / 2;
+        let bytes = self.journal.batch_bytes();
+        bytes >= half || bytes >= CUT_BYTES
+    }
+
+    /// Nothing is half said, unless a message is still being brought to all it is for. What was
+    /// said becomes a batch when it is large, so that none grows with the number of clients or of
+    /// messages.
+    pub(crate) fn cut(&mut self) {
+        if self.is_batch_large() && !self.is_fanning_out() {
+            self.journal.close();
+        }
     }
 
     /// What a checkpoint would write now, roughly: all that is live, with its keys and lengths, and

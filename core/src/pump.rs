@@ -174,6 +174,7 @@ impl Broker {
     fn start_queued(&mut self, key: Key, session_key: Key) {
         let slot = session_key.index;
         loop {
+            self.cut();
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
@@ -330,8 +331,12 @@ impl Broker {
     /// filter may match few of many.
     fn start_retained(&mut self, key: Key, session_key: Key) {
         self.walk_retained_messages(key, session_key);
-        // With what was started, in one batch: nothing is left out after a crash, and no QoS 2
-        // message sent twice.
+        self.record_cursor(session_key);
+    }
+
+    /// With what was started, in one batch: nothing is left out after a crash, and no QoS 2 message
+    /// sent twice.
+    fn record_cursor(&mut self, session_key: Key) {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
@@ -349,6 +354,10 @@ impl Broker {
         while self.may_start_retained(key, session_key) {
             if steps == 0 {
                 return self.wake(key);
+            }
+            if self.is_batch_large() && !self.is_fanning_out() {
+                self.record_cursor(session_key);
+                self.cut();
             }
             let Some(session) = self.sessions.get_mut(session_key) else {
                 return;

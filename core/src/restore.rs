@@ -555,7 +555,7 @@ impl Broker {
         sessions.sort_by_key(|(number, _)| (number & SESSION_COUNT, *number));
         for (number, kept) in sessions {
             keys.extend(broker.restore_session(number, kept, &messages));
-            broker.journal.cut();
+            broker.cut();
         }
         // Wills that are due, and sessions that have ended, wait for the first turn: until all
         // subscribers are there, on all shards, and everything that refers to a message is known.

@@ -1,9 +1,9 @@
 //! What other threads tell the shard, and the poller they wake it with.
 
 use async_channel::Sender;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 use polling::Poller;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,8 @@ pub(crate) enum Input {
     Decided(ConnectionId),
     /// Other rules and bans are in force.
     Access(AccessConfig),
-    /// These users have lost what let them in.
-    Revoke(BTreeSet<Box<str>>),
+    /// What let clients in may hold no longer; asks how many had to go.
+    Reconsider(Sender<usize>),
     /// How is it going?
     Statistics(Sender<Statistics>),
     /// What has become of what is kept.
@@ -47,7 +47,6 @@ pub(crate) struct Inbox {
     inputs: Mutex<Option<VecDeque<Input>>>,
     /// Only rises, so that requests cannot overtake each other.
     stop: AtomicU8,
-    pub(crate) storage_failed: AtomicBool,
 }
 
 impl Inbox {
@@ -59,7 +58,6 @@ impl Inbox {
             poller: Poller::new()?,
             inputs: Mutex::new(Some(VecDeque::new())),
             stop: AtomicU8::new(StopLevel::Run as u8),
-            storage_failed: AtomicBool::new(false),
         })
     }
 

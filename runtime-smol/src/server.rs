@@ -5,15 +5,11 @@ use crate::inbox::{Inbox, Input, StopLevel};
 use crate::link::Subscription;
 use crate::listen::bind;
 use crate::shard::{Parts, Shard};
-use async_channel::{Receiver, Sender, bounded};
-use core::convert::Infallible;
+use async_channel::bounded;
 use core::net::SocketAddr;
-use core::sync::atomic::Ordering;
-use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
 use tracing::info;
 use whimbrel_core::Event;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
@@ -27,7 +23,7 @@ use whimbrel_core::runtime::{
 use whimbrel_core::statistics::Statistics;
 use whimbrel_host::report::EventSink;
 use whimbrel_host::storage::{self, Opened, SharedStatistics};
-use whimbrel_host::{Clock, brokers, validate};
+use whimbrel_host::{Clock, Threads, brokers, validate};
 use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// A broker that has not been started.
@@ -83,12 +79,39 @@ impl Server {
             let source = io::ErrorKind::Unsupported.into();
             return Err(StartError::Recording { file, source });
         }
+        let storage = storage::open(&config)?;
+        let inbox = Arc::new(Inbox::new()?);
+        let threads = Threads::default();
+        let server = Self {
+            config,
+            authenticator,
+            events,
+        };
+        let started = server.start_threads(storage, &inbox, &threads);
+        if started.is_err() {
+            // What had been started ends, now that nobody else holds anything of it.
+            let _ = threads.wait();
+        }
+        started
+    }
+
+    /// Goes on from what was kept. It is there again before anybody can connect.
+    fn start_threads(
+        self,
+        storage: Option<Opened>,
+        inbox: &Arc<Inbox>,
+        threads: &Threads,
+    ) -> Result<Handle, StartError> {
+        let Self {
+            config,
+            authenticator,
+            events,
+        } = self;
         let clock = Clock::start();
-        let (store, kept) = match storage::open(&config)? {
+        let (store, kept) = match storage {
             Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
             None => (None, None),
         };
-        // What was kept is there again before anybody can connect.
         let broker = brokers(&config, clock, kept)?.pop();
         let broker = Box::new(broker.expect("one shard was asked for"));
         let listeners: Vec<_> = config
@@ -97,33 +120,25 @@ impl Server {
             .map(bind)
             .collect::<Result<_, _>>()?;
         let urls: Vec<_> = listeners.iter().map(|bound| bound.url.clone()).collect();
-        let inbox = Arc::new(Inbox::new()?);
-        let (say_ended, ended) = bounded(1);
-        let mut handle = Handle {
+        let (mut log, mut storage_statistics) = (None, None);
+        if let Some(store) = store {
+            let (sender, requests) = mpsc::channel();
+            let inbox = Arc::clone(inbox);
+            let tell = move |news| inbox.push(Input::Storage(news));
+            let statistics = storage::spawn(store, clock, requests, vec![tell], threads)?;
+            (log, storage_statistics) = (Some(sender), Some(statistics));
+        }
+        let handle = Handle {
             addresses: urls.iter().filter_map(ListenerUrl::address).collect(),
             listeners: urls,
-            inbox: Arc::clone(&inbox),
-            ended,
-            threads: Mutex::default(),
-            storage_statistics: None,
+            inbox: Arc::clone(inbox),
+            threads: threads.clone(),
+            storage_statistics,
             publisher: Mutex::default(),
             security: listeners
                 .iter()
                 .map(|bound| Arc::clone(&bound.security))
                 .collect(),
-        };
-        let mut threads = Vec::new();
-        let log = match store {
-            None => None,
-            Some(store) => {
-                let (sender, requests) = mpsc::channel();
-                let inbox = Arc::clone(&inbox);
-                let tell = move |news| inbox.push(Input::Storage(news));
-                let (thread, statistics) = storage::spawn(store, clock, requests, vec![tell])?;
-                threads.push(thread);
-                handle.storage_statistics = Some(statistics);
-                Some(sender)
-            }
         };
         let shard = Shard::new(Parts {
             policy: Policy::new(&config.listeners, authenticator),
@@ -131,23 +146,16 @@ impl Server {
             clock,
             listeners,
             events,
-            inbox: Arc::clone(&inbox),
+            inbox: Arc::clone(inbox),
+            threads: threads.clone(),
             log,
             config,
         })?;
-        let end = End {
-            inbox,
-            _say_ended: say_ended,
-        };
-        threads.push(
-            thread::Builder::new()
-                .name("whimbrel".into())
-                .spawn(move || {
-                    let _end = end;
-                    shard.run();
-                })?,
-        );
-        handle.threads = Mutex::new(threads);
+        let closes = Closes(Arc::clone(inbox));
+        threads.spawn("whimbrel", 0, move || {
+            let _closes = closes;
+            shard.run();
+        })?;
         for url in &handle.listeners {
             info!(%url, "listening");
         }
@@ -155,16 +163,13 @@ impl Server {
     }
 }
 
-/// Says that the shard has ended, also when it ended by a panic.
-struct End {
-    inbox: Arc<Inbox>,
-    /// Nothing is ever sent; that this is dropped is the message.
-    _say_ended: Sender<Infallible>,
-}
+/// Says that nobody takes anything out of the inbox any more, also when the shard has ended by a
+/// panic.
+struct Closes(Arc<Inbox>);
 
-impl Drop for End {
+impl Drop for Closes {
     fn drop(&mut self) {
-        self.inbox.close();
+        self.0.close();
     }
 }
 
@@ -173,8 +178,7 @@ pub struct Handle {
     listeners: Vec<ListenerUrl>,
     addresses: Vec<SocketAddr>,
     inbox: Arc<Inbox>,
-    ended: Receiver<Infallible>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Threads,
     storage_statistics: Option<SharedStatistics>,
     /// The link that publishes, once there is one.
     publisher: Mutex<Option<(Connection, Events)>>,
@@ -212,31 +216,14 @@ impl Handle {
         self.inbox.stop(StopLevel::Promptly);
     }
 
-    /// Waits until the broker has stopped, for whatever reason.
+    /// Waits until the broker has stopped, for whatever reason: its threads have ended, and what is
+    /// owed to the disk is there. As many may wait as like, and all get the same answer.
     ///
     /// # Errors
     ///
-    /// It has crashed.
+    /// It has crashed, or the log has failed.
     pub async fn stopped(&self) -> Result<(), Crashed> {
-        // Nothing ever comes but the end.
-        let _ = self.ended.recv().await;
-        // They have nothing left to do but to free their memory, and to write what is owed to the
-        // disk.
-        let threads =
-            core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut result = Ok(());
-        for thread in threads {
-            if let Err(panic) = thread.join() {
-                result = Err(Crashed::by(0, &*panic));
-            }
-        }
-        if self.inbox.storage_failed.load(Ordering::Acquire) {
-            result = Err(Crashed {
-                shard: 0,
-                message: "the log has failed".to_owned(),
-            });
-        }
-        result
+        self.threads.ended().await
     }
 
     /// Counters and gauges, one set a shard; there is one.
@@ -263,15 +250,17 @@ impl Handle {
         self.statistics().await.map(drop)
     }
 
-    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
-    /// does not hold any more. They may try again.
+    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
+    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
+    /// be called when what decides about clients has changed.
     ///
     /// # Errors
     ///
     /// The broker has stopped.
-    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
-        self.inbox.push(Input::Revoke(users));
-        Ok(())
+    pub async fn reconsider(&self) -> Result<usize, Stopped> {
+        let (answer, count) = bounded(1);
+        self.inbox.push(Input::Reconsider(answer));
+        count.recv().await.map_err(|_| Stopped)
     }
 
     /// What was written to keep things, at the last moment when something became durable. `None`

@@ -17,7 +17,6 @@ use crate::stream::{Pipe, Transport};
 use core::net::SocketAddr;
 use core::num::NonZeroUsize;
 use core::pin::Pin;
-use core::sync::atomic::Ordering;
 use core::task::{Context, Poll, Waker};
 use polling::Events;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,14 +28,15 @@ use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::id::Position;
 use whimbrel_core::runtime::config::LINGER;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::runtime::{Crashed, Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{
     Action, Broker, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict,
 };
-use whimbrel_host::Clock;
-use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::presence::Looks;
+use whimbrel_host::report::{EventSink, Facts, Reporter};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
+use whimbrel_host::{Clock, Threads};
 
 /// Bytes that are read before what follows from them is carried out.
 const READ_BATCH_BYTES: usize = 256 << 10;
@@ -98,6 +98,7 @@ pub(crate) struct Parts {
     pub(crate) policy: Policy,
     pub(crate) events: Option<EventSink>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) threads: Threads,
     pub(crate) log: Option<LogSender>,
 }
 
@@ -117,8 +118,10 @@ pub(crate) struct Shard {
     /// Verdicts that have to be waited for.
     undecided: BTreeMap<ConnectionId, Pin<Box<dyn Future<Output = Verdict> + Send>>>,
     events: Option<EventSink>,
+    reporter: Reporter,
     /// Who was closed last, for the report that follows.
     departed: Option<(ConnectionId, Facts)>,
+    looks: Looks,
     /// Read to their end; closed once what follows from their last bytes is carried out.
     ended: Vec<ConnectionId>,
     /// Closed, by number; all may take equally long, so the first is due first.
@@ -140,6 +143,7 @@ pub(crate) struct Shard {
     grace_ms: u64,
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
+    threads: Threads,
     log: Option<LogSender>,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<ConnectionId>,
@@ -175,7 +179,9 @@ impl Shard {
             policy: parts.policy,
             undecided: BTreeMap::new(),
             events: parts.events,
+            reporter: Reporter::default(),
             departed: None,
+            looks: Looks::default(),
             ended: Vec::new(),
             lingering: VecDeque::new(),
             lingering_first: 0,
@@ -188,6 +194,7 @@ impl Shard {
             busy: false,
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
+            threads: parts.threads,
             log: parts.log,
             waiting_for_log: Vec::new(),
         })
@@ -291,6 +298,7 @@ impl Shard {
             .filter_map(Listener::next_deadline)
             .chain(lingering.take(1))
             .chain(self.broker.next_deadline())
+            .chain(self.looks.next_deadline())
             .chain(self.stopping_until)
             .min()
     }
@@ -318,11 +326,15 @@ impl Shard {
                     self.broker.set_shadow_rules(self.now, access.shadow_rules);
                     self.broker.set_bans(self.now, access.bans);
                 }
-                Input::Revoke(users) => {
-                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                Input::Reconsider(answer) => {
+                    let has_lost = |peer: &Peer, grant: &_| !self.policy.still_holds(peer, grant);
+                    let gone = self.broker.connections_of(has_lost);
+                    for connection in &gone {
                         let why = CloseReason::Revoked;
-                        self.broker.disconnect(self.now, connection, why);
+                        self.broker.disconnect(self.now, *connection, why);
                     }
+                    // Whoever asked may have gone.
+                    let _ = answer.try_send(gone.len());
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => {
@@ -384,7 +396,7 @@ impl Shard {
                 Some(0) => {
                     if let Some((address, fault)) = socket.transport.fault() {
                         self.transport_faults += 1;
-                        report_fault(address, fault);
+                        self.reporter.fault(self.now.monotonic, address, fault);
                     }
                     return self.ended.push(id);
                 }
@@ -441,6 +453,9 @@ impl Shard {
     }
 
     fn pause(&mut self, id: ConnectionId, paused: bool) {
+        if paused {
+            self.looks.ask(self.now.monotonic);
+        }
         if let Some(socket) = self.socket(id) {
             socket.paused = paused;
             self.watch(id);
@@ -522,6 +537,7 @@ impl Shard {
         }));
         if let Poll::Ready(verdict) = verdict.as_mut().poll(&mut Context::from_waker(&waker)) {
             self.undecided.remove(&connection);
+            let verdict = self.policy.confirm(self.broker.peer(connection), verdict);
             self.broker.authenticated(self.now, connection, verdict);
         }
     }
@@ -532,11 +548,8 @@ impl Shard {
     }
 
     fn ask_log(&mut self, request: LogRequest) {
-        let taken = self
-            .log
-            .as_ref()
-            .is_some_and(|log| log.send((0, request)).is_ok());
-        if !taken {
+        let log = self.log.as_ref();
+        if log.is_none_or(|log| log.send((0, request)).is_err()) {
             // Its thread has ended before us, so by a panic.
             error!("the log has crashed, and this broker must stop");
             self.storage_has_failed();
@@ -546,7 +559,7 @@ impl Shard {
     /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
     fn storage_has_failed(&mut self) {
         self.broker.persist_failed(self.now);
-        self.inbox.storage_failed.store(true, Ordering::Release);
+        self.threads.fail(Crashed::of_the_log(0));
         self.inbox.stop(StopLevel::Promptly);
     }
 
@@ -583,7 +596,7 @@ impl Shard {
                 _ => self.facts(connection),
             };
         }
-        report(event, facts);
+        self.reporter.event(self.now.monotonic, event, facts);
     }
 
     fn facts(&mut self, connection: ConnectionId) -> Facts {
@@ -597,8 +610,11 @@ impl Shard {
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
-    /// and its end is found again when it is resumed.
+    /// and its end is found again when it is resumed, unless that takes long.
     fn see_off(&mut self) {
+        if self.looks.is_due(self.now.monotonic) {
+            self.look_at_the_paused();
+        }
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
             if self.socket(id).is_none_or(|socket| socket.paused) {
@@ -620,6 +636,18 @@ impl Shard {
             }
             self.lingering.pop_front();
             self.lingering_first = self.lingering_first.wrapping_add(1);
+        }
+    }
+
+    fn look_at_the_paused(&mut self) {
+        for socket in self.sockets.iter_mut().flatten() {
+            if socket.is_gone() {
+                socket.paused = false;
+                self.ended.push(socket.id);
+            }
+            if socket.paused {
+                self.looks.ask(self.now.monotonic);
+            }
         }
     }
 
@@ -649,7 +677,8 @@ impl Shard {
                     }
                     Err(fault) => {
                         self.transport_faults += 1;
-                        report_fault(peer.address, &fault);
+                        self.reporter
+                            .fault(self.now.monotonic, peer.address, &fault);
                     }
                 }
             }

@@ -23,9 +23,11 @@ pub(crate) struct Socket {
     written: usize,
     /// The transport does not take more now.
     is_blocked: bool,
-    /// The core does not want to hear from it. It may be gone meanwhile: that is noticed when it is
-    /// read again, so that what it sent before is not lost.
+    /// Whether the core does not want to hear from it. Its end is noticed when it is read again, so
+    /// that what it sent before is not lost; or else late.
     pub(crate) paused: bool,
+    /// Not read since it was looked at.
+    missed: bool,
     /// It is not read until the log has caught up.
     pub(crate) waits_for_log: bool,
     /// The core has more for it, to be pulled once `unsent` is gone.
@@ -47,6 +49,7 @@ impl Socket {
             written: 0,
             is_blocked: false,
             paused: false,
+            missed: false,
             waits_for_log: false,
             send_due: false,
             broken: false,
@@ -56,6 +59,7 @@ impl Socket {
 
     /// Reads what fits into `buffer`; 0 bytes are the end, `None` that there is nothing now.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        self.missed = false;
         let read = self.transport.read(buffer);
         // A layer may have answered, and the peer not have taken it.
         self.is_blocked |= self.transport.is_unflushed();
@@ -64,6 +68,12 @@ impl Socket {
             Err(error) if is_for_later(&error) => None,
             Err(_) => Some(0),
         }
+    }
+
+    /// It is looked at because it may be paused: whether it is, was not read since the last time,
+    /// and has nobody at the other end.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.paused && core::mem::replace(&mut self.missed, true) && self.transport.has_left()
     }
 
     /// Whether bytes of an earlier write are left.

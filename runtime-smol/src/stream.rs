@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use whimbrel_core::Peer;
+use whimbrel_host::presence::has_left;
 use whimbrel_transport::{Fault, Layered, Security};
 
 /// A socket, which never waits.
@@ -118,6 +119,11 @@ impl Transport {
         self.layers
             .as_ref()
             .is_some_and(|layers| layers.is_unflushed())
+    }
+
+    /// Whether the peer says nothing more, though bytes of it may be unread.
+    pub(crate) fn has_left(&self) -> bool {
+        has_left(&self.pipe)
     }
 
     /// Whether its end is to be said before it is closed.

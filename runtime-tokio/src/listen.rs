@@ -7,10 +7,10 @@ use core::task::{Context, Poll, Waker};
 use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
+use whimbrel_host::Threads;
 use whimbrel_host::listen::{Rest, open_tcp, settle};
 use whimbrel_transport::Security;
 
@@ -25,8 +25,6 @@ pub(crate) struct Bound {
     pub(crate) url: ListenerUrl,
     /// What is laid on its connections.
     pub(crate) security: Arc<Security>,
-    /// The thread that it has started, which ends after the last who uses the socket.
-    pub(crate) thread: Option<JoinHandle<()>>,
     socket: BoundSocket,
 }
 
@@ -50,13 +48,12 @@ impl Bound {
         Ok(Self {
             url: self.url.clone(),
             security: Arc::clone(&self.security),
-            thread: None,
             socket,
         })
     }
 }
 
-/// Opens a listening socket.
+/// Opens a listening socket. A thread that it needs ends after the last who uses the socket.
 ///
 /// Where the system lets accepted sockets inherit them, the options of connections are set here,
 /// once for all.
@@ -64,27 +61,31 @@ impl Bound {
 /// # Errors
 ///
 /// What the system says, with the place.
-pub(crate) fn bind(config: &ListenerConfig) -> Result<Bound, ListenError> {
-    open(config).map_err(|source| ListenError {
+pub(crate) fn bind(config: &ListenerConfig, threads: &Threads) -> Result<Bound, ListenError> {
+    open(config, threads).map_err(|source| ListenError {
         url: config.url.clone(),
         source,
     })
 }
 
-fn open(config: &ListenerConfig) -> io::Result<Bound> {
+#[cfg_attr(
+    not(feature = "quic"),
+    expect(unused_variables, reason = "only QUIC needs one")
+)]
+fn open(config: &ListenerConfig, threads: &Threads) -> io::Result<Bound> {
     let security = Arc::new(Security::new(config)?);
-    let (socket, port, thread) = match (config.url.scheme(), config.url.address()) {
-        (Scheme::Unix, _) => (open_unix(config)?, 0, None),
+    let (socket, port) = match (config.url.scheme(), config.url.address()) {
+        (Scheme::Unix, _) => (open_unix(config)?, 0),
         #[cfg(feature = "quic")]
         (Scheme::Quic, Some(address)) => {
-            let (socket, thread) = quic::Bound::open(config, address, &security)?;
+            let socket = quic::Bound::open(config, address, &security, threads)?;
             let port = socket.port()?;
-            (BoundSocket::Quic(socket), port, Some(thread))
+            (BoundSocket::Quic(socket), port)
         }
         (_, Some(address)) => {
             let socket = open_tcp(config, address)?;
             let port = socket.local_addr()?.port();
-            (BoundSocket::Tcp(socket), port, None)
+            (BoundSocket::Tcp(socket), port)
         }
         // Only Unix sockets have none.
         (_, None) => return Err(io::ErrorKind::InvalidInput.into()),
@@ -92,7 +93,6 @@ fn open(config: &ListenerConfig) -> io::Result<Bound> {
     Ok(Bound {
         url: config.url.clone().at_port(port),
         security,
-        thread,
         socket,
     })
 }
@@ -233,9 +233,9 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_named() {
-        let first = bind(&any_port()).unwrap();
+        let first = bind(&any_port(), &Threads::default()).unwrap();
         let again = ListenerConfig::new(first.url.clone());
-        let error = bind(&again).err().unwrap();
+        let error = bind(&again, &Threads::default()).err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
         assert!(
@@ -247,11 +247,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn connections_inherit_the_options() {
-        let listener = bind(&ListenerConfig {
+        let config = ListenerConfig {
             tcp_keepalive_s: Some(77),
             ..any_port()
-        })
-        .unwrap();
+        };
+        let listener = bind(&config, &Threads::default()).unwrap();
         let _client = std::net::TcpStream::connect(listener.url.address().unwrap()).unwrap();
         let BoundSocket::Tcp(listener) = listener.socket else {
             panic!("a TCP socket");
@@ -270,14 +270,17 @@ mod tests {
             reuse_port: true,
             ..any_port()
         };
-        let first = bind(&shared).unwrap();
+        let first = bind(&shared, &Threads::default()).unwrap();
         let again = ListenerConfig {
             url: first.url,
             ..shared
         };
-        bind(&again).unwrap();
+        bind(&again, &Threads::default()).unwrap();
 
-        let Ok(dual) = bind(&ListenerConfig::at("[::]:0".parse().unwrap())) else {
+        let Ok(dual) = bind(
+            &ListenerConfig::at("[::]:0".parse().unwrap()),
+            &Threads::default(),
+        ) else {
             return; // a machine without IPv6
         };
         let port = dual.url.address().unwrap().port();

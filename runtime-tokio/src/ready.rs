@@ -5,9 +5,14 @@
 //! of 48 bytes instead of a task of 256, everything woken by one system call is handled in one
 //! turn, and the order of work inside the turn is the shard's own, not a scheduler's.
 
+use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
+
+/// Turns that follow each other without a look at the network, at most. Looking is a system call,
+/// and what other threads have for a shard comes in many small pieces.
+const TURNS_UNSEEN: u32 = 8;
 
 /// Something that can wake a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,25 @@ impl ReadyList {
             waker @ None => *waker = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+
+    /// Waits until there are sources, or not at all for who has something left over. Before what is
+    /// left over, and at the latest after [`TURNS_UNSEEN`] turns for which other threads woke it,
+    /// the network and the clock are looked at: that happens only when the shard's task is pending.
+    pub(crate) async fn wait(&self, sources: &mut Vec<Source>, busy: bool, turns_unseen: &mut u32) {
+        *turns_unseen += 1;
+        if busy || *turns_unseen > TURNS_UNSEEN {
+            tokio::task::yield_now().await;
+            *turns_unseen = 0;
+        }
+        poll_fn(|cx| match self.poll_take(cx, sources) {
+            Poll::Pending if !busy => {
+                *turns_unseen = 0;
+                Poll::Pending
+            }
+            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+        })
+        .await;
     }
 
     fn wake(&self, source: Source) {
@@ -132,6 +156,36 @@ mod tests {
             poll(&mut sources),
             Poll::Pending,
             "nothing is reported twice"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_is_woken_without_end_looks_at_the_network_all_the_same() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        std::io::Write::write_all(&mut peer, b"x").unwrap();
+
+        let list = Arc::new(ReadyList::default());
+        let (waker, mut sources, mut turns_unseen) = (list.waker(Source::Inbox), Vec::new(), 0);
+        let reads = tokio::task::unconstrained(async {
+            for turn in 0..10 * TURNS_UNSEEN {
+                waker.wake_by_ref();
+                list.wait(&mut sources, false, &mut turns_unseen).await;
+                assert_eq!(sources, [Source::Inbox]);
+                sources.clear();
+                if stream.try_read(&mut [0]).is_ok() {
+                    return Some(turn);
+                }
+            }
+            None
+        });
+        let turn = reads.await;
+        assert!(
+            turn.is_some_and(|turn| turn <= TURNS_UNSEEN + 1),
+            "{turn:?}"
         );
     }
 }

@@ -11,10 +11,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
 use tracing::{error, info, warn};
 use whimbrel_core::recording::{Chunk, Mark, RecordOptions, RecordedBroker};
 use whimbrel_core::runtime::RecordingConfig;
+use whimbrel_host::Threads;
 
 /// Chunks of about 256 KiB that wait for the disk; as many again wait in the core before a part is
 /// given up.
@@ -42,24 +42,24 @@ impl Recorder {
         config: &RecordingConfig,
         shard: u16,
         broker: &mut RecordedBroker,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+        threads: &Threads,
+    ) -> io::Result<Self> {
         let ring = Ring::open(config, shard)?;
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
         let (spares, written) = sync_channel(CHUNKS_MAX);
-        let thread = thread::Builder::new()
-            .name(format!("recording-{shard}"))
-            .spawn(move || ring.run(&chunks, &spares))?;
+        threads.spawn(&format!("recording-{shard}"), shard, move || {
+            ring.run(&chunks, &spares);
+        })?;
         broker.record(RecordOptions {
             part_bytes: config.ring_bytes / PARTS,
             redact_payloads: config.redact_payloads,
         });
-        let recorder = Self {
+        Ok(Self {
             chunks: Some(sender),
             written,
             held: None,
             flush_at: 0,
-        };
-        Ok((recorder, thread))
+        })
     }
 
     /// Hands over what is recorded, without waiting. Called once a turn.

@@ -10,13 +10,10 @@ use crate::shard::{Input, Parts, Post, Shard};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::transport::{Pipe, Transport};
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
-use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, mpsc as std_mpsc};
 use tokio::io::DuplexStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
 use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
@@ -26,14 +23,14 @@ use whimbrel_core::log::Statistics as StorageStatistics;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::agent::Agent;
 use whimbrel_core::runtime::{
-    Authenticator, Crashed, LinkError, ListenerUrl, Policy, RecordingConfig, ServerConfig,
-    StartError, Stopped, client, link,
+    Authenticator, Crashed, LinkError, ListenerUrl, Policy, ServerConfig, StartError, Stopped,
+    client, link,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event};
 use whimbrel_host::report::EventSink;
 use whimbrel_host::storage::{self, LogRequest, LogSender, News, Opened, SharedStatistics};
-use whimbrel_host::{Clock, brokers, validate};
+use whimbrel_host::{Clock, Threads, brokers, validate};
 use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
@@ -135,57 +132,64 @@ impl Server {
 
     /// Goes on from what was kept. It is there again before anybody can connect.
     pub(crate) fn start_on(self, storage: Option<Opened>) -> Result<Handle, StartError> {
+        let threads = Threads::default();
+        let mut stops = Vec::new();
+        let started = self.start_threads(storage, &threads, &mut stops);
+        if started.is_err() {
+            // What had been started ends, now that nobody else holds anything of it.
+            request(&stops, StopLevel::Promptly);
+            let _ = threads.wait();
+        }
+        started
+    }
+
+    fn start_threads(
+        self,
+        storage: Option<Opened>,
+        threads: &Threads,
+        stops: &mut Vec<Arc<Stop>>,
+    ) -> Result<Handle, StartError> {
         let Self {
             config,
             authenticator,
             events,
         } = self;
         let clock = Clock::start();
-        let (store, mut restorer) = match storage {
+        let (store, kept) = match storage {
             Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
             None => (None, None),
         };
-        let mut brokers = brokers(&config, clock, restorer.take())?;
-        let mut sockets = config
+        let mut brokers = brokers(&config, clock, kept)?;
+        let sockets = config
             .listeners
             .iter()
-            .map(bind)
+            .map(|config| bind(config, threads))
             .collect::<Result<Vec<_>, _>>()?;
         let listeners: Vec<ListenerUrl> = sockets.iter().map(|bound| bound.url.clone()).collect();
-
-        let mut handle = Handle {
-            security: sockets
-                .iter()
-                .map(|bound| Arc::clone(&bound.security))
-                .collect(),
-            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
-            listeners,
-            shards: Vec::new(),
-            threads: Mutex::default(),
-            ended: watch::Sender::new(false),
-            clock,
-            publisher: tokio::sync::Mutex::default(),
-            storage_failed: Arc::default(),
-            log: Mutex::default(),
-            storage_statistics: None,
-            helpers: Mutex::new(
-                sockets
-                    .iter_mut()
-                    .filter_map(|bound| bound.thread.take())
-                    .collect(),
-            ),
-        };
         let (log_sender, batches) = std_mpsc::channel();
-        let config = Arc::new(config);
         introduce(&mut brokers, clock, &log_sender);
-        let mut inboxes = Vec::new();
-        for (mut seat, shard) in seats(brokers).into_iter().zip(0..) {
-            let stop = Arc::new(Stop::new(seat.ready.waker(Source::Stop)));
-            let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
+        let seats = seats(brokers);
+        stops.extend(seats.iter().map(|seat| Arc::clone(&seat.stop)));
+        let (mut log, mut storage_statistics) = (None, None);
+        if let Some(store) = store {
+            let told = seats.iter().map(|seat| teller(seat.inbox_sender.clone()));
+            let statistics = storage::spawn(store, clock, batches, told.collect(), threads)?;
+            (log, storage_statistics) = (Some(log_sender), Some(statistics));
+        }
+        let config = Arc::new(config);
+        let mut shards = Vec::new();
+        for (mut seat, shard) in seats.into_iter().zip(0..) {
             let recorder = match &config.recording {
                 None => None,
-                Some(recording) => Some(handle.record(recording, shard, &mut seat.broker)?),
+                Some(recording) => {
+                    let recorder = Recorder::start(recording, shard, &mut seat.broker, threads);
+                    Some(recorder.map_err(|source| StartError::Recording {
+                        file: recording.file.clone(),
+                        source,
+                    })?)
+                }
             };
+            let inbox = seat.inbox_sender.clone();
             let parts = Parts {
                 broker: seat.broker,
                 recorder,
@@ -194,43 +198,47 @@ impl Server {
                 listeners: sockets
                     .iter()
                     .map(Bound::try_clone)
-                    .collect::<io::Result<_>>()
-                    .map_err(StartError::System)?,
+                    .collect::<io::Result<_>>()?,
                 policy: Policy::new(&config.listeners, authenticator.clone()),
                 events: events.clone(),
                 config: Arc::clone(&config),
                 ready: seat.ready,
-                stop: Arc::clone(&stop),
-                inbox,
-                inbox_sender: inbox_sender.clone(),
+                stop: seat.stop,
+                inbox: seat.inbox,
+                inbox_sender: seat.inbox_sender,
                 post: seat.post,
                 others: seat.others,
                 farewell: seat.farewell,
-                log: store.is_some().then(|| log_sender.clone()),
-                storage_failed: Arc::clone(&handle.storage_failed),
+                log: log.clone(),
+                threads: threads.clone(),
             };
-            inboxes.push(inbox_sender.clone());
-            let (thread, runtime) =
-                spawn(shard, parts, SayEnded(handle.ended.clone())).map_err(StartError::System)?;
-            handle.shards.push(ShardHandle {
-                stop,
-                inbox: inbox_sender,
-                runtime,
-            });
-            handle.threads().push((shard, thread));
+            let runtime = spawn(shard, parts, threads, StopsOthers(stops.clone()))?;
+            shards.push(ShardHandle { inbox, runtime });
         }
-        drop(log_sender);
-        if let Some(store) = store {
-            let told = inboxes.into_iter().map(teller).collect();
-            let (thread, statistics) =
-                storage::spawn(store, clock, batches, told).map_err(StartError::System)?;
-            handle.storage_statistics = Some(statistics);
-            *handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        }
-        for (url, config) in handle.listeners.iter().zip(&config.listeners) {
+        for (url, config) in listeners.iter().zip(&config.listeners) {
             info!(%url, name = config.name, "listening");
         }
-        Ok(handle)
+        Ok(Handle {
+            security: sockets
+                .iter()
+                .map(|bound| Arc::clone(&bound.security))
+                .collect(),
+            addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
+            listeners,
+            shards,
+            stops: stops.clone(),
+            threads: threads.clone(),
+            clock,
+            publisher: tokio::sync::Mutex::default(),
+            storage_statistics,
+        })
+    }
+}
+
+/// Asks all shards to stop.
+fn request(stops: &[Arc<Stop>], level: StopLevel) {
+    for stop in stops {
+        stop.request(level);
     }
 }
 
@@ -277,10 +285,13 @@ fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
     }
 }
 
-/// What a shard has that belongs with what the others have.
+/// What a shard has that belongs with what the others have, and the ends that others hold of it.
 struct Seat {
     broker: RecordedBroker,
     ready: Arc<ReadyList>,
+    stop: Arc<Stop>,
+    inbox: mpsc::Receiver<Input>,
+    inbox_sender: mpsc::Sender<Input>,
     post: mpsc::UnboundedReceiver<Post>,
     others: Vec<Outbox>,
     farewell: Farewell,
@@ -295,12 +306,18 @@ fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
         brokers.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let others: Vec<Outbox> = others.into_iter().map(Outbox::new).collect();
     let all = brokers.into_iter().zip(ready).zip(posts).zip(farewells);
-    all.map(|(((broker, ready), post), farewell)| Seat {
-        broker: broker.into(),
-        ready,
-        post,
-        others: others.clone(),
-        farewell,
+    all.map(|(((broker, ready), post), farewell)| {
+        let (inbox_sender, inbox) = mpsc::channel(INBOX_MAXIMUM);
+        Seat {
+            broker: broker.into(),
+            stop: Arc::new(Stop::new(ready.waker(Source::Stop))),
+            ready,
+            inbox,
+            inbox_sender,
+            post,
+            others: others.clone(),
+            farewell,
+        }
     })
     .collect()
 }
@@ -309,47 +326,44 @@ fn seats(brokers: Vec<Broker>) -> Vec<Seat> {
 fn spawn(
     shard: u16,
     parts: Parts,
-    ended: SayEnded,
-) -> io::Result<(JoinHandle<()>, tokio::runtime::Handle)> {
+    threads: &Threads,
+    end: StopsOthers,
+) -> io::Result<tokio::runtime::Handle> {
     let (started, result) = std_mpsc::sync_channel(1);
-    let thread = thread::Builder::new()
-        .name(format!("whimbrel-{shard}"))
-        .spawn(move || {
-            let _ended = ended;
-            let runtime = match tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build()
-            {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(started.send(Err(error))),
-            };
-            // The shard bounds its turns by itself; tokio's budget would make it see sockets as not
-            // ready that are.
-            let handle = runtime.handle().clone();
-            runtime.block_on(tokio::task::unconstrained(async move {
-                match Shard::new(parts) {
-                    Ok(shard) => {
-                        drop(started.send(Ok(handle)));
-                        shard.run().await;
-                    }
-                    Err(error) => drop(started.send(Err(error))),
+    threads.spawn(&format!("whimbrel-{shard}"), shard, move || {
+        let _end = end;
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        // The shard bounds its turns by itself; tokio's budget would make it see sockets as not
+        // ready that are.
+        let handle = runtime.handle().clone();
+        runtime.block_on(tokio::task::unconstrained(async move {
+            match Shard::new(parts) {
+                Ok(shard) => {
+                    drop(started.send(Ok(handle)));
+                    shard.run().await;
                 }
-            }));
-        })?;
-    match result.recv() {
-        Ok(Ok(runtime)) => Ok((thread, runtime)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::Error::other("the thread of a shard ended at once")),
-    }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        }));
+    })?;
+    let ended = |_| Err(io::Error::other("the thread of a shard ended at once"));
+    result.recv().unwrap_or_else(ended)
 }
 
-/// Says that a shard has ended, also when it ended by a panic.
-struct SayEnded(watch::Sender<bool>);
+/// A shard that ends, also by a panic, takes the others with it: a broker with a part missing would
+/// lose messages.
+struct StopsOthers(Vec<Arc<Stop>>);
 
-impl Drop for SayEnded {
+impl Drop for StopsOthers {
     fn drop(&mut self) {
-        self.0.send_replace(true);
+        request(&self.0, StopLevel::Gracefully);
     }
 }
 
@@ -359,44 +373,20 @@ pub struct Handle {
     security: Vec<Arc<Security>>,
     addresses: Vec<SocketAddr>,
     shards: Vec<ShardHandle>,
-    threads: Mutex<Vec<(u16, JoinHandle<()>)>>,
-    /// Whether any shard has ended.
-    ended: watch::Sender<bool>,
+    stops: Vec<Arc<Stop>>,
+    threads: Threads,
     clock: Clock,
     /// The link that publishes, once there is one.
     publisher: tokio::sync::Mutex<Option<(Connection, Events)>>,
-    storage_failed: Arc<AtomicBool>,
-    log: Mutex<Option<JoinHandle<()>>>,
     storage_statistics: Option<SharedStatistics>,
-    /// Threads that end by themselves, after the shards: of recordings, and of QUIC.
-    helpers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct ShardHandle {
-    stop: Arc<Stop>,
     inbox: mpsc::Sender<Input>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Handle {
-    fn record(
-        &self,
-        config: &RecordingConfig,
-        shard: u16,
-        broker: &mut RecordedBroker,
-    ) -> Result<Recorder, StartError> {
-        let (recorder, thread) =
-            Recorder::start(config, shard, broker).map_err(|source| StartError::Recording {
-                file: config.file.clone(),
-                source,
-            })?;
-        self.helpers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(thread);
-        Ok(recorder)
-    }
-
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
     #[must_use]
     pub fn listeners(&self) -> &[ListenerUrl] {
@@ -431,19 +421,8 @@ impl Handle {
     /// The broker has stopped.
     pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
         for shard in &self.shards {
-            let AccessConfig {
-                rules,
-                shadow_rules,
-                bans,
-            } = access.clone();
-            let inputs = [
-                Input::Rules(rules),
-                Input::ShadowRules(shadow_rules),
-                Input::Bans(bans),
-            ];
-            for input in inputs {
-                shard.inbox.send(input).await.map_err(|_| Stopped)?;
-            }
+            let input = Input::Access(access.clone());
+            shard.inbox.send(input).await.map_err(|_| Stopped)?;
         }
         Ok(())
     }
@@ -456,59 +435,24 @@ impl Handle {
     ///
     /// A shard had crashed.
     pub async fn shutdown(&self) -> Result<(), Crashed> {
-        self.request(StopLevel::Gracefully);
+        request(&self.stops, StopLevel::Gracefully);
         self.stopped().await
     }
 
     /// Stops promptly: clients are told as far as they listen at this moment. Does not wait; see
     /// [`stopped`](Self::stopped).
     pub fn stop_now(&self) {
-        self.request(StopLevel::Promptly);
+        request(&self.stops, StopLevel::Promptly);
     }
 
-    /// Waits until the broker has stopped, for whatever reason.
+    /// Waits until the broker has stopped, for whatever reason: its threads have ended, and what is
+    /// owed to the disk is there. As many may wait as like, and all get the same answer.
     ///
     /// # Errors
     ///
-    /// A shard has crashed. The others are stopped then.
+    /// A shard has crashed, which stops the others, or the log has failed.
     pub async fn stopped(&self) -> Result<(), Crashed> {
-        // Fails only when the sender is gone, which is in `self`.
-        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
-        // A broker with a part missing would lose messages.
-        self.request(StopLevel::Gracefully);
-        for shard in &self.shards {
-            shard.inbox.closed().await;
-        }
-        // They have nothing left to do but to free their memory.
-        let threads = core::mem::take(&mut *self.threads());
-        let mut result = Ok(());
-        for (shard, thread) in threads {
-            if let Err(panic) = thread.join() {
-                result = Err(Crashed::by(shard, &*panic));
-            }
-        }
-        // What is owed to the disk is there when this ends.
-        let log = self
-            .log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = log
-            && let Err(panic) = thread.join()
-        {
-            result = Err(Crashed::by(0, &*panic));
-        }
-        let helpers =
-            core::mem::take(&mut *self.helpers.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in helpers {
-            // It has said what it could not do.
-            drop(thread.join());
-        }
-        if self.storage_failed.load(Ordering::Acquire) {
-            let message = "the log has failed".to_owned();
-            result = Err(Crashed { shard: 0, message });
-        }
-        result
+        self.threads.ended().await
     }
 
     /// Counters and gauges, one set a shard.
@@ -548,19 +492,22 @@ impl Handle {
         Ok(ours)
     }
 
-    /// Disconnects the clients of these users (5.0: 0x87, not authorized), because what let them in
-    /// does not hold any more. They may try again.
+    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
+    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
+    /// be called when what decides about clients has changed.
     ///
     /// # Errors
     ///
     /// The broker has stopped.
-    pub async fn revoke(&self, users: BTreeSet<Box<str>>) -> Result<(), Stopped> {
-        let users = Arc::new(users);
+    pub async fn reconsider(&self) -> Result<usize, Stopped> {
+        let mut gone = 0;
         for shard in &self.shards {
-            let input = Input::Revoke(Arc::clone(&users));
+            let (answer, count) = oneshot::channel();
+            let input = Input::Reconsider(answer);
             shard.inbox.send(input).await.map_err(|_| Stopped)?;
+            gone += count.await.map_err(|_| Stopped)?;
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the
@@ -625,16 +572,6 @@ impl Handle {
         let agent = Agent::new(link::config(), self.clock.now().monotonic)?;
         let opened = Connection::over(transport, agent, self.clock, &shard.runtime).await;
         opened.map_err(|_| LinkError::Stopped)
-    }
-
-    fn request(&self, level: StopLevel) {
-        for shard in &self.shards {
-            shard.stop.request(level);
-        }
-    }
-
-    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<(u16, JoinHandle<()>)>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,29 +18,26 @@ use crate::socket::{Lingering, Socket, Written};
 use crate::stop::{Farewell, Stop, StopLevel};
 use crate::timer::Timer;
 use crate::transport::{Pipe, Transport};
-use core::future::poll_fn;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
-use whimbrel_core::access::ban::Bans;
-use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::{Batch, Credentials};
+use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::{PeerId, Position};
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
-use whimbrel_core::runtime::{Decision, Policy, ServerConfig};
+use whimbrel_core::runtime::{Crashed, Decision, Policy, ServerConfig};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, CloseReason, ConnectionId, Event, Now, Peer, Timestamp, Verdict};
-use whimbrel_host::Clock;
-use whimbrel_host::report::{EventSink, Facts, report, report_fault};
+use whimbrel_host::presence::Looks;
+use whimbrel_host::report::{EventSink, Facts, Reporter};
 use whimbrel_host::storage::{LogRequest, LogSender, News};
+use whimbrel_host::{Clock, Threads};
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
 /// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
@@ -73,16 +70,12 @@ pub(crate) enum Input {
     Attach(DuplexStream),
     /// The verdict that had to be waited for.
     Authenticated(ConnectionId, Verdict),
-    /// These users have lost what let them in.
-    Revoke(Arc<BTreeSet<Box<str>>>),
+    /// What let clients in may hold no longer; asks how many had to go.
+    Reconsider(oneshot::Sender<usize>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
-    /// Other rules are in force.
-    Rules(Option<Arc<Rules>>),
-    /// Others are kept out.
-    Bans(Arc<Bans>),
-    /// Other rules are tried.
-    ShadowRules(Option<Arc<Rules>>),
+    /// Other rules and bans are in force.
+    Access(AccessConfig),
     /// What has become of what is kept.
     Storage(News),
 }
@@ -125,7 +118,7 @@ pub(crate) struct Parts {
     pub(crate) others: Vec<Outbox>,
     pub(crate) farewell: Farewell,
     pub(crate) log: Option<LogSender>,
-    pub(crate) storage_failed: Arc<AtomicBool>,
+    pub(crate) threads: Threads,
 }
 
 /// One broker and everything it touches.
@@ -141,6 +134,7 @@ pub(crate) struct Shard {
     listeners: Vec<Listener>,
     policy: Policy,
     events: Option<EventSink>,
+    reporter: Reporter,
     ready: Arc<ReadyList>,
     /// To be served in the next turn.
     sources: Vec<Source>,
@@ -148,6 +142,7 @@ pub(crate) struct Shard {
     ended: Vec<ConnectionId>,
     /// Who was closed last, for the report that follows.
     departed: Option<(ConnectionId, Facts)>,
+    looks: Looks,
     read_buffer: Box<[u8]>,
     write_buffer: Vec<u8>,
     /// Bytes read since the last drain.
@@ -168,7 +163,7 @@ pub(crate) struct Shard {
     /// Set once it is stopping: when it stops in any case.
     stopping_until: Option<Timestamp>,
     log: Option<LogSender>,
-    storage_failed: Arc<AtomicBool>,
+    threads: Threads,
     /// Connections that ended by a fault below MQTT.
     transport_faults: u64,
     /// Connections that are not read until the log has caught up.
@@ -202,10 +197,12 @@ impl Shard {
             listeners,
             policy: parts.policy,
             events: parts.events,
+            reporter: Reporter::default(),
             // The first turn makes every source know its waker.
             sources: vec![Source::Inbox, Source::Post],
             ended: Vec::new(),
             departed: None,
+            looks: Looks::default(),
             read_buffer: vec![0; config.read_buffer_bytes.max(1_024)].into(),
             write_buffer: Vec::new(),
             undrained_bytes: 0,
@@ -224,7 +221,7 @@ impl Shard {
             grace_ms: config.shutdown_grace_ms.into(),
             stopping_until: None,
             log: parts.log,
-            storage_failed: parts.storage_failed,
+            threads: parts.threads,
             transport_faults: 0,
             waiting_for_log: Vec::new(),
             ready,
@@ -233,20 +230,15 @@ impl Shard {
 
     /// Runs until it is told to stop.
     pub(crate) async fn run(mut self) {
+        let mut turns_unseen = 0;
         loop {
             self.turn();
             if self.is_finished() {
                 return self.broker.end_recording();
             }
-            if self.busy {
-                // Polls the network without waiting for it.
-                tokio::task::yield_now().await;
-            }
-            poll_fn(|cx| match self.ready.poll_take(cx, &mut self.sources) {
-                Poll::Pending if !self.busy => Poll::Pending,
-                Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
-            })
-            .await;
+            self.ready
+                .wait(&mut self.sources, self.busy, &mut turns_unseen)
+                .await;
         }
     }
 
@@ -416,13 +408,18 @@ impl Shard {
                     self.open(Transport::Plain(pipe), peer);
                 }
                 Input::Authenticated(connection, verdict) => {
+                    let verdict = self.policy.confirm(self.broker.peer(connection), verdict);
                     self.broker.authenticated(self.now, connection, verdict);
                 }
-                Input::Revoke(users) => {
-                    for connection in self.broker.connections_of(|user| users.contains(user)) {
+                Input::Reconsider(answer) => {
+                    let has_lost = |peer: &Peer, grant: &_| !self.policy.still_holds(peer, grant);
+                    let gone = self.broker.connections_of(has_lost);
+                    for connection in &gone {
                         let why = CloseReason::Revoked;
-                        self.broker.disconnect(self.now, connection, why);
+                        self.broker.disconnect(self.now, *connection, why);
                     }
+                    // Whoever asked may have gone.
+                    let _ = answer.send(gone.len());
                 }
                 // Whoever asked may have gone.
                 Input::Statistics(answer) => {
@@ -432,9 +429,11 @@ impl Shard {
                     };
                     drop(answer.send(statistics));
                 }
-                Input::Rules(rules) => self.broker.set_rules(self.now, rules),
-                Input::Bans(bans) => self.broker.set_bans(self.now, bans),
-                Input::ShadowRules(rules) => self.broker.set_shadow_rules(self.now, rules),
+                Input::Access(access) => {
+                    self.broker.set_rules(self.now, access.rules);
+                    self.broker.set_shadow_rules(self.now, access.shadow_rules);
+                    self.broker.set_bans(self.now, access.bans);
+                }
                 Input::Storage(News::Persisted(position)) => self.persisted(position),
                 Input::Storage(News::Loaded(message, value)) => {
                     self.broker.loaded(self.now, message, value.as_deref());
@@ -482,7 +481,7 @@ impl Shard {
                 Poll::Ready(Ok(0) | Err(_)) => {
                     if let Some((address, fault)) = socket.fault() {
                         self.transport_faults += 1;
-                        report_fault(address, fault);
+                        self.reporter.fault(self.now.monotonic, address, fault);
                     }
                     self.ended.push(id);
                     return;
@@ -517,6 +516,7 @@ impl Shard {
                 Action::Pause(connection) => {
                     if let Some(socket) = self.sockets.get_mut(connection) {
                         socket.paused = true;
+                        self.looks.ask(self.now.monotonic);
                     }
                 }
                 Action::Resume(connection) => {
@@ -598,22 +598,18 @@ impl Shard {
     }
 
     fn ask_log(&mut self, request: LogRequest) {
-        match self.log.as_ref() {
-            None => error!("the broker asks for a log, and there is none"),
-            Some(log) => {
-                if log.send((self.shard, request)).is_err() {
-                    // Its thread has ended before us, so by a panic.
-                    error!("the log has crashed, and this broker must stop");
-                    self.storage_has_failed();
-                }
-            }
+        let log = self.log.as_ref();
+        if log.is_none_or(|log| log.send((self.shard, request)).is_err()) {
+            // Its thread has ended before us, so by a panic.
+            error!("the log has crashed, and this broker must stop");
+            self.storage_has_failed();
         }
     }
 
     /// Nothing can be kept any longer, so nothing may be acknowledged any longer.
     fn storage_has_failed(&mut self) {
         self.broker.persist_failed(self.now);
-        self.storage_failed.store(true, Ordering::Release);
+        self.threads.fail(Crashed::of_the_log(self.shard));
         self.stop.request(StopLevel::Promptly);
     }
 
@@ -646,7 +642,7 @@ impl Shard {
                 _ => self.facts(connection),
             };
         }
-        report(event, facts);
+        self.reporter.event(self.now.monotonic, event, facts);
     }
 
     fn facts(&mut self, connection: ConnectionId) -> Facts {
@@ -661,8 +657,11 @@ impl Shard {
     }
 
     /// Tells the core who has left. A paused connection is kept: the core still holds bytes of it,
-    /// and its end is found again when it is resumed.
+    /// and its end is found again when it is resumed, unless that takes long.
     fn see_off(&mut self) {
+        if self.looks.is_due(self.now.monotonic) {
+            self.look_at_the_paused();
+        }
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
             if self.sockets.get_mut(id).is_none_or(|socket| socket.paused) {
@@ -677,6 +676,18 @@ impl Shard {
             }
         }
         self.ended = ended;
+    }
+
+    fn look_at_the_paused(&mut self) {
+        for socket in self.sockets.slots.iter_mut().flatten() {
+            if socket.is_gone() {
+                socket.paused = false;
+                self.ended.push(socket.id);
+            }
+            if socket.paused {
+                self.looks.ask(self.now.monotonic);
+            }
+        }
     }
 
     fn accept(&mut self) {
@@ -709,7 +720,8 @@ impl Shard {
                     }
                     Err(fault) => {
                         self.transport_faults += 1;
-                        report_fault(peer.address, &fault);
+                        self.reporter
+                            .fault(self.now.monotonic, peer.address, &fault);
                     }
                 }
             }
@@ -742,6 +754,7 @@ impl Shard {
             .iter()
             .filter_map(Listener::next_deadline)
             .chain(self.broker.next_deadline())
+            .chain(self.looks.next_deadline())
             .chain(stop)
             .min();
         match next {

@@ -26,9 +26,11 @@ pub(crate) struct Socket {
     pub(crate) accepted: Timestamp,
     /// Known once it is in; for the log.
     pub(crate) version: Option<Version>,
-    /// The core does not want to hear from it. It may be gone meanwhile: that is noticed when it is
-    /// read again, so that what it sent before is not lost.
+    /// Whether the core does not want to hear from it. Its end is noticed when it is read again, so
+    /// that what it sent before is not lost; or else late.
     pub(crate) paused: bool,
+    /// Not read since it was looked at.
+    missed: bool,
     /// The core has more for it, to be pulled once `unsent` is gone.
     pub(crate) send_due: bool,
     transport: Transport,
@@ -67,6 +69,7 @@ impl Socket {
             accepted,
             version: None,
             paused: false,
+            missed: false,
             send_due: false,
             transport,
             waker,
@@ -82,6 +85,7 @@ impl Socket {
     /// Reads what fits into `buffer`; 0 bytes are the end. When pending, the connection's waker
     /// fires once there is something.
     pub(crate) fn poll_read(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.missed = false;
         let mut cx = Context::from_waker(&self.waker);
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.transport).poll_read(&mut cx, &mut buffer))?;
@@ -96,6 +100,12 @@ impl Socket {
     /// What the peer did wrong below MQTT, if that was the end, and where it comes from.
     pub(crate) fn fault(&self) -> Option<(Option<SocketAddr>, &Fault)> {
         self.transport.fault()
+    }
+
+    /// It is looked at because it may be paused: whether it is, was not read since the last time,
+    /// and has nobody at the other end.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.paused && core::mem::replace(&mut self.missed, true) && self.transport.has_left()
     }
 
     /// Whether bytes of an earlier write are left.

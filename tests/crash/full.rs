@@ -54,9 +54,13 @@ fn id(number: u32) -> PacketId {
     PacketId::new((number % 50_000) as u16 + 1).expect("not zero")
 }
 
-/// Publishes message `number` with the next flush.
+/// Publishes message `number`, of some 2,000 bytes, with the next flush.
 fn push(line: &mut Line, number: u32) {
-    let payload = format!("{number} {}", ".".repeat(2_000));
+    push_of(line, number, 2_000);
+}
+
+fn push_of(line: &mut Line, number: u32, bytes: usize) {
+    let payload = format!("{number} {}", ".".repeat(bytes));
     line.publish(
         ("t", payload.as_bytes()),
         (AtLeastOnce, false, false),
@@ -220,6 +224,112 @@ fn a_burst_into_a_quota_leaves_room_to_go_on() {
     got.dedup();
     owed.sort_unstable();
     assert_eq!(got, owed, "what was acknowledged arrives");
+}
+
+/// Small messages, so that what is written when they are sent and acknowledged is as much as they
+/// are; some clients acknowledge each, others when they have all that they may.
+#[test]
+fn small_messages_that_fill_a_quota_make_room_when_they_are_fetched() {
+    for (name, at_once) in [("eager", "200"), ("idle", "16384")] {
+        let directory = Directory::new(&format!("small-{name}"));
+        let (data, said) = (directory.path().join("data"), directory.path().join("said"));
+        let setup = setup(data, said)
+            .set("STORAGE_QUOTA_BYTES", "768 KiB")
+            .set("SESSION_INFLIGHT_MAXIMUM", at_once)
+            .set("SESSION_QUEUE_MESSAGES_MAXIMUM", "100000");
+        let mut program = setup.start();
+        let mut owed = Vec::new();
+        for turn in 0..2 {
+            let mut subscriber = connect(&setup, "subscriber", Version::V5);
+            subscriber.subscribe(&["t"]);
+            assert!(matches!(
+                hear(&mut subscriber, PATIENCE),
+                Some(Heard::Subscribed(_))
+            ));
+            subscriber.disconnect().expect("the broker is there");
+            let mut publisher = connect(&setup, "publisher", Version::V5);
+            owed.extend(fill_at_once(&mut publisher, turn * 50_000));
+            assert!(owed.len() > 200, "it took {} messages", owed.len());
+            if turn == 1 {
+                program.kill(&setup);
+                program = setup.start();
+                publisher = connect(&setup, "publisher", Version::V5);
+            }
+
+            let mut subscriber = connect(&setup, "subscriber", Version::V5);
+            let mut got = Vec::new();
+            while got.len() < owed.len() {
+                let mut open = Vec::new();
+                while let Some(heard) = hear(&mut subscriber, MOMENT) {
+                    if let Heard::Message { payload, id, .. } = heard {
+                        let text = String::from_utf8(payload).expect("text");
+                        let number = text.split(' ').next().and_then(|text| text.parse().ok());
+                        got.push(number.expect("a number"));
+                        open.push(id.expect("QoS 1"));
+                    }
+                    if name == "eager" {
+                        for id in open.drain(..) {
+                            subscriber.acknowledge(Packet::PubAck, id);
+                        }
+                    }
+                }
+                assert!(
+                    !open.is_empty() || name == "eager" && got.len() >= owed.len(),
+                    "{name}, turn {turn}: {} of {} came: {}",
+                    got.len(),
+                    owed.len(),
+                    setup.said()
+                );
+                for id in open {
+                    subscriber.acknowledge(Packet::PubAck, id);
+                }
+                subscriber.flush().expect("the broker is there");
+            }
+            got.sort_unstable();
+            got.dedup();
+            owed.sort_unstable();
+            assert_eq!(
+                got, owed,
+                "{name}, turn {turn}: what was acknowledged arrives"
+            );
+            owed.clear();
+            let deadline = Instant::now() + PATIENCE;
+            while ask(&mut publisher, 1) == ReasonCode::QUOTA_EXCEEDED {
+                assert!(
+                    Instant::now() < deadline,
+                    "{name}, turn {turn}: it stays full: {}",
+                    setup.said()
+                );
+                thread::sleep(Duration::from_millis(20));
+            }
+            owed.push(1);
+            got = take(&mut subscriber);
+            assert!(got.ends_with(&owed), "{got:?}");
+            owed.clear();
+        }
+    }
+}
+
+/// Publishes small messages, many at once, until some are refused. The numbers of what was
+/// acknowledged.
+fn fill_at_once(line: &mut Line, first: u32) -> Vec<u32> {
+    const AT_ONCE: u32 = 100;
+    let mut taken = Vec::new();
+    for from in (first..first + 50_000).step_by(AT_ONCE as usize) {
+        (from..from + AT_ONCE).for_each(|number| push_of(line, number, 40));
+        let before = taken.len();
+        for number in from..from + AT_ONCE {
+            match hear(line, PATIENCE) {
+                Some(Heard::PubAck(_, ReasonCode::QUOTA_EXCEEDED)) => {}
+                Some(Heard::PubAck(_, ReasonCode::SUCCESS)) => taken.push(number),
+                other => panic!("message {number} was answered with {other:?}"),
+            }
+        }
+        if taken.len() - before < AT_ONCE as usize {
+            return taken;
+        }
+    }
+    panic!("it never gets full");
 }
 
 /// A file system in memory, until it is dropped.

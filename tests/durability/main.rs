@@ -4,6 +4,9 @@
 //! The log here is the list of batches that were reported durable; files and disks are tested
 //! elsewhere.
 
+mod gates;
+mod golden;
+
 use whimbrel_core::codec::packet::{
     Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Version, Will,
 };
@@ -11,6 +14,7 @@ use whimbrel_core::codec::{
     self, Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer,
 };
 use whimbrel_core::config::SessionConfig;
+use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::{Action, Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, connect, publish};
 use whimbrel_tests::{Received, World};
@@ -118,7 +122,7 @@ fn answers_keep_their_order_behind_one_that_waits() {
 }
 
 #[test]
-fn a_subscription_is_acknowledged_when_the_log_has_it_and_survives() {
+fn a_subscription_that_was_acknowledged_survives() {
     for version in VERSIONS {
         let mut world = durable();
         let (subscriber, _) = persistent(&mut world, version, "subscriber");
@@ -144,13 +148,12 @@ fn what_was_queued_survives_in_order_and_is_stored_once() {
     for payload in [b"1", b"2", b"3"] {
         world.publish(publisher, "t", payload, QoS::AtLeastOnce);
     }
-    let stored = world
-        .log
-        .iter()
-        .flatten()
-        .filter(|byte| **byte == b'M')
-        .count();
-    assert!(stored >= 3, "each message has a record of its own");
+    let operations = world.log.iter().flat_map(|batch| BatchRef::new(batch));
+    let stored = operations.filter(|operation| match operation {
+        Ok(Op::Put { key, .. }) => key.first() == Some(&b'M'),
+        other => other.is_err(),
+    });
+    assert_eq!(stored.count(), 3, "each message once, whoever waits for it");
     world.crash();
     for client_id in ["one", "two"] {
         let (subscriber, _) = persistent(&mut world, Version::V5, client_id);
@@ -756,6 +759,97 @@ fn no_batch_grows_with_the_number_of_clients() {
     let longest = world.log.iter().map(Vec::len).max().expect("batches");
     assert!(longest < 2 << 20, "{longest}");
     assert_eq!(world.drain(publisher).len(), 20);
+}
+
+/// A log of small segments: a batch is to fit in a quarter of one.
+fn in_small_segments() -> Config {
+    let mut config = Config {
+        durable: true,
+        ..Config::default()
+    };
+    config.limits.unpersisted_bytes_maximum = 32 << 10;
+    config
+}
+
+#[test]
+fn no_batch_grows_with_what_a_client_comes_back_to() {
+    let mut world = World::new(in_small_segments());
+    let publisher = world.connect(Version::V5, "publisher");
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    world.subscribe(subscriber, "queued", QoS::AtLeastOnce);
+    world.cut(subscriber);
+    for number in 0..3_000_u16 {
+        let payload = number.to_be_bytes();
+        world.publish(publisher, "queued", &payload, QoS::AtLeastOnce);
+        let topic = format!("r/{number}");
+        let packet = Packet::Publish(Publish {
+            retain: true,
+            ..publish(&topic, &payload, QoS::AtLeastOnce, 1)
+        });
+        world.send(publisher, &packet);
+    }
+    world.drain(publisher);
+    world.log.clear();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "subscriber");
+    assert_eq!(world.drain(subscriber).len(), 3_000);
+    assert!(world.log.len() > 5, "{} batches", world.log.len());
+    let longest = world.log.iter().map(Vec::len).max().expect("batches");
+    assert!(longest < 17_000, "{longest} for what was queued");
+
+    world.log.clear();
+    let (subscriber, _) = persistent(&mut world, Version::V5, "other");
+    world.subscribe(subscriber, "r/#", QoS::AtLeastOnce);
+    assert_eq!(world.drain(subscriber).len(), 3_000);
+    let longest = world.log.iter().map(Vec::len).max().expect("batches");
+    assert!(longest < 17_000, "{longest} for what was retained");
+}
+
+#[test]
+fn fan_outs_of_many_publishers_do_not_share_a_batch() {
+    const PUBLISHERS: usize = 20;
+    const SUBSCRIBERS: usize = 40;
+    let mut config = in_small_segments();
+    config.limits.fanout_step = 8;
+    let mut world = World::alone(config);
+    for number in 0..SUBSCRIBERS {
+        let (subscriber, _) = persistent(&mut world, Version::V5, &format!("s{number}"));
+        world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+        world.cut(subscriber);
+    }
+    let names = (0..PUBLISHERS).map(|number| format!("p{number}"));
+    let publishers: Vec<_> = names
+        .map(|name| world.connect(Version::V5, &name))
+        .collect();
+    world.log.clear();
+    for publisher in &publishers {
+        let mut bytes = Vec::new();
+        for packet_id in 1..=3 {
+            let packet = Packet::Publish(publish("t", b"x", QoS::AtLeastOnce, packet_id));
+            codec::encode(&packet, Version::V5, &mut bytes).expect("it can be sent");
+        }
+        world.broker.receive(world.now, *publisher, &bytes);
+    }
+    world.run();
+    let mut answers: Vec<usize> = Vec::new();
+    for _ in 0..10_000 {
+        answers = publishers
+            .iter()
+            .map(|publisher| world.drain(*publisher).len())
+            .zip(answers.into_iter().chain(std::iter::repeat(0)))
+            .map(|(new, before)| new + before)
+            .collect();
+        // Nobody is served twice before everybody is once.
+        let (least, most) = (answers.iter().min(), answers.iter().max());
+        assert!(most <= least.map(|least| least + 1).as_ref(), "{answers:?}");
+        if answers.iter().all(|answered| *answered == 3) {
+            break;
+        }
+        world.broker.advance(world.now);
+        world.run();
+    }
+    assert_eq!(answers, [3; PUBLISHERS]);
+    let longest = world.log.iter().map(Vec::len).max().expect("batches");
+    assert!(longest < SUBSCRIBERS * 60, "{longest}");
 }
 
 #[test]

@@ -18,7 +18,6 @@ pub(crate) fn small() -> LogConfig {
     LogConfig {
         segment_bytes: 16 << 10,
         checkpoint_min_bytes: 40 << 10,
-        reserve_bytes_max: 64 << 10,
         ..LogConfig::default()
     }
 }
@@ -176,6 +175,14 @@ impl Log {
     pub(crate) fn put(&mut self, key: &str, value: &[u8]) {
         self.append(&[(key.as_bytes(), Some(value))]).unwrap();
         self.run();
+    }
+
+    /// Tells the log what is live, and says it.
+    pub(crate) fn tell_live_bytes(&mut self) -> u64 {
+        let values = self.state().values();
+        let live = values.map(|value| value.len() as u64 + 60).sum();
+        self.engine.set_live_bytes(live);
+        live
     }
 
     /// What there should be now.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use whimbrel_core::id::Position;
 use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
-    Batch, BatchWriter, Engine, LogConfig, LogEnd, LogEvent, Marker, Recovery, Summary,
+    Batch, BatchWriter, Engine, FileAction, FileName, LogConfig, LogEnd, LogEvent, Marker,
+    Recovery, Summary,
 };
 
 /// A directory of this test's own, removed at its end.
@@ -103,6 +104,48 @@ fn a_directory_has_one_user() {
     assert_eq!(second.kind(), ErrorKind::WouldBlock);
     drop(first);
     Executor::open(&directory.0).unwrap();
+}
+
+/// As `whimbrel log verify` does.
+#[test]
+fn who_reads_leaves_nothing_behind_and_keeps_writers_out() {
+    let directory = Directory::new("read");
+    let (mut executor, mut engine, ..) = open(&directory.0, &small());
+    append(&mut engine, 1, b"kept");
+    run(&mut engine, &mut executor);
+    let beside = Executor::read_only(&directory.0).unwrap_err();
+    assert_eq!(beside.kind(), ErrorKind::WouldBlock);
+    drop(executor);
+
+    let reader = Executor::read_only(&directory.0).unwrap();
+    Executor::read_only(&directory.0).unwrap();
+    let writer = Executor::open(&directory.0).unwrap_err();
+    assert_eq!(writer.kind(), ErrorKind::WouldBlock);
+    drop(reader);
+
+    std::fs::remove_file(directory.0.join("LOCK")).unwrap();
+    let mut executor = Executor::read_only(&directory.0).unwrap();
+    let mut recovery = Recovery::verify();
+    let mut batches = 0;
+    loop {
+        while recovery.poll_batch().is_some() {
+            batches += 1;
+        }
+        let Some(operation) = recovery.poll_operation() else {
+            break;
+        };
+        let (id, result) = (operation.id, executor.run(&operation.action));
+        recovery.completed(id, result);
+    }
+    recovery.into_summary().unwrap();
+    assert_eq!(batches, 1);
+    assert!(!directory.0.join("LOCK").exists());
+    let write = FileAction::WriteAt {
+        file: FileName::Segment(1),
+        offset: 0,
+        bytes: b"x",
+    };
+    assert!(executor.run(&write).is_err());
 }
 
 #[cfg(unix)]

@@ -88,6 +88,19 @@ pub(crate) fn who_never_acknowledges_fills_only_its_queue<R: Runtime>() {
     broker.stop();
 }
 
+pub(crate) fn who_is_not_read_is_missed_when_it_is_gone<R: Runtime>() {
+    let mut config = Config::default();
+    config.quotas.publish_bytes_per_second_maximum = 100;
+    let broker = R::start(config);
+    let mut hasty = Peer::connected(&broker, Version::V4, "hasty");
+    // The first is more than it may say in minutes; behind the second comes its end.
+    hasty.send(&publish(Version::V4, b"flood", &[7; 20_000]).repeat(2));
+    broker.until("it is paused", |s| s.publishers_throttled > 0);
+    drop(hasty);
+    broker.until("it is gone", |s| s.connections_open == 0);
+    broker.stop();
+}
+
 pub(crate) fn who_drips_holds_up_nobody<R: Runtime>() {
     let broker = R::start(Config::default());
     let neighbours = Neighbours::of(&broker);

@@ -151,6 +151,7 @@ tell_of!(
     class_12_slow_peers: [
         who_never_reads_is_not_waited_for,
         who_never_acknowledges_fills_only_its_queue,
+        who_is_not_read_is_missed_when_it_is_gone,
         who_drips_holds_up_nobody,
         half_a_packet_costs_half_a_packet,
     ]

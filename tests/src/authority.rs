@@ -128,9 +128,21 @@ impl Authority {
         }
     }
 
+    /// A client with these alternative names, addresses among them.
+    #[must_use]
+    pub fn client_of_names(&self, file: &str, common_name: &str, names: &[&str]) -> Pair {
+        self.issue(file, names, &[(DnType::CommonName, common_name)], |_| {})
+    }
+
     /// A list of what was taken back.
     #[must_use]
     pub fn revoke(&self, pairs: &[&Pair]) -> String {
+        self.revoke_until(pairs, 4_000)
+    }
+
+    /// The same, to be followed by the next one in the first days of a year.
+    #[must_use]
+    pub fn revoke_until(&self, pairs: &[&Pair], year: i32) -> String {
         let revoked = pairs.iter().map(|pair| RevokedCertParams {
             serial_number: SerialNumber::from(pair.serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -139,7 +151,7 @@ impl Authority {
         });
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(4_000, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

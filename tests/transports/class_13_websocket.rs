@@ -2,10 +2,14 @@
 //! would send are made by hand.
 
 use crate::broker::{Broker, CONNACK, CONNECT, PING, at, exchange, is_let_in, last_words};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
+use whimbrel_core::access::ban::{Ban, Bans};
+use whimbrel_core::{Config, UnixTime};
 use whimbrel_tokio::{Anonymous, ListenerConfig};
 
 /// The key and the answer to it that the standard uses as its example.
@@ -31,9 +35,9 @@ fn request(path: &str, without: &str, more: &str) -> String {
 }
 
 /// The status of the answer.
-fn asked(broker: &Broker, request: &str) -> (TcpStream, String) {
+fn asked(broker: &Broker, request: impl AsRef<[u8]>) -> (TcpStream, String) {
     let mut stream = broker.dial();
-    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(request.as_ref()).unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -43,9 +47,14 @@ fn asked(broker: &Broker, request: &str) -> (TcpStream, String) {
     (stream, String::from_utf8(head).unwrap())
 }
 
+/// A request that is granted, and how its answer begins.
+pub(crate) fn opening() -> (String, &'static str) {
+    (request("/mqtt", "", ""), "HTTP/1.1 101 ")
+}
+
 /// A connection that is open, for frames made by hand.
 fn open(broker: &Broker) -> TcpStream {
-    let (stream, head) = asked(broker, &request("/mqtt", "", ""));
+    let (stream, head) = asked(broker, request("/mqtt", "", ""));
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
 }
@@ -428,19 +437,19 @@ fn only_listed_proxies_forward_for_others() {
             "X-Forwarded-For: [2001:db8::1]:99\r\n",
             Some("[2001:db8::1]:0"),
         ),
+        // A proxy that tells nobody is not the client.
         ("", None),
     ] {
-        let (mut stream, _) = asked(&broker, &request("/mqtt", "", header));
+        let (mut stream, _) = asked(&broker, request("/mqtt", "", header));
         exchange(
             &mut stream,
             &frame(BINARY, CONNECT),
             &of_server(BINARY, CONNACK),
         );
-        let here = stream.local_addr().unwrap();
         let address = address.map(|address| address.parse().unwrap());
         let peer = broker.guest();
-        assert_eq!(peer.address, Some(address.unwrap_or(here)), "{header}");
-        assert_eq!(peer.proxy, address.map(|_| here));
+        assert_eq!(peer.address, address, "{header}");
+        assert_eq!(peer.proxy, Some(stream.local_addr().unwrap()));
     }
     let bad = request("/mqtt", "", "X-Forwarded-For: 192.0.2.7, unknown\r\n");
     assert!(asked(&broker, &bad).1.starts_with("HTTP/1.1 400 "));
@@ -451,6 +460,109 @@ fn only_listed_proxies_forward_for_others() {
     stream.write_all(request.as_bytes()).unwrap();
     stream.write_all(&frame(BINARY, CONNECT)).unwrap();
     assert_eq!(broker.guest().address, Some(stream.local_addr().unwrap()));
+}
+
+/// What may be said behind a listed proxy, and whom it makes of the client: nobody at all, somebody
+/// without an address, or somebody with this one.
+const FORWARDED: [(&[u8], Option<Option<&str>>); 13] = [
+    // Neither text nor an address: nobody knows what the proxy has seen.
+    (b"X-Forwarded-For: \xFF, 192.0.2.7\r\n", None),
+    (
+        b"X-Forwarded-For: \xFF\r\nX-Forwarded-For: 192.0.2.7\r\n",
+        None,
+    ),
+    (b"X-Forwarded-For: 192.0.2.7, \xFF\r\n", None),
+    (b"X-Forwarded-For:\r\n", None),
+    (b"X-Forwarded-For: ,\r\n", None),
+    (b"X-Forwarded-For: 192.0.2.7,\r\n", None),
+    (b"X-Forwarded-For: 192.0.2.7, 127.0.0.1.\r\n", None),
+    // Nobody is told of.
+    (b"", Some(None)),
+    (b"Forwarded: for=127.0.0.1\r\n", Some(None)),
+    // All of them are proxies. The client of another machine's own is that machine.
+    (b"X-Forwarded-For: 10.1.2.3\r\n", Some(Some("10.1.2.3"))),
+    (
+        b"X-Forwarded-For: 127.0.0.1, 10.1.2.3\r\n",
+        Some(Some("10.1.2.3")),
+    ),
+    (
+        b"X-Forwarded-For: ::ffff:127.0.0.1, 10.1.2.3\r\n",
+        Some(Some("10.1.2.3")),
+    ),
+    // Said by this machine of this machine.
+    (b"X-Forwarded-For: 127.0.0.1\r\n", Some(Some("127.0.0.1"))),
+];
+
+/// A broker whose only listener believes proxies on this machine and in another network.
+fn behind_proxies(anonymous: Anonymous, config: Config) -> Broker {
+    let listener = ListenerConfig {
+        forwarded_for_from: vec!["127.0.0.1".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+        allow_anonymous: anonymous,
+        ..listener()
+    };
+    Broker::with(config, vec![listener])
+}
+
+/// Connects with these headers; the connection, if it was let in.
+fn forwarded(broker: &Broker, headers: &[u8]) -> Option<TcpStream> {
+    let mut request = request("/mqtt", "", "").into_bytes();
+    let end = request.len() - 2;
+    request.splice(end..end, headers.iter().copied());
+    let (mut stream, _) = asked(broker, request);
+    // Who is refused may be cut before it has said all.
+    let _ = stream.write_all(&frame(BINARY, CONNECT));
+    let mut answer = [0; 2 + CONNACK.len()];
+    let is_in = stream.read_exact(&mut answer).is_ok() && answer[2..] == *CONNACK;
+    is_in.then_some(stream)
+}
+
+#[test]
+fn no_header_makes_a_stranger_a_client_of_this_machine() {
+    let broker = behind_proxies(Anonymous::LoopbackOnly, Config::default());
+    for (headers, client) in FORWARDED {
+        let is_local = client == Some(Some("127.0.0.1"));
+        let is_in = forwarded(&broker, headers).is_some();
+        assert_eq!(is_in, is_local, "{}", headers.escape_ascii());
+    }
+}
+
+#[test]
+fn no_header_leads_past_a_ban() {
+    let mut config = Config::default();
+    let addresses = ["10.1.2.3", "127.0.0.1"].map(|address| address.parse().unwrap());
+    config.access.bans = Arc::new(Bans::new(vec![Ban {
+        users: Vec::new(),
+        clients: Vec::new(),
+        addresses: addresses.to_vec(),
+        until: UnixTime::MAX,
+    }]));
+    let broker = behind_proxies(Anonymous::Always, config);
+    for (headers, client) in FORWARDED {
+        // Of whom nothing is known there is nothing to ban.
+        let is_in = forwarded(&broker, headers).is_some();
+        assert_eq!(is_in, client == Some(None), "{}", headers.escape_ascii());
+    }
+}
+
+#[test]
+fn no_header_leads_past_a_quota_of_an_address() {
+    let mut config = Config::default();
+    config.quotas.connections_per_address_maximum = 1;
+    let broker = behind_proxies(Anonymous::Always, config);
+    let mut clients = BTreeMap::new();
+    for (headers, client) in FORWARDED {
+        let Some(address) = client else {
+            assert!(forwarded(&broker, headers).is_none());
+            continue;
+        };
+        let stream = forwarded(&broker, headers);
+        let has_place = address.is_none() || !clients.contains_key(&address);
+        assert_eq!(stream.is_some(), has_place, "{}", headers.escape_ascii());
+        if let Some(stream) = stream {
+            clients.insert(address, stream);
+        }
+    }
+    assert_eq!(clients.len(), 3);
 }
 
 #[test]

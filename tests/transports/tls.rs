@@ -1,6 +1,7 @@
 //! TLS: versions, names, client certificates, revocation, resumption, reload, dates.
 
 use crate::broker::{Broker, CONNECT, PING, at, exchange, is_let_in};
+use crate::class_13_websocket;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{
@@ -315,6 +316,26 @@ fn the_protocol_is_mqtt_or_not_named() {
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"mqtt"[..]));
     broker.guest();
     offering(b"h2").is_refused(&broker);
+    offering(b"http/1.1").is_refused(&broker);
+}
+
+/// Every browser offers HTTP, and goes away when none of what it offers is chosen.
+#[test]
+fn over_websocket_the_protocol_is_http_as_browsers_say_or_mqtt() {
+    let authority = Authority::new("protocol-wss");
+    let broker = Broker::start(vec![listener(&authority, "wss")]);
+    for (offered, chosen) in [
+        (&[&b"http/1.1"[..]][..], Some(&b"http/1.1"[..])),
+        (&[b"h2", b"http/1.1"], Some(b"http/1.1")),
+        (&[b"mqtt"], Some(b"mqtt")),
+        (&[], None),
+    ] {
+        let mut stream = Dial::of(&authority).offering(offered).open(&broker);
+        let (sent, answer) = class_13_websocket::opening();
+        exchange(&mut stream, sent.as_bytes(), answer.as_bytes());
+        assert_eq!(stream.conn.alpn_protocol(), chosen);
+    }
+    Dial::of(&authority).offering(&[b"h2"]).is_refused(&broker);
 }
 
 #[test]
@@ -429,6 +450,19 @@ fn a_check_finds_what_is_wrong_with_certificates() {
     no_list.crl = vec![empty];
     let mut list_of_nobody = with_pair("tls", &good);
     list_of_nobody.crl = vec![authority.revoke(&[])];
+    // Its name is the same, and it has taken back nothing that this one has given.
+    let mut list_of_others = with_pair("tls", &good);
+    list_of_others.client_ca = vec![authority.file()];
+    let others = Authority::new("check-other");
+    list_of_others.crl = vec![others.revoke(&[&good])];
+    let version_1 = authority.write("version-1.pem", include_str!("version-1.pem"));
+    let too_old = Pair {
+        certificate: version_1.clone(),
+        key: version_1.clone(),
+        ..good
+    };
+    let mut authority_too_old = with_pair("tls", &good);
+    authority_too_old.client_ca = vec![version_1];
     for (listener, expected) in [
         (with_pair("tls", &mismatched), "is not the key of"),
         (with_pair("tls", &missing), "cannot read"),
@@ -440,6 +474,15 @@ fn a_check_finds_what_is_wrong_with_certificates() {
         (no_authority, "has no certificate"),
         (no_list, "has no list"),
         (list_of_nobody, "needs `client_ca`"),
+        (
+            list_of_others,
+            "no authority in `client_ca` has made, so it would revoke nothing",
+        ),
+        (
+            with_pair("tls", &too_old),
+            "not of version 3; make a new one",
+        ),
+        (authority_too_old, "not of version 3; make a new one"),
     ] {
         let findings = findings(&listener);
         assert_eq!(findings.len(), 1, "{expected}: {findings:?}");
@@ -456,4 +499,48 @@ fn a_check_finds_what_is_wrong_with_certificates() {
         matches!(&findings[..], [CertificateFinding::Warning(w)] if w.what.contains("expires in")),
         "{findings:?}"
     );
+}
+
+/// A list that is late keeps nobody out, so somebody has to be told.
+#[test]
+fn a_list_of_revoked_certificates_that_is_late_is_told_of() {
+    let authority = Authority::new("late");
+    let bad = authority.client("bad", "bad", "Meadow");
+    let with_list = |list| ListenerConfig {
+        client_ca: vec![authority.file()],
+        crl: vec![list],
+        ..with_pair(
+            "tls",
+            &authority.server_in("server", &["localhost"], (2025, 2030)),
+        )
+    };
+    let late = with_list(authority.revoke_until(&[&bad], 2026));
+    let said = findings(&late);
+    assert_eq!(said.len(), 1, "{said:?}");
+    let expected = "should have been replaced 151 days ago: whoever was revoked since is let in";
+    assert!(
+        said[0].starts_with("warning: ") && said[0].contains(expected),
+        "{said:?}"
+    );
+    Dial::of(&authority)
+        .showing(&bad)
+        .is_refused(&Broker::start(vec![late]));
+    assert_eq!(findings(&with_list(authority.revoke(&[&bad]))), [""; 0]);
+}
+
+/// Of every kind that people write into rules, in the order of the certificate.
+#[test]
+fn alternative_names_are_names_and_addresses() {
+    let authority = Authority::new("alternative");
+    let names = ["pump-7.example.org", "192.0.2.7", "2001:db8::7"];
+    let pair = authority.client_of_names("device", "device 7", &names);
+    let listener = ListenerConfig {
+        client_ca: vec![authority.file()],
+        ..listener(&authority, "tls")
+    };
+    let broker = Broker::start(vec![listener]);
+    is_let_in(&mut Dial::of(&authority).showing(&pair).open(&broker));
+    let certificate = broker.guest().certificate.expect("it has shown one");
+    let known: Vec<&str> = certificate.alternative_names().collect();
+    assert_eq!(known, names);
 }

@@ -1,6 +1,7 @@
 //! Who may connect: the order in which everything is asked that can tell.
 
 use crate::answer;
+use crate::basis;
 use crate::config::{Config, Problem};
 use crate::counters::{Counters, Statistics};
 use crate::passwords::Passwords;
@@ -9,12 +10,11 @@ use crate::scram;
 use crate::service::{self, Service};
 use crate::token::{self, Tokens};
 use crate::users::User;
-use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error;
 use tracing::debug;
 use whimbrel_core::access::identity::Grant;
-use whimbrel_core::action::{Credentials, Verdict};
+use whimbrel_core::action::{Credentials, Peer, Verdict};
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::runtime::{Anonymous, Authenticator, CertificateUser, Decision, ListenerConfig};
 
@@ -67,6 +67,16 @@ impl Entrance {
             anonymous: listener.allow_anonymous,
             certificate_user: listener.certificate_user,
         }
+    }
+
+    /// The user whom a certificate names here.
+    fn user_of<'a>(&self, peer: &'a Peer) -> Option<&'a str> {
+        self.certificate_user.of(peer.certificate.as_deref()?)
+    }
+
+    /// Whether it has shown a certificate, which has to name the user.
+    fn wants_a_name(&self, peer: &Peer) -> bool {
+        peer.certificate.is_some() && self.certificate_user != CertificateUser::None
     }
 }
 
@@ -184,23 +194,11 @@ impl Authority {
         }))
     }
 
-    /// From now on decides by this. Returns the users of the password file who are no longer in
-    /// it, or with another password: what let them in does not hold any more.
-    pub fn replace(&self, prepared: Prepared) -> BTreeSet<Box<str>> {
-        let new = Arc::new(prepared.standing);
-        let old = {
-            let standing = self.0.standing.write();
-            let mut standing = standing.unwrap_or_else(PoisonError::into_inner);
-            core::mem::replace(&mut *standing, Arc::clone(&new))
-        };
-        let still = |user: &&User| {
-            let passwords = new.passwords.as_ref();
-            let now = passwords.and_then(|passwords| passwords.users.get(&user.name));
-            now.is_some_and(|now| now.hash == user.hash)
-        };
-        let were = old.passwords.iter().flat_map(|old| old.users.iter());
-        let gone = were.filter(|user| !still(user));
-        gone.map(|user| user.name.clone()).collect()
+    /// From now on decides by this. Who is connected by what does not hold any more is found by
+    /// `Handle::reconsider` of the runtimes.
+    pub fn replace(&self, prepared: Prepared) {
+        let standing = self.0.standing.write();
+        *standing.unwrap_or_else(PoisonError::into_inner) = Arc::new(prepared.standing);
     }
 
     /// Decisions so far.
@@ -253,6 +251,10 @@ impl Authenticator for Authority {
 
     fn is_asked_about_everyone(&self) -> bool {
         true
+    }
+
+    fn still_holds(&self, peer: &Peer, grant: &Grant) -> bool {
+        self.0.standing().still_holds(peer, grant)
     }
 }
 
@@ -339,7 +341,10 @@ impl Work<'_> {
                 let user = passwords.check(name, password, counters);
                 user.map(accept).ok_or(Refusal::Password)
             }
-            Self::Ask(service) => Ok(Verdict::Accept(service.ask(credentials)?)),
+            Self::Ask(service) => Ok(Verdict::Accept(Grant {
+                basis: service.basis(),
+                ..service.ask(credentials)?
+            })),
         }
     }
 }
@@ -347,21 +352,20 @@ impl Work<'_> {
 impl Standing {
     fn decide(&self, credentials: &Credentials, counters: &Counters) -> Result<Step<'_>, Refusal> {
         let peer = &credentials.peer;
-        let entrance = self.entrances.get(usize::from(peer.listener));
-        let entrance = entrance.ok_or(Refusal::Listener)?;
-        let by_certificate = match &peer.certificate {
-            None => None,
-            Some(certificate) => entrance.certificate_user.of(certificate),
-        };
+        let entrance = self.entrance(peer).ok_or(Refusal::Listener)?;
+        let by_certificate = entrance.user_of(peer);
         if let Some(method) = &credentials.method {
             return self
                 .scram(method, credentials, by_certificate)
                 .map(Step::Done);
         }
         if let Some(user) = by_certificate {
-            return Ok(Step::Done(Verdict::Accept(Grant::to(user))));
+            return Ok(Step::Done(Verdict::Accept(Grant {
+                basis: basis::CERTIFICATE,
+                ..Grant::to(user)
+            })));
         }
-        if peer.certificate.is_some() && entrance.certificate_user != CertificateUser::None {
+        if entrance.wants_a_name(peer) {
             return Err(Refusal::Certificate);
         }
         let shows_nothing = credentials.username.is_none() && credentials.password.is_none();
@@ -390,6 +394,37 @@ impl Standing {
             }
             (_, Some(service)) => Ok(Step::Work(Work::Ask(service))),
             (None, None) => Err(Refusal::Password),
+        }
+    }
+
+    fn entrance(&self, peer: &Peer) -> Option<&Entrance> {
+        self.entrances.get(usize::from(peer.listener))
+    }
+
+    /// Whether what was granted by this, or by what was there before, holds by this.
+    fn still_holds(&self, peer: &Peer, grant: &Grant) -> bool {
+        let Some(entrance) = self.entrance(peer) else {
+            return false;
+        };
+        let by_certificate = entrance.user_of(peer);
+        let user = grant.user.as_deref();
+        if by_certificate.is_some() && by_certificate != user {
+            return false;
+        }
+        match (grant.basis, user) {
+            (basis::CERTIFICATE, _) => by_certificate.is_some(),
+            (basis::NOTHING, _) => !entrance.wants_a_name(peer) && entrance.anonymous.allows(peer),
+            (_, None) => false,
+            (basis, Some(user)) => {
+                let named = self.passwords.as_ref().and_then(|all| all.users.get(user));
+                let by_service = |service: &Service| service.basis() == basis;
+                let by_token = |tokens: &Tokens| tokens.stand_behind(basis);
+                match named {
+                    Some(user) if user.basis() == basis => true,
+                    None if self.service.as_ref().is_some_and(by_service) => true,
+                    Some(_) | None => self.tokens.as_ref().is_some_and(by_token),
+                }
+            }
         }
     }
 
@@ -452,6 +487,7 @@ fn grant(user: &User) -> Grant {
             .iter()
             .map(|group| String::from(&**group))
             .collect(),
+        basis: user.basis(),
         ..Grant::to(&*user.name)
     }
 }

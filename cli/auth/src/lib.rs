@@ -14,6 +14,7 @@
 //! | `passwords` | a password file at work: threads, what is remembered |
 //! | `token` | JSON web tokens; left out without the feature `tokens` |
 //! | `service` | asking over HTTP; left out without the feature `service` |
+//! | `basis` | what a grant rests on, so that it can be asked again |
 //! | `cache`, `pool`, `answer` | what was verified a short while ago; bounded threads, and what comes from them |
 //! | `secret` | reading files that hold secrets |
 //! | `config`, `counters` | what an operator sets, and sees |
@@ -27,6 +28,7 @@
 
 mod answer;
 mod authority;
+mod basis;
 mod cache;
 mod config;
 mod counters;

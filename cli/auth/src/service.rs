@@ -12,6 +12,7 @@
 //! | 401, 403 | not looked at | refused |
 //! | other | not looked at | refused as unavailable; redirects are not followed |
 
+use crate::basis;
 use crate::config::{Config, HttpFormat, Problem};
 use crate::pool::Pool;
 use crate::secret;
@@ -56,6 +57,11 @@ pub(crate) enum Refused {
 }
 
 impl Service {
+    /// What a grant of this service rests on.
+    pub(crate) fn basis(&self) -> u64 {
+        basis::of("service", &self.url)
+    }
+
     /// Checks the configuration and starts the threads; `None` when no service is configured. The
     /// service itself is not asked yet: it may be started after the broker.
     pub(crate) fn prepare(

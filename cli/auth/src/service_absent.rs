@@ -38,6 +38,10 @@ impl Service {
         None
     }
 
+    pub(crate) const fn basis(&self) -> u64 {
+        match self.never {}
+    }
+
     pub(crate) const fn ask(&self, _: &Credentials) -> Result<Grant, Refused> {
         match self.never {}
     }

@@ -11,6 +11,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+use crate::basis;
 use crate::config::{Config, Problem};
 use crate::secret;
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -137,6 +138,19 @@ impl Tokens {
         })
     }
 
+    /// What a grant rests on that a token of this key has brought: the key, and what has to be in
+    /// tokens.
+    fn basis(&self, key: &Key) -> u64 {
+        let whose = (&self.issuer, &self.audience, &self.user_claim);
+        let claims = (&self.groups_claim, &self.rules_claim, &self.tenant_claim);
+        basis::of("token", (key.mark(), whose, claims, &self.client_id_claim))
+    }
+
+    /// Whether a token that was checked with a key of these, in this way, has this basis.
+    pub(crate) fn stand_behind(&self, basis: u64) -> bool {
+        self.keys.iter().any(|key| self.basis(key) == basis)
+    }
+
     /// Whether something that was sent as a password is a token, good or bad.
     pub(crate) fn is_token(password: &[u8]) -> bool {
         let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -160,7 +174,7 @@ impl Tokens {
 
     /// The same at some second since 1970.
     fn check_at(&self, now_s: u64, token: &[u8], client_id: &str) -> Result<Grant, BadToken> {
-        let claims = self.claims(token)?;
+        let (claims, key) = self.claims(token)?;
         let ends_s = seconds(&claims, "exp").ok_or(BadToken::NoEnd)?;
         let ends_s = ends_s.saturating_add(self.leeway_s);
         if now_s >= ends_s {
@@ -208,12 +222,13 @@ impl Tokens {
             rules,
             tenant,
             ends_at: Some(UnixTime(ends_s.saturating_mul(1_000))),
+            basis: self.basis(key),
             ..Grant::to(user)
         })
     }
 
-    /// The claims of a token whose signature is good.
-    fn claims(&self, token: &[u8]) -> Result<Map<String, Value>, BadToken> {
+    /// The claims of a token whose signature is good, and the key that has made that.
+    fn claims(&self, token: &[u8]) -> Result<(Map<String, Value>, &Key), BadToken> {
         let token = core::str::from_utf8(token).map_err(|_| BadToken::Form)?;
         if token.len() > TOKEN_BYTES_MAXIMUM {
             return Err(BadToken::Form);
@@ -241,10 +256,9 @@ impl Tokens {
         };
         let mut meant = self.keys.iter().filter(is_meant).peekable();
         meant.peek().ok_or(BadToken::NoKey)?;
-        if !meant.any(|key| key.has_signed(signed.as_bytes(), &signature)) {
-            return Err(BadToken::Signature);
-        }
-        object(claims)
+        let key = meant.find(|key| key.has_signed(signed.as_bytes(), &signature));
+        let key = key.ok_or(BadToken::Signature)?;
+        Ok((object(claims)?, key))
     }
 }
 

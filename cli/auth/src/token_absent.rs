@@ -32,6 +32,10 @@ impl Tokens {
         false
     }
 
+    pub(crate) const fn stand_behind(&self, _: u64) -> bool {
+        match *self {}
+    }
+
     pub(crate) const fn check(&self, _: &[u8], _: &str) -> Result<Grant, BadToken> {
         match *self {}
     }

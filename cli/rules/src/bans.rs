@@ -14,6 +14,12 @@ const KEYS: [&str; 4] = ["users", "clients", "addresses", "until"];
 ///
 /// Every mistake found, in the order of the lines. An empty text is none, and bans nobody.
 pub fn parse_bans(text: &str) -> Result<Vec<Ban>, Vec<Problem>> {
+    let bans = read_bans(text)?.into_iter();
+    Ok(bans.map(|(_, ban)| ban).collect())
+}
+
+/// The same, each with its line.
+pub(crate) fn read_bans(text: &str) -> Result<Vec<(usize, Ban)>, Vec<Problem>> {
     let mut reader = Reader::new(text, &[]);
     let mut bans = Vec::new();
     if let Some(table) = reader.table() {
@@ -25,7 +31,8 @@ pub fn parse_bans(text: &str) -> Result<Vec<Ban>, Vec<Problem>> {
                     for entry in entries {
                         if let DeValue::Table(table) = entry.get_ref() {
                             let line = line_of(text, entry.span().start);
-                            bans.extend(ban(&mut reader, table, line));
+                            let ban = ban(&mut reader, table, line);
+                            bans.extend(ban.map(|ban| (line, ban)));
                         }
                     }
                 }

@@ -8,8 +8,10 @@ mod bans;
 mod file;
 mod mosquitto;
 pub mod nearest;
+mod notes;
 
 pub use bans::parse_bans;
+pub use notes::{notes, notes_on_bans};
 
 use thiserror::Error;
 use whimbrel_core::access::rules::RuleSet;

@@ -3,6 +3,7 @@
 
 use super::problem::{Place, Problem};
 use super::{Places, Settings};
+use crate::summary::now;
 use std::sync::Arc;
 use whimbrel_core::access::ban::Bans;
 use whimbrel_core::access::rules::Rules;
@@ -20,13 +21,21 @@ pub(crate) struct Access {
     pub(crate) ban_file: Option<String>,
 }
 
-/// Reads the files that are named, and puts their rules into the broker's configuration.
-pub(super) fn read_files(settings: &mut Settings, places: &Places, problems: &mut Vec<Problem>) {
-    let listeners = listener_names(settings);
+/// Reads the files that are named, and puts their rules into the broker's configuration. Listeners
+/// are what these names say, in the order of their numbers.
+pub(super) fn read_files(
+    settings: &mut Settings,
+    listeners: &[String],
+    places: &Places,
+    (problems, notes): (&mut Vec<Problem>, &mut Vec<Problem>),
+) {
     let mut read = |key: &str, path: Option<&String>| {
         let path = path?;
-        match read_rules(path, &listeners) {
-            Ok(rules) => Some(Arc::new(rules)),
+        match read_rules(path, listeners) {
+            Ok((rules, odd)) => {
+                notes.extend(odd);
+                Some(Arc::new(rules))
+            }
             Err(mut found) => {
                 for problem in &mut found {
                     // Where the file cannot even be read, its name is what is wrong.
@@ -47,7 +56,11 @@ pub(super) fn read_files(settings: &mut Settings, places: &Places, problems: &mu
 }
 
 /// Reads the bans, if a file is named.
-pub(super) fn read_bans(settings: &mut Settings, places: &Places, problems: &mut Vec<Problem>) {
+pub(super) fn read_bans(
+    settings: &mut Settings,
+    places: &Places,
+    (problems, notes): (&mut Vec<Problem>, &mut Vec<Problem>),
+) {
     let Some(path) = &settings.access.ban_file else {
         return;
     };
@@ -62,13 +75,20 @@ pub(super) fn read_bans(settings: &mut Settings, places: &Places, problems: &mut
             return;
         }
     };
+    notes.extend(in_file(path, whimbrel_rules::notes_on_bans(&text, now())));
     match whimbrel_rules::parse_bans(&text) {
         Ok(bans) => settings.server.broker.access.bans = Arc::new(Bans::new(bans)),
-        Err(found) => problems.extend(found.into_iter().map(|problem| Problem {
-            place: Place::Line(path.clone(), problem.line),
-            message: problem.message,
-        })),
+        Err(found) => problems.extend(in_file(path, found)),
     }
+}
+
+/// Mistakes in a file, with their places.
+fn in_file(path: &str, problems: Vec<whimbrel_rules::Problem>) -> Vec<Problem> {
+    let with_place = |problem: whimbrel_rules::Problem| Problem {
+        place: Place::Line(path.to_owned(), problem.line),
+        message: problem.message,
+    };
+    problems.into_iter().map(with_place).collect()
 }
 
 /// What rules call the listeners.
@@ -77,12 +97,15 @@ pub(crate) fn listener_names(settings: &Settings) -> Vec<String> {
     listeners.map(ListenerConfig::name).collect()
 }
 
-/// Reads one file.
+/// Reads one file: the rules, and what is odd about them.
 ///
 /// # Errors
 ///
 /// Every mistake in it, or that it cannot be read.
-pub(crate) fn read_rules(path: &str, listeners: &[String]) -> Result<Rules, Vec<Problem>> {
+pub(crate) fn read_rules(
+    path: &str,
+    listeners: &[String],
+) -> Result<(Rules, Vec<Problem>), Vec<Problem>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         vec![Problem {
             place: Place::File(path.to_owned()),
@@ -90,14 +113,7 @@ pub(crate) fn read_rules(path: &str, listeners: &[String]) -> Result<Rules, Vec<
         }]
     })?;
     let parsed = whimbrel_rules::parse(&text, Format::of(path), listeners);
-    parsed.map(Rules::new).map_err(|problems| {
-        let place = |line| Place::Line(path.to_owned(), line);
-        let problems = problems.into_iter();
-        problems
-            .map(|p| Problem {
-                place: place(p.line),
-                message: p.message,
-            })
-            .collect()
-    })
+    let set = parsed.map_err(|problems| in_file(path, problems))?;
+    let notes = in_file(path, whimbrel_rules::notes(&set));
+    Ok((Rules::new(set), notes))
 }

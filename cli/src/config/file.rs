@@ -33,6 +33,30 @@ pub(super) fn read(
     }
 }
 
+/// Whether a text that is no TOML looks like the configuration of mosquitto: a word and its value a
+/// line, without a `=`.
+fn is_mosquittos(text: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "acl_file",
+        "allow_anonymous",
+        "bind_address",
+        "cafile",
+        "certfile",
+        "include_dir",
+        "listener",
+        "log_dest",
+        "password_file",
+        "per_listener_settings",
+        "persistence",
+        "port",
+    ];
+    let mut lines = text.lines().map(str::split_whitespace);
+    lines.any(|mut words| {
+        let is_known = words.next().is_some_and(|word| WORDS.contains(&word));
+        is_known && words.next().is_some_and(|value| !value.starts_with('='))
+    })
+}
+
 /// One file being read.
 pub(super) struct Reader<'a> {
     /// What to call it.
@@ -55,6 +79,17 @@ impl Reader<'_> {
             for (name, value) in table.get_ref() {
                 self.section(name, value);
             }
+            return;
+        }
+        if is_mosquittos(self.text) {
+            self.problems.push(Problem {
+                place: Place::File(self.path.to_owned()),
+                message: "this is a mosquitto.conf, and not TOML: begin with what `whimbrel check \
+                          --print-defaults` writes. The files that it names as password_file and \
+                          acl_file can stay as they are: name them as authentication.password_file \
+                          and access.file"
+                    .to_owned(),
+            });
             return;
         }
         // What the parser made of the rest of a broken file would only mislead.

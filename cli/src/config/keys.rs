@@ -304,8 +304,8 @@ const LISTENER: &[Key] = &[
     Key::new(
         "forwarded_for_from",
         |s| &mut s.listener().forwarded_for_from,
-        "Networks of proxies that are believed what `X-Forwarded-For` says over WebSocket. Others may \
-         connect too, and what they say of it is passed over.",
+        "Networks of proxies that are believed what `X-Forwarded-For` says over WebSocket; where they say \
+         nothing, the client has no address. Others may connect too, and what they say of it is passed over.",
         "Nobody is believed.",
     )
     .example("[\"127.0.0.1\"]"),
@@ -379,14 +379,6 @@ const STORAGE: &[Key] = &[
         "How much is written at least before what is still needed is written once more, so that older \
          files can be removed.",
         "Keeps the log of a small broker small, and that work rare.",
-    )
-    .unit(Bytes),
-    Key::new(
-        "reserve_bytes_maximum",
-        |s| &mut s.storage.log.reserve_bytes_max,
-        "How much of the disk is held ready, at most, so that a full disk can still be tidied. The \
-         reserve follows what is live.",
-        "More is rarely needed, and would be missed elsewhere.",
     )
     .unit(Bytes),
     Key::new(

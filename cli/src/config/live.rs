@@ -2,7 +2,6 @@
 //! the table.
 
 use super::Settings;
-use super::access::listener_names;
 use super::key::Key;
 use super::keys::SECTIONS;
 use whimbrel_core::runtime::ListenerConfig;
@@ -26,20 +25,15 @@ pub(crate) fn changed(old: &Settings, new: &Settings) -> Vec<String> {
     if urls(old) != urls(new) {
         names.push("listener.url".to_owned());
     }
-    if new.server.broker.access != old.server.broker.access && !may_take_access(old, new) {
-        names.push("access".to_owned());
-    }
     names
 }
 
 /// Gives `running` the new values of the settings that it can take over. Listeners are told by
-/// their URLs.
+/// their URLs; the new rules have to be about those of `running`, see `load_over`.
 pub(crate) fn take_over(running: &mut Settings, new: &Settings) {
     running.authentication = new.authentication.clone();
-    if may_take_access(running, new) {
-        running.access = new.access.clone();
-        running.server.broker.access = new.server.broker.access.clone();
-    }
+    running.access = new.access.clone();
+    running.server.broker.access = new.server.broker.access.clone();
     for listener in &mut running.server.listeners {
         let same = |other: &&ListenerConfig| other.url == listener.url;
         if let Some(other) = new.server.listeners.iter().find(same) {
@@ -47,11 +41,6 @@ pub(crate) fn take_over(running: &mut Settings, new: &Settings) {
             listener.certificate_user = other.certificate_user;
         }
     }
-}
-
-/// Whether new rules mean the listeners that there are: they ask for them by number.
-fn may_take_access(running: &Settings, new: &Settings) -> bool {
-    listener_names(running) == listener_names(new)
 }
 
 fn urls(settings: &Settings) -> Vec<String> {

@@ -90,6 +90,14 @@ impl Storage {
         }
     }
 
+    /// What is set and has no effect.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        (self.backend == Backend::Sqlite && self.sync != Sync::Always).then_some(
+            "storage.sync is for the backend \"log\": \"sqlite\" syncs before every acknowledgement \
+             whatever it says; take it away",
+        )
+    }
+
     /// What an acknowledgement is worth.
     pub(crate) fn guarantee(&self) -> String {
         let Self { directory, .. } = self;

@@ -2,10 +2,11 @@
 
 use super::census::Census;
 use super::verify::report;
-use super::{Failure, drive};
+use super::{Failure, drive, read};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
 use whimbrel_core::log::Recovery;
+use whimbrel_core::log::executor::Executor;
 
 /// Give up what cannot be read, so that the broker can start with the rest. Keeps a copy of every
 /// damaged file beside it, and lists what is lost.
@@ -28,9 +29,9 @@ pub(crate) struct Repair {
 impl Repair {
     pub(super) fn run(self) -> Result<(), Failure> {
         let Self { directory } = self;
-        let repaired = drive(&directory, Recovery::repair(), |_| {})?;
+        let repaired = drive(&directory, (Executor::open, Recovery::repair()), |_| {})?;
         let mut census = Census::default();
-        let summary = drive(&directory, Recovery::verify(), |batch| census.count(batch))?;
+        let summary = read(&directory, |batch| census.count(batch))?;
         let mut out = String::new();
         for damage in &repaired.lost {
             out.push_str(&format!("given up: {damage}\n"));

@@ -1,10 +1,10 @@
 //! `whimbrel log verify`: reads all of a log, changes nothing.
 
 use super::census::Census;
-use super::{Failure, drive, end};
+use super::{Failure, end, read};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
-use whimbrel_core::log::{Recovery, Summary};
+use whimbrel_core::log::Summary;
 
 /// Read a log to its end, and say what is in it or where it is damaged. Changes nothing.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -25,7 +25,7 @@ pub(crate) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut census = Census::default();
-        let summary = drive(&self.directory, Recovery::verify(), |batch| {
+        let summary = read(&self.directory, |batch| {
             census.count(batch);
         })?;
         print(&report(&self.directory, &summary, &census));

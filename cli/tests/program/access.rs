@@ -69,6 +69,143 @@ fn acl_test_says_by_which_rule() {
     }
 }
 
+/// Files with rules, users and bans, and the configuration that names them; and the rules.
+fn configured(directory: &Directory) -> (String, String) {
+    let rules = directory.write(
+        "access.toml",
+        "[[rule]]\nallow = \"all\"\ntopics = [\"d/%c/#\", \"$SYS/#\"]\n\
+         [[rule]]\nallow = \"receive\"\ntopics = \"d/heard/#\"\n\
+         [[rule]]\nallow = \"publish\"\ntopics = \"d/boss/staff\"\ngroups = \"staff\"\n\
+         [[rule]]\nallow = \"publish\"\ntopics = \"d/boss/by-name\"\nusers = \"pump.example.org\"\n",
+    );
+    let users = directory.path().join("users.txt").display().to_string();
+    for (user, groups) in [("alice", "staff"), ("bob", "")] {
+        let mut arguments = vec!["passwd", "set", &users, user, "--visible-password", "x"];
+        if !groups.is_empty() {
+            arguments.extend(["--groups", groups]);
+        }
+        assert!(whimbrel(&arguments).output().unwrap().status.success());
+    }
+    let bans = directory.write(
+        "bans.toml",
+        "[[ban]]\nusers = \"mallory\"\n[[ban]]\naddresses = \"192.0.2.0/24\"\n\
+         [[ban]]\nclients = \"old\"\nuntil = 2020-01-01T00:00:00Z\n",
+    );
+    let config = directory.write(
+        "whimbrel.toml",
+        &format!(
+            "[[listener]]\nurl = \"tcp://127.0.0.1\"\nname = \"plain\"\n\
+             [[listener]]\nurl = \"tls://127.0.0.1:2\"\nname = \"named\"\n\
+             client_ca = [\"devices.crt\"]\n\
+             certificate_user = \"alternative-name\"\n\
+             [[listener]]\nurl = \"tcp://127.0.0.1:3\"\nname = \"tenants\"\n\
+             tenant = \"from:user-domain\"\n\
+             [authentication]\npassword_file = {users:?}\n\
+             [access]\nfile = {rules:?}\nban_file = {bans:?}\n\
+             [topics]\nrequired_prefix = \"d\"\nsession_prefix = \"me\"\n\
+             session_prefix_means = \"d/%c\"\n"
+        ),
+    );
+    (config, rules)
+}
+
+/// A broker with this configuration would say the same.
+#[test]
+fn acl_test_knows_what_else_the_configuration_says() {
+    let directory = Directory::new("acl-config");
+    let (config, rules) = configured(&directory);
+    for (line, expected, code) in [
+        ("--client c publish d/c/x", "allowed by the rule at", 0),
+        (
+            "--client c publish me/x",
+            "me/x means d/c/x\npublish d/c/x: allowed",
+            0,
+        ),
+        (
+            "--client c publish elsewhere",
+            "it is not below topics.required_prefix",
+            1,
+        ),
+        (
+            "--client c subscribe #",
+            "not below topics.required_prefix",
+            1,
+        ),
+        (
+            "--client a/b publish d/x",
+            "it may not connect: it is called nothing that could stand in a topic",
+            1,
+        ),
+        // What comes needs both.
+        ("--client c receive d/heard/x", "no rule allows it", 1),
+        (
+            "--user alice --client boss publish d/boss/staff",
+            "access",
+            0,
+        ),
+        ("--user alice --client c publish d/boss/staff", ":7\n", 0),
+        ("--user bob --client c publish d/boss/staff", "no rule", 1),
+        (
+            "--user bob --group staff --client c publish d/boss/staff",
+            ":7\n",
+            0,
+        ),
+        (
+            "--user mallory --client c publish d/c/x",
+            "a ban names it",
+            1,
+        ),
+        (
+            "--address 192.0.2.9 --client c publish d/c/x",
+            "a ban names it",
+            1,
+        ),
+        ("--client old publish d/old/x", "allowed", 0),
+        (
+            "--listener named --certificate pump --alternative-name pump.example.org --client c \
+             publish d/boss/by-name",
+            ":11\n",
+            0,
+        ),
+        (
+            "--listener plain --alternative-name pump.example.org --client c publish d/boss/by-name",
+            "no rule",
+            1,
+        ),
+        (
+            "--listener tenants --user alice --client c publish d/c/x",
+            "it may not connect: it has no tenant",
+            1,
+        ),
+        (
+            "--listener tenants --user a@b --client c publish d/c/x",
+            "allowed",
+            0,
+        ),
+    ] {
+        let mut arguments = vec!["acl", "test", "-c", &config];
+        arguments.extend(line.split_whitespace());
+        let output = whimbrel(&arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(expected), "{line}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+    }
+    // Without a prefix, the broker's own word is still its own.
+    let system = ["acl", "test", "--rules", &rules, "publish", "$SYS/x"];
+    let output = whimbrel(&system).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("the broker's own word"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    // No rules are no mistake where the configuration says so.
+    let open = directory.write("open.toml", "");
+    let output = whimbrel(&["acl", "test", "-c", &open, "publish", "x"]).output();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert_eq!(said, "publish x: allowed: there are no rules\n");
+    let output = whimbrel(&["acl", "test", "publish", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
 #[test]
 fn rules_that_are_missing_or_wrong_are_a_mistake_and_not_no_rules() {
     let directory = Directory::new("acl-wrong");
@@ -89,5 +226,188 @@ fn rules_that_are_missing_or_wrong_are_a_mistake_and_not_no_rules() {
             assert!(stderr.contains(expected), "{stderr}");
             assert_eq!(output.status.code(), Some(2));
         }
+    }
+}
+
+/// A broker with rules, bans and a shadow file, which are changed while it runs.
+#[cfg(unix)]
+mod reload {
+    use super::*;
+    use crate::harness::{PATIENCE, Running, forgetful};
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    const ALL: &str = "[[rule]]\nallow = \"all\"\ntopics = \"#\"\n";
+    const NOT_AUTHORIZED: u8 = 0x87;
+    const BANNED: u8 = 0x8A;
+
+    struct Home {
+        directory: Directory,
+        config: String,
+    }
+
+    impl Home {
+        fn new(name: &str) -> Self {
+            let directory = Directory::new(name);
+            let home = Self {
+                config: directory.write("whimbrel.toml", ""),
+                directory,
+            };
+            home.rules(ALL);
+            home.directory.write("bans.toml", "");
+            home.configure("name = \"here\"", "");
+            home
+        }
+
+        fn rules(&self, text: &str) {
+            self.directory.write("access.toml", text);
+        }
+
+        fn configure(&self, listener: &str, more: &str) {
+            let at = self.directory.path().display();
+            let text = format!(
+                "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n{listener}\n\
+                 [access]\nfile = \"{at}/access.toml\"\nban_file = \"{at}/bans.toml\"\n{more}\n"
+            );
+            self.directory.write("whimbrel.toml", &text);
+        }
+
+        fn start(&self) -> (Running, String) {
+            let mut broker = Running::start(forgetful(&["-c", &self.config]));
+            let address = broker.address();
+            let address = address.split_whitespace().next().unwrap().to_owned();
+            (broker, address)
+        }
+    }
+
+    /// A 5.0 client, and what it was told.
+    fn connect(address: &str, client_id: &str) -> (TcpStream, u8) {
+        let mut transport = TcpStream::connect(address).unwrap();
+        transport.set_read_timeout(Some(PATIENCE)).unwrap();
+        let id = client_id.as_bytes();
+        let length = |more: usize| u8::try_from(more + id.len()).unwrap();
+        let head = [&[0x10, length(13)], &b"\0\x04MQTT\x05\x02\0\x3c\0"[..]].concat();
+        let connect = [&*head, &[0, length(0)], id].concat();
+        transport.write_all(&connect).unwrap();
+        let answer = packet(&mut transport);
+        assert_eq!(answer[0], 0x20, "a CONNACK");
+        (transport, answer[3])
+    }
+
+    fn packet(transport: &mut TcpStream) -> Vec<u8> {
+        let mut packet = vec![0; 2];
+        transport.read_exact(&mut packet).unwrap();
+        packet.resize(2 + usize::from(packet[1]), 0);
+        transport.read_exact(&mut packet[2..]).unwrap();
+        packet
+    }
+
+    /// Publishes with QoS 1 to a topic of one letter: the reason code.
+    fn publish(client: &mut TcpStream, topic: u8) -> u8 {
+        let publish = [0x32, 6, 0, 1, topic, 0, 1, 0];
+        client.write_all(&publish).unwrap();
+        let answer = packet(client);
+        assert_eq!(answer[..4], [0x40, answer[1], 0, 1]);
+        answer.get(4).copied().unwrap_or_default()
+    }
+
+    #[test]
+    fn rules_are_taken_over() {
+        let home = Home::new("acl-reload");
+        let (mut broker, address) = home.start();
+        let (mut client, _) = connect(&address, "c");
+        assert!(publish(&mut client, b'a') < 0x80);
+        home.rules("[[rule]]\ndeny = \"publish\"\ntopics = \"a\"\nlisteners = \"here\"\n");
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+
+        // A broken file keeps what holds, and one that is not there does.
+        home.rules("[[rule]]\nallow = \"al\"\ntopics = \"#\"\n");
+        broker.signal("HUP");
+        broker.wait_for("access.toml:2: `allow`: \"al\": unknown word");
+        broker.wait_for("not reloaded");
+        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        std::fs::remove_file(home.directory.path().join("access.toml")).unwrap();
+        broker.signal("HUP");
+        broker.wait_for("access.toml cannot be read");
+        broker.wait_for("not reloaded");
+        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        // An empty one allows nothing.
+        home.rules("");
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        assert_eq!(publish(&mut client, b'b'), NOT_AUTHORIZED);
+    }
+
+    #[test]
+    fn bans_are_taken_over_and_survive_a_restart() {
+        let home = Home::new("acl-bans");
+        let ban = "[[ban]]\nclients = \"mallory\"\n";
+        let (mut broker, address) = home.start();
+        let (mut mallory, _) = connect(&address, "mallory");
+        let (mut other, _) = connect(&address, "other");
+        home.directory.write("bans.toml", ban);
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        let last = packet(&mut mallory);
+        assert_eq!(last[0], 0xE0, "{last:02x?}");
+        assert_eq!(mallory.read(&mut [0]).unwrap(), 0);
+        assert!(publish(&mut other, b'a') < 0x80);
+        assert_eq!(connect(&address, "mallory").1, BANNED);
+        broker.signal("TERM");
+        assert!(broker.wait().success());
+        let (mut broker, address) = home.start();
+        assert_eq!(connect(&address, "mallory").1, BANNED);
+        home.directory.write("bans.toml", "");
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        assert_eq!(connect(&address, "mallory").1, 0);
+    }
+
+    #[test]
+    fn rules_that_are_tried_are_taken_over() {
+        let home = Home::new("acl-shadow");
+        let (mut broker, address) = home.start();
+        let (mut client, _) = connect(&address, "c");
+        let shadow = home.directory.write("new.toml", "");
+        home.configure("name = \"here\"", &format!("shadow_file = \"{shadow}\""));
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        assert!(publish(&mut client, b'a') < 0x80);
+        broker.wait_for("the shadow rules would deny this");
+    }
+
+    /// Listeners change by a restart alone, and that keeps nothing else from being taken over.
+    #[test]
+    fn rules_and_bans_are_about_the_listeners_that_run() {
+        let home = Home::new("acl-listeners");
+        let (mut broker, address) = home.start();
+        let (mut client, _) = connect(&address, "c");
+        home.directory
+            .write("bans.toml", "[[ban]]\nclients = \"mallory\"\n");
+        let deny = |listener| {
+            format!("[[rule]]\ndeny = \"all\"\ntopics = \"a\"\nlisteners = \"{listener}\"\n{ALL}")
+        };
+        // One more listener, before the one that there is.
+        home.rules(&deny("here"));
+        home.configure(
+            "name = \"new\"\n[[listener]]\nurl = \"tcp://127.0.0.2:0\"\nname = \"here\"",
+            "",
+        );
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        broker.wait_for("taken over by a restart only: listener.url");
+        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        assert!(publish(&mut client, b'b') < 0x80);
+        assert_eq!(connect(&address, "mallory").1, BANNED);
+        // What is about one that does not run is not taken over by half.
+        home.rules(&deny("new"));
+        home.directory.write("bans.toml", "");
+        broker.signal("HUP");
+        broker.wait_for("rules are about the listeners that run, here; others need a restart");
+        broker.wait_for("not reloaded");
+        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        assert_eq!(connect(&address, "mallory").1, BANNED);
     }
 }

@@ -76,9 +76,14 @@ fn connect(address: &str, user: &str, password: &str) -> (TcpStream, u8) {
     }
     let mut transport = TcpStream::connect(address).unwrap();
     transport.set_read_timeout(Some(PATIENCE)).unwrap();
-    let length = u8::try_from(body.len()).unwrap();
+    // Of a number of up to two bytes, the first says that there is a second.
+    let (low, high) = ((body.len() % 128) as u8, (body.len() / 128) as u8);
+    let length = match high {
+        0 => vec![low],
+        _ => vec![low | 0x80, high],
+    };
     transport
-        .write_all(&[&[0x10, length], &*body].concat())
+        .write_all(&[&[0x10][..], &length, &*body].concat())
         .unwrap();
     let packet = packet(&mut transport);
     assert_eq!(packet[0], 0x20, "a CONNACK");
@@ -154,16 +159,12 @@ mod reload {
         assert_eq!(answer(&address, "carol", "c"), BAD_USER_NAME_OR_PASSWORD);
         broker.signal("HUP");
         let line = broker.wait_for("reloaded");
-        assert!(line.contains("revoked_users=1"), "{line}");
+        assert!(line.contains("disconnected_clients=1"), "{line}");
         assert_eq!(answer(&address, "carol", "c"), ACCEPTED);
         assert_eq!(answer(&address, "bob", "b"), ACCEPTED);
         assert_eq!(answer(&address, "eve", "e"), BAD_USER_NAME_OR_PASSWORD);
-        // DISCONNECT, not authorized.
-        let last = packet(&mut eve);
-        assert_eq!((last[0], last[2]), (0xe0, NOT_AUTHORIZED));
-        assert_eq!(eve.read(&mut [0]).unwrap(), 0);
-        alice.write_all(&[0xc0, 0]).unwrap();
-        assert_eq!(packet(&mut alice), [0xd0, 0]);
+        is_sent_away(&mut eve);
+        is_there(&mut alice);
     }
 
     #[test]
@@ -181,6 +182,108 @@ mod reload {
         assert!(line.contains("log.level"), "{line}");
         assert!(!line.contains("listener"), "{line}");
         assert_eq!(answer(&address, "", ""), ACCEPTED);
+    }
+
+    /// Who has lost a group has lost the rights that go with it.
+    #[test]
+    fn a_user_who_has_lost_a_group_is_disconnected() {
+        let home = Home::new("auth-groups", &[("alice", "secret"), ("bob", "b")]);
+        let users = std::fs::read_to_string(&home.users).unwrap();
+        let with_group = |groups: &str| {
+            let lines = users.lines().map(|line| match line.starts_with("alice:") {
+                true => format!("{line}:{groups}\n"),
+                false => format!("{line}\n"),
+            });
+            std::fs::write(&home.users, lines.collect::<String>()).unwrap();
+        };
+        with_group("staff,operators");
+        let (mut broker, address) = home.start();
+        let (mut alice, _) = connect(&address, "alice", "secret");
+        let (mut bob, _) = connect(&address, "bob", "b");
+        with_group("staff");
+        broker.signal("HUP");
+        let line = broker.wait_for("reloaded");
+        assert!(line.contains("disconnected_clients=1"), "{line}");
+        is_sent_away(&mut alice);
+        is_there(&mut bob);
+        // What has not changed disconnects nobody.
+        let (mut alice, _) = connect(&address, "alice", "secret");
+        broker.signal("HUP");
+        let line = broker.wait_for("reloaded");
+        assert!(line.contains("disconnected_clients=0"), "{line}");
+        is_there(&mut alice);
+    }
+
+    #[test]
+    fn anonymous_clients_go_when_they_may_no_longer_come() {
+        let mut home = Home::new("auth-anonymous-live", &[("alice", "secret")]);
+        home.configure("always", "");
+        let (mut broker, address) = home.start();
+        let (mut nobody, _) = connect(&address, "", "");
+        let (mut alice, _) = connect(&address, "alice", "secret");
+        home.configure("loopback-only", "");
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        is_there(&mut nobody);
+        home.configure("never", "");
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        is_sent_away(&mut nobody);
+        is_there(&mut alice);
+    }
+
+    /// For `pump-7`, until the year 2100, of the first of the secrets.
+    #[cfg(feature = "tokio")]
+    const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJwdW1wLTciLCJleHAiOjQxMDI0NDQ4MDB9.4u5Q-wC_kJS749m0fdkF-Z2q7RHLxIEh27zxKMcyyOY";
+    #[cfg(feature = "tokio")]
+    const SECRETS: [&str; 2] = [
+        "0123456789abcdef0123456789abcdef",
+        "another-secret-of-thirty-two-bytes",
+    ];
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_token_ends_with_the_key_that_it_was_checked_with() {
+        let mut home = Home::new("auth-token", &[("alice", "secret")]);
+        let secret = home.directory.write("jwt.secret", SECRETS[0]);
+        let more = format!("jwt_secret_file = \"{secret}\"\n");
+        home.configure("never", &more);
+        let (mut broker, address) = home.start();
+        let (mut pump, code) = connect(&address, "x", TOKEN);
+        assert_eq!(code, ACCEPTED);
+        let (mut alice, _) = connect(&address, "alice", "secret");
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        is_there(&mut pump);
+        home.directory.write("jwt.secret", SECRETS[1]);
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        is_sent_away(&mut pump);
+        is_there(&mut alice);
+        assert_eq!(answer(&address, "x", TOKEN), BAD_USER_NAME_OR_PASSWORD);
+        // So does one that was for nobody in particular, when it has to be for somebody.
+        home.directory.write("jwt.secret", SECRETS[0]);
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        let (mut pump, code) = connect(&address, "x", TOKEN);
+        assert_eq!(code, ACCEPTED);
+        home.configure("never", &format!("{more}jwt_audience = \"mqtt\"\n"));
+        broker.signal("HUP");
+        broker.wait_for("reloaded");
+        is_sent_away(&mut pump);
+        is_there(&mut alice);
+    }
+
+    /// It was told DISCONNECT, not authorized.
+    fn is_sent_away(client: &mut TcpStream) {
+        let last = packet(client);
+        assert_eq!((last[0], last[2]), (0xe0, NOT_AUTHORIZED));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    fn is_there(client: &mut TcpStream) {
+        client.write_all(&[0xc0, 0]).unwrap();
+        assert_eq!(packet(client), [0xd0, 0]);
     }
 
     /// Class 8: what was good stays when what comes is not.

@@ -106,7 +106,141 @@ const MISTAKES: &[Mistake] = &[
         found: "can read their passwords",
         remedy: "listen at tls://",
     },
+    Mistake {
+        name: "users by certificates that nobody is asked for",
+        text: "[[listener]]\nurl = \"tls://0.0.0.0\"\ncertificate_user = \"common-name\"\ncertificate = [\"{good.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 2,
+        found: "no client shows a certificate without client_ca",
+        remedy: "name its files",
+    },
+    Mistake {
+        name: "certificates that name nobody",
+        text: "[[listener]]\nurl = \"tls://0.0.0.0\"\nallow_anonymous = \"never\"\nclient_ca = [\"{authority.crt}\"]\ncertificate = [\"{good.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 0,
+        found: "every client will be refused",
+        remedy: "write certificate_user = \"common-name\"",
+    },
+    Mistake {
+        name: "tenants by users that nobody checks",
+        text: "[[listener]]\nurl = \"tcp://0.0.0.0\"\nallow_anonymous = \"always\"\ntenant = \"from:user\"\n",
+        code: 0,
+        found: "its tenant is to be \"from:user\" and nobody is there to check",
+        remedy: "write password_file",
+    },
+    Mistake {
+        name: "tenants by users that nobody checks, in the summary",
+        text: "[[listener]]\nurl = \"tcp://0.0.0.0\"\nallow_anonymous = \"always\"\ntenant = \"from:user\"\n",
+        code: 0,
+        found: "open to nobody",
+        remedy: "see below",
+    },
+    Mistake {
+        name: "proxies that everybody is",
+        text: "[[listener]]\nurl = \"tcp://0.0.0.0\"\nproxy_from = [\"10.0.0.1\", \"0.0.0.0/0\"]\n",
+        code: 0,
+        found: "proxy_from believes everybody (0.0.0.0/0)",
+        remedy: "name the addresses of your proxies alone",
+    },
+    Mistake {
+        name: "forwarders that everybody is",
+        text: "[[listener]]\nurl = \"ws://0.0.0.0\"\nforwarded_for_from = [\"::/0\"]\n",
+        code: 0,
+        found: "forwarded_for_from believes everybody (::/0)",
+        remedy: "name the addresses of your proxies alone",
+    },
+    Mistake {
+        name: "a list of revoked certificates by somebody else",
+        text: "[[listener]]\nurl = \"tls://127.0.0.1\"\nclient_ca = [\"{good.crt}\"]\ncrl = [\"{revoked.pem}\"]\ncertificate = [\"{good.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 2,
+        found: "would revoke nothing",
+        remedy: "name the certificate of the one that has",
+    },
+    Mistake {
+        name: "a list of revoked certificates that is late",
+        text: "[[listener]]\nurl = \"tls://127.0.0.1\"\nclient_ca = [\"{authority.crt}\"]\ncrl = [\"{revoked.pem}\"]\ncertificate = [\"{good.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 0,
+        found: "should have been replaced",
+        remedy: "fetch the new one, and reload",
+    },
+    Mistake {
+        name: "the configuration of mosquitto",
+        text: "# mosquitto.conf\nlistener 1883\nallow_anonymous true\n",
+        code: 2,
+        found: "this is a mosquitto.conf",
+        remedy: "whimbrel check --print-defaults",
+    },
+    Mistake {
+        name: "a rule that nobody gets to",
+        text: "[access]\nfile = \"{odd.toml}\"\n",
+        code: 0,
+        found: "odd.toml:4: this rule decides nothing",
+        remedy: "the one in line 1 comes first",
+    },
+    Mistake {
+        name: "a placeholder that is none",
+        text: "[access]\nfile = \"{odd.toml}\"\n",
+        code: 0,
+        found: "odd.toml:4: `%i` in \"a/%i\" stands for itself",
+        remedy: "%c (client identifier)",
+    },
+    Mistake {
+        name: "a ban that is over",
+        text: "[access]\nban_file = \"{odd-bans.toml}\"\n",
+        code: 0,
+        found: "odd-bans.toml:1: this ban is over",
+        remedy: "take it away",
+    },
+    Mistake {
+        name: "a ban of everybody",
+        text: "[access]\nban_file = \"{odd-bans.toml}\"\n",
+        code: 0,
+        found: "odd-bans.toml:4",
+        remedy: "keeps everybody out",
+    },
+    Mistake {
+        name: "a directory that is a file",
+        text: "[storage]\ndirectory = \"{rules.toml}/data\"\n",
+        code: 2,
+        found: "rules.toml is no directory",
+        remedy: "name another",
+    },
 ];
+
+/// What only Unix has.
+#[cfg(unix)]
+const UNIX_MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "a socket in no directory",
+        text: "[[listener]]\nurl = \"unix://{nowhere/whimbrel.sock}\"\n",
+        code: 2,
+        found: "there is no directory",
+        remedy: "make it, or name another",
+    },
+    Mistake {
+        name: "a socket with a long path",
+        text: "[[listener]]\nurl = \"unix://{0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789}\"\n",
+        code: 2,
+        found: "systems take about 100",
+        remedy: "name a shorter one",
+    },
+    Mistake {
+        name: "a socket of nobody",
+        text: "[[listener]]\nurl = \"unix://{whimbrel.sock}\"\nunix_owner = \"no-such-user\"\n",
+        code: 2,
+        found: "unix_owner: \"no-such-user\" is not in /etc/passwd",
+        remedy: "write its number",
+    },
+    Mistake {
+        name: "a socket for everybody",
+        text: "[[listener]]\nurl = \"unix://{whimbrel.sock}\"\nunix_mode = \"777\"\n",
+        code: 0,
+        found: "every user of this machine is let in",
+        remedy: "unix_mode = \"660\"",
+    },
+];
+
+#[cfg(not(unix))]
+const UNIX_MISTAKES: &[Mistake] = &[];
 
 #[test]
 fn check_finds_typical_mistakes_and_says_what_to_do() {
@@ -121,10 +255,19 @@ fn check_finds_typical_mistakes_and_says_what_to_do() {
         "[[rule]]\nallow = \"all\"\ntopics = \"#\"\nlisteners = \"inside\"\n",
     );
     authority.write("bans.toml", "[[ban]]\nuntil = 2099-01-01T00:00:00Z\n");
+    authority.write(
+        "odd.toml",
+        "[[rule]]\nallow = \"all\"\ntopics = \"#\"\n[[rule]]\ndeny = \"publish\"\ntopics = \"a/%i\"\n",
+    );
+    authority.write(
+        "odd-bans.toml",
+        "[[ban]]\nclients = \"a\"\nuntil = 2020-01-01T00:00:00Z\n[[ban]]\nusers = \"*\"\n",
+    );
+    let _ = authority.revoke_until(&[], 2025);
     let users = authority.path("users.txt");
     let set = whimbrel(&["passwd", "set", &users, "ada", "--visible-password", "1815"]).output();
     assert!(set.unwrap().status.success());
-    for mistake in MISTAKES {
+    for mistake in MISTAKES.iter().chain(UNIX_MISTAKES) {
         let name = mistake.name;
         let text = mistake
             .text

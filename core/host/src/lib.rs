@@ -9,8 +9,11 @@
 mod brokers;
 mod clock;
 pub mod listen;
+pub mod presence;
 pub mod report;
 pub mod storage;
+mod threads;
 
 pub use brokers::{brokers, validate};
 pub use clock::Clock;
+pub use threads::Threads;

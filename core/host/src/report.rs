@@ -2,11 +2,12 @@
 //! `debug`. Never payloads, topics' contents or secrets.
 
 use core::fmt;
+use core::mem::{Discriminant, discriminant};
 use core::net::SocketAddr;
 use std::sync::Arc;
 use tracing::{debug, error, info, warn};
 use whimbrel_core::codec::packet::Version;
-use whimbrel_core::{CloseReason, Event};
+use whimbrel_core::{CloseReason, Event, Timestamp};
 use whimbrel_transport::Fault;
 
 /// Gets every event of the broker, on the shard's thread; it must not block.
@@ -21,8 +22,80 @@ pub struct Facts {
     pub open_ms: u64,
 }
 
-/// Writes the line for one event.
-pub fn report(event: &Event, facts: Facts) {
+/// How long refusals are counted together, in milliseconds.
+const SAMPLED_MS: u64 = 60_000;
+
+/// Why strangers do not get in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Mqtt(Discriminant<CloseReason>),
+    Below(Discriminant<Fault>),
+}
+
+/// Writes log lines for one shard.
+///
+/// Anybody who reaches a port can be refused as often as it likes. So of refusals for one reason
+/// the first of a minute is told, the second, the fourth, the eighth, … with their number; the rest
+/// at `debug`. The statistics count all of them.
+#[derive(Default)]
+pub struct Reporter {
+    /// When the counting began.
+    since: Timestamp,
+    refusals: Vec<(Refusal, u64)>,
+}
+
+impl Reporter {
+    /// Writes the line for one event.
+    pub fn event(&mut self, now: Timestamp, event: &Event, facts: Facts) {
+        let Event::Refused {
+            client_id,
+            address,
+            why,
+            ..
+        } = event
+        else {
+            return report(event, facts);
+        };
+        let (client_id, address) = (&**client_id, Address(*address));
+        let of_itself = matches!(why, CloseReason::TransportClosed | CloseReason::Shutdown);
+        // Somebody only looked at the port: nothing to tell.
+        if client_id.is_empty() && of_itself {
+            return debug!(%address, "connection closed before CONNECT");
+        }
+        match self.count(now, Refusal::Mqtt(discriminant(why))) {
+            (count, true) => info!(client_id, %address, reason = %why, count, "client refused"),
+            (count, false) => debug!(client_id, %address, reason = %why, count, "client refused"),
+        }
+    }
+
+    /// Writes the line for a connection that was cut off below MQTT.
+    pub fn fault(&mut self, now: Timestamp, address: Option<SocketAddr>, fault: &Fault) {
+        let address = Address(address);
+        match self.count(now, Refusal::Below(discriminant(fault))) {
+            (count, true) => info!(%address, reason = %fault, count, "connection refused"),
+            (count, false) => debug!(%address, reason = %fault, count, "connection refused"),
+        }
+    }
+
+    /// How many there were for this reason lately, and whether this one is to be told.
+    fn count(&mut self, now: Timestamp, why: Refusal) -> (u64, bool) {
+        if now.since(self.since) >= SAMPLED_MS {
+            self.since = now;
+            self.refusals.clear();
+        }
+        let known = self.refusals.iter().position(|(known, _)| *known == why);
+        let index = known.unwrap_or(self.refusals.len());
+        if known.is_none() {
+            self.refusals.push((why, 0));
+        }
+        let count = &mut self.refusals[index].1;
+        *count += 1;
+        (*count, count.is_power_of_two())
+    }
+}
+
+/// Writes the line for an event that strangers cannot cause at will.
+fn report(event: &Event, facts: Facts) {
     match event {
         Event::Connected {
             client_id,
@@ -43,25 +116,6 @@ pub fn report(event: &Event, facts: Facts) {
             keep_alive_s,
             "client connected"
         ),
-        Event::Refused {
-            client_id,
-            address,
-            why,
-            ..
-        } => {
-            let of_itself = matches!(why, CloseReason::TransportClosed | CloseReason::Shutdown);
-            // Somebody only looked at the port: nothing to tell.
-            if client_id.is_empty() && of_itself {
-                debug!(address = %Address(*address), "connection closed before CONNECT");
-            } else {
-                info!(
-                    client_id = &**client_id,
-                    address = %Address(*address),
-                    reason = %why,
-                    "client refused"
-                );
-            }
-        }
         Event::Disconnected {
             client_id,
             tenant,
@@ -108,7 +162,7 @@ pub fn report(event: &Event, facts: Facts) {
         Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
             report_access(event);
         }
-        other => debug!(event = ?other, "event"),
+        other @ (Event::Refused { .. } | _) => debug!(event = ?other, "event"),
     }
 }
 
@@ -160,11 +214,6 @@ fn report_session(event: &Event) {
         ),
         _ => {}
     }
-}
-
-/// Writes the line for a connection that was cut off below MQTT.
-pub fn report_fault(address: Option<SocketAddr>, fault: &Fault) {
-    info!(address = %Address(address), reason = %fault, "connection refused");
 }
 
 /// Writes the line for what the access rules have decided.
@@ -231,5 +280,32 @@ impl fmt::Display for Address {
             Some(address) => address.fmt(f),
             None => f.write_str("this machine"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_ever_more_rarely_and_anew_after_a_minute() {
+        let mut reporter = Reporter::default();
+        let refused = Refusal::Mqtt(discriminant(&CloseReason::ConnectTimeout));
+        let other = Refusal::Mqtt(discriminant(&CloseReason::KeepAlive));
+        let mut told = |now, why| -> Vec<u64> {
+            let counted = (0..10_000).map(|_| reporter.count(Timestamp(now), why));
+            counted
+                .filter_map(|(count, told)| told.then_some(count))
+                .collect()
+        };
+        let powers: Vec<u64> = (0..14).map(|power| 1 << power).collect();
+        assert_eq!(told(1, refused), powers);
+        assert_eq!(
+            told(2, other),
+            powers,
+            "another reason is counted by itself"
+        );
+        assert_eq!(told(SAMPLED_MS - 1, refused), [16_384]);
+        assert_eq!(told(SAMPLED_MS, refused), powers);
     }
 }

@@ -93,6 +93,9 @@ pub struct Grant {
     /// Rules of its own, such as a token carries: asked before the broker's, first match first.
     /// Whom they are about is not looked at.
     pub rules: Vec<Rule>,
+    /// What it rests on, in a number of whoever verified the credentials: shown to it again when it
+    /// is asked whether that still holds, and understood by nobody else.
+    pub basis: u64,
 }
 
 crate::state::state!(Grant {
@@ -101,7 +104,8 @@ crate::state::state!(Grant {
     groups,
     tenant,
     ends_at,
-    rules
+    rules,
+    basis
 });
 
 impl Grant {
@@ -167,6 +171,7 @@ impl core::fmt::Debug for Grant {
             .field("tenant", &self.tenant)
             .field("ends_at", &self.ends_at)
             .field("rules", &self.rules)
+            .field("basis", &self.basis)
             .finish()
     }
 }

@@ -8,7 +8,7 @@
 pub mod ban;
 mod enforce;
 pub mod identity;
-pub(crate) mod names;
+pub mod names;
 pub mod network;
 mod permits;
 pub mod rule;
@@ -25,7 +25,8 @@ use alloc::sync::Arc;
 pub(crate) use enforce::{Absentee, Subscribing};
 
 /// Whether nobody may publish there: what is below `$SYS` is the broker's own word.
-pub(crate) fn is_reserved(topic: TopicName<'_>) -> bool {
+#[must_use]
+pub fn is_reserved(topic: TopicName<'_>) -> bool {
     let text = topic.as_str();
     text == "$SYS" || text.starts_with("$SYS/")
 }

@@ -118,7 +118,8 @@ impl TopicsConfig {
     }
 
     /// What it comes to for a client; `None` when there is no topic that it could name.
-    pub(crate) fn of(&self, subject: &Subject<'_>) -> Option<Names> {
+    #[must_use]
+    pub fn of(&self, subject: &Subject<'_>) -> Option<Names> {
         let required = match &self.required_prefix {
             Some(prefix) => Some(prefix.of(subject)?),
             None => None,
@@ -133,7 +134,7 @@ impl TopicsConfig {
 
 /// Where the topics of one client begin, and what it calls its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names {
+pub struct Names {
     required: Option<Box<str>>,
     /// What it says, and what that means.
     own: Option<(Box<str>, Box<str>)>,
@@ -143,7 +144,8 @@ crate::state::state!(Names { required, own });
 
 impl Names {
     /// Whether it may name this topic, or all that this filter matches.
-    pub(crate) fn allow(&self, filter: TopicFilter<'_>) -> bool {
+    #[must_use]
+    pub fn allow(&self, filter: TopicFilter<'_>) -> bool {
         match &self.required {
             None => true,
             Some(prefix) => below(prefix, filter.as_str()).is_some_and(|rest| !rest.is_empty()),
@@ -151,7 +153,8 @@ impl Names {
     }
 
     /// What a topic or filter means that the client says; with the prefix of a shared subscription.
-    pub(crate) fn meant<'a>(&self, said: &'a str) -> Cow<'a, str> {
+    #[must_use]
+    pub fn meant<'a>(&self, said: &'a str) -> Cow<'a, str> {
         let Some((words, means)) = &self.own else {
             return said.into();
         };

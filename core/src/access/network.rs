@@ -45,6 +45,12 @@ impl Network {
         Ok(Self { address, prefix })
     }
 
+    /// Whether every address of its version is in it.
+    #[must_use]
+    pub const fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// Whether this address is in it. IPv4 addresses in the form of IPv6 count as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

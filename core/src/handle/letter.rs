@@ -52,9 +52,7 @@ impl Broker {
                 Parcel::User(count) => self.quotas.user_is_elsewhere(from, count),
                 Parcel::Gone(address) => self.quotas.left(address),
             }
-            if !self.is_fanning_out() {
-                self.journal.cut();
-            }
+            self.cut();
         }
         self.peers.set_clock(from, clock);
         self.retained.forget_cleared(self.peers.clock());

@@ -93,6 +93,11 @@ impl Fanout {
         }
     }
 
+    /// Whether the log was told nothing yet that means this was taken in: it can come again.
+    fn is_unsaid(&self) -> bool {
+        self.targets.is_none() && self.origin.from_peer && self.origin.exchange.is_none()
+    }
+
     /// Another shard hears when it is done, and with it all before it.
     pub(crate) fn await_by(&mut self, receipt: Receipt) {
         self.then.receipts.push(receipt);
@@ -598,7 +603,7 @@ impl Broker {
             self.retained.clear(tenant, message.topic_str());
             if self.journal.is_on() && self.records_retained(message.topic_str()) {
                 self.journal.retained_cleared(&message);
-                self.journal.cut();
+                self.cut();
             }
             if message.view().id.boot_epoch() == self.config.identity.boot_epoch {
                 self.bury(tenant, message.topic_str(), message.view().id);
@@ -747,9 +752,14 @@ impl Broker {
             then: Then::default(),
         });
         if let Some(key) = origin.connection {
-            self.fanout_publishers.push(key);
-            self.stall(key, Stalls::FANOUT);
+            self.await_fanouts(key);
         }
+    }
+
+    /// Does not read a publisher until all fan-outs are done.
+    pub(crate) fn await_fanouts(&mut self, key: Key) {
+        self.fanout_publishers.push(key);
+        self.stall(key, Stalls::FANOUT);
     }
 
     /// One more step of the fan-outs that are under way.
@@ -795,12 +805,16 @@ impl Broker {
                 let position = self.latest_gate();
                 self.peers.taken(receipt, position, self.durable);
             }
+            if self.is_batch_large() && self.fanouts.iter().all(Fanout::is_unsaid) {
+                self.journal.close();
+            }
         }
-        // The batch leaves and all go on at once: publishers that took turns would keep it for
-        // ever.
+        // The batch leaves, and all go on: first who waited, then who was served.
         if self.fanouts.is_empty() && !self.fanout_publishers.is_empty() {
             self.journal.close();
-            for key in core::mem::take(&mut self.fanout_publishers) {
+            let mut publishers = core::mem::take(&mut self.fanout_publishers);
+            publishers.rotate_left(1);
+            for key in publishers {
                 self.unstall(key, Stalls::FANOUT);
             }
         }

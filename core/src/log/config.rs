@@ -24,11 +24,9 @@ pub struct LogConfig {
     /// The largest batch that is accepted, in bytes of operations. Default 256 MiB. A batch larger
     /// than a segment makes its segment longer.
     pub batch_bytes_max: u32,
-    /// How much space is kept ready for a checkpoint, at most. The reserve follows what is live, so
-    /// that a full disk can always be compacted; this caps its price. Default 256 MiB.
-    pub reserve_bytes_max: u64,
-    /// How much may still be appended when space has become short, before who appends heeds it, in
-    /// bytes. Kept ready beside the room for a checkpoint. Default 0.
+    /// How much may still be appended when space has become short, before who appends heeds it, and
+    /// what a checkpoint takes to write that once more, in bytes. Kept ready beside the room for a
+    /// checkpoint of what is live. Default 0.
     pub burst_bytes: u64,
     /// How many shards append, and so must end their part of a checkpoint before it counts. Default
     /// 1.
@@ -46,7 +44,6 @@ impl Default for LogConfig {
             sync_window_ms: 0,
             checkpoint_min_bytes: 64 << 20,
             batch_bytes_max: 256 << 20,
-            reserve_bytes_max: 256 << 20,
             burst_bytes: 0,
             shards: 1,
             on_corruption: OnCorruption::Refuse,

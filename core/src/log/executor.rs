@@ -24,8 +24,9 @@ pub struct Executor {
     files: BTreeMap<FileName, File>,
     buffer: Vec<u8>,
     entries: Vec<DirectoryEntry>,
-    /// Held, and with it the lock, as long as this lives.
-    _lock: File,
+    writes: bool,
+    /// Held, and with it the lock, as long as this lives. None where nobody has ever written.
+    _lock: Option<File>,
 }
 
 /// Where the answer to an operation is.
@@ -46,18 +47,36 @@ impl Executor {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let lock = private(&mut options).open(directory.join("LOCK"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
+        locked(lock.try_lock())?;
+        Ok(Self::new(directory, true, Some(lock)))
+    }
+
+    /// Only reads, and leaves nothing behind: works where nothing can be written. Others may read
+    /// at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`] when another process may write there; else what the system says.
+    pub fn read_only(directory: &Path) -> io::Result<Self> {
+        let lock = match File::open(directory.join("LOCK")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            lock => Some(lock?),
+        };
+        if let Some(lock) = &lock {
+            locked(lock.try_lock_shared())?;
         }
-        Ok(Self {
+        Ok(Self::new(directory, false, lock))
+    }
+
+    fn new(directory: &Path, writes: bool, lock: Option<File>) -> Self {
+        Self {
             directory: directory.to_path_buf(),
             files: BTreeMap::new(),
             buffer: Vec::new(),
             entries: Vec::new(),
+            writes,
             _lock: lock,
-        })
+        }
     }
 
     /// Carries out one operation, to its end.
@@ -157,7 +176,8 @@ impl Executor {
         match self.files.entry(name) {
             Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(closed) => {
-                let opened = OpenOptions::new().read(true).write(true).open(path)?;
+                let mut options = OpenOptions::new();
+                let opened = options.read(true).write(self.writes).open(path)?;
                 Ok(closed.insert(opened))
             }
         }
@@ -182,6 +202,13 @@ impl From<&io::Error> for IoFailure {
             code: error.raw_os_error(),
         }
     }
+}
+
+fn locked(result: Result<(), TryLockError>) -> io::Result<()> {
+    result.map_err(|error| match error {
+        TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
+        TryLockError::Error(error) => error,
+    })
 }
 
 fn zero(file: &File, mut offset: u64, mut bytes: u64) -> io::Result<()> {
@@ -232,12 +259,19 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let new = directory.ancestors().take_while(|path| !path.exists());
+    // At least its own name may be new, to the disk.
+    let new = new.count().max(1);
     builder.recursive(true).create(directory)?;
-    // The new name is the parent's to keep.
-    match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        Some(_) | None => sync_directory(Path::new(".")),
+    // A new name is its parent's to keep.
+    for path in directory.ancestors().take(new) {
+        match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent)?,
+            Some(_) => sync_directory(Path::new("."))?,
+            None => {}
+        }
     }
+    Ok(())
 }
 
 #[cfg(unix)]

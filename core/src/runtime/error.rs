@@ -163,6 +163,15 @@ pub struct Crashed {
 }
 
 impl Crashed {
+    /// The log could not go on, as this shard was told.
+    #[must_use]
+    pub fn of_the_log(shard: u16) -> Self {
+        Self {
+            shard,
+            message: "the log has failed".to_owned(),
+        }
+    }
+
     /// What ended the thread of a shard.
     #[must_use]
     pub fn by(shard: u16, panic: &(dyn Any + Send)) -> Self {

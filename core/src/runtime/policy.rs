@@ -27,6 +27,15 @@ pub trait Authenticator: Send + Sync + 'static {
     fn is_asked_about_everyone(&self) -> bool {
         false
     }
+
+    /// Whether what it once granted to this peer holds by what it knows now. Asked about everybody
+    /// who is connected when the runtime's `Handle::reconsider` is called, and about a verdict of
+    /// [`Decision::Later`] when that has come: what was decided by must be replaced before, so that
+    /// nobody gets in by what holds no longer. [`Grant::basis`] has what it said about that.
+    /// Default: yes.
+    fn still_holds(&self, _: &Peer, _: &Grant) -> bool {
+        true
+    }
 }
 
 /// What an [`Authenticator`] says.
@@ -91,6 +100,24 @@ impl Policy {
         }
     }
 
+    /// Whether what was granted to this peer still holds.
+    #[must_use]
+    pub fn still_holds(&self, peer: &Peer, grant: &Grant) -> bool {
+        let own = self.authenticator.as_ref();
+        peer.listener == IN_PROCESS || own.is_none_or(|own| own.still_holds(peer, grant))
+    }
+
+    /// A verdict that has taken its time: what it rests on may be gone by now.
+    #[must_use]
+    pub fn confirm(&self, peer: Option<Peer>, verdict: Verdict) -> Verdict {
+        match (peer, verdict) {
+            (Some(peer), Verdict::Accept(grant)) if !self.still_holds(&peer, &grant) => {
+                Verdict::Refuse(ReasonCode::NOT_AUTHORIZED)
+            }
+            (_, verdict) => verdict,
+        }
+    }
+
     fn judge(&self, credentials: Credentials) -> Decision {
         let Credentials {
             username,
@@ -140,6 +167,43 @@ mod tests {
         fn authenticate(&self, _: Credentials) -> Decision {
             Decision::Now(Verdict::accept())
         }
+    }
+
+    /// Takes back what it said to this user.
+    struct No(&'static str);
+
+    impl Authenticator for No {
+        fn authenticate(&self, _: Credentials) -> Decision {
+            Decision::Now(Verdict::accept())
+        }
+
+        fn still_holds(&self, _: &Peer, grant: &Grant) -> bool {
+            grant.user.as_deref() != Some(self.0)
+        }
+    }
+
+    /// A verdict that was on its way while somebody was revoked lets nobody in.
+    #[test]
+    fn a_verdict_that_has_taken_its_time_is_asked_about_again() {
+        let policy = Policy::new(&[ListenerConfig::default()], Some(Arc::new(No("gone"))));
+        let from = |listener| {
+            Some(Peer {
+                listener,
+                ..Peer::default()
+            })
+        };
+        let (gone, there) = (
+            Verdict::Accept(Grant::to("gone")),
+            Verdict::Accept(Grant::to("there")),
+        );
+        let refused = Verdict::Refuse(ReasonCode::NOT_AUTHORIZED);
+        assert_eq!(policy.confirm(from(0), gone.clone()), refused);
+        assert_eq!(policy.confirm(from(0), there.clone()), there);
+        assert_eq!(policy.confirm(from(IN_PROCESS), gone.clone()), gone);
+        // The client has gone itself.
+        assert_eq!(policy.confirm(None, gone.clone()), gone);
+        let busy = Verdict::Refuse(ReasonCode::SERVER_BUSY);
+        assert_eq!(policy.confirm(from(0), busy.clone()), busy);
     }
 
     fn decision(

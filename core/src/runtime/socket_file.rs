@@ -4,6 +4,7 @@
 use super::ListenerConfig;
 use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::string::String;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
@@ -64,6 +65,32 @@ impl SocketFile {
             chown(path, owner.user, owner.group)?;
         }
         Ok(file)
+    }
+
+    /// Whether one could be made, as far as that can be told without making it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what to do.
+    pub fn check(path: &Path, config: &ListenerConfig) -> Result<(), String> {
+        if net::SocketAddr::from_pathname(path).is_err() {
+            let bytes = path.as_os_str().len();
+            return Err(format!(
+                "its path has {bytes} bytes, and systems take about 100; name a shorter one"
+            ));
+        }
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        if !directory.is_dir() {
+            let directory = directory.display();
+            return Err(format!(
+                "there is no directory {directory}; make it, or name another"
+            ));
+        }
+        let owner = config.unix_owner.as_deref().map(Owner::find).transpose();
+        owner.map(drop).map_err(|why| format!("unix_owner: {why}"))
     }
 
     fn of(path: &Path) -> io::Result<Self> {

@@ -299,8 +299,11 @@ impl Queue {
         Some(delivery)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
-        self.deliveries.iter()
+    /// Those from this sequence on. Who joins the queue has no lower one than who is there.
+    pub(crate) fn since(&self, sequence: u64) -> impl Iterator<Item = &Delivery> {
+        let is_before = |delivery: &Delivery| delivery.sequence < sequence;
+        let start = self.deliveries.partition_point(is_before);
+        self.deliveries.range(start..)
     }
 
     /// Takes everything out, oldest first.

@@ -23,7 +23,7 @@ pub fn layers(server: &ServerUrl, tls: &TlsOptions) -> io::Result<Option<(Layers
     if scheme.has_tls() {
         let name = server.host().to_owned().try_into();
         let name = name.map_err(io::Error::other)?;
-        let config = crate::tls::client::load(tls).map_err(io::Error::other)?;
+        let config = crate::tls::client::load(tls, scheme).map_err(io::Error::other)?;
         layers.add_tls(crate::tls::Tls::client(config, name).map_err(io::Error::other)?);
     }
     #[cfg(feature = "websocket")]

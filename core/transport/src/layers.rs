@@ -197,20 +197,11 @@ impl Layers {
             return Ok(None);
         };
         self.proxy = None;
+        self.is_passed_on(header.source);
         if let Some(peer) = &mut self.peer {
-            let source = match header.source {
-                Source::Proxy => peer.address,
-                // It is no client of this machine because its proxy is.
-                Source::Unknown => None,
-                Source::Address(source) => Some(source),
-            };
-            if header.source != Source::Proxy {
-                peer.proxy = core::mem::replace(&mut peer.address, source);
-                self.address = source.or(peer.proxy);
-                #[cfg(feature = "websocket")]
-                if let Some(websocket) = &mut self.websocket {
-                    websocket.set_peer(source.map(|source| source.ip()));
-                }
+            #[cfg(feature = "websocket")]
+            if let Some(websocket) = &mut self.websocket {
+                websocket.set_peer(peer.address.map(|address| address.ip()));
             }
             if header.common_name.is_some() {
                 let certificate = Certificate::new(header.common_name, None, Vec::new());
@@ -218,6 +209,22 @@ impl Layers {
             }
         }
         Ok(Some(length - before))
+    }
+
+    /// Who has been the client so far is a proxy, which tells whose connection it is.
+    fn is_passed_on(&mut self, source: Source) {
+        let address = match source {
+            Source::Proxy => return,
+            // It is no client of this machine because its proxy is.
+            Source::Unknown => None,
+            Source::Address(address) => Some(address),
+        };
+        if let Some(peer) = &mut self.peer {
+            let told_by = core::mem::replace(&mut peer.address, address);
+            self.address = address.or(told_by);
+            // Of several in a row the one that is connected here counts.
+            peer.proxy = peer.proxy.or(told_by);
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -264,14 +271,8 @@ impl Layers {
     ) -> Result<(), Fault> {
         #[cfg(feature = "websocket")]
         if let Some(websocket) = &mut self.websocket {
-            if let Some(client) = websocket.receive(bytes, plain, answers)?
-                && let Some(peer) = &mut self.peer
-            {
-                // The port that it had there is not told. Of several proxies in a row the one that
-                // is connected here counts.
-                let told_by = peer.address.replace((client, 0).into());
-                peer.proxy = peer.proxy.or(told_by);
-                self.address = peer.address;
+            if let Some(source) = websocket.receive(bytes, plain, answers)? {
+                self.is_passed_on(source);
             }
             return Ok(());
         }

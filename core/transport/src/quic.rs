@@ -6,7 +6,7 @@ use core::time::Duration;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use std::sync::Arc;
-use whimbrel_core::runtime::{ListenerConfig, TlsOptions, TlsVersion};
+use whimbrel_core::runtime::{ListenerConfig, Scheme, TlsOptions, TlsVersion};
 
 /// What a connection may hold of bytes that are on their way, in each direction, unless the
 /// listener says otherwise: 50 Mbit/s at a round trip of 40 ms.
@@ -25,7 +25,7 @@ const WAITING_BYTES: u64 = 8 << 10;
 ///
 /// In words: a file that is not what it should be, or options that do not go together.
 pub fn connect_with(options: &TlsOptions) -> Result<quinn::ClientConfig, String> {
-    let tls = tls::client::load(options)?;
+    let tls = tls::client::load(options, Scheme::Quic)?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(limits(WINDOW_BYTES, WINDOW_BYTES)));

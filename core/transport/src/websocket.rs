@@ -12,6 +12,7 @@ mod handshake;
 pub(crate) use handshake::{Accept, Dial, Rules};
 
 use crate::layers::Fault;
+use crate::proxy::Source;
 use core::hash::BuildHasher;
 use core::net::IpAddr;
 use std::hash::RandomState;
@@ -144,8 +145,7 @@ impl WebSocket {
     }
 
     /// Takes bytes from below; appends payload to `plain`, and what is to be answered to `answers`,
-    /// also when it fails. Gives the address that a trusted proxy has told, when that becomes
-    /// known.
+    /// also when it fails. A server gives whose request it is, when that becomes known.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl WebSocket {
         bytes: &mut [u8],
         plain: &mut Vec<u8>,
         answers: &mut Vec<u8>,
-    ) -> Result<Option<IpAddr>, Fault> {
+    ) -> Result<Option<Source>, Fault> {
         let mut told = None;
         let mut at = 0;
         while at < bytes.len() && !self.has_ended {
@@ -163,8 +163,8 @@ impl WebSocket {
             at += match &mut self.state {
                 State::Accepting(accept) => {
                     let (used, accepted) = accept.receive(rest, answers)?;
-                    if let Some(client) = accepted {
-                        told = client;
+                    if accepted.is_some() {
+                        told = accepted;
                         self.state = State::Header(Part::default());
                     }
                     used

@@ -14,12 +14,12 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Endpoint, EndpointConfig, Incoming, Toki
 use socket2::{Protocol, Type};
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_host::Threads;
 use whimbrel_host::listen::socket_for;
 use whimbrel_transport::Security;
 
@@ -43,7 +43,8 @@ impl Bound {
         config: &ListenerConfig,
         address: SocketAddr,
         security: &Security,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+        threads: &Threads,
+    ) -> io::Result<Self> {
         let socket = socket_for(config, address, (Type::DGRAM, Protocol::UDP))?;
         socket.bind(&address.into())?;
         let runtime = Builder::new_current_thread()
@@ -58,17 +59,15 @@ impl Bound {
         )?;
         let (user, mut users) = mpsc::channel(1);
         let ours = endpoint.clone();
-        let thread = thread::Builder::new()
-            .name("whimbrel-quic".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    // Nothing is ever sent: this is the end of the last user.
-                    let _ = users.recv().await;
-                    ours.set_server_config(None);
-                    let _ = timeout(FAREWELL, ours.wait_idle()).await;
-                });
-            })?;
-        Ok((Self { endpoint, user }, thread))
+        threads.spawn("whimbrel-quic", 0, move || {
+            runtime.block_on(async move {
+                // Nothing is ever sent: this is the end of the last user.
+                let _ = users.recv().await;
+                ours.set_server_config(None);
+                let _ = timeout(FAREWELL, ours.wait_idle()).await;
+            });
+        })?;
+        Ok(Self { endpoint, user })
     }
 
     pub(super) fn port(&self) -> io::Result<u16> {

@@ -65,6 +65,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
     use whimbrel_core::runtime::{FileMode, ListenerUrl};
+    use whimbrel_host::Threads;
 
     /// A name that is free, in a directory of its own.
     fn directory(test: &str) -> PathBuf {
@@ -86,7 +87,7 @@ mod tests {
     fn the_file_has_its_mode_and_goes_with_the_listener() {
         let directory = directory("mode");
         let path = directory.join("socket");
-        let bound = bind(&at(&path)).unwrap();
+        let bound = bind(&at(&path), &Threads::default()).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o606);
         let clone = bound.try_clone().unwrap();
@@ -101,17 +102,17 @@ mod tests {
     fn stale_files_are_replaced_and_live_ones_are_not() {
         let directory = directory("stale");
         let path = directory.join("socket");
-        let first = bind(&at(&path)).unwrap();
-        let error = bind(&at(&path)).err().unwrap();
+        let first = bind(&at(&path), &Threads::default()).unwrap();
+        let error = bind(&at(&path), &Threads::default()).err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         drop(first);
         // What a broker leaves behind that was killed.
         drop(net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        drop(bind(&at(&path)).unwrap());
+        drop(bind(&at(&path), &Threads::default()).unwrap());
         // Something that is not ours to remove.
         fs::write(&path, "precious").unwrap();
-        let error = bind(&at(&path)).err().unwrap();
+        let error = bind(&at(&path), &Threads::default()).err().unwrap();
         assert!(error.to_string().contains("no socket"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         fs::remove_dir_all(directory).unwrap();
@@ -121,9 +122,9 @@ mod tests {
     fn a_successor_keeps_its_file() {
         let directory = directory("successor");
         let path = directory.join("socket");
-        let first = bind(&at(&path)).unwrap();
+        let first = bind(&at(&path), &Threads::default()).unwrap();
         fs::remove_file(&path).unwrap();
-        let second = bind(&at(&path)).unwrap();
+        let second = bind(&at(&path), &Threads::default()).unwrap();
         drop(first);
         net::UnixStream::connect(&path).unwrap();
         drop(second);

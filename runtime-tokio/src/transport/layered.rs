@@ -73,6 +73,11 @@ impl Layered {
         self.layered.fault()
     }
 
+    /// Whether the peer says nothing more, though bytes of it may be unread.
+    pub(crate) fn has_left(&self) -> bool {
+        self.pipe.has_left()
+    }
+
     /// Waits until all handshakes are done: as a client, which speaks first.
     ///
     /// # Errors

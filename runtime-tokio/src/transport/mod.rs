@@ -95,6 +95,16 @@ impl Transport {
         }
     }
 
+    /// Whether the peer says nothing more, though bytes of it may be unread.
+    pub(crate) fn has_left(&self) -> bool {
+        match self {
+            Self::Plain(pipe) => pipe.has_left(),
+            Self::Layered(layered) => layered.has_left(),
+            #[cfg(feature = "quic")]
+            Self::Quic(quic) => quic.has_left(),
+        }
+    }
+
     /// Whether its end is to be said before it is closed.
     pub(crate) const fn has_goodbye(&self) -> bool {
         match self {

@@ -7,6 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(unix)]
+use whimbrel_host::presence::has_left;
 
 /// A byte stream between this program and a peer.
 pub(crate) enum Pipe {
@@ -33,6 +35,20 @@ impl Pipe {
             // Nobody has to watch it.
             Self::Memory(stream) => Self::Memory(stream),
         })
+    }
+
+    /// Whether the peer says nothing more, though bytes of it may be unread. Of peers inside this
+    /// program that is not known.
+    pub(crate) fn has_left(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Tcp(stream) => has_left(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => has_left(stream),
+            #[cfg(not(unix))]
+            Self::Tcp(_) => false,
+            Self::Memory(_) => false,
+        }
     }
 }
 

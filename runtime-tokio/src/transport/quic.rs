@@ -51,13 +51,14 @@ pub(crate) struct Quic {
 
 enum State {
     /// The handshake is not done, or there is no stream yet.
-    Opening(Step<Result<(Connection, Stream), ConnectionError>>),
+    Opening(Step<Result<Stream, ConnectionError>>),
     Open(Box<Stream>),
     Failed,
 }
 
 /// The stream that carries MQTT.
 struct Stream {
+    connection: Connection,
     sender: SendStream,
     receiver: RecvStream,
     /// No more is sent; ready when the peer has everything, or will not have it.
@@ -65,8 +66,9 @@ struct Stream {
 }
 
 impl Stream {
-    fn new((sender, receiver): (SendStream, RecvStream)) -> Self {
+    fn new(connection: Connection, (sender, receiver): (SendStream, RecvStream)) -> Self {
         Self {
+            connection,
             sender,
             receiver,
             finishing: None,
@@ -80,8 +82,8 @@ impl Quic {
         let Newcomer { incoming, user } = newcomer;
         let opening = async move {
             let connection = incoming.accept_with(config)?.await?;
-            let stream = Stream::new(connection.accept_bi().await?);
-            Ok((connection, stream))
+            let stream = connection.accept_bi().await?;
+            Ok(Stream::new(connection, stream))
         };
         Self {
             state: State::Opening(Box::pin(opening)),
@@ -141,11 +143,19 @@ impl Quic {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether the connection has ended, though bytes of the stream may be unread.
+    pub(crate) fn has_left(&self) -> bool {
+        match &self.state {
+            State::Open(stream) => stream.connection.close_reason().is_some(),
+            State::Opening(_) | State::Failed => false,
+        }
+    }
+
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&mut Stream>> {
         if let State::Opening(opening) = &mut self.state {
             let opened = ready!(opening.as_mut().poll(cx)).map_err(Fault::from);
-            let opened = opened.and_then(|(connection, stream)| {
-                self.identify(&connection)?;
+            let opened = opened.and_then(|stream: Stream| {
+                self.identify(&stream.connection)?;
                 Ok(stream)
             });
             self.state = match opened {
@@ -230,5 +240,6 @@ async fn open(address: SocketAddr, config: quinn::ClientConfig, name: &str) -> i
     };
     let connecting = Endpoint::client(any)?.connect_with(config, address, name);
     let connection = connecting.map_err(io::Error::other)?.await?;
-    Ok(Stream::new(connection.open_bi().await?))
+    let stream = connection.open_bi().await?;
+    Ok(Stream::new(connection, stream))
 }

@@ -188,7 +188,6 @@ impl Options {
         LogConfig {
             segment_bytes: self.segment_bytes,
             checkpoint_min_bytes: self.checkpoint_bytes,
-            reserve_bytes_max: 1 << 20,
             ..LogConfig::default()
         }
     }

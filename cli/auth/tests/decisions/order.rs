@@ -139,12 +139,14 @@ fn a_certificate_names_the_user_where_the_listener_says_so() {
     assert_eq!(verdict(&authority, shows(&certificate)), NOT_AUTHORIZED);
 }
 
+/// Of this secret: `0123456789abcdef0123456789abcdef`. It says: `{"sub":"robot","exp":4102444800}`.
+pub(crate) const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyb2JvdCIsImV4cCI6NDEwMjQ0NDgwMH0.\
+                                Xx_ljtc7UiHbiuN09OhQGbRNeHAUpjxdPl_qVo_GRKk";
+
 #[test]
 fn tokens_come_before_the_password_file() {
     let secret = "0123456789abcdef0123456789abcdef";
-    // {"sub":"robot","exp":4102444800}
-    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyb2JvdCIsImV4cCI6NDEwMjQ0NDgwMH0.\
-                 Xx_ljtc7UiHbiuN09OhQGbRNeHAUpjxdPl_qVo_GRKk";
+    let token = TOKEN;
     let key = Temporary::new("order-jwt", secret);
     let file = Temporary::new("order-jwt-users", &password_file(&[("alice", "secret")]));
     let authority = authority(&Config {

@@ -19,8 +19,17 @@ struct LogStore {
     executor: Executor,
     /// What is live in each shard.
     live_bytes: Vec<u64>,
-    /// A batch was not taken: a bug, which must not pass for an acknowledgement.
-    refused: Option<AppendError>,
+    /// A batch was not taken: a bug. Positions acknowledge everything before them, so nothing may
+    /// become durable after it.
+    refused: Refused,
+}
+
+/// What has become of a batch that was not taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Never,
+    ToTell(AppendError),
+    Told,
 }
 
 /// Opens the log, and says what it went through.
@@ -64,7 +73,7 @@ pub(super) fn open(
         engine,
         executor,
         live_bytes: vec![0; config.shards.into()],
-        refused: None,
+        refused: Refused::Never,
     };
     store.supply(&mut restorer);
     Ok(Opened {
@@ -117,6 +126,9 @@ impl LogStore {
 
 impl Store for LogStore {
     fn append(&mut self, shard: u16, batch: Batch) {
+        if self.refused != Refused::Never {
+            return;
+        }
         if let Some(live_bytes) = self.live_bytes.get_mut(usize::from(shard)) {
             *live_bytes = batch.live_bytes;
         }
@@ -127,9 +139,11 @@ impl Store for LogStore {
             marker: batch.mark.into(),
             ops: &batch.operations,
         });
-        // A log that has failed has said so by its event.
-        let refused = appended.err();
-        self.refused = refused.filter(|why| *why != AppendError::Poisoned);
+        match appended {
+            // A log that has failed has said so by its event.
+            Ok(()) | Err(AppendError::Poisoned) => {}
+            Err(why) => self.refused = Refused::ToTell(why),
+        }
     }
 
     fn read(&mut self, shard: u16, message: MessageId) {
@@ -141,7 +155,10 @@ impl Store for LogStore {
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.engine.next_deadline()
+        match self.refused {
+            Refused::Never => self.engine.next_deadline(),
+            Refused::ToTell(_) | Refused::Told => None,
+        }
     }
 
     fn close(&mut self) {
@@ -149,6 +166,9 @@ impl Store for LogStore {
     }
 
     fn step(&mut self) -> bool {
+        if self.refused != Refused::Never {
+            return false;
+        }
         let Some(operation) = self.engine.poll_operation() else {
             return false;
         };
@@ -158,8 +178,13 @@ impl Store for LogStore {
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {
-        if let Some(refused) = self.refused.take() {
-            return Some(StoreEvent::Failed(refused.to_string()));
+        match self.refused {
+            Refused::Never => {}
+            Refused::ToTell(why) => {
+                self.refused = Refused::Told;
+                return Some(StoreEvent::Failed(why.to_string()));
+            }
+            Refused::Told => return None,
         }
         if let Some(loaded) = self.engine.poll_loaded() {
             return Some(StoreEvent::Loaded(loaded));

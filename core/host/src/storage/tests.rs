@@ -362,6 +362,39 @@ fn every_store_reads_a_message_back() {
     }
 }
 
+/// Positions acknowledge everything before them, so one batch that is not taken is the end.
+#[test]
+fn what_follows_a_batch_that_was_refused_is_never_durable() {
+    let directory = Directory::new("refused");
+    let storage = StorageConfig::Log {
+        directory: directory.0.clone(),
+        log: LogConfig {
+            segment_bytes: 64 << 10,
+            ..LogConfig::default()
+        },
+    };
+    let Opened { mut store, .. } = opened(&storage);
+    let [first, mut second, third] = story()
+        .into_iter()
+        .take(3)
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("the story is long enough");
+    let durable = first.position;
+    store.append(0, first);
+    assert_eq!(work(&mut *store).0, durable);
+    // Any batch that the log does not take.
+    second.position = durable;
+    store.append(0, second);
+    store.append(0, third);
+    store.close();
+    let mut events = Vec::new();
+    while store.step() || events.is_empty() {
+        events.extend(core::iter::from_fn(|| store.poll_event()));
+    }
+    assert!(matches!(&events[..], [StoreEvent::Failed(_)]), "{events:?}");
+}
+
 fn message_of(key: &[u8]) -> MessageId {
     let number = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().unwrap());
     MessageId {

@@ -2,11 +2,12 @@
 
 use super::store::{Store, StoreEvent};
 use crate::clock::Clock;
+use crate::threads::Threads;
 use core::time::Duration;
 use std::io;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use tracing::{error, info, warn};
 use whimbrel_core::action::Batch;
 use whimbrel_core::id::{MessageId, Position};
@@ -64,7 +65,8 @@ pub fn spawn(
     clock: Clock,
     requests: mpsc::Receiver<(u16, LogRequest)>,
     shards: Vec<impl Fn(News) + Send + 'static>,
-) -> io::Result<(JoinHandle<()>, SharedStatistics)> {
+    threads: &Threads,
+) -> io::Result<SharedStatistics> {
     let statistics = SharedStatistics::default();
     statistics.set(store.statistics());
     let thread = StoreThread {
@@ -73,10 +75,8 @@ pub fn spawn(
         shards: Shards(shards),
         statistics: statistics.clone(),
     };
-    let thread = thread::Builder::new()
-        .name("whimbrel-log".into())
-        .spawn(move || thread.run(&requests))?;
-    Ok((thread, statistics))
+    threads.spawn("whimbrel-log", 0, move || thread.run(&requests))?;
+    Ok(statistics)
 }
 
 struct StoreThread<F: Fn(News)> {

@@ -100,6 +100,22 @@ impl Chain {
         Some(segment)
     }
 
+    /// Takes the last spare out, unless it is the only one. Its number goes to the next one that is
+    /// made.
+    pub(super) fn give_up_spare(&mut self) -> Option<Segment> {
+        if self.spares.len() < 2 {
+            return None;
+        }
+        let spare = self.spares.pop_back()?;
+        self.next_number = spare.number;
+        Some(Segment {
+            number: spare.number,
+            base_lsn: 0,
+            file_bytes: spare.file_bytes,
+            synced: true,
+        })
+    }
+
     /// The first spare is longer now.
     pub(super) fn grow_first_spare(&mut self, file_bytes: u64) {
         if let Some(spare) = self.spares.front_mut() {

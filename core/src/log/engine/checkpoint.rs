@@ -49,6 +49,8 @@ pub(super) enum Space {
     Enough,
     /// Space is sought, but a checkpoint fits in what is ready.
     Short,
+    /// It fits still, and will not if much else is written before it.
+    Shortest,
     TooShort,
 }
 
@@ -78,10 +80,11 @@ impl Checkpoint {
         self.live_bytes.unwrap_or(self.last_bytes)
     }
 
-    /// What a checkpoint would take, with the ends of segments that stay empty.
+    /// What a checkpoint would take, with the ends of segments that stay empty and what comes
+    /// between its steps.
     pub(super) fn size_bytes(&self) -> u64 {
         let live = self.live_bytes();
-        live.saturating_add(live / 8)
+        live.saturating_add(live / 2)
     }
 
     /// A frame was appended.
@@ -167,7 +170,7 @@ impl Checkpoint {
     }
 
     /// Whether to ask for a checkpoint now. Says so once. When space is short, it is worth while to
-    /// free even one segment.
+    /// free a quarter of what it writes, and at last even one segment.
     pub(super) fn want(&mut self, config: &LogConfig, chain: &Chain, space: Space) -> bool {
         if !matches!(self.stage, Stage::Idle) || space == Space::TooShort {
             return false;
@@ -177,11 +180,15 @@ impl Checkpoint {
             .checkpoint_min_bytes
             .max(live.max(self.last_bytes).saturating_mul(2));
         let segments_allowed = allowed / config.segment_bytes * 2 + 16;
-        let reclaimable = || chain.segment_bytes().saturating_sub(live);
+        let worthwhile = match space {
+            Space::Enough | Space::TooShort => u64::MAX,
+            Space::Short => config.segment_bytes.max(live / 4),
+            Space::Shortest => config.segment_bytes,
+        };
+        let reclaimable = chain.segment_bytes().saturating_sub(live);
         let wanted = self.since_begin_bytes > allowed
             || chain.segment_count() as u64 > segments_allowed
-            || space == Space::Short
-                && reclaimable() >= self.floor_bytes.saturating_add(config.segment_bytes);
+            || reclaimable >= self.floor_bytes.saturating_add(worthwhile);
         // One segment cannot be compacted into fewer.
         let wanted = wanted && chain.segment_count() > 1;
         if wanted {

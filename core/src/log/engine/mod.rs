@@ -506,6 +506,17 @@ impl Engine {
         if self.is_within_quota(file_bytes - spare.file_bytes) {
             self.upkeep.grow(Growth { spare, file_bytes });
         } else {
+            self.give_up_spare();
+        }
+    }
+
+    /// There is no room for the first spare to grow: another one makes some.
+    fn give_up_spare(&mut self) {
+        if self.upkeep.is_making_spare() {
+            self.upkeep.abandon_spare();
+        } else if let Some(spare) = self.chain.give_up_spare() {
+            self.upkeep.remove(spare);
+        } else {
             self.upkeep.found_no_space(self.now);
         }
     }
@@ -547,8 +558,8 @@ impl Engine {
     /// One spare for the log to go on, and as many as a checkpoint would fill and what may come
     /// before nothing comes any more.
     fn spares_wanted(&self) -> usize {
-        let reserve = self.checkpoint.size_bytes();
-        let reserve = reserve.min(self.config.reserve_bytes_max) + self.config.burst_bytes;
+        let checkpoint = self.checkpoint.size_bytes();
+        let reserve = checkpoint.saturating_add(self.config.burst_bytes);
         let segments = reserve.div_ceil(self.segment_capacity());
         usize::try_from(segments).map_or(usize::MAX, |segments| segments.saturating_add(1))
     }
@@ -556,6 +567,15 @@ impl Engine {
     /// Bytes of frames that a segment holds.
     const fn segment_capacity(&self) -> u64 {
         self.config.segment_bytes - SEGMENT_HEADER_BYTES - RESERVE_BYTES
+    }
+
+    /// Bytes of frames that could be appended now and find a place that is ready.
+    fn room_bytes(&self) -> u64 {
+        let spares = self.chain.spare_count() as u64;
+        let current = self.chain.current().file_bytes;
+        let room = spares.saturating_mul(self.segment_capacity());
+        let room = room.saturating_add(current.saturating_sub(self.tail + RESERVE_BYTES));
+        room.saturating_sub(self.queue.bytes() as u64)
     }
 
     /// What the spares would take that are not there, or not yet whole.
@@ -602,13 +622,13 @@ impl Engine {
     }
 
     fn consider_checkpoint(&mut self) {
-        let spares = self.chain.spare_count() as u64;
-        // A checkpoint that does not fit would only take the last of the space.
-        let fits = spares.saturating_mul(self.segment_capacity()) >= self.checkpoint.size_bytes();
-        let space = match (self.upkeep.short, fits) {
-            (false, _) => Space::Enough,
-            (true, true) => Space::Short,
-            (true, false) => Space::TooShort,
+        let needed = self.checkpoint.size_bytes();
+        let space = match self.room_bytes().checked_sub(needed) {
+            _ if !self.upkeep.short => Space::Enough,
+            // A checkpoint that does not fit would only take the last of the space.
+            None => Space::TooShort,
+            Some(left) if left < self.segment_capacity() => Space::Shortest,
+            Some(_) => Space::Short,
         };
         if self.checkpoint.want(&self.config, &self.chain, space) {
             self.events.push_back(LogEvent::CheckpointWanted);

@@ -146,7 +146,7 @@ impl Engine {
                 self.upkeep.abandon_spare();
                 self.upkeep.found_no_space(self.now);
             }
-            Chore::Grow(_) if no_space => self.upkeep.found_no_space(self.now),
+            Chore::Grow(_) if no_space => self.give_up_spare(),
             // A segment without its seal only gives less evidence.
             Chore::WriteSeal(_) if no_space => {
                 self.upkeep.completed(chore, self.spare_plan());

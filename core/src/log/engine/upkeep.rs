@@ -267,6 +267,10 @@ impl Upkeep {
         }
     }
 
+    pub(super) const fn is_making_spare(&self) -> bool {
+        self.making.is_some()
+    }
+
     /// The spare under preparation cannot be had.
     pub(super) const fn abandon_spare(&mut self) {
         if let Some(making) = &mut self.making {

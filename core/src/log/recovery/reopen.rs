@@ -157,6 +157,9 @@ impl Reopen {
         let chain: Vec<u64> = chain.iter().map(|link| link.header.number).collect();
         reopen.plan_removals(survey, &chain);
         reopen.plan_cut(past.end);
+        if let Some(quota_bytes) = config.quota_bytes {
+            reopen.heed_quota(quota_bytes, survey);
+        }
         reopen
     }
 
@@ -238,6 +241,33 @@ impl Reopen {
         }
     }
 
+    /// As on a full disk: what does not count makes room, or else the last segment must do.
+    fn heed_quota(&mut self, quota_bytes: u64, survey: &Survey) {
+        let is_early = |file: &SegmentFile| {
+            let name = FileName::Segment(file.number);
+            self.early_removals.contains(&name)
+        };
+        let bytes = |is_counted: &dyn Fn(&SegmentFile) -> bool| {
+            let files = survey.files.iter().filter(|file| is_counted(file));
+            let used = files.map(|file| file.file_bytes).sum::<u64>();
+            used.saturating_add(self.file_bytes - self.zeroed_bytes)
+        };
+        if bytes(&|_| true) <= quota_bytes {
+            return;
+        }
+        let has_room = bytes(&|file| !is_early(file)) <= quota_bytes;
+        self.is_relieved = true;
+        // Where there is nothing to go on in, to start matters more.
+        if has_room || !self.adopt() {
+            self.step = Step::FreeFile;
+            self.zeroed_bytes = 0;
+        } else if self.step == Step::Zero {
+            self.step = Step::GiveBack;
+        } else {
+            self.step = Step::FreeFile;
+        }
+    }
+
     /// The room behind the end of the log is not used any more.
     fn plan_cut(&mut self, (number, offset): (u64, u64)) {
         let last = self.kept.last_mut();
@@ -307,14 +337,6 @@ impl Reopen {
     }
 
     fn skip_needless(&mut self) {
-        if self.step == Step::Adopt
-            && self
-                .adopt
-                .as_mut()
-                .is_none_or(|adopt| adopt.action().is_none())
-        {
-            self.step = Step::SyncOlder;
-        }
         if self.step == Step::Zero && self.zeroed_bytes >= self.file_bytes {
             self.step = if self.source.is_some() {
                 Step::ReadTail
@@ -323,7 +345,19 @@ impl Reopen {
             };
         }
         if self.step == Step::FreeFile && self.early_removals.is_empty() {
-            self.step = Step::Create;
+            self.step = if self.is_adopting {
+                Step::Adopt
+            } else {
+                Step::Create
+            };
+        }
+        if self.step == Step::Adopt
+            && self
+                .adopt
+                .as_mut()
+                .is_none_or(|adopt| adopt.action().is_none())
+        {
+            self.step = Step::SyncOlder;
         }
         if self.step == Step::SyncOlder && self.older.is_empty() {
             self.step = if self.is_adopting {

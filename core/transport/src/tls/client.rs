@@ -1,6 +1,6 @@
 //! How a client looks at the certificate of a server.
 
-use super::credentials::{PROTOCOL, provider, read_authorities, read_certificates, read_pair};
+use super::credentials::{protocols, provider, read_authorities, read_certificates, read_pair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -8,14 +8,14 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
-use whimbrel_core::runtime::TlsOptions;
+use whimbrel_core::runtime::{Scheme, TlsOptions};
 
-/// What a client connects with.
+/// What a client connects with to a server of this scheme.
 ///
 /// # Errors
 ///
 /// In words: a file that is not what it should be, or options that do not go together.
-pub(crate) fn load(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn load(options: &TlsOptions, scheme: Scheme) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -45,7 +45,7 @@ pub(crate) fn load(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
             return Err("a client certificate needs its key, and a key its certificate".to_owned());
         }
     };
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols(scheme);
     Ok(Arc::new(config))
 }
 

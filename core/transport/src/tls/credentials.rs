@@ -4,7 +4,7 @@
 //! Everything is read and checked before anything of it is used, so a reload either has all of it
 //! or changes nothing.
 
-use super::facts::validity;
+use super::facts::{has_made, is_understood, next_update, validity};
 use crate::security::{CertificateError, CertificateFinding};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
@@ -19,13 +19,19 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use std::sync::Arc;
 use whimbrel_core::UnixTime;
-use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, TlsVersion};
+use whimbrel_core::runtime::{ClientCertificate, ListenerConfig, Scheme, TlsVersion};
 
 /// When the end of a certificate's life is worth a warning: time to act, before it is urgent.
 const SOON_S: i64 = 14 * 24 * 3_600;
 
-/// The names of what TLS carries here; other names are refused, none at all is fine.
-pub(crate) const PROTOCOL: &[u8] = b"mqtt";
+/// What TLS carries, as a client of this scheme may call it (ALPN); other names are refused, none
+/// at all is fine. A WebSocket begins as HTTP, and browsers call it that.
+pub(crate) fn protocols(scheme: Scheme) -> Vec<Vec<u8>> {
+    match scheme.has_websocket() {
+        true => vec![b"http/1.1".to_vec(), b"mqtt".to_vec()],
+        false => vec![b"mqtt".to_vec()],
+    }
+}
 
 /// Looks at the dates of the certificates of a listener.
 pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
@@ -38,13 +44,13 @@ pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
         Err(what) => return vec![CertificateFinding::Error(error(what))],
     };
     let now_s = i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX);
+    let days = |seconds: i64| seconds / (24 * 3_600);
     let mut findings = Vec::new();
     for (file, pair) in listener.certificate.iter().zip(&pairs) {
         // What follows the first certificate only helps to find the way to an authority.
         let Some((begin, end)) = pair.cert.first().and_then(|der| validity(der)) else {
             continue;
         };
-        let days = |seconds: i64| seconds / (24 * 3_600);
         if end <= now_s {
             let what = format!("{file} expired {} days ago; renew it", days(now_s - end));
             findings.push(CertificateFinding::Error(error(what)));
@@ -53,6 +59,17 @@ pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
             findings.push(CertificateFinding::Error(error(what)));
         } else if end - now_s < SOON_S {
             let what = format!("{file} expires in {} days; renew it", days(end - now_s));
+            findings.push(CertificateFinding::Warning(error(what)));
+        }
+    }
+    // Nobody is kept out because a list is old: that would be everybody.
+    for list in read_lists(listener).unwrap_or_default() {
+        if let Some(next) = next_update(&list).filter(|next| *next <= now_s) {
+            let what = format!(
+                "a list in `crl` should have been replaced {} days ago: whoever was revoked since is let \
+                 in; fetch the new one, and reload",
+                days(now_s - next)
+            );
             findings.push(CertificateFinding::Warning(error(what)));
         }
     }
@@ -90,7 +107,7 @@ fn build(listener: &ListenerConfig) -> Result<ServerConfig, String> {
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName { pairs }));
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = protocols(listener.url.scheme());
     // Sessions are resumed by tickets, which are kept by clients. Their keys live as long as this
     // configuration: after a reload everybody is looked at anew.
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -127,7 +144,7 @@ fn read_pairs(listener: &ListenerConfig) -> Result<Vec<Arc<CertifiedKey>>, Strin
 
 /// A chain and its key.
 pub(crate) fn read_pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
-    let chain = read_certificates(certificate)?;
+    let chain = read_usable(certificate)?;
     let bytes = read(key)?;
     let private = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|_| format!("{key} has no private key: it should have one in PEM, unencrypted"))?;
@@ -153,6 +170,18 @@ pub(crate) fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static
     Ok(certificates)
 }
 
+/// The same, all of which can be used.
+fn read_usable(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = read_certificates(file)?;
+    if certificates.iter().all(|der| is_understood(der)) {
+        return Ok(certificates);
+    }
+    Err(format!(
+        "{file} has a certificate that is damaged, or not of version 3; make a new one, such as with \
+         `openssl req -x509 -addext subjectAltName=DNS:…`"
+    ))
+}
+
 fn read(file: &str) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))
 }
@@ -161,7 +190,7 @@ fn read(file: &str) -> Result<Vec<u8>, String> {
 pub(crate) fn read_authorities(files: &[String]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for file in files {
-        for certificate in read_certificates(file)? {
+        for certificate in read_usable(file)? {
             roots
                 .add(certificate)
                 .map_err(|error| format!("{file} has a certificate that is none: {error}"))?;
@@ -181,17 +210,7 @@ fn client_verifier(
         return Err("a `crl` needs `client_ca`: whose certificates does it take back?".to_owned());
     }
     let roots = Arc::new(read_authorities(&listener.client_ca)?);
-    let mut lists = Vec::new();
-    for file in &listener.crl {
-        let bytes = read(file)?;
-        let before = lists.len();
-        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
-            lists.push(list.map_err(|error| format!("{file} is no PEM file: {error}"))?);
-        }
-        if lists.len() == before {
-            return Err(format!("{file} has no list of revoked certificates"));
-        }
-    }
+    let lists = read_lists(listener)?;
     let has_lists = !lists.is_empty();
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(roots, provider()).with_crls(lists);
@@ -206,6 +225,39 @@ fn client_verifier(
         .build()
         .map_err(|error| format!("client_ca or crl: {error}"))?;
     Ok(Some(verifier))
+}
+
+/// The lists of revoked certificates. One by an authority that nobody is asked about would look as
+/// if it revoked something, and revoke nothing.
+fn read_lists(
+    listener: &ListenerConfig,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let mut authorities = Vec::new();
+    for file in &listener.client_ca {
+        authorities.extend(read_certificates(file)?);
+    }
+    let mut lists = Vec::new();
+    for file in &listener.crl {
+        let bytes = read(file)?;
+        let before = lists.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+            let list = list.map_err(|error| format!("{file} is no PEM file: {error}"))?;
+            if !authorities
+                .iter()
+                .any(|authority| has_made(authority, &list))
+            {
+                return Err(format!(
+                    "{file} has a list that no authority in `client_ca` has made, so it would revoke \
+                     nothing; name the certificate of the one that has, or leave the list out"
+                ));
+            }
+            lists.push(list);
+        }
+        if lists.len() == before {
+            return Err(format!("{file} has no list of revoked certificates"));
+        }
+    }
+    Ok(lists)
 }
 
 /// Chooses by the name that the client asks for.

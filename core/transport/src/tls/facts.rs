@@ -1,9 +1,12 @@
 //! What a certificate says about its owner.
 
 use crate::layers::Fault;
+use core::net::IpAddr;
 use whimbrel_core::access::identity::Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Version;
 
 /// Alternative names of a certificate that are kept, at most.
 const NAMES_MAXIMUM: usize = 32;
@@ -33,6 +36,8 @@ pub fn read(der: &[u8]) -> Result<Certificate, Fault> {
             | GeneralName::URI(name) = name
             {
                 names.push((*name).to_owned());
+            } else if let GeneralName::IPAddress(bytes) = name {
+                names.push(address(bytes).ok_or(Fault::Certificate)?.to_string());
             }
         }
     }
@@ -42,6 +47,35 @@ pub fn read(der: &[u8]) -> Result<Certificate, Fault> {
         names,
     )
     .map_err(|_| Fault::Certificate)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4().or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+/// Whether a certificate has a version that is understood: 3, as all have that name somebody.
+pub(crate) fn is_understood(der: &[u8]) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, certificate)| certificate.version() == X509Version::V3)
+}
+
+/// Whether the authority of this certificate has made this list of revoked certificates.
+pub(crate) fn has_made(authority: &[u8], list: &[u8]) -> bool {
+    let authority = X509Certificate::from_der(authority);
+    let list = CertificateRevocationList::from_der(list);
+    let (Ok((_, authority)), Ok((_, list))) = (authority, list) else {
+        return false;
+    };
+    authority.subject().as_raw() == list.issuer().as_raw()
+        && list.verify_signature(authority.public_key()).is_ok()
+}
+
+/// When the next list was to come, in seconds of Unix time; `None` when this one does not say.
+pub(crate) fn next_update(list: &[u8]) -> Option<i64> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    list.next_update().map(|time| time.timestamp())
 }
 
 /// The end of a certificate's life, and its beginning, in seconds of Unix time. `None` when it is

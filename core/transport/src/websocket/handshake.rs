@@ -1,6 +1,7 @@
 //! How a WebSocket connection begins: one HTTP request, and one response.
 
 use crate::layers::Fault;
+use crate::proxy::Source;
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tungstenite::handshake::client::generate_key;
@@ -87,12 +88,12 @@ impl Accept {
     }
 
     /// Takes bytes up to the end of the head; how many. Once it is complete, the response is in
-    /// `answers`, and the address that a trusted proxy has told is given, if one has.
+    /// `answers`, and whose request it is is given.
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],
         answers: &mut Vec<u8>,
-    ) -> Result<(usize, Option<Option<IpAddr>>), Fault> {
+    ) -> Result<(usize, Option<Source>), Fault> {
         let Some(used) = take_head(&mut self.head, bytes) else {
             answers.extend_from_slice(Refusal::TooLarge.response().as_bytes());
             return Err(Refusal::TooLarge.into());
@@ -102,9 +103,9 @@ impl Accept {
         }
         let head = core::mem::take(&mut self.head);
         match self.answer(&head) {
-            Ok((response, client)) => {
+            Ok((response, source)) => {
                 answers.extend_from_slice(response.as_bytes());
-                Ok((used, Some(client)))
+                Ok((used, Some(source)))
             }
             Err(refusal) => {
                 answers.extend_from_slice(refusal.response().as_bytes());
@@ -113,7 +114,7 @@ impl Accept {
         }
     }
 
-    fn answer(&self, head: &[u8]) -> Result<(String, Option<IpAddr>), Refusal> {
+    fn answer(&self, head: &[u8]) -> Result<(String, Source), Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAXIMUM];
         let mut request = httparse::Request::new(&mut headers);
         request.parse(head).map_err(|error| {
@@ -156,30 +157,46 @@ impl Accept {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
         );
-        Ok((response, self.client(&headers)?))
+        Ok((response, self.source(&headers)?))
     }
 
-    /// The address that a chain of trusted proxies has told: the last that is not one of them.
-    fn client(&self, headers: &Headers<'_>) -> Result<Option<IpAddr>, Refusal> {
+    /// Whose request it is: of a chain that trusted proxies have told, the last that is not one of
+    /// them, or else the first. A listed proxy that tells nobody has a client that is not known,
+    /// and is never the client itself.
+    fn source(&self, headers: &Headers<'_>) -> Result<Source, Refusal> {
         let trusted = |address: IpAddr| {
             let networks = &self.rules.forwarded_for_from;
             networks.iter().any(|network| network.contains(address))
         };
-        if !self.peer.is_some_and(trusted) {
-            return Ok(None);
+        let Some(proxy) = self.peer.filter(|peer| trusted(*peer)) else {
+            return Ok(Source::Proxy);
+        };
+        let mut chain = Vec::new();
+        for value in headers.values("x-forwarded-for") {
+            let value = value.ok_or(Refusal::BadRequest("X-Forwarded-For is no text"))?;
+            chain.extend(value.split(','));
         }
         let mut client = None;
-        let told: Vec<&str> = headers.tokens("x-forwarded-for").collect();
-        for text in told.into_iter().rev() {
-            let address = address(text).ok_or(Refusal::BadRequest(
+        for text in chain.into_iter().rev() {
+            let told_by = client.unwrap_or(proxy);
+            let address = address(text.trim()).ok_or(Refusal::BadRequest(
                 "X-Forwarded-For has something that is no address",
             ))?;
-            client = Some(address.to_canonical());
+            let address = address.to_canonical();
+            if address.is_loopback() && !told_by.is_loopback() {
+                // It is on the machine of whoever says so, and that is not this one.
+                client = Some(told_by);
+                break;
+            }
+            client = Some(address);
             if !trusted(address) {
                 break;
             }
         }
-        Ok(client)
+        // The port that it had there is not told.
+        Ok(client.map_or(Source::Unknown, |client| {
+            Source::Address((client, 0).into())
+        }))
     }
 }
 
@@ -255,31 +272,29 @@ impl Dial {
 struct Headers<'a>(&'a [httparse::Header<'a>]);
 
 impl<'a> Headers<'a> {
-    /// The values of one name; those that are no text are passed over.
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
+    /// The values of one name; `None` for one that is no text.
+    fn values(&self, name: &'static str) -> impl Iterator<Item = Option<&'a str>> {
         self.0
             .iter()
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .map(|header| {
-                core::str::from_utf8(header.value)
-                    .unwrap_or_default()
-                    .trim()
-            })
+            .map(|header| core::str::from_utf8(header.value).ok().map(str::trim))
     }
 
     /// The value of a header that must not be there twice.
     fn only(&self, name: &'static str) -> Result<Option<&'a str>, Refusal> {
         let mut values = self.values(name);
         match (values.next(), values.next()) {
-            (value, None) => Ok(value),
-            (_, Some(_)) => Err(Refusal::BadRequest("a header is there twice")),
+            (None, _) => Ok(None),
+            (Some(Some(value)), None) => Ok(Some(value)),
+            (Some(None), None) => Err(Refusal::BadRequest("a header is no text")),
+            (Some(_), Some(_)) => Err(Refusal::BadRequest("a header is there twice")),
         }
     }
 
     /// The elements of a list.
     fn tokens(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
         self.values(name)
-            .flat_map(|value| value.split(','))
+            .flat_map(|value| value.unwrap_or_default().split(','))
             .map(str::trim)
             .filter(|token| !token.is_empty())
     }

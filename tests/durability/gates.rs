@@ -1,0 +1,329 @@
+//! Which answer waits for which record, row by row, in every version; and what a full disk leaves.
+
+use crate::{durable, id_of, persistent};
+use whimbrel_core::ConnectionId;
+use whimbrel_core::codec::packet::{
+    Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
+};
+use whimbrel_core::codec::{
+    Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer, UnsubscribeBuffer,
+};
+use whimbrel_core::id::PacketId;
+use whimbrel_tests::world::{VERSIONS, connect, publish};
+use whimbrel_tests::{Received, World};
+
+const ID: PacketId = PacketId::FIRST;
+
+/// What a connection hears of `act` while the log writes, and what when it has written.
+fn heard(
+    world: &mut World,
+    connection: ConnectionId,
+    act: impl FnOnce(&mut World),
+) -> [Vec<Received>; 2] {
+    world.persists_at_once = false;
+    act(world);
+    let before = world.drain(connection);
+    world.persist();
+    world.persists_at_once = true;
+    [before, world.drain(connection)]
+}
+
+fn send(packet: Packet<'_>, connection: ConnectionId) -> impl FnOnce(&mut World) {
+    move |world| world.send(connection, &packet)
+}
+
+/// One packet, and not before the log has the record.
+fn waits([before, after]: [Vec<Received>; 2], what: &str) -> Received {
+    assert!(before.is_empty(), "{what}, too soon: {before:?}");
+    let [answer] = &after[..] else {
+        panic!("{what}: {after:?}")
+    };
+    answer.clone()
+}
+
+/// One packet, at once.
+fn does_not_wait([before, after]: [Vec<Received>; 2], what: &str) -> Received {
+    assert!(after.is_empty(), "{what}, late: {after:?}");
+    let [answer] = &before[..] else {
+        panic!("{what}: {before:?}")
+    };
+    answer.clone()
+}
+
+fn ack() -> Ack<'static> {
+    Ack::new(ID, ReasonCode::SUCCESS)
+}
+
+#[test]
+fn a_message_for_somebody_who_is_away_is_acknowledged_when_it_is_kept() {
+    for version in VERSIONS {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut world = durable();
+            let (subscriber, _) = persistent(&mut world, version, "subscriber");
+            world.subscribe(subscriber, "t", QoS::ExactlyOnce);
+            world.cut(subscriber);
+            let publisher = world.connect(version, "publisher");
+            let packet = Packet::Publish(publish("t", b"x", qos, 1));
+            let answer = heard(&mut world, publisher, send(packet, publisher));
+            waits(answer, &format!("{version:?}, {qos:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_retained_message_is_acknowledged_when_it_is_kept() {
+    for version in VERSIONS {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for payload in [&b"x"[..], b""] {
+                let mut world = durable();
+                let publisher = world.connect(version, "publisher");
+                world.publish(publisher, "t", b"before", QoS::AtLeastOnce);
+                world.drain(publisher);
+                let packet = Publish {
+                    retain: true,
+                    ..publish("t", payload, qos, 1)
+                };
+                let send_it = send(Packet::Publish(packet), publisher);
+                let answer = heard(&mut world, publisher, send_it);
+                if payload.is_empty() {
+                    // Nothing was retained: nothing is to be kept.
+                    does_not_wait(answer, &format!("{version:?}, {qos:?}"));
+                } else {
+                    waits(answer, &format!("{version:?}, {qos:?}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pubrec_and_pubcomp_wait_for_the_identifier_of_a_session_that_stays() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (publisher, _) = persistent(&mut world, version, "publisher");
+        let packet = Packet::Publish(publish("nobody", b"x", QoS::ExactlyOnce, 1));
+        let answer = heard(&mut world, publisher, send(packet, publisher));
+        waits(answer, &format!("PUBREC, {version:?}"));
+        let answer = heard(
+            &mut world,
+            publisher,
+            send(Packet::PubRel(ack()), publisher),
+        );
+        waits(answer, &format!("PUBCOMP, {version:?}"));
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_an_exchange_with_a_session_that_ends() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let publisher = world.connect(version, "publisher");
+        let packet = Packet::Publish(publish("nobody", b"x", QoS::ExactlyOnce, 1));
+        let answer = heard(&mut world, publisher, send(packet, publisher));
+        does_not_wait(answer, &format!("PUBREC, {version:?}"));
+        let answer = heard(
+            &mut world,
+            publisher,
+            send(Packet::PubRel(ack()), publisher),
+        );
+        does_not_wait(answer, &format!("PUBCOMP, {version:?}"));
+        assert!(world.log.is_empty());
+    }
+}
+
+#[test]
+fn a_delivery_waits_for_its_record_with_qos_2_alone() {
+    for version in VERSIONS {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut world = durable();
+            let (subscriber, _) = persistent(&mut world, version, "subscriber");
+            world.subscribe(subscriber, "t", qos);
+            let publisher = world.connect(version, "publisher");
+            let packet = Packet::Publish(publish("t", b"x", QoS::ExactlyOnce, 1));
+            let delivery = heard(&mut world, subscriber, send(packet, publisher));
+            let what = format!("{version:?}, {qos:?}");
+            if qos < QoS::ExactlyOnce {
+                does_not_wait(delivery, &what);
+                continue;
+            }
+            let id = id_of(&waits(delivery, &what));
+            let received = Packet::PubRec(Ack::new(id, ReasonCode::SUCCESS));
+            let release = heard(&mut world, subscriber, send(received, subscriber));
+            waits(release, &format!("PUBREL, {version:?}"));
+        }
+    }
+}
+
+#[test]
+fn what_a_delivery_ends_with_is_not_waited_for() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (subscriber, _) = persistent(&mut world, version, "subscriber");
+        world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+        let publisher = world.connect(version, "publisher");
+        world.publish(publisher, "t", b"first", QoS::AtLeastOnce);
+        let id = id_of(&world.hear(subscriber));
+        let second = Packet::Publish(publish("t", b"second", QoS::AtLeastOnce, 2));
+        let next = heard(&mut world, subscriber, |world| {
+            let ack = Ack::new(id, ReasonCode::SUCCESS);
+            world.send(subscriber, &Packet::PubAck(ack));
+            world.send(publisher, &second);
+        });
+        does_not_wait(next, &format!("{version:?}"));
+    }
+}
+
+fn subscribe(world: &mut World, version: Version, subscriber: ConnectionId) {
+    let mut filters = SubscribeBuffer::new();
+    filters.push("t", SubscribeOptions::default());
+    let packet = Subscribe {
+        packet_id: ID,
+        properties: Properties::EMPTY,
+        filters: filters.as_filters(version),
+    };
+    world.send(subscriber, &Packet::Subscribe(packet));
+}
+
+fn unsubscribe(world: &mut World, version: Version, subscriber: ConnectionId) {
+    let mut filters = UnsubscribeBuffer::new();
+    filters.push("t");
+    let packet = Unsubscribe {
+        packet_id: ID,
+        properties: Properties::EMPTY,
+        filters: filters.as_filters(version),
+    };
+    world.send(subscriber, &Packet::Unsubscribe(packet));
+}
+
+#[test]
+fn a_subscription_and_its_end_wait_where_the_session_stays() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (subscriber, _) = persistent(&mut world, version, "subscriber");
+        let act = |world: &mut World| subscribe(world, version, subscriber);
+        let answer = heard(&mut world, subscriber, act);
+        waits(answer, &format!("SUBACK, {version:?}"));
+        let act = |world: &mut World| unsubscribe(world, version, subscriber);
+        let answer = heard(&mut world, subscriber, act);
+        waits(answer, &format!("UNSUBACK, {version:?}"));
+
+        let subscriber = world.connect(version, "passer-by");
+        let act = |world: &mut World| subscribe(world, version, subscriber);
+        let answer = heard(&mut world, subscriber, act);
+        does_not_wait(answer, &format!("SUBACK, {version:?}"));
+        let act = |world: &mut World| unsubscribe(world, version, subscriber);
+        let answer = heard(&mut world, subscriber, act);
+        does_not_wait(answer, &format!("UNSUBACK, {version:?}"));
+    }
+}
+
+/// Connects; what comes before and after the log has written.
+fn entering(world: &mut World, packet: &Connect<'_>) -> [Vec<Received>; 2] {
+    world.persists_at_once = false;
+    let connection = world.open_with(packet);
+    let before = world.drain(connection);
+    world.persist();
+    world.persists_at_once = true;
+    [before, world.drain(connection)]
+}
+
+#[test]
+fn who_is_let_in_anew_waits_until_the_session_before_is_gone_for_good() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (before, _) = persistent(&mut world, version, "client");
+        world.cut(before);
+        let packet = Connect {
+            clean_start: true,
+            ..connect(version, "client")
+        };
+        waits(entering(&mut world, &packet), &format!("{version:?}"));
+        // There is none any more.
+        does_not_wait(entering(&mut world, &packet), &format!("{version:?}"));
+    }
+}
+
+#[test]
+fn who_has_a_will_is_let_in_when_that_is_kept() {
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::WillDelayInterval(10));
+    for version in VERSIONS {
+        let mut world = durable();
+        let properties = match version {
+            Version::V5 => properties.as_properties(),
+            _ => Properties::EMPTY,
+        };
+        let packet = Connect {
+            will: Some(Will {
+                topic: "will",
+                payload: b"x",
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                properties,
+            }),
+            ..connect(version, "client")
+        };
+        waits(entering(&mut world, &packet), &format!("{version:?}"));
+    }
+}
+
+/// `Full` in the log means that nothing is durable any more until there is room; `High` that new
+/// messages are refused. Either way QoS 0, and signs of life, go on.
+#[test]
+fn on_a_full_disk_messages_are_refused_and_the_rest_goes_on() {
+    for is_stuck in [false, true] {
+        let mut world = durable();
+        let (away, _) = persistent(&mut world, Version::V5, "away");
+        world.subscribe(away, "t", QoS::ExactlyOnce);
+        world.cut(away);
+        let subscriber = world.connect(Version::V5, "subscriber");
+        world.subscribe(subscriber, "t", QoS::AtMostOnce);
+        let publishers: Vec<_> = VERSIONS
+            .iter()
+            .map(|version| (*version, world.connect(*version, &format!("{version:?}"))))
+            .collect();
+        world.persists_at_once = !is_stuck;
+        world.broker.storage_pressure(world.now, true);
+        world.run();
+        for (version, publisher) in publishers {
+            let what = format!("{version:?}, stuck: {is_stuck}");
+            for (packet_id, qos) in [(1, QoS::AtLeastOnce), (2, QoS::ExactlyOnce)] {
+                world.send(
+                    publisher,
+                    &Packet::Publish(publish("t", b"x", qos, packet_id)),
+                );
+            }
+            let refused = world.drain(publisher);
+            let reasons: Vec<_> = refused
+                .iter()
+                .map(|answer| match answer.packet() {
+                    Packet::PubAck(ack) | Packet::PubRec(ack) => ack.reason,
+                    other => panic!("{what}: {other:?}"),
+                })
+                .collect();
+            if version == Version::V5 {
+                assert_eq!(reasons, [ReasonCode::QUOTA_EXCEEDED; 2], "{what}");
+                assert!(matches!(refused[0].packet(), Packet::PubAck(_)), "{what}");
+                assert!(matches!(refused[1].packet(), Packet::PubRec(_)), "{what}");
+            } else {
+                assert!(reasons.is_empty(), "{what}: there is no word for it");
+            }
+            assert!(world.drain(subscriber).is_empty(), "{what}");
+            world.send(publisher, &Packet::PingReq);
+            let answer = world.hear(publisher);
+            assert!(matches!(answer.packet(), Packet::PingResp), "{what}");
+            world.publish(publisher, "t", b"0", QoS::AtMostOnce);
+            assert_eq!(world.next_publish(subscriber).1, b"0", "{what}");
+        }
+        // There is room again.
+        world.broker.storage_pressure(world.now, false);
+        world.run();
+        world.persist();
+        let taken = VERSIONS.len() - 1;
+        assert_eq!(
+            world.drain(subscriber).len(),
+            taken * 2,
+            "who was not told waits"
+        );
+    }
+}
