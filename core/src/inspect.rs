@@ -217,19 +217,14 @@ pub enum Record<'a> {
         /// The filter of the subscription.
         filter: &'a str,
     },
-    /// A message was refused, and stays so.
+    /// A message was refused.
     Refused {
         /// The number of its sender's session.
         session: u64,
         /// Its packet identifier.
         packet: u16,
-    },
-    /// The packet identifier of a message that was refused is that of another one.
-    RefusalForgotten {
-        /// The number of its sender's session.
-        session: u64,
-        /// Its packet identifier.
-        packet: u16,
+        /// It stays so; else the identifier is that of another one now.
+        stays: bool,
     },
     /// A delivery of a session that ends is another session's.
     Moved {
@@ -353,14 +348,11 @@ impl<'a> Record<'a> {
                     },
                 })
             }
-            record::REFUSED => {
-                let session = name.u64()?;
-                let packet = name.u16()?;
-                Some(match value {
-                    None => Self::RefusalForgotten { session, packet },
-                    Some(_) => Self::Refused { session, packet },
-                })
-            }
+            record::REFUSED => Some(Self::Refused {
+                session: name.u64()?,
+                packet: name.u16()?,
+                stays: value.is_some(),
+            }),
             record::MOVED => Some(Self::Moved {
                 session: name.u64()?,
                 sequence: name.u64()?,

@@ -490,10 +490,14 @@ fn what_frees_room_is_handled_behind_messages_that_need_it() {
     };
     let id = delivered.packet_id.expect("QoS 1");
     let bytes = [
+        Packet::Publish(clear),
         Packet::Publish(publish("t", b"1", QoS::AtLeastOnce, 1)),
         Packet::PubAck(Ack::new(id, ReasonCode::SUCCESS)),
-        Packet::Publish(clear),
-        Packet::Publish(publish("t", b"3", QoS::AtLeastOnce, 3)),
+        // In its order.
+        Packet::Publish(Publish {
+            packet_id: PacketId::new(3),
+            ..clear
+        }),
         Packet::Unsubscribe(unsubscribe),
         Packet::PingReq,
     ]

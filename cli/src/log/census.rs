@@ -89,7 +89,6 @@ impl Census {
             | Record::Owed { .. }
             | Record::Settled { .. }
             | Record::Refused { .. }
-            | Record::RefusalForgotten { .. }
             | Record::Unknown { .. } => {}
         }
     }

@@ -250,8 +250,11 @@ impl Broker {
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
         let refused_before = self.was_refused(session, (packet_id, to.topic), publish);
         let reason = refused_before.or_else(|| self.refusal(key, to, publish));
-        if let Some(reason) = reason {
-            if refused_before.is_none() && reason == ReasonCode::QUOTA_EXCEEDED {
+        let lacks_room = reason == Some(ReasonCode::QUOTA_EXCEEDED);
+        // Some have it: were it refused for now, they would not know it when it comes again.
+        let has_part = exchange.is_some_and(|exchange| self.was_interrupted(exchange));
+        if let Some(reason) = reason.filter(|_| !(has_part && lacks_room)) {
+            if refused_before.is_none() && lacks_room {
                 self.note_refusal(session, (packet_id, to.topic), publish);
             }
             if self.question.is_some() {

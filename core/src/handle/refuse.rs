@@ -98,7 +98,7 @@ impl Broker {
     ) -> Option<ReasonCode> {
         let session = self.sessions.get_mut(session)?;
         let refusals = session.traffic.as_mut()?.refusals.as_mut()?;
-        let refusal = Refusal::of(id, topic.as_str(), publish.payload);
+        let refusal = Refusal::of(id, publish, topic.as_str());
         if publish.dup && refusals.has(refusal) {
             return Some(ReasonCode::QUOTA_EXCEEDED);
         }
@@ -122,7 +122,7 @@ impl Broker {
         };
         let number = session.number;
         let refusals = session.traffic().refusals.get_or_insert_default();
-        let refusal = Refusal::of(id, topic.as_str(), publish.payload);
+        let refusal = Refusal::of(id, publish, topic.as_str());
         if let Some(old) = refusals.add(refusal, maximum)
             && self.journal.is_on()
         {

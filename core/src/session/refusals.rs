@@ -5,6 +5,7 @@
 //! it was sent before. So a message that was refused is open until the next one is taken in, and
 //! from then on it is final: its client gets the same answer again.
 
+use crate::codec::packet::Publish;
 use crate::id::PacketId;
 use alloc::collections::VecDeque;
 use core::hash::Hasher;
@@ -14,17 +15,19 @@ use siphasher::sip::SipHasher13;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) id: PacketId,
-    /// Of its topic and payload.
+    /// Of its topic, its length, and how it was published.
     pub(crate) fingerprint: u64,
 }
 
 impl Refusal {
-    pub(crate) fn of(id: PacketId, topic: &str, payload: &[u8]) -> Self {
+    /// Not of what the payload says, which a recording may leave out: of how long it is.
+    pub(crate) fn of(id: PacketId, publish: &Publish<'_>, topic: &str) -> Self {
         // Only its client could make two that are the same, against itself.
         let mut hasher = SipHasher13::new_with_keys(0, 0x0ff);
         hasher.write(topic.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(payload);
+        hasher.write_u8(0xff); // In no topic.
+        hasher.write_u64(publish.payload.len() as u64);
+        hasher.write_u8(publish.qos as u8 | u8::from(publish.retain) << 2);
         Self {
             id,
             fingerprint: hasher.finish(),
@@ -97,8 +100,10 @@ mod tests {
     use alloc::vec::Vec;
 
     fn refusal(id: u16) -> Refusal {
-        let id = PacketId::new(id).expect("it is not zero");
-        Refusal::of(id, "t", &id.get().to_le_bytes())
+        Refusal {
+            id: PacketId::new(id).expect("it is not zero"),
+            fingerprint: u64::from(id),
+        }
     }
 
     #[test]
