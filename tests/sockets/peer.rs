@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::{fs, thread};
 use whimbrel_core::codec::packet::{QoS, Version};
+pub(crate) use whimbrel_tests::memory::memory_stays_flat;
 
 /// All versions a hostile peer may speak.
 pub(crate) const VERSIONS: [Version; 3] = [Version::V3, Version::V4, Version::V5];
@@ -260,26 +261,6 @@ pub(crate) fn open_files_maximum() -> usize {
         .find(|line| line.starts_with("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
     soft.unwrap_or(4_096)
-}
-
-/// Memory of this process in bytes, broker and clients together; `None` where the system does not
-/// say.
-pub(crate) fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib << 10)
-}
-
-/// Runs `story`, and asserts that memory has not grown by more than `bytes` meanwhile: generously,
-/// as other tests run beside it.
-pub(crate) fn memory_stays_flat(bytes: u64, story: impl FnOnce()) {
-    let before = resident_bytes();
-    story();
-    if let (Some(before), Some(after)) = (before, resident_bytes()) {
-        let grown = after.saturating_sub(before);
-        assert!(grown < bytes, "memory has grown by {} MiB", grown >> 20);
-    }
 }
 
 /// Runs as many of these at once as there are arguments, and waits for all.

@@ -1,6 +1,7 @@
 //! Class 12: handshakes below MQTT that take their time. Each is a connection that has not sent
 //! CONNECT, ends with the time for that, and nobody else waits for it.
 
+use crate::PATIENCE;
 use crate::broker::{Broker, at, is_let_in, last_words};
 use crate::tls::{Dial, listener};
 use std::io::Write;
@@ -77,7 +78,10 @@ fn a_stalled_proxy_header_ends_in_time() {
 #[test]
 fn an_endless_handshake_message_is_cut() {
     let authority = Authority::new("endless");
-    let broker = Broker::start(vec![listener(&authority, "tls")]);
+    // It is not the time that ends it.
+    let mut config = Config::default();
+    config.limits.connect_timeout_ms = u32::try_from(4 * PATIENCE.as_millis()).unwrap();
+    let broker = Broker::with(config, vec![listener(&authority, "tls")]);
     let mut stream = broker.dial();
     // A ClientHello of 16 MiB, in records of 16 KiB.
     let mut record = vec![0x16, 3, 1, 0x40, 0];

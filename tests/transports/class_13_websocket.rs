@@ -1,7 +1,8 @@
 //! Class 13: WebSocket. A library speaks it where all is well; frames and requests that no library
 //! would send are made by hand.
 
-use crate::broker::{Broker, CONNACK, CONNECT, PING, at, exchange, is_let_in, last_words};
+use crate::PATIENCE;
+use crate::broker::{self, Broker, CONNACK, CONNECT, PING, at, exchange, last_words};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,6 +11,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 use whimbrel_core::access::ban::{Ban, Bans};
 use whimbrel_core::{Config, UnixTime};
+use whimbrel_tests::memory::memory_stays_flat;
 use whimbrel_tokio::{Anonymous, ListenerConfig};
 
 /// The key and the answer to it that the standard uses as its example.
@@ -52,6 +54,42 @@ pub(crate) fn opening() -> (String, &'static str) {
     (request("/mqtt", "", ""), "HTTP/1.1 101 ")
 }
 
+/// Asks for a WebSocket, says CONNECT and is let in.
+pub(crate) fn is_let_in(mut stream: impl Read + Write) {
+    assert_eq!(answer_to(&mut stream, ""), Some(0));
+}
+
+/// The same behind a proxy that says this, if anything.
+pub(crate) fn forwarded_is_let_in(mut stream: TcpStream, forwarded: &str) {
+    assert_eq!(answer_to(&mut stream, forwarded), Some(0), "{forwarded}");
+}
+
+/// Nobody is let in by that.
+pub(crate) fn forwarded_is_refused(mut stream: TcpStream, forwarded: &str) {
+    assert_ne!(answer_to(&mut stream, forwarded), Some(0), "{forwarded}");
+}
+
+/// What CONNECT is answered with.
+fn answer_to(stream: &mut (impl Read + Write), forwarded: &str) -> Option<u8> {
+    let header = match forwarded {
+        "" => String::new(),
+        said => format!("X-Forwarded-For: {said}\r\n"),
+    };
+    let request = request("/mqtt", "", &header);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        head.push(byte[0]);
+    }
+    // Who is refused may be cut before it has said all.
+    let _ = stream.write_all(&frame(BINARY, CONNECT));
+    let mut answer = [0; 2 + CONNACK.len()];
+    stream.read_exact(&mut answer).ok()?;
+    (answer[..5] == [BINARY, 4, 0x20, 2, 0]).then_some(answer[5])
+}
+
 /// A connection that is open, for frames made by hand.
 fn open(broker: &Broker) -> TcpStream {
     let (stream, head) = asked(broker, request("/mqtt", "", ""));
@@ -89,6 +127,9 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 const BINARY: u8 = 0x82;
+
+/// What these tests, and others beside them, may need; far less than what is sent.
+const MEMORY_BYTES: u64 = 40 << 20;
 
 /// An unmasked frame of the server, in full.
 fn of_server(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -353,7 +394,9 @@ fn a_remaining_length_larger_than_its_frame_waits_for_the_next() {
 
 #[test]
 fn floods_of_pings_are_bounded() {
-    let broker = Broker::start(vec![listener()]);
+    let mut config = Config::default();
+    config.limits.connect_timeout_ms = u32::try_from(4 * PATIENCE.as_millis()).unwrap();
+    let broker = Broker::with(config, vec![listener()]);
     let mut bystander = open(&broker);
     exchange(
         &mut bystander,
@@ -362,22 +405,51 @@ fn floods_of_pings_are_bounded() {
     );
     let mut flooding = open(&broker);
     let pings = frame(0x89, &[7; 125]).repeat(500);
-    for _ in 0..200 {
-        // It never reads; 13 MB of pings are answered by as few pongs as fit into the sockets.
-        flooding.write_all(&pings).unwrap();
-        exchange(
-            &mut bystander,
-            &frame(BINARY, PING.0),
-            &of_server(BINARY, PING.1),
-        );
-    }
+    memory_stays_flat(MEMORY_BYTES, || {
+        for _ in 0..1_000 {
+            // It never reads; 65 MB of pings are answered by as few pongs as fit into the sockets.
+            flooding.write_all(&pings).unwrap();
+            exchange(
+                &mut bystander,
+                &frame(BINARY, PING.0),
+                &of_server(BINARY, PING.1),
+            );
+        }
+    });
     // It is still heard.
     flooding.write_all(&frame(BINARY, CONNECT)).unwrap();
     broker.guest();
 }
 
 #[test]
-fn tiny_frames_cost_no_memory() {
+fn a_message_that_never_ends_costs_no_memory() {
+    let broker = Broker::start(vec![listener()]);
+    let mut stream = open(&broker);
+    exchange(
+        &mut stream,
+        &frame(BINARY, CONNECT),
+        &of_server(BINARY, CONNACK),
+    );
+    stream.write_all(&frame(0x02, b"")).unwrap();
+    // A packet of 1 KiB in each frame, all of them in one message of 67 MB.
+    let publish = [&b"\x30\xFD\x07\0\x01t"[..], &[7; 1_018]].concat();
+    assert_eq!(publish.len(), 1 << 10);
+    let frames = frame(0x00, &publish).repeat(64);
+    memory_stays_flat(MEMORY_BYTES, || {
+        for _ in 0..1_024 {
+            stream.write_all(&frames).unwrap();
+        }
+        exchange(
+            &mut stream,
+            &frame(0x00, PING.0),
+            &of_server(BINARY, PING.1),
+        );
+    });
+}
+
+/// What is in them is heard before the message ends that they are parts of.
+#[test]
+fn tiny_frames_are_not_collected() {
     let broker = Broker::start(vec![listener()]);
     let mut stream = open(&broker);
     exchange(
@@ -455,7 +527,7 @@ fn only_listed_proxies_forward_for_others() {
     assert!(asked(&broker, &bad).1.starts_with("HTTP/1.1 400 "));
 
     // A proxy that is not listed is a client like others.
-    let mut stream = crate::broker::dial(broker.handle.addresses()[1]);
+    let mut stream = broker::dial(broker.handle.addresses()[1]);
     let request = request("/mqtt", "", "X-Forwarded-For: 192.0.2.7\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     stream.write_all(&frame(BINARY, CONNECT)).unwrap();
@@ -573,5 +645,5 @@ fn other_listeners_do_not_speak_it() {
         .write_all(request("/mqtt", "", "").as_bytes())
         .unwrap();
     assert_eq!(last_words(&mut stream), b"");
-    is_let_in(&mut broker.dial());
+    broker::is_let_in(&mut broker.dial());
 }

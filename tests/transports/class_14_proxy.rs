@@ -2,10 +2,13 @@
 //! them, truncated at every byte and with lengths that lie; here is who is believed.
 
 use crate::broker::{Broker, CONNECT, at, exchange, is_let_in, last_words};
+use crate::class_13_websocket;
+use crate::tls::{self, Dial};
 use std::io::Write;
 use std::sync::Arc;
 use whimbrel_core::access::ban::{Ban, Bans};
 use whimbrel_core::{Config, UnixTime};
+use whimbrel_tests::authority::Authority;
 use whimbrel_tokio::{Anonymous, ListenerConfig};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 203.0.113.7 50000 1883\r\n";
@@ -202,4 +205,83 @@ fn a_verified_name_from_the_proxy_is_a_certificate() {
     is_let_in(&mut stream);
     let certificate = broker.guest().certificate.expect("a certificate");
     assert_eq!(certificate.common_name(), Some("device"));
+}
+
+/// The header comes before everything else that a listener has.
+#[test]
+fn a_header_comes_before_tls_and_websocket() {
+    let authority = Authority::new("proxy-layers");
+    for scheme in ["tls", "ws", "wss"] {
+        let listener = ListenerConfig {
+            proxy_from: vec!["127.0.0.1".parse().unwrap()],
+            allow_anonymous: Anonymous::Always,
+            ..match scheme {
+                "ws" => at("ws://127.0.0.1:0"),
+                _ => tls::listener(&authority, scheme),
+            }
+        };
+        let broker = Broker::start(vec![listener]);
+        let mut socket = broker.dial();
+        let proxy = socket.local_addr().unwrap();
+        socket.write_all(V1).unwrap();
+        match scheme {
+            "ws" => class_13_websocket::is_let_in(socket),
+            "wss" => class_13_websocket::is_let_in(Dial::of(&authority).over(socket)),
+            _ => is_let_in(&mut Dial::of(&authority).over(socket)),
+        }
+        let peer = broker.guest();
+        assert_eq!(peer.address, Some("192.0.2.7:50000".parse().unwrap()));
+        assert_eq!(peer.proxy, Some(proxy), "{scheme}");
+        // Without one, there is nothing to talk about.
+        let mut without = broker.dial();
+        let _ = without.write_all(b"\x16\x03\x01\x02\0\x01");
+        assert_eq!(last_words(&mut without), b"", "{scheme}");
+    }
+}
+
+/// A PROXY header, and behind it a proxy for WebSocket: each is believed what it is listed for, and
+/// nobody behind them becomes local.
+#[test]
+fn proxies_may_stand_in_a_row() {
+    let listener = ListenerConfig {
+        proxy_from: vec!["127.0.0.1".parse().unwrap()],
+        forwarded_for_from: vec!["192.0.2.0/24".parse().unwrap()],
+        allow_anonymous: Anonymous::Always,
+        ..at("ws://127.0.0.1:0")
+    };
+    let strict = ListenerConfig {
+        allow_anonymous: Anonymous::LoopbackOnly,
+        ..listener.clone()
+    };
+    let open = Broker::start(vec![listener]);
+    let strict = Broker::start(vec![strict]);
+    let other = &b"PROXY TCP4 198.51.100.1 203.0.113.7 50000 1883\r\n"[..];
+    for (header, forwarded, address) in [
+        (V1, "203.0.113.9", Some("203.0.113.9:0")),
+        (V1, "203.0.113.9, 192.0.2.8", Some("203.0.113.9:0")),
+        // Its own loopback is not ours, whoever is in between.
+        (V1, "127.0.0.1", Some("192.0.2.7:0")),
+        (V1, "::1", Some("192.0.2.7:0")),
+        (V1, "", None),
+        // Who is not listed is a client that says something.
+        (other, "127.0.0.1", Some("198.51.100.1:50000")),
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1", None),
+    ] {
+        let mut socket = open.dial();
+        let proxy = socket.local_addr().unwrap();
+        socket.write_all(header).unwrap();
+        class_13_websocket::forwarded_is_let_in(socket, forwarded);
+        let peer = open.guest();
+        let address = address.map(|address| address.parse().unwrap());
+        assert_eq!(
+            (peer.address, peer.proxy),
+            (address, Some(proxy)),
+            "{forwarded}"
+        );
+
+        let mut socket = strict.dial();
+        socket.write_all(header).unwrap();
+        class_13_websocket::forwarded_is_refused(socket, forwarded);
+        strict.had_no_guest();
+    }
 }

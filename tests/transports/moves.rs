@@ -19,30 +19,36 @@ const CLIENTS: usize = 16;
 /// Larger than a TLS record, a frame that a library makes, and what QUIC has on its way at first.
 const PAYLOAD_BYTES: usize = 100_000;
 
-fn start(listener: ListenerConfig) -> Handle {
+fn start(listeners: Vec<ListenerConfig>) -> Handle {
     let config = ServerConfig {
-        listeners: vec![listener],
+        listeners,
         threads: 2,
         ..ServerConfig::default()
     };
     Server::new(config).start().expect("the broker starts")
 }
 
-/// Each client hears its neighbour over whatever is laid on both.
-fn moves_over(scheme: &str) {
-    let authority = Authority::new(&format!("moves-{scheme}"));
+/// Each client hears its neighbour over whatever is laid on both. Clients take the listeners of
+/// these schemes in turn.
+fn moves_over(schemes: &[&str]) {
+    let authority = Authority::new(&format!("moves-{}", schemes.join("-")));
     let pair = authority.server("server", &["localhost"]);
-    let place = match scheme {
-        "unix" => authority.path("socket"),
-        _ => "127.0.0.1:0".to_owned(),
+    let listener = |scheme: &&str| {
+        let place = match *scheme {
+            "unix" => authority.path("socket"),
+            _ => "127.0.0.1:0".to_owned(),
+        };
+        ListenerConfig {
+            certificate: vec![pair.certificate.clone()],
+            key: vec![pair.key.clone()],
+            ..at(&format!("{scheme}://{place}"))
+        }
     };
-    let broker = start(ListenerConfig {
-        certificate: vec![pair.certificate],
-        key: vec![pair.key],
-        ..at(&format!("{scheme}://{place}"))
-    });
-    let url = broker.listeners()[0].to_string();
-    let server: ServerUrl = url.replace("127.0.0.1", "localhost").parse().unwrap();
+    let broker = start(schemes.iter().map(listener).collect());
+    let urls = broker.listeners().iter().map(ToString::to_string);
+    let servers: Vec<ServerUrl> = urls
+        .map(|url| url.replace("127.0.0.1", "localhost").parse().unwrap())
+        .collect();
     let tls = TlsOptions {
         ca: vec![authority.file()],
         ..TlsOptions::default()
@@ -59,8 +65,9 @@ fn moves_over(scheme: &str) {
                     client_id: format!("client-{number}"),
                     ..Config::default()
                 };
+                let server = &servers[number % servers.len()];
                 let (connection, events) =
-                    Connection::open_with(&server, &tls, config).await.unwrap();
+                    Connection::open_with(server, &tls, config).await.unwrap();
                 let filters = vec![(
                     format!("to/{number}"),
                     SubscribeOptions {
@@ -163,19 +170,20 @@ fn an_address_has_as_many_connections_as_its_quota_says_on_all_threads() {
 }
 
 macro_rules! moves_over {
-    ($($name:ident $scheme:literal),*) => {$(
+    ($($name:ident [$($scheme:literal),*];)*) => {$(
         #[test]
         fn $name() {
-            moves_over($scheme);
+            moves_over(&[$($scheme),*]);
         }
     )*};
 }
 
 moves_over!(
-    over_tcp "tcp",
-    over_unix "unix",
-    over_tls "tls",
-    over_ws "ws",
-    over_wss "wss",
-    over_quic "quic"
+    over_tcp ["tcp"];
+    over_unix ["unix"];
+    over_tls ["tls"];
+    over_ws ["ws"];
+    over_wss ["wss"];
+    over_quic ["quic"];
+    over_all_at_once ["tcp", "unix", "tls", "ws", "wss", "quic"];
 );

@@ -5,12 +5,17 @@ use crate::PATIENCE;
 use crate::broker::{Broker, PING, exchange, is_let_in, last_words};
 use crate::tls::{Dial, listener};
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use rustls::ClientConfig;
-use rustls::pki_types::CertificateDer;
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, NamedGroup};
 use std::io::{self, Read, Write};
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -168,14 +173,18 @@ fn a_connection_may_change_its_address() {
 fn nothing_is_said_before_the_handshake_is_done() {
     let authority = Authority::new("quic-early");
     let broker = Broker::start(vec![listener(&authority, "quic")]);
-    let config = offering_mqtt(&authority).config();
-    let mut client = Client::with(Arc::clone(&config), broker.address()).unwrap();
+    let tickets = Arc::new(Tickets::default());
+    let mut config = (*offering_mqtt(&authority).config()).clone();
+    config.resumption = Resumption::store(tickets.clone());
+    let mut client = Client::with(Arc::new(config.clone()), broker.address()).unwrap();
     is_let_in(&mut client);
     exchange(&mut client, PING.0, PING.1);
     // It has a ticket by now, and may not use it to send something at once.
+    let came = tickets.came.load(Ordering::Relaxed);
+    assert!(came > 0);
     let address = broker.address();
     let early = client.runtime.block_on(async {
-        let mut tls = (*config).clone();
+        let mut tls = config;
         tls.enable_early_data = true;
         let crypto = QuicClientConfig::try_from(Arc::new(tls)).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(crypto));
@@ -183,6 +192,56 @@ fn nothing_is_said_before_the_handshake_is_done() {
         connecting.unwrap().into_0rtt().is_ok()
     });
     assert!(!early);
+    let used = tickets.used.load(Ordering::Relaxed);
+    assert!(used > 0, "it was asked for a ticket, and had one");
+}
+
+/// Tickets that came, and how many of them were used.
+#[derive(Debug)]
+struct Tickets {
+    kept: ClientSessionMemoryCache,
+    came: AtomicUsize,
+    used: AtomicUsize,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self {
+            kept: ClientSessionMemoryCache::new(8),
+            came: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, server: ServerName<'static>, group: NamedGroup) {
+        self.kept.set_kx_hint(server, group);
+    }
+
+    fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
+        self.kept.kx_hint(server)
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, server: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        self.came.fetch_add(1, Ordering::Relaxed);
+        self.kept.insert_tls13_ticket(server, ticket);
+    }
+
+    fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        let ticket = self.kept.take_tls13_ticket(server);
+        let is_there = usize::from(ticket.is_some());
+        self.used.fetch_add(is_there, Ordering::Relaxed);
+        ticket
+    }
 }
 
 #[test]
@@ -214,6 +273,26 @@ fn client_certificates_are_asked_for_and_known() {
     let certificate = broker.guest().certificate.expect("it has shown one");
     assert_eq!(certificate.common_name(), Some("device 7"));
     assert_eq!(certificate.organization(), Some("Meadow"));
+}
+
+#[test]
+fn revoked_certificates_are_refused() {
+    let authority = Authority::new("quic-revoked");
+    let [good, bad] = ["good", "bad"].map(|name| authority.client(name, name, "Meadow"));
+    let broker = Broker::start(vec![ListenerConfig {
+        client_ca: vec![authority.file()],
+        crl: vec![authority.revoke(&[&bad])],
+        ..listener(&authority, "quic")
+    }]);
+    // A client of TLS 1.3 is done before the server has looked at it.
+    if let Ok(mut client) = Client::open(&offering_mqtt(&authority).showing(&bad), broker.address())
+    {
+        let _ = client.write_all(crate::broker::CONNECT);
+        assert_eq!(last_words(&mut client), b"");
+    }
+    broker.had_no_guest();
+    let dial = offering_mqtt(&authority).showing(&good);
+    is_let_in(&mut Client::open(&dial, broker.address()).unwrap());
 }
 
 #[test]

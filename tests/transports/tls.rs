@@ -87,9 +87,18 @@ impl Dial {
     }
 
     fn open_with(&self, config: Arc<ClientConfig>, broker: &Broker) -> Stream {
+        self.over_with(config, broker.dial())
+    }
+
+    fn over_with(&self, config: Arc<ClientConfig>, socket: TcpStream) -> Stream {
         let name = self.name.try_into().unwrap();
         let connection = ClientConnection::new(config, name).unwrap();
-        StreamOwned::new(connection, broker.dial())
+        StreamOwned::new(connection, socket)
+    }
+
+    /// Over a socket on which something was said before.
+    pub(crate) fn over(&self, socket: TcpStream) -> Stream {
+        self.over_with(self.config(), socket)
     }
 
     pub(crate) fn open(&self, broker: &Broker) -> Stream {
@@ -249,6 +258,47 @@ fn names_with_control_characters_are_not_believed() {
     };
     let broker = Broker::start(vec![listener]);
     Dial::of(&authority).showing(&pair).is_refused(&broker);
+}
+
+/// Where certificates are checked for revocation, nobody is let in by an earlier check.
+#[test]
+fn no_session_is_resumed_where_certificates_may_be_revoked() {
+    let authority = Authority::new("never-resumed");
+    let pair = authority.client("device", "device", "Meadow");
+    let listener = ListenerConfig {
+        client_ca: vec![authority.file()],
+        crl: vec![authority.revoke(&[])],
+        ..listener(&authority, "tls")
+    };
+    let broker = Broker::start(vec![listener]);
+    for versions in [vec![&version::TLS12], vec![&version::TLS13]] {
+        let dial = Dial {
+            versions,
+            ..Dial::of(&authority).showing(&pair)
+        };
+        let config = dial.config();
+        for _ in 0..3 {
+            let mut stream = dial.open_with(Arc::clone(&config), &broker);
+            is_let_in(&mut stream);
+            exchange(&mut stream, PING.0, PING.1);
+            assert_eq!(stream.conn.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
+}
+
+#[test]
+fn revoked_certificates_are_refused_over_websocket_too() {
+    let authority = Authority::new("revoked-wss");
+    let [good, bad] = ["good", "bad"].map(|name| authority.client(name, name, "Meadow"));
+    let broker = Broker::start(vec![ListenerConfig {
+        client_ca: vec![authority.file()],
+        crl: vec![authority.revoke(&[&bad])],
+        ..listener(&authority, "wss")
+    }]);
+    Dial::of(&authority).showing(&bad).is_refused(&broker);
+    let mut stream = Dial::of(&authority).showing(&good).open(&broker);
+    let (sent, answer) = class_13_websocket::opening();
+    exchange(&mut stream, sent.as_bytes(), answer.as_bytes());
 }
 
 #[test]

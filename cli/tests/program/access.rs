@@ -233,13 +233,10 @@ fn rules_that_are_missing_or_wrong_are_a_mistake_and_not_no_rules() {
 #[cfg(unix)]
 mod reload {
     use super::*;
-    use crate::harness::{PATIENCE, Running, forgetful};
-    use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use crate::harness::{Running, forgetful};
+    use crate::raw::{BANNED, NOT_AUTHORIZED, Raw, connect_as};
 
     const ALL: &str = "[[rule]]\nallow = \"all\"\ntopics = \"#\"\n";
-    const NOT_AUTHORIZED: u8 = 0x87;
-    const BANNED: u8 = 0x8A;
 
     struct Home {
         directory: Directory,
@@ -280,35 +277,8 @@ mod reload {
         }
     }
 
-    /// A 5.0 client, and what it was told.
-    fn connect(address: &str, client_id: &str) -> (TcpStream, u8) {
-        let mut transport = TcpStream::connect(address).unwrap();
-        transport.set_read_timeout(Some(PATIENCE)).unwrap();
-        let id = client_id.as_bytes();
-        let length = |more: usize| u8::try_from(more + id.len()).unwrap();
-        let head = [&[0x10, length(13)], &b"\0\x04MQTT\x05\x02\0\x3c\0"[..]].concat();
-        let connect = [&*head, &[0, length(0)], id].concat();
-        transport.write_all(&connect).unwrap();
-        let answer = packet(&mut transport);
-        assert_eq!(answer[0], 0x20, "a CONNACK");
-        (transport, answer[3])
-    }
-
-    fn packet(transport: &mut TcpStream) -> Vec<u8> {
-        let mut packet = vec![0; 2];
-        transport.read_exact(&mut packet).unwrap();
-        packet.resize(2 + usize::from(packet[1]), 0);
-        transport.read_exact(&mut packet[2..]).unwrap();
-        packet
-    }
-
-    /// Publishes with QoS 1 to a topic of one letter: the reason code.
-    fn publish(client: &mut TcpStream, topic: u8) -> u8 {
-        let publish = [0x32, 6, 0, 1, topic, 0, 1, 0];
-        client.write_all(&publish).unwrap();
-        let answer = packet(client);
-        assert_eq!(answer[..4], [0x40, answer[1], 0, 1]);
-        answer.get(4).copied().unwrap_or_default()
+    fn connect(address: &str, client_id: &str) -> (Raw, u8) {
+        connect_as(address, client_id, "", "")
     }
 
     #[test]
@@ -316,28 +286,28 @@ mod reload {
         let home = Home::new("acl-reload");
         let (mut broker, address) = home.start();
         let (mut client, _) = connect(&address, "c");
-        assert!(publish(&mut client, b'a') < 0x80);
+        assert!(client.publish("a") < 0x80);
         home.rules("[[rule]]\ndeny = \"publish\"\ntopics = \"a\"\nlisteners = \"here\"\n");
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        assert_eq!(client.publish("a"), NOT_AUTHORIZED);
 
         // A broken file keeps what holds, and one that is not there does.
         home.rules("[[rule]]\nallow = \"al\"\ntopics = \"#\"\n");
         broker.signal("HUP");
         broker.wait_for("access.toml:2: `allow`: \"al\": unknown word");
         broker.wait_for("not reloaded");
-        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        assert_eq!(client.publish("a"), NOT_AUTHORIZED);
         std::fs::remove_file(home.directory.path().join("access.toml")).unwrap();
         broker.signal("HUP");
         broker.wait_for("access.toml cannot be read");
         broker.wait_for("not reloaded");
-        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        assert_eq!(client.publish("a"), NOT_AUTHORIZED);
         // An empty one allows nothing.
         home.rules("");
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        assert_eq!(publish(&mut client, b'b'), NOT_AUTHORIZED);
+        assert_eq!(client.publish("b"), NOT_AUTHORIZED);
     }
 
     #[test]
@@ -350,10 +320,9 @@ mod reload {
         home.directory.write("bans.toml", ban);
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        let last = packet(&mut mallory);
-        assert_eq!(last[0], 0xE0, "{last:02x?}");
-        assert_eq!(mallory.read(&mut [0]).unwrap(), 0);
-        assert!(publish(&mut other, b'a') < 0x80);
+        // The only reason of this kind that a DISCONNECT may have.
+        mallory.is_sent_away(NOT_AUTHORIZED);
+        assert!(other.publish("a") < 0x80);
         assert_eq!(connect(&address, "mallory").1, BANNED);
         broker.signal("TERM");
         assert!(broker.wait().success());
@@ -374,7 +343,7 @@ mod reload {
         home.configure("name = \"here\"", &format!("shadow_file = \"{shadow}\""));
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        assert!(publish(&mut client, b'a') < 0x80);
+        assert!(client.publish("a") < 0x80);
         broker.wait_for("the shadow rules would deny this");
     }
 
@@ -398,8 +367,8 @@ mod reload {
         broker.signal("HUP");
         broker.wait_for("reloaded");
         broker.wait_for("taken over by a restart only: listener.url");
-        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
-        assert!(publish(&mut client, b'b') < 0x80);
+        assert_eq!(client.publish("a"), NOT_AUTHORIZED);
+        assert!(client.publish("b") < 0x80);
         assert_eq!(connect(&address, "mallory").1, BANNED);
         // What is about one that does not run is not taken over by half.
         home.rules(&deny("new"));
@@ -407,7 +376,7 @@ mod reload {
         broker.signal("HUP");
         broker.wait_for("rules are about the listeners that run, here; others need a restart");
         broker.wait_for("not reloaded");
-        assert_eq!(publish(&mut client, b'a'), NOT_AUTHORIZED);
+        assert_eq!(client.publish("a"), NOT_AUTHORIZED);
         assert_eq!(connect(&address, "mallory").1, BANNED);
     }
 }

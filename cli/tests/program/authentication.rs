@@ -1,13 +1,9 @@
 //! Passwords at a broker that runs, and what SIGHUP changes about it.
 
-use crate::harness::{Directory, PATIENCE, Running, forgetful, whimbrel};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use crate::harness::{Directory, Running, forgetful, whimbrel};
+use crate::raw::{ACCEPTED, BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, answer, connect};
+use std::io::Write;
 use std::process::Stdio;
-
-const ACCEPTED: u8 = 0;
-const BAD_USER_NAME_OR_PASSWORD: u8 = 0x86;
-const NOT_AUTHORIZED: u8 = 0x87;
 
 /// A directory with a configuration, and users in a file.
 struct Home {
@@ -61,46 +57,6 @@ impl Home {
         let address = address.rsplit('/').next().unwrap().to_owned();
         (broker, address)
     }
-}
-
-/// A 5.0 client that was answered, and the answer.
-fn connect(address: &str, user: &str, password: &str) -> (TcpStream, u8) {
-    let mut body = b"\0\x04MQTT\x05".to_vec();
-    body.push(if user.is_empty() { 0x02 } else { 0xc2 });
-    body.extend(b"\0\x3c\0\0\0");
-    for text in [user, password] {
-        if !user.is_empty() {
-            body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
-            body.extend(text.as_bytes());
-        }
-    }
-    let mut transport = TcpStream::connect(address).unwrap();
-    transport.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Of a number of up to two bytes, the first says that there is a second.
-    let (low, high) = ((body.len() % 128) as u8, (body.len() / 128) as u8);
-    let length = match high {
-        0 => vec![low],
-        _ => vec![low | 0x80, high],
-    };
-    transport
-        .write_all(&[&[0x10][..], &length, &*body].concat())
-        .unwrap();
-    let packet = packet(&mut transport);
-    assert_eq!(packet[0], 0x20, "a CONNACK");
-    (transport, packet[3])
-}
-
-fn packet(transport: &mut TcpStream) -> Vec<u8> {
-    let mut packet = vec![0; 2];
-    transport.read_exact(&mut packet).unwrap();
-    let length = usize::from(packet[1]);
-    packet.resize(2 + length, 0);
-    transport.read_exact(&mut packet[2..]).unwrap();
-    packet
-}
-
-fn answer(address: &str, user: &str, password: &str) -> u8 {
-    connect(address, user, password).1
 }
 
 #[test]
@@ -163,8 +119,8 @@ mod reload {
         assert_eq!(answer(&address, "carol", "c"), ACCEPTED);
         assert_eq!(answer(&address, "bob", "b"), ACCEPTED);
         assert_eq!(answer(&address, "eve", "e"), BAD_USER_NAME_OR_PASSWORD);
-        is_sent_away(&mut eve);
-        is_there(&mut alice);
+        eve.is_sent_away(NOT_AUTHORIZED);
+        alice.is_there();
     }
 
     #[test]
@@ -204,14 +160,14 @@ mod reload {
         broker.signal("HUP");
         let line = broker.wait_for("reloaded");
         assert!(line.contains("disconnected_clients=1"), "{line}");
-        is_sent_away(&mut alice);
-        is_there(&mut bob);
+        alice.is_sent_away(NOT_AUTHORIZED);
+        bob.is_there();
         // What has not changed disconnects nobody.
         let (mut alice, _) = connect(&address, "alice", "secret");
         broker.signal("HUP");
         let line = broker.wait_for("reloaded");
         assert!(line.contains("disconnected_clients=0"), "{line}");
-        is_there(&mut alice);
+        alice.is_there();
     }
 
     #[test]
@@ -224,12 +180,12 @@ mod reload {
         home.configure("loopback-only", "");
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        is_there(&mut nobody);
+        nobody.is_there();
         home.configure("never", "");
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        is_sent_away(&mut nobody);
-        is_there(&mut alice);
+        nobody.is_sent_away(NOT_AUTHORIZED);
+        alice.is_there();
     }
 
     /// For `pump-7`, until the year 2100, of the first of the secrets.
@@ -254,12 +210,12 @@ mod reload {
         let (mut alice, _) = connect(&address, "alice", "secret");
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        is_there(&mut pump);
+        pump.is_there();
         home.directory.write("jwt.secret", SECRETS[1]);
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        is_sent_away(&mut pump);
-        is_there(&mut alice);
+        pump.is_sent_away(NOT_AUTHORIZED);
+        alice.is_there();
         assert_eq!(answer(&address, "x", TOKEN), BAD_USER_NAME_OR_PASSWORD);
         // So does one that was for nobody in particular, when it has to be for somebody.
         home.directory.write("jwt.secret", SECRETS[0]);
@@ -270,20 +226,8 @@ mod reload {
         home.configure("never", &format!("{more}jwt_audience = \"mqtt\"\n"));
         broker.signal("HUP");
         broker.wait_for("reloaded");
-        is_sent_away(&mut pump);
-        is_there(&mut alice);
-    }
-
-    /// It was told DISCONNECT, not authorized.
-    fn is_sent_away(client: &mut TcpStream) {
-        let last = packet(client);
-        assert_eq!((last[0], last[2]), (0xe0, NOT_AUTHORIZED));
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    }
-
-    fn is_there(client: &mut TcpStream) {
-        client.write_all(&[0xc0, 0]).unwrap();
-        assert_eq!(packet(client), [0xd0, 0]);
+        pump.is_sent_away(NOT_AUTHORIZED);
+        alice.is_there();
     }
 
     /// Class 8: what was good stays when what comes is not.
@@ -363,6 +307,55 @@ mod reload {
         );
         assert_eq!(answer(&address, "alice", "secret"), ACCEPTED);
     }
+}
+
+/// A token opens a connection, and its end is the end of that.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_token_lets_in_until_it_ends() {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    use ring::hmac;
+    use std::time::{SystemTime, UNIX_EPOCH};
+    let secret = "0123456789abcdef0123456789abcdef";
+    let mut home = Home::new("auth-token-end", &[("alice", "secret")]);
+    let file = home.directory.write("jwt.secret", secret);
+    let rules = home.directory.write(
+        "access.toml",
+        "[[rule]]\nallow = \"publish\"\ntopics = \"%u/#\"\ngroups = \"pumps\"\n",
+    );
+    home.configure(
+        "never",
+        &format!(
+            "jwt_secret_file = {file:?}\njwt_groups_claim = \"groups\"\njwt_leeway_s = 0\n\
+             [access]\nfile = {rules:?}\n"
+        ),
+    );
+    let (_broker, address) = home.start();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let token = |ends_s: u64, secret: &str| {
+        let claims = format!(r#"{{"sub":"pump-7","groups":["pumps"],"exp":{ends_s}}}"#);
+        let parts = [r#"{"alg":"HS256"}"#, &claims];
+        let parts = parts.map(|part| Base64UrlUnpadded::encode_string(part.as_bytes()));
+        let signed = parts.join(".");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let signature = hmac::sign(&key, signed.as_bytes());
+        format!(
+            "{signed}.{}",
+            Base64UrlUnpadded::encode_string(signature.as_ref())
+        )
+    };
+    for bad in [
+        token(now.as_secs() + 60, "another-secret-of-thirty-two-bytes"),
+        token(now.as_secs() - 1, secret),
+    ] {
+        assert_eq!(answer(&address, "x", &bad), BAD_USER_NAME_OR_PASSWORD);
+    }
+    let (mut pump, code) = connect(&address, "x", &token(now.as_secs() + 3, secret));
+    assert_eq!(code, ACCEPTED);
+    assert!(pump.publish("pump-7/pressure") < 0x80);
+    assert_eq!(pump.publish("pump-8/pressure"), NOT_AUTHORIZED);
+    // Maximum connect time.
+    pump.is_sent_away(0xA0);
 }
 
 /// What people get wrong about authentication, and what `check` and `serve` say: the place of the

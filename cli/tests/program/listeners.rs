@@ -340,3 +340,100 @@ fn certificates_are_replaced_by_sighup_while_clients_stay() {
     assert_eq!(heard.next().unwrap().unwrap(), "after");
     assert!(subscriber.wait().unwrap().success());
 }
+
+/// From the certificate to what may be done: an alternative name is the user, and the user stands
+/// in a rule.
+#[test]
+fn an_alternative_name_is_the_user_whom_rules_are_about() {
+    use crate::harness::{Running, forgetful};
+
+    let authority = Authority::new("alternative-user");
+    let directory = Directory::new("alternative-user");
+    let server = authority.server("server", &["localhost"]);
+    let rules = directory.write(
+        "access.toml",
+        "[[rule]]\nallow = \"publish\"\ntopics = \"pumps/%u/#\"\n\
+         users = [\"pump-7.example.org\", \"192.0.2.7\"]\n",
+    );
+    let config = directory.write(
+        "whimbrel.toml",
+        &format!(
+            "[[listener]]\nurl = \"tls://127.0.0.1:0\"\ncertificate = [{:?}]\nkey = [{:?}]\n\
+             client_ca = [{:?}]\ncertificate_user = \"alternative-name\"\n\
+             [access]\nfile = {rules:?}\n",
+            server.certificate,
+            server.key,
+            authority.file()
+        ),
+    );
+    let mut broker = Running::start(forgetful(&["-c", &config]));
+    let address = broker.address_of("tls");
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let url = format!("mqtts://localhost:{port}");
+    for (names, topic, is_allowed) in [
+        (
+            &["pump-7.example.org"][..],
+            "pumps/pump-7.example.org/x",
+            true,
+        ),
+        // The first one counts.
+        (
+            &["pump-7.example.org", "pump-8.example.org"],
+            "pumps/pump-7.example.org/x",
+            true,
+        ),
+        (
+            &["pump-8.example.org", "pump-7.example.org"],
+            "pumps/pump-7.example.org/x",
+            false,
+        ),
+        (&["192.0.2.7"], "pumps/192.0.2.7/x", true),
+        (&["192.0.2.8"], "pumps/192.0.2.7/x", false),
+        (&[], "pumps/device/x", false),
+    ] {
+        let pair = authority.client_of_names("device", "device", names);
+        let ca = authority.file();
+        let (cert, key) = (&*pair.certificate, &*pair.key);
+        let arguments = ["pub", "-h", &url, "--ca", &ca, "--cert", cert, "--key", key];
+        let said = ["-V", "5", "-q", "1", "-t", topic, "-m", "1"];
+        let output = whimbrel(&[&arguments[..], &said].concat())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), is_allowed, "{names:?}: {output:?}");
+    }
+}
+
+/// The file of a Unix socket is whose the configuration says, from the moment that it is there.
+#[cfg(unix)]
+#[test]
+fn a_socket_has_its_owner_and_mode() {
+    use crate::harness::{Running, forgetful};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let directory = Directory::new("socket-owner");
+    let own = std::fs::metadata(directory.path()).unwrap();
+    // Only root may give a file away; to anybody else it can be given that has it.
+    let (user, group) = match own.uid() {
+        0 => (65_534, 65_533),
+        user => (user, own.gid()),
+    };
+    // Relative, as its path has to be short.
+    let config = directory.write(
+        "whimbrel.toml",
+        &format!(
+            "[[listener]]\nurl = \"unix://whimbrel.sock\"\nunix_owner = \"{user}:{group}\"\n\
+             unix_mode = \"620\"\n"
+        ),
+    );
+    let mut command = forgetful(&["-c", &config]);
+    command.current_dir(directory.path());
+    let mut broker = Running::start(command);
+    broker.wait_for("listening");
+    let socket = directory.path().join("whimbrel.sock");
+    let metadata = std::fs::metadata(&socket).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (user, group));
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o620);
+    broker.signal("TERM");
+    assert!(broker.wait().success());
+    assert!(!socket.exists());
+}

@@ -13,9 +13,14 @@ mod harness;
 #[cfg(feature = "tls")]
 mod listeners;
 mod mistakes;
+mod mosquitto;
 mod passwd;
+mod raw;
 #[cfg(feature = "tools")]
 mod recording;
 mod running;
+mod scram;
+#[cfg(target_os = "linux")]
+mod stalled;
 mod storage;
 mod tenants;

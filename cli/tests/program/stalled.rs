@@ -1,0 +1,95 @@
+//! What handshakes cost that never end: no more than `docs/listeners.md` says.
+
+use crate::harness::{Directory, Running, forgetful};
+use std::io::Write;
+use std::net::TcpStream;
+use whimbrel_tests::authority::Authority;
+
+const STALLED: u64 = 400;
+
+/// Memory of the process in bytes.
+fn resident(broker: &Running) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// A broker, and those who stall there: they stay, so that nobody is measured in the place of
+/// another.
+struct Crowd {
+    broker: Running,
+    stalled: Vec<TcpStream>,
+}
+
+impl Crowd {
+    /// How much each of many connections costs that begin so.
+    fn cost(&mut self, address: &str, beginning: &[u8], witness: &str) -> u64 {
+        let before = resident(&self.broker);
+        for _ in 0..STALLED {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(beginning).unwrap();
+            self.stalled.push(stream);
+        }
+        // Everybody before these was read when the last of them is let in.
+        for _ in 0..3 {
+            assert_eq!(crate::raw::answer(witness, "", ""), 0);
+        }
+        resident(&self.broker).saturating_sub(before) / STALLED
+    }
+}
+
+#[test]
+fn stalled_handshakes_cost_no_more_than_is_stated() {
+    let authority = Authority::new("stalled-memory");
+    let pair = authority.server("server", &["localhost"]);
+    let directory = Directory::new("stalled-memory");
+    let config = directory.write(
+        "whimbrel.toml",
+        &format!(
+            "[limits]\nconnect_timeout_ms = 600_000\n\
+             [[listener]]\nurl = \"tcp://127.0.0.1:0\"\n\
+             [[listener]]\nurl = \"tls://127.0.0.1:0\"\ncertificate = [{:?}]\nkey = [{:?}]\n\
+             [[listener]]\nurl = \"ws://127.0.0.1:0\"\n\
+             [[listener]]\nurl = \"tcp://127.0.0.1:0\"\nproxy_from = [\"127.0.0.1\"]\n",
+            pair.certificate, pair.key
+        ),
+    );
+    let mut broker = Running::start(forgetful(&["-c", &config]));
+    let plain = broker.address();
+    let tls = broker.address_of("tls");
+    let web = broker.address_of("ws");
+    let web = web.split('/').next().unwrap();
+    let proxied = broker.address();
+    let mut crowd = Crowd {
+        broker,
+        stalled: Vec::new(),
+    };
+    // Whatever is made once is there.
+    crowd.cost(&plain, b"", &plain);
+    let connection = crowd.cost(&plain, b"", &plain);
+
+    // The most that is waited with: a ClientHello that announces 60 KiB, in records of 16 KiB; a
+    // request; a header.
+    let mut hello = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xF0, 0];
+    hello.resize(5 + (16 << 10), 0);
+    hello.extend([0x16, 3, 1, 0x3F, 0]);
+    hello.resize((32 << 10) - 300, 0);
+    let mut request = b"GET /mqtt HTTP/1.1\r\nCookie: ".to_vec();
+    request.resize((8 << 10) - 10, b'x');
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0F\xF0".to_vec();
+    header.resize((4 << 10) - 10, 0);
+    for (what, address, beginning, stated) in [
+        ("TLS", &*tls, &hello, 32 << 10),
+        ("WebSocket", web, &request, 8 << 10),
+        ("PROXY", &*proxied, &header, 4 << 10),
+    ] {
+        let cost = crowd.cost(address, beginning, &plain);
+        println!("{what}: {cost} bytes each, a connection {connection}");
+        // What it is for itself, and a page or two that are not given back.
+        let most = stated + connection + (8 << 10);
+        assert!(cost <= most, "{what}: {cost} bytes each, of at most {most}");
+        // It does hold what was sent, or nothing is measured here.
+        assert!(cost >= stated / 2, "{what}: {cost} bytes each");
+    }
+}
