@@ -23,6 +23,9 @@ const EVERYTHING: &[&str] = &["one-a/+", "one-b/+", "two-a/+", "two-b/+", "+/wil
 /// another.
 const SHARED: &[&str] = &["$share/group/one-a/+", "$share/group/one-b/+"];
 
+/// The same with QoS 2, which stays with the one it went to first.
+const SHARED_ONCE: &[&str] = &["$share/pair/two-a/+", "$share/pair/two-b/+"];
+
 fn number(variable: &str, default: u64) -> u64 {
     let text = std::env::var(variable).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -36,6 +39,7 @@ struct Company {
     mourners: Vec<(&'static str, Playing<Wills>)>,
     subscribers: Vec<(&'static str, Playing<Received>)>,
     members: Vec<(&'static str, Playing<Received>)>,
+    pair: Vec<(&'static str, Playing<Received>)>,
 }
 
 impl Company {
@@ -57,16 +61,24 @@ impl Company {
             ("member-d", member("member-d", seed + 7).fickle()),
         ]
         .map(|(name, actor)| (name, Playing::start(actor, &directions)));
+        let one = |name, seed| Subscriber::new(name, V5, SHARED_ONCE, seed);
+        let pair = [
+            ("one-of-two", one("one-of-two", seed + 8)),
+            ("two-of-two", one("two-of-two", seed + 9).sleepy()),
+        ]
+        .map(|(name, actor)| (name, Playing::start(actor, &directions)));
         let company = Self {
             subscribers: subscribers.into(),
             members: members.into(),
+            pair: pair.into(),
             publishers: Vec::new(),
             retaining: Vec::new(),
             mourners: Vec::new(),
             directions,
         };
         company.wait("subscriptions", || {
-            let mut all = company.subscribers.iter().chain(&company.members);
+            let all = company.subscribers.iter().chain(&company.members);
+            let mut all = all.chain(&company.pair);
             all.all(|(_, playing)| playing.look(|received| received.subscribed))
         });
         company.with_publishers(seed)
@@ -161,6 +173,7 @@ impl Company {
             }
         }
         self.judge_members(&mut verdict);
+        self.judge_pair(&mut verdict);
         for (name, playing) in self.publishers.iter().chain(&self.retaining) {
             verdict.broken(name, &playing.ledger().broken);
         }
@@ -184,10 +197,30 @@ impl Company {
         }
     }
 
+    fn judge_pair(&self, verdict: &mut Verdict) {
+        let ledgers = self.pair.iter().map(|(_, playing)| playing.ledger());
+        let ledgers: Vec<Received> = ledgers.collect();
+        for ((name, _), received) in self.pair.iter().zip(&ledgers) {
+            verdict.broken(name, &received.broken);
+        }
+        for (publisher, promises) in &self.publishers {
+            if publisher.starts_with("two") {
+                let numbers = ledgers.iter().filter_map(|one| one.numbers.get(*publisher));
+                let mut numbers: Vec<u64> = numbers.flatten().copied().collect();
+                // Between two there is no order.
+                numbers.sort_unstable();
+                let promised = promises.look(|promises| promises.acknowledged);
+                let names = (*publisher, "the pair");
+                judge_stream(verdict, names, promised, &numbers, true);
+            }
+        }
+    }
+
     fn leave(&mut self) {
         self.directions.end();
         self.subscribers.iter_mut().for_each(|(_, p)| p.leave());
         self.members.iter_mut().for_each(|(_, p)| p.leave());
+        self.pair.iter_mut().for_each(|(_, p)| p.leave());
         self.publishers.iter_mut().for_each(|(_, p)| p.leave());
         self.retaining.iter_mut().for_each(|(_, p)| p.leave());
         self.mourners.iter_mut().for_each(|(_, p)| p.leave());

@@ -39,7 +39,6 @@ pub(crate) struct Publisher {
     /// Sent and not yet done, oldest first.
     open: VecDeque<Open>,
     next_number: u64,
-    next_id: PacketId,
     /// It has heard something that the broker must not forget.
     relied: bool,
 }
@@ -64,7 +63,6 @@ impl Publisher {
             random: Random::new(seed),
             open: VecDeque::new(),
             next_number: 1,
-            next_id: PacketId::FIRST,
             relied: false,
         }
     }
@@ -102,8 +100,7 @@ impl Publisher {
                 payload.into_bytes(),
             )
         };
-        let id = self.next_id;
-        self.next_id = id.next();
+        let id = self.free_id();
         let open = Open {
             number,
             id,
@@ -114,6 +111,15 @@ impl Publisher {
         self.send(line, &open, false);
         self.open.push_back(open);
         stage.note(|promises| promises.sent = number);
+    }
+
+    /// The lowest that is not in use: identifiers are used again as soon as they may be.
+    fn free_id(&self) -> PacketId {
+        let mut id = PacketId::FIRST;
+        while self.place(id).is_some() {
+            id = id.next();
+        }
+        id
     }
 
     fn send(&self, line: &mut Line, open: &Open, dup: bool) {

@@ -34,6 +34,34 @@ fn a_checkpoint_is_wanted_once_and_removes_what_came_before() {
     }
 }
 
+/// Much more is written than stays: the files take what `docs/log-format.md` says, and no more.
+#[test]
+fn what_the_files_take_is_bounded() {
+    for (keys, value_bytes) in [(10, 900), (40, 900), (100, 400)] {
+        let config = small();
+        let (mut log, ..) = open(&config, Disk::default());
+        let mut most = 0;
+        for round in 0..2_000_u32 {
+            log.put(&format!("k{}", round % keys), &vec![7; value_bytes]);
+            let live = log.tell_live_bytes();
+            if log.heard(LogEvent::CheckpointWanted) {
+                log.checkpoint().unwrap();
+            }
+            let used = log.engine.statistics().used_bytes;
+            // What was written since a checkpoint, that being written, and the reserve; and for
+            // each of them, and what is being written now, the rest of a segment.
+            let frames = config.checkpoint_min_bytes.max(2 * live) + live + live / 2 * 3;
+            let bound = frames * 5 / 4 + 4 * config.segment_bytes;
+            assert!(
+                used <= bound,
+                "{keys} keys, round {round}: {used} of {bound}"
+            );
+            most = most.max(used);
+        }
+        println!("{keys} keys of {value_bytes} bytes: {most} bytes at most");
+    }
+}
+
 #[test]
 fn nothing_is_removed_before_the_end_is_durable() {
     let (mut log, ..) = open(&small(), Disk::default());

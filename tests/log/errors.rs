@@ -2,7 +2,8 @@
 
 use crate::harness::{Log, Stop, UUID, check_prefix, drive, open, small};
 use whimbrel_core::log::{
-    AppendError, FileName, IoFailure, IoFailureKind, LogEvent, Poison, Recovery, RecoveryError,
+    AppendError, FileName, IoFailure, IoFailureKind, LogConfig, LogEvent, Marker, Poison, Recovery,
+    RecoveryError, SyncPolicy,
 };
 use whimbrel_tests::{CrashStyle, Disk, Random};
 
@@ -37,6 +38,41 @@ fn a_failed_sync_is_the_end() {
     log.wait();
     assert!(log.engine.poll_operation().is_none());
     assert_eq!(log.engine.next_deadline(), None);
+}
+
+#[test]
+fn a_failed_sync_is_the_end_also_where_nobody_waits_for_it() {
+    for sync in [SyncPolicy::Interval { ms: 10 }, SyncPolicy::Never] {
+        let config = LogConfig { sync, ..small() };
+        let (mut log, ..) = open(&config, Disk::default());
+        for round in 0..10_000 {
+            log.put(&format!("k{}", round % 10), &[1; 700]);
+            log.wait();
+            if log.heard(LogEvent::CheckpointWanted) {
+                break;
+            }
+        }
+        log.run();
+        // The next operation that is a sync: of the interval, or before segments are removed.
+        let durable = log.durable;
+        log.disk.fails_next_sync = Some(IoFailureKind::Other);
+        let _ = log.append_marked(Marker::CheckpointBegin, &one());
+        let _ = log.append_marked(Marker::CheckpointEnd, &[]);
+        for _ in 0..10 {
+            log.run();
+            log.wait();
+        }
+        assert!(log.poisoned, "{sync:?}");
+        assert!(log.durable >= durable, "what was written was reported");
+        assert_eq!(log.append(&one()), Err(AppendError::Poisoned));
+        assert!(log.engine.poll_operation().is_none());
+        assert_eq!(log.engine.next_deadline(), None);
+        let removed = |event: &LogEvent| matches!(event, LogEvent::Checkpointed { .. });
+        assert!(!log.events.iter().any(removed), "nothing is removed");
+        // What an earlier sync proved is there.
+        let disk = log.disk.crash(None, CrashStyle::LosesAll, 1);
+        open(&config, disk);
+    }
 }
 
 /// After a failed sync the system shows what it did not write, and the next sync of the same file
@@ -143,10 +179,7 @@ fn story(log: &mut Log) {
         }
         log.run();
         if log.heard(LogEvent::CheckpointWanted) && !log.poisoned {
-            if log
-                .append_marked(whimbrel_core::log::Marker::CheckpointBegin, &[])
-                .is_err()
-            {
+            if log.append_marked(Marker::CheckpointBegin, &[]).is_err() {
                 return;
             }
             let state = log.state().clone();
@@ -154,7 +187,7 @@ fn story(log: &mut Log) {
                 let _ = log.append(&[(key, Some(value))]);
                 log.run();
             }
-            let _ = log.append_marked(whimbrel_core::log::Marker::CheckpointEnd, &[]);
+            let _ = log.append_marked(Marker::CheckpointEnd, &[]);
         }
         log.wait();
         log.run();

@@ -78,6 +78,8 @@ pub struct Disk {
     /// What all files together may take.
     pub capacity_bytes: Option<usize>,
     failures: BTreeMap<u64, IoFailureKind>,
+    /// How the next sync of a file fails, whichever operation that is.
+    pub fails_next_sync: Option<IoFailureKind>,
     /// Operations carried out so far.
     pub step_count: u64,
     /// Bytes and entries of the last answer.
@@ -104,7 +106,9 @@ impl Disk {
     pub fn run(&mut self, action: &FileAction<'_>) -> Result<Completion<'_>, IoFailure> {
         let step = self.step_count;
         self.step_count += 1;
-        if let Some(kind) = self.failures.get(&step).copied() {
+        let is_sync = matches!(action, FileAction::Sync { .. });
+        let planned = self.failures.get(&step).copied();
+        if let Some(kind) = planned.or_else(|| self.fails_next_sync.take_if(|_| is_sync)) {
             self.half_do(action, step);
             return Err(failure(kind));
         }
