@@ -119,6 +119,11 @@ impl Broker {
                 {
                     self.journal.received(session.number, id);
                 }
+                let traffic = session.traffic.as_ref();
+                let refusals = traffic.and_then(|traffic| traffic.refusals.as_ref());
+                for refusal in refusals.iter().flat_map(|refusals| refusals.iter()) {
+                    self.journal.refused(session.number, refusal);
+                }
                 let place = Place::Subscriptions(session.subscriptions.len());
                 Walk::Session { slot, place }
             }

@@ -6,8 +6,8 @@
 //! until the others have kept their part; a crash before that finds the session as if nothing had
 //! happened to it, and the same is done again. That it is done once, and not twice, is for a will
 //! what it is for a QoS 2 message: who has taken it in is remembered, under an exchange of its own,
-//! until the record says that it is gone; see [`taken`](crate::taken). A message that moved may
-//! come twice.
+//! until the record says that it is gone; see [`taken`](crate::taken). A message that moved is
+//! marked so in the batch of whoever has it now.
 //!
 //! ```text
 //!  Told ─────────► Recorded ─────────► Completing ─────────► over

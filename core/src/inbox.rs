@@ -105,7 +105,7 @@ impl Broker {
                 break;
             };
             match frame::split(rest, limit) {
-                Ok(Some((frame, _))) if self.must_wait_for_storage(key, frame) => {
+                Ok(Some((frame, _))) if self.must_wait_for_storage(key, frame, false) => {
                     if let Some(connection) = self.connections.get_mut(key) {
                         connection.stalls.add(Stalls::STORAGE);
                     }
@@ -195,7 +195,7 @@ impl Broker {
                 Ok(None) => break,
                 Err(violation) => return self.close(key, CloseReason::Violation(violation)),
             };
-            if self.must_wait_for_storage(key, frame) {
+            if self.must_wait_for_storage(key, frame, awaiting > 0) {
                 inbox.copy_within(at..at + length, awaiting);
                 awaiting += length;
             } else if let Err(violation) = self.dispatch(key, frame) {
@@ -213,8 +213,8 @@ impl Broker {
     }
 
     /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
-    /// it waits until there is room.
-    fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>) -> bool {
+    /// it waits until there is room, and so does what is behind another message that waits.
+    fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>, is_behind: bool) -> bool {
         const QOS: u8 = 0b0110;
         if !self.storage_is_full
             || !frame::is_publish(frame.first_byte)
@@ -236,7 +236,7 @@ impl Broker {
             && traffic
                 .zip(publish.packet_id)
                 .is_some_and(|(traffic, id)| traffic.received.contains(id));
-        !clears && !is_known
+        !is_known && (is_behind || !clears)
     }
 
     /// Whether this is a message, and an earlier one is not yet with everybody it is for: it would

@@ -217,6 +217,22 @@ pub enum Record<'a> {
         /// The filter of the subscription.
         filter: &'a str,
     },
+    /// A message was refused.
+    Refused {
+        /// The number of its sender's session.
+        session: u64,
+        /// Its packet identifier.
+        packet: u16,
+        /// It stays so; else the identifier is that of another one now.
+        stays: bool,
+    },
+    /// A delivery of a session that ends is another session's.
+    Moved {
+        /// The session's number.
+        session: u64,
+        /// Which of its deliveries.
+        sequence: u64,
+    },
     /// Of a kind that this version does not know.
     Unknown {
         /// The first byte of its key.
@@ -332,6 +348,15 @@ impl<'a> Record<'a> {
                     },
                 })
             }
+            record::REFUSED => Some(Self::Refused {
+                session: name.u64()?,
+                packet: name.u16()?,
+                stays: value.is_some(),
+            }),
+            record::MOVED => Some(Self::Moved {
+                session: name.u64()?,
+                sequence: name.u64()?,
+            }),
             kind => Some(Self::Unknown { kind }),
         }
     }

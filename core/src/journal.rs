@@ -9,12 +9,13 @@
 use crate::action::{Batch, BatchMark};
 use crate::broker::Broker;
 use crate::id::{ById, MessageId, PacketId, Position};
-use crate::letter::ExchangeId;
+use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::BatchWriter;
 use crate::message::Message;
 use crate::record::{self, delivery_key, message_key, received_key, session_key};
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
+use crate::session::refusals::Refusal;
 use crate::session::{Cursor, Session};
 use crate::state::{Reader, State, Writer};
 use crate::taken::Taken;
@@ -569,6 +570,23 @@ impl Journal {
     /// PUBREL came for it.
     pub(crate) fn completed(&mut self, session: u64, id: PacketId) {
         self.delete(&received_key(session, id));
+    }
+
+    /// A message was refused, and a later one is taken in.
+    pub(crate) fn refused(&mut self, session: u64, refusal: Refusal) {
+        let key = record::refused_key(session, refusal.id);
+        self.put(&key, &refusal.fingerprint.to_le_bytes());
+    }
+
+    /// The identifier of a message that was refused is that of another one.
+    pub(crate) fn refusal_forgotten(&mut self, session: u64, id: PacketId) {
+        self.delete(&record::refused_key(session, id));
+    }
+
+    /// A delivery of a session that ends, on whichever shard, is another session's from this batch
+    /// on: a crash must not bring it back.
+    pub(crate) fn moved(&mut self, delivery: DeliveryId) {
+        self.put(&record::moved_key(delivery), &[]);
     }
 
     /// Where an incoming QoS 2 message has been taken in, as far as this shard knows.

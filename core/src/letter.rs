@@ -120,6 +120,17 @@ pub struct SharedMessage {
     pub group: Box<str>,
     /// To be taken in once.
     pub exchange: Option<ExchangeId>,
+    /// What it was for a session that has ended.
+    pub moved: Option<DeliveryId>,
+}
+
+/// A delivery to a session that lasts, as the log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryId {
+    /// The number of the session.
+    pub session: u64,
+    /// Which of its deliveries.
+    pub sequence: u64,
 }
 
 crate::state::state!(Letter {
@@ -157,8 +168,10 @@ crate::state::state!(SharedMessage {
     message,
     retain,
     group,
-    exchange
+    exchange,
+    moved
 });
+crate::state::state!(DeliveryId { session, sequence });
 
 /// What a routed message counts beside its own bytes.
 const PARCEL_BYTES: usize = 64;

@@ -10,6 +10,8 @@
 //! | `Q` session sequence | message, flags, stage, packet identifier, subscription identifiers | until acknowledged |
 //! | `I` session packet | nothing: an incoming QoS 2 message waits for PUBREL | PUBREC to PUBREL |
 //! | `J` session packet shard | slots and shared subscriptions for which several shards took that message in | PUBREC to PUBREL |
+//! | `F`+128 session packet | fingerprint of a message that was refused, and stays so | refused to identifier used again |
+//! | `X`+128 session sequence | nothing: that delivery of a session that ends is another session's now | until the end of the session is recorded |
 //! | `T` tenant | nothing: there are records of this tenant | from its first session on |
 //! | `R` topic, or tenant NUL topic | message | retained until replaced or cleared |
 //! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last messages | subscribe until all are under way |
@@ -18,7 +20,7 @@
 
 use crate::codec::packet::{QoS, RetainHandling, SubscribeOptions};
 use crate::id::{MessageId, PacketId};
-use crate::letter::ExchangeId;
+use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::batch::SKIPPABLE;
 use crate::message::Message;
 use crate::session::inflight::Stage;
@@ -46,8 +48,15 @@ pub(crate) const TENANT: u8 = b'T';
 /// before.
 pub(crate) const CURSOR: u8 = b'P' | SKIPPABLE;
 
+/// A version that does not know it may take a message in that it has refused before, and behind
+/// later ones, as all did before.
+pub(crate) const REFUSED: u8 = b'F' | SKIPPABLE;
+/// A version that does not know it may deliver a message of a shared subscription twice after a
+/// crash, as all did before.
+pub(crate) const MOVED: u8 = b'X' | SKIPPABLE;
+
 /// The records of a session: a kind and its number begin their keys, and they end with it.
-pub(crate) const OF_SESSION: [u8; 4] = [SUBSCRIPTION, DELIVERY, RECEIVED, CURSOR];
+pub(crate) const OF_SESSION: [u8; 6] = [SUBSCRIPTION, DELIVERY, RECEIVED, CURSOR, REFUSED, MOVED];
 
 /// Reads values front to back; `None` at the first thing that is not there.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
@@ -102,14 +111,30 @@ pub(crate) fn session_key(kind: u8, session: u64) -> [u8; 9] {
 }
 
 pub(crate) fn delivery_key(session: u64, sequence: u64) -> [u8; 17] {
-    let mut key = [DELIVERY; 17];
-    key[1..9].copy_from_slice(&session.to_le_bytes());
-    key[9..].copy_from_slice(&sequence.to_le_bytes());
+    key_of_delivery(DELIVERY, DeliveryId { session, sequence })
+}
+
+pub(crate) fn moved_key(delivery: DeliveryId) -> [u8; 17] {
+    key_of_delivery(MOVED, delivery)
+}
+
+fn key_of_delivery(kind: u8, delivery: DeliveryId) -> [u8; 17] {
+    let mut key = [kind; 17];
+    key[1..9].copy_from_slice(&delivery.session.to_le_bytes());
+    key[9..].copy_from_slice(&delivery.sequence.to_le_bytes());
     key
 }
 
 pub(crate) fn received_key(session: u64, id: PacketId) -> [u8; 11] {
-    let mut key = [RECEIVED; 11];
+    key_of_packet(RECEIVED, session, id)
+}
+
+pub(crate) fn refused_key(session: u64, id: PacketId) -> [u8; 11] {
+    key_of_packet(REFUSED, session, id)
+}
+
+fn key_of_packet(kind: u8, session: u64, id: PacketId) -> [u8; 11] {
+    let mut key = [kind; 11];
     key[1..9].copy_from_slice(&session.to_le_bytes());
     key[9..].copy_from_slice(&id.get().to_le_bytes());
     key

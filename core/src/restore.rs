@@ -17,6 +17,7 @@ use crate::placement::Placement;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
+use crate::session::refusals::Refusal;
 use crate::session::{Cursor, SESSION_COUNT, Session};
 use crate::slab::Key;
 use crate::taken::Taken;
@@ -65,6 +66,9 @@ struct Kept {
     record: Option<SessionRecord>,
     subscriptions: BTreeMap<Box<str>, Subscription>,
     received: BTreeSet<PacketId>,
+    refused: BTreeMap<PacketId, u64>,
+    /// Deliveries that are another session's, whichever record of them comes first.
+    moved: BTreeSet<u64>,
     cursors: BTreeMap<Box<str>, Cursor>,
     deliveries: BTreeMap<u64, DeliveryRecord>,
 }
@@ -210,6 +214,8 @@ impl Restorer {
             record::RETAINED => self.retained(name, value),
             record::TAKEN => self.taken(name, value),
             record::CURSOR => self.cursor(name, value),
+            record::REFUSED => self.refused(name, value),
+            record::MOVED => self.moved(name, value),
             // Whatever is in it says so itself.
             record::TENANT => core::str::from_utf8(name.0).ok().map(|_| ()),
             _ => return Ok(false),
@@ -310,6 +316,8 @@ impl Restorer {
         let kept = self.kept(name.u64()?);
         let sequence = name.u64()?;
         let old = match value {
+            // It is elsewhere.
+            Some(_) if kept.moved.contains(&sequence) => None,
             Some(value) => {
                 let record = record::decode_delivery(value)?;
                 let id = record.message;
@@ -332,6 +340,30 @@ impl Restorer {
             Some(_) => kept.received.insert(id),
             None => kept.received.remove(&id),
         };
+        Some(())
+    }
+
+    fn refused(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let kept = self.kept(name.u64()?);
+        let id = PacketId::new(name.u16()?)?;
+        match value {
+            Some(value) => kept.refused.insert(id, Fields(value).u64()?),
+            None => kept.refused.remove(&id),
+        };
+        Some(())
+    }
+
+    fn moved(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
+        let kept = self.kept(name.u64()?);
+        let sequence = name.u64()?;
+        if value.is_none() {
+            kept.moved.remove(&sequence);
+            return Some(());
+        }
+        kept.moved.insert(sequence);
+        if let Some(old) = kept.deliveries.remove(&sequence) {
+            self.release(old.message);
+        }
         Some(())
     }
 
@@ -565,6 +597,14 @@ impl Broker {
         }
         for id in kept.received {
             session.traffic().received.insert(id);
+        }
+        for (id, fingerprint) in kept.refused {
+            let refusals = session.traffic().refusals.get_or_insert_default();
+            refusals.restore(Refusal { id, fingerprint });
+        }
+        // Their sequences are not for others.
+        if let Some(last) = kept.moved.last() {
+            session.traffic().next_sequence = last + 1;
         }
         for cursor in kept.cursors.into_values() {
             session.traffic().cursors.push_back(cursor);

@@ -6,6 +6,7 @@
 pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
+pub(crate) mod refusals;
 
 use crate::access::Absentee;
 use crate::config::SessionConfig;
@@ -25,6 +26,7 @@ use hashbrown::HashTable;
 use inflight::Inflight;
 use queue::Queue;
 use received::Received;
+use refusals::Refusals;
 use siphasher::sip::SipHasher13;
 
 /// The session expiry interval that stands for "never".
@@ -92,6 +94,8 @@ impl Cursor {
 pub(crate) struct Traffic {
     pub(crate) inflight: Inflight,
     pub(crate) received: Received,
+    /// Of messages that this client sent, while there was no room for them.
+    pub(crate) refusals: Option<Box<Refusals>>,
     pub(crate) queue: Queue,
     pub(crate) cursors: VecDeque<Cursor>,
     /// How many at the front of the queue were put there under other rules, or for a connection
@@ -113,6 +117,7 @@ impl Default for Traffic {
         Self {
             inflight: Inflight::default(),
             received: Received::default(),
+            refusals: None,
             queue: Queue::default(),
             cursors: VecDeque::new(),
             unchecked: 0,

@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::deliver::{How, Publication};
 use crate::handle::publish::Origin;
 use crate::id::PeerId;
-use crate::letter::{Interest, Parcel, SharedMessage};
+use crate::letter::{DeliveryId, Interest, Parcel, SharedMessage};
 use crate::route::{Group, Target, peer_of};
 use crate::session::queue::Delivery;
 use crate::session::{Session, SubscriptionRef};
@@ -82,11 +82,15 @@ impl Broker {
         } else {
             self.deliver(publication, &target, how);
         }
+        let session = self.sessions.at(chosen.key.0);
+        let lasts = session.is_some_and(Session::is_persistent);
+        if let Some(moved) = origin.moved.filter(|_| lasts && self.journal.is_on()) {
+            self.journal.moved(moved);
+        }
         let Some(exchange) = origin.exchange else {
             return;
         };
-        let session = self.sessions.at(chosen.key.0);
-        if !session.is_some_and(Session::is_persistent) {
+        if !lasts {
             return self.lend(exchange, publication.view.id);
         }
         let group = Group {
@@ -131,6 +135,7 @@ impl Broker {
             retain: publication.retain,
             group: text.into(),
             exchange: origin.exchange,
+            moved: origin.moved,
         };
         self.tell(peer, Parcel::Shared(shared), origin.connection);
     }
@@ -249,7 +254,7 @@ impl Broker {
     /// tenant.
     pub(crate) fn redistribute(
         &mut self,
-        tenant: TenantId,
+        (session, tenant): (u64, TenantId),
         delivery: &Delivery,
         shared: &[(GroupId, Box<str>)],
     ) {
@@ -277,6 +282,11 @@ impl Broker {
         let mut publication = Publication::shared(tenant, message, retain);
         let origin = Origin {
             exchange: self.lent.get(&publication.view.id).copied(),
+            // On one shard it ends there in the batch in which it begins elsewhere.
+            moved: (delivery.is_recorded() && !self.peers.is_alone()).then_some(DeliveryId {
+                session,
+                sequence: delivery.sequence,
+            }),
             ..Origin::default()
         };
         self.encoder.begin();

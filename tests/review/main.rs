@@ -490,10 +490,14 @@ fn what_frees_room_is_handled_behind_messages_that_need_it() {
     };
     let id = delivered.packet_id.expect("QoS 1");
     let bytes = [
+        Packet::Publish(clear),
         Packet::Publish(publish("t", b"1", QoS::AtLeastOnce, 1)),
         Packet::PubAck(Ack::new(id, ReasonCode::SUCCESS)),
-        Packet::Publish(clear),
-        Packet::Publish(publish("t", b"3", QoS::AtLeastOnce, 3)),
+        // In its order.
+        Packet::Publish(Publish {
+            packet_id: PacketId::new(3),
+            ..clear
+        }),
         Packet::Unsubscribe(unsubscribe),
         Packet::PingReq,
     ]
@@ -564,4 +568,63 @@ fn what_does_not_fit_at_all_drives_nothing_out() {
     world.publish(publisher, "t", &[b'x'; 20_000], QoS::AtLeastOnce);
     let away = resume(&mut world, "away");
     assert_eq!(world.take_all(away), ["small"]);
+}
+
+/// A refusal is lost with its connection, and there is room again: the message comes once more,
+/// behind one that was taken in meanwhile. Its answer stands.
+#[test]
+fn what_was_refused_does_not_come_behind_what_was_taken_in_after_it() {
+    for crashes in [false, true] {
+        let mut world = World::new(durable());
+        let reader = world.enter(&lasting(Version::V5, "reader")).0;
+        world.subscribe(reader, "#", QoS::ExactlyOnce);
+        world.cut(reader);
+        let client = world.enter(&lasting(Version::V5, "client")).0;
+        let message = |payload, id| publish("t", payload, QoS::ExactlyOnce, id);
+        world.broker.storage_pressure(world.now, true);
+        world.send(client, &Packet::Publish(message(b"1", 1)));
+        world.broker.storage_pressure(world.now, false);
+        world.send(client, &Packet::Publish(message(b"2", 2)));
+        world.cut(client);
+        if crashes {
+            world.crash();
+        }
+        let client = world.enter(&lasting(Version::V5, "client")).0;
+        let again = Publish {
+            dup: true,
+            ..message(b"1", 1)
+        };
+        for (packet, expected) in [
+            (again, ReasonCode::QUOTA_EXCEEDED),
+            (again, ReasonCode::QUOTA_EXCEEDED),
+            // Another message, whatever it says: the client has heard.
+            (message(b"1", 1), ReasonCode::SUCCESS),
+            (again, ReasonCode::SUCCESS),
+        ] {
+            world.send(client, &Packet::Publish(packet));
+            assert_eq!(world.hear(client).ack().2, expected, "{packet:?}");
+        }
+        let reader = world.enter(&lasting(Version::V5, "reader")).0;
+        assert_eq!(world.take_all(reader), ["2", "1"]);
+    }
+}
+
+/// As long as nothing came behind it, it may be taken in.
+#[test]
+fn what_was_refused_may_come_again_before_anything_else() {
+    let mut world = World::new(durable());
+    let client = world.enter(&lasting(Version::V5, "client")).0;
+    let message = publish("t", b"1", QoS::AtLeastOnce, 1);
+    world.broker.storage_pressure(world.now, true);
+    world.send(client, &Packet::Publish(message));
+    world.broker.storage_pressure(world.now, false);
+    world.cut(client);
+    let client = world.enter(&lasting(Version::V5, "client")).0;
+    let again = Publish {
+        dup: true,
+        ..message
+    };
+    world.send(client, &Packet::Publish(again));
+    let taken_in = ReasonCode::NO_MATCHING_SUBSCRIBERS;
+    assert_eq!(world.hear(client).ack().2, taken_in);
 }

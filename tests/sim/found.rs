@@ -234,3 +234,23 @@ fn what_a_twin_has_said_itself_is_not_of_another_tenant() {
 fn a_will_without_delay_is_due_whatever_the_clock_says() {
     crate::check(419_434);
 }
+
+/// The disk was full, a message was refused, and the answer was lost with its connection. What came
+/// behind it was taken in meanwhile, and then the refused one, when it came again. (Seed 416381.)
+#[test]
+fn what_was_refused_does_not_come_behind_later_messages() {
+    crate::check(416_381);
+}
+
+/// The same with a retained message that a later one had cleared. (Seed 421633.)
+#[test]
+fn what_was_refused_is_not_retained_instead_of_later_messages() {
+    crate::check(421_633);
+}
+
+/// A session ended and left a QoS 2 message to a member on another shard. That was recorded, the
+/// end of the session was not: a crash brought both back. (Seed 418383.)
+#[test]
+fn what_a_session_leaves_to_another_shard_is_left_once() {
+    crate::check(418_383);
+}

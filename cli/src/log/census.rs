@@ -64,7 +64,7 @@ impl Census {
             } => {
                 self.known(session).deliveries.insert(sequence, message);
             }
-            Record::Delivered { session, sequence } => {
+            Record::Delivered { session, sequence } | Record::Moved { session, sequence } => {
                 self.known(session).deliveries.remove(&sequence);
             }
             Record::Retained {
@@ -88,6 +88,7 @@ impl Census {
             | Record::TakenForgotten { .. }
             | Record::Owed { .. }
             | Record::Settled { .. }
+            | Record::Refused { .. }
             | Record::Unknown { .. } => {}
         }
     }

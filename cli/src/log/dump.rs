@@ -87,6 +87,10 @@ fn of_tenant(name: &str) -> String {
     }
 }
 
+fn exchange(verb: &str, session: u64, packet: u16, census: &Census) -> String {
+    format!("{verb} client={} packet={packet}", census.name(session))
+}
+
 fn describe(record: &Record<'_>, census: &Census) -> String {
     match record {
         Record::Boot { epoch } => format!("start number {epoch}"),
@@ -126,12 +130,8 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             let client = census.name(*session);
             format!("delivered client={client} sequence={sequence}")
         }
-        Record::Received { session, packet } => {
-            format!("received client={} packet={packet}", census.name(*session))
-        }
-        Record::Completed { session, packet } => {
-            format!("completed client={} packet={packet}", census.name(*session))
-        }
+        Record::Received { session, packet } => exchange("received", *session, *packet, census),
+        Record::Completed { session, packet } => exchange("completed", *session, *packet, census),
         Record::Taken {
             session,
             packet,
@@ -174,6 +174,18 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
         Record::Settled { session, filter } => {
             let client = census.name(*session);
             format!("owed client={client} filter={filter:?} no retained messages")
+        }
+        Record::Refused {
+            session,
+            packet,
+            stays,
+        } => {
+            let verb = ["may come again", "refused"][usize::from(*stays)];
+            exchange(verb, *session, *packet, census)
+        }
+        Record::Moved { session, sequence } => {
+            let client = census.name(*session);
+            format!("delivery client={client} sequence={sequence} moved to another session")
         }
         Record::Unknown { kind } => format!("record of unknown kind {kind:#04x}"),
     }

@@ -12,7 +12,6 @@ use crate::handle::publish::Routed;
 use crate::session::inflight;
 use crate::session::{Session, Traffic};
 use crate::slab::Key;
-use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
 use crate::topic::GroupId;
@@ -346,7 +345,7 @@ impl Broker {
         let shared = self.unsubscribe_all(key.index, &session);
         let mark = self.mark();
         if let Some(traffic) = session.traffic.take() {
-            self.abandon((key, session.tenant), *traffic, &shared);
+            self.abandon(key, &session, *traffic, &shared);
         }
         if session.is_recorded && self.has_told(mark) {
             self.bequeath((key, session.number, session.record_waits), None);
@@ -365,10 +364,13 @@ impl Broker {
     /// begun, or may be repeated, goes to another member.
     fn abandon(
         &mut self,
-        (key, tenant): (Key, TenantId),
+        key: Key,
+        session: &Session,
         mut traffic: Traffic,
         shared: &[(GroupId, Box<str>)],
     ) {
+        let tenant = session.tenant;
+        let from = (session.number, tenant);
         let armed = &mut traffic.retransmit_armed;
         self.timers
             .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
@@ -381,7 +383,7 @@ impl Broker {
             let begun = exchange.stage == inflight::Stage::Released
                 || exchange.delivery.qos() == QoS::ExactlyOnce;
             if exchange.delivery.is_shared() && !begun {
-                self.redistribute(tenant, &exchange.delivery, shared);
+                self.redistribute(from, &exchange.delivery, shared);
             } else if exchange.stage == inflight::Stage::Published {
                 self.statistics.dropped[why] += 1;
             }
@@ -392,7 +394,7 @@ impl Broker {
             self.statistics.queued_bytes -= delivery.cost_bytes() as u64;
             self.tenants[tenant].queued_bytes -= delivery.cost_bytes() as u64;
             if delivery.is_shared() {
-                self.redistribute(tenant, &delivery, shared);
+                self.redistribute(from, &delivery, shared);
             } else {
                 self.statistics.dropped[why] += 1;
             }

@@ -124,6 +124,7 @@ impl Broker {
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
+            moved: shared.moved,
             ..Origin::default()
         };
         self.deliver_to_member(&mut publication, here, origin);
@@ -142,6 +143,7 @@ impl Broker {
         self.encoder.begin();
         let origin = Origin {
             exchange: shared.exchange,
+            moved: shared.moved,
             ..Origin::default()
         };
         self.deliver_to_group(&mut publication, group, origin);

@@ -10,5 +10,6 @@ mod disconnect;
 mod hand_over;
 mod letter;
 pub(crate) mod publish;
+mod refuse;
 mod subscribe;
 mod unsubscribe;

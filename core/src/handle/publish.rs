@@ -10,11 +10,10 @@ use crate::deliver::{How, Publication};
 use crate::error::Violation;
 use crate::gate::AckKind;
 use crate::id::{MessageId, PacketId};
-use crate::letter::ExchangeId;
+use crate::letter::{DeliveryId, ExchangeId};
 use crate::message::{Message, MessageView};
 use crate::peers::Receipt;
 use crate::placement::Placement;
-use crate::retained::Usage;
 use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
 use crate::session::Session;
 use crate::slab::Key;
@@ -32,11 +31,11 @@ const RETAINED_PER_TIMER: usize = 16;
 
 /// Where a message goes.
 #[derive(Clone, Copy)]
-struct Destination<'a> {
-    tenant: TenantId,
-    topic: TopicName<'a>,
+pub(super) struct Destination<'a> {
+    pub(super) tenant: TenantId,
+    pub(super) topic: TopicName<'a>,
     /// Of this topic in this tenant, if one is known that holds.
-    route: Option<RouteSlot>,
+    pub(super) route: Option<RouteSlot>,
 }
 
 /// Where a message comes from.
@@ -52,6 +51,8 @@ pub(crate) struct Origin {
     pub(crate) exchange: Option<ExchangeId>,
     /// Sessions with these slots have it already.
     pub(crate) skip_slots: u64,
+    /// What it was for a session that has ended.
+    pub(crate) moved: Option<DeliveryId>,
 }
 
 /// A fan-out that was too large for one step, or a message published while one was.
@@ -247,7 +248,15 @@ impl Broker {
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
-        if let Some(reason) = self.refusal(key, to, publish) {
+        let refused_before = self.was_refused(session, (packet_id, to.topic), publish);
+        let reason = refused_before.or_else(|| self.refusal(key, to, publish));
+        let lacks_room = reason == Some(ReasonCode::QUOTA_EXCEEDED);
+        // Some have it: were it refused for now, they would not know it when it comes again.
+        let has_part = exchange.is_some_and(|exchange| self.was_interrupted(exchange));
+        if let Some(reason) = reason.filter(|_| !(has_part && lacks_room)) {
+            if refused_before.is_none() && lacks_room {
+                self.note_refusal(session, (packet_id, to.topic), publish);
+            }
             if self.question.is_some() {
                 self.explain_refusal(key, to.topic.as_str(), reason);
             }
@@ -257,6 +266,7 @@ impl Broker {
             return self.refuse_publish(key, (kind, packet_id), reason);
         }
         let mark = self.mark();
+        self.seal_refusals(session);
         if kind == AckKind::PubRec
             && let Some(session) = self.sessions.get_mut(session)
         {
@@ -395,79 +405,8 @@ impl Broker {
         Ok((kind, false))
     }
 
-    /// Why a well-formed message is not taken in, if so.
-    fn refusal(
-        &mut self,
-        key: Key,
-        to: Destination<'_>,
-        publish: &Publish<'_>,
-    ) -> Option<ReasonCode> {
-        if !self.may_publish(key, to.topic, to.route) {
-            return Some(ReasonCode::NOT_AUTHORIZED);
-        }
-        if self.config.protocol.check_payload_format
-            && publish.properties.payload_format_indicator() == Some(true)
-            && core::str::from_utf8(publish.payload).is_err()
-        {
-            return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
-        }
-        let clears = publish.retain && publish.payload.is_empty();
-        if publish.qos > QoS::AtMostOnce && self.storage_is_full && !clears {
-            return Some(ReasonCode::QUOTA_EXCEEDED);
-        }
-        if publish.qos > QoS::AtMostOnce
-            && self.memory_bytes() >= self.config.limits.memory_budget_bytes
-        {
-            return Some(ReasonCode::QUOTA_EXCEEDED);
-        }
-        if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
-            let name = self.tenants.name(to.tenant);
-            let view = self.view(name.as_deref(), to.topic, (publish, &[]));
-            if !self.has_retained_room(to.tenant, &view) {
-                return Some(ReasonCode::QUOTA_EXCEEDED);
-            }
-        }
-        None
-    }
-
-    fn has_retained_room(&self, tenant: TenantId, view: &MessageView<'_>) -> bool {
-        let limits = &self.config.limits;
-        let maximum = Usage {
-            messages: limits.retained_messages_maximum,
-            bytes: limits.retained_bytes_maximum,
-        };
-        let of_tenant = self.retained_maximum(tenant);
-        self.retained.has_room(tenant, view, (maximum, of_tenant))
-            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
-    }
-
-    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
-    /// what is forbidden for good, and closes over what may pass later.
-    fn refuse_publish(
-        &mut self,
-        key: Key,
-        (kind, id): (AckKind, PacketId),
-        reason: ReasonCode,
-    ) -> Result<(), Violation> {
-        self.statistics.publishes_refused += 1;
-        let hears = self
-            .connections
-            .get(key)
-            .is_some_and(|c| c.profile.hears_refusals());
-        if hears {
-            self.acknowledge(key, None, (kind, id, reason));
-        } else if reason == ReasonCode::NOT_AUTHORIZED {
-            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
-            // nothing to release.
-            self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
-        } else {
-            self.doom(key, CloseReason::Limit(reason)); // [MQTT311-4.8.0-2]
-        }
-        Ok(())
-    }
-
     #[inline]
-    fn view<'a>(
+    pub(super) fn view<'a>(
         &self,
         tenant: Option<&'a str>,
         topic: TopicName<'a>,

@@ -215,6 +215,7 @@ state!(SubscriptionRef { filter, group });
 state!(Traffic {
     inflight,
     received,
+    refusals,
     queue,
     cursors,
     unsent,

@@ -73,7 +73,6 @@ impl<'a> Simulation<'a> {
     fn new(options: &'a Options) -> Self {
         let rules = Rules {
             queues_overflow: options.small_queues,
-            disk_fills: options.full_disks,
         };
         let story = Story {
             is_told: options.is_told,

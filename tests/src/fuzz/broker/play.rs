@@ -12,7 +12,9 @@ use whimbrel_core::action::{Action, Batch, CloseReason, Peer, Verdict};
 use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
-use whimbrel_core::letter::{Confirmation, Interest, Letter, Parcel, RoutedMessage, SharedMessage};
+use whimbrel_core::letter::{
+    Confirmation, DeliveryId, Interest, Letter, Parcel, RoutedMessage, SharedMessage,
+};
 use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::statistics::Statistics;
@@ -450,6 +452,10 @@ impl<'a> Play<'a> {
             retain: false,
             group: self.script.choose(&groups).into(),
             exchange: None,
+            moved: self.script.flag().then(|| DeliveryId {
+                session: u64::from(self.script.u8()),
+                sequence: u64::from(self.script.u8()),
+            }),
         };
         match self.script.u8() & 3 {
             0 => Parcel::Shared(shared),

@@ -66,9 +66,6 @@ struct Message {
 pub(super) struct Rules {
     /// Queues are so small that messages are dropped.
     pub(super) queues_overflow: bool,
-    /// The disk is full now and then. A refusal that gets lost turns the order around: what was
-    /// sent after it is taken, and then what was refused, when it comes again.
-    pub(super) disk_fills: bool,
 }
 
 /// Judges.
@@ -347,7 +344,6 @@ impl Oracle {
             publisher.life == life && publisher.connections == message.connection;
         let boots = self.boots;
         let keeps_order = !self.rules.queues_overflow
-            && !self.rules.disk_fills
             && !message.expires // dropped at first, and still fresh when it is sent again
             && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
@@ -392,7 +388,7 @@ impl Oracle {
             self.wills.finish(&mut owed);
         }
         let book = &self.retained;
-        book.finish(&self.messages, retained, self.rules.disk_fills, &mut owed);
+        book.finish(&self.messages, retained, &mut owed);
         if !owed.is_empty() {
             self.fail(format!("owed at the end:{owed}"));
         }

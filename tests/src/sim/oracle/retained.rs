@@ -31,30 +31,13 @@ impl RetainedBook {
         }
     }
 
-    /// Compares with what a fresh subscriber has got. Where messages are refused, one that was open
-    /// when a later one was accepted may have come after it.
-    pub(super) fn finish(
-        &self,
-        messages: &[Message],
-        found: &[(String, u64)],
-        refuses: bool,
-        owed: &mut String,
-    ) {
+    /// Compares with what a fresh subscriber has got.
+    pub(super) fn finish(&self, messages: &[Message], found: &[(String, u64)], owed: &mut String) {
         for (topic, book) in &self.topics {
             let there = found.iter().find(|(name, _)| name == topic);
             let there = there.map(|(_, number)| *number);
             let message = |number: u64| &messages[number as usize];
-            let (earlier, later) = book.attempts.split_at(book.accepted.unwrap_or(0));
-            let was_open = |number: &&u64| {
-                let accepted = later.first().map(|accepted| message(*accepted).sent);
-                refuses && accepted.is_some_and(|sent| message(**number).settled > sent)
-            };
-            let candidates: Vec<u64> = earlier
-                .iter()
-                .filter(was_open)
-                .chain(later)
-                .copied()
-                .collect();
+            let candidates = &book.attempts[book.accepted.unwrap_or(0)..];
             let is_right = match there {
                 Some(number) => candidates.contains(&number),
                 None => {

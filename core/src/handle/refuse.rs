@@ -1,0 +1,149 @@
+//! Messages that are not taken in: why, what their clients hear, and that it stays so.
+
+use crate::action::CloseReason;
+use crate::broker::Broker;
+use crate::codec::ReasonCode;
+use crate::codec::packet::{Publish, QoS};
+use crate::error::Violation;
+use crate::gate::AckKind;
+use crate::handle::publish::Destination;
+use crate::id::PacketId;
+use crate::message::MessageView;
+use crate::retained::Usage;
+use crate::session::refusals::Refusal;
+use crate::slab::Key;
+use crate::tenant::TenantId;
+use crate::topic::TopicName;
+
+impl Broker {
+    /// Why a well-formed message is not taken in, if so.
+    pub(super) fn refusal(
+        &mut self,
+        key: Key,
+        to: Destination<'_>,
+        publish: &Publish<'_>,
+    ) -> Option<ReasonCode> {
+        if !self.may_publish(key, to.topic, to.route) {
+            return Some(ReasonCode::NOT_AUTHORIZED);
+        }
+        if self.config.protocol.check_payload_format
+            && publish.properties.payload_format_indicator() == Some(true)
+            && core::str::from_utf8(publish.payload).is_err()
+        {
+            return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
+        }
+        let clears = publish.retain && publish.payload.is_empty();
+        if publish.qos > QoS::AtMostOnce && self.storage_is_full && !clears {
+            return Some(ReasonCode::QUOTA_EXCEEDED);
+        }
+        if publish.qos > QoS::AtMostOnce
+            && self.memory_bytes() >= self.config.limits.memory_budget_bytes
+        {
+            return Some(ReasonCode::QUOTA_EXCEEDED);
+        }
+        if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
+            let name = self.tenants.name(to.tenant);
+            let view = self.view(name.as_deref(), to.topic, (publish, &[]));
+            if !self.has_retained_room(to.tenant, &view) {
+                return Some(ReasonCode::QUOTA_EXCEEDED);
+            }
+        }
+        None
+    }
+
+    pub(super) fn has_retained_room(&self, tenant: TenantId, view: &MessageView<'_>) -> bool {
+        let limits = &self.config.limits;
+        let maximum = Usage {
+            messages: limits.retained_messages_maximum,
+            bytes: limits.retained_bytes_maximum,
+        };
+        let of_tenant = self.retained_maximum(tenant);
+        self.retained.has_room(tenant, view, (maximum, of_tenant))
+            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
+    }
+
+    /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
+    /// what is forbidden for good, and closes over what may pass later.
+    pub(super) fn refuse_publish(
+        &mut self,
+        key: Key,
+        (kind, id): (AckKind, PacketId),
+        reason: ReasonCode,
+    ) -> Result<(), Violation> {
+        self.statistics.publishes_refused += 1;
+        let hears = self
+            .connections
+            .get(key)
+            .is_some_and(|c| c.profile.hears_refusals());
+        if hears {
+            self.acknowledge(key, None, (kind, id, reason));
+        } else if reason == ReasonCode::NOT_AUTHORIZED {
+            // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
+            // nothing to release.
+            self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
+        } else {
+            self.doom(key, CloseReason::Limit(reason)); // [MQTT311-4.8.0-2]
+        }
+        Ok(())
+    }
+
+    /// Whether this is a message that was refused, and then others were taken in: its answer
+    /// stands. Under the identifier of such a message another one may come, when its client has
+    /// heard.
+    pub(super) fn was_refused(
+        &mut self,
+        session: Key,
+        (id, topic): (PacketId, TopicName<'_>),
+        publish: &Publish<'_>,
+    ) -> Option<ReasonCode> {
+        let session = self.sessions.get_mut(session)?;
+        let refusals = session.traffic.as_mut()?.refusals.as_mut()?;
+        let refusal = Refusal::of(id, publish, topic.as_str());
+        if publish.dup && refusals.has(refusal) {
+            return Some(ReasonCode::QUOTA_EXCEEDED);
+        }
+        if refusals.forget(id) && self.journal.is_on() {
+            self.journal.refusal_forgotten(session.number, id);
+        }
+        None
+    }
+
+    /// There was no room for it. Who may not hear of that, and come back, is remembered.
+    pub(super) fn note_refusal(
+        &mut self,
+        session: Key,
+        (id, topic): (PacketId, TopicName<'_>),
+        publish: &Publish<'_>,
+    ) {
+        let maximum = self.config.protocol.receive_maximum;
+        let session = self.sessions.get_mut(session);
+        let Some(session) = session.filter(|session| session.is_persistent()) else {
+            return;
+        };
+        let number = session.number;
+        let refusals = session.traffic().refusals.get_or_insert_default();
+        let refusal = Refusal::of(id, publish, topic.as_str());
+        if let Some(old) = refusals.add(refusal, maximum)
+            && self.journal.is_on()
+        {
+            self.journal.refusal_forgotten(number, old.id);
+        }
+    }
+
+    /// A message is taken in: those that were refused before it stay refused, from the same batch
+    /// on.
+    pub(super) fn seal_refusals(&mut self, session: Key) {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let traffic = session.traffic.as_mut();
+        let Some(refusals) = traffic.and_then(|traffic| traffic.refusals.as_mut()) else {
+            return;
+        };
+        for refusal in refusals.seal() {
+            if self.journal.is_on() {
+                self.journal.refused(session.number, refusal);
+            }
+        }
+    }
+}
