@@ -20,7 +20,7 @@ mod raw;
 mod recording;
 mod running;
 mod scram;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "tls", feature = "websocket"))]
 mod stalled;
 mod storage;
 mod tenants;
