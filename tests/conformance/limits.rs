@@ -316,7 +316,7 @@ fn what_is_not_acknowledged_is_resent_in_time_if_so_configured() {
 fn events_that_were_lost_are_told_of_when_there_is_room_again() {
     let mut config = Config::default();
     config.limits.events_maximum = 2;
-    let mut world = World::new(config);
+    let mut world = World::alone(config);
     let clients: Vec<_> = (0..5)
         .map(|number| world.connect(Version::V4, &number.to_string()))
         .collect();
