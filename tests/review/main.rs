@@ -631,7 +631,8 @@ fn what_was_refused_may_come_again_before_anything_else() {
     assert_eq!(world.hear(client).ack().2, taken_in);
 }
 
-/// A client that comes back in time is told that its will is not to come: a crash must not bring it.
+/// A client that comes back in time is told that its will is not to come: a crash must not bring
+/// it.
 #[test]
 fn connack_waits_for_the_end_of_an_earlier_will() {
     let mut world = World::new(durable());
