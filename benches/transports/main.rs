@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use whimbrel_tests::authority::{Authority, Pair};
-use whimbrel_tokio::client::{Config, Connection, Events, OpenError, ServerUrl, TlsOptions};
+use whimbrel_tokio::client::{self, Config, Connection, Events, OpenError, ServerUrl, TlsOptions};
 
 const SCHEMES: [&str; 6] = ["tcp", "unix", "ws", "tls", "wss", "quic"];
 
@@ -98,7 +98,7 @@ async fn row(program: &Path, scheme: &str) -> Result<(), Failure> {
 type Client = (Connection, Events);
 
 async fn open(server: &ServerUrl, tls: &TlsOptions) -> Result<Client, OpenError> {
-    Connection::open_with(server, tls, Config::default()).await
+    client::open_with(server, tls, Config::default()).await
 }
 
 /// So many clients, all of which stay.

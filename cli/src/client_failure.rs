@@ -4,7 +4,9 @@ use crate::client_options::Server;
 use crate::misuse;
 use crate::output::{complain, say};
 use crate::runtime::block_on;
-use crate::runtime::client::{Config, Connection, Ended, Event, Events, OpenError, RequestError};
+use crate::runtime::client::{
+    self, Config, Connection, Ended, Event, Events, OpenError, RequestError,
+};
 use std::io;
 use std::process::ExitCode;
 use whimbrel_core::codec::ReasonCode;
@@ -61,7 +63,7 @@ pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection,
     // Plain TCP is what everybody means who says nothing of it.
     let shown = url.to_string();
     let address = shown.strip_prefix("tcp://").unwrap_or(&shown);
-    let opened = Connection::open_with(url, tls, config).await;
+    let opened = client::open_with(url, tls, config).await;
     opened.map_err(|error| match error {
         OpenError::Misuse(misuse) => Failure::Usage(misuse.to_string()),
         OpenError::Url(error) => Failure::Usage(error.to_string()),

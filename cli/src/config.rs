@@ -27,13 +27,16 @@ pub(crate) use problem::{Place, Problem};
 pub(crate) use storage::{Backend, Storage};
 
 use crate::output::say;
+use core::str::FromStr;
+use key::Key;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use value::Written;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
 use whimbrel_core::log::ConfigError;
 use whimbrel_core::runtime::{
-    CertificateUser, ListenerConfig, ListenerUrl, Scheme, ServerConfig, TenantSource,
+    BadUrl, CertificateUser, ListenerConfig, ListenerUrl, Scheme, ServerConfig, TenantSource,
 };
 
 /// Everything that can be set.
@@ -88,11 +91,51 @@ impl Settings {
     }
 }
 
+/// A listener as it is named on the command line: `URL?KEY=VALUE&KEY=VALUE`, with keys of
+/// `[[listener]]` and values as in environment variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    url: ListenerUrl,
+    /// Names and values.
+    options: Vec<(&'static str, String)>,
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (url, options) = text.split_once('?').unwrap_or((text, ""));
+        let options = options.split('&').filter(|option| !option.is_empty());
+        let options = options.map(|option| {
+            let (name, value) = option.split_once('=').ok_or_else(|| {
+                format!(
+                    "\"{option}\": what stands behind the `?` is KEY=VALUE, with `&` between two"
+                )
+            })?;
+            let key = listener_key(name)?;
+            // Whether it is a value is known before anything starts.
+            key.kind().read(Written::Text(value))?;
+            Ok((key.name, value.to_owned()))
+        });
+        Ok(Self {
+            url: url.parse().map_err(|why: BadUrl| why.to_string())?,
+            options: options.collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+/// A key of `[[listener]]` other than its URL.
+fn listener_key(name: &str) -> Result<&'static Key, String> {
+    let section = keys::section("listener").expect("the table has it");
+    let key = section.key(name).filter(|key| key.name != "url");
+    key.ok_or_else(|| file::unknown_key(section, name))
+}
+
 /// What was set on the command line. It is checked there.
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
     /// Instead of all other listeners.
-    pub(crate) listen: Vec<ListenerUrl>,
+    pub(crate) listen: Vec<Listen>,
     /// Instead of `storage.directory`; also takes `storage.backend` from memory back to
     /// the log.
     pub(crate) data_dir: Option<String>,
@@ -168,6 +211,7 @@ pub(crate) fn load_over(
         environment.replace_listeners(settings, &mut places, &mut problems);
         replace_listeners(flags, settings, &mut places);
         environment.apply(settings, &mut places, &mut problems);
+        apply_listener_options(flags, settings, &mut places, &mut problems);
         apply_storage(flags, settings, &mut places);
         settings.server.threads = flags.threads.unwrap_or(settings.server.threads);
         settings.log.level = flags.log_level.unwrap_or(settings.log.level);
@@ -239,13 +283,37 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
     if !flags.listen.is_empty() {
         listeners.clear();
     }
-    for url in &flags.listen {
+    for listen in &flags.listen {
         let full_name = format!("listener.url#{}", listeners.len());
         places.insert(full_name, Place::Flag("--listen"));
-        listeners.push(ListenerConfig::new(url.clone()));
+        listeners.push(ListenerConfig::new(listen.url.clone()));
     }
     // Nobody named any: the default one.
     settings.listener();
+}
+
+/// What is said with a listener holds for that one, whatever the environment says about all.
+fn apply_listener_options(
+    flags: &Flags,
+    settings: &mut Settings,
+    places: &mut Places,
+    problems: &mut Vec<Problem>,
+) {
+    for (index, listen) in flags.listen.iter().enumerate() {
+        // Keys set the last listener: each is it once, then the order is as before.
+        settings.server.listeners.rotate_left(1);
+        for (name, text) in &listen.options {
+            let place = Place::Flag("--listen");
+            places.insert(format!("listener.{name}#{index}"), place.clone());
+            let set = listener_key(name).and_then(|key| {
+                let value = key.kind().read(Written::Text(text))?;
+                key.set(settings, value)
+            });
+            if let Err(message) = set {
+                problems.push(Problem { place, message });
+            }
+        }
+    }
 }
 
 /// Where a flag says that sessions and messages are kept.

@@ -1,6 +1,6 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
-use crate::config::{Flags, Format, Level, Loaded, complain_about, load};
+use crate::config::{Flags, Format, Level, Listen, Loaded, complain_about, load};
 use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
 use crate::reload::{Reloader, prepare};
@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use whimbrel_auth::{Authority, Prepared};
 use whimbrel_core::log::RecoveryError;
 use whimbrel_core::runtime::{
-    BadUrl, Crashed, ListenerUrl, RecordingConfig, Scheme, StartError, StorageError,
+    Crashed, ListenerUrl, RecordingConfig, Scheme, StartError, StorageError,
 };
 
 /// Run the broker. Flags win over the environment, that over the file, and that over the defaults.
@@ -42,9 +42,10 @@ pub(crate) struct Serve {
     #[argh(option, short = 'c', arg_name = "file")]
     pub(crate) config: Option<String>,
     /// where to listen, such as tcp://0.0.0.0:1883 or unix:///run/whimbrel.sock, instead of what
-    /// the configuration says; may be there several times
+    /// the configuration says; keys of [[listener]] may follow, as in
+    /// tls://0.0.0.0:8883?certificate=a.crt&key=a.key; may be there several times
     #[argh(option, short = 'l', arg_name = "url", from_str_fn(listen))]
-    pub(crate) listen: Vec<ListenerUrl>,
+    pub(crate) listen: Vec<Listen>,
     /// the directory where sessions and messages are kept; default: whimbrel-data
     #[argh(option, short = 'd', arg_name = "directory")]
     pub(crate) data_dir: Option<String>,
@@ -72,8 +73,8 @@ pub(crate) struct Serve {
     pub(crate) log_format: Option<Format>,
 }
 
-fn listen(text: &str) -> Result<ListenerUrl, String> {
-    text.parse().map_err(|error: BadUrl| error.to_string())
+fn listen(text: &str) -> Result<Listen, String> {
+    text.parse()
 }
 
 fn threads(text: &str) -> Result<u16, String> {

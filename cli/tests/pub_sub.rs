@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{Packet, PropertyBuffer, decode, frame};
-use whimbrel_tokio::client::{Config, Connection, Event, Events, Message};
+use whimbrel_tokio::client::{self, Config, Connection, Event, Events, Message};
 use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
 
 struct Broker {
@@ -48,7 +48,7 @@ impl Broker {
 
     /// A subscriber to everything.
     async fn watch(&self, config: Config) -> (Connection, Events) {
-        let (connection, events) = Connection::open(&self.address, config).await.unwrap();
+        let (connection, events) = client::open(&self.address, config).await.unwrap();
         let options = SubscribeOptions {
             maximum_qos: QoS::ExactlyOnce,
             retain_as_published: true,

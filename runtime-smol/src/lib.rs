@@ -33,27 +33,25 @@
 //! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `stream` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
-//! | `link` | clients inside this program |
 //! | [`client`] | the other end: a connection to a broker |
 
 #![deny(unsafe_code)]
 
 pub mod client;
 mod inbox;
-mod link;
 mod listen;
 mod server;
 mod shard;
 mod socket;
 mod stream;
 
-pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadTenant, BadUrl, Crashed, Decision, FileMode, LinkError,
     ListenError, ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped,
     StorageConfig, StorageError, TenantSource,
 };
+pub use whimbrel_host::link::Subscription;
 pub use whimbrel_transport::{
     CertificateError, CertificateFinding, Certificates, check_certificates,
 };

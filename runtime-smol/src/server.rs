@@ -1,26 +1,25 @@
 //! Starting a broker, and what its owner holds of it.
 
-use crate::client::{Connection, Events};
+use crate::client::{self, Connection, Events, OpenError};
 use crate::inbox::{Inbox, Input, StopLevel};
-use crate::link::Subscription;
 use crate::listen::bind;
 use crate::shard::{Parts, Shard};
 use async_channel::bounded;
 use core::net::SocketAddr;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use tracing::info;
 use whimbrel_core::Event;
-use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
-use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
+use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::AccessConfig;
 use whimbrel_core::log;
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerConfig, ListenerUrl, Policy, RecordingConfig,
-    ServerConfig, StartError, Stopped, client, link,
+    ServerConfig, StartError, Stopped, link,
 };
 use whimbrel_core::statistics::Statistics;
+use whimbrel_host::link::{Publisher, Subscription};
 use whimbrel_host::report::EventSink;
 use whimbrel_host::storage::{self, Opened, SharedStatistics};
 use whimbrel_host::{Clock, Threads, brokers, validate};
@@ -59,7 +58,9 @@ impl Server {
         self
     }
 
-    /// Opens all listeners, then starts to serve them on a thread of its own. Needs no runtime.
+    /// Opens all listeners, then starts to serve them on a thread of its own. Needs no runtime, and
+    /// blocks until what was kept is read and the listeners are open: from asynchronous code, call
+    /// it where that may block.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Server {
             inbox: Arc::clone(inbox),
             threads: threads.clone(),
             storage_statistics,
-            publisher: Mutex::default(),
+            publisher: Publisher::default(),
             security: listeners
                 .iter()
                 .map(|bound| Arc::clone(&bound.security))
@@ -181,7 +182,7 @@ pub struct Handle {
     threads: Threads,
     storage_statistics: Option<SharedStatistics>,
     /// The link that publishes, once there is one.
-    publisher: Mutex<Option<(Connection, Events)>>,
+    publisher: Publisher,
     security: Vec<Arc<Security>>,
 }
 
@@ -313,18 +314,23 @@ impl Handle {
         qos: QoS,
         retain: bool,
     ) -> Result<(), LinkError> {
-        let message = client::Message {
+        self.publish_message(client::Message {
             topic: topic.to_owned(),
             payload: payload.to_owned(),
             qos,
             retain,
             ..client::Message::default()
-        };
-        let answer = match self.publisher().await?.publish(message).await {
-            Ok(acknowledgement) => acknowledgement.wait().await,
-            Err(error) => Err(error),
-        };
-        link::outcome(answer)
+        })
+        .await
+    }
+
+    /// The same, with properties: an expiry, a content type, a response topic, …
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn publish_message(&self, message: client::Message) -> Result<(), LinkError> {
+        self.publisher.publish(message, self.link()).await
     }
 
     /// Subscribes from inside this program, as a client would. Ready when the broker has granted
@@ -334,42 +340,31 @@ impl Handle {
     ///
     /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
     pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
-        let (connection, events) = self.link().await?;
-        let options = SubscribeOptions {
-            maximum_qos: qos,
-            ..SubscribeOptions::default()
-        };
-        let filters = vec![(filter.to_owned(), options)];
-        let granted = connection.subscribe(filters, PropertyBuffer::new()).await;
-        let unspecified = ReasonCode::UNSPECIFIED;
-        link::outcome(granted.map(|reasons| reasons.first().copied().unwrap_or(unspecified)))?;
-        Ok(Subscription::new(connection, events))
+        Subscription::open(self.link().await?, filter, qos).await
     }
 
-    async fn publisher(&self) -> Result<Connection, LinkError> {
-        let there = |publisher: &Option<(Connection, Events)>| match publisher {
-            Some((connection, _)) if !connection.has_ended() => Some(connection.clone()),
-            _ => None,
-        };
-        let lock = || {
-            self.publisher
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(connection) = there(&lock()) {
-            return Ok(connection);
-        }
-        let opened = self.link().await?;
-        let mut publisher = lock();
-        // Somebody else may have opened one meanwhile.
-        Ok(there(&publisher).unwrap_or_else(|| publisher.insert(opened).0.clone()))
+    /// Connects a client from inside this program, with a will, a session and whatever else a
+    /// client may have; see [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// What the configuration asks for cannot be said, the broker's refusal, or that it has
+    /// stopped.
+    pub async fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
+        let stream = self.open().await.map_err(io::Error::other)?;
+        client::over(stream, config).await
     }
 
-    /// Starts a client inside this program.
+    /// Starts a client inside this program that nobody else sees.
     async fn link(&self) -> Result<(Connection, Events), LinkError> {
-        let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
-        let opened = Connection::over(stream, link::config()).await;
-        opened.map_err(|_| LinkError::Stopped)
+        self.connect(link::config())
+            .await
+            .map_err(|error| match error {
+                OpenError::Misuse(misuse) => misuse.into(),
+                OpenError::Url(_) | OpenError::Connect(_) | OpenError::Ended(_) => {
+                    LinkError::Stopped
+                }
+            })
     }
 }
 

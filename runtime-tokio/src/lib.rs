@@ -34,14 +34,12 @@
 //! | `transport` | what bytes travel over, and the layers between that and MQTT |
 //! | `listen` | opening listeners, accepting |
 //! | `outbox` | the way from one shard to another |
-//! | `link` | clients inside this program |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
 pub mod client;
-mod link;
 mod listen;
 mod outbox;
 mod ready;
@@ -53,7 +51,6 @@ mod stop;
 mod timer;
 mod transport;
 
-pub use link::Subscription;
 pub use server::{Handle, Server};
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadTenant, BadUrl, CertificateUser, ClientCertificate, Crashed,
@@ -61,6 +58,7 @@ pub use whimbrel_core::runtime::{
     NetworkError, RecordingConfig, Scheme, ServerConfig, SqliteConfig, StartError, Stopped,
     StorageConfig, StorageError, TenantSource, TlsVersion,
 };
+pub use whimbrel_host::link::Subscription;
 pub use whimbrel_transport::{
     CertificateError, CertificateFinding, Certificates, check_certificates,
 };

@@ -1,7 +1,6 @@
 //! Starting a broker, and what its owner holds of it.
 
-use crate::client::{Connection, Events};
-use crate::link::Subscription;
+use crate::client::{self, Connection, Events, OpenError};
 use crate::listen::{Bound, bind};
 use crate::outbox::Outbox;
 use crate::ready::{ReadyList, Source};
@@ -15,19 +14,17 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
-use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
-use whimbrel_core::codec::{PropertyBuffer, ReasonCode};
+use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::Statistics as StorageStatistics;
 use whimbrel_core::recording::RecordedBroker;
-use whimbrel_core::runtime::agent::Agent;
 use whimbrel_core::runtime::{
-    Authenticator, Crashed, LinkError, ListenerUrl, Policy, ServerConfig, StartError, Stopped,
-    client, link,
+    Authenticator, Crashed, LinkError, ListenerUrl, Policy, ServerConfig, StartError, Stopped, link,
 };
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Action, Broker, Event};
+use whimbrel_host::link::{Publisher, Subscription};
 use whimbrel_host::report::EventSink;
 use whimbrel_host::storage::{self, LogRequest, LogSender, News, Opened, SharedStatistics};
 use whimbrel_host::{Clock, Threads, brokers, validate};
@@ -118,7 +115,9 @@ impl Server {
         self
     }
 
-    /// Opens all listeners, then starts to serve them on threads of its own. Needs no runtime.
+    /// Opens all listeners, then starts to serve them on threads of its own. Needs no runtime, and
+    /// blocks until what was kept is read and the listeners are open: from asynchronous code, call
+    /// it where that may block.
     ///
     /// # Errors
     ///
@@ -228,8 +227,7 @@ impl Server {
             shards,
             stops: stops.clone(),
             threads: threads.clone(),
-            clock,
-            publisher: tokio::sync::Mutex::default(),
+            publisher: Publisher::default(),
             storage_statistics,
         })
     }
@@ -375,9 +373,8 @@ pub struct Handle {
     shards: Vec<ShardHandle>,
     stops: Vec<Arc<Stop>>,
     threads: Threads,
-    clock: Clock,
     /// The link that publishes, once there is one.
-    publisher: tokio::sync::Mutex<Option<(Connection, Events)>>,
+    publisher: Publisher,
     storage_statistics: Option<SharedStatistics>,
 }
 
@@ -523,18 +520,23 @@ impl Handle {
         qos: QoS,
         retain: bool,
     ) -> Result<(), LinkError> {
-        let message = client::Message {
+        self.publish_message(client::Message {
             topic: topic.to_owned(),
             payload: payload.to_owned(),
             qos,
             retain,
             ..client::Message::default()
-        };
-        let answer = match self.publisher().await?.publish(message).await {
-            Ok(acknowledgement) => acknowledgement.wait().await,
-            Err(error) => Err(error),
-        };
-        link::outcome(answer)
+        })
+        .await
+    }
+
+    /// The same, with properties: an expiry, a content type, a response topic, …
+    ///
+    /// # Errors
+    ///
+    /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
+    pub async fn publish_message(&self, message: client::Message) -> Result<(), LinkError> {
+        self.publisher.publish(message, self.link()).await
     }
 
     /// Subscribes from inside this program, as a client would. Ready when the broker has granted
@@ -544,34 +546,36 @@ impl Handle {
     ///
     /// What MQTT or the configuration does not allow, the broker's refusal, or that it has stopped.
     pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
-        let (connection, events) = self.link().await?;
-        let options = SubscribeOptions {
-            maximum_qos: qos,
-            ..SubscribeOptions::default()
-        };
-        let filters = vec![(filter.to_owned(), options)];
-        let granted = connection.subscribe(filters, PropertyBuffer::new()).await;
-        let unspecified = ReasonCode::UNSPECIFIED;
-        link::outcome(granted.map(|reasons| reasons.first().copied().unwrap_or(unspecified)))?;
-        Ok(Subscription::new(connection, events))
+        Subscription::open(self.link().await?, filter, qos).await
     }
 
-    async fn publisher(&self) -> Result<Connection, LinkError> {
-        let mut publisher = self.publisher.lock().await;
-        match &*publisher {
-            Some((connection, _)) if !connection.has_ended() => Ok(connection.clone()),
-            _ => Ok(publisher.insert(self.link().await?).0.clone()),
-        }
-    }
-
-    /// Starts a client inside this program.
-    async fn link(&self) -> Result<(Connection, Events), LinkError> {
-        let shard = self.shards.first().ok_or(LinkError::Stopped)?;
-        let stream = self.open().await.map_err(|Stopped| LinkError::Stopped)?;
+    /// Connects a client from inside this program, with a will, a session and whatever else a
+    /// client may have; see [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// What the configuration asks for cannot be said, the broker's refusal, or that it has
+    /// stopped.
+    pub async fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
+        let stream = self.open().await.map_err(io::Error::other)?;
+        let shard = self
+            .shards
+            .first()
+            .ok_or_else(|| io::Error::other(Stopped))?;
         let transport = Transport::Plain(Pipe::Memory(Box::new(stream)));
-        let agent = Agent::new(link::config(), self.clock.now().monotonic)?;
-        let opened = Connection::over(transport, agent, self.clock, &shard.runtime).await;
-        opened.map_err(|_| LinkError::Stopped)
+        client::over(transport, config, &shard.runtime).await
+    }
+
+    /// Starts a client inside this program that nobody else sees.
+    async fn link(&self) -> Result<(Connection, Events), LinkError> {
+        self.connect(link::config())
+            .await
+            .map_err(|error| match error {
+                OpenError::Misuse(misuse) => misuse.into(),
+                OpenError::Url(_) | OpenError::Connect(_) | OpenError::Ended(_) => {
+                    LinkError::Stopped
+                }
+            })
     }
 }
 

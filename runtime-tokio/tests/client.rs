@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{Property, PropertyBuffer, ReasonCode};
 use whimbrel_tokio::client::{
-    Config, Connection, Ended, Event, Events, Message, Misuse, OpenError, RequestError,
+    self, Config, Ended, Event, Events, Message, Misuse, OpenError, RequestError,
 };
 use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
 
@@ -54,7 +54,7 @@ async fn messages_come_and_go_at_every_qos_in_every_version() {
             client_id: "c".into(),
             ..Config::default()
         };
-        let (connection, mut events) = Connection::open(&address, config).await.unwrap();
+        let (connection, mut events) = client::open(&address, config).await.unwrap();
         let granted = connection.subscribe(all(), PropertyBuffer::new()).await;
         assert_eq!(granted, Ok(vec![ReasonCode::GRANTED_QOS_2]));
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -75,7 +75,7 @@ async fn more_messages_than_the_window_holds_wait_for_room() {
         inflight_max: 3,
         ..Config::default()
     };
-    let (connection, mut events) = Connection::open(&address, config).await.unwrap();
+    let (connection, mut events) = client::open(&address, config).await.unwrap();
     let mut acknowledgements = Vec::new();
     for n in 0..1_000 {
         let message = message(QoS::AtLeastOnce, &n.to_string());
@@ -92,9 +92,9 @@ async fn more_messages_than_the_window_holds_wait_for_room() {
 #[tokio::test]
 async fn many_messages_arrive_whole_and_in_order() {
     let (broker, address) = broker();
-    let (to, mut events) = Connection::open(&address, Config::default()).await.unwrap();
+    let (to, mut events) = client::open(&address, Config::default()).await.unwrap();
     to.subscribe(all(), PropertyBuffer::new()).await.unwrap();
-    let (from, mut no_events) = Connection::open(&address, Config::default()).await.unwrap();
+    let (from, mut no_events) = client::open(&address, Config::default()).await.unwrap();
     let sending = tokio::spawn(async move {
         for n in 0..2_000 {
             let mut message = message(QoS::AtLeastOnce, &n.to_string());
@@ -123,7 +123,7 @@ async fn what_was_not_acknowledged_comes_again() {
         manual_acknowledgement: true,
         ..Config::default()
     };
-    let (connection, mut events) = Connection::open(&address, config.clone()).await.unwrap();
+    let (connection, mut events) = client::open(&address, config.clone()).await.unwrap();
     connection
         .subscribe(all(), PropertyBuffer::new())
         .await
@@ -139,7 +139,7 @@ async fn what_was_not_acknowledged_comes_again() {
     };
     connection.acknowledge(packet_id.unwrap()).await.unwrap();
     connection.disconnect(&mut events).await;
-    let (_connection, mut events) = Connection::open(&address, config).await.unwrap();
+    let (_connection, mut events) = client::open(&address, config).await.unwrap();
     assert!(events.accepted().session_present);
     assert_eq!(next_message(&mut events).await.payload, b"2");
     broker.shutdown().await.unwrap();
@@ -148,7 +148,7 @@ async fn what_was_not_acknowledged_comes_again() {
 #[tokio::test]
 async fn what_cannot_be_asked_is_refused_and_the_connection_lives() {
     let (broker, address) = broker();
-    let (connection, _events) = Connection::open(&address, Config::default()).await.unwrap();
+    let (connection, _events) = client::open(&address, Config::default()).await.unwrap();
     let wrong = Message {
         topic: "#".into(),
         ..Message::default()
@@ -174,7 +174,7 @@ async fn what_cannot_be_asked_is_refused_and_the_connection_lives() {
 #[tokio::test]
 async fn the_end_of_the_server_is_told() {
     let (broker, address) = broker();
-    let (connection, mut events) = Connection::open(&address, Config::default()).await.unwrap();
+    let (connection, mut events) = client::open(&address, Config::default()).await.unwrap();
     let (stopped, event) = tokio::join!(broker.shutdown(), events.next());
     stopped.unwrap();
     let Some(Event::Ended(Ended::Server(reason, _))) = event else {
@@ -197,12 +197,10 @@ async fn nobody_and_a_silent_server_are_told_apart() {
         response_timeout_ms: 50,
         ..Config::default()
     };
-    let error = Connection::open(&address, impatient.clone())
-        .await
-        .unwrap_err();
+    let error = client::open(&address, impatient.clone()).await.unwrap_err();
     assert!(matches!(error, OpenError::Ended(Ended::Timeout)), "{error}");
     drop(listener);
-    let opening = Connection::open(&address, impatient);
+    let opening = client::open(&address, impatient);
     let error = tokio::time::timeout(Duration::from_secs(5), opening)
         .await
         .unwrap();

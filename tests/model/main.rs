@@ -536,7 +536,7 @@ fn what_comes_again_is_not_overtaken_while_it_waits_for_the_log() {
 fn every_deliberate_defect_is_noticed() {
     let mut g = Gen::new(60);
     for defect in DEFECTS {
-        let found = (1..=300).find(|_| {
+        let found = (1..=3_000).find(|_| {
             let operations: Vec<Operation> = quickcheck::Arbitrary::arbitrary(&mut g);
             Play::new(defect).run(&operations).is_err()
         });

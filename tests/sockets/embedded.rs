@@ -1,10 +1,13 @@
 //! Publishing and subscribing from inside the program that the broker is part of.
 
 use crate::runtime::{Runtime, in_time};
+use futures_lite::future::block_on;
 use std::thread;
 use whimbrel_core::Config;
-use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
+use whimbrel_core::codec::{Property, PropertyBuffer};
 use whimbrel_core::runtime::{LinkError, Message};
+use whimbrel_tokio::client;
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -59,6 +62,44 @@ pub(crate) fn dropping_a_subscription_ends_it<R: Runtime>() {
     let broker = start::<R>();
     drop(broker.subscribe("t", QoS::AtMostOnce).unwrap());
     broker.until("the subscription is gone", |is| is.subscriptions == 0);
+}
+
+pub(crate) fn a_client_may_have_everything_that_clients_have<R: Runtime>() {
+    let broker = start::<R>();
+    let mut wills = broker.subscribe("will", QoS::AtLeastOnce).unwrap();
+    let (client, mut events) = broker
+        .connect(client::Config {
+            client_id: "inside".to_owned(),
+            will: Some(client::Will {
+                topic: "will".to_owned(),
+                payload: b"gone".to_vec(),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                properties: PropertyBuffer::new(),
+            }),
+            ..client::Config::default()
+        })
+        .unwrap();
+    block_on(client.subscribe(
+        vec![("t".to_owned(), SubscribeOptions::default())],
+        PropertyBuffer::new(),
+    ))
+    .unwrap();
+    let mut message = client::Message {
+        topic: "t".to_owned(),
+        ..client::Message::default()
+    };
+    let _ = message.properties.push(Property::ContentType("text/plain"));
+    block_on(client.publish(message.clone())).unwrap();
+    let Some(client::Event::Message {
+        message: received, ..
+    }) = block_on(events.next())
+    else {
+        panic!("the message arrives");
+    };
+    assert_eq!(received, message);
+    drop(client);
+    assert_eq!(wills().unwrap().payload, b"gone");
 }
 
 pub(crate) fn a_link_outlives_a_short_keep_alive<R: Runtime>() {

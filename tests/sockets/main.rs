@@ -91,6 +91,7 @@ tell_of!(
         who_publishes_faster_than_somebody_reads_loses_nothing_at_qos_1,
         what_is_not_mqtt_is_refused_and_harms_nobody,
         dropping_a_subscription_ends_it,
+        a_client_may_have_everything_that_clients_have,
         a_link_outlives_a_short_keep_alive,
         links_end_with_the_broker,
         many_threads_may_publish,

@@ -25,6 +25,7 @@ use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl, Scheme};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_tests::authority::Authority;
+use whimbrel_tokio::client::{self, Connection, Events, OpenError};
 
 /// Which transport.
 pub(crate) trait Kind: Sync {
@@ -97,6 +98,10 @@ impl<K: Kind, B: Listens> Runtime for Over<K, B> {
 
     fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
         self.broker.publish(topic, payload, qos)
+    }
+
+    fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
+        self.broker.connect(config)
     }
 
     fn subscribe(

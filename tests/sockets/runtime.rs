@@ -11,6 +11,8 @@ use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::runtime::{LinkError, ListenerConfig, ListenerUrl, Message, ServerConfig};
 use whimbrel_core::statistics::Statistics;
+// Of both runtimes.
+use whimbrel_tokio::client::{self, Connection, Events, OpenError};
 
 /// How often a condition is looked at that nothing announces.
 const LOOK: Duration = Duration::from_millis(2);
@@ -28,6 +30,9 @@ pub(crate) trait Runtime: Sized + Sync {
 
     /// Publishes from inside this program.
     fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError>;
+
+    /// Connects a client from inside this program.
+    fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError>;
 
     /// Subscribes from inside this program: gives what waits for the next message.
     fn subscribe(
@@ -118,6 +123,10 @@ impl Runtime for OnTokioThreads {
         self.0.publish(topic, payload, qos)
     }
 
+    fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
+        self.0.connect(config)
+    }
+
     fn subscribe(
         &self,
         filter: &str,
@@ -177,6 +186,10 @@ impl Runtime for OnTokio {
         block_on(self.handle.publish(topic, payload, qos, false))
     }
 
+    fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
+        block_on(self.handle.connect(config))
+    }
+
     fn subscribe(
         &self,
         filter: &str,
@@ -230,6 +243,10 @@ impl Runtime for OnSmol {
 
     fn publish(&self, topic: &str, payload: &[u8], qos: QoS) -> Result<(), LinkError> {
         block_on(self.0.publish(topic, payload, qos, false))
+    }
+
+    fn connect(&self, config: client::Config) -> Result<(Connection, Events), OpenError> {
+        block_on(self.0.connect(config))
     }
 
     fn subscribe(

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use whimbrel_core::codec::PropertyBuffer;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions};
 use whimbrel_tests::authority::Authority;
-use whimbrel_tokio::client::{Config, Connection, Event, Message, ServerUrl, TlsOptions};
+use whimbrel_tokio::client::{self, Config, Event, Message, ServerUrl, TlsOptions};
 use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
 
 /// Clients; so many that some of them are accepted by one shard and belong to the other, whoever
@@ -66,8 +66,7 @@ fn moves_over(schemes: &[&str]) {
                     ..Config::default()
                 };
                 let server = &servers[number % servers.len()];
-                let (connection, events) =
-                    Connection::open_with(server, &tls, config).await.unwrap();
+                let (connection, events) = client::open_with(server, &tls, config).await.unwrap();
                 let filters = vec![(
                     format!("to/{number}"),
                     SubscribeOptions {

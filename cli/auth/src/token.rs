@@ -27,6 +27,9 @@ use whimbrel_core::time::UnixTime;
 
 /// Far more than a token has that fits into an HTTP header.
 const TOKEN_BYTES_MAXIMUM: usize = 16 << 10;
+/// Signatures that are checked for one token, which is done on the thread that carries messages:
+/// two keys that replace each other, for two algorithms' worth of doubt.
+const TRIES_MAXIMUM: usize = 4;
 /// Groups that a token may name.
 const GROUPS_MAXIMUM: usize = 64;
 
@@ -51,6 +54,8 @@ pub(crate) enum BadToken {
     Critical,
     #[error("no key here is of its key identifier and its algorithm")]
     NoKey,
+    #[error("it names no key, and more than {TRIES_MAXIMUM} of its algorithm may be meant")]
+    Ambiguous,
     #[error("its signature is wrong")]
     Signature,
     #[error("the claim \"exp\" is missing or no number: a token has to end")]
@@ -124,6 +129,18 @@ impl Tokens {
                 }
             }
             return None;
+        }
+        for algorithm in all.iter().map(Key::algorithm).collect::<BTreeSet<_>>() {
+            let of_it = all.iter().filter(|key| key.algorithm() == algorithm);
+            if of_it.count() > TRIES_MAXIMUM {
+                warnings.push(Problem {
+                    key: "jwt_key_file",
+                    message: format!(
+                        "there are more than {TRIES_MAXIMUM} keys for {algorithm}: tokens without \"kid\" \
+                         are refused, since all of them might be meant"
+                    ),
+                });
+            }
         }
         Some(Self {
             keys: all,
@@ -254,8 +271,13 @@ impl Tokens {
             };
             names_agree && named == Some(key.algorithm())
         };
-        let mut meant = self.keys.iter().filter(is_meant).peekable();
-        meant.peek().ok_or(BadToken::NoKey)?;
+        let meant: Vec<&Key> = self.keys.iter().filter(is_meant).collect();
+        match meant.len() {
+            0 => return Err(BadToken::NoKey),
+            1..=TRIES_MAXIMUM => {}
+            _ => return Err(BadToken::Ambiguous),
+        }
+        let mut meant = meant.into_iter();
         let key = meant.find(|key| key.has_signed(signed.as_bytes(), &signature));
         let key = key.ok_or(BadToken::Signature)?;
         Ok((object(claims)?, key))
@@ -283,12 +305,12 @@ fn read_keys(
         Ok(secret) => secret,
         Err(message) => return problems.push(Problem { key, message }),
     };
-    // Public keys are no secret, but whoever can change them lets himself in.
-    let is_public = key == "jwt_key_file";
     let exposed = text.warning.take();
-    let exposed = exposed.filter(|warning| !is_public || warning.contains("change"));
     match read(&text.text) {
         Ok((keys, passed_over)) => {
+            // Public keys are no secret, but whoever can change them lets himself in.
+            let is_public = !keys.iter().any(Key::is_secret);
+            let exposed = exposed.filter(|warning| !is_public || warning.contains("change"));
             all.extend(keys);
             let messages = passed_over.into_iter().map(|why| format!("{path}: {why}"));
             let messages = messages.chain(exposed);

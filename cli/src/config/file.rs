@@ -174,7 +174,7 @@ impl Reader<'_> {
 }
 
 /// What to say of a key that its section does not have.
-fn unknown_key(section: &Section, given: &str) -> String {
+pub(super) fn unknown_key(section: &Section, given: &str) -> String {
     let heading = section.heading();
     let hint = if let Some(meant) = nearest(given, section.key_names()) {
         format!("did you mean `{meant}`?")

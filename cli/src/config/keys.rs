@@ -483,7 +483,8 @@ const PROTOCOL: &[Key] = &[
         "keep_alive_maximum_s",
         |s| &mut s.server.broker.protocol.keep_alive_maximum_s,
         "The longest keep alive a client may ask for. None at all counts as longer. 5.0 clients are \
-         told what holds for them.",
+         told what holds for them. 3.x clients cannot be told, and are held to what they said: \
+         `tcp_keepalive_s` of a listener finds those that are gone.",
         "The standard allows any.",
     )
     .unit(Seconds)
@@ -611,7 +612,8 @@ const SESSION: &[Key] = &[
         |s| &mut s.server.broker.session.duplicate_client,
         "What happens when a client connects whose identifier is connected already: it takes over \
          (`take-over`), it is refused (`refuse`), or it takes over unless that happens again and again \
-         (`back-off`): then newcomers are refused for a second, for two, up to 64.",
+         (`back-off`): then newcomers are refused for a second, for two, up to 64. Of 4,096 \
+         identifiers at a time; with more fights than that, further ones are as with `take-over`.",
         "As the standard says. `refuse` locks a client out that has lost its network until the keep \
          alive of its old connection has passed.",
     ),

@@ -298,7 +298,7 @@ fn every_key_sets_its_own_field() {
     }
 }
 
-fn settings_value(key: &key::Key, settings: &mut Settings) -> Option<String> {
+fn settings_value(key: &Key, settings: &mut Settings) -> Option<String> {
     key.get(settings).map(|value| value.show(key.unit))
 }
 
@@ -351,6 +351,65 @@ fn the_environment_sets_keys_and_every_listener() {
     assert_eq!(settings.server.broker.limits.unsent_bytes_maximum, 2 << 20);
     assert_eq!(settings.log.level, Level::Debug);
     assert_eq!(loaded.variables.len(), 5);
+}
+
+/// Each listener of the command line has its own keys, and they win over those for all.
+#[test]
+fn a_listener_on_the_command_line_has_its_own_keys() {
+    let flags = Flags {
+        listen: vec![
+            "tls://0.0.0.0?certificate=a.crt,b.crt&key=a.key,b.key&allow_anonymous=never"
+                .parse()
+                .unwrap(),
+            "unix:///run/whimbrel.sock?unix_mode=600".parse().unwrap(),
+            "ws://127.0.0.1/mqtt?".parse().unwrap(),
+        ],
+        ..Flags::default()
+    };
+    let variables = [
+        ("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "always"),
+        ("WHIMBREL_LISTENER_BACKLOG", "7"),
+    ];
+    let settings = with_environment(&variables, &flags).unwrap().settings;
+    let [tls, unix, web] = &settings.server.listeners[..] else {
+        panic!("{:?}", settings.server.listeners);
+    };
+    assert_eq!(tls.url.to_string(), "tls://0.0.0.0:8883");
+    assert_eq!(tls.certificate, ["a.crt", "b.crt"]);
+    assert_eq!(tls.key, ["a.key", "b.key"]);
+    assert_eq!(tls.allow_anonymous, Anonymous::Never);
+    assert_eq!(unix.unix_mode.0, 0o600);
+    assert_eq!(unix.allow_anonymous, Anonymous::Always);
+    assert_eq!(web.url.path(), "/mqtt");
+    assert!(
+        [tls, unix, web]
+            .iter()
+            .all(|listener| listener.backlog == 7)
+    );
+    for (text, expected) in [
+        (
+            "tcp://127.0.0.1?certficate=a",
+            "did you mean `certificate`?",
+        ),
+        ("tcp://127.0.0.1?url=tcp://0.0.0.0", "unknown key `url`"),
+        ("tcp://127.0.0.1?nodelay", "KEY=VALUE"),
+        ("tcp://127.0.0.1?nodelay=perhaps", "true or false"),
+        ("tpc://127.0.0.1?nodelay=true", "should begin with"),
+    ] {
+        let why = text.parse::<Listen>().unwrap_err();
+        assert!(why.contains(expected), "{text}: {why}");
+    }
+    // What is wrong with it as a whole has its place.
+    let flags = Flags {
+        listen: vec!["tcp://127.0.0.1?client_ca=a.crt".parse().unwrap()],
+        ..Flags::default()
+    };
+    let problems = with_environment(&[], &flags).unwrap_err();
+    assert!(
+        problems[0]
+            .to_string()
+            .starts_with("--listen: client_ca does nothing")
+    );
 }
 
 #[test]

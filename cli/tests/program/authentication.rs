@@ -73,9 +73,9 @@ fn users_are_let_in_with_their_password() {
     }
 }
 
-/// Secrets in logs: at no level is a password, or anything made from it, written.
+/// Class 16, secrets in logs: at no level is a password, or anything made from it, written.
 #[test]
-fn no_secret_is_written_to_the_log() {
+fn class_16_no_secret_is_written_to_the_log() {
     let home = Home::new("auth-log", &[("alice", "correct-horse")]);
     let mut command = forgetful(&["-c", &home.config]);
     command.env("WHIMBREL_LOG_LEVEL", "trace");
@@ -232,7 +232,7 @@ mod reload {
 
     /// Class 8: what was good stays when what comes is not.
     #[test]
-    fn what_cannot_be_read_changes_nothing_and_is_told() {
+    fn class_08_what_cannot_be_read_changes_nothing_and_is_told() {
         let mut home = Home::new("auth-kept", &[("alice", "secret")]);
         let (mut broker, address) = home.start();
         let good = std::fs::read_to_string(&home.users).unwrap();
@@ -277,10 +277,10 @@ mod reload {
         assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
     }
 
-    /// CVE-2017-7652: a reload without file descriptors made a broker forget its rules.
+    /// Class 8, CVE-2017-7652: a reload without file descriptors made a broker forget its rules.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_reload_without_descriptors_keeps_what_holds() {
+    fn class_08_a_reload_without_descriptors_keeps_what_holds() {
         use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
         let home = Home::new("auth-emfile", &[("alice", "secret")]);
         let (mut broker, address) = home.start();

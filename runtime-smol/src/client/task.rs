@@ -1,39 +1,41 @@
 //! The thread behind a connection. The order is that of the loop in the core's contract: bytes and
 //! requests in, outcomes out, then what is to be written, the timer last.
 
-use super::{Accepted, Ended, Event, OpenError};
 use crate::stream::{Pipe, Transport, Watch, is_for_later};
-use async_channel::{Receiver, Sender};
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use futures_lite::future::block_on;
 use polling::{Events, Poller};
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::task::Wake;
 use whimbrel_core::Timestamp;
-use whimbrel_core::runtime::agent::{Agent, Answer, LINGER, Outcome, REQUESTS_AT_ONCE, Request};
+use whimbrel_core::runtime::agent::LINGER;
 use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
 use whimbrel_host::Clock;
+use whimbrel_host::client::Courier;
 use whimbrel_transport::{Layered, client, without};
 
 /// What one read takes.
 const READ_BYTES: usize = 16 * 1_024;
 
-/// A request, and whom to tell the answer.
-pub(super) type Command = (Request, Sender<Answer>);
+/// Wakes the thread.
+#[derive(Debug)]
+pub(super) struct Bell(pub(super) Poller);
 
-/// Whom to tell whether the server has accepted.
-pub(super) type Opened = Sender<Result<Accepted, OpenError>>;
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0
+            .notify()
+            .expect("an event queue can be woken as long as it is there");
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Task {
-    pub(super) agent: Agent<Sender<Answer>>,
+    pub(super) courier: Courier,
     pub(super) clock: Clock,
-    pub(super) commands: Receiver<Command>,
-    pub(super) events: Sender<Event>,
-    /// Says that room for events is waited for.
-    pub(super) waits: Arc<AtomicBool>,
 }
 
 impl Task {
@@ -42,92 +44,82 @@ impl Task {
     }
 
     /// Runs until the connection ends, or nobody wants it any more.
-    pub(super) fn run(mut self, mut wire: Wire, opened: Opened) {
-        self.agent.connected(self.now());
-        let mut opened = Some(opened);
+    pub(super) fn run(mut self, mut wire: Wire) {
+        self.courier.agent.connected(self.now());
         let mut arrived = vec![0; READ_BYTES];
         let mut is_readable = false;
         loop {
-            if is_readable && self.agent.reads() && self.has_room() {
+            let now = self.now();
+            let agent = &mut self.courier.agent;
+            if is_readable && agent.reads() {
                 match wire.transport.read(&mut arrived) {
-                    Ok(len) => self.agent.receive(self.now(), &arrived[..len]),
+                    Ok(len) => agent.receive(now, &arrived[..len]),
                     Err(error) if is_for_later(&error) => {}
-                    Err(error) => self.agent.lose(self.now(), error),
+                    Err(error) => agent.lose(now, error),
                 }
             }
-            if let Some(ended) = self.report(&mut opened) {
+            self.courier.take_requests(now);
+            if let Some(ended) = self.courier.report(now) {
                 self.finish(&mut wire);
-                match opened {
-                    Some(opened) => drop(opened.try_send(Err(ended.into()))),
-                    None => drop(self.events.send_blocking(Event::Ended(ended))),
-                }
-                return;
+                return block_on(self.courier.end(ended));
             }
-            self.take_commands(&wire.poller);
             self.write(&mut wire);
-            if self.commands.is_closed() || self.events.is_closed() {
+            if self.courier.is_forsaken() {
                 return;
             }
-            let has_room = self.has_room();
-            let reads = has_room && self.agent.reads();
+            let has_room = self.courier.has_room();
+            let agent = &mut self.courier.agent;
+            let reads = has_room && agent.reads();
             let wanted = Watch {
                 read: reads,
                 write: wire.is_blocked,
             };
-            let now = self.now();
+            let now = self.clock.now().monotonic;
             // What is left over, and what can be reported, is not slept on.
-            let is_busy = reads && wire.transport.has_more() || has_room && !self.agent.is_open();
-            let patience = match self.agent.next_deadline() {
+            let is_busy = reads && wire.transport.has_more() || has_room && !agent.is_open();
+            let patience = match agent.next_deadline() {
                 _ if is_busy => Some(Duration::ZERO),
                 deadline => deadline.map(|at| at.duration_from(now)),
             };
             match wire.wait(wanted, patience) {
-                Ok(has_come) => is_readable = has_come || wire.transport.has_more(),
-                Err(error) => self.agent.lose(self.now(), error),
+                Ok(has_come) => is_readable = reads && (has_come || wire.transport.has_more()),
+                Err(error) => agent.lose(self.clock.now().monotonic, error),
             }
-            self.agent.advance(self.now());
+            agent.advance(self.clock.now().monotonic);
         }
     }
 
     /// Writes as much as the transport takes.
     fn write(&mut self, wire: &mut Wire) {
         wire.is_blocked = false;
-        while self.agent.is_open() {
-            self.agent.transmit();
-            let bytes = self.agent.unwritten();
+        while self.courier.agent.is_open() {
+            self.courier.agent.transmit();
+            let bytes = self.courier.agent.unwritten();
             match bytes {
                 [] if !wire.transport.is_unflushed() => return,
                 [] => match wire.transport.flush() {
                     Ok(()) => return,
                     Err(error) if is_for_later(&error) => return wire.is_blocked = true,
-                    Err(error) => self.agent.lose(self.now(), error),
+                    Err(error) => self.courier.agent.lose(self.now(), error),
                 },
                 bytes => match wire.transport.write(bytes) {
-                    Ok(len) => self.agent.wrote(len),
+                    Ok(len) => self.courier.agent.wrote(len),
                     Err(error) if is_for_later(&error) => return wire.is_blocked = true,
-                    Err(error) => self.agent.lose(self.now(), error),
+                    Err(error) => self.courier.agent.lose(self.now(), error),
                 },
             }
         }
     }
 
-    /// Whether an event can be handed out; if not, it is said when there is room.
-    fn has_room(&self) -> bool {
-        if self.events.is_full() {
-            self.waits.store(true, Ordering::Release);
-        }
-        !self.events.is_full()
-    }
-
     /// Writes what is left, if there is still anything to write to. Whoever does not take it in
     /// time does not get it.
     fn finish(&mut self, wire: &mut Wire) {
-        self.agent.transmit_last();
+        self.courier.agent.transmit_last();
         let until = self.now().after_ms(LINGER.as_millis() as u64);
         loop {
             self.write(wire);
             let now = self.now();
-            if !self.agent.is_open() || now >= until {
+            if !self.courier.agent.is_open() || now >= until {
                 return;
             }
             if !wire.is_blocked {
@@ -145,57 +137,22 @@ impl Task {
             }
         }
     }
-
-    /// Hands out what has happened, as far as there is room. Gives the end when it comes.
-    fn report(&mut self, opened: &mut Option<Opened>) -> Option<Ended> {
-        while self.has_room() {
-            // Whoever asked may have gone; should nobody listen, the task ends soon.
-            match self.agent.poll_outcome(self.now())? {
-                Outcome::Accepted(accepted) => {
-                    if let Some(opened) = opened.take() {
-                        drop(opened.try_send(Ok(accepted)));
-                    }
-                }
-                Outcome::Answered(asker, answer) => drop(asker.try_send(answer)),
-                Outcome::Event(Event::Ended(ended)) => return Some(ended),
-                Outcome::Event(event) => drop(self.events.try_send(event)),
-            }
-        }
-        None
-    }
-
-    /// Takes some commands.
-    fn take_commands(&mut self, poller: &Poller) {
-        for _ in 0..REQUESTS_AT_ONCE {
-            if !self.agent.has_room() {
-                return;
-            }
-            let Ok((request, asker)) = self.commands.try_recv() else {
-                return;
-            };
-            if let Some((asker, answer)) = self.agent.ask(self.now(), request, asker) {
-                drop(asker.try_send(answer));
-            }
-        }
-        // There may be more.
-        let _ = poller.notify();
-    }
 }
 
 /// A transport, and the poller that says when it is ready.
 pub(super) struct Wire {
     transport: Transport,
-    poller: Arc<Poller>,
+    bell: Arc<Bell>,
     watched: Watch,
     ready: Events,
     is_blocked: bool,
 }
 
 impl Wire {
-    pub(super) fn new(transport: Transport, poller: Arc<Poller>) -> Self {
+    pub(super) fn new(transport: Transport, bell: Arc<Bell>) -> Self {
         Self {
             transport,
-            poller,
+            bell,
             watched: Watch::default(),
             ready: Events::new(),
             is_blocked: false,
@@ -206,10 +163,10 @@ impl Wire {
     fn wait(&mut self, wanted: Watch, patience: Option<Duration>) -> io::Result<bool> {
         let before = core::mem::replace(&mut self.watched, wanted);
         if before != wanted {
-            self.transport.watch(&self.poller, before, wanted, 0)?;
+            self.transport.watch(&self.bell.0, before, wanted, 0)?;
         }
         self.ready.clear();
-        match self.poller.wait(&mut self.ready, patience) {
+        match self.bell.0.wait(&mut self.ready, patience) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
             Ok(_) | Err(_) => Ok(self.ready.iter().any(|event| event.readable)),
         }
@@ -220,7 +177,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         let nothing = Watch::default();
-        let _ = self.transport.watch(&self.poller, self.watched, nothing, 0);
+        let _ = self.transport.watch(&self.bell.0, self.watched, nothing, 0);
     }
 }
 
@@ -233,7 +190,7 @@ pub(super) fn connect(
     server: &ServerUrl,
     tls: &TlsOptions,
     patience: Duration,
-    poller: Arc<Poller>,
+    bell: Arc<Bell>,
 ) -> io::Result<Wire> {
     let clock = Clock::start();
     let layers = client::layers(server, tls)?;
@@ -252,7 +209,7 @@ pub(super) fn connect(
         }
     };
     let layers = layers.map(|(layers, first)| Layered::new(layers, first));
-    let mut wire = Wire::new(Transport::new(pipe, layers), poller);
+    let mut wire = Wire::new(Transport::new(pipe, layers), bell);
     loop {
         match wire.transport.open() {
             Err(error) if is_for_later(&error) => {}

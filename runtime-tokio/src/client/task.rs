@@ -1,123 +1,105 @@
 //! The task behind a connection. The order is that of the loop in the core's contract: bytes and
 //! requests in, outcomes out, then what is to be written, the timer last.
 
-use super::{Accepted, Ended, Event};
+use super::{Config, Misuse};
 use crate::transport::Transport;
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, WriteHalf, split};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use whimbrel_core::Timestamp;
-use whimbrel_core::runtime::agent::{Agent, Answer, LINGER, Outcome, REQUESTS_AT_ONCE, Request};
+use whimbrel_core::runtime::agent::LINGER;
 use whimbrel_host::Clock;
+use whimbrel_host::client::{Courier, Opening, open};
 
 /// What one read takes.
 const READ_BYTES: usize = 64 * 1_024;
 
-/// A request, and whom to tell the answer.
-pub(super) type Command = (Request, oneshot::Sender<Answer>);
+/// Says that there are requests, or room for events.
+#[derive(Debug, Default)]
+struct Bell(Notify);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Task {
-    pub(super) agent: Agent<oneshot::Sender<Answer>>,
-    pub(super) clock: Clock,
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) events: mpsc::Sender<Event>,
-    /// Until the server has accepted.
-    pub(super) accepted: Option<oneshot::Sender<Accepted>>,
+    courier: Courier,
+    clock: Clock,
+    bell: Arc<Bell>,
 }
 
 impl Task {
+    /// The task, and what its user waits for.
+    ///
+    /// # Errors
+    ///
+    /// What the configuration asks for cannot be said.
+    pub(super) fn new(config: Config) -> Result<(Self, Opening), Misuse> {
+        let (clock, bell) = (Clock::start(), Arc::<Bell>::default());
+        let waker = Waker::from(Arc::clone(&bell));
+        let (opening, courier) = open(config, clock.now().monotonic, waker)?;
+        let task = Self {
+            courier,
+            clock,
+            bell,
+        };
+        Ok((task, opening))
+    }
+
     fn now(&self) -> Timestamp {
         self.clock.now().monotonic
     }
 
     pub(super) async fn run(mut self, transport: Transport) {
         let (mut reader, mut writer) = split(transport);
-        self.agent.connected(self.now());
+        self.courier.agent.connected(self.now());
         let mut arrived = vec![0; READ_BYTES];
         // The transport has taken everything, and may not have passed it on.
         let mut unflushed = false;
         loop {
-            if let Some(ended) = self.report() {
-                self.agent.transmit_last();
-                let last = finish(self.agent.unwritten(), &mut writer);
+            let now = self.now();
+            self.courier.take_requests(now);
+            if let Some(ended) = self.courier.report(now) {
+                self.courier.agent.transmit_last();
+                let last = finish(self.courier.agent.unwritten(), &mut writer);
                 // The server is not waited for any longer.
                 let _ = timeout(LINGER, last).await;
-                let _ = self.events.send(Event::Ended(ended)).await;
+                return self.courier.end(ended).await;
+            }
+            if self.courier.is_forsaken() {
                 return;
             }
-            self.agent.transmit();
-            let unwritten = self.agent.unwritten();
-            let reads = self.agent.reads() && self.has_room();
-            let deadline = self.agent.next_deadline();
-            let deadline = deadline.map(|at| self.clock.instant(at));
+            let has_room = self.courier.has_room();
+            let agent = &mut self.courier.agent;
+            agent.transmit();
+            let unwritten = agent.unwritten();
+            let deadline = agent.next_deadline().map(|at| self.clock.instant(at));
             tokio::select! {
-                read = reader.read(&mut arrived), if reads => match read {
-                    Ok(len) => self.agent.receive(self.now(), &arrived[..len]),
-                    Err(error) => self.agent.lose(self.now(), error),
+                read = reader.read(&mut arrived), if has_room && agent.reads() => match read {
+                    Ok(len) => agent.receive(self.clock.now().monotonic, &arrived[..len]),
+                    Err(error) => agent.lose(self.clock.now().monotonic, error),
                 },
                 wrote = push(&mut writer, unwritten),
-                    if self.agent.is_open() && (!unwritten.is_empty() || unflushed) => {
+                    if agent.is_open() && (!unwritten.is_empty() || unflushed) => {
                     match wrote {
                         Ok(len) => {
-                            self.agent.wrote(len);
+                            agent.wrote(len);
                             unflushed = len > 0;
                         }
-                        Err(error) => self.agent.lose(self.now(), error),
+                        Err(error) => agent.lose(self.clock.now().monotonic, error),
                     }
                 }
-                command = self.commands.recv(), if self.agent.has_room() => match command {
-                    Some(command) => self.take_all(command),
-                    None => return,
-                },
-                () = room_in(&self.events), if !self.has_room() => {}
-                () = self.events.closed() => return,
-                () = sleep(deadline) => self.agent.advance(self.now()),
+                () = self.bell.0.notified() => {}
+                () = sleep(deadline) => agent.advance(self.clock.now().monotonic),
             }
-        }
-    }
-
-    /// Whether an event can be handed out.
-    fn has_room(&self) -> bool {
-        self.events.capacity() > 0
-    }
-
-    /// Hands out what has happened, as far as there is room. Gives the end when it comes.
-    fn report(&mut self) -> Option<Ended> {
-        while self.has_room() {
-            // Whoever asked may have gone; should nobody listen, the task ends soon.
-            match self.agent.poll_outcome(self.now())? {
-                Outcome::Accepted(accepted) => {
-                    self.accepted.take().map(|sender| sender.send(accepted));
-                }
-                Outcome::Answered(asker, answer) => drop(asker.send(answer)),
-                Outcome::Event(Event::Ended(ended)) => return Some(ended),
-                Outcome::Event(event) => drop(self.events.try_send(event)),
-            }
-        }
-        None
-    }
-
-    /// Takes a command and some of those behind it.
-    fn take_all(&mut self, first: Command) {
-        self.take(first);
-        for _ in 1..REQUESTS_AT_ONCE {
-            if !self.agent.has_room() {
-                return;
-            }
-            let Ok(command) = self.commands.try_recv() else {
-                return;
-            };
-            self.take(command);
-        }
-    }
-
-    fn take(&mut self, (request, asker): Command) {
-        if let Some((asker, answer)) = self.agent.ask(self.now(), request, asker) {
-            let _ = asker.send(answer);
         }
     }
 }
@@ -135,13 +117,6 @@ async fn push(writer: &mut WriteHalf<Transport>, bytes: &[u8]) -> io::Result<usi
         return Ok(0);
     }
     writer.write(bytes).await
-}
-
-/// Waits until there is room for an event.
-async fn room_in(events: &mpsc::Sender<Event>) {
-    if events.reserve().await.is_err() {
-        pending().await // Nobody listens, which is noticed elsewhere.
-    }
 }
 
 async fn sleep(until: Option<Instant>) {

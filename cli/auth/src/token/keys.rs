@@ -55,6 +55,11 @@ impl Key {
         }
     }
 
+    /// Whether who knows it can make tokens.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(self.material, Material::Secret(_))
+    }
+
     /// Whether this key has signed the message.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {

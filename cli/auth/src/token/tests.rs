@@ -344,3 +344,31 @@ fn keys_of_the_wrong_kind_are_told_with_the_remedy() {
     assert_eq!(keys.len(), 2);
     assert!(passed_over[0].starts_with("key 2 is passed over"));
 }
+
+/// What a token may make the broker reckon is bounded: that is done where messages wait for it.
+#[test]
+fn a_token_that_names_no_key_is_tried_with_few() {
+    let secret = |number: usize| format!("{SECRET}{number}");
+    let of = |count| {
+        tokens(
+            (0..count)
+                .map(|n| keys::read_secret(&secret(n)).unwrap())
+                .collect(),
+        )
+    };
+    let claims = format!(r#"{{"sub":"s","exp":{}}}"#, NOW + 60);
+    let token = signed(r#"{"alg":"HS256"}"#, &claims, secret(3).as_bytes());
+    assert!(outcome(&of(4), &token).is_ok());
+    assert_eq!(outcome(&of(5), &token), Err(BadToken::Ambiguous));
+    let mut named = of(32);
+    for (number, key) in named.keys.iter_mut().enumerate() {
+        key.id = Some(number.to_string());
+    }
+    assert_eq!(outcome(&named, &token), Err(BadToken::Ambiguous));
+    let token = signed(
+        r#"{"alg":"HS256","kid":"3"}"#,
+        &claims,
+        secret(3).as_bytes(),
+    );
+    assert!(outcome(&named, &token).is_ok());
+}
