@@ -269,7 +269,7 @@ impl<'a> Teller<'a> {
                 client_id,
                 format!("does not get a message: {why}; {count} so far"),
             ),
-            _ => return Ok(()),
+            Event::EventsLost { .. } | _ => return Ok(()),
         };
         if self.client.is_none_or(|wanted| *wanted == **client) {
             let name = short(client);
