@@ -99,9 +99,9 @@ pub fn fit(log: &LogConfig, broker: &mut crate::Config) -> LogConfig {
     let half = u32::try_from(log.segment_bytes / 2).unwrap_or(u32::MAX);
     let unpersisted = &mut broker.limits.unpersisted_bytes_maximum;
     *unpersisted = (*unpersisted).min((half / shards).max(1));
-    let burst_bytes = u64::from(shards) * u64::from(*unpersisted + READ_AHEAD_BYTES);
-    // Once as it comes, and once more by a checkpoint.
-    let burst_bytes = burst_bytes * 5 / 2;
+    // Once as it comes, and once more by a checkpoint. Of what is read ahead most is refused.
+    let behind_bytes = u64::from(*unpersisted) * 5 / 2;
+    let burst_bytes = u64::from(shards) * (behind_bytes + u64::from(READ_AHEAD_BYTES));
     // A small quota is for messages, not for what may come.
     let burst_bytes = burst_bytes.min(log.quota_bytes.map_or(u64::MAX, |quota| quota / 4));
     LogConfig {
