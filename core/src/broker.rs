@@ -157,6 +157,8 @@ pub struct Broker {
     pub(crate) spill: Spill,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) events_waiting: u32,
+    /// How many of those that were lost the runtime has been told of.
+    pub(crate) events_lost_told: u64,
 }
 
 impl Broker {
@@ -225,6 +227,7 @@ impl Broker {
             spill: Spill::default(),
             actions: VecDeque::new(),
             events_waiting: 0,
+            events_lost_told: 0,
             config,
         })
     }
@@ -691,6 +694,13 @@ impl Broker {
     pub(crate) fn event(&mut self, event: Event) {
         if self.events_waiting < self.config.limits.events_maximum {
             self.events_waiting += 1;
+            let lost = self.statistics.events_lost;
+            if lost > self.events_lost_told {
+                let count = lost - core::mem::replace(&mut self.events_lost_told, lost);
+                self.events_waiting += 1;
+                self.actions
+                    .push_back(Action::Event(Event::EventsLost { count }));
+            }
             self.actions.push_back(Action::Event(event));
         } else {
             self.statistics.events_lost += 1;

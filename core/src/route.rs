@@ -120,10 +120,21 @@ pub(crate) struct Route {
     /// `None` while they are walked, and as long as there is no route here.
     recipients: Option<Box<Recipients>>,
     /// Some target has a subscription with no local.
-    pub(crate) no_local: bool,
+    no_local: bool,
 }
 
 impl Route {
+    /// Whether this publisher does not want to hear some of it itself.
+    pub(crate) fn hides_from(&self, publisher: u32) -> bool {
+        let Some(recipients) = self.recipients.as_ref().filter(|_| self.no_local) else {
+            return false;
+        };
+        let targets = &recipients.targets;
+        // They are in the order of their slots.
+        let place = targets.binary_search_by_key(&publisher, |target| target.slot);
+        place.is_ok_and(|place| targets[place].no_local)
+    }
+
     /// The sessions among the recipients.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
         self.recipients

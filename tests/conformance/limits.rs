@@ -310,3 +310,25 @@ fn what_is_not_acknowledged_is_resent_in_time_if_so_configured() {
         );
     }
 }
+
+/// Who does not read events is told how many it has missed.
+#[test]
+fn events_that_were_lost_are_told_of_when_there_is_room_again() {
+    let mut config = Config::default();
+    config.limits.events_maximum = 2;
+    let mut world = World::alone(config);
+    let clients: Vec<_> = (0..5)
+        .map(|number| world.connect(Version::V4, &number.to_string()))
+        .collect();
+    world.events.clear();
+    for client in clients {
+        world.broker.closed(world.now, client);
+    }
+    world.run();
+    assert_eq!(world.events.len(), 2);
+    world.connect(Version::V4, "another");
+    assert_eq!(world.events[2], Event::EventsLost { count: 3 });
+    assert_eq!(world.events.len(), 4);
+    world.connect(Version::V4, "one more");
+    assert_eq!(world.events.len(), 5, "once");
+}

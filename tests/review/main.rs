@@ -4,7 +4,9 @@
 use whimbrel_core::codec::packet::{
     Ack, Connect, PacketType, Publish, QoS, SubscribeOptions, Unsubscribe, Version, Will,
 };
-use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, UnsubscribeBuffer};
+use whimbrel_core::codec::{
+    self, Packet, Properties, Property, PropertyBuffer, ReasonCode, UnsubscribeBuffer,
+};
 use whimbrel_core::config::QueueOverflow;
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Action, Config, ConnectionId, Peer, Verdict};
@@ -627,4 +629,46 @@ fn what_was_refused_may_come_again_before_anything_else() {
     world.send(client, &Packet::Publish(again));
     let taken_in = ReasonCode::NO_MATCHING_SUBSCRIBERS;
     assert_eq!(world.hear(client).ack().2, taken_in);
+}
+
+/// A client that comes back in time is told that its will is not to come: a crash must not bring
+/// it.
+#[test]
+fn connack_waits_for_the_end_of_an_earlier_will() {
+    let mut world = World::new(durable());
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::WillDelayInterval(3_600));
+    let will = Will {
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: "will",
+        payload: b"x",
+        properties: properties.as_properties(),
+    };
+    let mut session = PropertyBuffer::new();
+    session.push(Property::SessionExpiryInterval(7_200));
+    let packet = Connect {
+        clean_start: false,
+        properties: session.as_properties(),
+        ..connect(Version::V5, "mortal")
+    };
+    let mortal = world.open_with(&Connect {
+        will: Some(will),
+        ..packet
+    });
+    assert!(matches!(world.hear(mortal).packet(), Packet::ConnAck(_)));
+    world.cut(mortal);
+    world.persists_at_once = false;
+    let mortal = world.open_with(&packet);
+    world.hears_nothing(mortal);
+    world.persists_at_once = true;
+    world.persist();
+    assert!(matches!(world.hear(mortal).packet(), Packet::ConnAck(_)));
+    world.cut(mortal);
+    world.persists_at_once = false;
+    let mortal = world.open_with(&packet);
+    assert!(
+        matches!(world.hear(mortal).packet(), Packet::ConnAck(_)),
+        "nothing was promised that the log does not know"
+    );
 }

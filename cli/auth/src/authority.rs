@@ -4,7 +4,7 @@ use crate::answer;
 use crate::basis;
 use crate::config::{Config, Problem};
 use crate::counters::{Counters, Statistics};
-use crate::passwords::Passwords;
+use crate::passwords::{Passwords, basis_of};
 use crate::pool::{Full, Pool, Turn};
 use crate::scram;
 use crate::service::{self, Service};
@@ -416,11 +416,11 @@ impl Standing {
             (basis::NOTHING, _) => !entrance.wants_a_name(peer) && entrance.anonymous.allows(peer),
             (_, None) => false,
             (basis, Some(user)) => {
-                let named = self.passwords.as_ref().and_then(|all| all.users.get(user));
+                let named = self.passwords.as_ref().and_then(|all| all.basis(user));
                 let by_service = |service: &Service| service.basis() == basis;
                 let by_token = |tokens: &Tokens| tokens.stand_behind(basis);
                 match named {
-                    Some(user) if user.basis() == basis => true,
+                    Some(of_user) if of_user == basis => true,
                     None if self.service.as_ref().is_some_and(by_service) => true,
                     Some(_) | None => self.tokens.as_ref().is_some_and(by_token),
                 }
@@ -487,7 +487,7 @@ fn grant(user: &User) -> Grant {
             .iter()
             .map(|group| String::from(&**group))
             .collect(),
-        basis: user.basis(),
+        basis: basis_of(user),
         ..Grant::to(&*user.name)
     }
 }

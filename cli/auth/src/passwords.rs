@@ -1,5 +1,6 @@
 //! Users with passwords: the file, the threads that hash, and what was verified a short while ago.
 
+use crate::basis;
 use crate::cache::Cache;
 use crate::config::{Config, Problem};
 use crate::counters::Counters;
@@ -8,6 +9,7 @@ use crate::pool::Pool;
 use crate::secret;
 use crate::users::{User, Users};
 use core::fmt;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a client may wait for its turn. Well within the 10 s that it has for CONNECT: hashing
@@ -21,6 +23,8 @@ const FILE: &str = "password_file";
 
 pub(crate) struct Passwords {
     pub(crate) users: Users,
+    /// What grants to them rest on: asked for everybody who is connected, at each reload.
+    bases: BTreeMap<Box<str>, u64>,
     pub(crate) pool: Pool,
     /// Chooses whom unknown users are measured against.
     pub(crate) key: [u8; 32],
@@ -50,6 +54,10 @@ impl Passwords {
         );
         match (cache, pool) {
             (Ok(cache), Ok(pool)) => Some(Self {
+                bases: users
+                    .iter()
+                    .map(|user| (user.name.clone(), basis_of(user)))
+                    .collect(),
                 users,
                 pool,
                 key,
@@ -70,6 +78,11 @@ impl Passwords {
         }
     }
 
+    /// See [`basis_of`]; `None` for somebody who is not in the file.
+    pub(crate) fn basis(&self, name: &str) -> Option<u64> {
+        self.bases.get(name).copied()
+    }
+
     /// Whether the user was let in with this password a short while ago.
     pub(crate) fn remembers(&self, name: &str, password: &[u8]) -> Option<&User> {
         // In this order, so that a name that is not there takes no less time.
@@ -87,6 +100,11 @@ impl Passwords {
         self.cache.remember(Instant::now(), name, password);
         Some(user)
     }
+}
+
+/// What a grant to a user rests on: the password and the groups.
+pub(crate) fn basis_of(user: &User) -> u64 {
+    basis::of("password", user.to_string())
 }
 
 impl fmt::Display for Passwords {

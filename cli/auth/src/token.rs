@@ -19,6 +19,7 @@ use core::fmt;
 use keys::Key;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use whimbrel_core::access::identity::Grant;
@@ -35,6 +36,8 @@ const GROUPS_MAXIMUM: usize = 64;
 
 pub(crate) struct Tokens {
     keys: Vec<Key>,
+    /// What grants by them rest on, from the first time that anybody asks.
+    bases: OnceLock<Vec<u64>>,
     issuer: Option<String>,
     audience: Option<String>,
     leeway_s: u64,
@@ -144,6 +147,7 @@ impl Tokens {
         }
         Some(Self {
             keys: all,
+            bases: OnceLock::new(),
             issuer: config.jwt_issuer.clone(),
             audience: config.jwt_audience.clone(),
             leeway_s: config.jwt_leeway_s.into(),
@@ -165,7 +169,11 @@ impl Tokens {
 
     /// Whether a token that was checked with a key of these, in this way, has this basis.
     pub(crate) fn stand_behind(&self, basis: u64) -> bool {
-        self.keys.iter().any(|key| self.basis(key) == basis)
+        let bases = self.bases.get_or_init(|| {
+            let keys = self.keys.iter();
+            keys.map(|key| self.basis(key)).collect()
+        });
+        bases.contains(&basis)
     }
 
     /// Whether something that was sent as a password is a token, good or bad.

@@ -5,7 +5,6 @@
 //! right: a line that cannot be read is an error with its number, and so is a file without users.
 //! Nothing that is wrong ever lets somebody in.
 
-use crate::basis;
 use crate::hash::{NotAHash, PasswordHash, hmac_sha256};
 use core::fmt;
 use std::collections::BTreeMap;
@@ -117,13 +116,6 @@ impl User {
             why,
         })?;
         Self::new(name, hash, &groups)
-    }
-}
-
-impl User {
-    /// What a grant to this user rests on: the password and the groups.
-    pub(crate) fn basis(&self) -> u64 {
-        basis::of("password", self.to_string())
     }
 }
 

@@ -34,9 +34,11 @@ pub(crate) fn take_over(running: &mut Settings, new: &Settings) {
     running.authentication = new.authentication.clone();
     running.access = new.access.clone();
     running.server.broker.access = new.server.broker.access.clone();
+    let mut others: Vec<&ListenerConfig> = new.server.listeners.iter().collect();
     for listener in &mut running.server.listeners {
-        let same = |other: &&ListenerConfig| other.url == listener.url;
-        if let Some(other) = new.server.listeners.iter().find(same) {
+        // Several may have one URL, when the system chooses their ports: each has its own.
+        if let Some(at) = others.iter().position(|other| other.url == listener.url) {
+            let other = others.remove(at);
             listener.allow_anonymous = other.allow_anonymous;
             listener.certificate_user = other.certificate_user;
         }

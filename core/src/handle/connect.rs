@@ -266,15 +266,17 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.belongs_to(user.as_deref(), has_rules);
         }
+        let changes = self.changes_promise(session_key, &handshake);
         self.attach(key, session_key, &mut handshake);
         let revoked = match session_present {
             true => self.recheck_resumed(key, session_key),
             false => 0,
         };
         let keep_alive_s = self.start_keep_alive(key, &handshake);
-        // The end of an earlier session, and a will, are promises; a new or resumed session alone
-        // is kept by what is promised for it later.
-        let owes = !session_present || has_will;
+        // The end of an earlier session, and a will, are promises, and so are the end of an earlier
+        // will and a longer life; a new or resumed session alone is kept by what is promised for it
+        // later.
+        let owes = !session_present || has_will || changes;
         let gate = self.session_gate().filter(|_| owes);
         let answer = Answer {
             handshake: &handshake,
@@ -399,6 +401,16 @@ impl Broker {
         let limits = &self.config.limits;
         self.sessions.len() < limits.sessions_maximum as usize
             && self.memory_bytes() < limits.memory_budget_bytes
+    }
+
+    /// Whether the log knows other things of a session than its client will be told: a will that is
+    /// not to come any more, or an earlier end.
+    fn changes_promise(&self, session: Key, handshake: &Handshake) -> bool {
+        let maximum = self.config.session.expiry_maximum_s;
+        self.sessions.get(session).is_some_and(|session| {
+            let lasts_longer = session.expiry_s < handshake.session_expiry_s.min(maximum);
+            session.is_recorded && (session.will.is_some() || lasts_longer)
+        })
     }
 
     /// Joins connection and session. What an earlier will still owed is not owed any more.

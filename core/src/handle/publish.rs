@@ -651,8 +651,8 @@ impl Broker {
         {
             connection.route = slot;
         }
-        if self.routes.peek(slot).no_local
-            && let Some(publisher) = origin.session
+        if let Some(publisher) = origin.session
+            && self.routes.peek(slot).hides_from(publisher)
             && let Ok(name) = TopicName::new(topic)
         {
             let access = &self.access;

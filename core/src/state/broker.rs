@@ -354,6 +354,7 @@ impl Broker {
             spill,
             actions: _,
             events_waiting,
+            events_lost_told,
         } = self;
         debug_assert!(self.is_at_rest());
         config.save(to);
@@ -390,6 +391,7 @@ impl Broker {
         origin.save(to);
         spill.save(to);
         events_waiting.save(to);
+        events_lost_told.save(to);
     }
 
     /// Takes out what [`save`](Self::save) has appended.
@@ -452,6 +454,7 @@ impl Broker {
             spill: State::load(from)?,
             actions: VecDeque::new(),
             events_waiting: State::load(from)?,
+            events_lost_told: State::load(from)?,
         })
     }
 }

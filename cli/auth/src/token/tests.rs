@@ -9,6 +9,7 @@ const CLIENT: &str = "c1";
 fn tokens(keys: Vec<Key>) -> Tokens {
     Tokens {
         keys,
+        bases: OnceLock::new(),
         issuer: None,
         audience: None,
         leeway_s: 30,
