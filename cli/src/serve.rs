@@ -42,7 +42,7 @@ pub(crate) struct Serve {
     #[argh(option, short = 'c', arg_name = "file")]
     pub(crate) config: Option<String>,
     /// where to listen, such as tcp://0.0.0.0:1883 or unix:///run/whimbrel.sock, instead of what
-    /// the configuration says; keys of [[listener]] may follow, as in
+    /// the configuration says; keys of a listener may follow, as in
     /// tls://0.0.0.0:8883?certificate=a.crt&key=a.key; may be there several times
     #[argh(option, short = 'l', arg_name = "url", from_str_fn(listen))]
     pub(crate) listen: Vec<Listen>,
