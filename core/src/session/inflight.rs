@@ -109,6 +109,9 @@ impl Inflight {
     /// The identifier that `begin` will use. [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
     pub(crate) fn next_identifier(&self) -> PacketId {
         let mut next = self.following();
+        if self.stragglers.is_empty() {
+            return next;
+        }
         while self.straggler(next).is_some() {
             next = next.next();
         }
@@ -234,16 +237,13 @@ impl Inflight {
         id: PacketId,
         is_right: impl FnOnce(&Exchange) -> bool,
     ) -> Result<Exchange, NotEnded> {
-        if !is_right(self.get_mut(id).ok_or(NotEnded::Unknown)?) {
-            return Err(NotEnded::Otherwise);
-        }
-        let in_ring = self.place(id).and_then(|place| self.ring[place].take());
-        let exchange = match in_ring {
-            Some(exchange) => exchange,
-            None => {
-                let place = self.straggler(id).ok_or(NotEnded::Unknown)?;
-                self.stragglers.remove(place).ok_or(NotEnded::Unknown)?.1
-            }
+        let place = self.place(id).map(|place| &mut self.ring[place]);
+        let exchange = match place.filter(|place| place.is_some()) {
+            Some(place) => match place.take_if(|exchange| is_right(exchange)) {
+                Some(exchange) => exchange,
+                None => return Err(NotEnded::Otherwise),
+            },
+            None => self.end_straggler(id, is_right)?,
         };
         self.len -= 1;
         self.bytes -= exchange.delivery.cost_bytes();
@@ -262,6 +262,22 @@ impl Inflight {
             self.ring.shrink_to(2 * self.ring.len());
         }
         Ok(exchange)
+    }
+
+    #[cold]
+    fn end_straggler(
+        &mut self,
+        id: PacketId,
+        is_right: impl FnOnce(&Exchange) -> bool,
+    ) -> Result<Exchange, NotEnded> {
+        let place = self.straggler(id).ok_or(NotEnded::Unknown)?;
+        if !is_right(&self.stragglers[place].1) {
+            return Err(NotEnded::Otherwise);
+        }
+        let straggler = self.stragglers.remove(place);
+        straggler
+            .map(|(_, exchange)| exchange)
+            .ok_or(NotEnded::Unknown)
     }
 
     /// The open exchanges, oldest first.
