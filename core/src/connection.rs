@@ -95,6 +95,11 @@ impl Stalls {
         self.0 != 0
     }
 
+    /// Whether there is any other reason than these.
+    pub(crate) const fn any_but(self, other: Self) -> bool {
+        self.0 & !other.0 != 0
+    }
+
     /// Whether nothing but room on the disk is missing: all that needs none goes on.
     pub(crate) const fn is_storage_alone(self) -> bool {
         self.0 == Self::STORAGE.0

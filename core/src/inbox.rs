@@ -61,7 +61,8 @@ impl Broker {
                 return;
             };
             if connection.stalls.any() {
-                return connection.inbox.extend_from_slice(bytes);
+                connection.inbox.extend_from_slice(bytes);
+                return self.sift(key);
             }
             if connection.inbox.is_empty() {
                 return self.consume(key, bytes);
@@ -101,7 +102,7 @@ impl Broker {
     pub(crate) fn consume(&mut self, key: Key, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let Some(limit) = self.may_handle_more(key) else {
+            let Some(limit) = self.may_handle_more(key, Stalls::default()) else {
                 break;
             };
             match frame::split(rest, limit) {
@@ -138,15 +139,14 @@ impl Broker {
             connection.inbox.reserve_exact(size.max(rest.len()));
         }
         connection.inbox.extend_from_slice(rest);
-        if connection.stalls.is_storage_alone() {
-            self.sift(key);
-        }
+        self.sift(key);
     }
 
-    /// Whether the next packet of a connection may be handled, and how large it may be.
-    fn may_handle_more(&mut self, key: Key) -> Option<u32> {
+    /// Whether the next packet of a connection may be handled, unless for these reasons, and how
+    /// large it may be.
+    fn may_handle_more(&mut self, key: Key, unless: Stalls) -> Option<u32> {
         let connection = self.connections.get_mut(key)?;
-        if connection.stalls.any() {
+        if connection.stalls.any_but(unless) {
             return None;
         }
         // Who does not take its answers is not read: they would pile up here.
@@ -175,21 +175,17 @@ impl Broker {
         self.work / STEPS_PER_INPUT >= self.config.limits.fanout_step
     }
 
-    /// Handles what needs no room on the disk, and leaves the messages that do at the front of the
-    /// inbox, in their order.
+    /// Where nothing but room on the disk is missing, handles what needs none, and leaves the
+    /// messages that do at the front of the inbox, in their order.
     fn sift(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let waits = |connection: &&mut Connection| connection.stalls.is_storage_alone();
+        let Some(connection) = self.connections.get_mut(key).filter(waits) else {
             return;
         };
         let mut inbox = core::mem::take(&mut connection.inbox);
         let mut awaiting = connection.extra().awaiting_storage;
         let mut at = awaiting;
-        let limit = self.config.protocol.maximum_packet_size;
-        while self
-            .connections
-            .get(key)
-            .is_some_and(|connection| connection.stalls.is_storage_alone())
-        {
+        while let Some(limit) = self.may_handle_more(key, Stalls::STORAGE) {
             let (frame, length) = match frame::split(&inbox[at..], limit) {
                 Ok(Some(whole)) => whole,
                 Ok(None) => break,

@@ -672,3 +672,41 @@ fn connack_waits_for_the_end_of_an_earlier_will() {
         "nothing was promised that the log does not know"
     );
 }
+
+/// While the messages of a 3.x client wait for the disk, the rest of what it sends is handled: no
+/// more of it than it takes the answers of.
+#[test]
+fn who_waits_for_the_disk_and_reads_nothing_is_not_read_for_ever() {
+    let mut world = World::new(durable());
+    let rude = world.connect(Version::V4, "rude");
+    world.block(rude, true);
+    world.broker.storage_pressure(world.now, true);
+    let message = publish("t", b"x", QoS::AtLeastOnce, 1);
+    world.send(rude, &Packet::Publish(message));
+    let pings = [0xc0, 0].repeat(32 << 10);
+    for _ in 0..200 {
+        if world.is_paused(rude) {
+            break;
+        }
+        world.send_bytes(rude, &pings);
+    }
+    assert!(world.is_paused(rude));
+    let unsent = world.statistics().unsent_bytes;
+    assert!(unsent <= u64::from(Config::default().limits.unsent_bytes_maximum));
+    world.block(rude, false);
+    world.run();
+    assert!(!world.is_paused(rude), "it takes its answers again");
+}
+
+/// What frees room may come in the same read as the rest of a message that waits.
+#[test]
+fn what_frees_room_is_handled_however_it_was_read() {
+    let mut world = World::new(durable());
+    let client = resume(&mut world, "client");
+    world.broker.storage_pressure(world.now, true);
+    let message = Packet::Publish(publish("t", b"x", QoS::AtLeastOnce, 1));
+    let bytes = encoded(Version::V4, &message);
+    world.send_bytes(client, &bytes[..5]);
+    world.send_bytes(client, &[&bytes[5..], &[0xc0, 0]].concat());
+    assert!(matches!(world.hear(client).packet(), Packet::PingResp));
+}

@@ -8,7 +8,7 @@ use crate::codec::reason::ReasonCode;
 use crate::connection::Stalls;
 use crate::deliver::{How, Publication};
 use crate::error::Violation;
-use crate::gate::AckKind;
+use crate::gate::{AckKind, Gate};
 use crate::id::{MessageId, PacketId};
 use crate::letter::{DeliveryId, ExchangeId};
 use crate::message::{Message, MessageView};
@@ -260,10 +260,8 @@ impl Broker {
             if self.question.is_some() {
                 self.explain_refusal(key, to.topic.as_str(), reason);
             }
-            if let Some(exchange) = exchange {
-                self.forget_received(session, exchange);
-            }
-            return self.refuse_publish(key, (kind, packet_id), reason);
+            let gate = exchange.and_then(|exchange| self.forget_received(session, exchange));
+            return self.refuse_publish(key, gate, (kind, packet_id, reason));
         }
         let mark = self.mark();
         self.seal_refusals(session);
@@ -313,14 +311,17 @@ impl Broker {
     }
 
     /// A message that was taken in only partly, by an earlier life of the broker, is refused now:
-    /// what remembers it would take the next one under its identifier for it.
-    fn forget_received(&mut self, session: Key, exchange: ExchangeId) {
+    /// what remembers it would take the next one under its identifier for it. Its client must not
+    /// hear before all have forgotten.
+    fn forget_received(&mut self, session: Key, exchange: ExchangeId) -> Option<Gate> {
         let traffic = self.sessions.get_mut(session).map(Session::traffic);
         let was_received = traffic.is_some_and(|t| t.received.remove(exchange.packet_id));
         if was_received && self.journal.is_on() {
             self.journal.completed(exchange.session, exchange.packet_id);
         }
-        self.complete_exchange(exchange);
+        let was_taken = self.complete_exchange(exchange);
+        let gate = self.latest_gate_everywhere();
+        gate.filter(|_| was_received || was_taken)
     }
 
     /// The exchange by which a message comes in, when shards have to remember that they have it.

@@ -5,7 +5,7 @@ use crate::broker::Broker;
 use crate::codec::ReasonCode;
 use crate::codec::packet::{Publish, QoS};
 use crate::error::Violation;
-use crate::gate::AckKind;
+use crate::gate::{AckKind, Gate};
 use crate::handle::publish::Destination;
 use crate::id::PacketId;
 use crate::message::MessageView;
@@ -67,8 +67,8 @@ impl Broker {
     pub(super) fn refuse_publish(
         &mut self,
         key: Key,
-        (kind, id): (AckKind, PacketId),
-        reason: ReasonCode,
+        gate: Option<Gate>,
+        (kind, id, reason): (AckKind, PacketId, ReasonCode),
     ) -> Result<(), Violation> {
         self.statistics.publishes_refused += 1;
         let hears = self
@@ -76,11 +76,11 @@ impl Broker {
             .get(key)
             .is_some_and(|c| c.profile.hears_refusals());
         if hears {
-            self.acknowledge(key, None, (kind, id, reason));
+            self.acknowledge(key, gate, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
             // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
             // nothing to release.
-            self.acknowledge(key, None, (kind, id, ReasonCode::SUCCESS));
+            self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
         } else {
             self.doom(key, CloseReason::Limit(reason)); // [MQTT311-4.8.0-2]
         }
