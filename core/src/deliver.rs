@@ -275,7 +275,12 @@ impl Broker {
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += delivery.cost_bytes() as u64;
         self.tenants[session.tenant].queued_bytes += delivery.cost_bytes() as u64;
-        session.traffic().queue.push(delivery);
+        let traffic = session.traffic();
+        let is_first = traffic.queue.is_empty();
+        traffic.queue.push(delivery);
+        if is_first {
+            self.count_session_at(slot);
+        }
     }
 
     /// Makes room for a message of this size in the queue of a session, as the overflow policy

@@ -180,7 +180,9 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(publish.topic);
         };
-        let topic = connection.resolve_alias(publish.topic, alias, &self.config.protocol)?;
+        let maximum = self.config.protocol.topic_alias_maximum;
+        let aliases = &mut connection.extra().inbound;
+        let topic = aliases.resolve(publish.topic, alias, maximum)?;
         alias_text.clear();
         alias_text.push_str(topic);
         Ok(alias_text)
