@@ -118,6 +118,8 @@ pub struct Broker {
     pub(crate) unsent_bytes: usize,
     /// What connections, sessions and filters take; see `memory`.
     pub(crate) footprints: u64,
+    /// The memory budget was used up when the current input came.
+    pub(crate) is_tight: bool,
     /// Messages taken in so far.
     pub(crate) sequence: u64,
     /// The number of the session that was opened last.
@@ -206,6 +208,7 @@ impl Broker {
             statistics: Statistics::default(),
             unsent_bytes: 0,
             footprints: 0,
+            is_tight: false,
             sequence: 0,
             session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,
@@ -314,6 +317,7 @@ impl Broker {
         let before = self.clock.now();
         self.clock.tick(now);
         self.work = 0;
+        self.is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
         let expected = self
             .machine_wall
             .0
