@@ -602,8 +602,8 @@ impl Broker {
     }
 
     /// So many of the bytes that [`transmit`](Self::transmit) gave are with the runtime still: the
-    /// transport takes no more for now. To be told whenever a write was left incomplete, so that they
-    /// count as memory; until the next `transmit`, which says that they are gone.
+    /// transport takes no more for now. To be told whenever a write was left incomplete, so that
+    /// they count as memory; until the next `transmit`, which says that they are gone.
     pub fn blocked(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
         self.tick(now);
         if let Some(connection) = self.connections.get_mut(connection.key()) {

@@ -81,8 +81,8 @@ impl Broker {
         }
     }
 
-    /// Counts what is kept of unhandled bytes, and what else a client takes. Above the memory budget large packets are not waited
-    /// for.
+    /// Counts what is kept of unhandled bytes, and what else a client takes. Above the memory
+    /// budget large packets are not waited for.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;

@@ -6,8 +6,10 @@
 //! whenever that may have changed and remembered there, so that in the end exactly what was put on
 //! is taken off.
 //!
-//! Sizes are numbers of ours, not the compiler's, and tables count by what is in them: what is refused for want of memory must be the same wherever a recording is replayed. `benches/allocations/budget.rs` holds the count against
-//! an allocator that counts, for everything there is.
+//! Sizes are numbers of ours, not the compiler's, and tables count by what is in them: what is
+//! refused for want of memory must be the same wherever a recording is replayed.
+//! `benches/allocations/budget.rs` holds the count against an allocator that counts, for everything
+//! there is.
 
 use crate::broker::Broker;
 use crate::connection::{Connection, Stage};
