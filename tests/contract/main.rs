@@ -307,11 +307,11 @@ quickcheck! {
             let (now, present) = (stage.now, stage.clients[0].0);
             stage.broker.blocked(now, present, happenings.len());
         }
-        for place in 0..stage.clients.len() {
+        for (place, name) in NAMES.into_iter().enumerate() {
             for id in stage.clients.iter().map(|client| client.0) {
                 stage.broker.closed(stage.now, id);
             }
-            stage.enter(place, &connect(stage.clients[place].1, NAMES[place]));
+            stage.enter(place, &connect(stage.clients[place].1, name));
             for topic in TOPICS {
                 let mut nothing = publish(topic, b"", QoS::AtMostOnce, 0);
                 nothing.retain = true;
