@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The broker keeps everything in memory and has a budget of 64 MiB. It is a process of its own:
-//! what it has resident is the kernel's count, what it says of itself is read from its log. Lines of
-//! the table come every tenth of the time.
+//! what it has resident is the kernel's count, what it says of itself is read from its log. Lines
+//! of the table come every tenth of the time.
 
 mod loads;
 mod witness;
