@@ -94,15 +94,22 @@ crate::state::state!(Counts {
     subscriptions
 });
 
+impl Counts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.connections = self.connections.saturating_add(other.connections);
+        self.sessions = self.sessions.saturating_add(other.sessions);
+        self.subscriptions = self.subscriptions.saturating_add(other.subscriptions);
+    }
+}
+
 impl Tenant {
     /// What it has on all shards.
     fn counts(&self) -> Counts {
-        let add = |sum: Counts, other: &Counts| Counts {
-            connections: sum.connections.saturating_add(other.connections),
-            sessions: sum.sessions.saturating_add(other.sessions),
-            subscriptions: sum.subscriptions.saturating_add(other.subscriptions),
-        };
-        self.elsewhere.values().fold(self.here, add)
+        let mut sum = self.here;
+        for other in self.elsewhere.values() {
+            sum.add(*other);
+        }
+        sum
     }
 }
 
@@ -189,10 +196,10 @@ impl Tenants {
         self[id].name.as_deref()
     }
 
-    /// What it is called, what it has here, and the bytes that wait for it here.
-    pub(crate) fn usage(&self, id: TenantId) -> (Option<&str>, Counts, u64) {
+    /// What it has here, and the bytes that wait for it here.
+    pub(crate) fn usage(&self, id: TenantId) -> (Counts, u64) {
         let tenant = &self[id];
-        (tenant.name.as_deref(), tenant.here, tenant.queued_bytes)
+        (tenant.here, tenant.queued_bytes)
     }
 
     /// The names of all that have one.

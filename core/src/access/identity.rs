@@ -19,13 +19,27 @@ pub struct Certificate {
     common_name: Option<String>,
     organization: Option<String>,
     alternative_names: Vec<String>,
+    chain: Vec<Issued>,
 }
 
 crate::state::state!(Certificate {
     common_name,
     organization,
-    alternative_names
+    alternative_names,
+    chain
 });
+
+/// By what a certificate is told from others, as hashes: who has issued it, and under which number.
+/// Enough to find it in a list of those that were revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Issued {
+    /// The name of the authority.
+    pub by: u64,
+    /// The serial number.
+    pub number: u64,
+}
+
+crate::state::state!(Issued { by, number });
 
 /// A text of a certificate that cannot stand for anybody: it is empty, or has a control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -53,7 +67,21 @@ impl Certificate {
             common_name,
             organization,
             alternative_names,
+            chain: Vec::new(),
         })
+    }
+
+    /// The same, as it was shown together with these: itself, and those between it and an
+    /// authority.
+    #[must_use]
+    pub fn in_chain(self, chain: Vec<Issued>) -> Self {
+        Self { chain, ..self }
+    }
+
+    /// What it was shown with, itself first; empty of one that only a proxy has seen.
+    #[must_use]
+    pub fn chain(&self) -> &[Issued] {
+        &self.chain
     }
 
     /// The common name (CN).
