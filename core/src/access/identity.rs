@@ -210,9 +210,13 @@ impl Identity {
                 common_name,
                 organization,
                 alternative_names,
+                chain,
             } = &**certificate;
             let names = common_name.iter().chain(organization);
-            2 * TEXT + names.map(String::len).sum::<usize>() + texts(alternative_names)
+            2 * TEXT
+                + names.map(String::len).sum::<usize>()
+                + texts(alternative_names)
+                + chain.len() * 16
         });
         IDENTITY
             + data.as_ref().map_or(0, Vec::len)
