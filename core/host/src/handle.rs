@@ -4,7 +4,6 @@ use crate::Threads;
 use crate::client::{Connection, Events};
 use crate::inbox::{Inbox, Input, StopLevel};
 use crate::link::{Publisher, Subscription};
-use crate::listen::Bound;
 use crate::server::{Inboxes, Runtime};
 use crate::shard::Driver;
 use crate::storage::SharedStatistics;
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use whimbrel_core::client::Config;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::AccessConfig;
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::log;
 use whimbrel_core::runtime::client::{Message, OpenError};
 use whimbrel_core::runtime::{Crashed, LinkError, ListenerConfig, ListenerUrl, Stopped, link};
@@ -23,42 +23,35 @@ use whimbrel_transport::{CertificateError, Certificates, Security};
 
 /// A running broker. Dropping it stops the broker promptly, without waiting for it.
 pub struct Handle<R: Runtime> {
-    runtime: R,
-    listeners: Vec<ListenerUrl>,
+    running: Running<R>,
     addresses: Vec<SocketAddr>,
-    security: Vec<Arc<Security>>,
-    inboxes: Inboxes<R>,
-    threads: Threads,
     /// The link that publishes, once there is one.
     publisher: Publisher,
-    storage_statistics: Option<SharedStatistics>,
+}
+
+/// What is left of a server once it runs.
+pub(crate) struct Running<R: Runtime> {
+    pub(crate) runtime: R,
+    pub(crate) listeners: Vec<ListenerUrl>,
+    pub(crate) security: Vec<Arc<Security>>,
+    pub(crate) inboxes: Inboxes<R>,
+    pub(crate) threads: Threads,
+    pub(crate) storage_statistics: Option<SharedStatistics>,
 }
 
 impl<R: Runtime> Handle<R> {
-    pub(crate) fn new(
-        runtime: R,
-        listeners: &[Bound<R::Listening>],
-        inboxes: Inboxes<R>,
-        threads: Threads,
-        storage_statistics: Option<SharedStatistics>,
-    ) -> Self {
-        let urls: Vec<_> = listeners.iter().map(|bound| bound.url.clone()).collect();
-        let security = listeners.iter().map(|bound| Arc::clone(&bound.security));
+    pub(crate) fn new(running: Running<R>) -> Self {
+        let listeners = running.listeners.iter();
         Self {
-            runtime,
-            addresses: urls.iter().filter_map(ListenerUrl::address).collect(),
-            listeners: urls,
-            security: security.collect(),
-            inboxes,
-            threads,
+            addresses: listeners.filter_map(ListenerUrl::address).collect(),
+            running,
             publisher: Publisher::default(),
-            storage_statistics,
         }
     }
 
     /// Asks all shards to stop.
     fn stop(&self, level: StopLevel) {
-        for inbox in &*self.inboxes {
+        for inbox in &*self.running.inboxes {
             inbox.stop(level);
         }
     }
@@ -73,7 +66,7 @@ impl<R: Runtime> Handle<R> {
             inbox.push(question(answer));
             answered
         };
-        let questions: Vec<_> = self.inboxes.iter().map(ask).collect();
+        let questions: Vec<_> = self.running.inboxes.iter().map(ask).collect();
         let mut answers = Vec::with_capacity(questions.len());
         for answered in questions {
             answers.push(answered.recv().await.map_err(|_| Stopped)?);
@@ -84,7 +77,7 @@ impl<R: Runtime> Handle<R> {
     /// Where it listens, in the order of the configuration, with the ports that the system chose.
     #[must_use]
     pub fn listeners(&self) -> &[ListenerUrl] {
-        &self.listeners
+        &self.running.listeners
     }
 
     /// The addresses of those listeners that have one, in the same order.
@@ -118,7 +111,7 @@ impl<R: Runtime> Handle<R> {
     ///
     /// It has crashed, or the log has failed.
     pub async fn stopped(&self) -> Result<(), Crashed> {
-        self.threads.ended().await
+        self.running.threads.ended().await
     }
 
     /// Counters and gauges, one set a shard.
@@ -130,6 +123,16 @@ impl<R: Runtime> Handle<R> {
         self.ask_all(Input::Statistics).await
     }
 
+    /// What there is of each tenant, on all shards together: by name, the default one first.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn tenants(&self) -> Result<Vec<TenantUsage>, Stopped> {
+        let all = self.ask_all(Input::Tenants).await?;
+        Ok(TenantUsage::of_all(all))
+    }
+
     /// Puts other rules and bans in force on all shards: those of a configuration that was read
     /// anew. See [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
     ///
@@ -137,16 +140,18 @@ impl<R: Runtime> Handle<R> {
     ///
     /// The broker has stopped.
     pub async fn set_access(&self, access: AccessConfig) -> Result<(), Stopped> {
-        for inbox in &*self.inboxes {
+        for inbox in &*self.running.inboxes {
             inbox.push(Input::Access(access.clone()));
         }
         // Statistics come from behind it.
         self.statistics().await.map(drop)
     }
 
-    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
-    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
-    /// be called when what decides about clients has changed.
+    /// Asks [`Authenticator::still_holds`](whimbrel_core::runtime::Authenticator::still_holds)
+    /// about everybody who is connected, and their listener whether it would still take their
+    /// certificate; disconnects those of whom one of them says no (5.0: 0x87, not authorized); how
+    /// many these were. They may try again. To be called when what decides about clients has
+    /// changed.
     ///
     /// # Errors
     ///
@@ -160,7 +165,10 @@ impl<R: Runtime> Handle<R> {
     /// when nothing is kept.
     #[must_use]
     pub fn storage_statistics(&self) -> Option<log::Statistics> {
-        self.storage_statistics.as_ref().map(SharedStatistics::get)
+        self.running
+            .storage_statistics
+            .as_ref()
+            .map(SharedStatistics::get)
     }
 
     /// Opens a connection from inside this program: a byte stream that speaks MQTT with the broker
@@ -171,9 +179,13 @@ impl<R: Runtime> Handle<R> {
     ///
     /// The broker has stopped, or the system has no descriptor left.
     pub async fn open(&self) -> Result<R::Stream, Stopped> {
-        let shard = self.inboxes.first().filter(|inbox| !inbox.is_closed());
+        let shard = self
+            .running
+            .inboxes
+            .first()
+            .filter(|inbox| !inbox.is_closed());
         let shard = shard.ok_or(Stopped)?;
-        let (ours, theirs) = self.runtime.pair().map_err(|_| Stopped)?;
+        let (ours, theirs) = self.running.runtime.pair().map_err(|_| Stopped)?;
         shard.push(Input::Attach(theirs));
         Ok(ours)
     }
@@ -189,7 +201,7 @@ impl<R: Runtime> Handle<R> {
         &self,
         listeners: &[ListenerConfig],
     ) -> Result<Certificates, Vec<CertificateError>> {
-        Certificates::read(&self.security, listeners)
+        Certificates::read(&self.running.security, listeners)
     }
 
     /// Publishes from inside this program, as a client would. Ready when the broker has taken the
@@ -243,7 +255,7 @@ impl<R: Runtime> Handle<R> {
     /// stopped.
     pub async fn connect(&self, config: Config) -> Result<(Connection, Events), OpenError> {
         let stream = self.open().await.map_err(io::Error::other)?;
-        self.runtime.connect(stream, config).await
+        self.running.runtime.connect(stream, config).await
     }
 
     /// Starts a client inside this program that nobody else sees.

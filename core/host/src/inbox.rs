@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use whimbrel_core::ConnectionId;
 use whimbrel_core::config::AccessConfig;
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::statistics::Statistics;
 
 /// Something to do for a shard. Each is asked for by somebody who waits for the answer, or is told
@@ -24,6 +25,8 @@ pub enum Input<T> {
     Reconsider(Sender<usize>),
     /// How is it going?
     Statistics(Sender<Statistics>),
+    /// What is there of each tenant?
+    Tenants(Sender<Vec<TenantUsage>>),
     /// What has become of what is kept.
     Storage(News),
 }

@@ -1,7 +1,7 @@
 //! Starting a broker on some runtime.
 
 use crate::client::{Connection, Events};
-use crate::handle::Handle;
+use crate::handle::{Handle, Running};
 use crate::inbox::{Inbox, Input, StopLevel};
 use crate::listen::Bound;
 use crate::report::EventSink;
@@ -20,6 +20,7 @@ use whimbrel_core::runtime::{
     Authenticator, ListenError, ListenerConfig, Policy, ServerConfig, StartError,
 };
 use whimbrel_core::{Action, Broker, Event};
+use whimbrel_transport::still_taken_by;
 
 /// What a runtime gives a server, beyond what it gives each [shard](Driver).
 pub trait Runtime: Sized + Send + Sync + 'static {
@@ -188,13 +189,19 @@ impl<R: Runtime> Server<R> {
             (log, storage_statistics) = (Some(log_sender), Some(statistics));
         }
         let config = Arc::new(self.config);
+        let security: Vec<_> = listeners
+            .iter()
+            .map(|bound| Arc::clone(&bound.security))
+            .collect();
+        let policy = Policy::new(&config.listeners, self.authenticator)
+            .certificates(still_taken_by(security.clone()));
         for (broker, shard) in brokers.into_iter().zip(0..) {
             let seat = Seat {
                 config: Arc::clone(&config),
                 broker,
                 shard,
                 clock,
-                policy: Policy::new(&config.listeners, self.authenticator.clone()),
+                policy: policy.clone(),
                 events: self.events.clone(),
                 inboxes: inboxes.clone(),
                 threads: threads.clone(),
@@ -205,13 +212,15 @@ impl<R: Runtime> Server<R> {
         for (bound, config) in listeners.iter().zip(&config.listeners) {
             info!(url = %bound.url, name = config.name, "listening");
         }
-        Ok(Handle::new(
+        let urls = listeners.into_iter().map(|bound| bound.url);
+        Ok(Handle::new(Running {
             runtime,
-            &listeners,
-            inboxes.clone(),
-            threads.clone(),
+            listeners: urls.collect(),
+            security,
+            inboxes: inboxes.clone(),
+            threads: threads.clone(),
             storage_statistics,
-        ))
+        }))
     }
 }
 

@@ -430,6 +430,7 @@ impl<D: Driver> Shard<D> {
                 };
                 drop(answer.try_send(statistics));
             }
+            Input::Tenants(answer) => drop(answer.try_send(self.broker.tenants())),
             Input::Storage(News::Persisted(position)) => self.persisted(position),
             Input::Storage(News::Loaded(message, value)) => {
                 self.broker.loaded(self.now, message, value.as_deref());
