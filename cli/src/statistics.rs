@@ -117,6 +117,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
     let shadow_denied = |what| statistics.shadow_denied[what as usize];
     info!(
         shard,
+        memory_bytes = statistics.memory_bytes,
         connections_accepted = statistics.connections_accepted,
         connections_open = statistics.connections_open,
         clients_connected = statistics.clients_connected,

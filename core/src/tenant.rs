@@ -66,6 +66,8 @@ pub(crate) struct Tenant {
     pub(crate) subscriptions: Subscriptions,
     /// What other shards subscribe to.
     pub(crate) interests: Subscriptions,
+    /// What of both is in the broker's footprints.
+    pub(crate) footprint: u64,
     /// What it has here, and what it has on other shards as far as they have said.
     here: Counts,
     pub(crate) elsewhere: BTreeMap<PeerId, Counts>,
@@ -175,6 +177,7 @@ impl Tenants {
             name,
             subscriptions: Subscriptions::new(self.seed),
             interests: Subscriptions::new(self.seed),
+            footprint: 0,
             here: Counts::default(),
             elsewhere: BTreeMap::new(),
             queued_bytes: 0,
@@ -226,6 +229,7 @@ impl Tenants {
                 here,
                 elsewhere,
                 queued_bytes,
+                footprint,
                 is_untold: _,
             } = tenant;
             name.save(to);
@@ -234,6 +238,7 @@ impl Tenants {
             here.save(to);
             elsewhere.save(to);
             queued_bytes.save(to);
+            footprint.save(to);
         }
     }
 
@@ -253,6 +258,7 @@ impl Tenants {
             tenant.here = State::load(from)?;
             tenant.elsewhere = State::load(from)?;
             tenant.queued_bytes = State::load(from)?;
+            tenant.footprint = State::load(from)?;
         }
         (!tenants.all.is_empty()).then_some(tenants)
     }

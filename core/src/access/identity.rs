@@ -189,6 +189,44 @@ pub(crate) struct Identity {
     pub(crate) proxy: Option<SocketAddr>,
 }
 
+impl Identity {
+    /// What it takes, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        const IDENTITY: usize = 256;
+        const TEXT: usize = 40;
+        const RULE: usize = 192;
+        let Grant {
+            data,
+            user,
+            groups,
+            tenant,
+            rules,
+            ends_at: _,
+            basis: _,
+        } = &self.grant;
+        let texts = |texts: &[String]| texts.iter().map(|text| text.len() + TEXT).sum::<usize>();
+        let certificate = self.certificate.as_ref().map_or(0, |certificate| {
+            let Certificate {
+                common_name,
+                organization,
+                alternative_names,
+                chain,
+            } = &**certificate;
+            let names = common_name.iter().chain(organization);
+            2 * TEXT
+                + names.map(String::len).sum::<usize>()
+                + texts(alternative_names)
+                + chain.len() * 16
+        });
+        IDENTITY
+            + data.as_ref().map_or(0, Vec::len)
+            + user.iter().chain(tenant).map(String::len).sum::<usize>()
+            + texts(groups)
+            + rules.len() * RULE
+            + certificate
+    }
+}
+
 /// Never shows the authentication data.
 impl core::fmt::Debug for Grant {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
