@@ -299,8 +299,11 @@ impl fmt::Display for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithms: BTreeSet<&str> = self.keys.iter().map(Key::algorithm).collect();
         let algorithms: Vec<&str> = algorithms.into_iter().collect();
-        let (keys, algorithms) = (self.keys.len(), algorithms.join(", "));
-        write!(f, "{keys} keys about tokens ({algorithms})")
+        let algorithms = algorithms.join(", ");
+        match self.keys.len() {
+            1 => write!(f, "a key about tokens ({algorithms})"),
+            keys => write!(f, "{keys} keys about tokens ({algorithms})"),
+        }
     }
 }
 
