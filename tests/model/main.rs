@@ -585,3 +585,44 @@ fn what_is_retained_no_longer_need_not_be_sent() {
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }
+
+/// Found by the above: what was sent to a member of a group in time, and not acknowledged, went to
+/// another one when that one's session ended, although it had expired by then.
+#[test]
+fn what_has_expired_does_not_go_to_another_member() {
+    let enter = |client, clean| Operation::Connect {
+        client,
+        clean,
+        expiry_s: u32::MAX,
+        receive_maximum: 100,
+        will: None,
+    };
+    let join = |client| Operation::Subscribe {
+        client,
+        filter: 7,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        identifier: 0,
+    };
+    let say = Operation::Publish {
+        client: 2,
+        topic: 0,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        is_empty: false,
+        expiry_s: Some(20),
+    };
+    let story = [
+        enter(2, false),
+        enter(3, false),
+        join(3),
+        join(2),
+        say,
+        Operation::Pass { ms: 61_900 },
+        enter(2, false),
+        enter(3, true),
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}

@@ -522,7 +522,7 @@ impl Broker {
     /// Whether it is retained now, or has cleared what was.
     fn retain(&mut self, publication: &mut Publication<'_>, origin: Origin) -> bool {
         let clears = publication.view.payload.is_empty();
-        // What some shards have is not refused: it is acknowledged, and with it that it is retained.
+        // What some shards have is not refused: it is acknowledged, and so that it is retained.
         let is_owed = origin
             .exchange
             .is_some_and(|exchange| self.was_interrupted(exchange));
