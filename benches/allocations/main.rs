@@ -1,6 +1,7 @@
 //! What the core asks of the allocator, counted. Asserted, not just reported: these numbers depend
 //! on nothing but the code.
 
+mod budget;
 mod memory;
 mod messages;
 

@@ -99,16 +99,15 @@ impl Stage {
                     let verdict = Verdict::accept();
                     self.broker.authenticated(self.now, connection, verdict);
                 }
-                Action::Event(_) => {}
+                // Whoever is paused here says no more before it is resumed.
+                Action::Event(_) | Action::Pause(_) | Action::Resume(_) => {}
                 Action::Close { last_bytes, .. } => {
                     assert!(last_bytes.is_empty(), "told to go: {last_bytes:?}");
                 }
-                other @ (Action::Pause(_)
-                | Action::Resume(_)
-                | Action::Persist(_)
-                | Action::Load(_)
-                | Action::Route { .. }
-                | Action::HandOver { .. }) => panic!("nothing here asks for {other:?}"),
+                Action::Persist(batch) => self.broker.persisted(self.now, batch.position),
+                other @ (Action::Load(_) | Action::Route { .. } | Action::HandOver { .. }) => {
+                    panic!("nothing here asks for {other:?}")
+                }
             }
         }
     }

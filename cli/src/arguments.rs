@@ -5,6 +5,7 @@
 //! `--flag value`, and whoever mistypes is told what is near.
 
 use crate::acl::Acl;
+use crate::ban::Ban;
 #[cfg(feature = "tools")]
 use crate::bench::Bench;
 use crate::check::Check;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Ask access rules who may do what.
     Acl(Acl),
+    /// Keep clients out.
+    Ban(Ban),
     /// Put load on a broker, and measure.
     #[cfg(feature = "tools")]
     Bench(Bench),
@@ -255,7 +258,7 @@ mod tests {
             ("serv", "unknown command serv; did you mean serve?"),
             (
                 "frobnicate",
-                "unknown command frobnicate; there are serve, pub, sub, check, log, passwd, replay, acl, bench",
+                "unknown command frobnicate; there are serve, pub, sub, check, log, passwd, replay, acl, ban, bench",
             ),
             (
                 "--listne tcp://127.0.0.1:1",

@@ -4,6 +4,7 @@
 
 mod acl;
 mod arguments;
+mod ban;
 #[cfg(feature = "tools")]
 mod bench;
 mod check;
@@ -11,6 +12,7 @@ mod client_failure;
 mod client_options;
 mod client_property;
 mod config;
+mod edit;
 mod log;
 mod logging;
 mod message_format;
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
             Some(Command::Check(check)) => apart(|| check.run()),
             Some(Command::Log(log)) => apart(|| log.run()),
             Some(Command::Acl(acl)) => apart(|| acl.run()),
+            Some(Command::Ban(ban)) => apart(|| ban.run()),
             Some(Command::Passwd(passwd)) => apart(|| passwd.run()),
             #[cfg(feature = "tools")]
             Some(Command::Replay(replay)) => apart(|| replay.run()),

@@ -1,9 +1,9 @@
 //! `whimbrel passwd`: who is in a password file. What stands in it is known to `whimbrel-auth`;
 //! here it is asked for, and the file is replaced.
 
-mod edit;
 mod prompt;
 
+use crate::edit;
 use crate::misuse;
 use crate::output::{complain, print, say};
 use argh::{ArgsInfo, FromArgs};
@@ -12,6 +12,9 @@ use std::process::ExitCode;
 use thiserror::Error;
 use whimbrel_auth::hash::{PasswordHash, SCRAM_ITERATIONS};
 use whimbrel_auth::users::{BadLine, BadUser, User, Users, check_names, with_user, without_user};
+
+/// The command that makes a password file.
+const MAKER: &str = "passwd set";
 
 /// Set passwords, and say who has one. A broker takes a changed file over at SIGHUP.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -137,12 +140,8 @@ struct Verify {
 /// Why it was not done.
 #[derive(Debug, Error)]
 enum Failure {
-    #[error("{0}: there is no such file; `whimbrel passwd set` makes it")]
-    NoFile(String),
-    #[error("{0}: {1}")]
-    File(String, #[source] io::Error),
-    #[error("{0} is there: another `whimbrel passwd` is at work, or was cut off; remove it then")]
-    AtWork(String),
+    #[error(transparent)]
+    File(#[from] edit::Failure),
     #[error("the password cannot be read: {0}")]
     Terminal(#[source] io::Error),
     #[error("{0}")]
@@ -190,8 +189,8 @@ impl Passwd {
 
 impl Set {
     fn run(self) -> Result<(), Failure> {
-        let text = match edit::read(&self.file) {
-            Err(Failure::NoFile(_)) => None,
+        let text = match edit::read(&self.file, MAKER) {
+            Err(edit::Failure::NoFile(..)) => None,
             text => Some(text?),
         };
         let was = text.as_deref().map(Users::parse);
@@ -229,7 +228,9 @@ impl Set {
         .map_err(|error| Failure::NoRandom(error.to_string()))?;
         let user = User::new(&self.user, hash, &groups)?;
         let is_new = kept.is_none();
-        edit::replace(&self.file, |text| Some(with_user(text, &user)))?;
+        edit::replace(&self.file, |text| {
+            Ok::<_, Failure>(Some(with_user(text, &user)))
+        })?;
         let what = if is_new { "added" } else { "changed" };
         print(&format!("{}: {what} in {}\n", self.user, self.file));
         Ok(())
@@ -238,8 +239,9 @@ impl Set {
 
 impl Remove {
     fn run(self) -> Result<(), Failure> {
-        edit::read(&self.file)?;
-        let removed = edit::replace(&self.file, |text| without_user(text, &self.user))?;
+        edit::read(&self.file, MAKER)?;
+        let without = |text: &str| Ok::<_, Failure>(without_user(text, &self.user));
+        let removed = edit::replace(&self.file, without)?;
         if !removed {
             return Err(Failure::NoUser {
                 file: self.file,
@@ -286,7 +288,8 @@ impl Verify {
 }
 
 fn users(file: &str) -> Result<Users, Failure> {
-    Users::parse(&edit::read(file)?).map_err(|mistakes| Failure::Mistakes(shown(file, &mistakes)))
+    Users::parse(&edit::read(file, MAKER)?)
+        .map_err(|mistakes| Failure::Mistakes(shown(file, &mistakes)))
 }
 
 fn shown(file: &str, mistakes: &[BadLine]) -> String {

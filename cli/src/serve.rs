@@ -257,6 +257,10 @@ async fn until_stopped(
                     statistics::log(&shards, storage.as_ref());
                     statistics::log_authentication(reloader.authority.statistics());
                 }
+                if let Ok(tenants) = broker.tenants().await {
+                    let limits = &reloader.settings.server.broker.tenants;
+                    statistics::log_tenants(&tenants, limits);
+                }
             }
             // A broker that has stopped is noticed in the next turn.
             #[cfg(unix)]

@@ -1,9 +1,12 @@
-//! The statistics as a line of the log, one for each shard, one for the storage and one for who was
-//! let in. What the numbers mean is documented with [`Statistics`] and in `docs/operations.md`.
+//! The statistics as lines of the log, one for each shard, one for the storage, one for who was let
+//! in, and one for each tenant. What the numbers mean is documented with [`Statistics`] and in
+//! `docs/operations.md`.
 
 use tracing::info;
 use whimbrel_core::access::rule::Operation;
 use whimbrel_core::action::DropReason;
+use whimbrel_core::config::TenantsConfig;
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::log;
 use whimbrel_core::statistics::Statistics;
 
@@ -21,6 +24,39 @@ pub(crate) fn log_authentication(statistics: whimbrel_auth::Statistics) {
         accepted,
         refused, busy, unavailable, hashed, remembered, "authentication statistics"
     );
+}
+
+/// Writes what each tenant has, and how much it may have where that has a limit. What has no tenant
+/// has no limits, and is in the sums of the shards.
+pub(crate) fn log_tenants(tenants: &[TenantUsage], limits: &TenantsConfig) {
+    let limit = |maximum: u64| (maximum > 0).then_some(maximum);
+    for TenantUsage {
+        name,
+        counts,
+        retained_messages,
+        retained_bytes,
+        queued_bytes,
+    } in tenants
+    {
+        if let Some(name) = name {
+            info!(
+                tenant = &**name,
+                connections = counts.connections,
+                connections_maximum = limit(limits.connections_maximum.into()),
+                sessions = counts.sessions,
+                sessions_maximum = limit(limits.sessions_maximum.into()),
+                subscriptions = counts.subscriptions,
+                subscriptions_maximum = limit(limits.subscriptions_maximum.into()),
+                retained_messages,
+                retained_messages_maximum = limit(limits.retained_messages_maximum),
+                retained_bytes,
+                retained_bytes_maximum = limit(limits.retained_bytes_maximum),
+                queued_bytes,
+                queued_bytes_maximum = limit(limits.queued_bytes_maximum),
+                "tenant"
+            );
+        }
+    }
 }
 
 /// Writes them, and what was written to keep things.
@@ -81,6 +117,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
     let shadow_denied = |what| statistics.shadow_denied[what as usize];
     info!(
         shard,
+        memory_bytes = statistics.memory_bytes,
         connections_accepted = statistics.connections_accepted,
         connections_open = statistics.connections_open,
         clients_connected = statistics.clients_connected,

@@ -111,11 +111,6 @@ impl Broker {
         connection.outbox.len() < pause && !is_backlogged
     }
 
-    /// Whether the memory budget is used up.
-    pub(crate) fn is_tight(&self) -> bool {
-        self.memory_bytes() >= self.config.limits.memory_budget_bytes
-    }
-
     /// Whether so much waits for a client that publishers should wait for it.
     pub(crate) fn is_backlog(&self, queue: &Queue) -> bool {
         queue.bytes() >= self.config.limits.unsent_bytes_pause as usize

@@ -116,6 +116,10 @@ pub struct Broker {
     pub(crate) encoder: Encoder,
     pub(crate) statistics: Statistics,
     pub(crate) unsent_bytes: usize,
+    /// What connections, sessions and filters take; see `memory`.
+    pub(crate) footprints: u64,
+    /// The memory budget was used up when the current input came.
+    pub(crate) is_tight: bool,
     /// Messages taken in so far.
     pub(crate) sequence: u64,
     /// The number of the session that was opened last.
@@ -203,6 +207,8 @@ impl Broker {
             encoder: Encoder::default(),
             statistics: Statistics::default(),
             unsent_bytes: 0,
+            footprints: 0,
+            is_tight: false,
             sequence: 0,
             session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,
@@ -259,6 +265,7 @@ impl Broker {
             .connections
             .insert_with(|key| Connection::new(key, peer, time));
         self.statistics.connections_open += 1;
+        self.count_client(key);
         first(self, key);
         let turned_away = self.turn_away(key);
         let has_room = self.quotas.came_by(listener, &self.config.quotas);
@@ -310,6 +317,7 @@ impl Broker {
         let before = self.clock.now();
         self.clock.tick(now);
         self.work = 0;
+        self.is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
         let expected = self
             .machine_wall
             .0
@@ -579,7 +587,7 @@ impl Broker {
             return self.settle();
         };
         let length = connection.outbox.len();
-        self.unsent_bytes -= length;
+        self.unsent_bytes -= length + core::mem::take(&mut connection.blocked) as usize;
         self.statistics.sent_bytes += length as u64;
         // The buffers change hands instead of being copied.
         let mut buffer = core::mem::take(&mut connection.outbox);
@@ -591,6 +599,18 @@ impl Broker {
         self.buffers.keep(buffer);
         self.after_transmit(key, length >= OUTBOX_FULL);
         self.settle();
+    }
+
+    /// So many of the bytes that [`transmit`](Self::transmit) gave are with the runtime still: the
+    /// transport takes no more for now. To be told whenever a write was left incomplete, so that
+    /// they count as memory; until the next `transmit`, which says that they are gone.
+    pub fn blocked(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
+        self.tick(now);
+        if let Some(connection) = self.connections.get_mut(connection.key()) {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.unsent_bytes += bytes as usize;
+            self.unsent_bytes -= core::mem::replace(&mut connection.blocked, bytes) as usize;
+        }
     }
 
     /// Announces the rest, and lets publishers go on when this connection has caught up.
@@ -641,40 +661,19 @@ impl Broker {
             0 => self.retained.usage(),
             _ => Usage::default(),
         };
-        let (unloaded_messages, unloaded_bytes) = self.journal.stubs();
+        let stored = self.journal.stored();
         Statistics {
-            unloaded_messages,
-            unloaded_bytes,
+            unloaded_messages: stored.stubs,
+            unloaded_bytes: stored.stub_bytes,
             held_bytes: self.journal.held_bytes(),
             loads_waiting: self.spill.waiting(),
             sessions: self.sessions.len() as u64,
             retained_messages: retained.messages,
             retained_bytes: retained.bytes,
             unsent_bytes: self.unsent_bytes as u64,
+            memory_bytes: self.memory_bytes(),
             ..self.statistics.clone()
         }
-    }
-
-    /// What the core counts as its memory: everything a peer can make it keep. Shards share the
-    /// retained messages.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        const CONNECTION: u64 = 512;
-        const SESSION: u64 = 256;
-        const SUBSCRIPTION: u64 = 160;
-        const STUB: u64 = 96;
-        let (stubs, stub_bytes) = self.journal.stubs();
-        let waiting = self.statistics.queued_bytes + self.statistics.inflight_bytes;
-        // A stub that goes from one session to another counts twice on its way.
-        waiting.saturating_sub(stub_bytes)
-            + stubs * STUB
-            + self.statistics.will_bytes
-            + self.statistics.partial_bytes
-            + self.retained.usage().bytes / u64::from(self.placement.shards)
-            + self.unsent_bytes as u64
-            + self.journal.untold_bytes() as u64
-            + self.connections.len() as u64 * CONNECTION
-            + self.sessions.len() as u64 * SESSION
-            + self.statistics.subscriptions * SUBSCRIPTION
     }
 
     /// Closes a connection once the current input is handled. Nothing more of it is: the client

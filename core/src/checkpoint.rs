@@ -44,7 +44,7 @@ pub(crate) enum Place {
     /// So many subscriptions are left.
     Subscriptions(usize),
     /// So many fan-outs of retained messages are left.
-    Cursors(usize),
+    Cursors(u64),
     /// Deliveries from this sequence on.
     Deliveries(u64),
 }
@@ -155,7 +155,7 @@ impl Broker {
         let cursors = session
             .traffic
             .as_ref()
-            .map_or(0, |traffic| traffic.cursors.len());
+            .map_or(0, |traffic| traffic.cursors.end());
         let mut filter = String::new();
         while left > 0 && self.journal.batch_bytes() < full {
             left -= 1;
@@ -176,25 +176,23 @@ impl Broker {
 
     /// From the last to the first as well: they are taken off the front, and what has come nearer
     /// to it meanwhile is among those that are left.
-    fn walk_cursors(&mut self, key: Key, mut left: usize, full: usize) -> Place {
+    fn walk_cursors(&mut self, key: Key, mut left: u64, full: usize) -> Place {
         let Some(session) = self.sessions.get(key) else {
             return Place::Deliveries(0);
         };
         let Some(traffic) = session.traffic.as_ref() else {
             return Place::Deliveries(0);
         };
-        left = left.min(traffic.cursors.len());
-        while left > 0 && self.journal.batch_bytes() < full {
-            left -= 1;
-            if let Some(cursor) = traffic.cursors.get(left).filter(|c| c.is_recorded) {
+        while let Some((order, cursor)) = traffic.cursors.last_before(left) {
+            if self.journal.batch_bytes() >= full {
+                return Place::Cursors(left);
+            }
+            if cursor.is_recorded {
                 self.journal.cursor(session.number, cursor);
             }
+            left = order;
         }
-        if left > 0 {
-            Place::Cursors(left)
-        } else {
-            Place::Deliveries(0)
-        }
+        Place::Deliveries(0)
     }
 
     /// The sequence to go on from, unless all are written.

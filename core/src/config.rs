@@ -205,9 +205,11 @@ pub struct Protocol {
     pub topic_alias_outbound_maximum: u16,
     /// Replaces every client's keep alive, in seconds. Default: none.
     pub server_keep_alive_s: Option<u16>,
-    /// The longest keep alive a client may ask for, in seconds; 0, which asks for none, counts as
-    /// longer. 5.0 clients are told. Default: none, since the standard allows any.
-    pub keep_alive_maximum_s: Option<u16>,
+    /// The longest keep alive, in seconds, whatever a client asks for; none at all counts as
+    /// longer. 5.0 clients are told; 3.x clients cannot be, and are held to it. 0 allows any.
+    /// Default 3,600: who is gone without a word is missed within one and a half hours, and what
+    /// stands between clients and a broker forgets connections that are silent for longer.
+    pub keep_alive_maximum_s: u16,
     /// Response information for 5.0 clients that ask for it. `%c` stands for the client identifier.
     /// Default: none.
     pub response_information: Option<String>,
@@ -235,7 +237,7 @@ impl Default for Protocol {
             topic_alias_maximum: 64,
             topic_alias_outbound_maximum: 16,
             server_keep_alive_s: None,
-            keep_alive_maximum_s: None,
+            keep_alive_maximum_s: 3_600,
             response_information: None,
             server_reference: None,
             check_payload_format: false,
@@ -522,7 +524,7 @@ impl Config {
                 "must be at most 268435460 bytes, the largest packet MQTT knows",
             ),
             (
-                p.server_keep_alive_s != Some(0) && p.keep_alive_maximum_s != Some(0),
+                p.server_keep_alive_s != Some(0),
                 "protocol.server_keep_alive_s",
                 "must be at least 1; leave it out to accept what clients ask for",
             ),

@@ -5,7 +5,6 @@ use crate::access::identity::{Grant, Identity, Place};
 use crate::access::names::Names;
 use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
-use crate::config::Protocol;
 use crate::error::Violation;
 use crate::gate::Gate;
 use crate::id::ConnectionId;
@@ -52,6 +51,17 @@ pub(crate) struct Handshake {
     pub(crate) username: Option<String>,
     /// AUTH was sent; only AUTH may come.
     pub(crate) awaits_auth: bool,
+}
+
+impl Handshake {
+    /// What it takes, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        const HANDSHAKE: usize = 160;
+        HANDSHAKE
+            + self.client_id.len()
+            + self.will.as_ref().map_or(0, |will| will.cost_bytes())
+            + self.username.as_ref().map_or(0, String::len)
+    }
 }
 
 /// Why bytes of a connection are kept instead of handled.
@@ -128,7 +138,7 @@ pub(crate) struct Extra {
     /// How many bytes at the front of its inbox are messages that wait for room on the disk.
     pub(crate) awaiting_storage: usize,
     /// Topics the client has given aliases to.
-    pub(crate) inbound_aliases: Vec<Option<Box<str>>>,
+    pub(crate) inbound: InboundAliases,
     /// Topics the broker has given aliases to.
     pub(crate) outbound: OutboundAliases,
     /// What it may call topics, if that is not everything as it is.
@@ -157,7 +167,7 @@ impl Default for Extra {
             waiters: VecDeque::new(),
             slow_armed: None,
             awaiting_storage: 0,
-            inbound_aliases: Vec::new(),
+            inbound: InboundAliases::default(),
             outbound: OutboundAliases::default(),
             names: None,
             method: None,
@@ -185,8 +195,12 @@ pub(crate) struct Connection {
     pub(crate) inbox: Vec<u8>,
     /// What of the inbox is in the statistics.
     pub(crate) inbox_counted: u32,
+    /// What of it is in the broker's footprints.
+    pub(crate) footprint: u32,
     /// Encoded bytes that the runtime has not pulled yet.
     pub(crate) outbox: Vec<u8>,
+    /// Bytes that it has pulled, and that the transport has not taken.
+    pub(crate) blocked: u32,
     pub(crate) last_heard: Timestamp,
     /// One and a half times the keep alive; 0 is none.
     pub(crate) patience_ms: u32,
@@ -244,7 +258,9 @@ impl Connection {
             place,
             inbox: Vec::new(),
             inbox_counted: 0,
+            footprint: 0,
             outbox: Vec::new(),
+            blocked: 0,
             last_heard: now,
             patience_ms: 0,
             armed: Timestamp::MAX,
@@ -327,39 +343,80 @@ impl Connection {
     }
 
     /// Whether CONNECT named a method of enhanced authentication.
+    /// What was to be sent to it, and its transport has not taken.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.outbox.len() + self.blocked as usize
+    }
+
     pub(crate) fn has_method(&self) -> bool {
         self.extra
             .as_ref()
             .is_some_and(|extra| extra.method.is_some())
     }
+}
 
+impl Extra {
+    /// What it takes beside itself, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let state = self.authentication_state.as_ref();
+        self.waiters.len() * 12
+            + self.inbound.footprint()
+            + self.outbound.footprint()
+            + self.names.as_ref().map_or(0, Names::footprint)
+            + text(&self.method)
+            + state.map_or(0, Vec::len)
+    }
+}
+
+/// What an allocator adds to a text, in bytes.
+const TEXT: usize = 16;
+
+/// The topics that a client has given aliases to.
+#[derive(Debug, Default)]
+pub(crate) struct InboundAliases {
+    topics: Vec<Option<Box<str>>>,
+    text_bytes: usize,
+}
+
+crate::state::state!(InboundAliases { topics, text_bytes });
+
+impl InboundAliases {
     /// Remembers or resolves the topic alias of an incoming PUBLISH.
-    pub(crate) fn resolve_alias<'a>(
+    pub(crate) fn resolve<'a>(
         &'a mut self,
         topic: &'a str,
         alias: u16,
-        protocol: &Protocol,
+        maximum: u16,
     ) -> Result<&'a str, Violation> {
         // [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9]
-        if alias == 0 || alias > protocol.topic_alias_maximum {
+        if alias == 0 || alias > maximum {
             return Err(Violation::TopicAlias);
         }
         let place = usize::from(alias) - 1;
-        let aliases = &mut self.extra().inbound_aliases;
         if topic.is_empty() {
-            return aliases
+            return self
+                .topics
                 .get(place)
                 .and_then(Option::as_deref)
                 .ok_or(Violation::TopicAlias);
         }
-        if aliases.len() <= place {
-            aliases.resize(place + 1, None);
+        if self.topics.len() <= place {
+            self.topics.resize(place + 1, None);
         }
         // [MQTT-3.3.2-12]
-        if aliases[place].as_deref() != Some(topic) {
-            aliases[place] = Some(topic.into());
+        let known = &mut self.topics[place];
+        if known.as_deref() != Some(topic) {
+            self.text_bytes += topic.len() + TEXT;
+            let before = known.replace(topic.into());
+            self.text_bytes -= before.map_or(0, |before| before.len() + TEXT);
         }
         Ok(topic)
+    }
+
+    /// What they take, in bytes.
+    fn footprint(&self) -> usize {
+        self.topics.len() * 24 + self.text_bytes
     }
 }
 
@@ -379,6 +436,7 @@ pub(crate) enum Aliased {
 #[derive(Debug, Default)]
 pub(crate) struct OutboundAliases {
     topics: Vec<(Box<str>, u32)>,
+    text_bytes: usize,
     /// Hashes of topics seen lately without an alias.
     recent: Vec<u32>,
     maximum: u16,
@@ -387,6 +445,7 @@ pub(crate) struct OutboundAliases {
 
 crate::state::state!(OutboundAliases {
     topics,
+    text_bytes,
     recent,
     maximum,
     uses
@@ -402,6 +461,11 @@ impl OutboundAliases {
 
     pub(crate) const fn is_off(&self) -> bool {
         self.maximum == 0
+    }
+
+    /// What they take, in bytes.
+    fn footprint(&self) -> usize {
+        self.topics.len() * 36 + self.recent.len() * 6 + self.text_bytes
     }
 
     /// Says this topic by the alias that it has, if it has one.
@@ -439,6 +503,7 @@ impl OutboundAliases {
         // [MQTT-3.1.2-26]
         if self.topics.len() < usize::from(self.maximum) {
             self.topics.push((topic.into(), uses));
+            self.text_bytes += topic.len() + TEXT;
             return Aliased::Introduced(alias_at(self.topics.len() - 1));
         }
         let age = |(_, used): &(Box<str>, u32)| uses.wrapping_sub(*used);
@@ -451,6 +516,8 @@ impl OutboundAliases {
         if age(&self.topics[place]) as usize <= self.topics.len() {
             return Aliased::Plain;
         }
+        self.text_bytes += topic.len();
+        self.text_bytes -= self.topics[place].0.len();
         self.topics[place] = (topic.into(), uses);
         Aliased::Introduced(alias_at(place))
     }

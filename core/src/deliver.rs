@@ -14,6 +14,7 @@ use crate::encoder::Form;
 use crate::explain::Outcome;
 use crate::message::{Message, MessageView};
 use crate::route::{RouteSlot, Target};
+use crate::session::inflight::Ended;
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use crate::tenant::TenantId;
@@ -93,7 +94,7 @@ impl Broker {
         if publication.view.expires_at < wall {
             return self.drop_delivery(slot, &publication.view, DropReason::Expired);
         }
-        let is_tight = qos == QoS::AtMostOnce && self.is_tight();
+        let is_tight = self.is_tight;
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -163,40 +164,26 @@ impl Broker {
             connection.ready = true;
             self.ready.push_back(receiver);
         }
-        if qos > QoS::AtMostOnce {
-            self.begin_exchange(publication, slot, (qos, retain), &target.identifiers, how);
+        if let Some(id) = packet_id {
+            // It waits for its acknowledgement.
+            let message = publication.message(&mut self.scratch);
+            let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
+            if let Some(group) = how.group {
+                delivery.set_shared(group, publication.retain);
+            }
+            let traffic = session.traffic.get_or_insert_default();
+            let cost = traffic.inflight.begin(id, delivery, self.clock.now());
+            traffic.outstanding += 1;
+            self.statistics.inflight_bytes += cost as u64;
+            if self.config.session.retransmit_interval_ms > 0 {
+                self.arm_retransmit(slot);
+            }
         }
         if self.question.is_some() {
             self.explain_delivery(slot, &publication.view, Outcome::Sent { qos, packet_id });
         }
         if backlog >= self.config.limits.unsent_bytes_pause as usize {
             self.hold(how.publisher, receiver);
-        }
-    }
-
-    /// What was just encoded waits for its acknowledgement.
-    fn begin_exchange(
-        &mut self,
-        publication: &mut Publication<'_>,
-        slot: u32,
-        (qos, retain): (QoS, bool),
-        identifiers: &Identifiers,
-        how: How,
-    ) {
-        let message = publication.message(&mut self.scratch);
-        let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
-        if let Some(group) = how.group {
-            delivery.set_shared(group, publication.retain);
-        }
-        let Some(session) = self.sessions.at_mut(slot) else {
-            return;
-        };
-        let traffic = session.traffic();
-        self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
-        traffic.inflight.begin(delivery, self.clock.now());
-        traffic.outstanding += 1;
-        if self.config.session.retransmit_interval_ms > 0 {
-            self.arm_retransmit(slot);
         }
     }
 
@@ -279,7 +266,12 @@ impl Broker {
         self.statistics.queued_messages += 1;
         self.statistics.queued_bytes += delivery.cost_bytes() as u64;
         self.tenants[session.tenant].queued_bytes += delivery.cost_bytes() as u64;
-        session.traffic().queue.push(delivery);
+        let traffic = session.traffic();
+        let is_first = traffic.queue.is_empty();
+        traffic.queue.push(delivery);
+        if is_first {
+            self.count_session_at(slot);
+        }
     }
 
     /// Makes room for a message of this size in the queue of a session, as the overflow policy
@@ -344,10 +336,10 @@ impl Broker {
         Some(delivery)
     }
 
-    /// A delivery is over, and its exchange with it.
-    pub(crate) fn finish_delivery(&mut self, slot: u32, delivery: &Delivery) {
-        self.statistics.inflight_bytes -= delivery.cost_bytes() as u64;
-        self.forget(slot, delivery);
+    /// An exchange is over, and its delivery with it.
+    pub(crate) fn finish_delivery(&mut self, slot: u32, ended: &Ended) {
+        self.statistics.inflight_bytes -= ended.cost as u64;
+        self.forget(slot, &ended.exchange.delivery);
     }
 
     /// Tells the log that a delivery is over, however it ended.

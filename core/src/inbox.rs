@@ -81,8 +81,8 @@ impl Broker {
         }
     }
 
-    /// Counts what is kept of unhandled bytes. Above the memory budget large packets are not waited
-    /// for.
+    /// Counts what is kept of unhandled bytes, and what else a client takes. Above the memory
+    /// budget large packets are not waited for.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -94,8 +94,9 @@ impl Broker {
         if bytes as usize > OUTBOX_FULL
             && self.memory_bytes() > self.config.limits.memory_budget_bytes
         {
-            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
         }
+        self.count_client(key);
     }
 
     /// Handles whole packets, and keeps what is left.

@@ -16,23 +16,28 @@ use crate::session::inflight::Stage;
 use crate::tenant::Counts;
 use crate::time::UnixTime;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 impl Broker {
-    /// What there is of each tenant on this shard, in the order in which they came to it. The
-    /// default one has no name, and is the first. What is retained is the same on all shards.
-    pub fn tenants(&self) -> impl Iterator<Item = TenantView<'_>> {
-        self.tenants.ids().map(|id| {
-            let (name, counts, queued_bytes) = self.tenants.usage(id);
+    /// What there is of each tenant on this shard; see [`TenantUsage::of_all`]. Looks at all of
+    /// them.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<TenantUsage> {
+        let usage = |id| {
+            let (counts, queued_bytes) = self.tenants.usage(id);
             let retained = self.retained.usage_of(id);
-            TenantView {
-                name,
+            TenantUsage {
+                name: self.tenants.name(id),
                 counts,
                 retained_messages: retained.messages,
                 retained_bytes: retained.bytes,
                 queued_bytes,
             }
-        })
+        };
+        self.tenants.ids().map(usage).collect()
     }
 
     /// Whose connection this is and which version it speaks, as soon as its CONNECT was accepted.
@@ -71,18 +76,42 @@ impl Broker {
 }
 
 /// What there is of a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TenantView<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantUsage {
     /// `None` is the default one.
-    pub name: Option<&'a str>,
+    pub name: Option<Arc<str>>,
     /// Clients, sessions and subscriptions.
     pub counts: Counts,
-    /// Retained messages.
+    /// Retained messages, which are the same on all shards.
     pub retained_messages: u64,
     /// Bytes of retained messages.
     pub retained_bytes: u64,
     /// Bytes that wait for its sessions.
     pub queued_bytes: u64,
+}
+
+impl TenantUsage {
+    /// What all shards say, as one: by name, the default one first.
+    #[must_use]
+    pub fn of_all(shards: impl IntoIterator<Item = Vec<Self>>) -> Vec<Self> {
+        let mut sums = BTreeMap::<Option<Arc<str>>, Self>::new();
+        for usage in shards.into_iter().flatten() {
+            match sums.entry(usage.name.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(usage);
+                }
+                Entry::Occupied(mut sum) => sum.get_mut().add(&usage),
+            }
+        }
+        sums.into_values().collect()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.counts.add(other.counts);
+        self.retained_messages = self.retained_messages.max(other.retained_messages);
+        self.retained_bytes = self.retained_bytes.max(other.retained_bytes);
+        self.queued_bytes += other.queued_bytes;
+    }
 }
 
 /// One operation of a batch, taken apart.

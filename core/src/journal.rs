@@ -13,10 +13,11 @@ use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::BatchWriter;
 use crate::message::Message;
 use crate::record::{self, delivery_key, message_key, received_key, session_key};
+use crate::session::Session;
+use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::session::refusals::Refusal;
-use crate::session::{Cursor, Session};
 use crate::state::{Reader, State, Writer};
 use crate::taken::Taken;
 use crate::tenant::Tenants;
@@ -72,6 +73,8 @@ pub(crate) struct Journal {
     stored_bytes: u64,
     /// Those of them that a delivery holds whole.
     held_bytes: u64,
+    /// What deliveries would take beyond that, had each its own.
+    repeated_bytes: u64,
     /// Deliveries that hold a stub, and the bytes of their messages.
     stubs: u64,
     stub_bytes: u64,
@@ -100,6 +103,7 @@ impl State for Journal {
             stored,
             stored_bytes: _,
             held_bytes,
+            repeated_bytes,
             stubs,
             stub_bytes,
             owed,
@@ -118,6 +122,7 @@ impl State for Journal {
         unpersisted.save(to);
         is_behind.save(to);
         (*held_bytes, *stubs, *stub_bytes).save(to);
+        repeated_bytes.save(to);
         owed.save(to);
         let mut ordered: Vec<&Stored> = stored.iter().collect();
         ordered.sort_unstable_by_key(|stored| stored.message.id());
@@ -134,6 +139,7 @@ impl State for Journal {
         journal.unpersisted_bytes = journal.unpersisted.iter().map(|(_, bytes)| bytes).sum();
         journal.is_behind = State::load(from)?;
         (journal.held_bytes, journal.stubs, journal.stub_bytes) = State::load(from)?;
+        journal.repeated_bytes = State::load(from)?;
         journal.owed = State::load(from)?;
         for _ in 0..usize::load(from)? {
             let stored = Stored::load(from)?;
@@ -162,6 +168,20 @@ pub(crate) struct JournalMark {
 /// makes writing efficient, far less than what a log takes.
 const CUT_BYTES: usize = 1 << 20;
 
+/// How much the log has of what waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredCounts {
+    /// Messages that it must keep.
+    pub(crate) messages: u64,
+    /// What the deliveries that hold one whole, beyond the first of each, would take had each its
+    /// own.
+    pub(crate) repeated_bytes: u64,
+    /// Deliveries whose messages are only in the log.
+    pub(crate) stubs: u64,
+    /// The bytes of these.
+    pub(crate) stub_bytes: u64,
+}
+
 impl Journal {
     pub(crate) fn new(on: bool, is_alone: bool) -> Self {
         Self {
@@ -174,6 +194,7 @@ impl Journal {
             stored: HashTable::new(),
             stored_bytes: 0,
             held_bytes: 0,
+            repeated_bytes: 0,
             stubs: 0,
             stub_bytes: 0,
             owed: Vec::new(),
@@ -422,6 +443,8 @@ impl Journal {
         stored.held += 1;
         if stored.held == 1 {
             self.held_bytes += length;
+        } else {
+            self.repeated_bytes += length;
         }
     }
 
@@ -432,6 +455,7 @@ impl Journal {
         };
         stored.held -= 1;
         if stored.held > 0 {
+            self.repeated_bytes -= message.stored_len() as u64;
             return;
         }
         // Others have its stub, and nobody needs it whole.
@@ -486,9 +510,14 @@ impl Journal {
         self.held_bytes
     }
 
-    /// Deliveries whose messages are only in the log, and the bytes of these.
-    pub(crate) const fn stubs(&self) -> (u64, u64) {
-        (self.stubs, self.stub_bytes)
+    /// How much the log has of what waits.
+    pub(crate) fn stored(&self) -> StoredCounts {
+        StoredCounts {
+            messages: self.stored.len() as u64,
+            repeated_bytes: self.repeated_bytes,
+            stubs: self.stubs,
+            stub_bytes: self.stub_bytes,
+        }
     }
 
     /// So many messages are about to be restored.

@@ -32,6 +32,7 @@ pub mod inspect;
 mod journal;
 pub mod letter;
 pub mod log;
+mod memory;
 pub mod message;
 mod peers;
 mod placement;

@@ -149,8 +149,8 @@ impl Broker {
                 continue;
             }
             traffic.outstanding -= 1;
-            if let Some(exchange) = traffic.inflight.end(id) {
-                self.finish_delivery(session_key.index, &exchange.delivery);
+            if let Some(ended) = traffic.inflight.end(id) {
+                self.finish_delivery(session_key.index, &ended);
             }
             place = 0;
             self.drop_message(session_key.index, DropReason::TooLarge);
@@ -164,9 +164,9 @@ impl Broker {
             return;
         };
         let traffic = session.traffic();
-        if let Some(exchange) = traffic.inflight.end(id) {
+        if let Some(ended) = traffic.inflight.end(id) {
             traffic.unsent -= 1;
-            self.finish_delivery(session_key.index, &exchange.delivery);
+            self.finish_delivery(session_key.index, &ended);
         }
         self.drop_message(session_key.index, DropReason::Unreadable);
     }
@@ -264,8 +264,8 @@ impl Broker {
             let number = session.number;
             self.journal.sent(number, &delivery, packet_id);
         }
-        self.statistics.inflight_bytes += delivery.cost_bytes() as u64;
-        traffic.inflight.begin(delivery, now);
+        let cost = traffic.inflight.begin(packet_id, delivery, now);
+        self.statistics.inflight_bytes += cost as u64;
         traffic.outstanding += 1;
         if let Some(position) = position {
             self.gates
@@ -320,8 +320,8 @@ impl Broker {
             return self.wake(key);
         }
         traffic.outstanding -= 1;
-        if let Some(exchange) = traffic.inflight.end(packet_id) {
-            self.finish_delivery(session_key.index, &exchange.delivery);
+        if let Some(ended) = traffic.inflight.end(packet_id) {
+            self.finish_delivery(session_key.index, &ended);
         }
         self.drop_message(session_key.index, DropReason::TooLarge);
     }

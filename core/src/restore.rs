@@ -15,10 +15,11 @@ use crate::log::{BatchError, BatchRef, Op};
 use crate::message::Message;
 use crate::placement::Placement;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
+use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
 use crate::session::refusals::Refusal;
-use crate::session::{Cursor, SESSION_COUNT, Session};
+use crate::session::{SESSION_COUNT, Session};
 use crate::slab::Key;
 use crate::taken::Taken;
 use crate::time::{Now, UnixTime};
@@ -607,7 +608,7 @@ impl Broker {
             session.traffic().next_sequence = last + 1;
         }
         for cursor in kept.cursors.into_values() {
-            session.traffic().cursors.push_back(cursor);
+            session.traffic().cursors.push(cursor);
         }
         if record.is_connected && self.journal.is_on() {
             self.journal.session(&session, &self.tenants);
@@ -623,6 +624,7 @@ impl Broker {
         for (sequence, delivery) in kept.deliveries {
             self.restore_delivery(key.index, sequence, delivery, messages);
         }
+        self.count_session(key);
         Some(key)
     }
 

@@ -78,7 +78,7 @@ impl State for Retained {
 }
 
 /// What a retained message takes beside its own bytes: its place in the map.
-const OVERHEAD: u64 = 64;
+const OVERHEAD: u64 = 80;
 
 fn cost(message: &Message) -> u64 {
     message.as_bytes().len() as u64 + OVERHEAD

@@ -3,6 +3,7 @@
 //!
 //! It knows no version and no socket. An idle session owns no [`Traffic`].
 
+pub(crate) mod cursors;
 pub(crate) mod inflight;
 pub(crate) mod queue;
 pub(crate) mod received;
@@ -10,7 +11,6 @@ pub(crate) mod refusals;
 
 use crate::access::Absentee;
 use crate::config::SessionConfig;
-use crate::id::MessageId;
 use crate::journal::Journal;
 use crate::slab::{Key, Slab};
 use crate::state::{Reader, State, Writer};
@@ -19,9 +19,9 @@ use crate::time::{Timestamp, UnixTime};
 use crate::topic::{FilterId, GroupId};
 use crate::will::Will;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::Hasher;
+use cursors::Cursors;
 use hashbrown::HashTable;
 use inflight::Inflight;
 use queue::Queue;
@@ -42,53 +42,6 @@ pub(crate) struct SubscriptionRef {
     pub(crate) group: Option<GroupId>,
 }
 
-/// Where a client stands in the retained messages that a subscription entitles it to.
-#[derive(Clone, Debug)]
-pub(crate) struct Cursor {
-    /// The filter, without share name.
-    pub(crate) filter: Box<str>,
-    /// The topic last delivered.
-    pub(crate) after: Option<Box<str>>,
-    pub(crate) maximum_qos: crate::codec::packet::QoS,
-    pub(crate) identifier: u32,
-    /// The last message that was taken in before the subscription. Later ones came live.
-    pub(crate) last: MessageId,
-    /// The sequences of the last messages that came from other shards before it.
-    pub(crate) elsewhere: Box<[u64]>,
-    /// The log knows of it: what is left survives the broker.
-    pub(crate) is_recorded: bool,
-    /// The log does not know how far it has come.
-    pub(crate) has_moved: bool,
-}
-
-crate::state::state!(Cursor {
-    filter,
-    after,
-    maximum_qos,
-    identifier,
-    last,
-    elsewhere,
-    is_recorded,
-    has_moved
-});
-
-impl Cursor {
-    /// Whether a retained message was taken in after the subscription, in this life of the broker
-    /// or a later one: then it came live.
-    pub(crate) fn is_behind(&self, message: MessageId) -> bool {
-        let (epoch, last) = (message.boot_epoch(), self.last.boot_epoch());
-        if epoch != last {
-            return epoch > last;
-        }
-        if message.origin == self.last.origin {
-            return message.sequence > self.last.sequence;
-        }
-        self.elsewhere
-            .get(usize::from(message.shard()))
-            .is_some_and(|last| message.sequence > *last)
-    }
-}
-
 /// Messages under way, in both directions.
 #[derive(Debug)]
 pub(crate) struct Traffic {
@@ -97,7 +50,7 @@ pub(crate) struct Traffic {
     /// Of messages that this client sent, while there was no room for them.
     pub(crate) refusals: Option<Box<Refusals>>,
     pub(crate) queue: Queue,
-    pub(crate) cursors: VecDeque<Cursor>,
+    pub(crate) cursors: Cursors,
     /// How many at the front of the queue were put there under other rules, or for a connection
     /// that is gone.
     pub(crate) unchecked: usize,
@@ -119,7 +72,7 @@ impl Default for Traffic {
             received: Received::default(),
             refusals: None,
             queue: Queue::default(),
-            cursors: VecDeque::new(),
+            cursors: Cursors::default(),
             unchecked: 0,
             unsent: 0,
             outstanding: 0,
@@ -145,13 +98,9 @@ impl Traffic {
 
     /// No retained message is owed to this subscription any longer.
     pub(crate) fn drop_cursor(&mut self, session: u64, filter: &str, journal: &mut Journal) {
-        self.cursors.retain(|cursor| {
-            let stays = *cursor.filter != *filter;
-            if !stays {
-                journal.cursor_done(session, cursor);
-            }
-            stays
-        });
+        if let Some(cursor) = self.cursors.forget(filter) {
+            journal.cursor_done(session, &cursor);
+        }
     }
 
     /// A new connection: everything open has to be sent again.
@@ -206,6 +155,8 @@ pub(crate) struct Session {
     pub(crate) is_filtered: bool,
     /// What of its will is in the statistics.
     pub(crate) will_counted: u32,
+    /// What of it is in the broker's footprints.
+    pub(crate) footprint: u32,
 }
 
 impl Session {
@@ -227,6 +178,7 @@ impl Session {
             record_waits: false,
             is_filtered: false,
             will_counted: 0,
+            footprint: 0,
         }
     }
 

@@ -49,6 +49,9 @@ impl<const N: usize> Count for [u64; N] {
 counters! {
     /// What the broker has counted since it started, and what it holds now.
     Statistics {
+        /// What everything that clients can make the broker keep takes, by its own count: what is
+        /// held against `limits.memory_budget_bytes`.
+        memory_bytes: u64,
         /// Connections accepted.
         connections_accepted: u64,
         /// Open connections, whether or not their CONNECT came.

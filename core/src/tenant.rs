@@ -66,6 +66,8 @@ pub(crate) struct Tenant {
     pub(crate) subscriptions: Subscriptions,
     /// What other shards subscribe to.
     pub(crate) interests: Subscriptions,
+    /// What of both is in the broker's footprints.
+    pub(crate) footprint: u64,
     /// What it has here, and what it has on other shards as far as they have said.
     here: Counts,
     pub(crate) elsewhere: BTreeMap<PeerId, Counts>,
@@ -92,15 +94,22 @@ crate::state::state!(Counts {
     subscriptions
 });
 
+impl Counts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.connections = self.connections.saturating_add(other.connections);
+        self.sessions = self.sessions.saturating_add(other.sessions);
+        self.subscriptions = self.subscriptions.saturating_add(other.subscriptions);
+    }
+}
+
 impl Tenant {
     /// What it has on all shards.
     fn counts(&self) -> Counts {
-        let add = |sum: Counts, other: &Counts| Counts {
-            connections: sum.connections.saturating_add(other.connections),
-            sessions: sum.sessions.saturating_add(other.sessions),
-            subscriptions: sum.subscriptions.saturating_add(other.subscriptions),
-        };
-        self.elsewhere.values().fold(self.here, add)
+        let mut sum = self.here;
+        for other in self.elsewhere.values() {
+            sum.add(*other);
+        }
+        sum
     }
 }
 
@@ -168,6 +177,7 @@ impl Tenants {
             name,
             subscriptions: Subscriptions::new(self.seed),
             interests: Subscriptions::new(self.seed),
+            footprint: 0,
             here: Counts::default(),
             elsewhere: BTreeMap::new(),
             queued_bytes: 0,
@@ -186,10 +196,10 @@ impl Tenants {
         self[id].name.as_deref()
     }
 
-    /// What it is called, what it has here, and the bytes that wait for it here.
-    pub(crate) fn usage(&self, id: TenantId) -> (Option<&str>, Counts, u64) {
+    /// What it has here, and the bytes that wait for it here.
+    pub(crate) fn usage(&self, id: TenantId) -> (Counts, u64) {
         let tenant = &self[id];
-        (tenant.name.as_deref(), tenant.here, tenant.queued_bytes)
+        (tenant.here, tenant.queued_bytes)
     }
 
     /// The names of all that have one.
@@ -219,6 +229,7 @@ impl Tenants {
                 here,
                 elsewhere,
                 queued_bytes,
+                footprint,
                 is_untold: _,
             } = tenant;
             name.save(to);
@@ -227,6 +238,7 @@ impl Tenants {
             here.save(to);
             elsewhere.save(to);
             queued_bytes.save(to);
+            footprint.save(to);
         }
     }
 
@@ -246,6 +258,7 @@ impl Tenants {
             tenant.here = State::load(from)?;
             tenant.elsewhere = State::load(from)?;
             tenant.queued_bytes = State::load(from)?;
+            tenant.footprint = State::load(from)?;
         }
         (!tenants.all.is_empty()).then_some(tenants)
     }

@@ -23,7 +23,8 @@ pub(crate) struct Will {
 impl Will {
     /// What it counts against the memory budget.
     pub(crate) fn cost_bytes(&self) -> usize {
-        size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()
+        const WILL: usize = 80;
+        WILL + self.topic.len() + self.payload.len() + self.properties.len()
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::config::AccessConfig;
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::statistics::Statistics;
 use whimbrel_host::storage::News;
 
@@ -25,6 +26,8 @@ pub(crate) enum Input {
     Reconsider(Sender<usize>),
     /// How is it going?
     Statistics(Sender<Statistics>),
+    /// What is there of each tenant?
+    Tenants(Sender<Vec<TenantUsage>>),
     /// What has become of what is kept.
     Storage(News),
 }

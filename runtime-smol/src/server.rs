@@ -13,6 +13,7 @@ use tracing::info;
 use whimbrel_core::Event;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::AccessConfig;
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::log;
 use whimbrel_core::runtime::{
     Authenticator, Crashed, LinkError, ListenerConfig, ListenerUrl, Policy, RecordingConfig,
@@ -23,7 +24,7 @@ use whimbrel_host::link::{Publisher, Subscription};
 use whimbrel_host::report::EventSink;
 use whimbrel_host::storage::{self, Opened, SharedStatistics};
 use whimbrel_host::{Clock, Threads, brokers, validate};
-use whimbrel_transport::{CertificateError, Certificates, Security};
+use whimbrel_transport::{CertificateError, Certificates, Security, still_taken_by};
 
 /// A broker that has not been started.
 pub struct Server {
@@ -129,6 +130,12 @@ impl Server {
             let statistics = storage::spawn(store, clock, requests, vec![tell], threads)?;
             (log, storage_statistics) = (Some(sender), Some(statistics));
         }
+        let security: Vec<_> = listeners
+            .iter()
+            .map(|bound| Arc::clone(&bound.security))
+            .collect();
+        let policy = Policy::new(&config.listeners, authenticator)
+            .certificates(still_taken_by(security.clone()));
         let handle = Handle {
             addresses: urls.iter().filter_map(ListenerUrl::address).collect(),
             listeners: urls,
@@ -136,13 +143,10 @@ impl Server {
             threads: threads.clone(),
             storage_statistics,
             publisher: Publisher::default(),
-            security: listeners
-                .iter()
-                .map(|bound| Arc::clone(&bound.security))
-                .collect(),
+            security,
         };
         let shard = Shard::new(Parts {
-            policy: Policy::new(&config.listeners, authenticator),
+            policy,
             broker,
             clock,
             listeners,
@@ -239,6 +243,18 @@ impl Handle {
         Ok(vec![statistics])
     }
 
+    /// What there is of each tenant: by name, the default one first.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn tenants(&self) -> Result<Vec<TenantUsage>, Stopped> {
+        let (answer, tenants) = bounded(1);
+        self.inbox.push(Input::Tenants(answer));
+        let tenants = tenants.recv().await.map_err(|_| Stopped)?;
+        Ok(TenantUsage::of_all([tenants]))
+    }
+
     /// Puts other rules and bans in force: those of a configuration that was read anew. See
     /// [`Broker::set_rules`](whimbrel_core::Broker::set_rules).
     ///
@@ -251,9 +267,10 @@ impl Handle {
         self.statistics().await.map(drop)
     }
 
-    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
-    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
-    /// be called when what decides about clients has changed.
+    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and their listener
+    /// whether it would still take their certificate; disconnects those of whom one of them says no
+    /// (5.0: 0x87, not authorized); how many these were. They may try again. To be called when what
+    /// decides about clients has changed.
     ///
     /// # Errors
     ///

@@ -344,6 +344,7 @@ impl Shard {
                     };
                     drop(answer.try_send(statistics));
                 }
+                Input::Tenants(answer) => drop(answer.try_send(self.broker.tenants())),
                 Input::Storage(News::Persisted(position)) => self.persisted(position),
                 Input::Storage(News::Loaded(message, value)) => {
                     self.broker.loaded(self.now, message, value.as_deref());

@@ -17,6 +17,7 @@ use tracing::info;
 use whimbrel_core::codec::packet::QoS;
 use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::PeerId;
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::log::Statistics as StorageStatistics;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::{
@@ -28,7 +29,7 @@ use whimbrel_host::link::{Publisher, Subscription};
 use whimbrel_host::report::EventSink;
 use whimbrel_host::storage::{self, LogRequest, LogSender, News, Opened, SharedStatistics};
 use whimbrel_host::{Clock, Threads, brokers, validate};
-use whimbrel_transport::{CertificateError, Certificates, Security};
+use whimbrel_transport::{CertificateError, Certificates, Security, still_taken_by};
 
 /// Messages from other threads that wait for a shard, at most; senders wait beyond that.
 const INBOX_MAXIMUM: usize = 1_024;
@@ -176,6 +177,12 @@ impl Server {
             (log, storage_statistics) = (Some(log_sender), Some(statistics));
         }
         let config = Arc::new(config);
+        let security: Vec<_> = sockets
+            .iter()
+            .map(|bound| Arc::clone(&bound.security))
+            .collect();
+        let policy = Policy::new(&config.listeners, authenticator)
+            .certificates(still_taken_by(security.clone()));
         let mut shards = Vec::new();
         for (mut seat, shard) in seats.into_iter().zip(0..) {
             let recorder = match &config.recording {
@@ -198,7 +205,7 @@ impl Server {
                     .iter()
                     .map(Bound::try_clone)
                     .collect::<io::Result<_>>()?,
-                policy: Policy::new(&config.listeners, authenticator.clone()),
+                policy: policy.clone(),
                 events: events.clone(),
                 config: Arc::clone(&config),
                 ready: seat.ready,
@@ -218,10 +225,7 @@ impl Server {
             info!(%url, name = config.name, "listening");
         }
         Ok(Handle {
-            security: sockets
-                .iter()
-                .map(|bound| Arc::clone(&bound.security))
-                .collect(),
+            security,
             addresses: listeners.iter().filter_map(ListenerUrl::address).collect(),
             listeners,
             shards,
@@ -468,6 +472,22 @@ impl Handle {
         Ok(all)
     }
 
+    /// What there is of each tenant, on all shards together: by name, the default one first.
+    ///
+    /// # Errors
+    ///
+    /// The broker has stopped.
+    pub async fn tenants(&self) -> Result<Vec<TenantUsage>, Stopped> {
+        let mut all = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (answer, tenants) = oneshot::channel();
+            let question = Input::Tenants(answer);
+            shard.inbox.send(question).await.map_err(|_| Stopped)?;
+            all.push(tenants.await.map_err(|_| Stopped)?);
+        }
+        Ok(TenantUsage::of_all(all))
+    }
+
     /// What was written to keep things, at the last moment when something became durable. `None`
     /// when nothing is kept.
     #[must_use]
@@ -489,9 +509,10 @@ impl Handle {
         Ok(ours)
     }
 
-    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and disconnects those
-    /// of whom it does not (5.0: 0x87, not authorized); how many these were. They may try again. To
-    /// be called when what decides about clients has changed.
+    /// Asks [`Authenticator::still_holds`] about everybody who is connected, and their listener
+    /// whether it would still take their certificate; disconnects those of whom one of them says no
+    /// (5.0: 0x87, not authorized); how many these were. They may try again. To be called when what
+    /// decides about clients has changed.
     ///
     /// # Errors
     ///

@@ -28,6 +28,7 @@ use tracing::{error, warn};
 use whimbrel_core::action::{Batch, Credentials};
 use whimbrel_core::config::AccessConfig;
 use whimbrel_core::id::{PeerId, Position};
+use whimbrel_core::inspect::TenantUsage;
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
 use whimbrel_core::runtime::policy::IN_PROCESS;
@@ -74,6 +75,8 @@ pub(crate) enum Input {
     Reconsider(oneshot::Sender<usize>),
     /// How is it going?
     Statistics(oneshot::Sender<Statistics>),
+    /// What is there of each tenant?
+    Tenants(oneshot::Sender<Vec<TenantUsage>>),
     /// Other rules and bans are in force.
     Access(AccessConfig),
     /// What has become of what is kept.
@@ -429,6 +432,7 @@ impl Shard {
                     };
                     drop(answer.send(statistics));
                 }
+                Input::Tenants(answer) => drop(answer.send(self.broker.tenants())),
                 Input::Access(access) => {
                     self.broker.set_rules(self.now, access.rules);
                     self.broker.set_shadow_rules(self.now, access.shadow_rules);

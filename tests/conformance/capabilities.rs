@@ -18,7 +18,10 @@ fn configured(protocol: Protocol) -> World {
 #[test]
 fn what_is_not_restricted_is_not_announced() {
     let mut world = World::default();
-    let client = world.open_with(&connect(Version::V5, "client"));
+    let client = world.open_with(&Connect {
+        keep_alive_s: 60,
+        ..connect(Version::V5, "client")
+    });
     let received = world.hear(client);
     let properties = received.conn_ack().properties;
     assert_eq!(properties.maximum_qos(), None);

@@ -12,6 +12,7 @@ use whimbrel_tests::{World, fuzz};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const TOPICS: [&str; 4] = ["a", "a/b", "b", "a/b/c"];
+const NAMES: [&str; 4] = ["zero", "one", "two", "three"];
 const FILTERS: [&str; 6] = ["a", "a/#", "+/b", "#", "b", "$share/g/a"];
 
 /// Something that happens to a broker with four clients.
@@ -69,21 +70,19 @@ impl Stage {
         for place in 0..4 {
             let version = VERSIONS[place % 3];
             let id = stage.broker.accept(now, Peer::default());
+            stage.broker.closed(now, id);
             stage.clients.push((id, version, Vec::new()));
-            stage.introduce(place);
+            stage.happen(&Happening::Return(place));
         }
         stage.drain();
         stage
     }
 
-    fn introduce(&mut self, place: usize) {
-        let names = ["zero", "one", "two", "three"];
-        let version = self.clients[place].1;
-        let packet = Connect {
-            keep_alive_s: 60,
-            ..lasting(version, names[place])
-        };
-        self.say(place, &Packet::Connect(packet));
+    /// A client comes, on a new connection.
+    fn enter(&mut self, place: usize, hello: &Connect<'_>) {
+        self.clients[place].0 = self.broker.accept(self.now, Peer::default());
+        self.clients[place].2.clear();
+        self.say(place, &Packet::Connect(*hello));
     }
 
     fn say(&mut self, place: usize, packet: &Packet<'_>) {
@@ -142,9 +141,12 @@ impl Stage {
                 self.broker.closed(self.now, id);
             }
             Happening::Return(place) => {
-                self.clients[place].0 = self.broker.accept(self.now, Peer::default());
-                self.clients[place].2.clear();
-                self.introduce(place);
+                let version = self.clients[place].1;
+                let hello = Connect {
+                    keep_alive_s: 60,
+                    ..lasting(version, NAMES[place])
+                };
+                self.enter(place, &hello);
             }
         }
     }
@@ -293,6 +295,33 @@ quickcheck! {
             pestered.drain();
         }
         plain.heard() == pestered.heard()
+    }
+
+    /// What was counted is taken off again: when everybody has gone for good and nothing is
+    /// retained, the broker holds nothing.
+    fn in_the_end_nothing_is_held(happenings: Vec<Happening>, is_durable: bool) -> bool {
+        let mut stage = Stage::new(durable(is_durable));
+        for happening in &happenings {
+            stage.happen(happening);
+            stage.drain();
+            let (now, present) = (stage.now, stage.clients[0].0);
+            stage.broker.blocked(now, present, happenings.len());
+        }
+        for (place, name) in NAMES.into_iter().enumerate() {
+            for id in stage.clients.iter().map(|client| client.0) {
+                stage.broker.closed(stage.now, id);
+            }
+            stage.enter(place, &connect(stage.clients[place].1, name));
+            for topic in TOPICS {
+                let mut nothing = publish(topic, b"", QoS::AtMostOnce, 0);
+                nothing.retain = true;
+                stage.say(place, &Packet::Publish(nothing));
+            }
+            stage.drain();
+            stage.broker.closed(stage.now, stage.clients[place].0);
+            stage.drain();
+        }
+        stage.broker.statistics().memory_bytes == 0
     }
 
     /// 3. Progress: after `advance` at `next_deadline`, an action is queued or the deadline has

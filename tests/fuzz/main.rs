@@ -86,7 +86,7 @@ fn a_broker_withstands_any_script() {
 }
 
 #[test]
-fn a_client_withstands_any_server() {
+fn class_15_a_client_withstands_any_server() {
     run("client");
 }
 
@@ -106,7 +106,7 @@ fn the_topic_index_agrees_with_a_naive_one() {
 }
 
 #[test]
-fn a_proxy_says_the_same_however_it_comes() {
+fn class_14_a_proxy_says_the_same_however_it_comes() {
     run("proxy");
 }
 

@@ -36,14 +36,14 @@ impl Authority {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let name = format!("whimbrel-certificates-{name}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
+        let directory = std::env::temp_dir().join(&name);
         // What an earlier process of the same number left.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect(WRITABLE);
         let mut params = CertificateParams::new(Vec::new()).expect(SOUND);
         params
             .distinguished_name
-            .push(DnType::CommonName, "authority");
+            .push(DnType::CommonName, name.as_str());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect(SOUND);

@@ -83,6 +83,23 @@ impl Broker {
         self.peers.recv_timeout(PATIENCE).expect("somebody comes")
     }
 
+    /// That so many did.
+    pub(crate) fn had_guests(&self, count: usize) {
+        for _ in 0..count {
+            self.guest();
+        }
+        self.had_no_guest();
+    }
+
+    /// Has its one listener read its files anew, named so; how many clients had to go.
+    pub(crate) fn reload(&self, listener: &ListenerConfig) -> usize {
+        let listeners = core::slice::from_ref(listener);
+        self.handle.read_certificates(listeners).unwrap().apply();
+        let asking = tokio::runtime::Builder::new_current_thread().build();
+        let asking = asking.expect("a runtime to ask questions with");
+        asking.block_on(self.handle.reconsider()).unwrap()
+    }
+
     /// That nobody did so far.
     pub(crate) fn had_no_guest(&self) {
         assert!(self.peers.try_recv().is_err(), "nobody was let in");

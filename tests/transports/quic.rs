@@ -295,6 +295,31 @@ fn revoked_certificates_are_refused() {
     is_let_in(&mut Client::open(&dial, broker.address()).unwrap());
 }
 
+/// Class 7, as with TLS.
+#[test]
+fn class_07_a_certificate_that_is_taken_back_loses_its_connection() {
+    let authority = Authority::new("quic-revoked-live");
+    let [good, bad] = ["good", "bad"].map(|name| authority.client(name, name, "Meadow"));
+    let before = ListenerConfig {
+        client_ca: vec![authority.file()],
+        ..listener(&authority, "quic")
+    };
+    let broker = Broker::start(vec![before.clone()]);
+    let [mut stays, mut goes] = [&good, &bad].map(|pair| {
+        let dial = offering_mqtt(&authority).showing(pair);
+        let mut client = Client::open(&dial, broker.address()).unwrap();
+        is_let_in(&mut client);
+        client
+    });
+    let after = ListenerConfig {
+        crl: vec![authority.revoke(&[&bad])],
+        ..before
+    };
+    assert_eq!(broker.reload(&after), 1);
+    assert_eq!(last_words(&mut goes), b"");
+    exchange(&mut stays, PING.0, PING.1);
+}
+
 #[test]
 fn certificates_are_replaced_while_clients_stay() {
     let authority = Authority::new("quic-reload");
@@ -319,7 +344,7 @@ fn certificates_are_replaced_while_clients_stay() {
 
 /// Class 12: a connection without a stream is one without CONNECT.
 #[test]
-fn who_opens_no_stream_is_cut_in_time() {
+fn class_12_who_opens_no_stream_is_cut_in_time() {
     let authority = Authority::new("quic-stalled");
     let mut config = Config::default();
     config.limits.connect_timeout_ms = 700;
@@ -356,7 +381,7 @@ fn first_flight(authority: &Authority, to: &UdpSocket) -> Vec<u8> {
 /// Addresses are forged easily. What comes from one that has not answered costs a question, which
 /// is smaller than what it answers, and leaves nothing behind.
 #[test]
-fn nothing_is_done_for_an_address_that_has_not_answered() {
+fn class_12_nothing_is_done_for_an_address_that_has_not_answered() {
     let authority = Authority::new("quic-retry");
     let broker = Broker::start(vec![listener(&authority, "quic")]);
     let socket = || {

@@ -1,6 +1,6 @@
 //! TLS: versions, names, client certificates, revocation, resumption, reload, dates.
 
-use crate::broker::{Broker, CONNECT, PING, at, exchange, is_let_in};
+use crate::broker::{Broker, CONNECT, PING, at, exchange, is_let_in, last_words};
 use crate::class_13_websocket;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -249,7 +249,7 @@ fn what_a_certificate_says_is_known_before_connect() {
 }
 
 #[test]
-fn names_with_control_characters_are_not_believed() {
+fn class_06_names_with_control_characters_are_not_believed() {
     let authority = Authority::new("control");
     let pair = authority.client("forger", "admin\nuser: root", "Meadow");
     let listener = ListenerConfig {
@@ -327,6 +327,52 @@ fn revoked_certificates_are_refused_also_in_resumed_sessions() {
     assert!(refused.is_err());
     broker.had_no_guest();
     is_let_in(&mut Dial::of(&authority).showing(&good).open(&broker));
+}
+
+/// Class 7: a certificate that is taken back, or whose authority is believed no longer, is worth
+/// nothing from the next reload on, also to who is connected; and others stay.
+#[test]
+fn class_07_a_certificate_that_is_taken_back_loses_its_connection() {
+    for (scheme, version) in [("tls", &version::TLS12), ("tls", &version::TLS13)] {
+        let authority = Authority::new("revoked-live");
+        let [good, bad] = ["good", "bad"].map(|name| authority.client(name, name, "Meadow"));
+        let before = ListenerConfig {
+            client_ca: vec![authority.file()],
+            ..listener(&authority, scheme)
+        };
+        let broker = Broker::start(vec![before.clone()]);
+        let dial = |pair| Dial {
+            versions: vec![version],
+            ..Dial::of(&authority).showing(pair)
+        };
+        let mut stays = dial(&good).open(&broker);
+        is_let_in(&mut stays);
+        let mut goes = dial(&bad).open(&broker);
+        is_let_in(&mut goes);
+        // Its handshake is done before the list is read, and its CONNECT comes after.
+        let mut late = dial(&bad).open(&broker);
+        late.conn.complete_io(&mut late.sock).unwrap();
+        broker.had_guests(2);
+
+        assert_eq!(broker.reload(&before), 0, "nothing has changed");
+        let lists = ListenerConfig {
+            crl: vec![authority.revoke(&[&bad])],
+            ..before.clone()
+        };
+        assert_eq!(broker.reload(&lists), 1);
+        assert_eq!(last_words(&mut goes), b"");
+        late.write_all(CONNECT).unwrap();
+        assert_eq!(last_words(&mut late), b"\x20\x02\0\x05", "not authorized");
+        exchange(&mut stays, PING.0, PING.1);
+
+        let other = Authority::new("revoked-other");
+        let elsewhere = ListenerConfig {
+            client_ca: vec![other.file()],
+            ..before
+        };
+        assert_eq!(broker.reload(&elsewhere), 1);
+        assert_eq!(last_words(&mut stays), b"");
+    }
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The list of bans, in TOML.
 
+pub(crate) mod edit;
+pub(crate) mod time;
+
 use crate::file::{Reader, unknown};
 use crate::{Problem, line_of};
+use core::ops::Range;
+use time::unix_time;
 use toml::de::{DeTable, DeValue};
 use whimbrel_core::UnixTime;
 use whimbrel_core::access::ban::Ban;
@@ -14,12 +19,20 @@ const KEYS: [&str; 4] = ["users", "clients", "addresses", "until"];
 ///
 /// Every mistake found, in the order of the lines. An empty text is none, and bans nobody.
 pub fn parse_bans(text: &str) -> Result<Vec<Ban>, Vec<Problem>> {
-    let bans = read_bans(text)?.into_iter();
-    Ok(bans.map(|(_, ban)| ban).collect())
+    let entries = read_bans(text)?.into_iter();
+    Ok(entries.map(|entry| entry.ban).collect())
 }
 
-/// The same, each with its line.
-pub(crate) fn read_bans(text: &str) -> Result<Vec<(usize, Ban)>, Vec<Problem>> {
+/// A ban, and where it is written.
+pub(crate) struct Entry {
+    pub(crate) line: usize,
+    /// From its heading to its last value.
+    span: Range<usize>,
+    pub(crate) ban: Ban,
+}
+
+/// The same, each with its place.
+pub(crate) fn read_bans(text: &str) -> Result<Vec<Entry>, Vec<Problem>> {
     let mut reader = Reader::new(text, &[]);
     let mut bans = Vec::new();
     if let Some(table) = reader.table() {
@@ -30,9 +43,12 @@ pub(crate) fn read_bans(text: &str) -> Result<Vec<(usize, Ban)>, Vec<Problem>> {
                 ("ban", Some(entries)) => {
                     for entry in entries {
                         if let DeValue::Table(table) = entry.get_ref() {
-                            let line = line_of(text, entry.span().start);
+                            let begin = entry.span().start;
+                            let line = line_of(text, begin);
+                            let values = table.values().map(|value| value.span().end);
+                            let span = begin..values.fold(entry.span().end, usize::max);
                             let ban = ban(&mut reader, table, line);
-                            bans.extend(ban.map(|ban| (line, ban)));
+                            bans.extend(ban.map(|ban| Entry { line, span, ban }));
                         }
                     }
                 }
@@ -87,33 +103,6 @@ fn ban(reader: &mut Reader<'_>, table: &DeTable<'_>, line: usize) -> Option<Ban>
     Some(ban)
 }
 
-/// Milliseconds since 1970; `None` without date, time or offset, or before 1970.
-fn unix_time(at: &toml::value::Datetime) -> Option<UnixTime> {
-    let (date, time) = (at.date?, at.time?);
-    let offset_minutes = match at.offset? {
-        toml::value::Offset::Z => 0,
-        toml::value::Offset::Custom { minutes } => i64::from(minutes),
-    };
-    let days = days_from_civil(date.year.into(), date.month.into(), date.day.into());
-    let minutes = days * 1_440 + i64::from(time.hour) * 60 + i64::from(time.minute);
-    let seconds = (minutes - offset_minutes) * 60 + i64::from(time.second.unwrap_or(0));
-    u64::try_from(seconds.checked_mul(1_000)?)
-        .ok()
-        .map(UnixTime)
-}
-
-/// Days since 1970-01-01 of a day in the Gregorian calendar. Years begin in March here, so that the
-/// day that not every year has is the last one.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,26 +116,6 @@ mod tests {
         assert!(bans[0].clients[0].matches("c-1"));
         assert_eq!(bans[1].users.len(), 2);
         assert_eq!(bans[1].until, UnixTime::MAX);
-    }
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        for (date, days) in [
-            ((1970, 1, 1), 0),
-            ((2000, 2, 29), 11_016),
-            ((2000, 3, 1), 11_017),
-            ((2026, 11, 21), 20_778),
-            ((2100, 3, 1), 47_541),
-        ] {
-            assert_eq!(days_from_civil(date.0, date.1, date.2), days, "{date:?}");
-        }
-        let parse = |text: &str| unix_time(&text.parse().unwrap());
-        assert_eq!(
-            parse("2026-01-01T01:00:00+01:00"),
-            Some(UnixTime(1_767_225_600_000))
-        );
-        assert_eq!(parse("2026-01-01T01:00:00"), None);
-        assert_eq!(parse("1969-01-01T01:00:00Z"), None);
     }
 
     #[test]

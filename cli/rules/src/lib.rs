@@ -10,7 +10,9 @@ mod mosquitto;
 pub mod nearest;
 mod notes;
 
+pub use bans::edit::{Banned, banned, with_ban, without_bans};
 pub use bans::parse_bans;
+pub use bans::time::{parse_time, show_time};
 pub use notes::{notes, notes_on_bans};
 
 use thiserror::Error;

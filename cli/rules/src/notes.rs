@@ -1,7 +1,7 @@
 //! What is written and can be used, and is probably not meant.
 
 use crate::Problem;
-use crate::bans::read_bans;
+use crate::bans::{Entry, read_bans};
 use whimbrel_core::UnixTime;
 use whimbrel_core::access::rule::{Effect, Name, Operation, Rule};
 use whimbrel_core::access::rules::{Decision, RuleSet, Rules, Subject};
@@ -97,7 +97,7 @@ fn unknown_placeholder(text: &str) -> Option<char> {
 #[must_use]
 pub fn notes_on_bans(text: &str, now: UnixTime) -> Vec<Problem> {
     let mut notes = Vec::new();
-    for (line, ban) in read_bans(text).unwrap_or_default() {
+    for Entry { line, ban, .. } in read_bans(text).unwrap_or_default() {
         let mut note = |message: &str| {
             let message = message.to_owned();
             notes.push(Problem { line, message });

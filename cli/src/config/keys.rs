@@ -482,14 +482,13 @@ const PROTOCOL: &[Key] = &[
     Key::new(
         "keep_alive_maximum_s",
         |s| &mut s.server.broker.protocol.keep_alive_maximum_s,
-        "The longest keep alive a client may ask for. None at all counts as longer. 5.0 clients are \
-         told what holds for them. 3.x clients cannot be told, and are held to what they said: \
-         `tcp_keepalive_s` of a listener finds those that are gone.",
-        "The standard allows any.",
+        "The longest keep alive, whatever a client asks for; none at all counts as longer. Who is silent \
+         for one and a half times as long is disconnected. 5.0 clients are told what holds for them; \
+         3.x clients cannot be told, and are held to it. 0 allows any.",
+        "Clients that are gone without a word are missed within one and a half hours; routers forget \
+         connections that are silent for longer, so a client that means to stay speaks more often.",
     )
-    .unit(Seconds)
-    .least(1)
-    .example("3600"),
+    .unit(Seconds),
     Key::new(
         "response_information",
         |s| &mut s.server.broker.protocol.response_information,

@@ -102,6 +102,10 @@ impl<'a> Teller<'a> {
                 self.learn(player, *connection);
                 return self.receive(player, *connection, bytes, out);
             }
+            Input::Blocked(connection, bytes) => {
+                let text = format!("its transport has not taken {bytes} bytes");
+                (of(connection), text)
+            }
             Input::Closed(connection) => (of(connection), "its transport is gone".to_owned()),
             // The time says it all.
             Input::Advance => return Ok(()),

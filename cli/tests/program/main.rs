@@ -5,8 +5,11 @@
 
 mod access;
 mod authentication;
+mod bans;
 #[cfg(feature = "tools")]
 mod bench;
+#[cfg(all(target_os = "linux", feature = "websocket"))]
+mod class_16_administration;
 mod commands;
 mod embed;
 mod harness;

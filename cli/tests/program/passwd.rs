@@ -183,7 +183,7 @@ mod files {
         let draft = directory.write("users.txt.new", "");
         let (code, said) = refused(&["passwd", "set", file, "alice"], "y\n");
         assert!(
-            said.contains("another `whimbrel passwd` is at work"),
+            said.contains("another command is changing the file"),
             "{said}"
         );
         assert_eq!(code, 1);

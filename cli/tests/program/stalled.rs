@@ -4,6 +4,7 @@ use crate::harness::{Directory, Running, forgetful};
 use std::io::Write;
 use std::net::TcpStream;
 use whimbrel_tests::authority::Authority;
+use whimbrel_tests::initial::Initial;
 
 const STALLED: u64 = 400;
 
@@ -40,7 +41,7 @@ impl Crowd {
 }
 
 #[test]
-fn stalled_handshakes_cost_no_more_than_is_stated() {
+fn class_12_stalled_handshakes_cost_no_more_than_is_stated() {
     let authority = Authority::new("stalled-memory");
     let pair = authority.server("server", &["localhost"]);
     let directory = Directory::new("stalled-memory");
@@ -91,5 +92,69 @@ fn stalled_handshakes_cost_no_more_than_is_stated() {
         assert!(cost <= most, "{what}: {cost} bytes each, of at most {most}");
         // It does hold what was sent, or nothing is measured here.
         assert!(cost >= stated / 2, "{what}: {cost} bytes each");
+    }
+}
+
+/// Clients of QUIC that have shown that their addresses are their own. They begin a handshake in
+/// every way that makes somebody wait for the rest of it.
+#[test]
+fn class_12_stalled_handshakes_of_quic_cost_no_more_than_is_stated() {
+    const STALLED: u64 = 100;
+    let authority = Authority::new("stalled-quic");
+    let pair = authority.server("server", &["localhost"]);
+    let directory = Directory::new("stalled-quic");
+    let config = directory.write(
+        "whimbrel.toml",
+        &format!(
+            "[limits]\nconnect_timeout_ms = 600_000\n\
+             [[listener]]\nurl = \"quic://127.0.0.1:0\"\ncertificate = [{:?}]\nkey = [{:?}]\n",
+            pair.certificate, pair.key
+        ),
+    );
+    let mut broker = Running::start(forgetful(&["-c", &config]));
+    let address = broker.address_of("quic").parse().unwrap();
+    // A ClientHello that announces 60 KiB.
+    let mut hello = vec![1, 0, 0xF0, 0];
+    hello.resize(32 << 10, 0);
+    let mut stalled = Vec::new();
+    // What the handshakes are made of: pieces of this size, so far from each other, between these
+    // places.
+    let mut cost = |size: usize, step: usize, (begin, end): (usize, usize)| {
+        let before = resident(&broker);
+        for _ in 0..STALLED {
+            let mut client = Initial::open(address).unwrap();
+            let (size, step) = (size.min(client.room()), step.min(client.room()));
+            for offset in (begin..end).step_by(step) {
+                let piece = &hello[offset..end.min(offset + size)];
+                client.say(offset, piece).unwrap();
+                client.is_answered().unwrap();
+            }
+            stalled.push(client);
+        }
+        resident(&broker).saturating_sub(before) / STALLED
+    };
+    // Whatever is made once is there.
+    cost(1, 1, (0, 1));
+    let connection = cost(1, 1, (0, 1));
+    let whole = usize::MAX;
+    for (what, pieces, step, places, stated) in [
+        ("in order", whole, whole, (0, 32 << 10), 48 << 10),
+        (
+            "all but the first byte",
+            whole,
+            whole,
+            (1, 16 << 10),
+            48 << 10,
+        ),
+        // The packet is kept with it.
+        ("a byte of each packet", 1, 2, (1, 50), 48 << 10),
+    ] {
+        let cost = cost(pieces, step, places);
+        println!("QUIC, {what}: {cost} bytes each, a connection {connection}");
+        let most = stated + connection + (8 << 10);
+        assert!(cost <= most, "{what}: {cost} bytes each, of at most {most}");
+        // It does hold what was sent, or nothing is measured here.
+        let held = (places.1 - places.0) as u64 / 2;
+        assert!(cost >= connection / 2 + held, "{what}: {cost} bytes each");
     }
 }

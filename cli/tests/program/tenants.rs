@@ -99,3 +99,38 @@ fn tenants_that_nobody_could_be_in_are_a_mistake() {
         );
     }
 }
+
+/// What each tenant has of what it may have, whenever somebody asks.
+#[cfg(unix)]
+#[test]
+fn what_a_tenant_has_can_be_asked_about() {
+    // A light build has one.
+    let threads = if cfg!(feature = "tokio") { 2 } else { 1 };
+    let directory = Directory::new("tenants-usage");
+    let more = format!(
+        "[server]\nthreads = {threads}\n[tenants]\nconnections_maximum = 7\nsubscriptions_maximum = 9\n"
+    );
+    let mut broker = serve(&directory, &["blue", "green"], &more);
+    let address = broker.address();
+    let mut blue: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(&address).unwrap())
+        .collect();
+    for (client, letter) in blue.iter_mut().zip(*b"abc") {
+        let connect = [&CONNECT[..14], &[letter]].concat();
+        exchange(client, &connect, b"\x20\x02\0\0");
+        exchange(client, SUBSCRIBE, b"\x90\x03\0\x01\0");
+    }
+    // Retained, acknowledged when it is known everywhere.
+    exchange(&mut blue[0], b"\x33\x06\0\x01t\0\x02m", b"\x30\x04\0\x01tm");
+    exchange(&mut blue[1], PING, b"\x30\x04\0\x01tm");
+    broker.signal("USR1");
+    let line = broker.wait_for("tenant=\"blue\"");
+    for part in [
+        " connections=3 connections_maximum=7 sessions=3 subscriptions=3 subscriptions_maximum=9 ",
+        " retained_messages=1 ",
+        " queued_bytes=0",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!line.contains("sessions_maximum"), "{line}");
+}

@@ -553,9 +553,9 @@ impl Broker {
             return;
         };
         traffic.unsent -= 1;
-        if let Some(exchange) = traffic.inflight.end(id) {
-            self.finish_delivery(session_key.index, &exchange.delivery);
-            let message = exchange.delivery.message.view();
+        if let Some(ended) = traffic.inflight.end(id) {
+            self.finish_delivery(session_key.index, &ended);
+            let message = ended.exchange.delivery.message.view();
             self.drop_delivery(session_key.index, &message, DropReason::NotAllowed);
         }
     }

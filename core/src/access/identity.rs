@@ -19,13 +19,27 @@ pub struct Certificate {
     common_name: Option<String>,
     organization: Option<String>,
     alternative_names: Vec<String>,
+    chain: Vec<Issued>,
 }
 
 crate::state::state!(Certificate {
     common_name,
     organization,
-    alternative_names
+    alternative_names,
+    chain
 });
+
+/// By what a certificate is told from others, as hashes: who has issued it, and under which number.
+/// Enough to find it in a list of those that were revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Issued {
+    /// The name of the authority.
+    pub by: u64,
+    /// The serial number.
+    pub number: u64,
+}
+
+crate::state::state!(Issued { by, number });
 
 /// A text of a certificate that cannot stand for anybody: it is empty, or has a control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -53,7 +67,21 @@ impl Certificate {
             common_name,
             organization,
             alternative_names,
+            chain: Vec::new(),
         })
+    }
+
+    /// The same, as it was shown together with these: itself, and those between it and an
+    /// authority.
+    #[must_use]
+    pub fn in_chain(self, chain: Vec<Issued>) -> Self {
+        Self { chain, ..self }
+    }
+
+    /// What it was shown with, itself first; empty of one that only a proxy has seen.
+    #[must_use]
+    pub fn chain(&self) -> &[Issued] {
+        &self.chain
     }
 
     /// The common name (CN).
@@ -159,6 +187,44 @@ pub(crate) struct Identity {
     pub(crate) grant: Grant,
     pub(crate) certificate: Option<Box<Certificate>>,
     pub(crate) proxy: Option<SocketAddr>,
+}
+
+impl Identity {
+    /// What it takes, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        const IDENTITY: usize = 256;
+        const TEXT: usize = 40;
+        const RULE: usize = 192;
+        let Grant {
+            data,
+            user,
+            groups,
+            tenant,
+            rules,
+            ends_at: _,
+            basis: _,
+        } = &self.grant;
+        let texts = |texts: &[String]| texts.iter().map(|text| text.len() + TEXT).sum::<usize>();
+        let certificate = self.certificate.as_ref().map_or(0, |certificate| {
+            let Certificate {
+                common_name,
+                organization,
+                alternative_names,
+                chain,
+            } = &**certificate;
+            let names = common_name.iter().chain(organization);
+            2 * TEXT
+                + names.map(String::len).sum::<usize>()
+                + texts(alternative_names)
+                + chain.len() * 16
+        });
+        IDENTITY
+            + data.as_ref().map_or(0, Vec::len)
+            + user.iter().chain(tenant).map(String::len).sum::<usize>()
+            + texts(groups)
+            + rules.len() * RULE
+            + certificate
+    }
 }
 
 /// Never shows the authentication data.

@@ -143,6 +143,15 @@ pub struct Names {
 crate::state::state!(Names { required, own });
 
 impl Names {
+    /// What they take beside themselves, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        let own = self
+            .own
+            .as_ref()
+            .map_or(0, |(said, meant)| said.len() + meant.len());
+        own + self.required.as_ref().map_or(0, |prefix| prefix.len())
+    }
+
     /// Whether it may name this topic, or all that this filter matches.
     #[must_use]
     pub fn allow(&self, filter: TopicFilter<'_>) -> bool {

@@ -198,6 +198,14 @@ impl Name {
     }
 }
 
+/// As it is written: with a `*` where it means all that begin alike.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        f.write_str(if self.is_beginning { "*" } else { "" })
+    }
+}
+
 /// A topic filter in which `%u` stands for the user, `%c` for the client identifier and `%t` for
 /// the tenant, alone in a level or as part of one.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -166,19 +166,19 @@ impl Broker {
         let Some(traffic) = session.traffic.as_mut() else {
             return Ok(());
         };
-        let exchange = match traffic.inflight.end_at(id, qos, stage) {
-            Ok(exchange) => exchange,
+        let ended = match traffic.inflight.end_at(id, qos, stage) {
+            Ok(ended) => ended,
             Err(NotEnded::Unknown) => return Ok(()),
             Err(NotEnded::Otherwise) => return Err(Violation::Acknowledgement),
         };
-        if exchange.counted {
+        if ended.exchange.counted {
             traffic.outstanding -= 1;
         }
-        if !exchange.sent {
+        if !ended.exchange.sent {
             traffic.unsent -= 1;
         }
         let waiting = traffic.is_waiting();
-        self.finish_delivery(session_key.index, &exchange.delivery);
+        self.finish_delivery(session_key.index, &ended);
         if waiting {
             self.wake(key);
         }

@@ -148,6 +148,7 @@ impl Broker {
             Verdict::Accept(grant) => self.stay(key, grant),
         }
         self.unstall(key, Stalls::VERDICT);
+        self.count_client(key);
         self.settle();
     }
 

@@ -440,22 +440,19 @@ impl Broker {
     /// The keep alive in effect, in seconds. [MQTT-3.1.2-21] [MQTT-3.2.2-22]
     fn start_keep_alive(&mut self, key: Key, handshake: &Handshake) -> u16 {
         let protocol = &self.config.protocol;
-        let mut keep_alive_s = handshake.keep_alive_s;
-        if let Some(maximum) = protocol.keep_alive_maximum_s
-            && (keep_alive_s == 0 || keep_alive_s > maximum)
-        {
-            keep_alive_s = maximum;
-        }
+        let keep_alive_s = match (handshake.keep_alive_s, protocol.keep_alive_maximum_s) {
+            (asked_s, 0) => asked_s,
+            (0, maximum_s) => maximum_s,
+            (asked_s, maximum_s) => asked_s.min(maximum_s),
+        };
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(key) else {
             return keep_alive_s;
         };
-        let obeys = connection.profile.has_properties();
-        // A 3.x client is not told, so it is held to what it said itself.
-        keep_alive_s = match protocol.server_keep_alive_s {
-            Some(keep_alive_s) if obeys => keep_alive_s,
-            _ if obeys => keep_alive_s,
-            _ => handshake.keep_alive_s,
+        let keep_alive_s = match protocol.server_keep_alive_s {
+            Some(instead_s) if connection.profile.has_properties() => instead_s,
+            // Who cannot be told would not know how often to speak.
+            Some(_) | None => keep_alive_s,
         };
         connection.patience_ms = u32::from(keep_alive_s) * 1_500;
         let at = match connection.patience_ms {

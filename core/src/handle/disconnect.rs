@@ -57,8 +57,9 @@ impl Broker {
         self.statistics.connections_open -= 1;
         self.uncount(&connection);
         self.uncount_address(&connection);
-        self.unsent_bytes -= connection.outbox.len();
+        self.unsent_bytes -= connection.unsent_bytes();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
+        self.footprints -= u64::from(connection.footprint);
         if let Some(mut extra) = connection.extra.take() {
             let armed = &mut extra.throttle_armed;
             self.timers
@@ -336,6 +337,7 @@ impl Broker {
         let Some(mut session) = self.sessions.remove(key) else {
             return;
         };
+        self.footprints -= u64::from(session.footprint);
         self.timers
             .arm(TimerKey::Session(key), &mut session.armed, Timestamp::MAX);
         for fanout in &mut self.fanouts {

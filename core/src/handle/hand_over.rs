@@ -71,6 +71,7 @@ impl Broker {
             // By address it counts on, where it is counted, until it is closed.
             self.uncount(&connection);
             self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
+            self.footprints -= u64::from(connection.footprint);
             return Some(Action::HandOver {
                 connection: connection.id(),
                 to,

@@ -199,6 +199,7 @@ impl Broker {
                 interests.insert_shared(filter, share, key, subscription);
             }
         }
+        self.count_filters(tenant);
     }
 
     /// Tells all other shards what this one wants.

@@ -104,6 +104,18 @@ impl Fanout {
     }
 }
 
+/// What is known of a QoS 1 or 2 message by its identifier.
+struct Arrival {
+    /// How it is acknowledged.
+    kind: AckKind,
+    /// It was taken in before.
+    was_received: bool,
+    /// Some of its client were refused, perhaps this one.
+    has_refusals: bool,
+    /// The exchange by which it comes in, when shards have to remember that they have it.
+    exchange: Option<ExchangeId>,
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Routed {
@@ -180,7 +192,9 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(publish.topic);
         };
-        let topic = connection.resolve_alias(publish.topic, alias, &self.config.protocol)?;
+        let maximum = self.config.protocol.topic_alias_maximum;
+        let aliases = &mut connection.extra().inbound;
+        let topic = aliases.resolve(publish.topic, alias, maximum)?;
         alias_text.clear();
         alias_text.push_str(topic);
         Ok(alias_text)
@@ -239,16 +253,22 @@ impl Broker {
         let Some(packet_id) = publish.packet_id else {
             return self.take_in_unacknowledged(key, session, (to, publish));
         };
-        let (kind, duplicate) = self.count_in(key, session, (publish.qos, packet_id))?;
-        let exchange = self.exchange_of(session, (kind, packet_id));
-        if duplicate && !exchange.is_some_and(|exchange| self.was_interrupted(exchange)) {
+        let Some(arrival) = self.count_in(key, session, (publish.qos, packet_id))? else {
+            return Ok(());
+        };
+        let Arrival { kind, exchange, .. } = arrival;
+        if arrival.was_received && !exchange.is_some_and(|exchange| self.was_interrupted(exchange))
+        {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
             let gate = self.latest_gate_everywhere();
             self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
-        let refused_before = self.was_refused(session, (packet_id, to.topic), publish);
+        let refused_before = match arrival.has_refusals {
+            true => self.was_refused(session, (packet_id, to.topic), publish),
+            false => None,
+        };
         let reason = refused_before.or_else(|| self.refusal(key, to, publish));
         let lacks_room = reason == Some(ReasonCode::QUOTA_EXCEEDED);
         // Some have it: were it refused for now, they would not know it when it comes again.
@@ -264,7 +284,9 @@ impl Broker {
             return self.refuse_publish(key, gate, (kind, packet_id, reason));
         }
         let mark = self.mark();
-        self.seal_refusals(session);
+        if arrival.has_refusals {
+            self.seal_refusals(session);
+        }
         if kind == AckKind::PubRec
             && let Some(session) = self.sessions.get_mut(session)
         {
@@ -324,20 +346,6 @@ impl Broker {
         gate.filter(|_| was_received || was_taken)
     }
 
-    /// The exchange by which a message comes in, when shards have to remember that they have it.
-    fn exchange_of(
-        &self,
-        session: Key,
-        (kind, packet_id): (AckKind, PacketId),
-    ) -> Option<ExchangeId> {
-        let session = self.sessions.get(session)?;
-        let counts = kind == AckKind::PubRec && session.is_persistent() && self.counts_taken();
-        counts.then_some(ExchangeId {
-            session: session.number,
-            packet_id,
-        })
-    }
-
     /// Whether an earlier life of the broker may have left a message with some shards only.
     pub(crate) fn was_interrupted(&self, exchange: ExchangeId) -> bool {
         self.taken
@@ -375,35 +383,42 @@ impl Broker {
         }
     }
 
-    /// Counts a QoS 1 or 2 message against the receive maximum. Says how it is acknowledged, and
-    /// whether it was taken in before.
+    /// Counts a QoS 1 or 2 message against the receive maximum, and says what is known of it.
     fn count_in(
         &mut self,
         key: Key,
         session: Key,
         (qos, packet_id): (QoS, PacketId),
-    ) -> Result<(AckKind, bool), Violation> {
+    ) -> Result<Option<Arrival>, Violation> {
+        let counts_taken = self.counts_taken();
         let maximum = self.config.protocol.receive_maximum;
-        let Some(connection) = self.connections.get_mut(key) else {
-            return Ok((AckKind::PubAck, true));
+        let connection = self.connections.get_mut(key);
+        let (Some(connection), Some(session)) = (connection, self.sessions.get(session)) else {
+            return Ok(None);
         };
-        let traffic = self
-            .sessions
-            .get(session)
-            .and_then(|session| session.traffic.as_ref());
-        if qos == QoS::ExactlyOnce && traffic.is_some_and(|t| t.received.contains(packet_id)) {
-            return Ok((AckKind::PubRec, true));
-        }
-        // [MQTT-3.3.4-7]
-        if connection.unacknowledged >= maximum && connection.profile.has_receive_maximum() {
-            return Err(Violation::ReceiveMaximum);
-        }
-        connection.unacknowledged = connection.unacknowledged.saturating_add(1);
-        let kind = match qos {
-            QoS::ExactlyOnce => AckKind::PubRec,
-            QoS::AtLeastOnce | QoS::AtMostOnce => AckKind::PubAck,
+        let traffic = session.traffic.as_ref();
+        let is_qos2 = qos == QoS::ExactlyOnce;
+        let arrival = Arrival {
+            kind: if is_qos2 {
+                AckKind::PubRec
+            } else {
+                AckKind::PubAck
+            },
+            was_received: is_qos2 && traffic.is_some_and(|t| t.received.contains(packet_id)),
+            has_refusals: traffic.is_some_and(|t| t.refusals.is_some()),
+            exchange: (is_qos2 && counts_taken && session.is_persistent()).then_some(ExchangeId {
+                session: session.number,
+                packet_id,
+            }),
         };
-        Ok((kind, false))
+        if !arrival.was_received {
+            // [MQTT-3.3.4-7]
+            if connection.unacknowledged >= maximum && connection.profile.has_receive_maximum() {
+                return Err(Violation::ReceiveMaximum);
+            }
+            connection.unacknowledged = connection.unacknowledged.saturating_add(1);
+        }
+        Ok(Some(arrival))
     }
 
     #[inline]

@@ -33,12 +33,8 @@ impl Broker {
             return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
         }
         let clears = publish.retain && publish.payload.is_empty();
-        if publish.qos > QoS::AtMostOnce && self.storage_is_full && !clears {
-            return Some(ReasonCode::QUOTA_EXCEEDED);
-        }
-        if publish.qos > QoS::AtMostOnce
-            && self.memory_bytes() >= self.config.limits.memory_budget_bytes
-        {
+        let lacks_room = self.is_tight || (self.storage_is_full && !clears);
+        if publish.qos > QoS::AtMostOnce && lacks_room {
             return Some(ReasonCode::QUOTA_EXCEEDED);
         }
         if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {

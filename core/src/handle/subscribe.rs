@@ -10,7 +10,8 @@ use crate::error::Violation;
 use crate::gate::Gate;
 use crate::id::MessageId;
 use crate::letter::Interest;
-use crate::session::{Cursor, Session, SubscriptionRef};
+use crate::session::cursors::Cursor;
+use crate::session::{Session, SubscriptionRef};
 use crate::slab::Key;
 use crate::tenant::{Quota, TenantId};
 use crate::topic::GroupId;
@@ -18,6 +19,7 @@ use crate::topic::filter::{ParsedFilter, TopicFilter};
 use crate::topic::{SubscriberKey, Subscription};
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 impl Broker {
@@ -129,7 +131,7 @@ impl Broker {
             && parsed.share.is_none()
             && self.retained.usage_of(session.tenant).messages > 0
         {
-            let filter: Box<str> = parsed.filter.as_str().into();
+            let filter: Arc<str> = parsed.filter.as_str().into();
             let last = MessageId {
                 origin: self.origin,
                 sequence: self.sequence,
@@ -154,7 +156,7 @@ impl Broker {
             if cursor.is_recorded {
                 self.journal.cursor(number, &cursor);
             }
-            traffic.cursors.push_back(cursor);
+            traffic.cursors.push(cursor);
         }
         Ok(ReasonCode(granted as u8)) // [MQTT-3.8.4-7]
     }
@@ -238,6 +240,7 @@ impl Broker {
                 group.present += u32::from(is_present);
             }
             self.statistics.subscriptions += 1;
+            self.count_filters(tenant);
             self.count(tenant, |counts| counts.subscriptions += 1);
             if members > 0 && !self.peers.is_alone() {
                 let mut filter = String::new();
@@ -352,6 +355,7 @@ impl Broker {
             group.present -= u32::from(is_present && group.present > 0);
         }
         self.statistics.subscriptions -= 1;
+        self.count_filters(tenant);
         self.count(tenant, |counts| counts.subscriptions -= 1);
         if let Some(members) = members {
             self.announce_members(tenant, text, (members, reference.group));
@@ -392,6 +396,7 @@ impl Broker {
                 self.announce_members(tenant, text, (members, reference.group));
             }
         }
+        self.count_filters(tenant);
         shared.sort_unstable_by_key(|(group, _)| *group);
         shared
     }

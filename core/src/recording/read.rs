@@ -285,6 +285,13 @@ impl Replay {
             Input::Accept(peer) => accepted = Some(broker.accept(now, peer.clone())),
             Input::Introduce(connection, peer) => broker.introduce(now, *connection, peer.clone()),
             Input::Receive(connection, bytes) => broker.receive(now, *connection, bytes),
+            Input::Blocked(connection, bytes) => {
+                broker.blocked(
+                    now,
+                    *connection,
+                    usize::try_from(*bytes).unwrap_or(usize::MAX),
+                );
+            }
             Input::Closed(connection) => broker.closed(now, *connection),
             Input::Advance => broker.advance(now),
             Input::Authenticated(connection, verdict) => {

@@ -21,6 +21,8 @@ pub enum Input {
     Introduce(ConnectionId, Peer),
     /// `Broker::receive`.
     Receive(ConnectionId, Vec<u8>),
+    /// `Broker::blocked`.
+    Blocked(ConnectionId, u64),
     /// `Broker::closed`.
     Closed(ConnectionId),
     /// `Broker::advance`.
@@ -94,6 +96,7 @@ pub(super) mod code {
     pub(in crate::recording) const SET_BANS: u8 = 21;
     pub(in crate::recording) const LOADED: u8 = 18;
     pub(in crate::recording) const INTRODUCE: u8 = 22;
+    pub(in crate::recording) const BLOCKED: u8 = 23;
 }
 
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
@@ -242,6 +245,7 @@ pub(super) fn take_input(code: u8, from: &mut Reader<'_>, durable: u64) -> Optio
             Input::Introduce(connection, State::load(from)?)
         }
         code::RECEIVE => Input::Receive(take_connection(from)?, take_bytes(from)?),
+        code::BLOCKED => Input::Blocked(take_connection(from)?, take_number(from)?),
         code::CLOSED => Input::Closed(take_connection(from)?),
         code::ADVANCE => Input::Advance,
         code::AUTHENTICATED => Input::Authenticated(take_connection(from)?, take_verdict(from)?),

@@ -573,6 +573,16 @@ impl RecordedBroker {
         self.broker.closed(now, connection);
     }
 
+    /// See [`Broker::blocked`].
+    pub fn blocked(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
+        if let Some(tape) = self.tape() {
+            tape.step(now, code::BLOCKED);
+            step::put_connection(connection, &mut tape.open);
+            step::put_number(bytes as u64, &mut tape.open);
+        }
+        self.broker.blocked(now, connection, bytes);
+    }
+
     /// See [`Broker::advance`].
     pub fn advance(&mut self, now: Now) {
         if let Some(tape) = self.tape() {

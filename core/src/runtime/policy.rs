@@ -58,6 +58,9 @@ impl Decision {
 /// The listener that in-process links are counted to.
 pub const IN_PROCESS: u16 = Peer::IN_PROCESS;
 
+/// Something to be asked about a peer.
+type Question = dyn Fn(&Peer) -> bool + Send + Sync;
+
 /// The rules on anonymous clients and on tenants, listener by listener, and the authenticator
 /// behind them.
 #[derive(Clone)]
@@ -65,6 +68,7 @@ pub struct Policy {
     anonymous: Vec<Anonymous>,
     tenants: Vec<Arc<TenantSource>>,
     authenticator: Option<Arc<dyn Authenticator>>,
+    is_certificate_good: Option<Arc<Question>>,
 }
 
 impl Policy {
@@ -80,13 +84,33 @@ impl Policy {
             anonymous: listeners.iter().map(|l| l.allow_anonymous).collect(),
             tenants: listeners.iter().map(|l| l.tenant.clone().into()).collect(),
             authenticator,
+            is_certificate_good: None,
         }
+    }
+
+    /// Asks this, too, about whoever connects and whenever it is asked whether a grant still holds:
+    /// whether the certificate of a client, if it has shown one, would be taken now. It was taken
+    /// when it was shown, but that may have been before a list of revoked ones was read.
+    #[must_use]
+    pub fn certificates(self, is_good: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            is_certificate_good: Some(Arc::new(is_good)),
+            ..self
+        }
+    }
+
+    fn has_lost_its_certificate(&self, peer: &Peer) -> bool {
+        let is_good = self.is_certificate_good.as_ref();
+        is_good.is_some_and(|is_good| !is_good(peer))
     }
 
     /// Decides about one client, or asks who does.
     #[must_use]
     pub fn decide(&self, credentials: Credentials) -> Decision {
         let peer = credentials.peer.clone();
+        if self.has_lost_its_certificate(&peer) {
+            return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+        }
         let source = self.tenants.get(usize::from(peer.listener)).cloned();
         let decision = self.judge(credentials);
         match (source, decision) {
@@ -104,7 +128,9 @@ impl Policy {
     #[must_use]
     pub fn still_holds(&self, peer: &Peer, grant: &Grant) -> bool {
         let own = self.authenticator.as_ref();
-        peer.listener == IN_PROCESS || own.is_none_or(|own| own.still_holds(peer, grant))
+        peer.listener == IN_PROCESS
+            || !self.has_lost_its_certificate(peer)
+                && own.is_none_or(|own| own.still_holds(peer, grant))
     }
 
     /// A verdict that has taken its time: what it rests on may be gone by now.
@@ -206,16 +232,29 @@ mod tests {
         assert_eq!(policy.confirm(from(0), busy.clone()), busy);
     }
 
-    fn decision(
-        rule: Anonymous,
-        authenticator: Option<Arc<dyn Authenticator>>,
-        change: impl FnOnce(&mut Credentials),
-    ) -> Verdict {
-        let listener = ListenerConfig {
-            allow_anonymous: rule,
-            ..ListenerConfig::default()
+    /// A handshake may end after the list was read that would have ended it.
+    #[test]
+    fn a_certificate_that_is_good_no_longer_lets_nobody_in() {
+        let peer = |listener| Peer {
+            listener,
+            ..Peer::default()
         };
-        let mut credentials = Credentials {
+        let policy = Policy::new(&[ListenerConfig::default()], Some(Arc::new(Yes)))
+            .certificates(|peer| peer.listener != 0);
+        assert!(!policy.still_holds(&peer(0), &Grant::to("device")));
+        assert!(policy.still_holds(&peer(IN_PROCESS), &Grant::default()));
+        let credentials = Credentials {
+            peer: peer(0),
+            ..nobody()
+        };
+        let Decision::Now(verdict) = policy.decide(credentials) else {
+            panic!("there is nothing to wait for");
+        };
+        assert_eq!(verdict, Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+    }
+
+    fn nobody() -> Credentials {
+        Credentials {
             peer: Peer {
                 address: Some("192.0.2.1:1".parse().unwrap()),
                 ..Peer::default()
@@ -228,7 +267,19 @@ mod tests {
             data: None,
             continued: false,
             state: None,
+        }
+    }
+
+    fn decision(
+        rule: Anonymous,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        change: impl FnOnce(&mut Credentials),
+    ) -> Verdict {
+        let listener = ListenerConfig {
+            allow_anonymous: rule,
+            ..ListenerConfig::default()
         };
+        let mut credentials = nobody();
         change(&mut credentials);
         match Policy::new(&[listener], authenticator).decide(credentials) {
             Decision::Now(verdict) => verdict,

@@ -46,6 +46,14 @@ pub(crate) struct Exchange {
     pub(crate) counted: bool,
 }
 
+/// An exchange that is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) exchange: Exchange,
+    /// What it has cost, in bytes.
+    pub(crate) cost: usize,
+}
+
 /// Why an acknowledgement ends no exchange.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotEnded {
@@ -128,10 +136,10 @@ impl Inflight {
         self.stragglers.iter().position(|(known, _)| *known == id)
     }
 
-    /// Begins an exchange under the next identifier. The caller has asked `has_identifier`.
-    pub(crate) fn begin(&mut self, delivery: Delivery, now: Timestamp) -> PacketId {
-        debug_assert!(self.has_identifier());
-        let id = self.next_identifier();
+    /// Begins an exchange under the [next identifier](Self::next_identifier), and says what it
+    /// costs, in bytes. The caller has asked `has_identifier`.
+    pub(crate) fn begin(&mut self, id: PacketId, delivery: Delivery, now: Timestamp) -> usize {
+        debug_assert!(self.has_identifier() && id == self.next_identifier());
         self.push(
             id,
             Exchange {
@@ -143,12 +151,11 @@ impl Inflight {
                 sent: true,
                 counted: true,
             },
-        );
-        id
+        )
     }
 
     /// Appends an exchange, behind gaps for the identifiers that were passed over.
-    fn push(&mut self, id: PacketId, exchange: Exchange) {
+    fn push(&mut self, id: PacketId, exchange: Exchange) -> usize {
         while !self.ring.is_empty() && self.following() != id {
             self.ring.push_back(None);
             self.last = Some(self.following());
@@ -156,10 +163,12 @@ impl Inflight {
         if self.ring.is_empty() {
             self.first = Some(id);
         }
-        self.bytes += exchange.delivery.cost_bytes();
+        let cost = exchange.delivery.cost_bytes();
+        self.bytes += cost;
         self.ring.push_back(Some(exchange));
         self.last = Some(id);
         self.len += 1;
+        cost
     }
 
     /// Puts back an exchange that was open when the broker stopped, in the order in which they
@@ -216,7 +225,7 @@ impl Inflight {
     }
 
     /// Ends the exchange, and takes its delivery out.
-    pub(crate) fn end(&mut self, id: PacketId) -> Option<Exchange> {
+    pub(crate) fn end(&mut self, id: PacketId) -> Option<Ended> {
         self.end_if(id, |_| true).ok()
     }
 
@@ -226,7 +235,7 @@ impl Inflight {
         id: PacketId,
         qos: QoS,
         stage: Stage,
-    ) -> Result<Exchange, NotEnded> {
+    ) -> Result<Ended, NotEnded> {
         self.end_if(id, |exchange| {
             exchange.stage == stage && exchange.delivery.qos() == qos
         })
@@ -236,7 +245,7 @@ impl Inflight {
         &mut self,
         id: PacketId,
         is_right: impl FnOnce(&Exchange) -> bool,
-    ) -> Result<Exchange, NotEnded> {
+    ) -> Result<Ended, NotEnded> {
         let place = self.place(id).map(|place| &mut self.ring[place]);
         let exchange = match place.filter(|place| place.is_some()) {
             Some(place) => match place.take_if(|exchange| is_right(exchange)) {
@@ -245,8 +254,9 @@ impl Inflight {
             },
             None => self.end_straggler(id, is_right)?,
         };
+        let cost = exchange.delivery.cost_bytes();
         self.len -= 1;
-        self.bytes -= exchange.delivery.cost_bytes();
+        self.bytes -= cost;
         while let Some(None) = self.ring.front() {
             self.ring.pop_front();
             self.first = self.first.map(PacketId::next);
@@ -261,7 +271,7 @@ impl Inflight {
         if self.ring.capacity() > 4 * self.ring.len() + 8 * GAPS_MINIMUM {
             self.ring.shrink_to(2 * self.ring.len());
         }
-        Ok(exchange)
+        Ok(Ended { exchange, cost })
     }
 
     #[cold]
@@ -355,6 +365,12 @@ mod tests {
         Delivery::restored(Message::nothing(), 0, 0, Default::default())
     }
 
+    fn begin(inflight: &mut Inflight) -> PacketId {
+        let id = inflight.next_identifier();
+        inflight.begin(id, delivery(), Timestamp(0));
+        id
+    }
+
     fn ids(inflight: &Inflight) -> Vec<u16> {
         inflight.iter().map(|(id, _)| id.get()).collect()
     }
@@ -362,12 +378,10 @@ mod tests {
     #[test]
     fn one_that_is_never_acknowledged_holds_nobody_up() {
         let mut inflight = Inflight::default();
-        let first = inflight.begin(delivery(), Timestamp(0));
+        let first = begin(&mut inflight);
         for _ in 0..3 * u32::from(u16::MAX) {
             assert!(inflight.has_identifier());
-            let next = inflight.next_identifier();
-            let id = inflight.begin(delivery(), Timestamp(0));
-            assert_eq!(id, next);
+            let id = begin(&mut inflight);
             assert_ne!(id, first, "it is in use");
             assert!(inflight.end(id).is_some());
             assert!(inflight.ring.capacity() < 8 * GAPS_MINIMUM + GAPS_MINIMUM);
@@ -381,9 +395,7 @@ mod tests {
     #[test]
     fn stragglers_come_first_and_can_be_found() {
         let mut inflight = Inflight::default();
-        let all: Vec<_> = (0..400)
-            .map(|_| inflight.begin(delivery(), Timestamp(0)))
-            .collect();
+        let all: Vec<_> = (0..400).map(|_| begin(&mut inflight)).collect();
         for id in &all[3..390] {
             assert!(inflight.end(*id).is_some());
         }

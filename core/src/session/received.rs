@@ -14,6 +14,10 @@ pub(crate) struct Received {
 crate::state::state!(Received { identifiers });
 
 impl Received {
+    pub(crate) const fn len(&self) -> usize {
+        self.identifiers.len()
+    }
+
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         self.identifiers.binary_search(&id).is_ok()
     }

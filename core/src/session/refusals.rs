@@ -48,6 +48,11 @@ crate::state::state!(Refusal { id, fingerprint });
 crate::state::state!(Refusals { all, finals });
 
 impl Refusals {
+    /// What they take, in bytes.
+    pub(crate) fn footprint(&self) -> usize {
+        64 + self.all.len() * 24
+    }
+
     /// Whether this message was refused for good.
     pub(crate) fn has(&self, refusal: Refusal) -> bool {
         self.iter().any(|known| known == refusal)

@@ -36,7 +36,7 @@ state!(Extra {
     waiters,
     slow_armed,
     awaiting_storage,
-    inbound_aliases,
+    inbound,
     outbound,
     names,
     method,
@@ -121,6 +121,7 @@ impl State for Connection {
         let Self {
             inbox,
             outbox,
+            blocked,
             key,
             profile,
             stage,
@@ -128,6 +129,7 @@ impl State for Connection {
             place,
             identity,
             inbox_counted,
+            footprint,
             last_heard,
             patience_ms,
             armed,
@@ -159,7 +161,9 @@ impl State for Connection {
         tenant.save(to);
         place.save(to);
         identity.save(to);
+        blocked.save(to);
         inbox_counted.save(to);
+        footprint.save(to);
         last_heard.save(to);
         patience_ms.save(to);
         armed.save(to);
@@ -188,7 +192,9 @@ impl State for Connection {
             tenant: State::load(from)?,
             place: State::load(from)?,
             identity: State::load(from)?,
+            blocked: State::load(from)?,
             inbox_counted: State::load(from)?,
+            footprint: State::load(from)?,
             last_heard: State::load(from)?,
             patience_ms: State::load(from)?,
             armed: State::load(from)?,
@@ -242,6 +248,7 @@ state!(Session {
     record_waits,
     is_filtered,
     will_counted,
+    footprint,
 });
 state!(Exchange {
     stage,
@@ -330,6 +337,8 @@ impl Broker {
             encoder: _,
             statistics,
             unsent_bytes,
+            footprints,
+            is_tight: _,
             sequence,
             session_numbers,
             shutting_down,
@@ -382,6 +391,7 @@ impl Broker {
         machine_wall.save(to);
         statistics.save(to);
         unsent_bytes.save(to);
+        footprints.save(to);
         sequence.save(to);
         session_numbers.save(to);
         shutting_down.save(to);
@@ -430,6 +440,8 @@ impl Broker {
             encoder: Encoder::default(),
             statistics: State::load(from)?,
             unsent_bytes: State::load(from)?,
+            footprints: State::load(from)?,
+            is_tight: false,
             sequence: State::load(from)?,
             session_numbers: State::load(from)?,
             shutting_down: State::load(from)?,

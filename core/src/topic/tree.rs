@@ -130,6 +130,15 @@ impl LevelText {
         }
     }
 
+    /// What it takes beside itself.
+    fn taken(&self) -> usize {
+        const BOXES: usize = 48;
+        match self {
+            Self::Short { .. } => 0,
+            Self::Long(text) => text.len() + BOXES,
+        }
+    }
+
     fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Short { len, bytes } => &bytes[..usize::from(*len)],
@@ -185,6 +194,8 @@ pub(super) struct Tree {
     nodes: Slab<Node>,
     children: Links,
     hasher: Hasher,
+    /// Of levels that do not fit into their nodes.
+    text_bytes: usize,
 }
 
 impl Tree {
@@ -196,12 +207,18 @@ impl Tree {
             nodes,
             children: Links::default(),
             hasher,
+            text_bytes: 0,
         }
     }
 
     /// Without the root.
     pub(super) const fn node_count(&self) -> usize {
         self.nodes.len() - 1
+    }
+
+    /// What the levels take that do not fit into their nodes.
+    pub(super) const fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     /// Those in the hash table.
@@ -255,6 +272,7 @@ impl Tree {
             let Some(node) = self.nodes.remove(id) else {
                 break;
             };
+            self.text_bytes -= node.level.taken();
             let parent = self.nodes.at_mut(node.parent);
             if parent.plus == id {
                 parent.plus = NONE;
@@ -350,7 +368,9 @@ impl Tree {
     }
 
     fn add_child(&mut self, parent: u32, level: &str) -> u32 {
-        let id = self.nodes.insert(Node::new(level, parent));
+        let child = Node::new(level, parent);
+        self.text_bytes += child.level.taken();
+        let id = self.nodes.insert(child);
         let node = self.nodes.at_mut(parent);
         if level == "+" {
             node.plus = id;

@@ -129,6 +129,8 @@ pub struct Subscriptions {
     hasher: Hasher,
     subscription_count: usize,
     generation: u64,
+    /// Of filters without wildcards, and of share names.
+    text_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,7 @@ impl Subscriptions {
             hasher,
             subscription_count: 0,
             generation: 0,
+            text_bytes: 0,
         }
     }
 
@@ -211,6 +214,7 @@ impl Subscriptions {
             hasher: _,
             subscription_count,
             generation,
+            text_bytes: _,
         } = self;
         filters.save(to);
         for (id, row) in filters.iter() {
@@ -234,6 +238,11 @@ impl Subscriptions {
             index.filters.at_mut(id).place = place;
         }
         index.groups = State::load(from)?;
+        let shares = index
+            .groups
+            .iter()
+            .map(|(_, group)| group.share().as_str().len());
+        index.text_bytes += shares.sum::<usize>();
         index.subscription_count = State::load(from)?;
         index.generation = State::load(from)?;
         Some(index)
@@ -280,6 +289,23 @@ impl Subscriptions {
             nodes: self.tree.node_count(),
             edges: self.tree.edge_count(),
         }
+    }
+
+    /// What the index takes, in bytes, its tables not being full.
+    pub(crate) fn footprint(&self) -> u64 {
+        const SUBSCRIBER: usize = 12;
+        const FILTER: usize = 56;
+        const EXACT: usize = 40;
+        const GROUP: usize = 160;
+        const NODE: usize = 64;
+        let bytes = self.subscription_count * SUBSCRIBER
+            + self.filters.len() * FILTER
+            + self.exact.len() * EXACT
+            + self.groups.len() * GROUP
+            + self.tree.node_count() * NODE
+            + self.tree.text_bytes()
+            + self.text_bytes;
+        bytes as u64
     }
 
     /// Adds a plain subscription, or replaces the one that this subscriber has for this very
@@ -518,6 +544,7 @@ impl Subscriptions {
             return Place::Tree(self.tree.insert(filter, id));
         }
         let text = filter.as_str();
+        self.text_bytes += text.len();
         self.exact.insert(self.hasher.text(text), id);
         Place::Exact(text.into())
     }
@@ -538,6 +565,7 @@ impl Subscriptions {
             Ok(index) => self.filters.at(filter).groups()[index],
             Err(index) => {
                 let group = SharedGroup::new(FilterId(filter), share);
+                self.text_bytes += share.as_str().len();
                 let id = self.groups.insert(group);
                 let shared = &mut self.filters.at_mut(filter).shared;
                 shared.get_or_insert_default().ids.insert(index, id);
@@ -552,6 +580,7 @@ impl Subscriptions {
             return;
         };
         let filter = group.filter().0;
+        self.text_bytes -= group.share().as_str().len();
         if let Ok(index) = self.group_index(filter, group.share()) {
             let row = self.filters.at_mut(filter);
             if let Some(shared) = &mut row.shared {
@@ -571,7 +600,10 @@ impl Subscriptions {
             return;
         }
         match &row.place {
-            Place::Exact(text) => self.exact.remove(self.hasher.text(text), id),
+            Place::Exact(text) => {
+                self.text_bytes -= text.len();
+                self.exact.remove(self.hasher.text(text), id);
+            }
             Place::Tree(position) => self.tree.remove(*position),
         }
         self.filters.remove(id);

@@ -242,10 +242,10 @@ impl Layers {
         let received = tls.receive(wire, &mut inner, answers);
         let has_opened = tls.is_open() && !was_open;
         if has_opened
-            && let Some(der) = tls.peer_certificate()
+            && let Some(certificate) = tls::facts::read(tls.peer_certificates())?
             && let Some(peer) = &mut self.peer
         {
-            peer.certificate = Some(Box::new(tls::facts::read(der)?));
+            peer.certificate = Some(Box::new(certificate));
         }
         let mut answers_above = Vec::new();
         // A client asks for WebSocket as soon as it can.

@@ -23,7 +23,8 @@ mod websocket;
 pub use layered::Layered;
 pub use layers::{Fault, Layers};
 pub use security::{
-    CertificateError, CertificateFinding, Certificates, Security, can, check_certificates, without,
+    CertificateError, CertificateFinding, Certificates, Security, can, check_certificates,
+    still_taken_by, without,
 };
 #[cfg(feature = "tls")]
 pub use tls::facts::read as read_certificate;

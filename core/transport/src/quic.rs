@@ -1,6 +1,8 @@
 //! What QUIC connections are made with: TLS as elsewhere, and the limits of their transport. The
 //! connections themselves want a runtime.
 
+mod bounded;
+
 use crate::tls;
 use core::time::Duration;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -12,8 +14,13 @@ use whimbrel_core::runtime::{ListenerConfig, Scheme, TlsOptions, TlsVersion};
 /// listener says otherwise: 50 Mbit/s at a round trip of 40 ms.
 const WINDOW_BYTES: u32 = 256 << 10;
 
-/// What waits of a handshake that has gaps: a chain of client certificates.
+/// What a client may say in its handshake, as with TLS elsewhere: a chain of certificates.
 const HANDSHAKE_BYTES: usize = 32 << 10;
+
+/// What waits of it for what was to come before. What does not fit ends the connection, so it is
+/// what a client sends at once before it has heard of any of it. quinn may hold 32 KiB more with
+/// it, of packets that had little of the handshake in them.
+const OVERTAKING_BYTES: usize = 16 << 10;
 
 /// Clients that wait to be accepted, and what each may send meanwhile: its first flight.
 const WAITING_MAXIMUM: usize = 1_024;
@@ -45,6 +52,7 @@ pub(crate) fn accept_with(
         return Err("QUIC has TLS 1.3 alone: name \"1.3\" in `tls_versions`".to_owned());
     }
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
+    let crypto = bounded::Server::new(crypto, HANDSHAKE_BYTES);
     let mut limits = limits(
         listener.send_buffer_bytes.unwrap_or(WINDOW_BYTES),
         listener.receive_buffer_bytes.unwrap_or(WINDOW_BYTES),
@@ -75,7 +83,7 @@ fn limits(send_bytes: u32, receive_bytes: u32) -> TransportConfig {
         .send_window(send_bytes.into())
         .stream_receive_window(VarInt::from_u32(receive_bytes))
         .receive_window(VarInt::from_u32(receive_bytes))
-        .crypto_buffer_size(HANDSHAKE_BYTES)
+        .crypto_buffer_size(OVERTAKING_BYTES)
         .max_idle_timeout(None);
     limits
 }

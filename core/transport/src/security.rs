@@ -14,7 +14,7 @@ use crate::layers::{Fault, Layers};
 #[cfg(feature = "quic")]
 use crate::quic;
 #[cfg(feature = "tls")]
-use crate::tls;
+use crate::tls::{self, authorities::Authorities, credentials::Loaded};
 #[cfg(feature = "websocket")]
 use crate::websocket::{Accept, Rules, WebSocket};
 use core::fmt;
@@ -39,7 +39,16 @@ pub struct Security {
 /// Certificates, keys and authorities, as they are used.
 #[cfg(feature = "tls")]
 #[derive(Clone)]
-enum Shown {
+struct Shown {
+    config: Config,
+    /// Who is believed about the certificates of clients, where they are asked for.
+    authorities: Option<Arc<Authorities>>,
+}
+
+/// What connections are accepted with.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+enum Config {
     Tls(Arc<rustls::ServerConfig>),
     #[cfg(feature = "quic")]
     Quic(Arc<quinn::ServerConfig>),
@@ -49,17 +58,26 @@ enum Shown {
 impl Shown {
     /// Reads and checks what the configuration names.
     fn load(listener: &ListenerConfig) -> Result<Self, CertificateError> {
-        let tls = tls::credentials::load(listener)?;
+        let Loaded {
+            config,
+            authorities,
+        } = tls::credentials::load(listener)?;
         #[cfg(feature = "quic")]
         if listener.url.scheme() == Scheme::Quic {
-            let config = quic::accept_with(tls, listener);
+            let config = quic::accept_with(config, listener);
             let config = config.map_err(|what| CertificateError {
                 url: listener.url.clone(),
                 what,
             })?;
-            return Ok(Self::Quic(Arc::new(config)));
+            return Ok(Self {
+                config: Config::Quic(Arc::new(config)),
+                authorities,
+            });
         }
-        Ok(Self::Tls(tls))
+        Ok(Self {
+            config: Config::Tls(config),
+            authorities,
+        })
     }
 }
 
@@ -107,9 +125,9 @@ impl Security {
     #[must_use]
     #[cfg(feature = "quic")]
     pub fn quic(&self) -> Option<Arc<quinn::ServerConfig>> {
-        match self.shown()? {
-            Shown::Tls(_) => None,
-            Shown::Quic(config) => Some(config),
+        match self.shown()?.config {
+            Config::Tls(_) => None,
+            Config::Quic(config) => Some(config),
         }
     }
 
@@ -141,6 +159,22 @@ impl Security {
         }
     }
 
+    /// Whether the certificate that a client has shown here, if it has shown one, would be taken
+    /// now. It was when it was shown; meanwhile it may have been revoked, or its authority may be
+    /// believed no longer.
+    #[must_use]
+    pub fn still_takes(&self, peer: &Peer) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(certificate) = &peer.certificate
+            // Of what a proxy says it has seen, nothing else is known.
+            && !certificate.chain().is_empty()
+            && let Some(authorities) = self.shown().and_then(|shown| shown.authorities)
+        {
+            return authorities.stand_behind(certificate);
+        }
+        true
+    }
+
     /// What is laid on a connection that was accepted from `peer`; `None` when that is nothing.
     ///
     /// # Errors
@@ -157,7 +191,11 @@ impl Security {
             layers.expect_proxy_header();
         }
         #[cfg(feature = "tls")]
-        if let Some(Shown::Tls(config)) = self.shown() {
+        if let Some(Shown {
+            config: Config::Tls(config),
+            ..
+        }) = self.shown()
+        {
             layers.add_tls(tls::Tls::server(config)?);
         }
         #[cfg(feature = "websocket")]
@@ -166,6 +204,15 @@ impl Security {
             layers.add_websocket(WebSocket::server(Accept::new(Arc::clone(rules), from)));
         }
         Ok((!layers.is_open()).then_some(layers))
+    }
+}
+
+/// Asks the listener that a client came by, one of these in their order, whether it
+/// [still takes](Security::still_takes) its certificate. For `Policy::certificates`.
+pub fn still_taken_by(listeners: Vec<Arc<Security>>) -> impl Fn(&Peer) -> bool {
+    move |peer| {
+        let listener = listeners.get(usize::from(peer.listener));
+        listener.is_none_or(|listener| listener.still_takes(peer))
     }
 }
 

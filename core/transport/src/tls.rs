@@ -1,13 +1,14 @@
 //! TLS as a layer: bytes of the wire to bytes of the application and back, by rustls, which owns no
 //! buffer and no socket here. An idle connection keeps its keys and nothing else.
 
+pub(crate) mod authorities;
 pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod facts;
 
 use crate::layers::Fault;
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, ServerConfig};
@@ -98,13 +99,13 @@ impl Tls {
         self.has_ended
     }
 
-    /// The client's certificate, once the handshake is done and it has shown one.
-    pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
+    /// The client's certificate and what it was shown with, once the handshake is done.
+    pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         let chain = match &self.side {
             Side::Client(connection) => connection.peer_certificates(),
             Side::Server(connection) => connection.peer_certificates(),
         };
-        chain.and_then(<[_]>::first).map(AsRef::as_ref)
+        chain.unwrap_or_default()
     }
 
     /// Takes bytes from the wire; appends what they mean to `plain`, and what is to be answered to

@@ -181,10 +181,10 @@ impl Quic {
         let chain = connection.peer_identity();
         let chain = chain.and_then(|chain| chain.downcast::<Vec<CertificateDer<'_>>>().ok());
         if let Some(chain) = chain
-            && let Some(der) = chain.first()
+            && let Some(certificate) = read_certificate(&chain)?
             && let Some(peer) = &mut self.peer
         {
-            peer.certificate = Some(Box::new(read_certificate(der)?));
+            peer.certificate = Some(Box::new(certificate));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! Everything is read and checked before anything of it is used, so a reload either has all of it
 //! or changes nothing.
 
+use super::authorities::Authorities;
 use super::facts::{has_made, is_understood, next_update, validity};
 use crate::security::{CertificateError, CertificateFinding};
 use rustls::client::verify_server_name;
@@ -63,7 +64,9 @@ pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
         }
     }
     // Nobody is kept out because a list is old: that would be everybody.
-    for list in read_lists(listener).unwrap_or_default() {
+    let lists = read_client_authorities(listener)
+        .and_then(|authorities| read_lists(listener, &authorities));
+    for list in lists.unwrap_or_default() {
         if let Some(next) = next_update(&list).filter(|next| *next <= now_s) {
             let what = format!(
                 "a list in `crl` should have been replaced {} days ago: whoever was revoked since is let \
@@ -76,21 +79,27 @@ pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
     findings
 }
 
-/// What a listener serves TLS with.
+/// What a listener serves TLS with, and whom it believes about clients if it asks them.
+pub(crate) struct Loaded {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) authorities: Option<Arc<Authorities>>,
+}
+
+/// Reads what a listener serves TLS with.
 ///
 /// # Errors
 ///
 /// A file cannot be read or is not what it should be.
-pub(crate) fn load(listener: &ListenerConfig) -> Result<Arc<ServerConfig>, CertificateError> {
-    build(listener).map(Arc::new).map_err(|what| {
+pub(crate) fn load(listener: &ListenerConfig) -> Result<Loaded, CertificateError> {
+    build(listener).map_err(|what| {
         let url = listener.url.clone();
         CertificateError { url, what }
     })
 }
 
-fn build(listener: &ListenerConfig) -> Result<ServerConfig, String> {
+fn build(listener: &ListenerConfig) -> Result<Loaded, String> {
     let pairs = read_pairs(listener)?;
-    let verifier = client_verifier(listener)?;
+    let (verifier, authorities) = client_verifier(listener)?.unzip();
     let versions: Vec<&SupportedProtocolVersion> = listener
         .tls_versions
         .iter()
@@ -116,7 +125,10 @@ fn build(listener: &ListenerConfig) -> Result<ServerConfig, String> {
     if !listener.crl.is_empty() {
         config.ticketer = Arc::new(NoTickets);
     }
-    Ok(config)
+    Ok(Loaded {
+        config: Arc::new(config),
+        authorities: authorities.map(Arc::new),
+    })
 }
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -199,18 +211,25 @@ pub(crate) fn read_authorities(files: &[String]) -> Result<RootCertStore, String
     Ok(roots)
 }
 
-/// Who looks at the certificates of clients; `None` when nobody asks for them.
+/// Who looks at the certificates of clients, and whom that believes; `None` when nobody asks for
+/// them.
+#[expect(
+    clippy::type_complexity,
+    reason = "two values, both named where they are taken apart"
+)]
 fn client_verifier(
     listener: &ListenerConfig,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+) -> Result<Option<(Arc<dyn ClientCertVerifier>, Authorities)>, String> {
     if listener.client_ca.is_empty() {
         if listener.crl.is_empty() {
             return Ok(None);
         }
         return Err("a `crl` needs `client_ca`: whose certificates does it take back?".to_owned());
     }
+    let certificates = read_client_authorities(listener)?;
     let roots = Arc::new(read_authorities(&listener.client_ca)?);
-    let lists = read_lists(listener)?;
+    let lists = read_lists(listener, &certificates)?;
+    let authorities = Authorities::new(&certificates, &lists);
     let has_lists = !lists.is_empty();
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(roots, provider()).with_crls(lists);
@@ -224,18 +243,26 @@ fn client_verifier(
     let verifier = builder
         .build()
         .map_err(|error| format!("client_ca or crl: {error}"))?;
-    Ok(Some(verifier))
+    Ok(Some((verifier, authorities)))
+}
+
+/// The certificates in `client_ca`.
+fn read_client_authorities(
+    listener: &ListenerConfig,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut authorities = Vec::new();
+    for file in &listener.client_ca {
+        authorities.extend(read_usable(file)?);
+    }
+    Ok(authorities)
 }
 
 /// The lists of revoked certificates. One by an authority that nobody is asked about would look as
 /// if it revoked something, and revoke nothing.
 fn read_lists(
     listener: &ListenerConfig,
+    authorities: &[CertificateDer<'_>],
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let mut authorities = Vec::new();
-    for file in &listener.client_ca {
-        authorities.extend(read_certificates(file)?);
-    }
     let mut lists = Vec::new();
     for file in &listener.crl {
         let bytes = read(file)?;

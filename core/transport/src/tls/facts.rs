@@ -1,8 +1,12 @@
 //! What a certificate says about its owner.
 
 use crate::layers::Fault;
+use core::hash::BuildHasher;
 use core::net::IpAddr;
-use whimbrel_core::access::identity::Certificate;
+use rustls::pki_types::CertificateDer;
+use std::hash::RandomState;
+use std::sync::LazyLock;
+use whimbrel_core::access::identity::{Certificate, Issued};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -11,13 +15,27 @@ use x509_parser::x509::X509Version;
 /// Alternative names of a certificate that are kept, at most.
 const NAMES_MAXIMUM: usize = 32;
 
-/// Reads a certificate that has been verified.
+/// Certificates of a chain of which it is kept who has issued them, at most.
+const CHAIN_MAXIMUM: usize = 8;
+
+/// Reads a certificate that has been verified: the first of those that were shown. `None` when none
+/// were.
 ///
 /// # Errors
 ///
 /// It is none, or a name has control characters: such a name could pass for another one in a log,
 /// in a rule, or in what is asked of others.
-pub fn read(der: &[u8]) -> Result<Certificate, Fault> {
+pub fn read(shown: &[CertificateDer<'_>]) -> Result<Option<Certificate>, Fault> {
+    let Some(first) = shown.first() else {
+        return Ok(None);
+    };
+    let chain = shown.iter().take(CHAIN_MAXIMUM);
+    // What is behind the first one and cannot be read, nobody has looked at.
+    let chain = chain.filter_map(|der| issued(der)).collect();
+    Ok(Some(subject(first)?.in_chain(chain)))
+}
+
+fn subject(der: &[u8]) -> Result<Certificate, Fault> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Fault::Certificate)?;
     let subject = certificate.subject();
     let first = |name: Option<&x509_parser::x509::AttributeTypeAndValue<'_>>| {
@@ -47,6 +65,44 @@ pub fn read(der: &[u8]) -> Result<Certificate, Fault> {
         names,
     )
     .map_err(|_| Fault::Certificate)
+}
+
+/// Other hashes in each process, so that nobody can choose them.
+fn hash(name: &[u8]) -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEY.hash_one(name)
+}
+
+/// The same number may be written with zeros before it.
+fn number(raw: &[u8]) -> u64 {
+    let zeros = raw.iter().take_while(|byte| **byte == 0).count();
+    hash(&raw[zeros..])
+}
+
+/// Who has issued a certificate, and under which number; `None` when it is none.
+fn issued(der: &[u8]) -> Option<Issued> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(Issued {
+        by: hash(certificate.issuer().as_raw()),
+        number: number(certificate.raw_serial()),
+    })
+}
+
+/// By what [`Issued::by`] is known of those that it has issued; `None` when it is no certificate.
+pub(crate) fn authority(der: &[u8]) -> Option<u64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(hash(certificate.subject().as_raw()))
+}
+
+/// What a list has revoked; nothing when it is none.
+pub(crate) fn revoked(list: &[u8]) -> Vec<Issued> {
+    let Ok((_, list)) = CertificateRevocationList::from_der(list) else {
+        return Vec::new();
+    };
+    let by = hash(list.issuer().as_raw());
+    let revoked = list.iter_revoked_certificates();
+    let numbers = revoked.map(|revoked| number(revoked.raw_serial()));
+    numbers.map(|number| Issued { by, number }).collect()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

@@ -1,16 +1,31 @@
-//! The file itself: read, and replaced as a whole, so that a broker that reads it meanwhile, or a
-//! power cut, finds the old one or the new one.
+//! Files that commands change for people: read, and replaced as a whole, so that a broker that
+//! reads one meanwhile, or a power cut, finds the old one or the new one.
 
-use super::Failure;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
-/// What is in the file.
-pub(super) fn read(file: &str) -> Result<String, Failure> {
+/// Why a file was not read or not changed.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    #[error("{0}: there is no such file; `whimbrel {1}` makes it")]
+    NoFile(String, &'static str),
+    #[error("{0}: {1}")]
+    File(String, #[source] io::Error),
+    #[error("{0} is there: another command is changing the file, or was cut off; remove it then")]
+    AtWork(String),
+}
+
+/// What is in the file. `maker` is the command that would make it.
+///
+/// # Errors
+///
+/// It is not there, or cannot be read.
+pub(crate) fn read(file: &str, maker: &'static str) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            Failure::NoFile(file.to_owned())
+            Failure::NoFile(file.to_owned(), maker)
         } else {
             Failure::File(file.to_owned(), error)
         }
@@ -19,10 +34,14 @@ pub(super) fn read(file: &str) -> Result<String, Failure> {
 
 /// Replaces the text of the file by what `change` makes of it; does nothing and says `false` when
 /// it makes nothing. A file that is not there has no text.
-pub(super) fn replace(
+///
+/// # Errors
+///
+/// The file cannot be read or replaced, or `change` fails; it is as it was then.
+pub(crate) fn replace<E: From<Failure>>(
     file: &str,
-    change: impl FnOnce(&str) -> Option<String>,
-) -> Result<bool, Failure> {
+    change: impl FnOnce(&str) -> Result<Option<String>, E>,
+) -> Result<bool, E> {
     let failed = |error| Failure::File(file.to_owned(), error);
     // The file that a link leads to is replaced, not the link.
     let path = fs::canonicalize(file).unwrap_or_else(|_| PathBuf::from(file));
@@ -37,9 +56,9 @@ pub(super) fn replace(
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(error).into()),
     };
-    let Some(text) = change(&text) else {
+    let Some(text) = change(&text)? else {
         return Ok(false);
     };
     draft.finish(&text, &path).map_err(failed)?;
