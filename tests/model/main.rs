@@ -22,6 +22,9 @@ use whimbrel_tests::world::{connect, publish};
 /// An identifier that neither side uses.
 const NOTHING: u16 = 60_000;
 
+/// Time passes in steps of so many milliseconds.
+const STEP_MS: u64 = 1_000;
+
 /// What is deliberately wrong between the broker and its clients, to see that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Defect {
@@ -170,9 +173,15 @@ impl Play {
                 }
             }
             Operation::Disconnect { client, keeps_will } => self.disconnect(client, keeps_will),
+            // In steps, because what is heard is judged by when it was sent.
             Operation::Pass { ms } => {
-                self.reference.pass(ms);
-                self.world.pass_ms(ms);
+                for begun in (0..ms).step_by(STEP_MS as usize) {
+                    let step_ms = (ms - begun).min(STEP_MS);
+                    self.reference.pass(step_ms);
+                    self.world.pass_ms(step_ms);
+                    self.listen()?;
+                    self.reference.check()?;
+                }
             }
             Operation::Restart => {
                 self.reference.restart();
@@ -590,10 +599,10 @@ fn what_is_retained_no_longer_need_not_be_sent() {
 /// another one when that one's session ended, although it had expired by then.
 #[test]
 fn what_has_expired_does_not_go_to_another_member() {
-    let enter = |client, clean| Operation::Connect {
+    let enter = |client, clean, expiry_s| Operation::Connect {
         client,
         clean,
-        expiry_s: u32::MAX,
+        expiry_s,
         receive_maximum: 100,
         will: None,
     };
@@ -615,14 +624,15 @@ fn what_has_expired_does_not_go_to_another_member() {
         expiry_s: Some(20),
     };
     let story = [
-        enter(2, false),
-        enter(3, false),
+        enter(2, false, u32::MAX),
+        enter(3, false, u32::MAX),
         join(3),
         join(2),
+        say.clone(),
         say,
         Operation::Pass { ms: 61_900 },
-        enter(2, false),
-        enter(3, true),
+        enter(2, false, 0),
+        enter(3, true, 0),
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }
