@@ -340,3 +340,22 @@ impl Sessions {
         self.slab.key_from(index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+
+    /// Whoever knows the hash but not the seed chooses client identifiers that collide, and they do
+    /// not.
+    #[test]
+    fn class_18_client_identifiers_chosen_to_collide_are_spread_by_the_seed() {
+        let place = |seed, name: &str| Sessions::hash(seed, TenantId::DEFAULT, name) % 256;
+        let names = (0..100_000).map(|number| format!("client-{number}"));
+        let chosen: Vec<_> = names.filter(|name| place(1, name) == 0).collect();
+        assert!(chosen.len() > 256);
+        let places: BTreeSet<u64> = chosen.iter().map(|name| place(2, name)).collect();
+        assert!(places.len() > 128, "{}", places.len());
+    }
+}

@@ -1,9 +1,12 @@
 //! Class 18: little for a peer to ask, much for a broker to do. Subscriptions by the thousand,
-//! wildcards in every combination.
+//! wildcards in every combination, names that were chosen to collide.
 
 use crate::client::Client;
-use crate::peer::{Neighbours, Peer, VERSIONS, field, memory_stays_flat, no_properties, packet};
+use crate::peer::{
+    Neighbours, Peer, VERSIONS, field, memory_stays_flat, no_properties, packet, publish,
+};
 use crate::runtime::Runtime;
+use siphasher::sip::SipHasher13;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::{QoS, Version};
 
@@ -68,6 +71,51 @@ pub(crate) fn wildcards_in_every_combination_are_one_delivery<R: Runtime>() {
         [0xD0, 0],
         "each came once"
     );
+    broker.stop();
+}
+
+/// Names of which a hash, without the key that the broker draws at its start, is the same in its
+/// low bits: as somebody chooses them who knows the source.
+fn colliding(key: u64, bits: u32, begin: &'static str) -> impl Iterator<Item = String> {
+    let is_chosen = move |name: &String| {
+        let hash = SipHasher13::new_with_keys(0, key).hash(name.as_bytes());
+        hash.trailing_zeros() >= bits
+    };
+    let names = (0_u32..).map(move |number| format!("{begin}{number}"));
+    names.filter(is_chosen)
+}
+
+/// Clients whose sessions all fall on one shard, and who talk about topics that were chosen to
+/// collide, are served like others, and others as if these were not there.
+pub(crate) fn names_chosen_to_collide_are_like_any_others<R: Runtime>() {
+    const CLIENTS: usize = 100;
+    // What tells the slot of a client identifier, of 64; see `placement` of the core.
+    const SLOT: (u64, u32) = (0x5a4d, 6);
+    let broker = R::start(Config::default());
+    let neighbours = Neighbours::of(&broker);
+    let mut topics = colliding(0, 10, "flood/");
+    let clients = colliding(SLOT.0, SLOT.1, "flood-").take(CLIENTS);
+    let mut flood: Vec<Peer> = clients
+        .zip(VERSIONS.into_iter().cycle())
+        .map(|(name, version)| {
+            let mut peer = Peer::connected(&broker, version, &name);
+            let filters = topics.by_ref().take(10).collect::<Vec<_>>();
+            assert!(peer.send(&subscribe(version, filters.iter().cloned())));
+            assert_eq!(peer.next_packet().expect("SUBACK comes")[0], 0x90);
+            for topic in &filters {
+                assert!(peer.send(&publish(version, topic.as_bytes(), b"x")));
+                let message = peer.next_packet().expect("its own message comes");
+                assert_eq!(message[0], 0x30);
+            }
+            peer
+        })
+        .collect();
+    neighbours.notice_nothing();
+    for peer in &mut flood {
+        peer.is_served();
+    }
+    assert_eq!(broker.statistics().sessions, CLIENTS as u64 + 2);
+    neighbours.notice_nothing();
     broker.stop();
 }
 

@@ -11,22 +11,8 @@
 //! | `sessions` | resumption, takeover, the features of 5.0 |
 //! | `class_…` | hostile peers: one module for each class of attack that TCP and the core can meet |
 //!
-//! The classes are those in which MQTT brokers were broken so far. Those that are about something
-//! else are tested where that lives, under the same names:
-//!
-//! | class | about | where |
-//! |---|---|---|
-//! | 1 to 5 | handshake, lengths, properties, fields, text | here |
-//! | 6 | names that mean something else in rules and requests | `tests/access`, `cli/auth` |
-//! | 7 | rights that are lost | `tests/access` |
-//! | 8 | files and services that fail | `tests/access`, `cli/auth` |
-//! | 9, 10 | `$`-topics, takeover | here, `tests/access` |
-//! | 11 | QoS 2 | here |
-//! | 12 | slow peers, stalled handshakes | here, `tests/transports` |
-//! | 13, 14 | WebSocket, PROXY | `tests/transports` |
-//! | 15, 16 | bridges, administration over the network | nowhere: there is neither |
-//! | 17 | a damaged log | `tests/log`: `damage`, `space`, `crash` |
-//! | 18 | little to ask, much to do | here, `cli/auth` |
+//! The classes are those in which MQTT brokers were broken so far; `docs/security.md` lists them,
+//! those with it that are tested elsewhere.
 
 mod class_01_handshake;
 mod class_02_lengths;
@@ -160,6 +146,7 @@ tell_of!(
         subscriptions_have_a_limit,
         wildcards_in_every_combination_are_one_delivery,
         answers_to_nothing_are_harmless,
+        names_chosen_to_collide_are_like_any_others,
     ]
 });
 

@@ -1,11 +1,12 @@
 //! Reads the repository and says what is out of place: `cargo test -p whimbrel-tests --test tidy`.
 //!
-//! Two checks, each of which lists everything it found at once: the conformance list against the
-//! tags in code and tests ([`conformance`]), and the house style as far as a machine sees it
-//! ([`style`]).
+//! Three checks, each of which lists everything it found at once: the conformance list against the
+//! tags in code and tests ([`conformance`]), the list of attacks against the tests that are called
+//! after them ([`attacks`]), and the house style as far as a machine sees it ([`style`]).
 //! [`source`] splits Rust into code and comments, [`tags`] finds statement tags, [`tree`] the
 //! files.
 
+mod attacks;
 mod conformance;
 mod source;
 mod style;
@@ -76,6 +77,14 @@ fn conformance_list_code_and_tests_agree() {
     let mut problems = Vec::new();
     let tags = tags::Tags::find(&files, &mut problems);
     conformance::check(&tree::root(), &tags, &mut problems);
+    report(problems);
+}
+
+#[test]
+fn every_class_of_attacks_is_tested_by_name() {
+    let _tree = TREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut problems = Vec::new();
+    attacks::check(&tree::read(), &mut problems);
     report(problems);
 }
 

@@ -297,9 +297,9 @@ impl Shared {
                     _ => counters.refused.count(),
                 }
                 debug!(
-                    client_id = ?credentials.client_id,
-                    user = ?credentials.username,
-                    address = ?credentials.peer.address,
+                    client_id = credentials.client_id,
+                    user = credentials.username,
+                    address = credentials.peer.address.map(tracing::field::display),
                     why = %refusal,
                     "credentials refused"
                 );

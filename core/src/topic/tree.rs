@@ -459,4 +459,22 @@ mod tests {
         tree.remove(kept);
         assert_eq!((tree.node_count(), tree.edge_count()), (0, 0));
     }
+
+    /// Whoever knows the hash but not the seed chooses levels that collide, and they do not, below
+    /// any parent.
+    #[test]
+    fn class_18_levels_chosen_to_collide_are_spread_by_the_seed() {
+        let place = |seed, parent, level: &str| {
+            let hasher = Hasher::new(seed);
+            hasher.child(parent, hasher.text(level)) >> 56
+        };
+        let levels = (0..40_000).map(|number| alloc::format!("level-{number}"));
+        let chosen: Vec<_> = levels.filter(|level| place(1, 7, level) == 0).collect();
+        assert!(chosen.len() > 100);
+        for parent in [ROOT, 7] {
+            let places = chosen.iter().map(|level| place(2, parent, level));
+            let places: alloc::collections::BTreeSet<u64> = places.collect();
+            assert!(places.len() > 50, "{}", places.len());
+        }
+    }
 }
