@@ -90,10 +90,6 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let wall = self.clock.wall();
-        // On its way from another shard, or with another member of its group; see `pump`.
-        if publication.view.expires_at < wall {
-            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
-        }
         let is_tight = self.is_tight;
         let Some(session) = self.sessions.at_mut(slot) else {
             return;

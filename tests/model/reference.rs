@@ -459,7 +459,13 @@ impl Reference {
         if due.any(|(_, open)| same(&open.delivery) && !open.is_released) {
             return Err("something new comes before what comes again".into());
         }
-        let place = session.owed.iter().position(|owed| owed.is(&heard));
+        // Payloads that are empty are all alike: rather one that may come.
+        let rested_at = self.rested_at;
+        let has_expired = |one: &Delivery| one.expires_at.is_some_and(|at| at <= rested_at);
+        let alike = |owed: &Delivery| owed.is(&heard);
+        let mut owed = session.owed.iter();
+        let place = owed.position(|owed| alike(owed) && !has_expired(owed));
+        let place = place.or_else(|| session.owed.iter().position(alike));
         let mut by_group = None;
         let delivery = match place {
             Some(place) => {
@@ -482,7 +488,7 @@ impl Reference {
             }
         };
         let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
-        if delivery.expires_at.is_some_and(|at| at <= self.rested_at) {
+        if has_expired(&delivery) {
             return Err("it has expired".into());
         }
         let open = Open {
