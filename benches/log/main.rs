@@ -10,10 +10,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use whimbrel_core::id::Position;
-use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
     Batch, BatchWriter, Engine, LogConfig, LogEvent, LogUuid, Marker, Recovery, Summary,
 };
+use whimbrel_host::Executor;
 
 /// The file that is written to without a log takes this much.
 const BARE_BYTES: u64 = 64 << 20;

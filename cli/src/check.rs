@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use whimbrel_auth::Prepared;
 #[cfg(unix)]
-use whimbrel_core::runtime::SocketFile;
+use whimbrel_host::SocketFile;
 
 /// Check a configuration: every mistake with its place, or what would run.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]

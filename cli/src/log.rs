@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use thiserror::Error;
 use verify::Verify;
-use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{LogEnd, Recovered, Recovery, RecoveryError, Summary};
+use whimbrel_host::Executor;
 
 /// Look at the directory where a broker keeps its sessions and messages, or mend it. The broker
 /// must not be running.

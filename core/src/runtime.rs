@@ -9,8 +9,6 @@ mod error;
 pub mod link;
 pub mod policy;
 mod server_url;
-#[cfg(unix)]
-mod socket_file;
 mod tenancy;
 pub mod url;
 
@@ -23,7 +21,5 @@ pub use error::{Crashed, LinkError, ListenError, StartError, Stopped, StorageErr
 pub use link::Message;
 pub use policy::{Authenticator, Decision, Policy};
 pub use server_url::{BadServerUrl, ServerUrl, TlsOptions};
-#[cfg(unix)]
-pub use socket_file::SocketFile;
 pub use tenancy::{BadTenant, TenantSource};
 pub use url::{BadUrl, ListenerUrl, Scheme};

@@ -5,6 +5,7 @@
 
 mod task;
 
+use crate::poll::Bell;
 use crate::stream::{Pipe, Transport};
 use core::time::Duration;
 use polling::Poller;
@@ -12,7 +13,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
-use task::{Bell, Task, Wire, connect};
+use task::{Task, Wire, connect};
 pub use whimbrel_core::client::{Config, Fault, Misuse, Will};
 pub use whimbrel_core::runtime::client::{
     Accepted, Ended, Event, Message, OpenError, RequestError,

@@ -27,25 +27,35 @@
 //!
 //! | module | responsible for |
 //! |---|---|
-//! | `server` | starting, the [`Handle`], stopping |
-//! | `shard` | the loop |
-//! | `inbox` | what other threads tell the loop |
-//! | `socket` | bytes in, bytes out, and lingering after the end |
+//! | `server` | starting, and connections from inside the program |
+//! | `shard` | the loop, and what it needs of the system |
+//! | `poll` | the call in which a thread sleeps |
 //! | `stream` | what bytes travel over, and the layers between that and MQTT |
-//! | `listen` | opening listeners, accepting |
+//! | `listen` | accepting |
 //! | [`client`] | the other end: a connection to a broker |
 
 #![deny(unsafe_code)]
 
 pub mod client;
-mod inbox;
 mod listen;
+mod poll;
 mod server;
 mod shard;
-mod socket;
 mod stream;
 
-pub use server::{Handle, Server};
+/// A broker that has not been started.
+pub type Server = whimbrel_host::Server<runtime::Smol>;
+/// A running broker. Dropping it stops the broker promptly, without waiting for it.
+pub type Handle = whimbrel_host::Handle<runtime::Smol>;
+
+/// What `whimbrel-host` drives. Nothing here is to be called.
+pub mod runtime {
+    pub use crate::listen::Acceptor;
+    pub use crate::server::Smol;
+    pub use crate::shard::System;
+    pub use crate::stream::{Pipe, Transport};
+}
+
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadTenant, BadUrl, Crashed, Decision, FileMode, LinkError,
     ListenError, ListenerConfig, ListenerUrl, Message, Scheme, ServerConfig, StartError, Stopped,

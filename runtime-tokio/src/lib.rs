@@ -27,31 +27,87 @@
 //!
 //! | module | responsible for |
 //! |---|---|
-//! | `server` | starting, the [`Handle`], stopping |
-//! | `shard` | the loop |
+//! | `server` | starting, and connections from inside the program |
+//! | `shard` | the loop, and what it needs of the system |
 //! | `ready` | what is to be done next, and by whom the loop is woken |
-//! | `socket` | bytes in, bytes out, and lingering after the end |
 //! | `transport` | what bytes travel over, and the layers between that and MQTT |
-//! | `listen` | opening listeners, accepting |
+//! | `listen` | accepting |
 //! | `outbox` | the way from one shard to another |
+//! | `farewell` | how shards leave together |
 //! | [`client`] | the other end: a connection to a broker |
 //! | `recording` | writing down what goes into a broker, and its thread |
 
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod farewell;
 mod listen;
 mod outbox;
 mod ready;
 mod recording;
 mod server;
 mod shard;
-mod socket;
-mod stop;
 mod timer;
 mod transport;
 
-pub use server::{Handle, Server};
+/// A broker that has not been started.
+///
+/// Whom it asks who may connect, a program may bring along, and ask whom it likes:
+///
+/// ```
+/// use whimbrel_core::Grant;
+/// use whimbrel_core::action::{Credentials, Verdict};
+/// use whimbrel_core::codec::ReasonCode;
+/// use whimbrel_tokio::{Authenticator, Decision, Server, ServerConfig};
+///
+/// /// Asks a database, with a driver of the program's own runtime.
+/// struct Customers {
+///     runtime: tokio::runtime::Handle,
+/// }
+///
+/// async fn is_customer(name: String, password: Vec<u8>) -> Result<bool, std::io::Error> {
+///     // …
+/// #   Ok(name == "ada" && password == b"1815")
+/// }
+///
+/// impl Authenticator for Customers {
+///     fn authenticate(&self, credentials: Credentials) -> Decision {
+///         let Credentials { username, password, .. } = credentials;
+///         let (Some(name), Some(password)) = (username, password) else {
+///             return Decision::Now(Verdict::Refuse(ReasonCode::NOT_AUTHORIZED));
+///         };
+///         let answer = self.runtime.spawn(is_customer(name.clone(), password));
+///         Decision::later(async move {
+///             match answer.await {
+///                 Ok(Ok(true)) => Verdict::Accept(Grant {
+///                     groups: vec!["customers".to_owned()],
+///                     ..Grant::to(name)
+///                 }),
+///                 Ok(Ok(false)) => Verdict::Refuse(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+///                 // A database that does not answer lets nobody in.
+///                 Ok(Err(_)) | Err(_) => Verdict::Refuse(ReasonCode::SERVER_UNAVAILABLE),
+///             }
+///         })
+///     }
+/// }
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// let runtime = runtime.handle().clone();
+/// let server = Server::new(ServerConfig::default()).authenticator(Customers { runtime });
+/// ```
+pub type Server = whimbrel_host::Server<runtime::Tokio>;
+
+/// A running broker. Dropping it stops the broker promptly, without waiting for it.
+pub type Handle = whimbrel_host::Handle<runtime::Tokio>;
+
+/// What `whimbrel-host` drives. Nothing here is to be called.
+pub mod runtime {
+    pub use crate::listen::{Acceptor, Listening};
+    pub use crate::server::Tokio;
+    pub use crate::shard::System;
+    pub use crate::transport::{Newcomer, Watched};
+}
+
 pub use whimbrel_core::runtime::{
     Anonymous, Authenticator, BadTenant, BadUrl, CertificateUser, ClientCertificate, Crashed,
     Decision, FileMode, LinkError, ListenError, ListenerConfig, ListenerUrl, Message, Network,

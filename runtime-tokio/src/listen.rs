@@ -1,289 +1,157 @@
-//! Listening sockets: opened with all their options before anything runs, then accepted from
-//! without ever letting an error of one stop the others.
+//! Listening sockets, as tokio watches them.
 
-use crate::transport::{Newcomer, Pipe};
+use crate::transport::{Newcomer, Pipe, Transport, Watched};
 use core::net::SocketAddr;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll, Waker, ready};
 use socket2::SockRef;
 use std::io;
+#[cfg(unix)]
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use whimbrel_core::Timestamp;
-use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl, Scheme};
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use whimbrel_core::Peer;
+use whimbrel_core::runtime::{ListenError, ListenerConfig, Scheme};
+#[cfg(unix)]
+use whimbrel_host::SocketFile;
 use whimbrel_host::Threads;
-use whimbrel_host::listen::{Rest, open_tcp, settle};
-use whimbrel_transport::Security;
+use whimbrel_host::listen::{self as host, Accept, Bound, settle};
+use whimbrel_transport::{Fault, Security};
 
 #[cfg(feature = "quic")]
 mod quic;
-#[cfg(unix)]
-mod unix;
 
-/// An open listening socket; clones share it.
-pub(crate) struct Bound {
-    /// Where it is, with the port that the system has chosen.
-    pub(crate) url: ListenerUrl,
-    /// What is laid on its connections.
-    pub(crate) security: Arc<Security>,
-    socket: BoundSocket,
-}
+/// An open listening socket. Clones share it.
+pub struct Listening(Open);
 
-enum BoundSocket {
-    Tcp(std::net::TcpListener),
-    #[cfg(unix)]
-    Unix(unix::Bound),
+enum Open {
+    Stream(host::Listening),
     #[cfg(feature = "quic")]
     Quic(quic::Bound),
 }
 
-impl Bound {
+impl Listening {
+    /// The same socket.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        let socket = match &self.socket {
-            BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
-            #[cfg(unix)]
-            BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
+        Ok(Self(match &self.0 {
+            Open::Stream(socket) => Open::Stream(socket.try_clone()?),
             #[cfg(feature = "quic")]
-            BoundSocket::Quic(socket) => BoundSocket::Quic(socket.clone()),
-        };
-        Ok(Self {
-            url: self.url.clone(),
-            security: Arc::clone(&self.security),
-            socket,
-        })
+            Open::Quic(socket) => Open::Quic(socket.clone()),
+        }))
     }
 }
 
 /// Opens a listening socket. A thread that it needs ends after the last who uses the socket.
 ///
-/// Where the system lets accepted sockets inherit them, the options of connections are set here,
-/// once for all.
-///
 /// # Errors
 ///
 /// What the system says, with the place.
-pub(crate) fn bind(config: &ListenerConfig, threads: &Threads) -> Result<Bound, ListenError> {
-    open(config, threads).map_err(|source| ListenError {
-        url: config.url.clone(),
-        source,
-    })
-}
-
 #[cfg_attr(
     not(feature = "quic"),
-    expect(unused_variables, reason = "only QUIC needs one")
+    expect(unused_variables, reason = "only QUIC needs them")
 )]
-fn open(config: &ListenerConfig, threads: &Threads) -> io::Result<Bound> {
-    let security = Arc::new(Security::new(config)?);
-    let (socket, port) = match (config.url.scheme(), config.url.address()) {
-        (Scheme::Unix, _) => (open_unix(config)?, 0),
+pub(crate) fn bind(
+    config: &ListenerConfig,
+    threads: &Threads,
+) -> Result<Bound<Listening>, ListenError> {
+    host::bind(config, |security| {
         #[cfg(feature = "quic")]
-        (Scheme::Quic, Some(address)) => {
-            let socket = quic::Bound::open(config, address, &security, threads)?;
+        if let (Scheme::Quic, Some(address)) = (config.url.scheme(), config.url.address()) {
+            let socket = quic::Bound::open(config, address, security, threads)?;
             let port = socket.port()?;
-            (BoundSocket::Quic(socket), port)
+            return Ok((Listening(Open::Quic(socket)), port));
         }
-        (_, Some(address)) => {
-            let socket = open_tcp(config, address)?;
-            let port = socket.local_addr()?.port();
-            (BoundSocket::Tcp(socket), port)
-        }
-        // Only Unix sockets have none.
-        (_, None) => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    Ok(Bound {
-        url: config.url.clone().at_port(port),
-        security,
-        socket,
+        let (socket, port) = host::Listening::open(config)?;
+        Ok((Listening(Open::Stream(socket)), port))
     })
 }
 
-#[cfg(unix)]
-fn open_unix(config: &ListenerConfig) -> io::Result<BoundSocket> {
-    unix::Bound::open(config).map(BoundSocket::Unix)
+/// A listening socket of a shard.
+pub struct Acceptor {
+    socket: Accepting,
+    waker: Waker,
 }
 
-#[cfg(not(unix))]
-fn open_unix(_: &ListenerConfig) -> io::Result<BoundSocket> {
-    let why = "this system has no Unix sockets";
-    Err(io::Error::new(io::ErrorKind::Unsupported, why))
-}
-
-/// How long it rests when there are more newcomers than shards take in; a shard takes in thousands
-/// meanwhile.
-const CROWDED_MS: u64 = 5;
-
-enum Acceptor {
+enum Accepting {
     Tcp(TcpListener),
+    /// The file goes with it.
     #[cfg(unix)]
-    Unix(unix::Acceptor),
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "to be dropped")] Arc<SocketFile>,
+    ),
     #[cfg(feature = "quic")]
     Quic(quic::Acceptor),
+}
+
+impl Acceptor {
+    /// Watched by the runtime of this thread, and whom to wake.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot.
+    pub(crate) fn new(socket: Listening, waker: Waker) -> io::Result<Self> {
+        let socket = match socket.0 {
+            #[cfg(feature = "quic")]
+            Open::Quic(socket) => Accepting::Quic(socket.into_acceptor()),
+            Open::Stream(socket) => match socket {
+                host::Listening::Tcp(socket) => Accepting::Tcp(TcpListener::from_std(socket)?),
+                #[cfg(unix)]
+                host::Listening::Unix(socket, file) => {
+                    Accepting::Unix(UnixListener::from_std(socket)?, file)
+                }
+            },
+        };
+        Ok(Self { socket, waker })
+    }
+
+    fn poll_accept(&mut self, config: &ListenerConfig) -> Poll<io::Result<Accepted>> {
+        let mut cx = Context::from_waker(&self.waker);
+        Poll::Ready(Ok(match &mut self.socket {
+            Accepting::Tcp(socket) => {
+                let (stream, address) = ready!(socket.poll_accept(&mut cx))?;
+                settle(&SockRef::from(&stream), config);
+                (Pipe::Tcp(stream).into(), Some(address))
+            }
+            #[cfg(unix)]
+            Accepting::Unix(socket, _) => {
+                let (stream, _) = ready!(socket.poll_accept(&mut cx))?;
+                (Pipe::Unix(stream).into(), None)
+            }
+            #[cfg(feature = "quic")]
+            Accepting::Quic(endpoint) => {
+                let newcomer = ready!(endpoint.poll_accept(&mut cx))?;
+                let address = newcomer.incoming.remote_address();
+                (newcomer.into(), Some(address))
+            }
+        }))
+    }
 }
 
 /// Who was accepted, and where it comes from if that has an address.
 type Accepted = (Newcomer, Option<SocketAddr>);
 
-impl Acceptor {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        match self {
-            Self::Tcp(socket) => socket
-                .poll_accept(cx)
-                .map_ok(|(stream, address)| (Newcomer::Pipe(Pipe::Tcp(stream)), Some(address))),
-            #[cfg(unix)]
-            Self::Unix(socket) => socket
-                .poll_accept(cx)
-                .map_ok(|stream| (Newcomer::Pipe(Pipe::Unix(stream)), None)),
-            #[cfg(feature = "quic")]
-            Self::Quic(endpoint) => endpoint.poll_accept(cx).map_ok(|newcomer| {
-                let address = newcomer.incoming.remote_address();
-                (Newcomer::Quic(Box::new(newcomer)), Some(address))
-            }),
+impl Accept for Acceptor {
+    type Newcomer = Newcomer;
+    type Transport = Watched;
+
+    fn accept(&mut self, config: &ListenerConfig) -> io::Result<Accepted> {
+        match self.poll_accept(config) {
+            Poll::Ready(accepted) => accepted,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
-}
 
-/// One listening socket of a shard.
-pub(crate) struct Listener {
-    socket: Acceptor,
-    /// What is laid on its connections.
-    pub(crate) security: Arc<Security>,
-    /// Its place in the configuration.
-    pub(crate) number: u16,
-    config: ListenerConfig,
-    waker: Waker,
-    /// It may have somebody.
-    pub(crate) ready: bool,
-    rest: Rest,
-}
-
-impl Listener {
-    /// # Errors
-    ///
-    /// The system cannot watch the socket.
-    pub(crate) fn new(
-        bound: Bound,
-        number: u16,
-        config: ListenerConfig,
-        waker: Waker,
-    ) -> io::Result<Self> {
-        let socket = match bound.socket {
-            BoundSocket::Tcp(socket) => Acceptor::Tcp(TcpListener::from_std(socket)?),
-            #[cfg(unix)]
-            BoundSocket::Unix(socket) => Acceptor::Unix(socket.into_acceptor()?),
-            #[cfg(feature = "quic")]
-            BoundSocket::Quic(socket) => Acceptor::Quic(socket.into_acceptor()),
-        };
-        Ok(Self {
-            socket,
-            security: bound.security,
-            number,
-            config,
-            waker,
-            ready: true,
-            rest: Rest::default(),
-        })
+    /// That somebody is there is reported once, so there is nothing to be told.
+    fn watch(&mut self, _: bool) -> io::Result<()> {
+        Ok(())
     }
 
-    /// Lets newcomers wait for a moment.
-    pub(crate) fn rest(&mut self, now: Timestamp) {
-        self.rest.begin(now, CROWDED_MS);
-    }
-
-    /// When it wants to be asked again, should it rest.
-    pub(crate) const fn next_deadline(&self) -> Option<Timestamp> {
-        if self.ready { self.rest.until() } else { None }
-    }
-
-    /// The next connection. `None` when there is none now; `ready` says whether to ask again.
-    pub(crate) fn accept(&mut self, now: Timestamp) -> Option<Accepted> {
-        if self.rest.goes_on(now) {
-            return None;
-        }
-        let mut cx = Context::from_waker(&self.waker);
-        loop {
-            match self.socket.poll_accept(&mut cx) {
-                Poll::Pending => {
-                    self.ready = false;
-                    self.rest.all_are_in(&self.config.url);
-                    return None;
-                }
-                Poll::Ready(Ok(accepted)) => {
-                    if let Newcomer::Pipe(Pipe::Tcp(stream)) = &accepted.0 {
-                        settle(&SockRef::from(stream), &self.config);
-                    }
-                    return Some(accepted);
-                }
-                Poll::Ready(Err(error)) => {
-                    if self.rest.begin_for(&error, &self.config.url, now) {
-                        return None;
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn any_port() -> ListenerConfig {
-        ListenerConfig::at("127.0.0.1:0".parse().unwrap())
-    }
-
-    #[test]
-    fn an_address_in_use_is_named() {
-        let first = bind(&any_port(), &Threads::default()).unwrap();
-        let again = ListenerConfig::new(first.url.clone());
-        let error = bind(&again, &Threads::default()).err().unwrap();
-        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
-        let text = error.to_string();
-        assert!(
-            text.contains(&first.url.to_string()) && text.contains("in use"),
-            "{text}"
-        );
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn connections_inherit_the_options() {
-        let config = ListenerConfig {
-            tcp_keepalive_s: Some(77),
-            ..any_port()
-        };
-        let listener = bind(&config, &Threads::default()).unwrap();
-        let _client = std::net::TcpStream::connect(listener.url.address().unwrap()).unwrap();
-        let BoundSocket::Tcp(listener) = listener.socket else {
-            panic!("a TCP socket");
-        };
-        listener.set_nonblocking(false).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        let accepted = SockRef::from(&accepted);
-        assert!(accepted.tcp_nodelay().unwrap());
-        assert!(accepted.keepalive().unwrap());
-        assert_eq!(accepted.tcp_keepalive_time().unwrap().as_secs(), 77);
-    }
-
-    #[test]
-    fn shared_ports_and_dual_stack_are_options() {
-        let shared = ListenerConfig {
-            reuse_port: true,
-            ..any_port()
-        };
-        let first = bind(&shared, &Threads::default()).unwrap();
-        let again = ListenerConfig {
-            url: first.url,
-            ..shared
-        };
-        bind(&again, &Threads::default()).unwrap();
-
-        let Ok(dual) = bind(
-            &ListenerConfig::at("[::]:0".parse().unwrap()),
-            &Threads::default(),
-        ) else {
-            return; // a machine without IPv6
-        };
-        let port = dual.url.address().unwrap().port();
-        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    fn transport(newcomer: Newcomer, security: &Security, peer: &Peer) -> Result<Watched, Fault> {
+        Transport::accepted(security, newcomer, peer).map(Watched::from)
     }
 }

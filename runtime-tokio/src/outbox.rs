@@ -5,14 +5,25 @@
 //! counted, and while there are many nobody is accepted: newcomers wait where they cost this
 //! program nothing.
 
-use crate::shard::Post;
+use crate::transport::Watched;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use whimbrel_core::id::PeerId;
+use whimbrel_core::letter::Letter;
+use whimbrel_host::shard::Moving;
 
 /// Connections that may be on their way to one shard before the others accept no more: many turns'
 /// worth, so a storm of clients that come back does not reach it while everybody works.
 const MOVING_MAXIMUM: usize = 4_096;
+
+/// What shards send each other. The core bounds how many letters are on their way.
+pub(crate) enum Post {
+    /// What one tells the other.
+    Letter(PeerId, Letter),
+    /// A connection that asks for a session of the receiver.
+    Connection(Box<Moving<Watched>>, OnItsWay),
+}
 
 /// Where to send what is for another shard.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
+use whimbrel_host::shard;
 
 /// Turns that follow each other without a look at the network, at most. Looking is a system call,
 /// and what other threads have for a shard comes in many small pieces.
@@ -17,21 +18,14 @@ const TURNS_UNSEEN: u32 = 8;
 /// Something that can wake a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Somebody asks the shard to stop.
-    Stop,
-    /// Another thread has put something into the inbox.
+    /// Another thread has put something into the inbox, or asks the shard to stop.
     Inbox,
     /// Another shard has sent something.
     Post,
     /// The deadline has come.
     Timer,
-    /// A connection that had been closed has taken its last bytes.
-    Lingering,
-    /// There may be somebody to accept.
-    Listener(u16),
-    /// The socket in this slot can be read or written. The slot may belong to another connection by
-    /// now, to which this is a spurious wake-up.
-    Connection(u32),
+    /// Something can be accepted, read or written.
+    Ready(shard::Source),
 }
 
 /// The sources that were woken, in the order in which they were.
@@ -146,11 +140,12 @@ mod tests {
         let poll =
             |sources: &mut Vec<Source>| list.poll_take(&Context::from_waker(&shard), sources);
         assert_eq!(poll(&mut sources), Poll::Pending);
-        list.waker(Source::Connection(7)).wake();
+        let connection = Source::Ready(shard::Source::Connection(7));
+        list.waker(connection).wake();
         list.waker(Source::Timer).wake();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert_eq!(poll(&mut sources), Poll::Ready(()));
-        assert_eq!(sources, [Source::Connection(7), Source::Timer]);
+        assert_eq!(sources, [connection, Source::Timer]);
         sources.clear();
         assert_eq!(
             poll(&mut sources),

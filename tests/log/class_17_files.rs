@@ -4,11 +4,11 @@ use crate::harness::{UUID, small};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use whimbrel_core::id::Position;
-use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
     Batch, BatchWriter, Engine, FileAction, FileName, LogConfig, LogEnd, LogEvent, Marker,
     Recovery, Summary,
 };
+use whimbrel_host::Executor;
 
 /// A directory of this test's own, removed at its end.
 struct Directory(PathBuf);

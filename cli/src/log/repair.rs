@@ -6,7 +6,7 @@ use super::{Failure, drive, read};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
 use whimbrel_core::log::Recovery;
-use whimbrel_core::log::executor::Executor;
+use whimbrel_host::Executor;
 
 /// Give up what cannot be read, so that the broker can start with the rest. Keeps a copy of every
 /// damaged file beside it, and lists what is lost.

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use core::hash::{BuildHasher, Hasher};
+use std::thread;
 use whimbrel_core::config::ConfigError;
 use whimbrel_core::log::{LogConfig, LogUuid};
 use whimbrel_core::runtime::{ServerConfig, StorageConfig, fit};
@@ -12,7 +13,7 @@ use whimbrel_core::{Broker, Config, Restorer};
 /// # Errors
 ///
 /// What is wrong with the configuration.
-pub fn brokers(
+pub(crate) fn brokers(
     config: &ServerConfig,
     clock: Clock,
     kept: Option<Restorer>,
@@ -41,14 +42,14 @@ pub fn brokers(
 /// # Errors
 ///
 /// What does not fit together.
-pub fn validate(config: &ServerConfig) -> Result<(), ConfigError> {
+pub(crate) fn validate(config: &ServerConfig) -> Result<(), ConfigError> {
     fitted(config).0.validate()
 }
 
 /// What all shards are set to, and the log if that is what they write to.
 pub(crate) fn fitted(config: &ServerConfig) -> (Config, Option<LogConfig>) {
     let mut broker = config.broker();
-    let shards = config.shards();
+    let shards = shards(config);
     broker.identity.shards = shards;
     let log = match &config.storage {
         StorageConfig::Log { log, .. } => Some(LogConfig {
@@ -58,6 +59,17 @@ pub(crate) fn fitted(config: &ServerConfig) -> (Config, Option<LogConfig>) {
         StorageConfig::Memory | StorageConfig::Sqlite { .. } => None,
     };
     (broker, log)
+}
+
+/// How many shards there will be.
+pub(crate) fn shards(config: &ServerConfig) -> u16 {
+    match config.threads {
+        // One for each core.
+        0 => thread::available_parallelism().map_or(1, |cores| {
+            u16::try_from(cores.get()).unwrap_or(u16::MAX).min(64)
+        }),
+        threads => threads,
+    }
 }
 
 /// Names a new log. Only has to differ from the names of others.

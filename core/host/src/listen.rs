@@ -1,17 +1,264 @@
 //! Listening sockets: opened with all their options before anything runs, and what becomes of one
 //! that cannot accept.
 
+#[cfg(unix)]
+use crate::SocketFile;
 use core::net::SocketAddr;
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use tracing::{info, warn};
-use whimbrel_core::Timestamp;
-use whimbrel_core::runtime::{ListenerConfig, ListenerUrl};
+use whimbrel_core::runtime::{ListenError, ListenerConfig, ListenerUrl};
+use whimbrel_core::{Peer, Timestamp};
+use whimbrel_transport::{Fault, Security};
 
 /// How long a listener rests when the system is out of descriptors or memory, in milliseconds.
 pub const BACK_OFF_MS: u64 = 200;
+
+/// An open listening socket.
+pub struct Bound<S> {
+    /// Where it is, with the port that the system has chosen.
+    pub url: ListenerUrl,
+    /// What is laid on its connections.
+    pub security: Arc<Security>,
+    /// The socket.
+    pub socket: S,
+}
+
+impl<S> Bound<S> {
+    /// The same with another face of the socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`.
+    pub fn with<A>(&self, make: impl FnOnce(&S) -> io::Result<A>) -> io::Result<Bound<A>> {
+        Ok(Bound {
+            url: self.url.clone(),
+            security: Arc::clone(&self.security),
+            socket: make(&self.socket)?,
+        })
+    }
+
+    /// The same with another face of the socket, instead of this one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`.
+    pub fn try_into<A>(self, make: impl FnOnce(S) -> io::Result<A>) -> io::Result<Bound<A>> {
+        Ok(Bound {
+            url: self.url,
+            security: self.security,
+            socket: make(self.socket)?,
+        })
+    }
+}
+
+/// A listening socket of streams, which never waits. Clones share it.
+pub enum Listening {
+    /// For TCP.
+    Tcp(TcpListener),
+    /// One with a file, which goes when the last is dropped.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener, Arc<SocketFile>),
+}
+
+impl Listening {
+    /// Opens it; gives its port as well, 0 for one that has none.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn open(config: &ListenerConfig) -> io::Result<(Self, u16)> {
+        match config.url.address() {
+            Some(address) => {
+                let socket = open_tcp(config, address)?;
+                let port = socket.local_addr()?.port();
+                Ok((Self::Tcp(socket), port))
+            }
+            #[cfg(unix)]
+            None => {
+                let (socket, file) = open_unix(config)?;
+                Ok((Self::Unix(socket, Arc::new(file)), 0))
+            }
+            #[cfg(not(unix))]
+            None => {
+                let why = "this system has no Unix sockets";
+                Err(io::Error::new(io::ErrorKind::Unsupported, why))
+            }
+        }
+    }
+
+    /// The same socket.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            #[cfg(unix)]
+            Self::Unix(socket, file) => Self::Unix(socket.try_clone()?, Arc::clone(file)),
+        })
+    }
+}
+
+/// Opens a listening socket; `open` gives it, and its port if it has one.
+///
+/// # Errors
+///
+/// What the system says, with the place.
+pub fn bind<S>(
+    config: &ListenerConfig,
+    open: impl FnOnce(&Security) -> io::Result<(S, u16)>,
+) -> Result<Bound<S>, ListenError> {
+    let try_bind = || {
+        let security = Arc::new(Security::new(config)?);
+        let (socket, port) = open(&security)?;
+        Ok(Bound {
+            url: config.url.clone().at_port(port),
+            security,
+            socket,
+        })
+    };
+    try_bind().map_err(|source| ListenError {
+        url: config.url.clone(),
+        source,
+    })
+}
+
+/// A listening socket that never waits.
+pub trait Accept {
+    /// Who was accepted.
+    type Newcomer;
+    /// What its bytes travel over.
+    type Transport;
+
+    /// The next connection, and where it comes from if that has an address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: [`WouldBlock`](io::ErrorKind::WouldBlock) when there is none, and when
+    /// there is, it is reported.
+    fn accept(
+        &mut self,
+        config: &ListenerConfig,
+    ) -> io::Result<(Self::Newcomer, Option<SocketAddr>)>;
+
+    /// Whether it is to be reported that somebody is there.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch it.
+    fn watch(&mut self, is_watched: bool) -> io::Result<()>;
+
+    /// What a newcomer speaks, by what the listener lays on its connections.
+    ///
+    /// # Errors
+    ///
+    /// The peer may not connect there.
+    fn transport(
+        newcomer: Self::Newcomer,
+        security: &Security,
+        peer: &Peer,
+    ) -> Result<Self::Transport, Fault>;
+}
+
+/// A connection and whose it is, or why it is none and where it came from.
+type Accepted<T> = Result<(T, Peer), (Option<SocketAddr>, Fault)>;
+
+/// One listening socket of a shard.
+pub struct Listener<A> {
+    socket: A,
+    security: Arc<Security>,
+    /// Its place in the configuration.
+    number: u16,
+    config: ListenerConfig,
+    /// It may have somebody.
+    pub(crate) ready: bool,
+    rest: Rest,
+}
+
+impl<A: Accept> Listener<A> {
+    /// The one that has this place in the configuration.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch the socket.
+    pub(crate) fn new(
+        mut bound: Bound<A>,
+        config: ListenerConfig,
+        number: u16,
+    ) -> io::Result<Self> {
+        bound.socket.watch(true)?;
+        Ok(Self {
+            socket: bound.socket,
+            security: bound.security,
+            number,
+            config,
+            ready: true,
+            rest: Rest::default(),
+        })
+    }
+
+    /// Lets newcomers wait for a moment.
+    pub(crate) fn rest(&mut self, now: Timestamp, for_ms: u64) {
+        self.rest.begin(now, for_ms);
+        // Else it would be reported over and over. That it cannot be told so costs only that.
+        let _ = self.socket.watch(false);
+    }
+
+    /// When it wants to be asked again, should it rest.
+    pub(crate) const fn next_deadline(&self) -> Option<Timestamp> {
+        if self.ready { self.rest.until() } else { None }
+    }
+
+    /// The next connection, or why it is none. `None` when there is none now; `ready` says whether
+    /// to ask again.
+    pub(crate) fn accept(&mut self, now: Timestamp) -> Option<Accepted<A::Transport>> {
+        if !self.ready {
+            return None;
+        }
+        if self.rest.until().is_some() {
+            if self.rest.goes_on(now) {
+                return None;
+            }
+            if self.socket.watch(true).is_err() {
+                self.rest.begin(now, BACK_OFF_MS);
+                return None;
+            }
+        }
+        loop {
+            match self.socket.accept(&self.config) {
+                Ok((newcomer, address)) => {
+                    let peer = Peer {
+                        // One form of an IPv4 address, whatever the socket that accepted it.
+                        address: address
+                            .map(|from| SocketAddr::new(from.ip().to_canonical(), from.port())),
+                        listener: self.number,
+                        ..Peer::default()
+                    };
+                    return Some(match A::transport(newcomer, &self.security, &peer) {
+                        Ok(transport) => Ok((transport, self.security.as_far_as_known(peer))),
+                        Err(fault) => Err((peer.address, fault)),
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    self.rest.all_are_in(&self.config.url);
+                    return None;
+                }
+                Err(error) => {
+                    if self.rest.begin_for(&error, &self.config.url, now) {
+                        let _ = self.socket.watch(false);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
 
 /// Opens one for TCP, which never waits. Where the system lets accepted sockets inherit them, the
 /// options of connections are set here, once for all.
@@ -19,7 +266,7 @@ pub const BACK_OFF_MS: u64 = 200;
 /// # Errors
 ///
 /// What the system says.
-pub fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<TcpListener> {
+fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket_for(config, address, (Type::STREAM, Protocol::TCP))?;
     // Lets the broker come back at once; on Windows it would mean something else.
     #[cfg(unix)]
@@ -36,14 +283,10 @@ pub fn open_tcp(config: &ListenerConfig, address: SocketAddr) -> io::Result<TcpL
 ///
 /// Something else is there, or what the system says.
 #[cfg(unix)]
-pub fn open_unix(
+fn open_unix(
     config: &ListenerConfig,
-) -> io::Result<(
-    std::os::unix::net::UnixListener,
-    whimbrel_core::runtime::SocketFile,
-)> {
+) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
     use socket2::SockAddr;
-    use whimbrel_core::runtime::SocketFile;
     let path = config.url.file().ok_or(io::ErrorKind::InvalidInput)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     set_buffers(&SockRef::from(&socket), config)?;
@@ -170,3 +413,6 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests;

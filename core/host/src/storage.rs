@@ -21,11 +21,11 @@ mod thread;
 pub use store::{Store, StoreEvent};
 pub use thread::{LogRequest, LogSender, News, SharedStatistics, spawn};
 
+use crate::Executor;
 use crate::brokers::{fitted, new_uuid};
 use std::io;
 use std::path::Path;
 use tracing::info;
-use whimbrel_core::log::executor::Executor;
 use whimbrel_core::restore::Restorer;
 use whimbrel_core::runtime::{ServerConfig, StorageConfig, StorageError};
 

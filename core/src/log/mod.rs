@@ -2,9 +2,9 @@
 //!
 //! An append-only log of keyed, atomic batches, as a pure state machine: batches and answers of the
 //! disk go in, file operations one at a time and the durable positions come out. When to write,
-//! sync, rotate, compact, cut or refuse is decided here; `log::executor` (feature `std`) or a
-//! simulated disk only does what it is told. The bytes, the crash argument and the limits are in
-//! `docs/log-format.md`.
+//! sync, rotate, compact, cut or refuse is decided here; an executor on real files
+//! (`whimbrel-host`) or a simulated disk only does what it is told. The bytes, the crash argument
+//! and the limits are in `docs/log-format.md`.
 //!
 //! ```text
 //!            directory ──► Recovery ──► batches, in order
@@ -24,8 +24,6 @@ pub mod batch;
 mod config;
 pub(crate) mod crc32c;
 mod engine;
-#[cfg(feature = "std")]
-pub mod executor;
 mod frame;
 mod index;
 mod operation;

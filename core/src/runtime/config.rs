@@ -41,19 +41,6 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// How many shards there will be, 0 being one for each core.
-    #[must_use]
-    pub fn shards(&self) -> u16 {
-        match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, |cores| {
-                u16::try_from(cores.get()).unwrap_or(u16::MAX).min(64)
-            }),
-            threads => threads,
-        }
-    }
-}
-
-impl ServerConfig {
     /// What the broker itself is set to: with what stands elsewhere here.
     #[must_use]
     pub fn broker(&self) -> crate::Config {

@@ -1,36 +1,25 @@
 //! The thread behind a connection. The order is that of the loop in the core's contract: bytes and
 //! requests in, outcomes out, then what is to be written, the timer last.
 
-use crate::stream::{Pipe, Transport, Watch, is_for_later};
+use crate::poll::{Bell, watch};
+use crate::stream::{Pipe, Transport};
 use core::time::Duration;
 use futures_lite::future::block_on;
-use polling::{Events, Poller};
+use polling::Events;
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::task::Wake;
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::agent::LINGER;
 use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
 use whimbrel_host::Clock;
 use whimbrel_host::client::Courier;
+use whimbrel_host::socket::{Interest, Transport as _, is_for_later};
 use whimbrel_transport::{Layered, client, without};
 
 /// What one read takes.
 const READ_BYTES: usize = 16 * 1_024;
-
-/// Wakes the thread.
-#[derive(Debug)]
-pub(super) struct Bell(pub(super) Poller);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0
-            .notify()
-            .expect("an event queue can be woken as long as it is there");
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Task {
@@ -70,7 +59,7 @@ impl Task {
             let has_room = self.courier.has_room();
             let agent = &mut self.courier.agent;
             let reads = has_room && agent.reads();
-            let wanted = Watch {
+            let wanted = Interest {
                 read: reads,
                 write: wire.is_blocked,
             };
@@ -128,7 +117,7 @@ impl Task {
                     Ok(()) | Err(_) => return,
                 }
             }
-            let wanted = Watch {
+            let wanted = Interest {
                 read: false,
                 write: true,
             };
@@ -143,7 +132,7 @@ impl Task {
 pub(super) struct Wire {
     transport: Transport,
     bell: Arc<Bell>,
-    watched: Watch,
+    watched: Option<Interest>,
     ready: Events,
     is_blocked: bool,
 }
@@ -153,17 +142,17 @@ impl Wire {
         Self {
             transport,
             bell,
-            watched: Watch::default(),
+            watched: None,
             ready: Events::new(),
             is_blocked: false,
         }
     }
 
     /// Sleeps until there is something to do: whether there is something to be read.
-    fn wait(&mut self, wanted: Watch, patience: Option<Duration>) -> io::Result<bool> {
-        let before = core::mem::replace(&mut self.watched, wanted);
-        if before != wanted {
-            self.transport.watch(&self.bell.0, before, wanted, 0)?;
+    fn wait(&mut self, wanted: Interest, patience: Option<Duration>) -> io::Result<bool> {
+        if self.watched != Some(wanted) {
+            let before = self.watched.replace(wanted);
+            watch(&self.bell.0, &self.transport.pipe, 0, before, wanted)?;
         }
         self.ready.clear();
         match self.bell.0.wait(&mut self.ready, patience) {
@@ -176,8 +165,8 @@ impl Wire {
 /// The kernel reports a source until it is closed, and a poller may be used on.
 impl Drop for Wire {
     fn drop(&mut self) {
-        let nothing = Watch::default();
-        let _ = self.transport.watch(&self.bell.0, self.watched, nothing, 0);
+        let pipe = &self.transport.pipe;
+        let _ = watch(&self.bell.0, pipe, 0, self.watched, Interest::NONE);
     }
 }
 
@@ -220,7 +209,7 @@ pub(super) fn connect(
         }
         let left = patience.checked_sub(Duration::from_millis(clock.now().monotonic.0));
         let left = left.ok_or_else(|| io::Error::from(ErrorKind::TimedOut))?;
-        let wanted = Watch {
+        let wanted = Interest {
             read: true,
             write: wire.transport.is_unflushed(),
         };

@@ -70,7 +70,7 @@ async fn a_store_that_fails_or_panics_acknowledges_nothing_and_ends_the_broker()
             store: Box::new(store),
             restorer: Restorer::new(),
         };
-        let broker = Server::new(config).start_on(Some(opened)).unwrap();
+        let broker = Server::new(config).start_with(opened).unwrap();
         let kept = broker.publish("t", b"x", QoS::AtLeastOnce, true).await;
         assert!(kept.is_err(), "{kept:?}");
         // Whoever asks, and however often, hears the same.

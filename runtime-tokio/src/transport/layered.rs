@@ -39,7 +39,7 @@ impl io::Write for Polled<'_, '_> {
     }
 }
 
-fn blocking<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
+pub(super) fn blocking<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
     match polled {
         Poll::Ready(result) => result,
         Poll::Pending => Err(ErrorKind::WouldBlock.into()),
@@ -71,6 +71,11 @@ impl Layered {
     /// What the peer did wrong below MQTT, if that was the end, and where it comes from.
     pub(crate) fn fault(&self) -> Option<(Option<SocketAddr>, &Fault)> {
         self.layered.fault()
+    }
+
+    /// Whether there is something that the pipe has not taken.
+    pub(crate) const fn is_unflushed(&self) -> bool {
+        self.layered.is_unflushed()
     }
 
     /// Whether the peer says nothing more, though bytes of it may be unread.

@@ -5,9 +5,11 @@ mod layered;
 mod pipe;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
+mod watched;
 
 pub(crate) use layered::Layered;
 pub(crate) use pipe::Pipe;
+pub use watched::Watched;
 
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -29,10 +31,25 @@ pub(crate) enum Transport {
 }
 
 /// What a listener has accepted.
-pub(crate) enum Newcomer {
+pub struct Newcomer(Accepted);
+
+enum Accepted {
     Pipe(Pipe),
     #[cfg(feature = "quic")]
     Quic(Box<quic::Newcomer>),
+}
+
+impl From<Pipe> for Newcomer {
+    fn from(pipe: Pipe) -> Self {
+        Self(Accepted::Pipe(pipe))
+    }
+}
+
+#[cfg(feature = "quic")]
+impl From<quic::Newcomer> for Newcomer {
+    fn from(newcomer: quic::Newcomer) -> Self {
+        Self(Accepted::Quic(Box::new(newcomer)))
+    }
 }
 
 impl Transport {
@@ -46,13 +63,13 @@ impl Transport {
         newcomer: Newcomer,
         peer: &Peer,
     ) -> Result<Self, Fault> {
-        match newcomer {
-            Newcomer::Pipe(pipe) => Ok(match security.layers(peer)? {
+        match newcomer.0 {
+            Accepted::Pipe(pipe) => Ok(match security.layers(peer)? {
                 None => Self::Plain(pipe),
                 Some(layers) => Self::Layered(Box::new(Layered::new(pipe, layers, Vec::new()))),
             }),
             #[cfg(feature = "quic")]
-            Newcomer::Quic(newcomer) => {
+            Accepted::Quic(newcomer) => {
                 let config = security.quic().ok_or(Fault::NotOpen)?;
                 let quic = quic::Quic::server(*newcomer, config, peer.clone());
                 Ok(Self::Quic(Box::new(quic)))
@@ -92,6 +109,16 @@ impl Transport {
             Self::Layered(layered) => layered.fault(),
             #[cfg(feature = "quic")]
             Self::Quic(quic) => quic.fault(),
+        }
+    }
+
+    /// Whether there is something to flush.
+    pub(crate) const fn is_unflushed(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Layered(layered) => layered.is_unflushed(),
+            #[cfg(feature = "quic")]
+            Self::Quic(_) => false,
         }
     }
 

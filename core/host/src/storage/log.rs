@@ -2,12 +2,12 @@
 
 use super::store::{Store, StoreEvent};
 use super::{DATABASE, Opened, lock};
+use crate::Executor;
 use std::path::Path;
 use tracing::{error, info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
 use whimbrel_core::id::MessageId;
-use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
     self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
 };

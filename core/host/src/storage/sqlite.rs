@@ -7,6 +7,7 @@
 
 use super::store::{Store, StoreEvent};
 use super::{DATABASE, Opened, lock};
+use crate::Executor;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::collections::VecDeque;
@@ -18,7 +19,6 @@ use tracing::{info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
 use whimbrel_core::id::MessageId;
-use whimbrel_core::log::executor::Executor;
 use whimbrel_core::log::{
     BatchRef, BatchWriter, Completion, FileAction, FileName, Loaded, Op, Pressure, Statistics,
 };

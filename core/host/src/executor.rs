@@ -1,15 +1,12 @@
 //! Carries out what the log asks for, on real files, on the calling thread. It decides nothing.
 
-use super::operation::{
-    Completion, DirectoryEntry, FileAction, FileName, IoFailure, IoFailureKind,
-};
-use alloc::collections::btree_map::{BTreeMap, Entry};
-use alloc::string::{String, ToString};
-use alloc::vec;
-use alloc::vec::Vec;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use whimbrel_core::log::{
+    Completion, DirectoryEntry, FileAction, FileName, IoFailure, IoFailureKind,
+};
 
 /// How many zeros go into one system call.
 const ZEROS_BYTES: u64 = 64 << 10;
@@ -89,7 +86,7 @@ impl Executor {
             Ok(Answer::Done) => Ok(Completion::Done),
             Ok(Answer::Listed) => Ok(Completion::Listed(&self.entries)),
             Ok(Answer::Read) => Ok(Completion::Read(&self.buffer)),
-            Err(error) => Err(IoFailure::from(&error)),
+            Err(error) => Err(failure(&error)),
         }
     }
 
@@ -188,19 +185,18 @@ impl Executor {
     }
 }
 
-impl From<&io::Error> for IoFailure {
-    fn from(error: &io::Error) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are open-ended")]
-        let kind = match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => IoFailureKind::NoSpace,
-            ErrorKind::NotFound => IoFailureKind::NotFound,
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => IoFailureKind::Denied,
-            _ => IoFailureKind::Other,
-        };
-        Self {
-            kind,
-            code: error.raw_os_error(),
-        }
+/// What the system says, in the log's terms.
+fn failure(error: &io::Error) -> IoFailure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are open-ended")]
+    let kind = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => IoFailureKind::NoSpace,
+        ErrorKind::NotFound => IoFailureKind::NotFound,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => IoFailureKind::Denied,
+        _ => IoFailureKind::Other,
+    };
+    IoFailure {
+        kind,
+        code: error.raw_os_error(),
     }
 }
 

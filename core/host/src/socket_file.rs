@@ -1,15 +1,12 @@
 //! The files of Unix sockets: they have an owner and permissions, a crash leaves them behind, and a
 //! broker removes them when it stops.
 
-use super::ListenerConfig;
-use alloc::borrow::ToOwned;
-use alloc::format;
-use alloc::string::String;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use whimbrel_core::runtime::ListenerConfig;
 
 /// Removes a socket that nobody listens at any more: a broker that was killed has left it behind.
 ///

@@ -1,0 +1,266 @@
+//! Starting a broker on some runtime.
+
+use crate::client::{Connection, Events};
+use crate::handle::{Handle, Running};
+use crate::inbox::{Inbox, Input, StopLevel};
+use crate::listen::Bound;
+use crate::report::EventSink;
+use crate::shard::{Driver, Seat};
+use crate::storage::{self, LogRequest, LogSender, Opened};
+use crate::{Clock, Threads, brokers};
+use core::marker::PhantomData;
+use core::task::Waker;
+use std::io;
+use std::sync::{Arc, mpsc};
+use tracing::info;
+use whimbrel_core::client::Config;
+use whimbrel_core::id::PeerId;
+use whimbrel_core::runtime::client::OpenError;
+use whimbrel_core::runtime::{
+    Authenticator, ListenError, ListenerConfig, Policy, ServerConfig, StartError,
+};
+use whimbrel_core::{Action, Broker, Event};
+use whimbrel_transport::still_taken_by;
+
+/// What a runtime gives a server, beyond what it gives each [shard](Driver).
+pub trait Runtime: Sized + Send + Sync + 'static {
+    /// What it gives a shard.
+    type Driver: Driver;
+    /// An open listening socket, for as many shards as there are.
+    type Listening;
+    /// Our end of a connection from inside the program.
+    type Stream: Send;
+
+    /// Makes ready for so many shards.
+    ///
+    /// # Errors
+    ///
+    /// It cannot do what the configuration asks for, or the system gives nothing.
+    fn new(config: &ServerConfig, shards: u16) -> Result<Self, StartError>;
+
+    /// What wakes a shard.
+    fn bell(&self, shard: u16) -> Waker;
+
+    /// Opens a listening socket. A thread that it needs ends after the last who uses the socket.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, with the place.
+    fn bind(
+        &self,
+        config: &ListenerConfig,
+        threads: &Threads,
+    ) -> Result<Bound<Self::Listening>, ListenError>;
+
+    /// Starts the thread of one shard. They are started in order.
+    ///
+    /// # Errors
+    ///
+    /// What the system refuses. The shard is dropped then.
+    fn spawn(
+        &mut self,
+        seat: Seat<Self::Driver>,
+        listeners: &[Bound<Self::Listening>],
+    ) -> Result<(), StartError>;
+
+    /// Both ends of a connection from inside the program: of its user, and of the first shard.
+    ///
+    /// # Errors
+    ///
+    /// The system gives none.
+    fn pair(&self) -> io::Result<(Self::Stream, <Self::Driver as Driver>::Transport)>;
+
+    /// Connects a client over such a stream.
+    fn connect(
+        &self,
+        stream: Self::Stream,
+        config: Config,
+    ) -> impl Future<Output = Result<(Connection, Events), OpenError>> + Send;
+}
+
+/// A broker that has not been started, and the runtime it will run on.
+pub struct Server<R> {
+    config: ServerConfig,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    events: Option<EventSink>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> Server<R> {
+    /// A server with this configuration. Several may run in one process.
+    #[must_use]
+    pub const fn new(config: ServerConfig) -> Self {
+        Self {
+            config,
+            authenticator: None,
+            events: None,
+            runtime: PhantomData,
+        }
+    }
+
+    /// Asks `authenticator` who may connect. Without one everybody may whom the listener's rule on
+    /// anonymous clients lets in.
+    ///
+    /// `whimbrel-auth` has the one of the program: password files, tokens, SCRAM. A program may
+    /// bring its own; `whimbrel-tokio` shows how.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Gives every event to `sink`, on the thread of the shard where it happened. It must not
+    /// block.
+    #[must_use]
+    pub fn events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(sink));
+        self
+    }
+
+    /// Opens all listeners, then starts to serve them on threads of its own. Needs no runtime, and
+    /// blocks until what was kept is read and the listeners are open: from asynchronous code, call
+    /// it where that may block.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration, or what the system refuses. Nothing is left running
+    /// then.
+    pub fn start(self) -> Result<Handle<R>, StartError> {
+        brokers::validate(&self.config)?;
+        let runtime = R::new(&self.config, brokers::shards(&self.config))?;
+        let storage = storage::open(&self.config)?;
+        self.run(runtime, storage)
+    }
+
+    /// The same with a store of the caller's, instead of what the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// As of [`start`](Self::start).
+    pub fn start_with(self, store: Opened) -> Result<Handle<R>, StartError> {
+        brokers::validate(&self.config)?;
+        let runtime = R::new(&self.config, brokers::shards(&self.config))?;
+        self.run(runtime, Some(store))
+    }
+
+    fn run(self, runtime: R, storage: Option<Opened>) -> Result<Handle<R>, StartError> {
+        let threads = Threads::default();
+        let shards = 0..brokers::shards(&self.config);
+        let inboxes: Inboxes<R> = shards
+            .map(|shard| Arc::new(Inbox::new(runtime.bell(shard))))
+            .collect();
+        let started = self.start_threads(runtime, storage, &threads, &inboxes);
+        if started.is_err() {
+            // What had been started ends, now that nobody else holds anything of it.
+            for inbox in &*inboxes {
+                inbox.stop(StopLevel::Promptly);
+            }
+            let _ = threads.wait();
+        }
+        started
+    }
+
+    /// Goes on from what was kept. It is there again before anybody can connect.
+    fn start_threads(
+        self,
+        mut runtime: R,
+        storage: Option<Opened>,
+        threads: &Threads,
+        inboxes: &Inboxes<R>,
+    ) -> Result<Handle<R>, StartError> {
+        let clock = Clock::start();
+        let (store, kept) = match storage {
+            Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
+            None => (None, None),
+        };
+        let mut brokers = brokers::brokers(&self.config, clock, kept)?;
+        let listeners = (self.config.listeners.iter())
+            .map(|config| runtime.bind(config, threads))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (log_sender, requests) = mpsc::channel();
+        introduce(&mut brokers, clock, &log_sender);
+        let (mut log, mut storage_statistics) = (None, None);
+        if let Some(store) = store {
+            let tellers = inboxes.iter().map(|inbox| {
+                let inbox = Arc::clone(inbox);
+                move |news| inbox.push(Input::Storage(news))
+            });
+            let statistics = storage::spawn(store, clock, requests, tellers.collect(), threads)?;
+            (log, storage_statistics) = (Some(log_sender), Some(statistics));
+        }
+        let config = Arc::new(self.config);
+        let security: Vec<_> = listeners
+            .iter()
+            .map(|bound| Arc::clone(&bound.security))
+            .collect();
+        let policy = Policy::new(&config.listeners, self.authenticator)
+            .certificates(still_taken_by(security.clone()));
+        for (broker, shard) in brokers.into_iter().zip(0..) {
+            let seat = Seat {
+                config: Arc::clone(&config),
+                broker,
+                shard,
+                clock,
+                policy: policy.clone(),
+                events: self.events.clone(),
+                inboxes: inboxes.clone(),
+                threads: threads.clone(),
+                log: log.clone(),
+            };
+            runtime.spawn(seat, &listeners)?;
+        }
+        for (bound, config) in listeners.iter().zip(&config.listeners) {
+            info!(url = %bound.url, name = config.name, "listening");
+        }
+        let urls = listeners.into_iter().map(|bound| bound.url);
+        Ok(Handle::new(Running {
+            runtime,
+            listeners: urls.collect(),
+            security,
+            inboxes: inboxes.clone(),
+            threads: threads.clone(),
+            storage_statistics,
+        }))
+    }
+}
+
+/// The inboxes of all shards of a server, by their numbers.
+pub(crate) type Inboxes<R> = Arc<[Arc<Inbox<<<R as Runtime>::Driver as Driver>::Transport>>]>;
+
+/// Before anybody can connect, every shard hears what the others want, and the log what they have
+/// to say at the start.
+fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
+    loop {
+        let mut letters = Vec::new();
+        for (broker, shard) in brokers.iter_mut().zip(0..) {
+            while let Some(action) = broker.poll_action() {
+                match action {
+                    Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
+                    // Its thread is not there yet, but its channel is.
+                    Action::Persist(batch) => {
+                        drop(log.send((shard, LogRequest::Append(batch))));
+                    }
+                    Action::Load(message) => {
+                        drop(log.send((shard, LogRequest::Load(message))));
+                    }
+                    // There is no connection yet, and nobody who listens to events.
+                    Action::Send(_)
+                    | Action::Pause(_)
+                    | Action::Resume(_)
+                    | Action::Close { .. }
+                    | Action::Authenticate { .. }
+                    | Action::HandOver { .. }
+                    | Action::Event(_) => {}
+                }
+            }
+        }
+        if letters.is_empty() {
+            return;
+        }
+        for (from, to, letter) in letters {
+            if let Some(broker) = brokers.get_mut(usize::from(to.0)) {
+                broker.routed(clock.now(), from, letter);
+            }
+        }
+    }
+}
