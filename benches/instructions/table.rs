@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// How much worse a row may become, in percent.
 const WORSE_PERCENT_MAX: f64 = 3.0;
@@ -17,6 +17,26 @@ fn path() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "instructions.txt"]
         .iter()
         .collect()
+}
+
+/// What the figures depend on beside the sources.
+fn compiler() -> String {
+    let says = Command::new("rustc").arg("-vV").output();
+    let says = says.map_or_else(|_| Vec::new(), |output| output.stdout);
+    let says = String::from_utf8_lossy(&says).into_owned();
+    let of = |name| says.lines().find_map(|line| line.strip_prefix(name));
+    let (release, host) = (of("release: "), of("host: "));
+    format!(
+        "rustc {} for {}",
+        release.unwrap_or("?"),
+        host.unwrap_or("?")
+    )
+}
+
+/// Whether the committed figures are of the compiler that is here.
+pub(crate) fn is_comparable() -> bool {
+    std::fs::read_to_string(path())
+        .is_ok_and(|text| text.contains(&format!("with {}.", compiler())))
 }
 
 impl Table {
@@ -77,7 +97,8 @@ impl fmt::Display for Table {
             f,
             "# Instructions per delivery in the core alone: shape, QoS, payload bytes.\n\
              # All that belongs to it is in it: the PUBLISH that came in, all acknowledgements.\n\
-             # Written by `benches/instructions/run --bless`."
+             # Written by `benches/instructions/run --bless`, with {}.",
+            compiler()
         )?;
         for (name, figure) in &self.rows {
             writeln!(f, "{name:<20} {figure:>8.0}")?;

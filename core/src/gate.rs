@@ -89,10 +89,24 @@ pub(crate) enum Gated {
     Publish(PacketId),
 }
 
+impl Gated {
+    /// What it takes beside its place.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) | Self::ConnAck(bytes) => bytes.len(),
+            Self::Ack(..) | Self::Publish(_) => 0,
+        }
+    }
+}
+
 /// Everything that waits.
 #[derive(Default)]
 pub(crate) struct Gates {
     waiting: VecDeque<(Gate, Key, Gated)>,
+    /// How many of them are for connections that are gone.
+    forsaken: usize,
+    /// What they take beside their places.
+    bytes: usize,
 }
 
 crate::state::state!(Gate {
@@ -100,7 +114,11 @@ crate::state::state!(Gate {
     letter,
     estate
 });
-crate::state::state!(Gates { waiting });
+crate::state::state!(Gates {
+    waiting,
+    forsaken,
+    bytes
+});
 
 impl Gates {
     /// Holds something back until `gate` is open, and until all that waits already is released.
@@ -111,7 +129,27 @@ impl Gates {
             letter: last.letter.max(gate.letter),
             estate: last.estate.max(gate.estate),
         };
+        self.bytes += gated.bytes();
         self.waiting.push_back((gate, key, gated));
+    }
+
+    /// A connection is gone for which so many wait. Those of the dead are thrown out when they are
+    /// as many as those of the living: who comes back again and again while the disk does not move
+    /// must not fill the memory.
+    fn forsake(&mut self, count: u32, is_alive: impl Fn(Key) -> bool) {
+        const FORSAKEN_MINIMUM: usize = 64;
+        self.forsaken += count as usize;
+        if self.forsaken > FORSAKEN_MINIMUM.max(self.waiting.len() / 2) {
+            self.waiting.retain(|(_, key, _)| is_alive(*key));
+            self.forsaken = 0;
+            self.bytes = self.waiting.iter().map(|(.., gated)| gated.bytes()).sum();
+        }
+    }
+
+    /// What they take, in bytes.
+    pub(crate) fn footprint(&self) -> u64 {
+        const PLACE: usize = 80;
+        (self.waiting.len() * PLACE + self.bytes) as u64
     }
 
     /// The next thing that may go, when everything has come as far as `now`.
@@ -120,7 +158,9 @@ impl Gates {
         if !gate.is_open(now) {
             return None;
         }
-        self.waiting.pop_front().map(|(_, key, gated)| (key, gated))
+        let (_, key, gated) = self.waiting.pop_front()?;
+        self.bytes -= gated.bytes();
+        Some((key, gated))
     }
 }
 
@@ -248,6 +288,15 @@ impl Broker {
         }
     }
 
+    /// What waits for a connection that is gone goes with it.
+    pub(crate) fn forsake_gated(&mut self, connection: &Connection) {
+        if connection.gated > 0 {
+            let connections = &self.connections;
+            let is_alive = |key| connections.get(key).is_some();
+            self.gates.forsake(connection.gated, is_alive);
+        }
+    }
+
     /// Lets go whatever need not wait any longer.
     pub(crate) fn release_gated(&mut self) {
         self.peers.check_returned(self.durable);
@@ -255,6 +304,7 @@ impl Broker {
         let now = self.gate_now();
         while let Some((key, gated)) = self.gates.pop(now) {
             let Some(connection) = self.connections.get_mut(key) else {
+                self.gates.forsaken -= 1;
                 continue;
             };
             connection.gated -= 1;
@@ -275,5 +325,37 @@ impl Broker {
                 self.unstall(key, Stalls::GATED);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_dead_does_not_gather() {
+        let mut gates = Gates::default();
+        let key = |index| Key {
+            index,
+            generation: 0,
+        };
+        let living = key(u32::MAX);
+        let gate = Gate::from(Position(7));
+        for round in 0..1_000 {
+            if round % 100 == 0 {
+                gates.push(gate, living, Gated::Bytes([0; 5].into()));
+            }
+            for _ in 0..10 {
+                gates.push(gate, key(round), Gated::ConnAck([0; 4].into()));
+            }
+            gates.forsake(10, |key| key == living);
+            assert!(gates.waiting.len() < 100);
+        }
+        let mut answered = 0;
+        while let Some((key, _)) = gates.pop(gate) {
+            answered += usize::from(key == living);
+        }
+        assert_eq!(answered, 10, "nobody who is there was passed over");
+        assert_eq!(gates.footprint(), 0);
     }
 }

@@ -61,6 +61,7 @@ impl Broker {
             + self.retained.usage().bytes / u64::from(self.placement.shards)
             + self.unsent_bytes as u64
             + self.journal.untold_bytes() as u64
+            + self.gates.footprint()
             + self.footprints
     }
 

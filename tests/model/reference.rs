@@ -95,6 +95,8 @@ struct ForOne {
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
     now: u64,
+    /// When it last came to rest: what is heard was sent since.
+    rested_at: u64,
     sessions: BTreeMap<Client, Session>,
     retained: BTreeMap<String, Delivery>,
     for_one: Vec<ForOne>,
@@ -230,6 +232,8 @@ impl Reference {
     pub(crate) fn unsubscribe(&mut self, client: Client, filter: &str) {
         if let Some(session) = self.sessions.get_mut(&client) {
             session.subscriptions.remove(filter);
+            // What was not begun need not be sent; see [MQTT-3.10.4-3].
+            session.excuse(|known, _| known == filter);
         }
     }
 
@@ -322,6 +326,7 @@ impl Reference {
     /// Time passes; what becomes due does so in order.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + ms;
+        self.rested_at = self.now;
         loop {
             let wills = self.sessions.iter().filter_map(|(client, session)| {
                 Some((session.will_at.filter(|at| *at <= end)?, 0, *client))
@@ -454,7 +459,13 @@ impl Reference {
         if due.any(|(_, open)| same(&open.delivery) && !open.is_released) {
             return Err("something new comes before what comes again".into());
         }
-        let place = session.owed.iter().position(|owed| owed.is(&heard));
+        // Payloads that are empty are all alike: rather one that may come.
+        let rested_at = self.rested_at;
+        let has_expired = |one: &Delivery| one.expires_at.is_some_and(|at| at <= rested_at);
+        let alike = |owed: &Delivery| owed.is(&heard);
+        let mut owed = session.owed.iter();
+        let place = owed.position(|owed| alike(owed) && !has_expired(owed));
+        let place = place.or_else(|| session.owed.iter().position(alike));
         let mut by_group = None;
         let delivery = match place {
             Some(place) => {
@@ -477,7 +488,7 @@ impl Reference {
             }
         };
         let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
-        if delivery.expires_at.is_some_and(|at| at <= now) {
+        if has_expired(&delivery) {
             return Err("it has expired".into());
         }
         let open = Open {
@@ -589,6 +600,7 @@ impl Reference {
             }
             one.is_lost = true;
         }
+        self.rested_at = self.now;
         Ok(())
     }
 }

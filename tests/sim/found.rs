@@ -254,3 +254,49 @@ fn what_was_refused_is_not_retained_instead_of_later_messages() {
 fn what_a_session_leaves_to_another_shard_is_left_once() {
     crate::check(418_383);
 }
+
+/// Some shards had their part of a QoS 2 message, the one that retains it had not, and the disk was
+/// full when it came again: it was acknowledged and not retained.
+#[test]
+fn what_some_shards_have_is_retained_though_the_disk_is_full() {
+    let mut world = World::with_shards(
+        Config {
+            durable: true,
+            ..Config::default()
+        },
+        3,
+    );
+    let publisher = world.resume(Version::V5, "publisher");
+    let home = world.shard_of(publisher);
+    world.persists_at_once = false;
+    let topics = ["t/1", "t/2", "t/3", "t/4", "t/5", "t/6"];
+    let retained = |id: u16, dup| Publish {
+        dup,
+        retain: true,
+        ..publish(topics[usize::from(id) - 1], b"x", QoS::ExactlyOnce, id)
+    };
+    for id in 1..=6 {
+        world.send(publisher, &Packet::Publish(retained(id, false)));
+    }
+    for batch in core::mem::take(&mut world.unpersisted) {
+        if batch.shard == home {
+            world.log.push(batch.operations);
+        }
+    }
+    world.persists_at_once = true;
+    world.crash_into(3);
+    let now = world.now;
+    for shard in 0..3 {
+        world.shard(shard).storage_pressure(now, true);
+    }
+    let publisher = world.resume(Version::V5, "publisher");
+    for id in 1..=6 {
+        world.send(publisher, &Packet::Publish(retained(id, true)));
+        let (_, _, reason) = world.hear(publisher).ack();
+        assert!(!reason.is_error(), "{reason:?}");
+    }
+    world.crash_into(3);
+    let reader = world.connect(Version::V5, "reader");
+    world.subscribe(reader, "t/+", QoS::AtMostOnce);
+    assert_eq!(world.payloads(reader).len(), topics.len());
+}

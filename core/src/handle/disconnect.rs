@@ -57,6 +57,7 @@ impl Broker {
         self.statistics.connections_open -= 1;
         self.uncount(&connection);
         self.uncount_address(&connection);
+        self.forsake_gated(&connection);
         self.unsent_bytes -= connection.unsent_bytes();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         self.footprints -= u64::from(connection.footprint);

@@ -523,7 +523,7 @@ impl Broker {
         let is_kept_already = origin.skip_slots != 0
             && origin.skip_slots & Placement::topic_bit(publication.view.topic) != 0;
         if publication.retain && !origin.from_peer && !is_kept_already {
-            publication.kept = self.retain(publication);
+            publication.kept = self.retain(publication, origin);
         }
         // What other shards send is not left in an inbox when the turn has cost enough.
         let is_enough = origin.from_peer && self.has_worked_enough();
@@ -535,9 +535,14 @@ impl Broker {
     }
 
     /// Whether it is retained now, or has cleared what was.
-    fn retain(&mut self, publication: &mut Publication<'_>) -> bool {
+    fn retain(&mut self, publication: &mut Publication<'_>, origin: Origin) -> bool {
         let clears = publication.view.payload.is_empty();
+        // What some shards have is not refused: it is acknowledged, and so that it is retained.
+        let is_owed = origin
+            .exchange
+            .is_some_and(|exchange| self.was_interrupted(exchange));
         let has_room = clears
+            || is_owed
             || (!self.must_spare_storage()
                 && self.has_retained_room(publication.tenant, &publication.view));
         if has_room {

@@ -30,6 +30,8 @@ pub enum Defect {
     LosesARetainedRecord,
     /// A session is missing from the log.
     LosesASessionRecord,
+    /// The log goes on to have an incoming packet identifier that was released.
+    KeepsAReceivedRecord,
     /// A PUBREL is forgotten.
     ForgetsAPubRel,
     /// A PUBACK to a publisher is forgotten.
@@ -86,7 +88,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -96,6 +98,7 @@ impl Defect {
         Self::LosesAReceivedRecord,
         Self::LosesARetainedRecord,
         Self::LosesASessionRecord,
+        Self::KeepsAReceivedRecord,
         Self::ForgetsAPubRel,
         Self::ForgetsAPubAck,
         Self::SwallowsADelivery,
@@ -174,14 +177,17 @@ impl Mischief {
 
     /// A batch on its way to the log.
     pub(super) fn batch(&mut self, operations: &mut Vec<u8>) {
-        let Some(kind) = self.defect.and_then(Defect::lost_kind) else {
+        let keeps = self.is(Defect::KeepsAReceivedRecord);
+        let lost = self.defect.and_then(Defect::lost_kind);
+        if !keeps && lost.is_none() {
             return;
-        };
+        }
         let mut kept = Vec::with_capacity(operations.len());
         let mut writer = BatchWriter::new(&mut kept);
         for op in BatchRef::new(operations) {
             match op.expect("the broker writes whole operations") {
-                Op::Put { key, .. } if key[0] == kind && self.chance.one_in(8) => {}
+                Op::Put { key, .. } if lost == Some(key[0]) && self.chance.one_in(4) => {}
+                Op::Delete { key } if keeps && key[0] == b'I' && self.chance.one_in(4) => {}
                 Op::Put { key, value } => writer.put(key, value),
                 Op::Delete { key } => writer.delete(key),
             }
@@ -290,9 +296,8 @@ impl Mischief {
             Packet::PubAck(_) if self.strikes(Defect::ForgetsAPubAck) => packet.clear(),
             Packet::Publish(publish) if publish.qos > QoS::AtMostOnce => {
                 let twice = publish.qos == QoS::ExactlyOnce && self.strikes(Defect::SendsQoS2Twice);
-                let strays = publish.topic.starts_with("s/")
-                    && publish.qos == QoS::ExactlyOnce
-                    && self.strikes(Defect::ServesTwoMembers);
+                let strays =
+                    publish.topic.starts_with("s/") && self.strikes(Defect::ServesTwoMembers);
                 if self.strikes(Defect::SwallowsADelivery) {
                     packet.clear();
                 } else if self.is(Defect::ClearsDup) {

@@ -15,6 +15,7 @@ mod chance;
 mod counts;
 mod defect;
 mod hostile;
+mod identifiers;
 mod network;
 mod options;
 mod oracle;

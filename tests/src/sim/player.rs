@@ -1,5 +1,6 @@
 //! A client that keeps to the rules: the real state machine, and somebody who uses it at random.
 
+use super::identifiers::{Choice, Identifiers};
 use super::network::{Owner, Piece};
 use super::oracle::{Arrival, Flags};
 use super::scene::Scene;
@@ -94,6 +95,7 @@ pub(super) struct Player {
     /// 3.x: a session with clean start is needed before the next one that is to persist.
     is_purged: bool,
     client: Client,
+    identifiers: Identifiers,
     /// Its user acknowledges messages, some time after they came.
     is_manual: bool,
     line: Option<u64>,
@@ -118,6 +120,10 @@ impl Player {
             Role::Watcher => true,
             Role::Auditor => false,
         };
+        let choice = match role {
+            Role::Any => scene.chance.pick(&Choice::ALL),
+            Role::Watcher | Role::Auditor => Choice::InTurn,
+        };
         let placeholder = Client::new(Config::default(), Timestamp(scene.now));
         let mut player = Self {
             index,
@@ -127,6 +133,7 @@ impl Player {
             persists: false,
             is_purged: true,
             client: placeholder.expect("the default is valid"),
+            identifiers: Identifiers::new(choice),
             is_manual: false,
             line: None,
             requests: BTreeMap::new(),
@@ -147,6 +154,7 @@ impl Player {
         self.leave_group(scene);
         scene.oracle.born(self.index, self.version, persists);
         self.requests.clear();
+        self.identifiers.clear();
         self.held.clear();
         let chance = &mut scene.chance;
         let is_plain = self.role != Role::Any;
@@ -177,8 +185,9 @@ impl Player {
         let mut properties = PropertyBuffer::new();
         if self.version == Version::V5 {
             properties.push(Property::WillDelayInterval(delay_s));
-        } else {
-            delay_s = 0;
+        }
+        if self.version != Version::V5 || !self.persists {
+            delay_s = 0; // its session does not wait, so it does not either
         }
         Will {
             topic: format!("w/{}", self.index),
@@ -202,7 +211,13 @@ impl Player {
             };
             match piece {
                 Piece::Open => {}
-                Piece::Bytes(bytes) => self.client.receive(Timestamp(scene.now), &bytes),
+                Piece::Bytes(bytes) => match self.identifiers.down(bytes) {
+                    Ok(bytes) => self.client.receive(Timestamp(scene.now), &bytes),
+                    Err(what) => {
+                        let index = self.index;
+                        scene.oracle.fail(format!("player {index}: {what}"));
+                    }
+                },
                 Piece::End => self.client.transport_closed(Timestamp(scene.now)),
             }
             self.hear(scene);
@@ -220,12 +235,12 @@ impl Player {
                 }
                 Fact::Message(arrival) => self.take(arrival, scene),
                 Fact::Acknowledged(id, is_error) => {
-                    if let Some(Request::Message(number)) = self.requests.remove(&id) {
+                    if let Some(Request::Message(number)) = self.end(id) {
                         scene.oracle.acknowledged(number, is_error);
                     }
                 }
                 Fact::Subscribed(id, reasons) => {
-                    if let Some(Request::Subscribe(filter, asked)) = self.requests.remove(&id) {
+                    if let Some(Request::Subscribe(filter, asked)) = self.end(id) {
                         let is_granted = reasons.iter().all(|reason| *reason < 0x80);
                         self.is_ready |= is_granted;
                         if is_granted && filter.starts_with('$') {
@@ -237,14 +252,14 @@ impl Player {
                     }
                 }
                 Fact::Unsubscribed(id) => {
-                    if let Some(Request::Unsubscribe(filter)) = self.requests.remove(&id)
+                    if let Some(Request::Unsubscribe(filter)) = self.end(id)
                         && filter.starts_with('$')
                     {
                         scene.oracle.unsubscribed(self.index);
                     }
                 }
                 Fact::Abandoned(id) => {
-                    if let Some(Request::Message(number)) = self.requests.remove(&id) {
+                    if let Some(Request::Message(number)) = self.end(id) {
                         scene.oracle.abandoned(number);
                     }
                 }
@@ -258,6 +273,12 @@ impl Player {
                 Fact::Nothing => {}
             }
         }
+    }
+
+    /// An exchange is over, and its packet identifier free.
+    fn end(&mut self, id: u16) -> Option<Request> {
+        self.identifiers.free(id);
+        self.requests.remove(&id)
     }
 
     fn take(&mut self, arrival: Arrival, scene: &mut Scene) {
@@ -382,6 +403,7 @@ impl Player {
         }
         let mut bytes = Vec::new();
         self.client.transmit(&mut bytes);
+        self.identifiers.up(&mut bytes, &mut scene.chance);
         let answers = scene.mischief.up(self.version, &mut bytes);
         line.down
             .write(scene.now, &answers, scene.weather, &mut scene.chance);
@@ -403,6 +425,7 @@ impl Player {
         let id = scene.network.open(owner, self.version, at);
         self.line = Some(id);
         self.client.connected(Timestamp(scene.now));
+        self.identifiers.reconnected();
         let mut bytes = Vec::new();
         self.client.transmit(&mut bytes);
         let clean_start = match frame::split(&bytes, u32::MAX) {

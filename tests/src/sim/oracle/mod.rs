@@ -77,6 +77,9 @@ pub(super) struct Oracle {
     facts: u64,
     /// How often the broker has been started.
     boots: u64,
+    /// The last fact that explains why something comes again: somebody's connection, subscription
+    /// or life has ended or begun, or the broker's.
+    disturbed: u64,
     messages: Vec<Message>,
     sessions: Vec<SessionBook>,
     retained: RetainedBook,
@@ -103,6 +106,12 @@ impl Oracle {
         self.violation.as_ref()
     }
 
+    /// A fact that explains why something comes again.
+    fn disturbance(&mut self, what: impl FnOnce() -> String) -> u64 {
+        self.disturbed = self.fact(what);
+        self.disturbed
+    }
+
     fn fact(&mut self, what: impl FnOnce() -> String) -> u64 {
         self.facts += 1;
         self.story.tell(self.facts, || format!("fact: {}", what()));
@@ -112,7 +121,7 @@ impl Oracle {
     /// The broker has ended and was started again.
     pub(super) fn rebooted(&mut self, now: u64) {
         self.boots += 1;
-        self.fact(|| "the broker has ended".into());
+        self.disturbance(|| "the broker has ended".into());
         self.wills.crashed(now);
     }
 
@@ -120,7 +129,8 @@ impl Oracle {
 
     /// A client exists, or has forgotten everything and begins again.
     pub(super) fn born(&mut self, player: usize, version: Version, is_persistent: bool) {
-        let fact = self.fact(|| format!("player {player} begins life, persistent {is_persistent}"));
+        let fact =
+            self.disturbance(|| format!("player {player} begins life, persistent {is_persistent}"));
         if self.sessions.len() <= player {
             self.sessions.resize_with(player + 1, SessionBook::default);
         }
@@ -131,8 +141,9 @@ impl Oracle {
 
     /// CONNECT is sent.
     pub(super) fn connecting(&mut self, player: usize, line: u64, clean_start: bool) {
-        let fact =
-            self.fact(|| format!("player {player} connects by line {line}, clean {clean_start}"));
+        let fact = self.disturbance(|| {
+            format!("player {player} connects by line {line}, clean {clean_start}")
+        });
         let boots = self.boots;
         let book = &mut self.sessions[player];
         if clean_start || !book.is_persistent {
@@ -181,7 +192,7 @@ impl Oracle {
 
     /// The client looks at this connection no longer.
     pub(super) fn disconnected(&mut self, player: usize, line: u64) {
-        self.fact(|| format!("player {player} leaves line {line}"));
+        self.disturbance(|| format!("player {player} leaves line {line}"));
         self.wills.disconnected(line);
         self.sessions[player].disconnected();
     }
@@ -196,7 +207,7 @@ impl Oracle {
 
     /// Gives the number of the fact, to be handed in with the answer.
     pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) -> u64 {
-        let fact = self.fact(|| format!("player {player} subscribes to {filter} {qos:?}"));
+        let fact = self.disturbance(|| format!("player {player} subscribes to {filter} {qos:?}"));
         self.sessions[player].subscribing(filter, qos, fact);
         if filter.starts_with("$share/") {
             let is_persistent = self.sessions[player].is_persistent;
@@ -220,7 +231,7 @@ impl Oracle {
     }
 
     pub(super) fn unsubscribing(&mut self, player: usize, filter: &str) {
-        let fact = self.fact(|| format!("player {player} unsubscribes from {filter}"));
+        let fact = self.disturbance(|| format!("player {player} unsubscribes from {filter}"));
         let messages = &self.messages;
         self.sessions[player].unsubscribing(filter, |number| &messages[number as usize].topic);
         if filter.starts_with("$share/") {
@@ -273,7 +284,7 @@ impl Oracle {
         message.fate = Fate::Accepted;
         let message = message.clone();
         if message.topic.starts_with("r/") {
-            return self.retained.accepted(&message.topic, number);
+            self.retained.accepted(&message.topic, number);
         }
         if message.expires || message.clears || self.rules.queues_overflow {
             return;
@@ -334,8 +345,8 @@ impl Oracle {
         message: &Message,
         arrival: &Arrival,
     ) -> Result<(), String> {
-        if message.topic.starts_with("r/") {
-            return Ok(());
+        if arrival.retain {
+            return Ok(()); // once more for who subscribes
         }
         let (publisher, life) = message.publisher;
         let publisher = &self.sessions[publisher];
@@ -343,6 +354,7 @@ impl Oracle {
         let is_first_attempt =
             publisher.life == life && publisher.connections == message.connection;
         let boots = self.boots;
+        let is_undisturbed = self.disturbed < message.sent;
         let keeps_order = !self.rules.queues_overflow
             && !message.expires // dropped at first, and still fresh when it is sent again
             && !message.topic.starts_with("s/");
@@ -353,11 +365,16 @@ impl Oracle {
         if keeps_order {
             book.check_order(number, message, arrival)?;
         }
-        book.take(number, arrival)?;
+        if message.qos == QoS::AtMostOnce {
+            book.check_at_most_once(number, message)?;
+        }
+        book.take(number, arrival, is_undisturbed)?;
         if message.topic.starts_with("s/") {
             let is_persistent = book.is_persistent;
-            self.shared
-                .arrived(player, number, arrival.qos, is_persistent)?;
+            let is_once = message.qos == QoS::AtMostOnce
+                || is_undisturbed
+                || arrival.qos == QoS::ExactlyOnce && is_persistent;
+            self.shared.arrived(player, number, is_once)?;
         }
         Ok(())
     }

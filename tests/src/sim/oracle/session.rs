@@ -58,6 +58,8 @@ pub(super) struct SessionBook {
     asked: BTreeSet<String>,
     seen: BTreeMap<u64, Seen>,
     latest: BTreeMap<Stream, u64>,
+    /// The same of QoS 0: publisher and its life, its connection, topic.
+    latest_at_most_once: BTreeMap<((usize, u64), u64, String), u64>,
 }
 
 impl SessionBook {
@@ -77,6 +79,7 @@ impl SessionBook {
         self.owed.clear();
         self.seen.clear();
         self.latest.clear();
+        self.latest_at_most_once.clear();
         self.asked.clear();
     }
 
@@ -230,14 +233,41 @@ impl SessionBook {
             arrival.qos,
         );
         let latest = self.latest.entry(stream).or_insert(number);
-        if number < *latest && is_sure && self.is_persistent {
+        if number < *latest && is_sure {
             return Err(format!("it comes after {latest}"));
         }
         *latest = number.max(*latest);
         Ok(())
     }
 
-    pub(super) fn take(&mut self, number: u64, arrival: &Arrival) -> Result<(), String> {
+    /// What was sent once arrives once at most, and behind what the same connection sent before.
+    pub(super) fn check_at_most_once(
+        &mut self,
+        number: u64,
+        message: &Message,
+    ) -> Result<(), String> {
+        if self.seen.contains_key(&number) {
+            return Err("a QoS 0 message comes twice".into());
+        }
+        if message.topic.starts_with("s/") {
+            return Ok(()); // a member leaves what it has not got to others
+        }
+        let stream = (message.publisher, message.connection, message.topic.clone());
+        let latest = self.latest_at_most_once.entry(stream).or_insert(number);
+        if number < *latest {
+            return Err(format!("a QoS 0 message comes after {latest}"));
+        }
+        *latest = number;
+        Ok(())
+    }
+
+    /// `is_undisturbed`: since it was sent, nothing has happened for which it might come again.
+    pub(super) fn take(
+        &mut self,
+        number: u64,
+        arrival: &Arrival,
+        is_undisturbed: bool,
+    ) -> Result<(), String> {
         self.owed.remove(&number);
         let exactly = arrival.qos == QoS::ExactlyOnce;
         let seen = Seen {
@@ -249,6 +279,9 @@ impl SessionBook {
         let before = self.seen.insert(number, seen);
         if exactly && before.is_some_and(|before| before.exactly) {
             return Err("a QoS 2 message comes twice".into());
+        }
+        if before.is_some() && is_undisturbed {
+            return Err("it comes twice for no reason".into());
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use super::matches;
 use std::collections::{BTreeMap, BTreeSet};
-use whimbrel_core::codec::packet::QoS;
 
 #[derive(Debug, Default)]
 struct Group {
@@ -17,9 +16,8 @@ struct Group {
     /// Some member's session ends with its connection.
     is_volatile: bool,
     owed: BTreeSet<u64>,
-    /// Messages that have arrived at QoS 2.
-    exactly: BTreeSet<u64>,
-    seen: BTreeSet<u64>,
+    /// Messages that have arrived, and whether that was to happen once.
+    seen: BTreeMap<u64, bool>,
 }
 
 /// All groups, by filter.
@@ -79,26 +77,26 @@ impl SharedBook {
                 && group.disturbed < sent
                 && !group.is_volatile
                 && group.leaving.is_empty()
-                && !group.seen.contains(&number)
+                && !group.seen.contains_key(&number)
             {
                 group.owed.insert(number);
             }
         }
     }
 
+    /// `is_once`: no second member may get it, nor this one again.
     pub(super) fn arrived(
         &mut self,
         player: usize,
         number: u64,
-        qos: QoS,
-        is_persistent: bool,
+        is_once: bool,
     ) -> Result<(), String> {
         // A client is in one group all its life.
         let groups = self.groups.iter_mut();
         for (filter, group) in groups.filter(|(_, group)| group.known.contains(&player)) {
             group.owed.remove(&number);
-            group.seen.insert(number);
-            if qos == QoS::ExactlyOnce && is_persistent && !group.exactly.insert(number) {
+            let before = group.seen.insert(number, is_once);
+            if is_once && before == Some(true) {
                 return Err(format!("two members of {filter} get it"));
             }
         }
