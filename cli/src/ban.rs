@@ -218,6 +218,10 @@ impl Add {
         if all.is_empty() {
             return Err(Failure::NobodyTyped);
         }
+        let is_new = matches!(
+            edit::read(&self.file, MAKER),
+            Err(edit::Failure::NoFile(..))
+        );
         let mut notes = Vec::new();
         edit::replace(&self.file, |text| {
             let text = with_ban(text, &all, until).map_err(|bad| mistakes(&self.file, &bad))?;
@@ -226,6 +230,12 @@ impl Add {
         })?;
         for one in &all {
             print(&format!("{one}: kept out {}\n", end(until)));
+        }
+        if is_new {
+            let file = &self.file;
+            say(&format!(
+                "note: {file} is new; a broker heeds it when access.ban_file names it"
+            ));
         }
         for note in notes {
             say(&format!(

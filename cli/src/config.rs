@@ -31,6 +31,7 @@ use core::str::FromStr;
 use key::Key;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use value::Written;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
@@ -356,13 +357,15 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
     };
     for (index, listener) in listeners.iter().enumerate() {
         let (url, before) = (&listener.url, &listeners[..index]);
-        let chosen_by_system = url.address().is_some_and(|address| address.port() == 0);
-        if !chosen_by_system && before.iter().any(|other| other.url == *url) {
-            complain(
-                "url",
-                index,
-                format!("{url} is listened at twice; name it once"),
-            );
+        if let Some(other) = before.iter().find(|other| collide(listener, other)) {
+            let message = match other.url == *url {
+                true => format!("{url} is listened at twice; name it once"),
+                false => format!(
+                    "{url} is at the same place as {}; give one of them another port",
+                    other.url
+                ),
+            };
+            complain("url", index, message);
         }
         for (key, what) in useless(listener) {
             let scheme = url.scheme().name();
@@ -398,6 +401,23 @@ fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut
             );
         }
     }
+}
+
+/// Whether the system would not let both listen.
+fn collide(one: &ListenerConfig, other: &ListenerConfig) -> bool {
+    let (Some(ours), Some(theirs)) = (one.url.address(), other.url.address()) else {
+        return one.url == other.url;
+    };
+    let is_udp = |listener: &ListenerConfig| listener.url.scheme() == Scheme::Quic;
+    // Port 0 is another one each time.
+    if ours.port() == 0 || ours.port() != theirs.port() || is_udp(one) != is_udp(other) {
+        return false;
+    }
+    let covers = |listener: &ListenerConfig, all: SocketAddr, some: SocketAddr| {
+        all.ip().is_unspecified()
+            && (all.is_ipv4() == some.is_ipv4() || all.is_ipv6() && !listener.ipv6_only)
+    };
+    ours == theirs || covers(one, ours, theirs) || covers(other, theirs, ours)
 }
 
 /// What is set to keep somebody out, and would not: a slip that would leave a listener open.

@@ -5,7 +5,9 @@ use crate::runtime::{CertificateFinding, check_certificates};
 use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
 use whimbrel_core::UnixTime;
-use whimbrel_core::runtime::{Anonymous, CertificateUser, ListenerConfig, Scheme, TenantSource};
+use whimbrel_core::runtime::{
+    Anonymous, CertificateUser, ClientCertificate, ListenerConfig, Scheme, TenantSource,
+};
 
 /// A listener in a line.
 pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String {
@@ -15,6 +17,9 @@ pub(crate) fn listener(listener: &ListenerConfig, prepared: &Prepared) -> String
         false => listener.allow_anonymous,
     };
     let who = match (anonymous, listener.url.is_local()) {
+        (Anonymous::Always, _) if needs_a_certificate(listener) => {
+            "open to everyone with a certificate of its authorities"
+        }
         (Anonymous::Always, _) => "open to everyone who can reach it",
         (Anonymous::LoopbackOnly, true) => "open to this machine",
         (Anonymous::LoopbackOnly, false) if can_show => {
@@ -59,6 +64,11 @@ const fn needs_a_name(listener: &ListenerConfig) -> bool {
     }
 }
 
+/// Whether only who has a certificate of some authority gets as far as being asked who it is.
+fn needs_a_certificate(listener: &ListenerConfig) -> bool {
+    !listener.client_ca.is_empty() && listener.client_certificate == ClientCertificate::Required
+}
+
 /// How clients could show who they are.
 const fn remedy(listener: &ListenerConfig) -> &'static str {
     if listener.client_ca.is_empty() {
@@ -93,7 +103,9 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
             Anonymous::Never if !can_show => warnings.push(format!(
                 "{url}: every client will be refused, since nobody is there to check who they are; {remedy}"
             )),
-            Anonymous::Always if !url.is_local() && !needs_a_name(listener) => {
+            Anonymous::Always
+                if !url.is_local() && !needs_a_name(listener) && !needs_a_certificate(listener) =>
+            {
                 warnings.push(format!(
                     "{url}: everyone who can reach it is let in without showing anything, and may read and \
                      write all; to change that, take allow_anonymous = \"always\" away and write \
@@ -118,6 +130,15 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
             warnings.push(format!(
                 "{url}: every user of this machine is let in without showing anything; unix_mode = \"660\" \
                  keeps it to its owner and group"
+            ));
+        }
+        let serves_it = |other: &ListenerConfig| {
+            other.url.scheme().has_tls() && other.certificate == listener.certificate
+        };
+        if !listener.certificate.is_empty() && !settings.server.listeners.iter().any(serves_it) {
+            warnings.push(format!(
+                "{url}: nothing is encrypted here, though there is a certificate; write tls:// or wss:// \
+                 in the url of that [[listener]]"
             ));
         }
         // What a proxy passes on was encrypted up to there, as far as anybody knows here.

@@ -4,6 +4,7 @@ pub mod authority;
 mod compose;
 pub mod disk;
 pub mod fuzz;
+#[cfg(feature = "initial")]
 pub mod initial;
 pub mod memory;
 mod received;

@@ -27,8 +27,10 @@ fn bans_are_added_listed_and_removed() {
         "add", file, "-u", "mallory", "--client", "meter-*", "--until", until,
     ];
     let said = done(&both);
-    let expected =
-        format!("user mallory: kept out until {until}\nclient meter-*: kept out until {until}\n");
+    let expected = format!(
+        "user mallory: kept out until {until}\nclient meter-*: kept out until {until}\n\
+         note: {file} is new; a broker heeds it when access.ban_file names it\n"
+    );
     assert_eq!(said, expected);
     assert_eq!(
         done(&["add", file, "--address", "198.51.100.0/24"]),

@@ -448,12 +448,11 @@ impl<D: Driver> Shard<D> {
             return;
         };
         let id = socket.id;
-        if writable
-            && socket.is_blocked()
-            && socket.flush()
-            && core::mem::take(&mut socket.send_due)
-        {
-            self.send(id);
+        if writable && socket.is_blocked() && socket.flush() {
+            match core::mem::take(&mut socket.send_due) {
+                true => self.send(id),
+                false => self.broker.blocked(self.now, id, 0),
+            }
         }
         if readable {
             self.read(id);
@@ -584,6 +583,7 @@ impl<D: Driver> Shard<D> {
                 self.write_buffer = Vec::new();
             }
             if socket.is_blocked() {
+                self.broker.blocked(self.now, id, socket.unsent_bytes());
                 self.watch(id);
             }
         }

@@ -172,6 +172,11 @@ impl<T: Transport> Socket<T> {
         self.is_blocked
     }
 
+    /// How much of what was to be written is left here.
+    pub(crate) const fn unsent_bytes(&self) -> usize {
+        self.unsent.len() - self.written
+    }
+
     /// What has to be known of it now: what is not to be read is not watched.
     pub(crate) const fn interest(&self) -> Interest {
         Interest {

@@ -58,6 +58,7 @@ inputs! {
     accept(now: Now, peer: Peer) -> ConnectionId;
     introduce(now: Now, connection: ConnectionId, peer: Peer);
     receive(now: Now, connection: ConnectionId, bytes: &[u8]);
+    blocked(now: Now, connection: ConnectionId, bytes: usize);
     closed(now: Now, connection: ConnectionId);
     advance(now: Now);
     authenticated(now: Now, connection: ConnectionId, verdict: Verdict);

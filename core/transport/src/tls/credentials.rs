@@ -158,12 +158,19 @@ fn read_pairs(listener: &ListenerConfig) -> Result<Vec<Arc<CertifiedKey>>, Strin
 pub(crate) fn read_pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
     let chain = read_usable(certificate)?;
     let bytes = read(key)?;
-    let private = PrivateKeyDer::from_pem_slice(&bytes)
-        .map_err(|_| format!("{key} has no private key: it should have one in PEM, unencrypted"))?;
+    let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+        format!(
+            "{key} has no private key: it should have one in PEM, unencrypted; `openssl pkey -in \
+                 {key} -out FILE` takes a passphrase away"
+        )
+    })?;
     let mismatch = rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
     let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
         if error == mismatch {
-            format!("{key} is not the key of {certificate}")
+            format!(
+                "{key} is not the key of {certificate}; name the one that the certificate was made for, in \
+                 the same place of `key`"
+            )
         } else {
             format!("{certificate} and {key}: {error}")
         }
@@ -177,7 +184,11 @@ pub(crate) fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{file} is no PEM file: {error}"))?;
     if certificates.is_empty() {
-        return Err(format!("{file} has no certificate"));
+        let hint = match PrivateKeyDer::from_pem_slice(&bytes) {
+            Ok(_) => "it has a private key, which belongs into `key`",
+            Err(_) => "name a file in PEM that has one",
+        };
+        return Err(format!("{file} has no certificate; {hint}"));
     }
     Ok(certificates)
 }

@@ -15,9 +15,6 @@ use x509_parser::x509::X509Version;
 /// Alternative names of a certificate that are kept, at most.
 const NAMES_MAXIMUM: usize = 32;
 
-/// Certificates of a chain of which it is kept who has issued them, at most.
-const CHAIN_MAXIMUM: usize = 8;
-
 /// Reads a certificate that has been verified: the first of those that were shown. `None` when none
 /// were.
 ///
@@ -29,9 +26,9 @@ pub fn read(shown: &[CertificateDer<'_>]) -> Result<Option<Certificate>, Fault> 
     let Some(first) = shown.first() else {
         return Ok(None);
     };
-    let chain = shown.iter().take(CHAIN_MAXIMUM);
-    // What is behind the first one and cannot be read, nobody has looked at.
-    let chain = chain.filter_map(|der| issued(der)).collect();
+    // As many as fit into a handshake: a path to an authority may lead through any of them. What
+    // cannot be read, no path leads through.
+    let chain = shown.iter().filter_map(|der| issued(der)).collect();
     Ok(Some(subject(first)?.in_chain(chain)))
 }
 
