@@ -24,11 +24,6 @@ impl<T> Default for Sockets<T> {
 }
 
 impl<T> Sockets<T> {
-    /// What was left to be written to them when they were closed.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(super) const fn is_empty(&self) -> bool {
         self.count == 0
     }
