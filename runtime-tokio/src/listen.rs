@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 use whimbrel_core::Peer;
-use whimbrel_core::runtime::{ListenError, ListenerConfig, Scheme};
+#[cfg(feature = "quic")]
+use whimbrel_core::runtime::Scheme;
+use whimbrel_core::runtime::{ListenError, ListenerConfig};
 #[cfg(unix)]
 use whimbrel_host::SocketFile;
 use whimbrel_host::Threads;

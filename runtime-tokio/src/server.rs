@@ -16,10 +16,13 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
+use whimbrel_core::id::PeerId;
 use whimbrel_core::runtime::{ListenError, ListenerConfig, ServerConfig, StartError};
+use whimbrel_core::{Action, Broker};
 use whimbrel_host::listen::Bound;
 use whimbrel_host::shard::{self, Seat, Shard};
-use whimbrel_host::{Runtime, Threads};
+use whimbrel_host::storage::{LogRequest, LogSender};
+use whimbrel_host::{Clock, Runtime, Threads};
 
 /// Bytes that wait in each direction of an in-process connection, at most.
 const IN_PROCESS_BYTES: usize = 64 << 10;
@@ -52,6 +55,10 @@ impl Runtime for Tokio {
             ends: posts.into_iter().zip(farewells).collect(),
             runtime: None,
         })
+    }
+
+    fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
+        introduce(brokers, clock, log);
     }
 
     fn bell(&self, shard: u16) -> Waker {
@@ -107,6 +114,44 @@ impl Runtime for Tokio {
         let runtime = runtime.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         let transport = Transport::Plain(Pipe::Memory(Box::new(stream)));
         client::over(transport, config, runtime).await
+    }
+}
+
+/// Before anybody can connect, every shard hears what the others want, and the log what they have
+/// to say at the start.
+fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
+    loop {
+        let mut letters = Vec::new();
+        for (broker, shard) in brokers.iter_mut().zip(0..) {
+            while let Some(action) = broker.poll_action() {
+                match action {
+                    Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
+                    // Its thread is not there yet, but its channel is.
+                    Action::Persist(batch) => {
+                        drop(log.send((shard, LogRequest::Append(batch))));
+                    }
+                    Action::Load(message) => {
+                        drop(log.send((shard, LogRequest::Load(message))));
+                    }
+                    // There is no connection yet, and nobody who listens to events.
+                    Action::Send(_)
+                    | Action::Pause(_)
+                    | Action::Resume(_)
+                    | Action::Close { .. }
+                    | Action::Authenticate { .. }
+                    | Action::HandOver { .. }
+                    | Action::Event(_) => {}
+                }
+            }
+        }
+        if letters.is_empty() {
+            return;
+        }
+        for (from, to, letter) in letters {
+            if let Some(broker) = brokers.get_mut(usize::from(to.0)) {
+                broker.routed(clock.now(), from, letter);
+            }
+        }
     }
 }
 

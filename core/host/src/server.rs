@@ -6,7 +6,7 @@ use crate::inbox::{Inbox, Input, StopLevel};
 use crate::listen::Bound;
 use crate::report::EventSink;
 use crate::shard::{Driver, Seat};
-use crate::storage::{self, LogRequest, LogSender, Opened};
+use crate::storage::{self, LogSender, Opened};
 use crate::{Clock, Threads, brokers};
 use core::marker::PhantomData;
 use core::task::Waker;
@@ -14,12 +14,11 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use tracing::info;
 use whimbrel_core::client::Config;
-use whimbrel_core::id::PeerId;
 use whimbrel_core::runtime::client::OpenError;
 use whimbrel_core::runtime::{
     Authenticator, ListenError, ListenerConfig, Policy, ServerConfig, StartError,
 };
-use whimbrel_core::{Action, Broker, Event};
+use whimbrel_core::{Broker, Event};
 use whimbrel_transport::still_taken_by;
 
 /// What a runtime gives a server, beyond what it gives each [shard](Driver).
@@ -37,6 +36,10 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     ///
     /// It cannot do what the configuration asks for, or the system gives nothing.
     fn new(config: &ServerConfig, shards: u16) -> Result<Self, StartError>;
+
+    /// Lets brokers that have peers hear of each other, before anybody can connect; what they want
+    /// to be kept goes to the log. A runtime with one shard has nothing to do.
+    fn introduce(_: &mut [Broker], _: Clock, _: &LogSender) {}
 
     /// What wakes a shard.
     fn bell(&self, shard: u16) -> Waker;
@@ -178,7 +181,7 @@ impl<R: Runtime> Server<R> {
             .map(|config| runtime.bind(config, threads))
             .collect::<Result<Vec<_>, _>>()?;
         let (log_sender, requests) = mpsc::channel();
-        introduce(&mut brokers, clock, &log_sender);
+        R::introduce(&mut brokers, clock, &log_sender);
         let (mut log, mut storage_statistics) = (None, None);
         if let Some(store) = store {
             let tellers = inboxes.iter().map(|inbox| {
@@ -226,41 +229,3 @@ impl<R: Runtime> Server<R> {
 
 /// The inboxes of all shards of a server, by their numbers.
 pub(crate) type Inboxes<R> = Arc<[Arc<Inbox<<<R as Runtime>::Driver as Driver>::Transport>>]>;
-
-/// Before anybody can connect, every shard hears what the others want, and the log what they have
-/// to say at the start.
-fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
-    loop {
-        let mut letters = Vec::new();
-        for (broker, shard) in brokers.iter_mut().zip(0..) {
-            while let Some(action) = broker.poll_action() {
-                match action {
-                    Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
-                    // Its thread is not there yet, but its channel is.
-                    Action::Persist(batch) => {
-                        drop(log.send((shard, LogRequest::Append(batch))));
-                    }
-                    Action::Load(message) => {
-                        drop(log.send((shard, LogRequest::Load(message))));
-                    }
-                    // There is no connection yet, and nobody who listens to events.
-                    Action::Send(_)
-                    | Action::Pause(_)
-                    | Action::Resume(_)
-                    | Action::Close { .. }
-                    | Action::Authenticate { .. }
-                    | Action::HandOver { .. }
-                    | Action::Event(_) => {}
-                }
-            }
-        }
-        if letters.is_empty() {
-            return;
-        }
-        for (from, to, letter) in letters {
-            if let Some(broker) = brokers.get_mut(usize::from(to.0)) {
-                broker.routed(clock.now(), from, letter);
-            }
-        }
-    }
-}

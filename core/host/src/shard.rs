@@ -611,7 +611,10 @@ impl<D: Driver> Shard<D> {
             return;
         };
         let source = Source::Lingering(number);
-        let goes_on = lingering.go_on(&mut self.read_buffer)
+        // What is reported once, when it has become so, is reported under the name it had then.
+        let goes_on = (D::IS_LEVEL
+            || watch(&mut self.driver, &mut lingering.socket, source).is_ok())
+            && lingering.go_on(&mut self.read_buffer)
             && watch(&mut self.driver, &mut lingering.socket, source).is_ok();
         if !goes_on && let Some(mut lingering) = self.lingering.remove(number) {
             self.unwatch(&mut lingering.socket, source);
@@ -821,3 +824,6 @@ fn source_of(id: ConnectionId) -> Source {
     // An index is made from a `u32`.
     Source::Connection(u32::try_from(id.index()).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

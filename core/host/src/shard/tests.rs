@@ -1,0 +1,246 @@
+//! The turn over a runtime that is made up, which reports once what has become ready.
+
+use super::*;
+use crate::inbox::Inbox;
+use crate::listen::Accept;
+use core::net::SocketAddr;
+use std::sync::Mutex;
+use whimbrel_core::runtime::ListenerConfig;
+use whimbrel_transport::{Fault, Security};
+
+/// What both ends of a connection see.
+#[derive(Default)]
+struct Wire {
+    to_broker: Vec<u8>,
+    to_client: Vec<u8>,
+    /// The client has closed its end.
+    has_left: bool,
+    /// The broker has.
+    has_finished: bool,
+    /// Under which name it is reported that there is something to be read, once there is.
+    waits: Option<Source>,
+}
+
+/// The broker's end; the name is the one under which it is watched.
+struct End(Arc<Mutex<Wire>>, Option<Source>);
+
+impl Transport for End {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.0.lock().unwrap();
+        let count = wire.to_broker.len().min(buffer.len());
+        if count == 0 && !wire.has_left {
+            wire.waits = self.1;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        buffer[..count].copy_from_slice(&wire.to_broker[..count]);
+        wire.to_broker.drain(..count);
+        Ok(count)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().to_client.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap().has_finished = true;
+        Ok(())
+    }
+
+    fn is_unflushed(&self) -> bool {
+        false
+    }
+
+    fn has_more(&self) -> bool {
+        true
+    }
+
+    fn introduce(&mut self) -> Option<Peer> {
+        None
+    }
+
+    fn fault(&self) -> Option<(Option<SocketAddr>, &Fault)> {
+        None
+    }
+
+    fn has_left(&self) -> bool {
+        self.0.lock().unwrap().has_left
+    }
+
+    fn has_goodbye(&self) -> bool {
+        false
+    }
+}
+
+struct Nowhere;
+
+impl Accept for Nowhere {
+    type Newcomer = End;
+    type Transport = End;
+
+    fn accept(&mut self, _: &ListenerConfig) -> io::Result<(End, Option<SocketAddr>)> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn watch(&mut self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn transport(end: End, _: &Security, _: &Peer) -> Result<End, Fault> {
+        Ok(end)
+    }
+}
+
+struct Edges;
+
+impl Driver for Edges {
+    type Broker = Box<Broker>;
+    type Transport = End;
+    type Acceptor = Nowhere;
+
+    const IS_LEVEL: bool = false;
+    const WRITE_BUFFER_KEPT_BYTES: usize = 1 << 10;
+    const LINGERING_MAXIMUM: usize = 1;
+
+    fn watch(
+        &mut self,
+        transport: &mut End,
+        source: Source,
+        before: Option<Interest>,
+        _: Interest,
+    ) -> io::Result<()> {
+        if before.is_none() {
+            transport.1 = Some(source);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, _: PeerId, _: Letter) {
+        unreachable!("there is one shard");
+    }
+
+    fn hand_over(&mut self, _: PeerId, _: Moving<End>) {
+        unreachable!("there is one shard");
+    }
+}
+
+struct World {
+    shard: Shard<Edges>,
+    inbox: Arc<Inbox<End>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Clock::start();
+        let config = ServerConfig::default();
+        let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
+        let seat = Seat {
+            broker: Broker::new(config.broker(), 1, clock.now()).unwrap(),
+            config: Arc::new(config),
+            shard: 0,
+            threads: Threads::default(),
+            clock,
+            policy: Policy::new(&[], None),
+            events: None,
+            inboxes: [Arc::clone(&inbox)].into(),
+            log: None,
+        };
+        let shard = Shard::new(seat, Edges, []).unwrap();
+        Self { shard, inbox }
+    }
+
+    fn connect(&self) -> Arc<Mutex<Wire>> {
+        let wire = Arc::<Mutex<Wire>>::default();
+        let end = End(Arc::clone(&wire), None);
+        self.inbox.push(Input::Attach(end));
+        wire
+    }
+
+    /// Turns until nothing is left over, with what these wires have to report.
+    fn run(&mut self, wires: &[&Arc<Mutex<Wire>>]) {
+        loop {
+            self.shard.begin();
+            let mut is_reported = false;
+            for wire in wires {
+                let mut wire = wire.lock().unwrap();
+                let is_ready = wire.has_left || !wire.to_broker.is_empty();
+                if let Some(source) = wire.waits.take_if(|_| is_ready) {
+                    drop(wire);
+                    self.shard.serve(source, true, true);
+                    is_reported = true;
+                }
+            }
+            self.shard.finish();
+            if !is_reported && !self.shard.is_busy() {
+                return;
+            }
+        }
+    }
+}
+
+/// 3.1.1, `a`.
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a";
+const CONNACK: &[u8] = b"\x20\x02\0\0";
+const PINGREQ: &[u8] = b"\xc0\0";
+const PINGRESP: &[u8] = b"\xd0\0";
+
+#[test]
+fn what_is_said_is_answered_and_who_leaves_is_let_go() {
+    let mut world = World::new();
+    let wire = world.connect();
+    world.run(&[&wire]);
+    wire.lock()
+        .unwrap()
+        .to_broker
+        .extend([CONNECT, PINGREQ].concat());
+    world.run(&[&wire]);
+    assert_eq!(wire.lock().unwrap().to_client, [CONNACK, PINGRESP].concat());
+    wire.lock().unwrap().has_left = true;
+    world.run(&[&wire]);
+    assert_eq!(Arc::strong_count(&wire), 1, "nobody else holds it");
+}
+
+#[test]
+fn who_is_closed_with_last_bytes_is_waited_for_and_heard_under_a_new_name() {
+    let mut world = World::new();
+    let (refused, other) = (world.connect(), world.connect());
+    world.run(&[&refused, &other]);
+    // Protocol level 9 is none.
+    refused
+        .lock()
+        .unwrap()
+        .to_broker
+        .extend(b"\x10\x0d\0\x04MQTT\x09\x02\0\0\0\x01a");
+    world.run(&[&refused, &other]);
+    let wire = refused.lock().unwrap();
+    assert!(!wire.to_client.is_empty() && wire.has_finished);
+    assert!(
+        matches!(wire.waits, Some(Source::Lingering(_))),
+        "{:?}",
+        wire.waits
+    );
+    drop(wire);
+    assert_eq!(Arc::strong_count(&refused), 2, "it has not closed its end");
+    refused.lock().unwrap().has_left = true;
+    world.run(&[&refused, &other]);
+    assert_eq!(Arc::strong_count(&refused), 1);
+    assert_eq!(Arc::strong_count(&other), 2);
+}
+
+#[test]
+fn a_stop_tells_everybody_and_ends_when_they_have_left() {
+    let mut world = World::new();
+    let wire = world.connect();
+    wire.lock().unwrap().to_broker.extend(CONNECT);
+    world.run(&[&wire]);
+    world.inbox.stop(StopLevel::Gracefully);
+    wire.lock().unwrap().has_left = true;
+    world.run(&[&wire]);
+    assert!(world.shard.has_stopped());
+    drop(world.shard);
+    assert!(world.inbox.is_closed());
+}
