@@ -191,7 +191,11 @@ fn believing(authority: &str) -> io::Result<ClientConfig> {
 async fn one_stream(mut tcp: TcpStream, address: SocketAddr, tls: ClientConfig) -> io::Result<()> {
     let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
     let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    // By itself it would give up after 30 s of silence, as on a busy machine there may be.
+    let mut patient = quinn::TransportConfig::default();
+    patient.max_idle_timeout(None);
+    config.transport_config(Arc::new(patient));
     let connecting = endpoint.connect_with(config, address, "localhost");
     let connection = connecting.map_err(io::Error::other)?.await?;
     let (sender, receiver) = connection.open_bi().await?;

@@ -371,10 +371,9 @@ impl Oracle {
         book.take(number, arrival, is_undisturbed)?;
         if message.topic.starts_with("s/") {
             let is_persistent = book.is_persistent;
-            let is_once = message.qos == QoS::AtMostOnce
-                || is_undisturbed
-                || arrival.qos == QoS::ExactlyOnce && is_persistent;
-            self.shared.arrived(player, number, is_once)?;
+            let is_exact = arrival.qos == QoS::ExactlyOnce && is_persistent;
+            let is_once = message.qos == QoS::AtMostOnce || is_undisturbed;
+            self.shared.arrived(player, number, (is_exact, is_once))?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ struct Group {
     /// Some member's session ends with its connection.
     is_volatile: bool,
     owed: BTreeSet<u64>,
-    /// Messages that have arrived, and whether that was to happen once.
+    /// Messages that have arrived, and whether with a member for whom that is exactly once.
     seen: BTreeMap<u64, bool>,
 }
 
@@ -84,19 +84,22 @@ impl SharedBook {
         }
     }
 
-    /// `is_once`: no second member may get it, nor this one again.
+    /// `is_exact`: it counts against others for whom it is exactly once. `is_once`: nobody else may
+    /// have got it, nor this one before.
     pub(super) fn arrived(
         &mut self,
         player: usize,
         number: u64,
-        is_once: bool,
+        (is_exact, is_once): (bool, bool),
     ) -> Result<(), String> {
         // A client is in one group all its life.
         let groups = self.groups.iter_mut();
         for (filter, group) in groups.filter(|(_, group)| group.known.contains(&player)) {
             group.owed.remove(&number);
-            let before = group.seen.insert(number, is_once);
-            if is_once && before == Some(true) {
+            let before = group.seen.get(&number).copied();
+            let was_exact = before == Some(true);
+            group.seen.insert(number, is_exact || was_exact);
+            if is_exact && was_exact || is_once && before.is_some() {
                 return Err(format!("two members of {filter} get it"));
             }
         }
