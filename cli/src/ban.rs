@@ -140,7 +140,9 @@ fn network(text: &str) -> Result<Network, String> {
         .map_err(|why: <Network as core::str::FromStr>::Err| why.to_string())
 }
 
+/// At most a thousand years, so that the end is a date that can be written.
 fn duration_ms(text: &str) -> Result<u64, String> {
+    const MAXIMUM_MS: u64 = 1_000 * 365 * 86_400_000;
     let units = [
         ('s', 1_000),
         ('m', 60_000),
@@ -149,9 +151,12 @@ fn duration_ms(text: &str) -> Result<u64, String> {
     ];
     let parsed = units.into_iter().find_map(|(unit, unit_ms)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(unit_ms).filter(|ms| *ms > 0)
+        let ms = number.checked_mul(unit_ms)?;
+        (1..=MAXIMUM_MS).contains(&ms).then_some(ms)
     });
-    parsed.ok_or_else(|| "expected a number with its unit, such as 90s, 15m, 2h or 30d".to_owned())
+    let what =
+        "expected a number with its unit, such as 90s, 15m, 2h or 30d, up to a thousand years";
+    parsed.ok_or_else(|| what.to_owned())
 }
 
 fn time(text: &str) -> Result<UnixTime, String> {

@@ -640,3 +640,24 @@ fn alternative_names_are_names_and_addresses() {
     let known: Vec<&str> = certificate.alternative_names().collect();
     assert_eq!(known, names);
 }
+
+#[test]
+fn class_07_certificates_that_have_not_signed_the_one_before_prove_nothing() {
+    let der = |file: &str| CertificateDer::from_pem_file(file).unwrap();
+    let authority = Authority::new("path");
+    let client = der(&authority.client("client", "client", "somebody").certificate);
+    let genuine = der(&authority.file());
+    drop(authority);
+    let impostor = der(&Authority::new("path").file());
+    let other = der(&Authority::new("path-other").file());
+    let length = |shown: &[&CertificateDer<'static>]| {
+        let shown: Vec<_> = shown.iter().map(|der| (*der).clone()).collect();
+        let read = whimbrel_transport::read_certificate(&shown).unwrap();
+        read.expect("there is one").chain().len()
+    };
+    assert_eq!(length(&[&client]), 1);
+    assert_eq!(length(&[&client, &genuine]), 2);
+    assert_eq!(length(&[&client, &other]), 1, "of somebody else");
+    assert_eq!(length(&[&client, &impostor]), 1, "of its name alone");
+    assert_eq!(length(&[&client, &other, &genuine]), 2, "in any order");
+}

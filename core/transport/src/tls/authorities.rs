@@ -32,7 +32,8 @@ impl Authorities {
     /// what was revoked may have changed. Dates and signatures have not.
     pub(crate) fn stand_behind(&self, certificate: &Certificate) -> bool {
         let chain = certificate.chain();
-        chain.iter().any(|one| self.believed.contains(&one.by))
-            && chain.iter().all(|one| !self.revoked.contains(one))
+        let believed = chain.iter().position(|one| self.believed.contains(&one.by));
+        // What lies beyond somebody who is believed does not matter.
+        believed.is_some_and(|at| !chain[..=at].iter().any(|one| self.revoked.contains(one)))
     }
 }

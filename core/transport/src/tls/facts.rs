@@ -26,10 +26,31 @@ pub fn read(shown: &[CertificateDer<'_>]) -> Result<Option<Certificate>, Fault> 
     let Some(first) = shown.first() else {
         return Ok(None);
     };
-    // As many as fit into a handshake: a path to an authority may lead through any of them. What
-    // cannot be read, no path leads through.
-    let chain = shown.iter().filter_map(|der| issued(der)).collect();
-    Ok(Some(subject(first)?.in_chain(chain)))
+    Ok(Some(subject(first)?.in_chain(path(shown))))
+}
+
+/// The way from the first certificate to who has issued it, to who has issued that one, and so on
+/// as far as those that were shown tell: each has signed the one before. What else was shown proves
+/// nothing, though it be the certificate of somebody who is believed.
+fn path(shown: &[CertificateDer<'_>]) -> Vec<Issued> {
+    let parsed = shown.iter().map(|der| X509Certificate::from_der(der));
+    let mut others: Vec<_> = parsed.filter_map(|parsed| Some(parsed.ok()?.1)).collect();
+    let mut path = Vec::new();
+    let mut place = (!others.is_empty()).then_some(0);
+    while let Some(at) = place {
+        let certificate = others.swap_remove(at);
+        path.push(Issued {
+            by: hash(certificate.issuer().as_raw()),
+            number: number(certificate.raw_serial()),
+        });
+        place = others.iter().position(|other| {
+            other.subject().as_raw() == certificate.issuer().as_raw()
+                && certificate
+                    .verify_signature(Some(other.public_key()))
+                    .is_ok()
+        });
+    }
+    path
 }
 
 fn subject(der: &[u8]) -> Result<Certificate, Fault> {
@@ -74,15 +95,6 @@ fn hash(name: &[u8]) -> u64 {
 fn number(raw: &[u8]) -> u64 {
     let zeros = raw.iter().take_while(|byte| **byte == 0).count();
     hash(&raw[zeros..])
-}
-
-/// Who has issued a certificate, and under which number; `None` when it is none.
-fn issued(der: &[u8]) -> Option<Issued> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    Some(Issued {
-        by: hash(certificate.issuer().as_raw()),
-        number: number(certificate.raw_serial()),
-    })
 }
 
 /// By what [`Issued::by`] is known of those that it has issued; `None` when it is no certificate.
