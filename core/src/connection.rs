@@ -342,12 +342,12 @@ impl Connection {
         self.must_queue_behind_log(qos).then(Gate::default)
     }
 
-    /// Whether CONNECT named a method of enhanced authentication.
     /// What was to be sent to it, and its transport has not taken.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.outbox.len() + self.blocked as usize
     }
 
+    /// Whether CONNECT named a method of enhanced authentication.
     pub(crate) fn has_method(&self) -> bool {
         self.extra
             .as_ref()

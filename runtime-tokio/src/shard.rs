@@ -117,6 +117,7 @@ impl Running {
         }
         if is_busy {
             sources.push(Source::Post);
+            self.shard.come_back();
         }
         if self.shard.driver.others.iter().any(Outbox::is_crowded) {
             self.shard.rest_listeners(CROWDED_MS);

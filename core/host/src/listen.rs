@@ -207,6 +207,7 @@ impl<A: Accept> Listener<A> {
         self.rest.begin(now, for_ms);
         // Else it would be reported over and over. That it cannot be told so costs only that.
         let _ = self.socket.watch(false);
+        self.ready = true;
     }
 
     /// When it wants to be asked again, should it rest.

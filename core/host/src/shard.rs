@@ -58,6 +58,10 @@ const READ_BUFFER_MINIMUM: usize = 2 << 10;
 /// KiB.
 const ACTIONS_PER_DRAIN: usize = 4_096;
 
+/// What may be left to be written to those that are closed, in bytes: room for a thousand goodbyes
+/// of many messages each, and no way around the memory budget.
+const LINGERING_BYTES_MAXIMUM: usize = 8 << 20;
+
 /// Connections that a listener hands over in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -261,6 +265,11 @@ impl<D: Driver> Shard<D> {
         self.busy || !self.again.is_empty()
     }
 
+    /// The runtime has left something over: the next turn is to come at once.
+    pub const fn come_back(&mut self) {
+        self.busy = true;
+    }
+
     /// Until when it has time to stop, if it is stopping.
     #[must_use]
     pub const fn stopping_until(&self) -> Option<Timestamp> {
@@ -272,7 +281,10 @@ impl<D: Driver> Shard<D> {
     pub fn has_stopped(&self) -> bool {
         self.stopping_until.is_some_and(|until| {
             let everybody_left = self.sockets.is_empty() && self.lingering.is_empty();
-            (everybody_left && !self.is_busy()) || until <= self.now.monotonic
+            // Such as the rest of the deliveries of a will.
+            let is_due = |at| at <= self.now.monotonic;
+            let is_idle = !self.is_busy() && !self.broker.next_deadline().is_some_and(is_due);
+            (everybody_left && is_idle) || until <= self.now.monotonic
         })
     }
 
@@ -598,6 +610,7 @@ impl<D: Driver> Shard<D> {
         self.unwatch(&mut socket, source_of(id));
         if let Some(lingering) = socket.close(last_bytes)
             && self.lingering.len() < D::LINGERING_MAXIMUM
+            && self.lingering.bytes() + lingering.left_bytes <= LINGERING_BYTES_MAXIMUM
         {
             let until = self.now.monotonic.after_ms(LINGER.as_millis() as u64);
             let number = self.lingering.add(until, lingering);
@@ -789,8 +802,14 @@ impl<D: Driver> Shard<D> {
             return;
         }
         match is_new {
-            // Usually finds nothing, and makes the system report what comes.
-            true => self.read(id),
+            // Usually finds nothing, and makes the system report what comes. Who must not be read
+            // now was not asked, and will be.
+            true => {
+                self.read(id);
+                if let Some(socket) = self.sockets.get_mut(id) {
+                    let _ = watch(&mut self.driver, socket, source_of(id));
+                }
+            }
             // What has become ready meanwhile was reported, and is not again.
             false => self.again.push(id),
         }

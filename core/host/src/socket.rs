@@ -251,6 +251,7 @@ impl<T: Transport> Socket<T> {
             self.write(last_bytes);
         }
         (has_last && !self.broken).then(|| Lingering {
+            left_bytes: self.unsent_bytes(),
             socket: self,
             has_finished: false,
             unread: UNREAD_MAXIMUM_BYTES,
@@ -267,6 +268,8 @@ const UNREAD_MAXIMUM_BYTES: usize = 4 << 20;
 /// unread would make the system reset the connection, and the peer might never see the last packet.
 pub(crate) struct Lingering<T> {
     pub(crate) socket: Socket<T>,
+    /// What was left to be written when it was closed.
+    pub(crate) left_bytes: usize,
     has_finished: bool,
     unread: usize,
 }
@@ -287,6 +290,11 @@ impl<T: Transport> Lingering<T> {
             match socket.read(buffer) {
                 Arrived::Nothing | Arrived::Later => return true,
                 Arrived::Bytes(count) if count <= self.unread => self.unread -= count,
+                // It says no more, and is still to hear what is left for it.
+                Arrived::End if !self.has_finished => {
+                    socket.paused = true;
+                    return true;
+                }
                 Arrived::Bytes(_) | Arrived::End => return false,
             }
         }

@@ -68,6 +68,9 @@ pub(super) struct Lingerers<T> {
     places: VecDeque<Option<(Timestamp, Lingering<T>)>>,
     /// The number of the first of them.
     first: u32,
+    count: usize,
+    /// What was left to be written to them when they were closed.
+    bytes: usize,
 }
 
 impl<T> Default for Lingerers<T> {
@@ -75,18 +78,24 @@ impl<T> Default for Lingerers<T> {
         Self {
             places: VecDeque::new(),
             first: 0,
+            count: 0,
+            bytes: 0,
         }
     }
 }
 
 impl<T> Lingerers<T> {
-    /// Places, also of those that are done before one that is not.
-    pub(super) fn len(&self) -> usize {
-        self.places.len()
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.iter().all(Option::is_none)
+    /// What was left to be written to them when they were closed.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// When the first is cut, or its place is given up.
@@ -97,6 +106,8 @@ impl<T> Lingerers<T> {
     /// Gives one a number.
     pub(super) fn add(&mut self, until: Timestamp, lingering: Lingering<T>) -> u32 {
         let behind = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.count += 1;
+        self.bytes += lingering.left_bytes;
         self.places.push_back(Some((until, lingering)));
         self.first.wrapping_add(behind) & NUMBERS
     }
@@ -110,6 +121,7 @@ impl<T> Lingerers<T> {
     pub(super) fn remove(&mut self, number: u32) -> Option<Lingering<T>> {
         let index = number.wrapping_sub(self.first) & NUMBERS;
         let place = self.places.get_mut(index as usize)?.take();
+        self.uncount(place.as_ref());
         while let Some(None) = self.places.front() {
             self.pop();
         }
@@ -131,7 +143,16 @@ impl<T> Lingerers<T> {
 
     fn pop(&mut self) -> Option<(Timestamp, Lingering<T>)> {
         self.first = self.first.wrapping_add(1) & NUMBERS;
-        self.places.pop_front().flatten()
+        let place = self.places.pop_front().flatten();
+        self.uncount(place.as_ref());
+        place
+    }
+
+    fn uncount(&mut self, place: Option<&(Timestamp, Lingering<T>)>) {
+        if let Some((_, lingering)) = place {
+            self.count -= 1;
+            self.bytes -= lingering.left_bytes;
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use crate::inbox::Inbox;
 use crate::listen::Accept;
 use core::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use whimbrel_core::Config;
 use whimbrel_core::runtime::ListenerConfig;
 use whimbrel_transport::{Fault, Security};
 
@@ -17,7 +19,10 @@ struct Wire {
     has_left: bool,
     /// The broker has.
     has_finished: bool,
-    /// Under which name it is reported that there is something to be read, once there is.
+    /// Nothing can be written to it.
+    is_full: bool,
+    /// Under which name it is reported that there is something to be read, or that it takes bytes
+    /// again, once that is so.
     waits: Option<Source>,
 }
 
@@ -38,7 +43,12 @@ impl Transport for End {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().to_client.extend_from_slice(bytes);
+        let mut wire = self.0.lock().unwrap();
+        if wire.is_full {
+            wire.waits = self.1;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        wire.to_client.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -131,15 +141,22 @@ impl Driver for Edges {
 struct World {
     shard: Shard<Edges>,
     inbox: Arc<Inbox<End>>,
+    /// What the log is asked for.
+    requests: Receiver<(u16, LogRequest)>,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with(ServerConfig::default().broker())
+    }
+
+    fn with(broker: Config) -> Self {
         let clock = Clock::start();
         let config = ServerConfig::default();
+        let (log, requests) = channel();
         let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
         let seat = Seat {
-            broker: Broker::new(config.broker(), 1, clock.now()).unwrap(),
+            broker: Broker::new(broker, 1, clock.now()).unwrap(),
             config: Arc::new(config),
             shard: 0,
             threads: Threads::default(),
@@ -147,10 +164,14 @@ impl World {
             policy: Policy::new(&[], None),
             events: None,
             inboxes: [Arc::clone(&inbox)].into(),
-            log: None,
+            log: Some(log),
         };
         let shard = Shard::new(seat, Edges, []).unwrap();
-        Self { shard, inbox }
+        Self {
+            shard,
+            inbox,
+            requests,
+        }
     }
 
     fn connect(&self) -> Arc<Mutex<Wire>> {
@@ -167,7 +188,7 @@ impl World {
             let mut is_reported = false;
             for wire in wires {
                 let mut wire = wire.lock().unwrap();
-                let is_ready = wire.has_left || !wire.to_broker.is_empty();
+                let is_ready = !wire.is_full && (wire.has_left || !wire.to_broker.is_empty());
                 if let Some(source) = wire.waits.take_if(|_| is_ready) {
                     drop(wire);
                     self.shard.serve(source, true, true);
@@ -243,4 +264,61 @@ fn a_stop_tells_everybody_and_ends_when_they_have_left() {
     assert!(world.shard.has_stopped());
     drop(world.shard);
     assert!(world.inbox.is_closed());
+}
+
+#[test]
+fn who_comes_while_the_log_is_behind_is_read_when_it_has_caught_up() {
+    let mut config = ServerConfig::default().broker();
+    config.durable = true;
+    config.limits.unpersisted_bytes_maximum = 1;
+    let mut world = World::with(config);
+    let publisher = world.connect();
+    publisher
+        .lock()
+        .unwrap()
+        .to_broker
+        .extend([CONNECT, b"\x33\x08\0\x03a/b\0\x01c"].concat());
+    world.run(&[&publisher]);
+    let Ok((0, LogRequest::Append(batch))) = world.requests.try_recv() else {
+        panic!("a retained message is kept");
+    };
+    assert!(world.shard.broker.log_is_behind());
+    let newcomer = world.connect();
+    newcomer
+        .lock()
+        .unwrap()
+        .to_broker
+        .extend(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01b");
+    world.run(&[&publisher, &newcomer]);
+    assert!(newcomer.lock().unwrap().to_client.is_empty());
+    world
+        .inbox
+        .push(Input::Storage(News::Persisted(batch.position)));
+    world.run(&[&publisher, &newcomer]);
+    assert_eq!(newcomer.lock().unwrap().to_client, CONNACK);
+}
+
+#[test]
+fn who_says_no_more_still_hears_its_last_bytes() {
+    let mut world = World::new();
+    let wire = world.connect();
+    world.run(&[&wire]);
+    {
+        let mut wire = wire.lock().unwrap();
+        wire.is_full = true;
+        wire.has_left = true;
+        // Protocol level 9 is none.
+        wire.to_broker
+            .extend(b"\x10\x0d\0\x04MQTT\x09\x02\0\0\0\x01a");
+    }
+    let source = wire.lock().unwrap().waits.expect("it was read");
+    world.shard.serve(source, true, true);
+    world.shard.finish();
+    world.run(&[&wire]);
+    assert!(wire.lock().unwrap().to_client.is_empty());
+    assert_eq!(Arc::strong_count(&wire), 2, "it is waited for");
+    wire.lock().unwrap().is_full = false;
+    world.run(&[&wire]);
+    assert!(!wire.lock().unwrap().to_client.is_empty());
+    assert_eq!(Arc::strong_count(&wire), 1);
 }
