@@ -56,6 +56,8 @@ pub(super) struct SessionBook {
     subscriptions: BTreeMap<String, Subscription>,
     /// All filters ever asked for in this session.
     asked: BTreeSet<String>,
+    /// The last fact that may have changed what a filter is granted.
+    changed: BTreeMap<String, u64>,
     seen: BTreeMap<u64, Seen>,
     latest: BTreeMap<Stream, u64>,
     /// The same of QoS 0: publisher and its life, its connection, topic.
@@ -128,6 +130,7 @@ impl SessionBook {
 
     pub(super) fn subscribing(&mut self, filter: &str, qos: QoS, fact: u64) {
         self.asked.insert(filter.to_owned());
+        self.changed.insert(filter.to_owned(), fact);
         let fresh = Subscription {
             qos,
             asked_first: fact,
@@ -225,7 +228,11 @@ impl SessionBook {
         if arrival.qos == QoS::AtMostOnce || self.seen.contains_key(&number) {
             return Ok(());
         }
-        let is_sure = self.is_sure_of(&message.topic, message.sent);
+        // At another QoS it is of another stream, whatever comes of it after a crash.
+        let mut changes = self.changed.iter();
+        let is_steady =
+            changes.all(|(filter, fact)| *fact < message.sent || !matches(filter, &message.topic));
+        let is_sure = is_steady && self.is_sure_of(&message.topic, message.sent);
         let stream = (
             message.publisher,
             message.topic.clone(),
