@@ -37,7 +37,8 @@ fn fresh_seeds_keep_every_promise() {
     let first = since.map_or(1, |since| since.as_nanos() as u64);
     println!("fresh seeds from {first} on; SIM_SEED={first} repeats the first");
     let started = Instant::now();
-    let seeds = (first..).take_while(|_| started.elapsed() < FRESH);
+    let seeds = (first..).take(20);
+    let seeds = seeds.take_while(|_| started.elapsed() < FRESH);
     seeds.for_each(|seed| {
         check(seed);
     });
