@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 use whimbrel_core::access::ban::{Ban, Bans};
 use whimbrel_core::{Config, UnixTime};
-use whimbrel_tests::memory::memory_stays_flat;
+use whimbrel_tests::memory::{alone, memory_stays_flat};
 use whimbrel_tokio::{Anonymous, ListenerConfig};
 
 /// The key and the answer to it that the standard uses as its example.
@@ -394,56 +394,60 @@ fn a_remaining_length_larger_than_its_frame_waits_for_the_next() {
 
 #[test]
 fn floods_of_pings_are_bounded() {
-    let mut config = Config::default();
-    config.limits.connect_timeout_ms = u32::try_from(4 * PATIENCE.as_millis()).unwrap();
-    let broker = Broker::with(config, vec![listener()]);
-    let mut bystander = open(&broker);
-    exchange(
-        &mut bystander,
-        &frame(BINARY, CONNECT),
-        &of_server(BINARY, CONNACK),
-    );
-    let mut flooding = open(&broker);
-    let pings = frame(0x89, &[7; 125]).repeat(500);
-    memory_stays_flat(MEMORY_BYTES, || {
-        for _ in 0..1_000 {
-            // It never reads; 65 MB of pings are answered by as few pongs as fit into the sockets.
-            flooding.write_all(&pings).unwrap();
-            exchange(
-                &mut bystander,
-                &frame(BINARY, PING.0),
-                &of_server(BINARY, PING.1),
-            );
-        }
+    alone(|| {
+        let mut config = Config::default();
+        config.limits.connect_timeout_ms = u32::try_from(4 * PATIENCE.as_millis()).unwrap();
+        let broker = Broker::with(config, vec![listener()]);
+        let mut bystander = open(&broker);
+        exchange(
+            &mut bystander,
+            &frame(BINARY, CONNECT),
+            &of_server(BINARY, CONNACK),
+        );
+        let mut flooding = open(&broker);
+        let pings = frame(0x89, &[7; 125]).repeat(500);
+        memory_stays_flat(MEMORY_BYTES, || {
+            for _ in 0..1_000 {
+                // It never reads; 65 MB of pings are answered by as few pongs as fit into the sockets.
+                flooding.write_all(&pings).unwrap();
+                exchange(
+                    &mut bystander,
+                    &frame(BINARY, PING.0),
+                    &of_server(BINARY, PING.1),
+                );
+            }
+        });
+        // It is still heard.
+        flooding.write_all(&frame(BINARY, CONNECT)).unwrap();
+        broker.guest();
     });
-    // It is still heard.
-    flooding.write_all(&frame(BINARY, CONNECT)).unwrap();
-    broker.guest();
 }
 
 #[test]
 fn a_message_that_never_ends_costs_no_memory() {
-    let broker = Broker::start(vec![listener()]);
-    let mut stream = open(&broker);
-    exchange(
-        &mut stream,
-        &frame(BINARY, CONNECT),
-        &of_server(BINARY, CONNACK),
-    );
-    stream.write_all(&frame(0x02, b"")).unwrap();
-    // A packet of 1 KiB in each frame, all of them in one message of 67 MB.
-    let publish = [&b"\x30\xFD\x07\0\x01t"[..], &[7; 1_018]].concat();
-    assert_eq!(publish.len(), 1 << 10);
-    let frames = frame(0x00, &publish).repeat(64);
-    memory_stays_flat(MEMORY_BYTES, || {
-        for _ in 0..1_024 {
-            stream.write_all(&frames).unwrap();
-        }
+    alone(|| {
+        let broker = Broker::start(vec![listener()]);
+        let mut stream = open(&broker);
         exchange(
             &mut stream,
-            &frame(0x00, PING.0),
-            &of_server(BINARY, PING.1),
+            &frame(BINARY, CONNECT),
+            &of_server(BINARY, CONNACK),
         );
+        stream.write_all(&frame(0x02, b"")).unwrap();
+        // A packet of 1 KiB in each frame, all of them in one message of 67 MB.
+        let publish = [&b"\x30\xFD\x07\0\x01t"[..], &[7; 1_018]].concat();
+        assert_eq!(publish.len(), 1 << 10);
+        let frames = frame(0x00, &publish).repeat(64);
+        memory_stays_flat(MEMORY_BYTES, || {
+            for _ in 0..1_024 {
+                stream.write_all(&frames).unwrap();
+            }
+            exchange(
+                &mut stream,
+                &frame(0x00, PING.0),
+                &of_server(BINARY, PING.1),
+            );
+        });
     });
 }
 
