@@ -408,7 +408,8 @@ fn floods_of_pings_are_bounded() {
         let pings = frame(0x89, &[7; 125]).repeat(500);
         memory_stays_flat(MEMORY_BYTES, || {
             for _ in 0..1_000 {
-                // It never reads; 65 MB of pings are answered by as few pongs as fit into the sockets.
+                // It never reads; 65 MB of pings are answered by as few pongs as fit into the
+                // sockets.
                 flooding.write_all(&pings).unwrap();
                 exchange(
                     &mut bystander,
