@@ -1,7 +1,7 @@
 //! `whimbrel ban`: who is kept out. What stands in the file is known to `whimbrel-rules`; here it
 //! is asked for, and the file is replaced.
 
-use crate::output::{complain, print, say};
+use crate::output::{ended, print, say};
 use crate::summary::now;
 use crate::{edit, misuse};
 use argh::{ArgsInfo, FromArgs};
@@ -180,8 +180,12 @@ enum Failure {
 }
 
 impl Failure {
-    const fn is_misuse(&self) -> bool {
-        matches!(self, Self::NobodyTyped | Self::Typed(_))
+    fn code(&self) -> ExitCode {
+        if matches!(self, Self::NobodyTyped | Self::Typed(_)) {
+            misuse()
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -193,17 +197,7 @@ impl Ban {
             Command::Remove(remove) => remove.run(),
             Command::List(list) => list.run(),
         };
-        match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                complain(&failure.to_string());
-                if failure.is_misuse() {
-                    misuse()
-                } else {
-                    ExitCode::FAILURE
-                }
-            }
-        }
+        ended(result, Failure::code)
     }
 }
 

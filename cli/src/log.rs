@@ -6,7 +6,7 @@ mod dump;
 mod repair;
 mod verify;
 
-use crate::output::complain;
+use crate::output::ended;
 use argh::{ArgsInfo, FromArgs};
 use dump::Dump;
 use repair::Repair;
@@ -56,13 +56,7 @@ impl Log {
             Command::Dump(dump) => dump.run(),
             Command::Repair(repair) => repair.run(),
         };
-        match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                complain(&failure.to_string());
-                ExitCode::from(failure.code())
-            }
-        }
+        ended(result, Failure::code)
     }
 }
 
@@ -84,13 +78,13 @@ enum Failure {
 }
 
 impl Failure {
-    fn code(&self) -> u8 {
-        match self {
+    fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
             Self::Recovery { source, .. } if matches!(**source, RecoveryError::Corrupt(_)) => 3,
             Self::NoDirectory(_) | Self::InUse(_) | Self::Directory(..) | Self::Recovery { .. } => {
                 1
             }
-        }
+        })
     }
 
     fn of(directory: &str, source: RecoveryError) -> Self {

@@ -1,7 +1,9 @@
 //! What people read on standard output and standard error, outside the log. A closed pipe ends
 //! nothing.
 
+use std::fmt::Display;
 use std::io::Write;
+use std::process::ExitCode;
 
 /// Writes to standard output what was asked for.
 pub(crate) fn print(text: &str) {
@@ -14,6 +16,18 @@ pub(crate) fn print(text: &str) {
 /// Writes a line to standard error.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Says why something did not work, if it did not, and how the program ends then.
+pub(crate) fn ended<F: Display>(
+    result: Result<(), F>,
+    code: impl FnOnce(&F) -> ExitCode,
+) -> ExitCode {
+    let Err(failure) = result else {
+        return ExitCode::SUCCESS;
+    };
+    complain(&failure.to_string());
+    code(&failure)
 }
 
 /// Writes to standard error why something did not work.

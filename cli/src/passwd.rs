@@ -5,7 +5,7 @@ mod prompt;
 
 use crate::edit;
 use crate::misuse;
-use crate::output::{complain, print, say};
+use crate::output::{ended, print, say};
 use argh::{ArgsInfo, FromArgs};
 use std::io;
 use std::process::ExitCode;
@@ -159,8 +159,12 @@ enum Failure {
 }
 
 impl Failure {
-    const fn is_misuse(&self) -> bool {
-        matches!(self, Self::User(_) | Self::Password(_))
+    fn code(&self) -> ExitCode {
+        if matches!(self, Self::User(_) | Self::Password(_)) {
+            misuse()
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -173,17 +177,7 @@ impl Passwd {
             Command::List(list) => list.run(),
             Command::Verify(verify) => verify.run(),
         };
-        match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                complain(&failure.to_string());
-                if failure.is_misuse() {
-                    misuse()
-                } else {
-                    ExitCode::FAILURE
-                }
-            }
-        }
+        ended(result, Failure::code)
     }
 }
 

@@ -118,8 +118,8 @@ pub struct Broker {
     pub(crate) unsent_bytes: usize,
     /// What connections, sessions and filters take; see `memory`.
     pub(crate) footprints: u64,
-    /// The memory budget was used up when the current input came.
-    pub(crate) is_tight: bool,
+    /// Unsent bytes from which on the memory budget is used up; see `memory`.
+    pub(crate) unsent_limit: usize,
     /// Messages taken in so far.
     pub(crate) sequence: u64,
     /// The number of the session that was opened last.
@@ -208,7 +208,7 @@ impl Broker {
             statistics: Statistics::default(),
             unsent_bytes: 0,
             footprints: 0,
-            is_tight: false,
+            unsent_limit: 0,
             sequence: 0,
             session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,
@@ -317,7 +317,7 @@ impl Broker {
         let before = self.clock.now();
         self.clock.tick(now);
         self.work = 0;
-        self.is_tight = self.memory_bytes() >= self.config.limits.memory_budget_bytes;
+        self.measure_memory();
         let expected = self
             .machine_wall
             .0

@@ -89,8 +89,11 @@ impl Broker {
         let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
-        let wall = self.clock.wall();
-        let is_tight = self.is_tight;
+        let (wall, is_tight) = (self.clock.wall(), self.is_tight());
+        // While a letter was on its way, or a large fan-out under way.
+        if publication.view.expires_at < wall {
+            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
+        }
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -98,11 +101,9 @@ impl Broker {
             .connection
             .and_then(|key| self.connections.get_mut(key));
         let Some(connection) = connection.filter(|connection| !connection.connack_gated) else {
+            let is_getting_in = session.connection.is_some();
             // [MQTT311-3.1.2-5]
-            if qos > QoS::AtMostOnce
-                || session.connection.is_some()
-                || self.config.session.queue_qos0
-            {
+            if qos > QoS::AtMostOnce || is_getting_in || self.config.session.queue_qos0 {
                 self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
             } else if self.question.is_some() {
                 self.explain_delivery(slot, &publication.view, Outcome::AwayAtQoS0);

@@ -65,6 +65,20 @@ impl Broker {
             + self.footprints
     }
 
+    /// Looks how far the budget goes. What grows from one delivery to the next is output, so that
+    /// is what [`is_tight`](Self::is_tight) compares; whatever else grows is measured with every
+    /// input and every message of QoS 1 or 2.
+    pub(crate) fn measure_memory(&mut self) {
+        let left = (self.config.limits.memory_budget_bytes).saturating_sub(self.memory_bytes());
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        self.unsent_limit = self.unsent_bytes.saturating_add(left);
+    }
+
+    /// Whether the memory budget is used up.
+    pub(crate) const fn is_tight(&self) -> bool {
+        self.unsent_bytes >= self.unsent_limit
+    }
+
     /// Counts what a connection and its session take now.
     pub(crate) fn count_client(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
@@ -81,16 +95,14 @@ impl Broker {
     /// Counts what a session takes now, beside the messages under way.
     pub(crate) fn count_session(&mut self, key: Key) {
         if let Some(session) = self.sessions.get_mut(key) {
-            let footprint = footprint_of_session(session);
-            recount(&mut self.footprints, &mut session.footprint, footprint);
+            recount_session(&mut self.footprints, session);
         }
     }
 
     /// The same by its slot.
     pub(crate) fn count_session_at(&mut self, slot: u32) {
         if let Some(session) = self.sessions.at_mut(slot) {
-            let footprint = footprint_of_session(session);
-            recount(&mut self.footprints, &mut session.footprint, footprint);
+            recount_session(&mut self.footprints, session);
         }
     }
 
@@ -113,6 +125,11 @@ fn recount(sum: &mut u64, counted: &mut u32, now: usize) {
     let now = u32::try_from(now).unwrap_or(u32::MAX);
     *sum += u64::from(now);
     *sum -= u64::from(core::mem::replace(counted, now));
+}
+
+fn recount_session(sum: &mut u64, session: &mut Session) {
+    let footprint = footprint_of_session(session);
+    recount(sum, &mut session.footprint, footprint);
 }
 
 fn footprint_of(connection: &Connection) -> usize {

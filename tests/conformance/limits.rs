@@ -2,9 +2,9 @@
 
 use whimbrel_core::ConnectionId;
 use whimbrel_core::action::{DropReason, Event};
-use whimbrel_core::codec::Packet;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::reason::ReasonCode;
+use whimbrel_core::codec::{self, Packet};
 use whimbrel_core::config::{Config, Limits, QueueOverflow, SessionConfig};
 use whimbrel_tests::World;
 use whimbrel_tests::world::{VERSIONS, publish};
@@ -275,6 +275,40 @@ fn above_the_memory_budget_new_things_are_refused_and_old_ones_go_on() {
     assert!(world.take_all(away).len() > 50);
     world.publish(publisher, "t", b"again", QoS::AtLeastOnce);
     assert_eq!(world.take_all(away), ["again"]);
+}
+
+/// However many messages come in one read: the budget is not looked at between reads only.
+#[test]
+fn what_comes_in_one_read_stays_inside_the_memory_budget() {
+    const BUDGET: u64 = 200_000;
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let mut world = World::alone(Config {
+            limits: Limits {
+                memory_budget_bytes: BUDGET,
+                ..Limits::default()
+            },
+            ..Config::default()
+        });
+        let slow: Vec<_> = (0..20)
+            .map(|number| world.connect(Version::V5, &format!("slow-{number}")))
+            .collect();
+        for connection in slow {
+            world.subscribe(connection, "t", qos);
+            world.block(connection, true);
+        }
+        let publisher = world.connect(Version::V5, "publisher");
+        let mut bytes = Vec::new();
+        for id in 1..=200 {
+            let message = publish("t", &[b'x'; 1_000], qos, id);
+            codec::encode(&Packet::Publish(message), Version::V5, &mut bytes).expect("it exists");
+        }
+        world.send_bytes(publisher, &bytes);
+        let says = world.statistics();
+        // One message for each of them may be on its way beyond it.
+        assert!(says.memory_bytes < BUDGET + 20 * 1_200, "{qos:?}: {says:?}");
+        let lost = says.publishes_refused + says.dropped_because(DropReason::SlowConsumer);
+        assert!(lost > 0, "{qos:?}: {says:?}");
+    }
 }
 
 /// Optional, and for 3.x only: 5.0 forbids it.

@@ -10,6 +10,18 @@ fn disk_of(bytes: usize) -> Disk {
     disk
 }
 
+/// What a narrow log has room for.
+const ROOM_BYTES: u64 = 320 << 10;
+
+/// No more room than that: by a quota on a disk that has more, or by the disk itself.
+fn narrow(by_quota: bool) -> (Option<u64>, Disk) {
+    if by_quota {
+        (Some(ROOM_BYTES), Disk::default())
+    } else {
+        (None, disk_of(ROOM_BYTES as usize))
+    }
+}
+
 /// Appends until there is pressure.
 fn fill(log: &mut Log) {
     for round in 0..10_000_u32 {
@@ -61,16 +73,11 @@ fn a_disk_that_is_freed_is_used_again() {
 #[test]
 fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
     for quota in [false, true] {
-        let bytes = 320_u64 << 10;
+        let (quota_bytes, disk) = narrow(quota);
         let config = LogConfig {
-            quota_bytes: quota.then_some(bytes),
+            quota_bytes,
             checkpoint_min_bytes: 64 << 20,
             ..small()
-        };
-        let disk = if quota {
-            Disk::default()
-        } else {
-            disk_of(bytes as usize)
         };
         let (mut log, ..) = open(&config, disk);
         for turn in 0..6 {
@@ -83,7 +90,10 @@ fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
                 live = log.tell_live_bytes();
             }
             assert_eq!(log.pressure, Pressure::High, "turn {turn}");
-            assert!(live > bytes / 6, "turn {turn}: {live} bytes are in use");
+            assert!(
+                live > ROOM_BYTES / 6,
+                "turn {turn}: {live} bytes are in use"
+            );
             let keys: Vec<Vec<u8>> = log.state().keys().cloned().collect();
             for key in keys {
                 log.append(&[(&key, None)]).unwrap();
@@ -100,7 +110,7 @@ fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
             let statistics = log.engine.statistics();
             assert_eq!(log.durable, log.position, "turn {turn}: {statistics:?}");
             assert_eq!(log.pressure, Pressure::None, "turn {turn}");
-            assert!(log.engine.statistics().used_bytes <= bytes);
+            assert!(log.engine.statistics().used_bytes <= ROOM_BYTES);
             let counted = log.engine.statistics().used_bytes;
             assert_eq!(counted, log.disk.used_bytes() as u64, "turn {turn}");
         }
@@ -156,15 +166,10 @@ fn a_full_disk_empties_itself_however_its_messages_are_fetched() {
 #[test]
 fn a_batch_larger_than_a_segment_fits_when_there_is_no_room_for_more() {
     for quota in [false, true] {
-        let bytes = 320_u64 << 10;
+        let (quota_bytes, disk) = narrow(quota);
         let config = LogConfig {
-            quota_bytes: quota.then_some(bytes),
+            quota_bytes,
             ..small()
-        };
-        let disk = if quota {
-            Disk::default()
-        } else {
-            disk_of(bytes as usize)
         };
         let (mut log, ..) = open(&config, disk);
         for round in 0..10_000_u32 {
@@ -185,7 +190,7 @@ fn a_batch_larger_than_a_segment_fits_when_there_is_no_room_for_more() {
         let statistics = log.engine.statistics();
         assert_eq!(log.durable, log.position, "{statistics:?}");
         assert_eq!(statistics.used_bytes, log.disk.used_bytes() as u64);
-        assert!(statistics.used_bytes <= bytes, "{statistics:?}");
+        assert!(statistics.used_bytes <= ROOM_BYTES, "{statistics:?}");
         check_prefix(&config, &log, log.disk.clone(), "after");
     }
 }

@@ -33,9 +33,11 @@ impl Broker {
             return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
         }
         let clears = publish.retain && publish.payload.is_empty();
-        let lacks_room = self.is_tight || (self.storage_is_full && !clears);
-        if publish.qos > QoS::AtMostOnce && lacks_room {
-            return Some(ReasonCode::QUOTA_EXCEEDED);
+        if publish.qos > QoS::AtMostOnce {
+            self.measure_memory();
+            if self.is_tight() || (self.storage_is_full && !clears) {
+                return Some(ReasonCode::QUOTA_EXCEEDED);
+            }
         }
         if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
             let name = self.tenants.name(to.tenant);
