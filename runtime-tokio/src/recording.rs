@@ -16,8 +16,8 @@ use whimbrel_core::recording::{Chunk, Mark, RecordOptions, RecordedBroker};
 use whimbrel_core::runtime::RecordingConfig;
 use whimbrel_host::Threads;
 
-/// Chunks of about a mebibyte that wait for the disk; as many again wait in the core before a part is
-/// given up.
+/// Chunks of about a mebibyte that wait for the disk; as many again wait in the core before a part
+/// is given up.
 const CHUNKS_MAX: usize = 4;
 
 /// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
