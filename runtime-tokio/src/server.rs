@@ -126,12 +126,12 @@ fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
             while let Some(action) = broker.poll_action() {
                 match action {
                     Action::Route { to, letter } => letters.push((PeerId(shard), to, letter)),
-                    // Its thread is not there yet, but its channel is.
+                    // Its thread is not there yet; what it is to do is.
                     Action::Persist(batch) => {
-                        drop(log.send((shard, LogRequest::Append(batch))));
+                        let _ = log.send(shard, LogRequest::Append(batch));
                     }
                     Action::Load(message) => {
-                        drop(log.send((shard, LogRequest::Load(message))));
+                        let _ = log.send(shard, LogRequest::Load(message));
                     }
                     // There is no connection yet, and nobody who listens to events.
                     Action::Send(_)

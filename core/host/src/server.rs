@@ -6,12 +6,12 @@ use crate::inbox::{Inbox, Input, StopLevel};
 use crate::listen::Bound;
 use crate::report::EventSink;
 use crate::shard::{Driver, Seat};
-use crate::storage::{self, LogSender, Opened};
+use crate::storage::{self, LogSender, Opened, Teller};
 use crate::{Clock, Threads, brokers};
 use core::marker::PhantomData;
 use core::task::Waker;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use tracing::info;
 use whimbrel_core::client::Config;
 use whimbrel_core::runtime::client::OpenError;
@@ -180,15 +180,15 @@ impl<R: Runtime> Server<R> {
         let listeners = (self.config.listeners.iter())
             .map(|config| runtime.bind(config, threads))
             .collect::<Result<Vec<_>, _>>()?;
-        let (log_sender, requests) = mpsc::channel();
+        let log_sender = LogSender::default();
         R::introduce(&mut brokers, clock, &log_sender);
         let (mut log, mut storage_statistics) = (None, None);
         if let Some(store) = store {
-            let tellers = inboxes.iter().map(|inbox| {
+            let tellers = inboxes.iter().map(|inbox| -> Teller {
                 let inbox = Arc::clone(inbox);
-                move |news| inbox.push(Input::Storage(news))
+                Box::new(move |news| inbox.push(Input::Storage(news)))
             });
-            let statistics = storage::spawn(store, clock, requests, tellers.collect(), threads)?;
+            let statistics = log_sender.start(store, clock, tellers.collect(), threads)?;
             (log, storage_statistics) = (Some(log_sender), Some(statistics));
         }
         let config = Arc::new(self.config);

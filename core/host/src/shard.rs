@@ -197,6 +197,10 @@ pub struct Shard<D: Driver> {
     stopping_until: Option<Timestamp>,
     threads: Threads,
     log: Option<LogSender>,
+    /// Requests of which the log has not been told yet.
+    log_requests: u32,
+    /// Sources that were served in this turn.
+    served: u32,
     /// Connections that are not read until the log has caught up.
     waiting_for_log: Vec<ConnectionId>,
 }
@@ -249,6 +253,8 @@ impl<D: Driver> Shard<D> {
             stopping_until: None,
             threads: seat.threads,
             log: seat.log,
+            log_requests: 0,
+            served: 0,
             waiting_for_log: Vec::new(),
         })
     }
@@ -307,6 +313,7 @@ impl<D: Driver> Shard<D> {
     /// Begins a turn.
     pub fn begin(&mut self) {
         self.busy = false;
+        self.served = 0;
         self.now = self.clock.now();
         self.heed_stop();
         let deadline = self.broker.next_deadline();
@@ -327,6 +334,7 @@ impl<D: Driver> Shard<D> {
 
     /// Serves who is ready: to be read, to be written, or perhaps both.
     pub fn serve(&mut self, source: Source, readable: bool, writable: bool) {
+        self.served += 1;
         match source {
             Source::Listener(number) => {
                 if let Some(listener) = self.listeners.get_mut(usize::from(number)) {
@@ -338,6 +346,7 @@ impl<D: Driver> Shard<D> {
         }
         if self.undrained_bytes >= READ_BATCH_BYTES {
             self.drain();
+            self.wake_log();
             self.now = self.clock.now();
         }
     }
@@ -351,16 +360,23 @@ impl<D: Driver> Shard<D> {
         self.drain();
         // A newcomer may have left already.
         self.busy |= !self.ended.is_empty();
+        // Nobody else is kept waiting then.
+        let is_lone = self.log_requests == 1 && self.served <= 1 && !self.is_busy();
+        if is_lone && self.log.as_ref().is_some_and(LogSender::commit_here) {
+            self.log_requests = 0;
+        }
+        self.wake_log();
     }
 
     /// Carries out what the core wants, as much as is good for one turn.
-    pub fn drain(&mut self) {
+    fn drain(&mut self) {
         self.carry_out(ACTIONS_PER_DRAIN);
     }
 
     /// Carries out all that the core wants, before it ends.
     pub fn drain_all(&mut self) {
         self.carry_out(usize::MAX);
+        self.wake_log();
     }
 
     /// Lets newcomers wait for a moment.
@@ -661,11 +677,20 @@ impl<D: Driver> Shard<D> {
     }
 
     fn ask_log(&mut self, request: LogRequest) {
+        self.log_requests += 1;
         let log = self.log.as_ref();
-        if log.is_none_or(|log| log.send((self.shard, request)).is_err()) {
+        if log.is_none_or(|log| log.send(self.shard, request).is_err()) {
             // Its thread has ended before us, so by a panic.
             error!("the log has crashed, and this broker must stop");
             self.storage_has_failed();
+        }
+    }
+
+    fn wake_log(&mut self) {
+        if core::mem::take(&mut self.log_requests) > 0
+            && let Some(log) = &self.log
+        {
+            log.wake();
         }
     }
 

@@ -5,7 +5,6 @@ use crate::inbox::Inbox;
 use crate::listen::Accept;
 use core::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
 use whimbrel_core::Config;
 use whimbrel_core::runtime::ListenerConfig;
 use whimbrel_transport::{Fault, Security};
@@ -141,8 +140,8 @@ impl Driver for Edges {
 struct World {
     shard: Shard<Edges>,
     inbox: Arc<Inbox<End>>,
-    /// What the log is asked for.
-    requests: Receiver<(u16, LogRequest)>,
+    /// Has no thread.
+    log: LogSender,
 }
 
 impl World {
@@ -153,7 +152,7 @@ impl World {
     fn with(broker: Config) -> Self {
         let clock = Clock::start();
         let config = ServerConfig::default();
-        let (log, requests) = channel();
+        let log = LogSender::default();
         let inbox = Arc::new(Inbox::new(Waker::noop().clone()));
         let seat = Seat {
             broker: Broker::new(broker, 1, clock.now()).unwrap(),
@@ -164,14 +163,10 @@ impl World {
             policy: Policy::new(&[], None),
             events: None,
             inboxes: [Arc::clone(&inbox)].into(),
-            log: Some(log),
+            log: Some(log.clone()),
         };
         let shard = Shard::new(seat, Edges, []).unwrap();
-        Self {
-            shard,
-            inbox,
-            requests,
-        }
+        Self { shard, inbox, log }
     }
 
     fn connect(&self) -> Arc<Mutex<Wire>> {
@@ -279,7 +274,7 @@ fn who_comes_while_the_log_is_behind_is_read_when_it_has_caught_up() {
         .to_broker
         .extend([CONNECT, b"\x33\x08\0\x03a/b\0\x01c"].concat());
     world.run(&[&publisher]);
-    let Ok((0, LogRequest::Append(batch))) = world.requests.try_recv() else {
+    let Some((0, LogRequest::Append(batch))) = world.log.pop() else {
         panic!("a retained message is kept");
     };
     assert!(world.shard.broker.log_is_behind());

@@ -1,17 +1,32 @@
-//! The thread between the shards and their store.
+//! The thread between the shards and their store, and the way to it.
+
+#[cfg(test)]
+mod tests;
 
 use super::store::{Store, StoreEvent};
 use crate::clock::Clock;
 use crate::threads::Threads;
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 use tracing::{error, info, warn};
+use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
 use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::log::{Pressure, Statistics};
+
+/// A step that takes no longer may be taken by a shard: about what a wake-up of the thread and one
+/// of the shard take together on a machine that sleeps in between, several times over.
+const QUICK: Duration = Duration::from_millis(1);
+
+/// So many steps in a row were quick before the next is believed to be.
+const QUICK_STEPS: u32 = 64;
+
+/// Steps that a shard takes at most: a write, a sync, and a look whether that was all.
+const STEPS_OF_ONE_BATCH: u32 = 3;
 
 /// What a shard wants of the log, or of what stands in its place.
 pub enum LogRequest {
@@ -20,9 +35,6 @@ pub enum LogRequest {
     /// To be read back.
     Load(MessageId),
 }
-
-/// Where that goes, with the number of the shard.
-pub type LogSender = mpsc::Sender<(u16, LogRequest)>;
 
 /// What a shard hears of it.
 pub enum News {
@@ -38,6 +50,9 @@ pub enum News {
     Failed,
 }
 
+/// Takes news to one shard; one that is gone needs none.
+pub type Teller = Box<dyn Fn(News) + Send>;
+
 /// What the thread has counted, for whoever asks.
 #[derive(Clone, Debug, Default)]
 pub struct SharedStatistics(Arc<Mutex<Statistics>>);
@@ -46,102 +61,273 @@ impl SharedStatistics {
     /// The counters, at the last moment when something became durable.
     #[must_use]
     pub fn get(&self) -> Statistics {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, statistics: Statistics) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = statistics;
+        *lock(&self.0)
     }
 }
 
-/// Starts the thread. It ends when the other end of `requests` is gone and all is on disk. Each of
-/// `shards` takes news to the shard of its place; one that is gone needs none.
-///
-/// # Errors
-///
-/// The system gives no thread.
-pub fn spawn(
-    store: Box<dyn Store>,
-    clock: Clock,
-    requests: mpsc::Receiver<(u16, LogRequest)>,
-    shards: Vec<impl Fn(News) + Send + 'static>,
-    threads: &Threads,
-) -> io::Result<SharedStatistics> {
-    let statistics = SharedStatistics::default();
-    statistics.set(store.statistics());
-    let thread = StoreThread {
-        store,
-        clock,
-        shards: Shards(shards),
-        statistics: statistics.clone(),
-    };
-    threads.spawn("whimbrel-log", 0, move || thread.run(&requests))?;
-    Ok(statistics)
-}
+/// The way to the log, one for each shard. The log is closed when all are gone.
+#[derive(Clone, Default)]
+pub struct LogSender(Arc<Sender>);
 
-struct StoreThread<F: Fn(News)> {
-    store: Box<dyn Store>,
-    clock: Clock,
-    shards: Shards<F>,
-    statistics: SharedStatistics,
-}
-
-impl<F: Fn(News)> StoreThread<F> {
-    fn run(mut self, requests: &mpsc::Receiver<(u16, LogRequest)>) {
-        let mut open = true;
-        loop {
-            self.store.advance(self.clock.now().monotonic);
-            while open {
-                match requests.try_recv() {
-                    Ok((shard, request)) => self.take(shard, request),
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => {
-                        open = false;
-                        self.store.close();
-                    }
-                }
-            }
-            // One thing, so that what came meanwhile joins the next write.
-            let busy = self.store.step();
-            if !self.tell() || (!open && !busy) {
-                return;
-            }
-            if !busy && open && !self.wait(requests) {
-                open = false;
-                self.store.close();
-            }
+impl LogSender {
+    /// Puts down what shard `shard` wants; the thread sees it when it comes by, and no later than
+    /// it is [woken](Self::wake).
+    ///
+    /// # Errors
+    ///
+    /// The thread has ended: by a panic, since there is somebody yet who can send.
+    pub fn send(&self, shard: u16, request: LogRequest) -> Result<(), Gone> {
+        let mut queue = self.0.0.queue();
+        if queue.is_gone {
+            return Err(Gone);
         }
+        queue.requests.push_back((shard, request));
+        Ok(())
     }
 
-    /// Sleeps until there is a batch, or the store wants to be called. `false` when all shards are
-    /// gone.
-    fn wait(&mut self, requests: &mpsc::Receiver<(u16, LogRequest)>) -> bool {
-        let now = self.clock.now().monotonic;
-        let received = match self.store.next_deadline() {
-            None => requests
-                .recv()
-                .map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            Some(at) => {
-                let patience = at.duration_from(now).max(Duration::from_millis(1));
-                requests.recv_timeout(patience)
-            }
+    /// Has the thread see to what was put down.
+    pub fn wake(&self) {
+        self.0.0.wake();
+    }
+
+    /// Keeps what was put down on the calling thread, if that is one batch only, nothing else is
+    /// being kept, and the disk has been quick of late: two wake-ups of threads less for who waits
+    /// for it. The news come as they always do. Whether that was done; otherwise the thread is to
+    /// be woken.
+    #[must_use]
+    pub fn commit_here(&self) -> bool {
+        let shared = &self.0.0;
+        let Ok(mut place) = shared.writer.try_lock() else {
+            return false;
         };
-        match received {
-            Ok((shard, request)) => {
-                self.store.advance(self.clock.now().monotonic);
-                self.take(shard, request);
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+        let Some(writer) = place.as_mut().filter(|writer| writer.is_quick()) else {
+            return false;
+        };
+        let mut queue = shared.queue();
+        if !matches!(
+            queue.requests.make_contiguous(),
+            [(_, LogRequest::Append(_))]
+        ) {
+            return false;
+        }
+        let alone = queue.requests.pop_front();
+        // Unless it is seen through here.
+        queue.is_owed = true;
+        drop(queue);
+        writer.take(alone);
+        let is_idle = (0..STEPS_OF_ONE_BATCH).any(|_| writer.work() == Work::Nothing);
+        if is_idle && writer.store.next_deadline().is_none() {
+            shared.queue().is_owed = false;
+        } else {
+            // The rest has nobody waiting for it.
+            shared.wake();
         }
         true
     }
 
-    fn take(&mut self, shard: u16, request: LogRequest) {
-        match request {
-            LogRequest::Append(batch) => self.store.append(shard, batch),
-            LogRequest::Load(message) => self.store.read(shard, message),
+    /// Starts the thread, with what it brings to the disk, and who hears of it: each shard in its
+    /// place. It ends when every sender is gone and all is on disk.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn start(
+        &self,
+        store: Box<dyn Store>,
+        clock: Clock,
+        shards: Vec<Teller>,
+        threads: &Threads,
+    ) -> io::Result<SharedStatistics> {
+        let statistics = SharedStatistics::default();
+        *lock(&statistics.0) = store.statistics();
+        let shared = Arc::clone(&self.0.0);
+        *lock(&shared.writer) = Some(Writer {
+            store,
+            clock,
+            shards: Shards(shards),
+            statistics: statistics.clone(),
+            quick_steps: 0,
+        });
+        threads.spawn("whimbrel-log", 0, move || Leaving(&shared).0.run())?;
+        Ok(statistics)
+    }
+
+    /// What was put down first, instead of the thread.
+    #[cfg(test)]
+    pub(crate) fn pop(&self) -> Option<(u16, LogRequest)> {
+        self.0.0.queue().requests.pop_front()
+    }
+}
+
+/// The thread of the log has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// When it is dropped, nobody can send any longer.
+#[derive(Default)]
+struct Sender(Arc<Shared>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.queue().is_closed = true;
+        self.0.wake();
+    }
+}
+
+/// What the shards and the thread share.
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to do, or nothing will be put down any longer.
+    bell: Condvar,
+    /// Whoever holds it works: the thread for as long as there is work, and never while it sleeps.
+    writer: Mutex<Option<Writer>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<(u16, LogRequest)>,
+    /// All senders are gone.
+    is_closed: bool,
+    /// The store has more to do than what was put down.
+    is_owed: bool,
+    /// The thread sleeps.
+    is_asleep: bool,
+    /// The thread is gone.
+    is_gone: bool,
+}
+
+/// However the thread ends, others know.
+struct Leaving<'a>(&'a Shared);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.queue().is_gone = true;
+        // Here, so that what it holds is let go of, and so that a panic is told.
+        drop(lock(&self.0.writer).take());
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    fn wake(&self) {
+        if self.queue().is_asleep {
+            self.bell.notify_one();
         }
+    }
+
+    fn run(&self) {
+        let mut taken = VecDeque::new();
+        loop {
+            let Ok(mut place) = self.writer.lock() else {
+                // A shard has panicked while it kept something: nobody knows how far it came.
+                return lock(&self.writer).iter().for_each(Writer::fail);
+            };
+            let writer = place.as_mut().expect("it stays until this thread ends");
+            loop {
+                let is_closed = {
+                    let mut queue = self.queue();
+                    core::mem::swap(&mut queue.requests, &mut taken);
+                    queue.is_closed
+                };
+                writer.take(taken.drain(..));
+                if is_closed {
+                    writer.store.close();
+                }
+                // One thing, so that what came meanwhile joins the next write.
+                match writer.work() {
+                    Work::Done => {}
+                    Work::Nothing if !is_closed => break,
+                    Work::Nothing | Work::Closed => return,
+                }
+            }
+            let patience = writer.patience();
+            drop(place);
+            self.sleep(patience);
+        }
+    }
+
+    /// Sleeps until there is something to take, or `patience` has passed.
+    fn sleep(&self, patience: Option<Duration>) {
+        let mut queue = self.queue();
+        queue.is_asleep = true;
+        let is_empty = |queue: &mut Queue| {
+            queue.requests.is_empty() && !queue.is_closed && !core::mem::take(&mut queue.is_owed)
+        };
+        let woken = match patience {
+            None => self.bell.wait_while(queue, is_empty),
+            Some(patience) => (self.bell.wait_timeout_while(queue, patience, is_empty))
+                .map(|(queue, _)| queue)
+                .map_err(|poison| PoisonError::new(poison.into_inner().0)),
+        };
+        woken.unwrap_or_else(PoisonError::into_inner).is_asleep = false;
+    }
+}
+
+/// What has become of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Done,
+    Nothing,
+    Closed,
+}
+
+/// Brings to the disk what it is given, and tells how far that got.
+struct Writer {
+    store: Box<dyn Store>,
+    clock: Clock,
+    shards: Shards,
+    statistics: SharedStatistics,
+    /// Steps since the last that was not.
+    quick_steps: u32,
+}
+
+impl Writer {
+    fn is_quick(&self) -> bool {
+        self.quick_steps >= QUICK_STEPS
+    }
+
+    fn take(&mut self, requests: impl IntoIterator<Item = (u16, LogRequest)>) {
+        self.store.advance(self.now());
+        for (shard, request) in requests {
+            match request {
+                LogRequest::Append(batch) => self.store.append(shard, batch),
+                LogRequest::Load(message) => self.store.read(shard, message),
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().monotonic
+    }
+
+    /// How long nothing needs to be done if nothing comes.
+    fn patience(&self) -> Option<Duration> {
+        let at = self.store.next_deadline()?;
+        Some(at.duration_from(self.now()).max(Duration::from_millis(1)))
+    }
+
+    /// Does one thing with the disk, and passes on what follows from it.
+    fn work(&mut self) -> Work {
+        let began = Instant::now();
+        let busy = self.store.step();
+        if busy && began.elapsed() < QUICK {
+            self.quick_steps = self.quick_steps.saturating_add(1);
+        } else if busy {
+            self.quick_steps = 0;
+        }
+        match (self.tell(), busy) {
+            (false, _) => Work::Closed,
+            (true, true) => Work::Done,
+            (true, false) => Work::Nothing,
+        }
+    }
+
+    fn fail(&self) {
+        self.shards.tell(|| News::Failed);
     }
 
     /// Passes on what the store reports. `false` when it was the last.
@@ -176,22 +362,22 @@ impl<F: Fn(News)> StoreThread<F> {
                 }
                 StoreEvent::Failed(why) => {
                     error!("the disk has failed, and this broker must stop: {why}");
-                    self.shards.tell(|| News::Failed);
+                    self.fail();
                 }
                 StoreEvent::Closed => return false,
             }
         }
         if told {
-            self.statistics.set(self.store.statistics());
+            *lock(&self.statistics.0) = self.store.statistics();
         }
         true
     }
 }
 
 /// Who is told. A thread that ends by a panic has failed them.
-struct Shards<F: Fn(News)>(Vec<F>);
+struct Shards(Vec<Teller>);
 
-impl<F: Fn(News)> Shards<F> {
+impl Shards {
     fn tell(&self, news: impl Fn() -> News) {
         for tell in &self.0 {
             tell(news());
@@ -199,10 +385,16 @@ impl<F: Fn(News)> Shards<F> {
     }
 }
 
-impl<F: Fn(News)> Drop for Shards<F> {
+impl Drop for Shards {
     fn drop(&mut self) {
         if thread::panicking() {
             self.tell(|| News::Failed);
         }
     }
+}
+
+/// What is locked here is whole whatever happened to the thread that held it, but for a writer,
+/// whose end is all that happens to it then.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
