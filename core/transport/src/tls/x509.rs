@@ -180,7 +180,10 @@ impl<'a> RevocationList<'a> {
         let issuer = take(&mut fields, Tag::Sequence)?;
         // When it was made.
         fields.next().transpose()?;
-        let is_time = |field: &Result<AnyRef<'_>>| matches!(field, Ok(field) if matches!(field.tag(), Tag::UtcTime | Tag::GeneralizedTime));
+        let is_time = |field: &Result<AnyRef<'_>>| {
+            let tag = field.as_ref().map(Tagged::tag);
+            tag.is_ok_and(|tag| [Tag::UtcTime, Tag::GeneralizedTime].contains(&tag))
+        };
         let next_update = fields.next_if(is_time).transpose()?;
         let revoked = take_if(&mut fields, Tag::Sequence)?;
         Ok(Self {
