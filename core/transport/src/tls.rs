@@ -5,6 +5,7 @@ pub(crate) mod authorities;
 pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod facts;
+mod x509;
 
 use crate::layers::Fault;
 use rustls::client::UnbufferedClientConnection;
