@@ -208,7 +208,7 @@ impl Broker {
             statistics: Statistics::default(),
             unsent_bytes: 0,
             footprints: 0,
-            unsent_limit: 0,
+            unsent_limit: usize::MAX,
             sequence: 0,
             session_numbers: u64::from(config.identity.shard) << SESSION_COUNT.count_ones(),
             shutting_down: false,

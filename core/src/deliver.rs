@@ -90,10 +90,6 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let (wall, is_tight) = (self.clock.wall(), self.is_tight());
-        // While a letter was on its way, or a large fan-out under way.
-        if publication.view.expires_at < wall {
-            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
-        }
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -110,6 +106,10 @@ impl Broker {
             }
             return;
         };
+        // While a letter was on its way, or a large fan-out under way; an interval of 0 ends now.
+        if publication.view.expires_at < wall {
+            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
+        }
         let mut form = Form {
             qos,
             retain,

@@ -197,7 +197,7 @@ pub struct Shard<D: Driver> {
     stopping_until: Option<Timestamp>,
     threads: Threads,
     log: Option<LogSender>,
-    /// Requests of which the log has not been told yet.
+    /// What was asked of the log in this turn.
     log_requests: u32,
     /// Sources that were served in this turn.
     served: u32,
@@ -346,7 +346,6 @@ impl<D: Driver> Shard<D> {
         }
         if self.undrained_bytes >= READ_BATCH_BYTES {
             self.drain();
-            self.wake_log();
             self.now = self.clock.now();
         }
     }
@@ -360,12 +359,7 @@ impl<D: Driver> Shard<D> {
         self.drain();
         // A newcomer may have left already.
         self.busy |= !self.ended.is_empty();
-        // Nobody else is kept waiting then.
-        let is_lone = self.log_requests == 1 && self.served <= 1 && !self.is_busy();
-        if is_lone && self.log.as_ref().is_some_and(LogSender::commit_here) {
-            self.log_requests = 0;
-        }
-        self.wake_log();
+        self.settle_log();
     }
 
     /// Carries out what the core wants, as much as is good for one turn.
@@ -376,7 +370,7 @@ impl<D: Driver> Shard<D> {
     /// Carries out all that the core wants, before it ends.
     pub fn drain_all(&mut self) {
         self.carry_out(usize::MAX);
-        self.wake_log();
+        self.settle_log();
     }
 
     /// Lets newcomers wait for a moment.
@@ -558,7 +552,7 @@ impl<D: Driver> Shard<D> {
                     connection,
                     credentials,
                 } => self.authenticate(connection, *credentials),
-                // The thread of the log answers with `News::Persisted`.
+                // The answer is `News::Persisted`.
                 Action::Persist(batch) => self.ask_log(LogRequest::Append(batch)),
                 Action::Load(message) => self.ask_log(LogRequest::Load(message)),
                 Action::Route { to, letter } => self.driver.send(to, letter),
@@ -679,16 +673,24 @@ impl<D: Driver> Shard<D> {
     fn ask_log(&mut self, request: LogRequest) {
         self.log_requests += 1;
         let log = self.log.as_ref();
-        if log.is_none_or(|log| log.send(self.shard, request).is_err()) {
+        let Some(log) = log.filter(|log| log.send(self.shard, request).is_ok()) else {
             // Its thread has ended before us, so by a panic.
             error!("the log has crashed, and this broker must stop");
-            self.storage_has_failed();
+            return self.storage_has_failed();
+        };
+        // The disk begins while answers go out; but see `settle_log`.
+        if self.served != 1 || self.log_requests > 1 {
+            log.wake();
         }
     }
 
-    fn wake_log(&mut self) {
-        if core::mem::take(&mut self.log_requests) > 0
-            && let Some(log) = &self.log
+    /// One thing to keep, of the one connection that was read, and nothing else to do: it is kept
+    /// here, if the disk lets nobody wait for long. Otherwise the thread of the log sees to it.
+    fn settle_log(&mut self) {
+        let requests = core::mem::take(&mut self.log_requests);
+        let is_lone = requests == 1 && self.served == 1 && !self.is_busy();
+        if let Some(log) = self.log.as_ref().filter(|_| requests == 1)
+            && !(is_lone && log.commit_here())
         {
             log.wake();
         }

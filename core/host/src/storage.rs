@@ -1,4 +1,4 @@
-//! Where sessions and messages are kept: opening it, and the one thread that writes.
+//! Where sessions and messages are kept: opening it, and the thread that writes.
 //!
 //! ```text
 //! shard ──batches──▶ thread: Store ⇄ files
@@ -12,7 +12,7 @@
 //!
 //! One batch that nobody else's is there to join gains nothing from another thread but two
 //! wake-ups, which take as long as half a sync of a quick disk: a shard that has nothing else to do
-//! keeps it itself, with the same steps. See [`LogSender::commit_here`].
+//! keeps it itself, with the same steps. Two never work at once. See [`LogSender::commit_here`].
 
 mod log;
 #[cfg(feature = "sqlite")]
@@ -20,7 +20,7 @@ mod sqlite;
 mod store;
 #[cfg(test)]
 mod tests;
-mod thread;
+pub(crate) mod thread;
 
 pub use store::{Store, StoreEvent};
 pub use thread::{Gone, LogRequest, LogSender, News, SharedStatistics, Teller};

@@ -441,7 +441,7 @@ impl Broker {
             statistics: State::load(from)?,
             unsent_bytes: State::load(from)?,
             footprints: State::load(from)?,
-            unsent_limit: 0,
+            unsent_limit: usize::MAX,
             sequence: State::load(from)?,
             session_numbers: State::load(from)?,
             shutting_down: State::load(from)?,

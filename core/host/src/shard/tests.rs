@@ -3,8 +3,11 @@
 use super::*;
 use crate::inbox::Inbox;
 use crate::listen::Accept;
+use crate::storage::Teller;
+use crate::storage::thread::tests::{Chore, Quick};
 use core::net::SocketAddr;
 use std::sync::Mutex;
+use std::thread;
 use whimbrel_core::Config;
 use whimbrel_core::runtime::ListenerConfig;
 use whimbrel_transport::{Fault, Security};
@@ -316,4 +319,51 @@ fn who_says_no_more_still_hears_its_last_bytes() {
     world.run(&[&wire]);
     assert!(!wire.lock().unwrap().to_client.is_empty());
     assert_eq!(Arc::strong_count(&wire), 1);
+}
+
+/// What one connection asks for is kept on the shard's thread, once the disk was quick; what two
+/// ask for in one turn, on the log's.
+#[test]
+fn who_is_alone_does_not_wait_for_another_thread() {
+    let mut config = ServerConfig::default().broker();
+    config.durable = true;
+    let mut world = World::with(config);
+    let told_by = Arc::new(Mutex::new(None));
+    let (by, inbox) = (Arc::clone(&told_by), Arc::clone(&world.inbox));
+    let teller: Teller = Box::new(move |news| {
+        *by.lock().unwrap() = Some(thread::current().id());
+        inbox.push(Input::Storage(news));
+    });
+    let (store, threads) = (Box::new(Quick::new(Chore::No)), Threads::default());
+    let started = (world.log).start(store, Clock::start(), vec![teller], &threads);
+    started.unwrap();
+    let wires = [world.connect(), world.connect()];
+    for (wire, name) in wires.iter().zip(*b"ab") {
+        let connect = [&CONNECT[..CONNECT.len() - 1], &[name]].concat();
+        wire.lock().unwrap().to_broker.extend(connect);
+    }
+    world.run(&wires.each_ref());
+    // Retained at QoS 1; who kept it. Acknowledgements are the news that it is kept.
+    let mut publish = |count: usize| {
+        let wires = &wires.each_ref()[..count];
+        for wire in wires {
+            let mut wire = wire.lock().unwrap();
+            wire.to_client.clear();
+            wire.to_broker.extend(b"\x33\x08\0\x03a/b\0\x01c");
+        }
+        while wires
+            .iter()
+            .any(|wire| wire.lock().unwrap().to_client.is_empty())
+        {
+            world.run(wires);
+            thread::yield_now();
+        }
+        told_by.lock().unwrap().take()
+    };
+    let here = Some(thread::current().id());
+    while publish(1) != here {}
+    for _ in 0..10 {
+        assert_ne!(publish(2), here);
+    }
+    while publish(1) != here {}
 }

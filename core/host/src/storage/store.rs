@@ -27,7 +27,7 @@ pub trait Store: Send {
     /// When to call [`advance`](Self::advance) and [`step`](Self::step) at the latest.
     fn next_deadline(&self) -> Option<Timestamp>;
 
-    /// No more batches. [`StoreEvent::Closed`] follows when all is kept.
+    /// No more batches; may be said again. [`StoreEvent::Closed`] follows when all is kept.
     fn close(&mut self);
 
     /// Does one thing with the disk, if there is one to do: whether there was.

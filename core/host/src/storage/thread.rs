@@ -1,7 +1,7 @@
 //! The thread between the shards and their store, and the way to it.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::store::{Store, StoreEvent};
 use crate::clock::Clock;
@@ -25,7 +25,11 @@ const QUICK: Duration = Duration::from_millis(1);
 /// So many steps in a row were quick before the next is believed to be.
 const QUICK_STEPS: u32 = 64;
 
-/// Steps that a shard takes at most: a write, a sync, and a look whether that was all.
+/// What a shard keeps itself is no larger, in bytes: a message of a device.
+const LONE_BYTES: usize = 16 << 10;
+
+/// Steps that a shard takes at most: a write, a sync, and one that is nothing to do, unless the
+/// store has something else to see to.
 const STEPS_OF_ONE_BATCH: u32 = 3;
 
 /// What a shard wants of the log, or of what stands in its place.
@@ -90,10 +94,10 @@ impl LogSender {
         self.0.0.wake();
     }
 
-    /// Keeps what was put down on the calling thread, if that is one batch only, nothing else is
-    /// being kept, and the disk has been quick of late: two wake-ups of threads less for who waits
-    /// for it. The news come as they always do. Whether that was done; otherwise the thread is to
-    /// be woken.
+    /// Keeps what was put down on the calling thread, if that is one small batch only, nothing else
+    /// is being kept, and the disk has been quick of late: two wake-ups of threads less for who
+    /// waits for it. The news come as they always do. Whether that was done; otherwise the thread
+    /// is to be woken. A store that is to be called later wakes it all the same.
     #[must_use]
     pub fn commit_here(&self) -> bool {
         let shared = &self.0.0;
@@ -104,10 +108,10 @@ impl LogSender {
             return false;
         };
         let mut queue = shared.queue();
-        if !matches!(
-            queue.requests.make_contiguous(),
-            [(_, LogRequest::Append(_))]
-        ) {
+        let requests = &*queue.requests.make_contiguous();
+        let is_lone = matches!(requests, [(_, LogRequest::Append(batch))]
+            if batch.mark.is_none() && batch.operations.len() <= LONE_BYTES);
+        if !is_lone {
             return false;
         }
         let alone = queue.requests.pop_front();
