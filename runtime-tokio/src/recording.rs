@@ -16,9 +16,9 @@ use whimbrel_core::recording::{Chunk, Mark, RecordOptions, RecordedBroker};
 use whimbrel_core::runtime::RecordingConfig;
 use whimbrel_host::Threads;
 
-/// Chunks of about 256 KiB that wait for the disk; as many again wait in the core before a part is
-/// given up.
-const CHUNKS_MAX: usize = 16;
+/// Chunks of about a mebibyte that wait for the disk; as many again wait in the core before a part
+/// is given up.
+const CHUNKS_MAX: usize = 4;
 
 /// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
 const FLUSH_MS: u64 = 200;

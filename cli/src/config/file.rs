@@ -33,9 +33,9 @@ pub(super) fn read(
     }
 }
 
-/// Whether a text that is no TOML looks like the configuration of mosquitto: a word and its value a
+/// Where a text that is no TOML looks like the configuration of mosquitto: a word and its value a
 /// line, without a `=`.
-fn is_mosquittos(text: &str) -> bool {
+fn mosquittos(text: &str) -> Option<usize> {
     const WORDS: [&str; 12] = [
         "acl_file",
         "allow_anonymous",
@@ -50,11 +50,16 @@ fn is_mosquittos(text: &str) -> bool {
         "persistence",
         "port",
     ];
-    let mut lines = text.lines().map(str::split_whitespace);
-    lines.any(|mut words| {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let mut words = line.split_whitespace();
         let is_known = words.next().is_some_and(|word| WORDS.contains(&word));
-        is_known && words.next().is_some_and(|value| !value.starts_with('='))
-    })
+        if is_known && words.next().is_some_and(|value| !value.starts_with('=')) {
+            return Some(offset);
+        }
+        offset += line.len();
+    }
+    None
 }
 
 /// One file being read.
@@ -81,16 +86,12 @@ impl Reader<'_> {
             }
             return;
         }
-        if is_mosquittos(self.text) {
-            self.problems.push(Problem {
-                place: Place::File(self.path.to_owned()),
-                message: "this is a mosquitto.conf, and not TOML: begin with what `whimbrel check \
-                          --print-defaults` writes. The files that it names as password_file and \
-                          acl_file can stay as they are: name them as authentication.password_file \
-                          and access.file"
-                    .to_owned(),
-            });
-            return;
+        if let Some(offset) = mosquittos(self.text) {
+            let message = "this is a mosquitto.conf, and not TOML: begin with what `whimbrel check \
+                           --print-defaults` writes. The files that it names as password_file and \
+                           acl_file can stay as they are: name them as authentication.password_file \
+                           and access.file";
+            return self.problem(offset, message.to_owned());
         }
         // What the parser made of the rest of a broken file would only mislead.
         for error in errors {

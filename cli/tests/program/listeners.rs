@@ -194,7 +194,7 @@ const MISTAKES: &[Mistake] = &[
         name: "the configuration of mosquitto",
         text: "# mosquitto.conf\nlistener 1883\nallow_anonymous true\n",
         code: 2,
-        found: "this is a mosquitto.conf",
+        found: ":2:1: this is a mosquitto.conf",
         remedy: "whimbrel check --print-defaults",
     },
     Mistake {

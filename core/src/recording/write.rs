@@ -26,14 +26,14 @@ use core::fmt::Write as _;
 use core::ops::Deref;
 
 /// A chunk of this size is ready to be written.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Chunks that nobody takes. When there are as many, the part is given up: whoever writes is too
 /// slow, and the broker does not wait for it.
-const CHUNKS_MAX: usize = 16;
+const CHUNKS_MAX: usize = 4;
 
 /// Buffers that came back and are kept.
-const SPARES_MAX: usize = 8;
+const SPARES_MAX: usize = 4;
 
 /// A part that could not end for so many times its size is given up, so that the ring stays a ring.
 const OVERLONG: u64 = 4;

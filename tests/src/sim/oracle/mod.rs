@@ -77,6 +77,8 @@ pub(super) struct Oracle {
     facts: u64,
     /// How often the broker has been started.
     boots: u64,
+    /// The fact of the last start.
+    booted: u64,
     /// The last fact that explains why something comes again: somebody's connection, subscription
     /// or life has ended or begun, or the broker's.
     disturbed: u64,
@@ -121,7 +123,7 @@ impl Oracle {
     /// The broker has ended and was started again.
     pub(super) fn rebooted(&mut self, now: u64) {
         self.boots += 1;
-        self.disturbance(|| "the broker has ended".into());
+        self.booted = self.disturbance(|| "the broker has ended".into());
         self.wills.crashed(now);
     }
 
@@ -353,7 +355,7 @@ impl Oracle {
         // Sent once for all that its publisher knows.
         let is_first_attempt =
             publisher.life == life && publisher.connections == message.connection;
-        let boots = self.boots;
+        let (boots, booted) = (self.boots, self.booted);
         let is_undisturbed = self.disturbed < message.sent;
         let keeps_order = !self.rules.queues_overflow
             && !message.expires // dropped at first, and still fresh when it is sent again
@@ -363,7 +365,7 @@ impl Oracle {
             book.check_dup(number, arrival, boots)?;
         }
         if keeps_order {
-            book.check_order(number, message, arrival)?;
+            book.check_order(number, message, arrival, booted)?;
         }
         if message.qos == QoS::AtMostOnce {
             book.check_at_most_once(number, message)?;

@@ -224,14 +224,17 @@ impl SessionBook {
         number: u64,
         message: &Message,
         arrival: &Arrival,
+        booted: u64,
     ) -> Result<(), String> {
         if arrival.qos == QoS::AtMostOnce || self.seen.contains_key(&number) {
             return Ok(());
         }
-        // At another QoS it is of another stream, whatever comes of it after a crash.
+        // At another QoS it is of another stream. A broker that has ended since may have lost what
+        // was not acknowledged, and what is sent again is routed by what is asked for now.
         let mut changes = self.changed.iter();
-        let is_steady =
-            changes.all(|(filter, fact)| *fact < message.sent || !matches(filter, &message.topic));
+        let is_steady = booted < message.sent
+            || changes
+                .all(|(filter, fact)| *fact < message.sent || !matches(filter, &message.topic));
         let is_sure = is_steady && self.is_sure_of(&message.topic, message.sent);
         let stream = (
             message.publisher,
