@@ -2,7 +2,6 @@
 
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
-use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,7 +25,7 @@ struct State {
     /// The first that did not end in order.
     crashed: Option<Crashed>,
     /// Who waits for the end, by number.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: Vec<(u64, Waker)>,
     last_number: u64,
 }
 
@@ -78,7 +77,10 @@ impl Threads {
                 state.last_number += 1;
                 state.last_number
             });
-            state.waiting.insert(number, cx.waker().clone());
+            match state.waiting.iter_mut().find(|(other, _)| *other == number) {
+                Some((_, waker)) => waker.clone_from(cx.waker()),
+                None => state.waiting.push((number, cx.waker().clone())),
+            }
             Poll::Pending
         })
         .await
@@ -107,7 +109,7 @@ impl Threads {
             let waiting = core::mem::take(&mut state.waiting);
             drop(state);
             self.0.all_ended.notify_all();
-            waiting.into_values().for_each(Waker::wake);
+            waiting.into_iter().for_each(|(_, waker)| waker.wake());
         }
     }
 
@@ -132,7 +134,8 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.threads.lock().waiting.remove(&number);
+            let waiting = &mut self.threads.lock().waiting;
+            waiting.retain(|(other, _)| *other != number);
         }
     }
 }

@@ -28,8 +28,8 @@ use core::ops::Deref;
 /// A chunk of this size is ready to be written.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Chunks, beginnings and ends of parts that nobody takes. When there are as many, the part is given
-/// up: whoever writes is too slow, and the broker does not wait for it.
+/// Chunks, beginnings and ends of parts that nobody takes. When there are as many, the part is
+/// given up: whoever writes is too slow, and the broker does not wait for it.
 const CHUNKS_MAX: usize = 8;
 
 /// Buffers that came back and are kept.
