@@ -132,6 +132,10 @@ impl Security {
     }
 
     /// Whether who connects from there will say that it is somebody else.
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(unused_variables, reason = "a proxy's header is asked of everybody")
+    )]
     fn is_go_between(&self, from: IpAddr) -> bool {
         #[cfg(feature = "websocket")]
         if let Some(rules) = &self.websocket

@@ -1,6 +1,9 @@
 //! The parts of a certificate, and of a list of those that were revoked, which a broker asks for:
 //! RFC 5280, sections 4.1 and 5.1. That they are well-formed says nothing about whether to believe
-//! them.
+//! them: rustls has decided that before, and signatures are its provider's to verify.
+//!
+//! Elements are read by `der`, which is there for keys in any case. A library that knows everything
+//! a certificate may hold is 96 KB of a program that has to fit small devices.
 
 use core::iter::Peekable;
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, UtcTime};
@@ -315,4 +318,150 @@ fn seconds(time: AnyRef<'_>) -> Result<i64> {
         time.decode_as::<GeneralizedTime>()?.to_unix_duration()
     };
     Ok(time.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Certificates of another's making, and what becomes of them when they are damaged.
+
+    use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+        DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+        date_time_ymd,
+    };
+
+    const BEGINS: i64 = 1_767_225_600; // 2026-01-01
+    const ENDS: i64 = 2_524_694_400; // 2050-01-02, which is written in another way
+
+    struct Made {
+        authority: Vec<u8>,
+        client: Vec<u8>,
+        list: Vec<u8>,
+    }
+
+    fn made() -> Made {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "who signs");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let names = vec!["ada.example".to_owned(), "192.0.2.7".to_owned()];
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "ada");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "engines");
+        params.serial_number = Some(SerialNumber::from(0x0102_0304));
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2050, 1, 2);
+        let client = params
+            .signed_by(&KeyPair::generate().unwrap(), &issuer)
+            .unwrap();
+        let revoked = [7_u64, 0x00FF_0001].map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: date_time_ymd(2026, 2, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2050, 1, 2),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.into(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Made {
+            authority: issuer.der().to_vec(),
+            client: client.der().to_vec(),
+            list: list.signed_by(&issuer).unwrap().der().to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let Made {
+            authority,
+            client,
+            list,
+        } = made();
+        let (Ok(authority), Ok(client)) =
+            (Certificate::read(&authority), Certificate::read(&client))
+        else {
+            panic!("they are well-formed");
+        };
+        assert!(client.is_version_3 && client.serial == [1, 2, 3, 4]);
+        assert!(client.issuer == authority.subject && client.subject != authority.subject);
+        assert!(matches!(client.validity(), Ok((BEGINS, ENDS))));
+        assert!(matches!(
+            attribute(client.subject, COMMON_NAME),
+            Ok(Some("ada"))
+        ));
+        assert!(matches!(
+            attribute(client.subject, ORGANIZATION),
+            Ok(Some("engines"))
+        ));
+        assert!(matches!(attribute(client.issuer, ORGANIZATION), Ok(None)));
+        let Ok(names) = client.alternative_names() else {
+            panic!("they are well-formed");
+        };
+        assert!(matches!(
+            *names,
+            [
+                AlternativeName::Text("ada.example"),
+                AlternativeName::Address([192, 0, 2, 7])
+            ]
+        ));
+        assert!(client.is_signed_by(&authority) && authority.is_signed_by(&authority));
+        assert!(!authority.is_signed_by(&client));
+        let Ok(list) = RevocationList::read(&list) else {
+            panic!("it is well-formed");
+        };
+        assert!(list.issuer == authority.subject && list.next_update == Some(ENDS));
+        assert!(list.is_signed_by(&authority) && !list.is_signed_by(&client));
+        assert!(
+            list.serials()
+                .is_ok_and(|serials| serials == [&[7][..], &[0, 0xFF, 0, 1]])
+        );
+    }
+
+    /// Nothing panics, and nobody has signed it.
+    #[test]
+    fn what_is_cut_off_or_changed_in_one_bit_is_damaged_or_signed_by_nobody() {
+        let Made {
+            authority,
+            client,
+            list,
+        } = made();
+        let Ok(authority) = Certificate::read(&authority) else {
+            panic!("it is well-formed");
+        };
+        let is_signed = |bytes: &[u8]| {
+            let certificate = Certificate::read(bytes).is_ok_and(|read| {
+                let _ = (read.validity(), read.alternative_names());
+                let _ = attribute(read.subject, COMMON_NAME);
+                read.is_signed_by(&authority)
+            });
+            let list = RevocationList::read(bytes).is_ok_and(|read| {
+                let _ = read.serials();
+                read.is_signed_by(&authority)
+            });
+            certificate || list
+        };
+        for whole in [client, list] {
+            assert!(is_signed(&whole));
+            for length in 0..whole.len() {
+                assert!(!is_signed(&whole[..length]), "cut off at {length}");
+            }
+            assert!(!is_signed(&[&*whole, &[0]].concat()));
+            for bit in 0..whole.len() * 8 {
+                let mut changed = whole.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_signed(&changed), "bit {bit}");
+            }
+        }
+    }
 }
