@@ -8,7 +8,7 @@
 
 use crate::action::{Batch, BatchMark};
 use crate::broker::Broker;
-use crate::id::{ById, MessageId, PacketId, Position};
+use crate::id::{ById, FEW, MessageId, PacketId, Position};
 use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::BatchWriter;
 use crate::message::Message;
@@ -54,7 +54,7 @@ crate::state::state!(Stored {
 });
 
 fn hash(id: MessageId) -> u64 {
-    ById.hash_one(id)
+    ById::<FEW>.hash_one(id)
 }
 
 /// The open batch, and what the log holds of messages.

@@ -57,6 +57,17 @@ pub struct MessageView<'a> {
 }
 
 impl<'a> MessageView<'a> {
+    /// Whether it has waited too long in a queue. [MQTT-3.3.2-5]
+    pub(crate) fn is_expired(&self, wall: UnixTime) -> bool {
+        self.expires_at <= wall
+    }
+
+    /// The same for one that comes from its publisher, by whatever way, and has been in no queue:
+    /// with an interval of 0 it is for who is here now.
+    pub(crate) fn is_late(&self, wall: UnixTime) -> bool {
+        self.expires_at < wall
+    }
+
     /// Copies the message into one shared allocation. `scratch` is working space.
     #[must_use]
     pub fn to_message(&self, scratch: &mut Vec<u8>) -> Message {

@@ -193,7 +193,7 @@ impl Broker {
                 return;
             }
             // What has expired need not be read.
-            if front.message.is_stub() && front.message.view().expires_at > self.clock.wall() {
+            if front.message.is_stub() && !front.message.view().is_expired(self.clock.wall()) {
                 match self.is_front_whole(session_key) {
                     Some(true) => {}
                     Some(false) => return,
@@ -209,8 +209,7 @@ impl Broker {
                 self.drop_delivery(slot, &delivery.message.view(), DropReason::NotAllowed);
                 continue;
             }
-            // [MQTT-3.3.2-5]
-            if delivery.message.view().expires_at <= self.clock.wall() {
+            if delivery.message.view().is_expired(self.clock.wall()) {
                 self.forget(slot, &delivery);
                 self.drop_delivery(slot, &delivery.message.view(), DropReason::Expired);
                 continue;
@@ -433,7 +432,7 @@ impl Broker {
         }
         cursor.after = Some(view.topic.into());
         cursor.has_moved = true;
-        let is_expired = view.expires_at <= self.clock.wall();
+        let is_expired = view.is_expired(self.clock.wall());
         if cursor.is_behind(view.id) || !is_allowed || is_expired {
             return true;
         }

@@ -9,7 +9,7 @@ use crate::action::{DropReason, Event};
 use crate::broker::Broker;
 use crate::config::{Config, ConfigError};
 use crate::estate::session_of;
-use crate::id::{ById, MessageId, PacketId};
+use crate::id::{ById, MANY, MessageId, PacketId};
 use crate::letter::ExchangeId;
 use crate::log::{BatchError, BatchRef, Op};
 use crate::message::Message;
@@ -28,6 +28,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use thiserror::Error;
 
 /// Records that this version cannot take.
@@ -80,7 +81,7 @@ pub struct Restorer {
     boot_epoch: u32,
     clock: Option<(UnixTime, UnixTime)>,
     sessions: BTreeMap<u64, Kept>,
-    messages: HashMap<MessageId, Stored, ById>,
+    messages: HashMap<MessageId, Stored, ById<MANY>>,
     /// By what stands in their keys: the topic, behind the tenant if there is one.
     retained: BTreeMap<Box<str>, MessageId>,
     /// Incoming QoS 2 messages, as each shard has taken them in.
@@ -94,6 +95,9 @@ pub struct Restorer {
     /// How many bytes of messages are kept whole, if not all.
     budget_bytes: Option<u64>,
     whole_bytes: u64,
+    /// Of some message only what identifies it is kept, or was: otherwise none has to be looked
+    /// for.
+    has_stubs: bool,
 }
 
 /// A message of the log. Nothing says in the log that it is gone: that is when nothing refers to it
@@ -102,6 +106,14 @@ pub struct Restorer {
 struct Stored {
     message: Option<Message>,
     references: u32,
+}
+
+impl Stored {
+    /// What it takes, unless only what identifies it is there.
+    fn whole_bytes(&self) -> u64 {
+        let whole = self.message.as_ref().filter(|message| !message.is_stub());
+        whole.map_or(0, |message| message.stored_len() as u64)
+    }
 }
 
 impl Restorer {
@@ -127,6 +139,9 @@ impl Restorer {
     /// from the log when all batches are applied, and handed to [`supply`](Self::supply).
     #[must_use]
     pub fn wanted(&self) -> Vec<MessageId> {
+        if !self.has_stubs {
+            return Vec::new();
+        }
         let retained = self.retained.values().copied();
         let is_stub =
             |id: &MessageId| message_in(&self.messages, *id).is_some_and(Message::is_stub);
@@ -144,6 +159,7 @@ impl Restorer {
             let Some(whole) = message.whole(value) else {
                 return false;
             };
+            self.whole_bytes += whole.stored_len() as u64;
             *message = whole;
         }
         true
@@ -255,7 +271,8 @@ impl Restorer {
             && let Some(whole) = stored.message.take_if(|message| !message.is_stub())
         {
             stored.message = Some(whole.stub());
-            self.count_out(Some(&whole));
+            self.has_stubs = true;
+            self.whole_bytes -= whole.stored_len() as u64;
         }
     }
 
@@ -283,34 +300,25 @@ impl Restorer {
     fn message(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
         let id = name.message_id()?;
         let Some(value) = value else {
-            if self.messages.get(&id).is_some_and(|m| m.references == 0) {
-                self.forget(id);
+            if let Entry::Occupied(stored) = self.messages.entry(id)
+                && stored.get().references == 0
+            {
+                self.whole_bytes -= stored.remove().whole_bytes();
             }
             return Some(());
         };
         let mut message = Message::from_bytes(value)?;
         let stored = self.messages.entry(id).or_default();
-        let old = stored.message.take();
-        self.count_out(old.as_ref());
+        self.whole_bytes -= stored.whole_bytes();
         let bytes = self.whole_bytes + value.len() as u64;
         if self.budget_bytes.is_some_and(|budget| bytes > budget) {
             message = message.stub();
+            self.has_stubs = true;
         } else {
             self.whole_bytes = bytes;
         }
-        self.messages.entry(id).or_default().message = Some(message);
+        stored.message = Some(message);
         Some(())
-    }
-
-    fn forget(&mut self, id: MessageId) {
-        let old = self.messages.remove(&id);
-        self.count_out(old.and_then(|old| old.message).as_ref());
-    }
-
-    fn count_out(&mut self, old: Option<&Message>) {
-        if let Some(old) = old.filter(|old| !old.is_stub()) {
-            self.whole_bytes -= old.stored_len() as u64;
-        }
     }
 
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
@@ -445,6 +453,7 @@ impl Restorer {
                 retained: self.retained.clone(),
                 last_session: self.last_session,
                 united: self.united.clone(),
+                has_stubs: self.has_stubs,
                 ..Self::default()
             })
             .collect();
@@ -480,13 +489,16 @@ impl Restorer {
     }
 }
 
-fn message_in(messages: &HashMap<MessageId, Stored, ById>, id: MessageId) -> Option<&Message> {
+fn message_in(
+    messages: &HashMap<MessageId, Stored, ById<MANY>>,
+    id: MessageId,
+) -> Option<&Message> {
     messages.get(&id)?.message.as_ref()
 }
 
 /// Those of these messages that there are.
 fn messages_of(
-    messages: &HashMap<MessageId, Stored, ById>,
+    messages: &HashMap<MessageId, Stored, ById<MANY>>,
     ids: impl Iterator<Item = MessageId>,
 ) -> impl Iterator<Item = (MessageId, Stored)> {
     ids.filter_map(|id| {
@@ -572,7 +584,7 @@ impl Broker {
         &mut self,
         number: u64,
         kept: Kept,
-        messages: &HashMap<MessageId, Stored, ById>,
+        messages: &HashMap<MessageId, Stored, ById<MANY>>,
     ) -> Option<Key> {
         let record = kept.record?;
         let tenant = self.tenant_named(record.tenant.as_deref().unwrap_or_default());
@@ -642,7 +654,7 @@ impl Broker {
         slot: u32,
         sequence: u64,
         record: DeliveryRecord,
-        messages: &HashMap<MessageId, Stored, ById>,
+        messages: &HashMap<MessageId, Stored, ById<MANY>>,
     ) {
         let is_released = matches!(record.exchange, Some((Stage::Released, _)));
         let message = match message_in(messages, record.message) {

@@ -7,7 +7,7 @@
 
 use super::batch::{BatchRef, Op};
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, Seed};
-use crate::id::{ById, MessageId};
+use crate::id::{ById, FEW, MessageId};
 use crate::record::{Fields, MESSAGE};
 use alloc::vec::Vec;
 use hashbrown::HashMap;
@@ -24,7 +24,7 @@ pub(super) struct Place {
 /// The places of all messages that are live, by the shard that wrote them.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    shards: Vec<HashMap<MessageId, Place, ById>>,
+    shards: Vec<HashMap<MessageId, Place, ById<FEW>>>,
 }
 
 impl Index {
