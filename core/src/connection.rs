@@ -5,6 +5,8 @@ use crate::access::identity::{Grant, Identity, Place};
 use crate::access::names::Names;
 use crate::action::Peer;
 use crate::codec::packet::{QoS, Version};
+use crate::config::Limits;
+use crate::deliver::OUTBOX_FULL;
 use crate::error::Violation;
 use crate::gate::Gate;
 use crate::id::ConnectionId;
@@ -340,6 +342,18 @@ impl Connection {
     /// The same as a gate. What waits already may wait for another shard, when the log has all.
     pub(crate) fn gate_behind(&self, qos: QoS) -> Option<Gate> {
         self.must_queue_behind_log(qos).then(Gate::default)
+    }
+
+    /// Whether a QoS 1 or 2 message may go straight into its output, instead of into the queue of
+    /// its session. While there is memory, who has taken all that was sent before gets what comes
+    /// in one turn up to where publishers are slowed down.
+    pub(crate) fn takes_at_once(&self, is_tight: bool, limits: &Limits) -> bool {
+        let keeps_up = self.blocked == 0 && !self.slow && !is_tight;
+        let most = match keeps_up {
+            true => OUTBOX_FULL.max(limits.unsent_bytes_pause as usize),
+            false => OUTBOX_FULL,
+        };
+        self.outbox.len() < most
     }
 
     /// What was to be sent to it, and its transport has not taken.

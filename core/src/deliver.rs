@@ -21,8 +21,9 @@ use crate::tenant::TenantId;
 use crate::topic::GroupId;
 use alloc::vec::Vec;
 
-/// Encoded bytes beyond which no further delivery is started for a connection in one turn: enough
-/// for one large write, little enough to be fair.
+/// Encoded bytes beyond which no delivery that waited is started for a connection in one turn, nor
+/// one that comes to who has not taken what was sent before: enough for one large write, little
+/// enough to be fair.
 pub(crate) const OUTBOX_FULL: usize = 64 << 10;
 
 /// A message that is being published, borrowed as long as nobody has to keep it.
@@ -90,6 +91,10 @@ impl Broker {
         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
         let retain = publication.retain && target.retain_as_published;
         let (wall, is_tight) = (self.clock.wall(), self.is_tight());
+        // While a letter was on its way, or a large fan-out under way.
+        if publication.view.is_late(wall) {
+            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
+        }
         let Some(session) = self.sessions.at_mut(slot) else {
             return;
         };
@@ -106,10 +111,6 @@ impl Broker {
             }
             return;
         };
-        // While a letter was on its way, or a large fan-out under way; an interval of 0 ends now.
-        if publication.view.expires_at < wall {
-            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
-        }
         let mut form = Form {
             qos,
             retain,
@@ -124,7 +125,7 @@ impl Broker {
                 || connection.must_queue_behind_log(qos)
                 || traffic.is_waiting()
                 || !traffic.may_begin(connection.window, &self.config.session)
-                || connection.outbox.len() >= OUTBOX_FULL
+                || !connection.takes_at_once(is_tight, &self.config.limits)
             {
                 return self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
             }
@@ -195,6 +196,9 @@ impl Broker {
         let qos = publication.view.qos.min(target.maximum_qos);
         if qos == QoS::AtMostOnce {
             return self.drop_message(slot, DropReason::SessionEnded);
+        }
+        if publication.view.is_late(self.clock.wall()) {
+            return self.drop_delivery(slot, &publication.view, DropReason::Expired);
         }
         let retain = publication.retain && target.retain_as_published;
         self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);

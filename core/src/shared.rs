@@ -70,10 +70,6 @@ impl Broker {
         if self.question.is_some() {
             self.explain_choice(publication, group, Some(chosen.key));
         }
-        // It may have been with another member, or on its way here, until now; see `pump`.
-        if publication.view.expires_at < self.clock.wall() {
-            return self.drop_delivery(chosen.key.0, &publication.view, DropReason::Expired);
-        }
         // Never above what that member was granted. [MQTT-4.8.2-3]
         let how = How {
             many: false,

@@ -507,3 +507,43 @@ fn time_passes_in_bounded_steps() {
     }
     assert!(steps > 2, "{steps}");
 }
+
+/// Who took all that it was given gets what came meanwhile in one piece; who did not, a share. What
+/// does not fit waits, and comes in order.
+#[test]
+fn what_comes_at_once_goes_out_at_once_unless_the_client_is_slow() {
+    let mut stage = Stage::new(durable(false));
+    stage.happen(&Happening::Subscribe(0, 0, 2));
+    stage.drain();
+    let subscriber = stage.clients[0].0;
+    let mut sent = 0..;
+    for (blocked_bytes, count, takes_all) in [(0, 200, true), (1, 200, false), (0, 400, false)] {
+        stage.broker.blocked(stage.now, subscriber, blocked_bytes);
+        for id in 1..=count {
+            let payload = format!("{:0>1000}", sent.next().unwrap_or_default());
+            let message = publish(TOPICS[0], payload.as_bytes(), QoS::AtLeastOnce, id);
+            stage.say(1, &Packet::Publish(message));
+        }
+        let mut piece = Vec::new();
+        stage.broker.transmit(stage.now, subscriber, &mut piece);
+        assert_eq!(
+            piece.len() > usize::from(count) * 1_000,
+            takes_all,
+            "{}",
+            piece.len()
+        );
+        assert!(piece.len() > 60_000);
+        stage.hear(subscriber, &piece);
+        stage.drain();
+    }
+    let mut inbox = &*stage.clients[0].2;
+    let mut heard = Vec::new();
+    while let Some((frame, length)) = frame::split(inbox, u32::MAX).expect("well-formed") {
+        if let Packet::Publish(message) = codec::decode(VERSIONS[0], frame).expect("well-formed") {
+            heard.push(String::from_utf8_lossy(message.payload).into_owned());
+        }
+        inbox = &inbox[length..];
+    }
+    assert_eq!(heard.len(), 800);
+    assert!(heard.is_sorted());
+}
