@@ -15,8 +15,11 @@
 //! - *in memory*: the broker without a disk;
 //! - *disk alone*: as many records in each sync as there are publishers, and no sockets. *of disk*
 //!   is the broker's share of it;
-//! - *ack*: from PUBLISH to PUBACK, of the broker and of the bare loop; *sync*: one write with its
-//!   `fdatasync`, one after the other and in the bare loop, which waits for a socket in between.
+//! - *ack*: from PUBLISH to PUBACK as the publisher sees it, of the broker, of the bare loop, and
+//!   of the broker without a disk, which is the way there and back; *sync*: one write with its
+//!   `fdatasync`, one after the other and in the bare loop, which waits for a socket in between;
+//! - *in syncs*: the broker's ack by the sync alone; and the same less the way there and back,
+//!   which is what being durable adds.
 //!
 //! On a machine that does other work, a sync mostly waits for a processor, not for the disk: let
 //! the scheduler prefer the run (`chrt -r 1`).
@@ -82,6 +85,9 @@ struct Rounds {
     disk: Vec<f64>,
     acknowledged_us: Vec<f64>,
     bare_acknowledged_us: Vec<f64>,
+    memory_acknowledged_us: Vec<f64>,
+    in_syncs: Vec<f64>,
+    added_in_syncs: Vec<f64>,
     sync_us: Vec<f64>,
     bare_sync_us: Vec<f64>,
 }
@@ -89,7 +95,7 @@ struct Rounds {
 fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
     println!(
         "publishers  broker/s  bare loop/s  of loop  in memory/s  disk alone/s  of disk  \
-         ack p50 us  bare ack  sync alone  bare sync"
+         ack p50 us  bare ack  memory ack  sync alone  bare sync  in syncs  added"
     );
     for publishers in [1, 16, 256] {
         let mut rounds = Rounds::default();
@@ -97,7 +103,7 @@ fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
             round(program, directory, publishers, &mut rounds)?;
         }
         println!(
-            "{publishers:>10}  {:>8.0}  {:>11.0}  {:>5.0} %  {:>11.0}  {:>12.0}  {:>5.0} %  {:>10.0}  {:>8.0}  {:>10.0}  {:>9.0}",
+            "{publishers:>10}  {:>8.0}  {:>11.0}  {:>5.0} %  {:>11.0}  {:>12.0}  {:>5.0} %  {:>10.0}  {:>8.0}  {:>10.0}  {:>10.0}  {:>9.0}  {:>8.1}  {:>5.1}",
             median(rounds.broker),
             median(rounds.bare),
             median(rounds.of_bare) * 100.0,
@@ -106,8 +112,11 @@ fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
             median(rounds.of_disk) * 100.0,
             median(rounds.acknowledged_us),
             median(rounds.bare_acknowledged_us),
+            median(rounds.memory_acknowledged_us),
             median(rounds.sync_us),
             median(rounds.bare_sync_us),
+            median(rounds.in_syncs),
+            median(rounds.added_in_syncs),
         );
     }
     Ok(())
@@ -138,7 +147,12 @@ fn round(
     let broker = durable.messages_per_second;
     rounds.of_bare.push(broker / bare.messages_per_second);
     rounds.of_disk.push(broker / alone);
-    rounds.acknowledged_us.push(durable.acknowledged_us(500));
-    rounds.bare_acknowledged_us.push(bare.acknowledged_us(500));
+    let [ack_us, bare_us, memory_us] =
+        [&durable, &bare, &memory].map(|round| round.acknowledged_us(500));
+    rounds.acknowledged_us.push(ack_us);
+    rounds.bare_acknowledged_us.push(bare_us);
+    rounds.memory_acknowledged_us.push(memory_us);
+    rounds.in_syncs.push(ack_us / sync_us);
+    rounds.added_in_syncs.push((ack_us - memory_us) / sync_us);
     Ok(())
 }

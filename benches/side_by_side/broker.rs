@@ -11,12 +11,17 @@ use std::time::{Duration, Instant};
 /// How long a broker may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The argument with which this program is the bare forwarder.
+pub(crate) const BARE: &str = "--bare";
+
 /// A broker that takes part.
 pub(crate) struct Contestant {
     pub(crate) name: String,
     version: Option<String>,
     program: PathBuf,
     arguments: Vec<String>,
+    /// It is the bare forwarder.
+    pub(crate) is_bare: bool,
     /// Written to a file whose name replaces `{file}`.
     file: Option<&'static str>,
 }
@@ -79,6 +84,18 @@ impl Contestant {
         found
     }
 
+    /// What takes part to show what the machine takes.
+    pub(crate) fn bare() -> io::Result<Self> {
+        Ok(Self {
+            name: "bare forwarder".to_owned(),
+            version: None,
+            program: std::env::current_exe()?,
+            arguments: vec![BARE.to_owned(), "{port}".to_owned()],
+            is_bare: true,
+            file: None,
+        })
+    }
+
     /// One that the caller knows how to start.
     pub(crate) fn given(name: &str, command: &str) -> Option<Self> {
         let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
@@ -102,6 +119,7 @@ impl Contestant {
             version,
             program,
             arguments: arguments.split_whitespace().map(str::to_owned).collect(),
+            is_bare: false,
             file,
         }
     }

@@ -9,8 +9,11 @@
 //! loopback, and reads what the broker used from the kernel. Brokers take turns, A B C A B C, so
 //! that a machine that changes its mood changes it for all; medians count. `mosquitto` and
 //! `rumqttd` take part where they are installed, others with `--peer 'NAME=COMMAND'`, in which
-//! `{port}` is replaced. `--write` puts the table into `docs/benchmarks.md`.
+//! `{port}` is replaced. In the rows about messages and connections the bare forwarder of `bare.rs`
+//! takes part too: what of it all is the machine's. `--write` puts the table into
+//! `docs/benchmarks.md`.
 
+mod bare;
 mod broker;
 mod rows;
 mod table;
@@ -65,11 +68,22 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [bare, port] = &*arguments
+        && bare == broker::BARE
+    {
+        let port = port.parse().map_err(std::io::Error::other);
+        return ended(port.and_then(bare::serve));
+    }
+    let Some(options) = Options::parse(arguments.into_iter()) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match compare(options) {
+    ended(compare(options))
+}
+
+fn ended(result: std::io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -82,6 +96,8 @@ fn compare(options: Options) -> std::io::Result<()> {
     let mut contestants = vec![Contestant::whimbrel(&options.whimbrel)];
     contestants.extend(Contestant::installed());
     contestants.extend(options.peers);
+    // The last, in the table as well.
+    contestants.push(Contestant::bare()?);
     let names = contestants.iter().map(Contestant::title);
     let mut table = Table::new(names.collect(), options.rounds);
     let wanted = |load: &&Load| {
@@ -94,6 +110,9 @@ fn compare(options: Options) -> std::io::Result<()> {
         let mut rows = vec![vec![Cell::default(); contestants.len()]; load.figures.len()];
         for round in 1..=options.rounds {
             for (place, contestant) in contestants.iter().enumerate() {
+                if contestant.is_bare && !load.is_bare() {
+                    continue;
+                }
                 let name = load.figures[0].name;
                 eprintln!("{name}, round {round}: {}", contestant.name);
                 let outcome = measure(&options.whimbrel, contestant, load)?;
@@ -102,8 +121,9 @@ fn compare(options: Options) -> std::io::Result<()> {
                 }
             }
         }
-        for (figure, cells) in load.figures.iter().zip(rows) {
-            table.add(figure, &cells);
+        for (figure, mut cells) in load.figures.iter().zip(rows) {
+            let bare = cells.pop().filter(|_| load.is_bare());
+            table.add(figure, &cells, bare.as_ref());
         }
     }
     print!("{table}");

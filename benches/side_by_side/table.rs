@@ -21,6 +21,11 @@ impl Cell {
         self.failed += usize::from(!is_whole);
     }
 
+    /// What counts: not of who loses, repeats or reorders.
+    fn whole(&self) -> Option<f64> {
+        self.median().filter(|_| self.failed == 0)
+    }
+
     fn median(&self) -> Option<f64> {
         let mut figures = self.figures.clone();
         figures.sort_by(f64::total_cmp);
@@ -68,23 +73,35 @@ impl Table {
         }
     }
 
-    pub(crate) fn add(&mut self, row: &Figure, cells: &[Cell]) {
+    /// One row, with a cell for each broker, and one for the bare forwarder if it takes part.
+    pub(crate) fn add(&mut self, row: &Figure, brokers: &[Cell], bare: Option<&Cell>) {
         let mut line = format!("| {} | {} |", row.name, row.unit);
-        let own = cells.first().and_then(Cell::median);
-        for cell in cells {
+        let own = brokers.first().and_then(Cell::whole);
+        for cell in brokers {
             line += &format!(" {cell} |");
         }
-        for peer in cells.iter().skip(1) {
+        line += &bare.map_or_else(|| " |".to_owned(), |bare| format!(" {bare} |"));
+        for peer in brokers.iter().skip(1) {
             // What a broker reaches that loses messages does not count.
             let ratio = own
-                .zip(peer.median())
-                .filter(|_| peer.failed == 0)
+                .filter(|own| *own > 0.0)
+                .zip(peer.whole())
                 .map_or_else(|| "–".to_owned(), |(own, peer)| ratio(own, peer));
             line += &format!(" {ratio} |");
         }
+        line += &match own
+            .zip(bare.and_then(Cell::whole))
+            .zip(row.bar.zip(row.bare))
+        {
+            Some(((own, bare), (bar, theirs))) => {
+                format!(" {:.1} of {:.1} |", own / bare, bar / theirs)
+            }
+            None => " |".to_owned(),
+        };
         line += &match (row.bar, own) {
             (Some(bar), Some(own)) if own > bar => format!(" {}, **missed** |", shown(bar)),
-            (Some(bar), _) => format!(" {} |", shown(bar)),
+            (Some(bar), Some(_)) => format!(" {} |", shown(bar)),
+            (Some(bar), None) => format!(" {}, **not measured** |", shown(bar)),
             (None, _) => " |".to_owned(),
         };
         self.lines.push(line);
@@ -119,10 +136,10 @@ impl fmt::Display for Table {
         for title in &self.titles {
             write!(f, " {title} |")?;
         }
-        for title in &self.titles[1..] {
+        for title in &self.titles[1..self.titles.len() - 1] {
             write!(f, " to {title} |")?;
         }
-        writeln!(f, " bar |")?;
+        writeln!(f, " times the bare one | bar |")?;
         writeln!(f, "|{}", "---|".repeat(2 * self.titles.len() + 2))?;
         for line in &self.lines {
             writeln!(f, "{line}")?;

@@ -125,13 +125,7 @@ pub(super) fn idle(options: &Options) -> Result<Report, Failure> {
             share,
         );
     }
-    if let Some(bytes) = used.broker_resident_bytes {
-        report.add(
-            "broker_resident_kib",
-            "broker: resident memory, KiB",
-            bytes / 1_024.0,
-        );
-    }
+    used.add_memory(&mut report);
     if closed > 0 {
         report.complain(format!("{closed} connections were closed"));
     }

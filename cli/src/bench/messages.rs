@@ -328,13 +328,7 @@ fn add_usage(used: &Used, delivered: u64, report: &mut Report) {
             each,
         );
     }
-    if let Some(bytes) = used.broker_resident_bytes {
-        report.add(
-            "broker_resident_kib",
-            "broker: resident memory, KiB",
-            bytes / 1_024.0,
-        );
-    }
+    used.add_memory(report);
 }
 
 /// Complains about what the standard does not allow on connections that never broke.

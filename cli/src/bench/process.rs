@@ -26,6 +26,8 @@ pub(super) struct Usage {
     pub(super) cpu_s: f64,
     /// Its own memory that is resident: without files and shared memory.
     pub(super) resident_bytes: u64,
+    /// The most that was ever resident, files included, where the system tells.
+    pub(super) peak_bytes: Option<u64>,
 }
 
 impl Usage {
@@ -36,11 +38,11 @@ impl Usage {
 
     /// `None` when there is no such process, or the system does not tell.
     pub(super) fn of(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Some(Self {
             cpu_s: cpu_s(pid)?,
-            resident_bytes: resident_bytes(
-                &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
-            )?,
+            resident_bytes: memory_bytes(&status, "RssAnon:")?,
+            peak_bytes: memory_bytes(&status, "VmHWM:"),
         })
     }
 }
@@ -68,10 +70,8 @@ fn ticks(stat: &str) -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
-fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
+fn memory_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1_024)
 }
@@ -84,7 +84,8 @@ mod tests {
     fn what_the_system_tells_is_understood() {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 9 0 0";
         assert_eq!(ticks(stat), Some(3.0));
-        let status = "Name:\tx\nVmRSS:\t  9 kB\nRssAnon:\t   12 kB\n";
-        assert_eq!(resident_bytes(status), Some(12 * 1_024));
+        let status = "Name:\tx\nVmRSS:\t  9 kB\nRssAnon:\t   12 kB\nVmHWM:\t 20 kB\n";
+        assert_eq!(memory_bytes(status, "RssAnon:"), Some(12 * 1_024));
+        assert_eq!(memory_bytes(status, "VmHWM:"), Some(20 * 1_024));
     }
 }

@@ -127,7 +127,29 @@ pub(super) struct Used {
     pub(super) own_cpu_s: Option<f64>,
     /// How much more memory is resident.
     pub(super) broker_grown_bytes: Option<f64>,
-    pub(super) broker_resident_bytes: Option<f64>,
+    broker: Option<Usage>,
+}
+
+impl Used {
+    /// What the broker holds.
+    pub(super) fn add_memory(&self, report: &mut Report) {
+        let Some(broker) = self.broker else {
+            return;
+        };
+        let kib = |bytes: u64| bytes as f64 / 1_024.0;
+        report.add(
+            "broker_resident_kib",
+            "broker: resident memory, KiB",
+            kib(broker.resident_bytes),
+        );
+        if let Some(bytes) = broker.peak_bytes {
+            report.add(
+                "broker_peak_kib",
+                "broker: most memory since its start, files included, KiB",
+                kib(bytes),
+            );
+        }
+    }
 }
 
 impl Meter {
@@ -150,7 +172,7 @@ impl Meter {
             own_cpu_s: own.map(|(now, then)| now.cpu_s - then.cpu_s),
             broker_grown_bytes: broker
                 .map(|(now, then)| now.resident_bytes as f64 - then.resident_bytes as f64),
-            broker_resident_bytes: broker.map(|(now, _)| now.resident_bytes as f64),
+            broker: broker.map(|(now, _)| now),
         }
     }
 }
