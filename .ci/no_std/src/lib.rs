@@ -40,12 +40,12 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The number of bytes that came out; 0 when something went wrong.
+/// The number of bytes that came out: a CONNACK, a SUBACK and the message, if all went well.
 #[unsafe(no_mangle)]
 pub extern "C" fn probe() -> usize {
     const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a";
     const SUBSCRIBE: &[u8] = b"\x82\x06\0\x01\0\x01#\0";
-    const PUBLISH: &[u8] = b"\x30\x04\0\x01thi";
+    const PUBLISH: &[u8] = b"\x30\x05\0\x01thi";
     let now = Now::default();
     let Ok(mut broker) = Broker::new(Config::default(), 1, now) else { return 0 };
     let client = broker.accept(now, Peer::default());

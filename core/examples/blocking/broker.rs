@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use whimbrel_core::{
@@ -26,14 +26,14 @@ enum Input {
     Ended(ConnectionId),
 }
 
+type Inputs = SyncSender<Input>;
+
 /// What the broker knows of a connection.
 struct Connection {
     /// Takes what is to be written; ends when this is dropped.
     writer: Sender<Vec<u8>>,
     /// It has bytes that the peer has not taken.
     is_writing: bool,
-    /// There is more to be sent once it has.
-    send_due: bool,
     /// Tells the reader to go on.
     reader: Sender<()>,
     reader_waits: bool,
@@ -50,9 +50,8 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
     let sender = inputs.clone();
     thread::spawn(move || Server::new(sender).run(&queue));
     for stream in listener.incoming() {
-        if inputs.send(Input::Opened(stream?)).is_err() {
-            break;
-        }
+        let opened = Input::Opened(stream?);
+        inputs.send(opened).map_err(io::Error::other)?;
     }
     Ok(())
 }
@@ -61,12 +60,11 @@ struct Server {
     broker: Broker,
     started: Instant,
     connections: HashMap<ConnectionId, Connection>,
-    inputs: SyncSender<Input>,
-    buffer: Vec<u8>,
+    inputs: Inputs,
 }
 
 impl Server {
-    fn new(inputs: SyncSender<Input>) -> Self {
+    fn new(inputs: Inputs) -> Self {
         let started = Instant::now();
         // A number that peers cannot guess.
         let seed = RandomState::new().hash_one(0);
@@ -76,7 +74,6 @@ impl Server {
             started,
             connections: HashMap::new(),
             inputs,
-            buffer: Vec::new(),
         }
     }
 
@@ -86,10 +83,9 @@ impl Server {
             let time = now(self.started);
             let deadline = self.broker.next_deadline();
             let patience = deadline.map_or(Duration::MAX, |at| at.duration_from(time.monotonic));
-            match queue.recv_timeout(patience) {
-                Ok(input) => self.take(input),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            // Otherwise time has passed: the queue cannot end while this has a sender of it.
+            if let Ok(input) = queue.recv_timeout(patience) {
+                self.take(input);
             }
             self.broker.advance(now(self.started));
             while let Some(action) = self.broker.poll_action() {
@@ -110,13 +106,10 @@ impl Server {
                 }
             }
             Input::Written(id) => {
-                let Some(connection) = self.connections.get_mut(&id) else {
-                    return;
-                };
-                connection.is_writing = false;
-                if core::mem::take(&mut connection.send_due) {
-                    self.send(id);
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.is_writing = false;
                 }
+                self.send(id);
             }
             Input::Ended(id) => {
                 self.broker.closed(time, id);
@@ -144,7 +137,6 @@ impl Server {
             writer,
             reader,
             is_writing: false,
-            send_due: false,
             reader_waits: false,
             paused: false,
         };
@@ -165,9 +157,8 @@ impl Server {
                 }
             }
             Action::Authenticate { connection, .. } => {
-                let verdict = Verdict::accept();
-                self.broker
-                    .authenticated(now(self.started), connection, verdict);
+                let (time, verdict) = (now(self.started), Verdict::accept());
+                self.broker.authenticated(time, connection, verdict);
             }
             // Nothing is kept on disk, there are no other shards, and nobody reads a log.
             Action::Persist(_)
@@ -178,20 +169,18 @@ impl Server {
         }
     }
 
-    /// Pulls what a connection may have, unless its peer has to take earlier bytes first.
+    /// Pulls what a connection may have, unless its peer has to take earlier bytes first: when it
+    /// has, this is asked again.
     fn send(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let connection = self.connections.get_mut(&id);
+        let Some(connection) = connection.filter(|connection| !connection.is_writing) else {
             return;
         };
-        if connection.is_writing {
-            connection.send_due = true;
-            return;
-        }
-        self.buffer.clear();
-        self.broker
-            .transmit(now(self.started), id, &mut self.buffer);
-        if !self.buffer.is_empty() {
-            let bytes = core::mem::take(&mut self.buffer);
+        let (time, mut bytes) = (now(self.started), Vec::new());
+        self.broker.transmit(time, id, &mut bytes);
+        if !bytes.is_empty() {
+            // They count until they are written.
+            self.broker.blocked(time, id, bytes.len());
             connection.is_writing = connection.writer.send(bytes).is_ok();
         }
     }
@@ -214,7 +203,7 @@ impl Connection {
     }
 }
 
-fn read(id: ConnectionId, mut half: TcpStream, inputs: &SyncSender<Input>, turns: &Receiver<()>) {
+fn read(id: ConnectionId, mut half: TcpStream, inputs: &Inputs, turns: &Receiver<()>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = half.read(&mut buffer) {
         let arrived = Input::Arrived(id, buffer[..count].to_vec());
@@ -225,12 +214,7 @@ fn read(id: ConnectionId, mut half: TcpStream, inputs: &SyncSender<Input>, turns
     let _ = inputs.send(Input::Ended(id));
 }
 
-fn write(
-    id: ConnectionId,
-    mut stream: TcpStream,
-    inputs: &SyncSender<Input>,
-    outputs: &Receiver<Vec<u8>>,
-) {
+fn write(id: ConnectionId, mut stream: TcpStream, inputs: &Inputs, outputs: &Receiver<Vec<u8>>) {
     let _ = stream.set_write_timeout(Some(PATIENCE));
     for bytes in outputs {
         if stream.write_all(&bytes).is_err() || inputs.send(Input::Written(id)).is_err() {

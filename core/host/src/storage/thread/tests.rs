@@ -170,17 +170,30 @@ impl World {
         }
     }
 
+    /// What the thread keeps next.
+    fn hear_of_thread(&self) -> Position {
+        let (position, by) = self.hear();
+        assert_ne!(by, current().id());
+        position
+    }
+
+    /// Sends one as a shard does, and whether it is kept here.
+    fn commit(&mut self) -> (Position, bool) {
+        let position = self.send();
+        let is_here = self.log.commit_here();
+        if !is_here {
+            self.log.wake();
+        }
+        (position, is_here)
+    }
+
     /// Sends one after the other until one is kept here; each of the others is heard of.
     fn commit_here(&mut self) -> Position {
         loop {
-            let position = self.send();
-            if self.log.commit_here() {
-                return position;
+            match self.commit() {
+                (position, true) => return position,
+                (position, false) => assert_eq!(self.hear_of_thread(), position),
             }
-            self.log.wake();
-            let (kept, by) = self.hear();
-            assert_eq!(kept, position);
-            assert_ne!(by, current().id());
         }
     }
 }
@@ -210,11 +223,10 @@ fn several_are_the_threads_and_stay_in_order() {
         assert_eq!([world.hear().0, world.hear().0], [first, second]);
     };
     world.log.wake();
-    for position in [first, second] {
-        let (kept, by) = world.hear();
-        assert_eq!(kept, position);
-        assert_ne!(by, current().id());
-    }
+    assert_eq!(
+        [world.hear_of_thread(), world.hear_of_thread()],
+        [first, second]
+    );
 }
 
 #[test]
@@ -237,16 +249,12 @@ fn what_is_large_or_of_a_checkpoint_is_the_threads() {
 fn what_else_there_is_to_do_is_left_to_the_thread() {
     let mut world = World::new(Chore::Pressure);
     loop {
-        world.send();
-        let has_committed = world.log.commit_here();
-        if !has_committed {
-            world.log.wake();
-        }
-        assert!(matches!(world.listen(), (News::Persisted(_), _)));
+        let (position, is_here) = world.commit();
+        assert_eq!(world.hear().0, position);
         let (news, by) = world.listen();
         assert!(matches!(news, News::Pressure(true)));
         assert_ne!(by, current().id());
-        if has_committed {
+        if is_here {
             return;
         }
     }
@@ -256,15 +264,9 @@ fn what_else_there_is_to_do_is_left_to_the_thread() {
 fn what_is_kept_later_is_seen_to_by_the_thread() {
     let mut world = World::new(Chore::Later);
     loop {
-        let position = world.send();
-        let has_committed = world.log.commit_here();
-        if !has_committed {
-            world.log.wake();
-        }
-        let (kept, by) = world.hear();
-        assert_eq!(kept, position);
-        assert_ne!(by, current().id());
-        if has_committed {
+        let (position, is_here) = world.commit();
+        assert_eq!(world.hear_of_thread(), position);
+        if is_here {
             return;
         }
     }
