@@ -622,10 +622,7 @@ impl Broker {
             .session()
             .and_then(|key| self.sessions.get(key)?.traffic.as_ref());
         let (waiting, backlog) = traffic.map_or((false, 0), |t| (t.is_waiting(), t.queue.bytes()));
-        let is_awaited = connection
-            .extra
-            .as_ref()
-            .is_some_and(|extra| !extra.waiters.is_empty());
+        let is_awaited = connection.is_awaited();
         let catches_up = backlog * 2 <= self.config.limits.unsent_bytes_pause as usize;
         if waiting && was_full {
             self.wake(key);

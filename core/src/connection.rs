@@ -4,6 +4,7 @@
 use crate::access::identity::{Grant, Identity, Place};
 use crate::access::names::Names;
 use crate::action::Peer;
+use crate::backpressure::Publisher;
 use crate::codec::packet::{QoS, Version};
 use crate::config::Limits;
 use crate::deliver::OUTBOX_FULL;
@@ -77,6 +78,8 @@ impl Stalls {
     pub(crate) const VERDICT: Self = Self(1);
     /// A subscriber that does not keep up holds it.
     pub(crate) const HELD: Self = Self(2);
+    /// One of another shard does.
+    pub(crate) const HELD_THERE: Self = Self(2_048);
     /// Too many of its acknowledgements wait for the log.
     pub(crate) const GATED: Self = Self(4);
     /// A large fan-out has to be finished first.
@@ -134,9 +137,11 @@ impl Stalls {
 #[derive(Debug)]
 pub(crate) struct Extra {
     /// Publishers that wait until this connection has taken its bytes.
-    pub(crate) waiters: VecDeque<Key>,
+    pub(crate) waiters: VecDeque<Publisher>,
     /// The armed deadline after which they go on without it.
     pub(crate) slow_armed: Option<Timestamp>,
+    /// The shards that have somebody it waits for, one bit each.
+    pub(crate) held_by: u64,
     /// How many bytes at the front of its inbox are messages that wait for room on the disk.
     pub(crate) awaiting_storage: usize,
     /// Topics the client has given aliases to.
@@ -168,6 +173,7 @@ impl Default for Extra {
         Self {
             waiters: VecDeque::new(),
             slow_armed: None,
+            held_by: 0,
             awaiting_storage: 0,
             inbound: InboundAliases::default(),
             outbound: OutboundAliases::default(),
@@ -229,8 +235,6 @@ pub(crate) struct Connection {
     pub(crate) slow: bool,
     /// CONNACK waits for the log: nothing may overtake it.
     pub(crate) connack_gated: bool,
-    /// It waits for some subscriber.
-    pub(crate) waits: bool,
     /// Who it has shown to be, if it has shown anything.
     pub(crate) identity: Option<Box<Identity>>,
     pub(crate) extra: Option<Box<Extra>>,
@@ -277,7 +281,6 @@ impl Connection {
             ready: false,
             slow: false,
             connack_gated: false,
-            waits: false,
             identity,
             extra: None,
         }
@@ -290,10 +293,7 @@ impl Connection {
     }
 
     pub(crate) const fn id(&self) -> ConnectionId {
-        ConnectionId {
-            index: self.key.index,
-            generation: self.key.generation,
-        }
+        ConnectionId::of(self.key)
     }
 
     /// What its verdict granted, if anything.
@@ -356,6 +356,17 @@ impl Connection {
         self.outbox.len() < most
     }
 
+    /// Whether it is not read for the sake of some subscriber.
+    pub(crate) fn waits(&self) -> bool {
+        self.stalls.has(Stalls::HELD) || self.stalls.has(Stalls::HELD_THERE)
+    }
+
+    /// Whether publishers wait for it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let extra = self.extra.as_ref();
+        extra.is_some_and(|extra| !extra.waiters.is_empty())
+    }
+
     /// What was to be sent to it, and its transport has not taken.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.outbox.len() + self.blocked as usize
@@ -374,7 +385,7 @@ impl Extra {
     pub(crate) fn footprint(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let state = self.authentication_state.as_ref();
-        self.waiters.len() * 12
+        self.waiters.len() * size_of::<Publisher>()
             + self.inbound.footprint()
             + self.outbound.footprint()
             + self.names.as_ref().map_or(0, Names::footprint)

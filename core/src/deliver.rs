@@ -6,6 +6,7 @@
 //! there is room.
 
 use crate::action::{CloseReason, DropReason, Event};
+use crate::backpressure::Publisher;
 use crate::broker::Broker;
 use crate::codec::packet::QoS;
 use crate::config::QueueOverflow;
@@ -402,6 +403,6 @@ pub(crate) struct How {
     pub(crate) many: bool,
     /// It comes by a shared subscription.
     pub(crate) group: Option<GroupId>,
-    /// The connection it came by, which can be asked to wait.
-    pub(crate) publisher: Option<Key>,
+    /// Who can be asked to wait.
+    pub(crate) publisher: Option<Publisher>,
 }

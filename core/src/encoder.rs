@@ -105,10 +105,13 @@ impl Encoder {
             .is_some()
     }
 
-    /// The remaining lifetime, in whole seconds that have not passed. [MQTT-3.3.2-6]
+    /// The remaining lifetime, in seconds. [MQTT-3.3.2-6]
     fn expiry(&mut self, expires_at: UnixTime, wall: UnixTime) {
         if expires_at != UnixTime::MAX {
-            let seconds = expires_at.since(wall).div_ceil(1_000);
+            // To the nearest second: the clocks of two shards may be a turn apart, and it must not
+            // be more than what the publisher gave.
+            let left = expires_at.since(wall);
+            let seconds = ((left + 500) / 1_000).max(u64::from(left > 0));
             let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
             self.properties
                 .push(Property::MessageExpiryInterval(seconds));

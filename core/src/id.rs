@@ -14,6 +14,13 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
+    pub(crate) const fn of(key: Key) -> Self {
+        Self {
+            index: key.index,
+            generation: key.generation,
+        }
+    }
+
     pub(crate) const fn key(self) -> Key {
         Key {
             index: self.index,

@@ -5,7 +5,7 @@
 //! between other pairs may overtake each other. A runtime only carries them.
 
 use crate::codec::packet::QoS;
-use crate::id::PacketId;
+use crate::id::{ConnectionId, PacketId};
 use crate::message::Message;
 use crate::tenant::Counts;
 use alloc::boxed::Box;
@@ -54,6 +54,11 @@ pub enum Parcel {
     User(UserCount),
     /// A connection from this address is gone, which the receiver counts.
     Gone(IpAddr),
+    /// A subscriber there does not take what this connection of the receiver publishes as fast as
+    /// it comes: it should not be read for now.
+    Hold(ConnectionId),
+    /// It need not wait for the writer any longer.
+    Release(ConnectionId),
 }
 
 /// How much of what tenants may have only so much of is at one shard.
@@ -105,6 +110,8 @@ pub struct RoutedMessage {
     pub retain: bool,
     /// It is retained, or clears what was; so it is where it was taken in.
     pub kept: bool,
+    /// The connection of the writer that it came by, if one can be asked to wait.
+    pub publisher: Option<ConnectionId>,
     /// To be taken in once.
     pub exchange: Option<ExchangeId>,
 }
@@ -116,6 +123,8 @@ pub struct SharedMessage {
     pub message: Message,
     /// The publisher set RETAIN.
     pub retain: bool,
+    /// The connection that it came by, of the shard where it came in, if one can be asked to wait.
+    pub publisher: Option<ConnectionId>,
     /// Filter text, with its `$share/` prefix, in the tenant of the message.
     pub group: Box<str>,
     /// To be taken in once.
@@ -148,6 +157,8 @@ crate::state::state!(enum Parcel {
     5 Counts(counts),
     6 User(count),
     7 Gone(address),
+    8 Hold(publisher),
+    9 Release(publisher),
 });
 crate::state::state!(TenantCounts { tenant, counts });
 crate::state::state!(UserCount { user, connections });
@@ -162,11 +173,13 @@ crate::state::state!(RoutedMessage {
     message,
     retain,
     kept,
+    publisher,
     exchange
 });
 crate::state::state!(SharedMessage {
     message,
     retain,
+    publisher,
     group,
     exchange,
     moved
@@ -183,7 +196,12 @@ impl Parcel {
             Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.qos() > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.qos() > QoS::AtMostOnce,
-            Self::Returned(_) | Self::Counts(_) | Self::User(_) | Self::Gone(_) => false,
+            Self::Returned(_)
+            | Self::Counts(_)
+            | Self::User(_)
+            | Self::Gone(_)
+            | Self::Hold(_)
+            | Self::Release(_) => false,
         }
     }
 
@@ -196,7 +214,9 @@ impl Parcel {
             | Self::Completed(_)
             | Self::Counts(_)
             | Self::User(_)
-            | Self::Gone(_) => None,
+            | Self::Gone(_)
+            | Self::Hold(_)
+            | Self::Release(_) => None,
         }
     }
 
@@ -213,7 +233,9 @@ impl Parcel {
             | Self::Completed(_)
             | Self::Counts(_)
             | Self::User(_)
-            | Self::Gone(_) => 0,
+            | Self::Gone(_)
+            | Self::Hold(_)
+            | Self::Release(_) => 0,
         }
     }
 }

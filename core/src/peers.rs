@@ -8,12 +8,12 @@
 
 use crate::config::Config;
 use crate::gate::Gate;
-use crate::id::{MessageId, PeerId, Position};
+use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::{Confirmation, Letter, Parcel};
 use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// Bytes of messages on their way to one shard, at most, before publishers to it wait: some
@@ -38,6 +38,10 @@ struct Link {
     sent_bytes: u64,
     /// Publishers that wait for it to take in what is on its way.
     waiting: Vec<Key>,
+    /// Publishers of it that were asked to wait for a subscriber here.
+    held: BTreeSet<ConnectionId>,
+    /// Subscribers here for whom some of these were let go since its last letter.
+    releasing: Vec<Key>,
     /// How far this shard has come with its letters, and what of that it was told.
     here: Confirmation,
     told: Confirmation,
@@ -75,6 +79,8 @@ impl State for Link {
             confirmed,
             sent_bytes,
             waiting,
+            held,
+            releasing,
             here,
             told,
             keeping,
@@ -86,6 +92,8 @@ impl State for Link {
         confirmed.save(to);
         sent_bytes.save(to);
         waiting.save(to);
+        held.save(to);
+        releasing.save(to);
         here.save(to);
         told.save(to);
         keeping.save(to);
@@ -101,6 +109,8 @@ impl State for Link {
             confirmed: State::load(from)?,
             sent_bytes: State::load(from)?,
             waiting: State::load(from)?,
+            held: State::load(from)?,
+            releasing: State::load(from)?,
             here: State::load(from)?,
             told: State::load(from)?,
             keeping: State::load(from)?,
@@ -231,6 +241,54 @@ impl Peers {
                 core::mem::take(&mut link.waiting)
             }
             _ => Vec::new(),
+        }
+    }
+
+    // --- Publishers elsewhere that wait for a subscriber here ---
+
+    /// Whether this one was asked to wait.
+    pub(crate) fn holds(&self, peer: PeerId, publisher: ConnectionId) -> bool {
+        let link = self.links.get(usize::from(peer.0));
+        link.is_some_and(|link| link.held.contains(&publisher))
+    }
+
+    /// Asks a publisher to wait.
+    pub(crate) fn hold(&mut self, peer: PeerId, publisher: ConnectionId) {
+        if let Some(link) = self.link(peer)
+            && link.held.insert(publisher)
+        {
+            self.tell(peer, Parcel::Hold(publisher));
+        }
+    }
+
+    /// Lets it go. With the next letter of its shard comes what it published since, and others may
+    /// follow who wait for the same subscriber.
+    pub(crate) fn release(
+        &mut self,
+        peer: PeerId,
+        publisher: ConnectionId,
+        subscriber: Option<Key>,
+    ) {
+        if let Some(link) = self.link(peer)
+            && link.held.remove(&publisher)
+        {
+            let subscriber = subscriber.filter(|key| link.releasing.last() != Some(key));
+            link.releasing.extend(subscriber);
+            self.tell(peer, Parcel::Release(publisher));
+        }
+    }
+
+    /// For whom somebody was let go before this letter came.
+    pub(crate) fn take_releasing(&mut self, peer: PeerId) -> Vec<Key> {
+        let link = self.link(peer);
+        link.map_or_else(Vec::new, |link| core::mem::take(&mut link.releasing))
+    }
+
+    /// This peer should get a letter, whatever there is to tell.
+    pub(crate) fn answer(&mut self, peer: PeerId) {
+        if let Some(link) = self.link(peer) {
+            link.confirms = true;
+            self.is_due = true;
         }
     }
 

@@ -6,7 +6,7 @@ use crate::config::SharedStrategy;
 use crate::connection::Connection;
 use crate::deliver::{How, Publication};
 use crate::handle::publish::Origin;
-use crate::id::PeerId;
+use crate::id::{ConnectionId, PeerId};
 use crate::letter::{DeliveryId, Interest, Parcel, SharedMessage};
 use crate::route::{Group, Target, peer_of};
 use crate::session::queue::Delivery;
@@ -74,7 +74,7 @@ impl Broker {
         let how = How {
             many: false,
             group: Some(group),
-            publisher: origin.connection,
+            publisher: origin.publisher,
         };
         let target = Target::new(&chosen);
         if publication.is_stub() {
@@ -133,11 +133,12 @@ impl Broker {
         let shared = SharedMessage {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
+            publisher: origin.connection().map(ConnectionId::of),
             group: text.into(),
             exchange: origin.exchange,
             moved: origin.moved,
         };
-        self.tell(peer, Parcel::Shared(shared), origin.connection);
+        self.tell(peer, Parcel::Shared(shared), origin.connection());
     }
 
     /// The shard whose turn it is; `None` is this one. Each gets as many messages as it has members

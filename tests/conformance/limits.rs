@@ -181,7 +181,7 @@ fn a_slow_consumer_misses_qos_0_and_keeps_the_rest() {
 fn a_publisher_is_not_read_while_its_subscriber_catches_up() {
     for version in VERSIONS {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            let mut world = World::alone(small(1_000));
+            let mut world = World::new(small(1_000));
             let subscriber = world.connect(version, "subscriber");
             world.subscribe(subscriber, "t", qos);
             let publisher = world.connect(version, "publisher");
@@ -215,7 +215,7 @@ fn a_publisher_is_not_read_while_its_subscriber_catches_up() {
 
 #[test]
 fn publishers_do_not_wait_for_a_slow_consumer_for_ever() {
-    let mut world = World::alone(small(1_000));
+    let mut world = World::new(small(1_000));
     let subscriber = world.connect(Version::V4, "subscriber");
     world.subscribe(subscriber, "t", QoS::AtMostOnce);
     let publisher = world.connect(Version::V4, "publisher");

@@ -1,5 +1,7 @@
 //! Several shards are one broker: what a client sees does not depend on where it is.
 
+mod backpressure;
+
 use whimbrel_core::action::{CloseReason, DropReason};
 use whimbrel_core::codec::packet::{Connect, PacketType, Publish, QoS, Version, Will};
 use whimbrel_core::codec::{
@@ -863,4 +865,29 @@ fn a_message_that_expires_between_the_shards_is_not_sent() {
     world.hears_nothing(subscriber);
     let expired = world.statistics().dropped_because(DropReason::Expired);
     assert_eq!(expired, 2, "that is counted");
+}
+
+/// Shards read their clocks once a turn, so one may be a little behind the other.
+#[test]
+fn a_message_does_not_live_longer_where_the_clock_is_behind() {
+    let mut world = World::with_shards(Config::default(), 2);
+    let (publisher, _) = client_on(&mut world, 0, "publisher-");
+    let (subscriber, _) = client_on(&mut world, 1, "subscriber-");
+    world.subscribe(subscriber, "a", QoS::AtMostOnce);
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::MessageExpiryInterval(10));
+    let behind = world.now;
+    world.pass_ms(5);
+    world.letters_wait = true;
+    let message = Publish {
+        properties: properties.as_properties(),
+        ..publish("a", b"brief", QoS::AtMostOnce, 1)
+    };
+    world.send(publisher, &Packet::Publish(message));
+    world.now = behind;
+    world.letters_wait = false;
+    world.run();
+    let heard = world.hear(subscriber);
+    let left = heard.publish().properties.message_expiry_interval();
+    assert_eq!(left, Some(10));
 }

@@ -234,6 +234,8 @@ impl<'a> Teller<'a> {
                     format!("{} has {} connections", count.user, count.connections)
                 }
                 Parcel::Gone(address) => format!("a connection from {address} is gone"),
+                Parcel::Hold(publisher) => format!("{publisher} should wait for a subscriber"),
+                Parcel::Release(publisher) => format!("{publisher} need not wait any longer"),
             };
             let text = format!("{direction} shard {}: {what}", shard.0);
             self.line(player, None, &text, out)?;

@@ -17,7 +17,6 @@ use crate::timer::TimerKey;
 use crate::topic::GroupId;
 use crate::will;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 
 impl Broker {
     pub(crate) fn handle_disconnect(
@@ -68,7 +67,7 @@ impl Broker {
             let armed = &mut extra.authentication_armed;
             self.timers
                 .arm(TimerKey::Authentication(key), armed, Timestamp::MAX);
-            self.drop_waiters(key, extra.waiters, extra.slow_armed);
+            self.free_waiters(key, extra.waiters, extra.slow_armed);
         }
         if matches!(why, CloseReason::Violation(_)) {
             self.statistics.violations += 1;
@@ -184,19 +183,6 @@ impl Broker {
                 }
             }
             Stage::Connected { .. } => {}
-        }
-    }
-
-    fn drop_waiters(&mut self, key: Key, waiters: VecDeque<Key>, slow_armed: Option<Timestamp>) {
-        if let Some(mut armed) = slow_armed {
-            self.timers
-                .arm(TimerKey::Slow(key), &mut armed, Timestamp::MAX);
-        }
-        for waiter in waiters {
-            if let Some(connection) = self.connections.get_mut(waiter) {
-                connection.waits = false;
-            }
-            self.unstall(waiter, crate::connection::Stalls::HELD);
         }
     }
 

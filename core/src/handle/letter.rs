@@ -1,13 +1,14 @@
 //! Letters: what other shards say, and what is said to them.
 
 use crate::action::DropReason;
+use crate::backpressure::Publisher;
 use crate::broker::Broker;
 use crate::codec::packet::{QoS, SubscribeOptions};
 use crate::connection::Stalls;
 use crate::deliver::Publication;
 use crate::gate::Gate;
 use crate::handle::publish::Origin;
-use crate::id::PeerId;
+use crate::id::{ConnectionId, PeerId};
 use crate::letter::{Interest, Letter, Parcel, RoutedMessage, SharedMessage};
 use crate::peers::Receipt;
 use crate::route::{Group, Indexes, peer_key};
@@ -51,6 +52,8 @@ impl Broker {
                 }
                 Parcel::User(count) => self.quotas.user_is_elsewhere(from, count),
                 Parcel::Gone(address) => self.quotas.left(address),
+                Parcel::Hold(publisher) => self.hold_for(from, publisher.key()),
+                Parcel::Release(publisher) => self.release_for(from, publisher.key()),
             }
             self.cut();
         }
@@ -67,6 +70,10 @@ impl Broker {
         self.release_gated();
         for publisher in self.peers.relieved(from) {
             self.unstall(publisher, Stalls::PEER);
+        }
+        // Whoever was let go there has had his turn.
+        for subscriber in self.peers.take_releasing(from) {
+            self.relieve(subscriber);
         }
     }
 
@@ -93,6 +100,7 @@ impl Broker {
             self.keep_routed(&mut publication);
         }
         let origin = Origin {
+            publisher: Publisher::there(from, routed.publisher),
             from_peer: true,
             exchange: routed.exchange,
             skip_slots,
@@ -123,6 +131,7 @@ impl Broker {
         let mut publication = Publication::shared(tenant, (&shared.message, view), shared.retain);
         self.encoder.begin();
         let origin = Origin {
+            publisher: Publisher::there(from, shared.publisher),
             exchange: shared.exchange,
             moved: shared.moved,
             ..Origin::default()
@@ -142,6 +151,7 @@ impl Broker {
         let mut publication = Publication::shared(tenant, (&shared.message, view), shared.retain);
         self.encoder.begin();
         let origin = Origin {
+            publisher: shared.publisher.map(|id| Publisher::Here(id.key())),
             exchange: shared.exchange,
             moved: shared.moved,
             ..Origin::default()
@@ -218,7 +228,7 @@ impl Broker {
     ) {
         for peer in peers {
             let parcel = self.routed_message(publication, origin);
-            self.tell(*peer, parcel, origin.connection);
+            self.tell(*peer, parcel, origin.connection());
         }
     }
 
@@ -226,7 +236,7 @@ impl Broker {
     pub(crate) fn route_everywhere(&mut self, publication: &mut Publication<'_>, origin: Origin) {
         for peer in self.peers.all() {
             let parcel = self.routed_message(publication, origin);
-            self.tell(peer, parcel, origin.connection);
+            self.tell(peer, parcel, origin.connection());
         }
     }
 
@@ -235,6 +245,7 @@ impl Broker {
             message: publication.message(&mut self.scratch),
             retain: publication.retain,
             kept: publication.kept,
+            publisher: origin.connection().map(ConnectionId::of),
             exchange: origin.exchange,
         })
     }

@@ -1,6 +1,7 @@
 //! PUBLISH, and every other way in which a message comes in: wills, and other shards.
 
 use crate::action::CloseReason;
+use crate::backpressure::Publisher;
 use crate::broker::Broker;
 use crate::codec::packet::{Publish, QoS};
 use crate::codec::property::Properties;
@@ -41,8 +42,8 @@ pub(super) struct Destination<'a> {
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Origin {
-    /// The connection it came by: can be held, and does not get its own with no local.
-    pub(crate) connection: Option<Key>,
+    /// Who can be asked to wait.
+    pub(crate) publisher: Option<Publisher>,
     /// The slot of the session that published it.
     pub(crate) session: Option<u32>,
     /// It comes from another shard: it is not routed on.
@@ -78,6 +79,11 @@ pub(crate) struct Then {
 }
 
 impl Origin {
+    /// The connection of this shard that it came by.
+    pub(crate) fn connection(self) -> Option<Key> {
+        self.publisher.and_then(Publisher::connection)
+    }
+
     /// Whether the session in this slot has published it.
     pub(crate) fn is_from(self, slot: u32) -> bool {
         self.session == Some(slot)
@@ -296,7 +302,7 @@ impl Broker {
             }
         }
         let origin = Origin {
-            connection: Some(key),
+            publisher: Some(Publisher::Here(key)),
             session: Some(session.index),
             exchange,
             skip_slots: self.taken_slots(exchange),
@@ -373,7 +379,7 @@ impl Broker {
             }
             None => {
                 let origin = Origin {
-                    connection: Some(key),
+                    publisher: Some(Publisher::Here(key)),
                     session: Some(session.index),
                     ..Origin::default()
                 };
@@ -666,10 +672,8 @@ impl Broker {
                     .find(name, indexes, |slot| access.may_route(slot, name, holders))
             }
         };
-        if let Some(connection) = origin
-            .connection
-            .and_then(|key| self.connections.get_mut(key))
-        {
+        let connection = origin.connection();
+        if let Some(connection) = connection.and_then(|key| self.connections.get_mut(key)) {
             connection.route = slot;
         }
         if let Some(publisher) = origin.session
@@ -742,7 +746,7 @@ impl Broker {
         let how = How {
             many,
             group: None,
-            publisher: origin.connection,
+            publisher: origin.publisher,
         };
         for target in targets {
             if origin.skip_slots == 0 || !self.has_slot_in(target.slot, origin.skip_slots) {
@@ -775,7 +779,7 @@ impl Broker {
             done: 0,
             then: Then::default(),
         });
-        if let Some(key) = origin.connection {
+        if let Some(key) = origin.connection() {
             self.await_fanouts(key);
         }
     }

@@ -35,6 +35,7 @@ state!(Handshake {
 state!(Extra {
     waiters,
     slow_armed,
+    held_by,
     awaiting_storage,
     inbound,
     outbound,
@@ -144,7 +145,6 @@ impl State for Connection {
             ready,
             slow,
             connack_gated,
-            waits,
             extra,
         } = self;
         let redaction = self.redaction(to.without_payloads);
@@ -178,7 +178,6 @@ impl State for Connection {
         ready.save(to);
         slow.save(to);
         connack_gated.save(to);
-        waits.save(to);
         extra.save(to);
     }
 
@@ -209,7 +208,6 @@ impl State for Connection {
             ready: State::load(from)?,
             slow: State::load(from)?,
             connack_gated: State::load(from)?,
-            waits: State::load(from)?,
             extra: State::load(from)?,
         })
     }

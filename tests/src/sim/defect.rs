@@ -84,11 +84,13 @@ pub enum Defect {
     LosesATakenRecord,
     /// A connection arrives at the shard of its session without its will.
     LosesAWillOnTheWay,
+    /// A publisher is not told that it need not wait for a subscriber elsewhere any longer.
+    LosesARelease,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -125,6 +127,7 @@ impl Defect {
         Self::LosesACompletion,
         Self::LosesATakenRecord,
         Self::LosesAWillOnTheWay,
+        Self::LosesARelease,
     ];
 
     /// Whether it takes several shards to show.
@@ -214,7 +217,9 @@ impl Mischief {
                 | Parcel::Returned(_)
                 | Parcel::Counts(_)
                 | Parcel::User(_)
-                | Parcel::Gone(_) => false,
+                | Parcel::Gone(_)
+                | Parcel::Hold(_) => false,
+                Parcel::Release(_) => self.strikes(Defect::LosesARelease),
             };
             let is_doubled = match &parcel {
                 Parcel::Message(_) => self.strikes(Defect::RoutesTwice),

@@ -87,6 +87,8 @@ pub struct Options {
     pub(super) queue_memory_bytes: u64,
     /// Every process records what it does; when it ends, that is played back.
     pub(super) recording: Option<RecordOptions>,
+    /// Publishers wait when so much is on its way to one of their subscribers.
+    pub(super) unsent_bytes_pause: u32,
 }
 
 impl Options {
@@ -140,6 +142,7 @@ impl Options {
                 part_bytes: chance.pick(&[500, 20_000, 1 << 20]),
                 redact_payloads: chance.one_in(2),
             }),
+            unsent_bytes_pause: chance.pick(&[256 << 10, 256 << 10, 200]),
         }
     }
 
@@ -177,6 +180,7 @@ impl Options {
             },
             limits: Limits {
                 fanout_step: self.fanout_step,
+                unsent_bytes_pause: self.unsent_bytes_pause,
                 queued_payload_memory_bytes: self.queue_memory_bytes,
                 ..Limits::default()
             },

@@ -450,6 +450,7 @@ impl<'a> Play<'a> {
         let shared = SharedMessage {
             message: message.clone(),
             retain: false,
+            publisher: None,
             group: self.script.choose(&groups).into(),
             exchange: None,
             moved: self.script.flag().then(|| DeliveryId {
@@ -464,6 +465,8 @@ impl<'a> Play<'a> {
                 message,
                 retain: bits == 3,
                 kept: bits == 3,
+                // Its identifiers look like ours.
+                publisher: self.lines.first().map(|line| line.id),
                 exchange: None,
             }),
         }
