@@ -8,13 +8,14 @@ use crate::disk::Disk;
 use crate::{RECORD_BYTES, median};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use whimbrel_benches::sockets::accepted;
 use whimbrel_core::codec::frame;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -93,13 +94,7 @@ fn serve(mut listener: TcpListener, directory: &Path, over: &AtomicBool) -> io::
 }
 
 fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Client>) -> io::Result<()> {
-    loop {
-        let mut stream = match listener.accept() {
-            Ok((stream, _)) => stream,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        stream.set_nodelay(true)?;
+    while let Some(mut stream) = accepted(listener)? {
         let token = Token(clients.len());
         poll.registry()
             .register(&mut stream, token, Interest::READABLE)?;
@@ -108,6 +103,7 @@ fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Client>) -> io:
             answers: Vec::new(),
         });
     }
+    Ok(())
 }
 
 /// `None` when there is nothing, or nobody any longer.

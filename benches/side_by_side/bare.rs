@@ -9,6 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use whimbrel_benches::sockets::accepted;
 use whimbrel_core::codec::frame;
 use whimbrel_core::topic::{TopicFilter, TopicName};
 
@@ -71,13 +72,7 @@ struct Bare {
 
 impl Bare {
     fn accept(&mut self, listener: &TcpListener, poll: &Poll) -> io::Result<()> {
-        loop {
-            let mut stream = match listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            stream.set_nodelay(true)?;
+        while let Some(mut stream) = accepted(listener)? {
             let index = self.free.pop().unwrap_or(self.clients.len());
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry()
@@ -93,6 +88,7 @@ impl Bare {
                 route: (Vec::new(), Rc::new([])),
             });
         }
+        Ok(())
     }
 
     /// It is to be written to in this turn.
