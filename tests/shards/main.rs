@@ -1,12 +1,11 @@
 //! Several shards are one broker: what a client sees does not depend on where it is.
 
 mod backpressure;
+mod expiry;
 
-use whimbrel_core::action::{CloseReason, DropReason};
+use whimbrel_core::action::CloseReason;
 use whimbrel_core::codec::packet::{Connect, PacketType, Publish, QoS, Version, Will};
-use whimbrel_core::codec::{
-    Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer,
-};
+use whimbrel_core::codec::{Packet, Properties, ReasonCode, SubscribeBuffer};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Config, ConnectionId, Event};
 use whimbrel_tests::world::{World, connect, lasting, publish};
@@ -841,53 +840,4 @@ fn a_session_whose_messages_moved_is_gone_when_its_client_hears_so() {
         let staying = world.resume(Version::V5, &stayer);
         assert_eq!(world.take_all(staying), ["x"]);
     }
-}
-
-#[test]
-fn a_message_that_expires_between_the_shards_is_not_sent() {
-    let mut world = World::with_shards(Config::default(), 2);
-    let (publisher, _) = client_on(&mut world, 0, "publisher-");
-    let (subscriber, _) = client_on(&mut world, 1, "subscriber-");
-    assert_eq!(world.subscribe(subscriber, "a", QoS::AtLeastOnce), 1);
-    let mut properties = PropertyBuffer::new();
-    properties.push(Property::MessageExpiryInterval(1));
-    world.letters_wait = true;
-    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-        let message = Publish {
-            properties: properties.as_properties(),
-            ..publish("a", b"late", qos, 1)
-        };
-        world.send(publisher, &Packet::Publish(message));
-    }
-    world.pass_ms(1_500);
-    world.letters_wait = false;
-    world.run();
-    world.hears_nothing(subscriber);
-    let expired = world.statistics().dropped_because(DropReason::Expired);
-    assert_eq!(expired, 2, "that is counted");
-}
-
-/// Shards read their clocks once a turn, so one may be a little behind the other.
-#[test]
-fn a_message_does_not_live_longer_where_the_clock_is_behind() {
-    let mut world = World::with_shards(Config::default(), 2);
-    let (publisher, _) = client_on(&mut world, 0, "publisher-");
-    let (subscriber, _) = client_on(&mut world, 1, "subscriber-");
-    world.subscribe(subscriber, "a", QoS::AtMostOnce);
-    let mut properties = PropertyBuffer::new();
-    properties.push(Property::MessageExpiryInterval(10));
-    let behind = world.now;
-    world.pass_ms(5);
-    world.letters_wait = true;
-    let message = Publish {
-        properties: properties.as_properties(),
-        ..publish("a", b"brief", QoS::AtMostOnce, 1)
-    };
-    world.send(publisher, &Packet::Publish(message));
-    world.now = behind;
-    world.letters_wait = false;
-    world.run();
-    let heard = world.hear(subscriber);
-    let left = heard.publish().properties.message_expiry_interval();
-    assert_eq!(left, Some(10));
 }
