@@ -6,16 +6,13 @@
 
 use crate::action::Action;
 use crate::broker::Broker;
-use crate::connection::Stalls;
+use crate::connection::{Connection, Stalls};
 use crate::id::{ConnectionId, PeerId};
 use crate::session::queue::Queue;
 use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::timer::TimerKey;
 use alloc::collections::VecDeque;
-
-/// What a publisher on another shard may bring before it hears that it has to wait: one read.
-const BROUGHT_BYTES: usize = 64 << 10;
 
 /// Who published something, and can be asked to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +26,7 @@ pub(crate) enum Publisher {
 crate::state::state!(enum Publisher { 0 Here(key), 1 There(peer, connection) });
 
 impl Publisher {
-    /// Of what came from this shard.
+    /// A connection of this shard, if it told which.
     pub(crate) fn there(peer: PeerId, connection: Option<ConnectionId>) -> Option<Self> {
         connection.map(|connection| Self::There(peer, connection))
     }
@@ -41,6 +38,11 @@ impl Publisher {
             Self::There(..) => None,
         }
     }
+}
+
+/// Of a shard, among all that there may be.
+fn bit(peer: PeerId) -> u64 {
+    1_u64.checked_shl(u32::from(peer.0)).unwrap_or(0)
 }
 
 impl Broker {
@@ -70,165 +72,181 @@ impl Broker {
         }
     }
 
-    /// Does not read a publisher any further until a subscriber has taken what it has to take. Not
-    /// for ever: after `slow_consumer_grace_ms` the subscriber counts as slow.
+    /// So much waits for a subscriber that its publisher is not read any further until it has
+    /// caught up. Not for ever: its grace begins, whether anybody can wait for it or not, so that
+    /// many who stand still together are waited for once.
     pub(crate) fn hold(&mut self, publisher: Option<Publisher>, subscriber: Key) {
-        let grace = self.config.limits.slow_consumer_grace_ms;
-        let may_wait = |publisher: &Publisher| grace > 0 && self.may_wait(*publisher, subscriber);
-        let Some(publisher) = publisher.filter(may_wait) else {
-            return;
-        };
-        let now = self.clock.now();
+        let can_wait = publisher.filter(|publisher| self.can_wait(*publisher, subscriber));
+        let at = self.end_of_grace();
         let Some(target) = self.connections.get_mut(subscriber) else {
             return;
         };
-        if target.slow || target.waits() {
+        if target.slow || target.waits() || at.is_none() {
             return;
         }
         let extra = target.extra();
-        extra.waiters.push_back(publisher);
+        extra.waiters.extend(can_wait);
         if extra.slow_armed.is_none() {
-            let at = now.after_ms(u64::from(grace));
-            extra.slow_armed = Some(at);
-            let mut armed = Timestamp::MAX;
-            self.timers.arm(TimerKey::Slow(subscriber), &mut armed, at);
+            extra.slow_armed = at;
+            self.arm_slow(subscriber, Timestamp::MAX, at);
         }
-        match publisher {
-            Publisher::Here(key) => {
+        match can_wait {
+            Some(Publisher::Here(key)) => {
                 self.statistics.publishers_paused += 1;
                 self.stall(key, Stalls::HELD);
             }
-            Publisher::There(peer, id) => self.peers.hold(peer, id),
+            Some(Publisher::There(peer, id)) => self.peers.ask_to_wait(peer, id),
+            None => {}
         }
     }
 
     /// Nobody who is waited for waits: there is no circle. Of one on another shard that shard knows
     /// whether somebody waits for it.
-    fn may_wait(&self, publisher: Publisher, subscriber: Key) -> bool {
+    fn can_wait(&self, publisher: Publisher, subscriber: Key) -> bool {
         match publisher {
             Publisher::Here(key) => {
                 let connection = self.connections.get(key);
                 key != subscriber && connection.is_some_and(|c| !c.waits() && !c.is_awaited())
             }
-            Publisher::There(peer, id) => !self.peers.holds(peer, id),
+            Publisher::There(peer, id) => !self.peers.is_asked_to_wait(peer, id),
         }
     }
 
-    /// The same for a subscriber of another shard, which says when it has caught up.
-    pub(crate) fn hold_for(&mut self, peer: PeerId, publisher: Key) {
-        let connection = self.connections.get_mut(publisher);
-        let Some(connection) = connection.filter(|connection| !connection.is_awaited()) else {
-            return;
-        };
-        connection.extra().held_by |= 1 << peer.0;
-        self.statistics.publishers_paused += 1;
-        self.stall(publisher, Stalls::HELD_THERE);
+    /// Another shard asks a publisher of this one to wait for a subscriber there.
+    pub(crate) fn wait_for_shard(&mut self, peer: PeerId, publisher: Key) {
+        if let Some(connection) = self.connections.get_mut(publisher) {
+            connection.extra().held_by |= bit(peer);
+            self.wait_for_shards(publisher);
+        }
     }
 
-    /// It has, or is not waited for any longer. It gets an answer in any case, and what this
-    /// publisher has to say comes before that.
-    pub(crate) fn release_for(&mut self, peer: PeerId, publisher: Key) {
-        self.peers.answer(peer);
+    /// It does, unless somebody waits for it; and then as soon as nobody does.
+    fn wait_for_shards(&mut self, publisher: Key) {
+        let Some(connection) = self.connections.get(publisher) else {
+            return;
+        };
+        let is_held = connection.extra.as_ref().is_some_and(|x| x.held_by != 0);
+        if is_held && !connection.is_awaited() && !connection.stalls.has(Stalls::HELD_THERE) {
+            self.statistics.publishers_paused += 1;
+            self.stall(publisher, Stalls::HELD_THERE);
+        }
+    }
+
+    /// Another shard has nobody any longer for whom this publisher should wait.
+    pub(crate) fn go_on_for_shard(&mut self, peer: PeerId, publisher: Key) {
         let connection = self.connections.get_mut(publisher);
         let Some(extra) = connection.and_then(|connection| connection.extra.as_mut()) else {
             return;
         };
-        extra.held_by &= !(1 << peer.0);
+        extra.held_by &= !bit(peer);
         if extra.held_by == 0 {
             self.unstall(publisher, Stalls::HELD_THERE);
-            self.settle();
         }
     }
 
-    /// A subscriber takes its bytes again: those who wait for it go on, one after the other, as
-    /// long as it has room; its grace begins anew for the others. All at once would each get one
-    /// message in before they are held again, and each be answered in a write of its own.
+    /// A subscriber has caught up: those who wait for it go on, one after the other, as long as it
+    /// has room; its grace begins anew for the others. All at once would each get one message in
+    /// before they are held again, and each be answered in a write of its own.
     pub(crate) fn relieve(&mut self, subscriber: Key) {
-        let grace = u64::from(self.config.limits.slow_consumer_grace_ms);
-        let at = self.clock.now().after_ms(grace);
-        let connection = self.connections.get_mut(subscriber);
-        if let Some(extra) = connection.and_then(|c| c.extra.as_mut())
-            && let Some(armed) = extra.slow_armed.as_mut()
-        {
-            self.timers.arm(TimerKey::Slow(subscriber), armed, at);
-        }
-        let mut expected = 0;
-        while self.has_room(subscriber, expected)
+        self.end_grace(subscriber);
+        while self.has_room(subscriber)
             && let Some(waiter) = self.next_waiter(subscriber)
         {
-            match waiter {
-                Publisher::Here(key) => {
-                    self.unstall(key, Stalls::HELD);
-                    self.settle();
-                }
-                Publisher::There(peer, id) => {
-                    self.peers.release(peer, id, Some(subscriber));
-                    expected += BROUGHT_BYTES;
-                }
-            }
+            self.free(waiter);
+            self.settle();
+        }
+        let at = self.end_of_grace();
+        let connection = self.connections.get_mut(subscriber);
+        if let Some(extra) = connection.and_then(|connection| connection.extra.as_mut())
+            && !extra.waiters.is_empty()
+            && extra.slow_armed.is_none()
+        {
+            extra.slow_armed = at;
+            self.arm_slow(subscriber, Timestamp::MAX, at);
+        }
+        self.wait_for_shards(subscriber);
+    }
+
+    fn free(&mut self, waiter: Publisher) {
+        match waiter {
+            Publisher::Here(key) => self.unstall(key, Stalls::HELD),
+            Publisher::There(peer, id) => self.peers.let_go(peer, id),
         }
     }
 
-    /// Whether publishers need not wait for this connection when so much is on its way to it.
-    fn has_room(&self, key: Key, expected: usize) -> bool {
+    /// Whether publishers need not wait for this connection.
+    fn has_room(&self, key: Key) -> bool {
         let Some(connection) = self.connections.get(key) else {
             return true;
         };
-        let session = connection.session().and_then(|key| self.sessions.get(key));
-        let traffic = session.and_then(|session| session.traffic.as_ref());
-        let is_backlogged = traffic.is_some_and(|traffic| self.is_backlog(&traffic.queue));
-        let pause = self.config.limits.unsent_bytes_pause as usize;
-        connection.outbox.len() + expected < pause.max(1) && !is_backlogged
+        let is_backlogged = |queue| self.is_backlog(queue);
+        connection.outbox.len() < self.pause_bytes()
+            && !self.queue_of(connection).is_some_and(is_backlogged)
     }
 
     /// Whether so much waits for a client that publishers should wait for it.
     pub(crate) fn is_backlog(&self, queue: &Queue) -> bool {
-        queue.bytes() >= self.config.limits.unsent_bytes_pause as usize
+        queue.bytes() >= self.pause_bytes()
             || queue.len() * 2 > self.config.session.queue_messages_maximum as usize
+    }
+
+    /// Whether it is half of that at most, so that publishers can go on for a while.
+    pub(crate) fn has_caught_up(&self, connection: &Connection) -> bool {
+        self.queue_of(connection).is_none_or(|queue| {
+            queue.bytes() * 2 <= self.pause_bytes()
+                && queue.len() * 4 <= self.config.session.queue_messages_maximum as usize
+        })
+    }
+
+    fn pause_bytes(&self) -> usize {
+        self.config.limits.unsent_bytes_pause.max(1) as usize
+    }
+
+    fn queue_of(&self, connection: &Connection) -> Option<&Queue> {
+        let session = self.sessions.get(connection.session()?)?;
+        session.traffic.as_ref().map(|traffic| &traffic.queue)
     }
 
     /// Takes the one who has waited longest for this connection.
     fn next_waiter(&mut self, key: Key) -> Option<Publisher> {
         let extra = self.connections.get_mut(key)?.extra.as_mut()?;
-        let waiter = extra.waiters.pop_front()?;
-        if extra.waiters.is_empty() {
-            let armed = extra.slow_armed.take();
-            self.disarm_slow(key, armed);
-        }
-        Some(waiter)
+        extra.waiters.pop_front()
     }
 
     /// All publishers that waited for this connection go on.
-    pub(crate) fn release_waiters(&mut self, key: Key) {
+    fn release_waiters(&mut self, key: Key) {
         let connection = self.connections.get_mut(key);
-        if let Some(extra) = connection.and_then(|c| c.extra.as_mut()) {
+        if let Some(extra) = connection.and_then(|connection| connection.extra.as_mut()) {
             let waiters = core::mem::take(&mut extra.waiters);
-            let armed = extra.slow_armed.take();
-            self.free_waiters(key, waiters, armed);
+            self.free_waiters(waiters);
+            self.wait_for_shards(key);
         }
     }
 
     /// The same where the connection is gone.
-    pub(crate) fn free_waiters(
-        &mut self,
-        key: Key,
-        waiters: VecDeque<Publisher>,
-        armed: Option<Timestamp>,
-    ) {
-        self.disarm_slow(key, armed);
+    pub(crate) fn free_waiters(&mut self, waiters: VecDeque<Publisher>) {
         for waiter in waiters {
-            match waiter {
-                Publisher::Here(key) => self.unstall(key, Stalls::HELD),
-                Publisher::There(peer, id) => self.peers.release(peer, id, None),
-            }
+            self.free(waiter);
         }
     }
 
-    fn disarm_slow(&mut self, key: Key, armed: Option<Timestamp>) {
-        if let Some(mut armed) = armed {
-            let timer = TimerKey::Slow(key);
-            self.timers.arm(timer, &mut armed, Timestamp::MAX);
+    /// When a grace ends that begins now, if there is one.
+    fn end_of_grace(&self) -> Option<Timestamp> {
+        let grace = u64::from(self.config.limits.slow_consumer_grace_ms);
+        (grace > 0).then(|| self.clock.now().after_ms(grace))
+    }
+
+    fn end_grace(&mut self, key: Key) {
+        let connection = self.connections.get_mut(key);
+        let extra = connection.and_then(|connection| connection.extra.as_mut());
+        if let Some(armed) = extra.and_then(|extra| extra.slow_armed.take()) {
+            self.arm_slow(key, armed, None);
         }
+    }
+
+    pub(crate) fn arm_slow(&mut self, key: Key, mut armed: Timestamp, at: Option<Timestamp>) {
+        let at = at.unwrap_or(Timestamp::MAX);
+        self.timers.arm(TimerKey::Slow(key), &mut armed, at);
     }
 
     /// The grace of a subscriber has passed.

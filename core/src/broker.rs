@@ -621,17 +621,18 @@ impl Broker {
         let traffic = connection
             .session()
             .and_then(|key| self.sessions.get(key)?.traffic.as_ref());
-        let (waiting, backlog) = traffic.map_or((false, 0), |t| (t.is_waiting(), t.queue.bytes()));
-        let is_awaited = connection.is_awaited();
-        let catches_up = backlog * 2 <= self.config.limits.unsent_bytes_pause as usize;
+        let waiting = traffic.is_some_and(|traffic| traffic.is_waiting());
+        let extra = connection.extra.as_ref();
+        let was_behind = connection.slow || extra.is_some_and(|extra| extra.slow_armed.is_some());
+        let has_caught_up = was_behind && self.has_caught_up(connection);
         if waiting && was_full {
             self.wake(key);
         }
         self.unstall(key, Stalls::OUTPUT);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.slow &= !catches_up || was_full;
-        }
-        if is_awaited && backlog * 2 <= self.config.limits.unsent_bytes_pause as usize {
+        if has_caught_up {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.slow &= was_full;
+            }
             self.relieve(key);
         }
     }

@@ -380,12 +380,15 @@ impl Connection {
     }
 }
 
+/// Somebody who waits: here, and among those of his shard.
+const WAITER_BYTES: usize = 32;
+
 impl Extra {
     /// What it takes beside itself, in bytes.
     pub(crate) fn footprint(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let state = self.authentication_state.as_ref();
-        self.waiters.len() * size_of::<Publisher>()
+        self.waiters.len() * WAITER_BYTES
             + self.inbound.footprint()
             + self.outbound.footprint()
             + self.names.as_ref().map_or(0, Names::footprint)

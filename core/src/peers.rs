@@ -40,8 +40,6 @@ struct Link {
     waiting: Vec<Key>,
     /// Publishers of it that were asked to wait for a subscriber here.
     held: BTreeSet<ConnectionId>,
-    /// Subscribers here for whom some of these were let go since its last letter.
-    releasing: Vec<Key>,
     /// How far this shard has come with its letters, and what of that it was told.
     here: Confirmation,
     told: Confirmation,
@@ -80,7 +78,6 @@ impl State for Link {
             sent_bytes,
             waiting,
             held,
-            releasing,
             here,
             told,
             keeping,
@@ -93,7 +90,6 @@ impl State for Link {
         sent_bytes.save(to);
         waiting.save(to);
         held.save(to);
-        releasing.save(to);
         here.save(to);
         told.save(to);
         keeping.save(to);
@@ -110,7 +106,6 @@ impl State for Link {
             sent_bytes: State::load(from)?,
             waiting: State::load(from)?,
             held: State::load(from)?,
-            releasing: State::load(from)?,
             here: State::load(from)?,
             told: State::load(from)?,
             keeping: State::load(from)?,
@@ -247,13 +242,13 @@ impl Peers {
     // --- Publishers elsewhere that wait for a subscriber here ---
 
     /// Whether this one was asked to wait.
-    pub(crate) fn holds(&self, peer: PeerId, publisher: ConnectionId) -> bool {
+    pub(crate) fn is_asked_to_wait(&self, peer: PeerId, publisher: ConnectionId) -> bool {
         let link = self.links.get(usize::from(peer.0));
         link.is_some_and(|link| link.held.contains(&publisher))
     }
 
     /// Asks a publisher to wait.
-    pub(crate) fn hold(&mut self, peer: PeerId, publisher: ConnectionId) {
+    pub(crate) fn ask_to_wait(&mut self, peer: PeerId, publisher: ConnectionId) {
         if let Some(link) = self.link(peer)
             && link.held.insert(publisher)
         {
@@ -261,34 +256,12 @@ impl Peers {
         }
     }
 
-    /// Lets it go. With the next letter of its shard comes what it published since, and others may
-    /// follow who wait for the same subscriber.
-    pub(crate) fn release(
-        &mut self,
-        peer: PeerId,
-        publisher: ConnectionId,
-        subscriber: Option<Key>,
-    ) {
+    /// It need not any longer.
+    pub(crate) fn let_go(&mut self, peer: PeerId, publisher: ConnectionId) {
         if let Some(link) = self.link(peer)
             && link.held.remove(&publisher)
         {
-            let subscriber = subscriber.filter(|key| link.releasing.last() != Some(key));
-            link.releasing.extend(subscriber);
             self.tell(peer, Parcel::Release(publisher));
-        }
-    }
-
-    /// For whom somebody was let go before this letter came.
-    pub(crate) fn take_releasing(&mut self, peer: PeerId) -> Vec<Key> {
-        let link = self.link(peer);
-        link.map_or_else(Vec::new, |link| core::mem::take(&mut link.releasing))
-    }
-
-    /// This peer should get a letter, whatever there is to tell.
-    pub(crate) fn answer(&mut self, peer: PeerId) {
-        if let Some(link) = self.link(peer) {
-            link.confirms = true;
-            self.is_due = true;
         }
     }
 

@@ -67,7 +67,10 @@ impl Broker {
             let armed = &mut extra.authentication_armed;
             self.timers
                 .arm(TimerKey::Authentication(key), armed, Timestamp::MAX);
-            self.free_waiters(key, extra.waiters, extra.slow_armed);
+            if let Some(armed) = extra.slow_armed {
+                self.arm_slow(key, armed, None);
+            }
+            self.free_waiters(extra.waiters);
         }
         if matches!(why, CloseReason::Violation(_)) {
             self.statistics.violations += 1;

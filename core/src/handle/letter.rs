@@ -52,8 +52,8 @@ impl Broker {
                 }
                 Parcel::User(count) => self.quotas.user_is_elsewhere(from, count),
                 Parcel::Gone(address) => self.quotas.left(address),
-                Parcel::Hold(publisher) => self.hold_for(from, publisher.key()),
-                Parcel::Release(publisher) => self.release_for(from, publisher.key()),
+                Parcel::Hold(publisher) => self.wait_for_shard(from, publisher.key()),
+                Parcel::Release(publisher) => self.go_on_for_shard(from, publisher.key()),
             }
             self.cut();
         }
@@ -70,10 +70,6 @@ impl Broker {
         self.release_gated();
         for publisher in self.peers.relieved(from) {
             self.unstall(publisher, Stalls::PEER);
-        }
-        // Whoever was let go there has had his turn.
-        for subscriber in self.peers.take_releasing(from) {
-            self.relieve(subscriber);
         }
     }
 

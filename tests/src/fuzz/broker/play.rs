@@ -423,13 +423,20 @@ impl<'a> Play<'a> {
     fn parcel(&mut self) -> Parcel {
         let groups = ["$share/g/a", "$share/x/y"];
         if self.script.flag() {
-            let members = u32::from(self.script.u8() & 3);
-            return Parcel::Interest(Interest {
+            let byte = self.script.u8();
+            let members = u32::from(byte & 3);
+            let interest = Interest {
                 tenant: self.script.flag().then(|| TENANT.into()),
                 filter: self.script.choose(&packets::FILTERS[..14]).into(),
                 members,
                 present: members & 1,
-            });
+            };
+            let publisher = self.lines.get(usize::from(byte >> 2 & 7));
+            return match (byte >> 5, publisher) {
+                (6, Some(publisher)) => Parcel::Hold(publisher.id),
+                (7, Some(publisher)) => Parcel::Release(publisher.id),
+                _ => Parcel::Interest(interest),
+            };
         }
         self.routed += 1;
         let view = MessageView {
@@ -450,7 +457,7 @@ impl<'a> Play<'a> {
         let shared = SharedMessage {
             message: message.clone(),
             retain: false,
-            publisher: None,
+            publisher: self.lines.last().map(|line| line.id),
             group: self.script.choose(&groups).into(),
             exchange: None,
             moved: self.script.flag().then(|| DeliveryId {
