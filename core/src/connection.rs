@@ -348,12 +348,9 @@ impl Connection {
     /// its session. While there is memory, who has taken all that was sent before gets what comes
     /// in one turn up to where publishers are slowed down.
     pub(crate) fn takes_at_once(&self, is_tight: bool, limits: &Limits) -> bool {
-        let keeps_up = self.blocked == 0 && !self.slow && !is_tight;
-        let most = match keeps_up {
-            true => OUTBOX_FULL.max(limits.unsent_bytes_pause as usize),
-            false => OUTBOX_FULL,
-        };
-        self.outbox.len() < most
+        let keeps_up = || self.blocked == 0 && !self.slow && !is_tight;
+        let unsent = self.outbox.len();
+        unsent < OUTBOX_FULL || keeps_up() && unsent < limits.unsent_bytes_pause as usize
     }
 
     /// Whether it is not read for the sake of some subscriber.
