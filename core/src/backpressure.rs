@@ -76,27 +76,24 @@ impl Broker {
     /// caught up. Not for ever: its grace begins, whether anybody can wait for it or not, so that
     /// many who stand still together are waited for once.
     pub(crate) fn hold(&mut self, publisher: Option<Publisher>, subscriber: Key) {
-        let can_wait = publisher.filter(|publisher| self.can_wait(*publisher, subscriber));
-        let at = self.end_of_grace();
-        let Some(target) = self.connections.get_mut(subscriber) else {
+        let target = self.connections.get(subscriber);
+        if target.is_none_or(|target| target.slow || target.waits())
+            || !self.begin_grace(subscriber)
+        {
+            return;
+        }
+        let Some(publisher) = publisher.filter(|it| self.can_wait(*it, subscriber)) else {
             return;
         };
-        if target.slow || target.waits() || at.is_none() {
-            return;
+        if let Some(target) = self.connections.get_mut(subscriber) {
+            target.extra().waiters.push_back(publisher);
         }
-        let extra = target.extra();
-        extra.waiters.extend(can_wait);
-        if extra.slow_armed.is_none() {
-            extra.slow_armed = at;
-            self.arm_slow(subscriber, Timestamp::MAX, at);
-        }
-        match can_wait {
-            Some(Publisher::Here(key)) => {
+        match publisher {
+            Publisher::Here(key) => {
                 self.statistics.publishers_paused += 1;
                 self.stall(key, Stalls::HELD);
             }
-            Some(Publisher::There(peer, id)) => self.peers.ask_to_wait(peer, id),
-            None => {}
+            Publisher::There(peer, id) => self.peers.ask_to_wait(peer, id),
         }
     }
 
@@ -146,7 +143,8 @@ impl Broker {
 
     /// A subscriber has caught up: those who wait for it go on, one after the other, as long as it
     /// has room; its grace begins anew for the others. All at once would each get one message in
-    /// before they are held again, and each be answered in a write of its own.
+    /// before they are held again, and each be answered in a write of its own. Those of other
+    /// shards are let go together: what they publish comes in a later turn.
     pub(crate) fn relieve(&mut self, subscriber: Key) {
         self.end_grace(subscriber);
         while self.has_room(subscriber)
@@ -155,14 +153,9 @@ impl Broker {
             self.free(waiter);
             self.settle();
         }
-        let at = self.end_of_grace();
-        let connection = self.connections.get_mut(subscriber);
-        if let Some(extra) = connection.and_then(|connection| connection.extra.as_mut())
-            && !extra.waiters.is_empty()
-            && extra.slow_armed.is_none()
-        {
-            extra.slow_armed = at;
-            self.arm_slow(subscriber, Timestamp::MAX, at);
+        let connection = self.connections.get(subscriber);
+        if connection.is_some_and(Connection::is_awaited) {
+            self.begin_grace(subscriber);
         }
         self.wait_for_shards(subscriber);
     }
@@ -230,22 +223,29 @@ impl Broker {
         }
     }
 
-    /// When a grace ends that begins now, if there is one.
-    fn end_of_grace(&self) -> Option<Timestamp> {
+    /// The grace of a subscriber begins, if it has not. `false` when none is given.
+    fn begin_grace(&mut self, key: Key) -> bool {
         let grace = u64::from(self.config.limits.slow_consumer_grace_ms);
-        (grace > 0).then(|| self.clock.now().after_ms(grace))
+        let at = self.clock.now().after_ms(grace);
+        if grace > 0
+            && let Some(connection) = self.connections.get_mut(key)
+            && connection.extra().slow_armed.is_none()
+        {
+            connection.extra().slow_armed = Some(at);
+            self.arm_slow(key, Timestamp::MAX, at);
+        }
+        grace > 0
     }
 
     fn end_grace(&mut self, key: Key) {
         let connection = self.connections.get_mut(key);
         let extra = connection.and_then(|connection| connection.extra.as_mut());
         if let Some(armed) = extra.and_then(|extra| extra.slow_armed.take()) {
-            self.arm_slow(key, armed, None);
+            self.arm_slow(key, armed, Timestamp::MAX);
         }
     }
 
-    pub(crate) fn arm_slow(&mut self, key: Key, mut armed: Timestamp, at: Option<Timestamp>) {
-        let at = at.unwrap_or(Timestamp::MAX);
+    pub(crate) fn arm_slow(&mut self, key: Key, mut armed: Timestamp, at: Timestamp) {
         self.timers.arm(TimerKey::Slow(key), &mut armed, at);
     }
 

@@ -71,9 +71,13 @@ fn lost(world: &World) -> u64 {
 
 #[test]
 fn who_publishes_elsewhere_waits_and_nothing_is_lost() {
-    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+    for (filter, qos) in [
+        ("t", QoS::AtMostOnce),
+        ("t", QoS::AtLeastOnce),
+        ("$share/group/t", QoS::AtMostOnce),
+    ] {
         let mut world = small();
-        let subscriber = stuck(&mut world, "t", qos);
+        let subscriber = stuck(&mut world, filter, qos);
         let publisher = client(&mut world, 0, "publisher");
         let mut sent = flood(&mut world, publisher, "t", qos);
         // What was read already is kept.
@@ -285,22 +289,6 @@ fn two_do_not_wait_for_each_other() {
             assert!(!world.is_paused(client));
         }
     }
-}
-
-/// Of a shared subscription one member is chosen, and is waited for.
-#[test]
-fn a_member_elsewhere_is_waited_for() {
-    let mut world = small();
-    let subscriber = stuck(&mut world, "$share/group/t", QoS::AtMostOnce);
-    let publisher = client(&mut world, 0, "publisher");
-    let mut sent = flood(&mut world, publisher, "t", QoS::AtMostOnce);
-    for _ in 0..READ {
-        world.publish(publisher, "t", &PAYLOAD, QoS::AtMostOnce);
-        sent += 1;
-    }
-    world.block(subscriber, false);
-    assert_eq!(takes(&mut world, subscriber), sent);
-    assert_eq!(lost(&world), 0);
 }
 
 /// What the shard that is played back is asked, and asks others.

@@ -68,7 +68,7 @@ impl Broker {
             self.timers
                 .arm(TimerKey::Authentication(key), armed, Timestamp::MAX);
             if let Some(armed) = extra.slow_armed {
-                self.arm_slow(key, armed, None);
+                self.arm_slow(key, armed, Timestamp::MAX);
             }
             self.free_waiters(extra.waiters);
         }
