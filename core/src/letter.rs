@@ -4,6 +4,7 @@
 //! one shard to another arrive in the order in which they were written, and none is lost; letters
 //! between other pairs may overtake each other. A runtime only carries them.
 
+use crate::bundle::Bundle;
 use crate::codec::packet::QoS;
 use crate::id::{ConnectionId, PacketId};
 use crate::message::Message;
@@ -42,6 +43,8 @@ pub enum Parcel {
     Interest(Interest),
     /// A message for everybody there who subscribes to it in its tenant, and for the retained ones.
     Message(RoutedMessage),
+    /// Small ones that come once and are not retained: most.
+    Bundle(Bundle),
     /// A message for one member of a shared subscription there.
     Shared(SharedMessage),
     /// The same, back: nobody is left there to take it.
@@ -159,6 +162,7 @@ crate::state::state!(enum Parcel {
     7 Gone(address),
     8 Hold(publisher),
     9 Release(publisher),
+    10 Bundle(bundle),
 });
 crate::state::state!(TenantCounts { tenant, counts });
 crate::state::state!(UserCount { user, connections });
@@ -196,6 +200,7 @@ impl Parcel {
             Self::Interest(_) | Self::Completed(_) => true,
             Self::Message(routed) => routed.kept || routed.message.qos() > QoS::AtMostOnce,
             Self::Shared(shared) => shared.message.qos() > QoS::AtMostOnce,
+            Self::Bundle(bundle) => bundle.must_be_kept(),
             Self::Returned(_)
             | Self::Counts(_)
             | Self::User(_)
@@ -210,7 +215,8 @@ impl Parcel {
         match self {
             Self::Message(routed) => Some(&routed.message),
             Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Interest(_)
+            Self::Bundle(_)
+            | Self::Interest(_)
             | Self::Completed(_)
             | Self::Counts(_)
             | Self::User(_)
@@ -228,6 +234,7 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
+            Self::Bundle(bundle) => bundle.len_bytes() as u64,
             Self::Interest(_)
             | Self::Returned(_)
             | Self::Completed(_)

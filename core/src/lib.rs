@@ -12,6 +12,7 @@ pub mod action;
 mod backpressure;
 pub mod broker;
 mod buffers;
+pub mod bundle;
 mod checkpoint;
 pub mod client;
 mod clock;

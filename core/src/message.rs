@@ -71,6 +71,19 @@ impl<'a> MessageView<'a> {
     /// Copies the message into one shared allocation. `scratch` is working space.
     #[must_use]
     pub fn to_message(&self, scratch: &mut Vec<u8>) -> Message {
+        scratch.clear();
+        scratch.reserve(self.encoded_len());
+        self.write(scratch);
+        debug_assert_eq!(
+            scratch.len(),
+            self.encoded_len(),
+            "tenant, topic and properties fit"
+        );
+        Message(Arc::from(scratch.as_slice()))
+    }
+
+    /// Appends the stored form.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
         let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
         let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
@@ -82,23 +95,15 @@ impl<'a> MessageView<'a> {
         header[TENANT_LENGTH_AT] = tenant_len;
         header[26..28].copy_from_slice(&topic_len.to_le_bytes());
         header[28..].copy_from_slice(&properties_len.to_le_bytes());
-        scratch.clear();
-        scratch.reserve(self.encoded_len());
-        scratch.extend_from_slice(&header);
+        out.extend_from_slice(&header);
         if !self.tenant.is_empty() {
-            scratch.extend_from_slice(self.tenant.as_bytes());
+            out.extend_from_slice(self.tenant.as_bytes());
         }
-        scratch.extend_from_slice(self.topic.as_bytes());
+        out.extend_from_slice(self.topic.as_bytes());
         if !self.properties.is_empty() {
-            scratch.extend_from_slice(self.properties);
+            out.extend_from_slice(self.properties);
         }
-        scratch.extend_from_slice(self.payload);
-        debug_assert_eq!(
-            scratch.len(),
-            self.encoded_len(),
-            "tenant, topic and properties fit"
-        );
-        Message(Arc::from(scratch.as_slice()))
+        out.extend_from_slice(self.payload);
     }
 
     /// Bytes that the message takes, without the allocator's overhead.

@@ -6,6 +6,8 @@
 //! take a letter in before it does its own work, so there is no circle: only publishers wait, and
 //! confirmations depend on nobody.
 
+use crate::bundle::{Bundle, Bundled};
+use crate::codec::packet::QoS;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
@@ -200,22 +202,48 @@ impl Peers {
     /// Adds something to the next letter. `false` when so much is on its way that whoever sends it
     /// should wait.
     pub(crate) fn tell(&mut self, peer: PeerId, parcel: Parcel) -> bool {
-        let (writing, window_bytes) = (self.writing, self.window_bytes);
-        let must_be_kept = parcel.must_be_kept();
+        let (cost_bytes, must_be_kept) = (parcel.cost_bytes(), parcel.must_be_kept());
         let is_interest = matches!(parcel, Parcel::Interest(_));
+        let writing = self.writing;
         let Some(link) = self.link(peer) else {
             return true;
         };
-        link.sent_bytes += parcel.cost_bytes();
         link.parcels.push(parcel);
+        let has_room = self.told(peer, cost_bytes, must_be_kept);
+        if is_interest {
+            self.interest = writing;
+        }
+        has_room
+    }
+
+    /// The same for a message that goes with others like it.
+    pub(crate) fn bundle(&mut self, peer: PeerId, bundled: Bundled<'_>) -> bool {
+        let Some(link) = self.link(peer) else {
+            return true;
+        };
+        if !matches!(link.parcels.last(), Some(Parcel::Bundle(last)) if !last.is_full()) {
+            link.parcels.push(Parcel::Bundle(Bundle::default()));
+        }
+        let Some(Parcel::Bundle(last)) = link.parcels.last_mut() else {
+            return true;
+        };
+        let before = last.len_bytes();
+        last.push(bundled);
+        let cost_bytes = (last.len_bytes() - before) as u64;
+        self.told(peer, cost_bytes, bundled.view.qos > QoS::AtMostOnce)
+    }
+
+    fn told(&mut self, peer: PeerId, cost_bytes: u64, must_be_kept: bool) -> bool {
+        let (writing, window_bytes) = (self.writing, self.window_bytes);
+        let Some(link) = self.link(peer) else {
+            return true;
+        };
+        link.sent_bytes += cost_bytes;
         let has_room = link.on_its_way_bytes() < window_bytes;
         if must_be_kept {
             link.awaited = writing;
             self.entrusted += 1;
             self.find_kept();
-        }
-        if is_interest {
-            self.interest = writing;
         }
         self.is_due = true;
         has_room
@@ -417,16 +445,20 @@ impl Peers {
 
     // --- Clocks ---
 
-    /// A peer has taken in messages up to this one. Gives the route of the one before it.
-    pub(crate) fn saw(&mut self, peer: PeerId, id: MessageId) -> RouteSlot {
-        let Some(link) = self.link(peer) else {
-            return RouteSlot::default();
-        };
-        link.last_sequence = link.last_sequence.max(id.sequence);
-        link.route
+    /// A peer has taken in messages up to this one.
+    pub(crate) fn saw(&mut self, peer: PeerId, id: MessageId) {
+        if let Some(link) = self.link(peer) {
+            link.last_sequence = link.last_sequence.max(id.sequence);
+        }
     }
 
     /// The route of the last message of a peer.
+    pub(crate) fn route(&self, peer: PeerId) -> RouteSlot {
+        let link = self.links.get(usize::from(peer.0));
+        link.map_or_else(RouteSlot::default, |link| link.route)
+    }
+
+    /// The last message of a peer went by this route.
     pub(crate) fn went_by(&mut self, peer: PeerId, route: RouteSlot) {
         if let Some(link) = self.link(peer) {
             link.route = route;

@@ -1,6 +1,7 @@
 //! Several shards are one broker: what a client sees does not depend on where it is.
 
 mod backpressure;
+mod bundles;
 mod expiry;
 
 use whimbrel_core::action::CloseReason;

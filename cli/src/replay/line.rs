@@ -212,6 +212,10 @@ impl<'a> Teller<'a> {
                 Parcel::Message(routed) => {
                     format!("a message to {}", routed.message.topic_str())
                 }
+                Parcel::Bundle(bundle) => {
+                    let topics: Vec<&str> = bundle.iter().map(|one| one.view.topic).collect();
+                    format!("messages to {}", topics.join(", "))
+                }
                 Parcel::Shared(shared) => format!("a message for {}", shared.group),
                 Parcel::Returned(shared) => format!("back: a message for {}", shared.group),
                 Parcel::Completed(exchange) => {

@@ -3,6 +3,7 @@
 use crate::action::DropReason;
 use crate::backpressure::Publisher;
 use crate::broker::Broker;
+use crate::bundle::{self, Bundled};
 use crate::codec::packet::{QoS, SubscribeOptions};
 use crate::connection::Stalls;
 use crate::deliver::Publication;
@@ -41,6 +42,12 @@ impl Broker {
             match parcel {
                 Parcel::Interest(interest) => self.set_interest(from, &interest),
                 Parcel::Message(routed) => self.publish_routed(from, &routed),
+                Parcel::Bundle(bundle) => {
+                    for bundled in bundle.iter() {
+                        self.publish_bundled(from, &bundled);
+                        self.cut();
+                    }
+                }
                 Parcel::Shared(shared) => self.publish_shared(from, shared),
                 Parcel::Returned(shared) => self.publish_returned(from, &shared),
                 Parcel::Completed(exchange) => {
@@ -76,7 +83,7 @@ impl Broker {
     /// What another shard took in is for the subscribers of this one, and retained here as there.
     fn publish_routed(&mut self, from: PeerId, routed: &RoutedMessage) {
         let view = routed.message.view();
-        let last = self.peers.saw(from, view.id);
+        self.peers.saw(from, view.id);
         let skip_slots = self.taken_slots(routed.exchange);
         let ours = self.placement.slots_of(self.config.identity.shard);
         if skip_slots & ours == ours {
@@ -84,14 +91,7 @@ impl Broker {
         }
         let tenant = self.tenant_named(view.tenant);
         let mut publication = Publication::shared(tenant, (&routed.message, view), routed.retain);
-        let indexes = Indexes::of(&self.tenants, tenant);
-        publication.route = self
-            .routes
-            .recall(last, view.topic, indexes)
-            .or_else(|| self.routes.known(view.topic, indexes));
-        if let Some(route) = publication.route {
-            self.peers.went_by(from, route);
-        }
+        self.recall_route(from, &mut publication);
         if routed.kept {
             self.keep_routed(&mut publication);
         }
@@ -105,6 +105,34 @@ impl Broker {
         self.publish(&mut publication, origin);
         if let Some(exchange) = routed.exchange {
             self.take(exchange);
+        }
+    }
+
+    /// The same for one of a bundle.
+    fn publish_bundled(&mut self, from: PeerId, bundled: &Bundled<'_>) {
+        let view = bundled.view;
+        self.peers.saw(from, view.id);
+        let tenant = self.tenant_named(view.tenant);
+        let mut publication = Publication::new(tenant, view, bundled.retain);
+        self.recall_route(from, &mut publication);
+        let origin = Origin {
+            publisher: Publisher::there(from, bundled.publisher),
+            from_peer: true,
+            ..Origin::default()
+        };
+        self.publish(&mut publication, origin);
+    }
+
+    /// Many messages of a peer in a row go to one topic.
+    fn recall_route(&mut self, from: PeerId, publication: &mut Publication<'_>) {
+        let topic = publication.view.topic;
+        let indexes = Indexes::of(&self.tenants, publication.tenant);
+        publication.route = self
+            .routes
+            .recall(self.peers.route(from), topic, indexes)
+            .or_else(|| self.routes.known(topic, indexes));
+        if let Some(route) = publication.route {
+            self.peers.went_by(from, route);
         }
     }
 
@@ -223,34 +251,54 @@ impl Broker {
         origin: Origin,
     ) {
         for peer in peers {
-            let parcel = self.routed_message(publication, origin);
-            self.tell(*peer, parcel, origin.connection());
+            self.route_to(*peer, publication, origin);
         }
     }
 
     /// The same to all of them.
     pub(crate) fn route_everywhere(&mut self, publication: &mut Publication<'_>, origin: Origin) {
         for peer in self.peers.all() {
-            let parcel = self.routed_message(publication, origin);
-            self.tell(peer, parcel, origin.connection());
+            self.route_to(peer, publication, origin);
         }
     }
 
-    fn routed_message(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Parcel {
-        Parcel::Message(RoutedMessage {
-            message: publication.message(&mut self.scratch),
-            retain: publication.retain,
-            kept: publication.kept,
-            publisher: origin.connection().map(ConnectionId::of),
-            exchange: origin.exchange,
-        })
+    fn route_to(&mut self, peer: PeerId, publication: &mut Publication<'_>, origin: Origin) {
+        let connection = origin.connection();
+        let (view, retain) = (publication.view, publication.retain);
+        let publisher = connection.map(ConnectionId::of);
+        let is_plain = !publication.kept && origin.exchange.is_none();
+        let has_room = if is_plain && bundle::is_small(&view) {
+            let bundled = Bundled {
+                view,
+                retain,
+                publisher,
+            };
+            self.peers.bundle(peer, bundled)
+        } else {
+            let routed = RoutedMessage {
+                message: publication.message(&mut self.scratch),
+                retain,
+                kept: publication.kept,
+                publisher,
+                exchange: origin.exchange,
+            };
+            self.peers.tell(peer, Parcel::Message(routed))
+        };
+        if !has_room {
+            self.wait_for_room(peer, connection);
+        }
     }
 
     /// Adds something to the next letter to a peer. Does not read its publisher any further while
     /// too much is on its way there.
     pub(crate) fn tell(&mut self, peer: PeerId, parcel: Parcel, publisher: Option<Key>) {
-        let has_room = self.peers.tell(peer, parcel);
-        let Some(publisher) = publisher.filter(|_| !has_room) else {
+        if !self.peers.tell(peer, parcel) {
+            self.wait_for_room(peer, publisher);
+        }
+    }
+
+    fn wait_for_room(&mut self, peer: PeerId, publisher: Option<Key>) {
+        let Some(publisher) = publisher else {
             return;
         };
         let waits = |stalls: Stalls| stalls.has(Stalls::PEER);

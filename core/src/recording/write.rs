@@ -11,7 +11,7 @@ use crate::codec::packet::Version;
 use crate::connection::Connection;
 use crate::explain::Explanation;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
-use crate::letter::Letter;
+use crate::letter::{Letter, Parcel};
 use crate::log::{BatchRef, Op};
 use crate::message::MessageView;
 use crate::record;
@@ -333,18 +333,24 @@ fn digest_letter(digest: &mut Digest, letter: &Letter, without_payloads: bool) {
     digest.number(letter.confirms.taken_bytes);
     digest.number(letter.confirms.kept);
     digest.number(letter.parcels.len() as u64);
-    for parcel in &letter.parcels {
-        let Some(message) = parcel.message() else {
-            let written = write!(digest, "{parcel:?}");
-            debug_assert!(written.is_ok(), "a digest takes everything");
-            continue;
-        };
-        let view = message.view();
+    let digest_message = |digest: &mut Digest, view: MessageView<'_>| {
         digest.bytes(view.tenant.as_bytes());
         digest.bytes(view.topic.as_bytes());
         digest.number(view.payload.len() as u64);
         if !without_payloads {
             digest.bytes(view.payload);
+        }
+    };
+    for parcel in &letter.parcels {
+        if let Parcel::Bundle(bundle) = parcel {
+            bundle
+                .iter()
+                .for_each(|bundled| digest_message(digest, bundled.view));
+        } else if let Some(message) = parcel.message() {
+            digest_message(digest, message.view());
+        } else {
+            let written = write!(digest, "{parcel:?}");
+            debug_assert!(written.is_ok(), "a digest takes everything");
         }
     }
 }

@@ -211,7 +211,7 @@ impl Mischief {
                 Parcel::Interest(interest) => {
                     interest.members > 0 && self.strikes(Defect::LosesAnInterest)
                 }
-                Parcel::Message(_) => self.strikes(Defect::LosesARoutedMessage),
+                Parcel::Message(_) | Parcel::Bundle(_) => self.strikes(Defect::LosesARoutedMessage),
                 Parcel::Completed(_) => self.strikes(Defect::LosesACompletion),
                 Parcel::Shared(_)
                 | Parcel::Returned(_)
@@ -222,7 +222,7 @@ impl Mischief {
                 Parcel::Release(_) => self.strikes(Defect::LosesARelease),
             };
             let is_doubled = match &parcel {
-                Parcel::Message(_) => self.strikes(Defect::RoutesTwice),
+                Parcel::Message(_) | Parcel::Bundle(_) => self.strikes(Defect::RoutesTwice),
                 Parcel::Shared(_) => self.strikes(Defect::SharesTwice),
                 _ => false,
             };

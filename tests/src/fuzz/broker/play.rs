@@ -9,6 +9,7 @@ use core::hash::{Hash, Hasher};
 use std::collections::VecDeque;
 use std::hash::DefaultHasher;
 use whimbrel_core::action::{Action, Batch, CloseReason, Peer, Verdict};
+use whimbrel_core::bundle::{Bundle, Bundled};
 use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
@@ -465,15 +466,26 @@ impl<'a> Play<'a> {
                 sequence: u64::from(self.script.u8()),
             }),
         };
+        // Its identifiers look like ours.
+        let publisher = self.lines.first().map(|line| line.id);
         match self.script.u8() & 3 {
             0 => Parcel::Shared(shared),
             1 => Parcel::Returned(shared),
-            bits => Parcel::Message(RoutedMessage {
+            2 => {
+                let mut bundle = Bundle::default();
+                let retain = self.script.flag();
+                bundle.push(Bundled {
+                    view,
+                    retain,
+                    publisher,
+                });
+                Parcel::Bundle(bundle)
+            }
+            _ => Parcel::Message(RoutedMessage {
                 message,
-                retain: bits == 3,
-                kept: bits == 3,
-                // Its identifiers look like ours.
-                publisher: self.lines.first().map(|line| line.id),
+                retain: true,
+                kept: self.script.flag(),
+                publisher,
                 exchange: None,
             }),
         }

@@ -1,0 +1,157 @@
+//! Small messages on their way to another shard, packed one after the other.
+//!
+//! Shards that shared each small message would meet at it: one allocates, the other frees, and both
+//! wait for the allocator's lock; whoever reads it waits for every one to come from the other's
+//! processor. What lies side by side is fetched ahead, and a shard that has to keep a message makes
+//! its own.
+//!
+//! ```text
+//! 0        4                       8           16
+//! | length | retain, has publisher | publisher | message, as in `message.rs` |
+//! | u32    | u32                   | u64       | of this length              |
+//! ```
+//! All numbers little-endian.
+
+use crate::codec::packet::QoS;
+use crate::id::ConnectionId;
+use crate::message::MessageView;
+use crate::state::{Reader, State, Writer};
+use alloc::vec::Vec;
+
+const HEADER: usize = 16;
+const FLAG_RETAIN: u32 = 0b01;
+const FLAG_PUBLISHER: u32 = 0b10;
+
+/// Messages up to this length are packed: copying more costs more than to meet.
+const MESSAGE_BYTES_MAXIMUM: usize = 4 << 10;
+
+/// A bundle that has come to this length is full. It grows by doubling, so it should be small
+/// beside what a turn brings, and large beside a message.
+const FULL_BYTES: usize = 32 << 10;
+
+/// Messages for everybody who subscribes to them, in the order in which they came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundle {
+    bytes: Vec<u8>,
+    /// One of them, at least, has a QoS above 0.
+    must_be_kept: bool,
+}
+
+/// One message of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bundled<'a> {
+    /// The message.
+    pub view: MessageView<'a>,
+    /// The publisher set RETAIN.
+    pub retain: bool,
+    /// The connection of the writer that it came by, if one can be asked to wait.
+    pub publisher: Option<ConnectionId>,
+}
+
+/// Whether a message is small enough to be packed.
+pub(crate) const fn is_small(view: &MessageView<'_>) -> bool {
+    view.encoded_len() <= MESSAGE_BYTES_MAXIMUM
+}
+
+impl Bundle {
+    /// Adds a message.
+    pub fn push(&mut self, bundled: Bundled<'_>) {
+        let Bundled {
+            view,
+            retain,
+            publisher,
+        } = bundled;
+        let length = u32::try_from(view.encoded_len()).unwrap_or(u32::MAX);
+        let mut flags = 0;
+        if retain {
+            flags |= FLAG_RETAIN;
+        }
+        if publisher.is_some() {
+            flags |= FLAG_PUBLISHER;
+        }
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&length.to_le_bytes());
+        header[4..8].copy_from_slice(&flags.to_le_bytes());
+        let publisher = publisher.map_or(0, ConnectionId::as_u64);
+        header[8..].copy_from_slice(&publisher.to_le_bytes());
+        self.bytes.reserve(HEADER + view.encoded_len());
+        self.bytes.extend_from_slice(&header);
+        view.write(&mut self.bytes);
+        self.must_be_kept |= view.qos > QoS::AtMostOnce;
+    }
+
+    /// What it takes of the room between two shards.
+    #[must_use]
+    pub const fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether somebody waits until the receiver has kept what is in it.
+    pub(crate) const fn must_be_kept(&self) -> bool {
+        self.must_be_kept
+    }
+
+    /// Whether the next message should go into another one.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL_BYTES
+    }
+
+    /// The messages, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Bundled<'_>> {
+        let mut rest = self.bytes.as_slice();
+        core::iter::from_fn(move || {
+            let (header, message, after) = split(rest)?;
+            rest = after;
+            let number = |at: usize| {
+                let bytes = header[at..].first_chunk();
+                bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+            };
+            let flags = number(4);
+            Some(Bundled {
+                view: MessageView::parse(message)?,
+                retain: flags & FLAG_RETAIN != 0,
+                publisher: (flags & FLAG_PUBLISHER != 0).then_some(ConnectionId {
+                    index: number(8),
+                    generation: number(12),
+                }),
+            })
+        })
+    }
+}
+
+/// The header of the first message, the message, and what follows.
+fn split(bytes: &[u8]) -> Option<(&[u8; HEADER], &[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
+    let [a, b, c, d, ..] = *header;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    let (message, rest) = rest.split_at_checked(length)?;
+    Some((header, message, rest))
+}
+
+impl State for Bundle {
+    fn save(&self, to: &mut Writer<'_>) {
+        let mut copy = self.bytes.clone();
+        if to.without_payloads {
+            let mut end = 0;
+            for bundled in self.iter() {
+                end += HEADER + bundled.view.encoded_len();
+                copy[end - bundled.view.payload.len()..end].fill(crate::recording::REDACTED);
+            }
+        }
+        to.bytes(&copy);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let mut bundle = Self {
+            bytes: from.counted()?.to_vec(),
+            must_be_kept: false,
+        };
+        let (mut whole, mut must_be_kept) = (0, false);
+        for Bundled { view, .. } in bundle.iter() {
+            whole += HEADER + view.encoded_len();
+            must_be_kept |= view.qos > QoS::AtMostOnce;
+        }
+        bundle.must_be_kept = must_be_kept;
+        (whole == bundle.bytes.len()).then_some(bundle)
+    }
+}
