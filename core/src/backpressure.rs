@@ -226,15 +226,17 @@ impl Broker {
     /// The grace of a subscriber begins, if it has not. `false` when none is given.
     fn begin_grace(&mut self, key: Key) -> bool {
         let grace = u64::from(self.config.limits.slow_consumer_grace_ms);
-        let at = self.clock.now().after_ms(grace);
-        if grace > 0
-            && let Some(connection) = self.connections.get_mut(key)
-            && connection.extra().slow_armed.is_none()
+        if grace == 0 {
+            return false;
+        }
+        if let Some(extra) = self.connections.get_mut(key).map(Connection::extra)
+            && extra.slow_armed.is_none()
         {
-            connection.extra().slow_armed = Some(at);
+            let at = self.clock.now().after_ms(grace);
+            extra.slow_armed = Some(at);
             self.arm_slow(key, Timestamp::MAX, at);
         }
-        grace > 0
+        true
     }
 
     fn end_grace(&mut self, key: Key) {

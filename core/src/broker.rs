@@ -23,6 +23,7 @@ use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::journal::Journal;
 use crate::letter::{ExchangeId, Letter};
 use crate::message::Message;
+use crate::message::pool::Pool;
 use crate::peers::Peers;
 use crate::placement::Placement;
 use crate::quota::Quotas;
@@ -145,7 +146,7 @@ pub struct Broker {
     pub(crate) fanouts: VecDeque<Fanout>,
     /// Who is not read until all of them are done.
     pub(crate) fanout_publishers: Vec<Key>,
-    pub(crate) scratch: Vec<u8>,
+    pub(crate) pool: Pool,
     /// Properties of the message that is being taken in, as they are forwarded.
     pub(crate) forwarded: Vec<u8>,
     /// The topic that an alias stood for.
@@ -222,7 +223,7 @@ impl Broker {
             work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: Vec::new(),
-            scratch: Vec::new(),
+            pool: Pool::default(),
             forwarded: Vec::new(),
             alias_text: String::new(),
             last_topic: LastTopic::default(),

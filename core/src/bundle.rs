@@ -14,9 +14,12 @@
 
 use crate::codec::packet::QoS;
 use crate::id::ConnectionId;
+use crate::letter::PARCEL_BYTES;
 use crate::message::MessageView;
+use crate::recording::REDACTED;
 use crate::state::{Reader, State, Writer};
 use alloc::vec::Vec;
+use core::fmt;
 
 const HEADER: usize = 16;
 const FLAG_RETAIN: u32 = 0b01;
@@ -30,9 +33,11 @@ const MESSAGE_BYTES_MAXIMUM: usize = 4 << 10;
 const FULL_BYTES: usize = 32 << 10;
 
 /// Messages for everybody who subscribes to them, in the order in which they came in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
     bytes: Vec<u8>,
+    /// How many there are.
+    count: usize,
     /// One of them, at least, has a QoS above 0.
     must_be_kept: bool,
 }
@@ -54,7 +59,7 @@ pub(crate) const fn is_small(view: &MessageView<'_>) -> bool {
 }
 
 impl Bundle {
-    /// Adds a message.
+    /// Adds a message; its topic has at most 65,535 bytes, its tenant 255.
     pub fn push(&mut self, bundled: Bundled<'_>) {
         let Bundled {
             view,
@@ -77,13 +82,18 @@ impl Bundle {
         self.bytes.reserve(HEADER + view.encoded_len());
         self.bytes.extend_from_slice(&header);
         view.write(&mut self.bytes);
+        self.count(&view);
+    }
+
+    fn count(&mut self, view: &MessageView<'_>) {
+        self.count += 1;
         self.must_be_kept |= view.qos > QoS::AtMostOnce;
     }
 
-    /// What it takes of the room between two shards.
-    #[must_use]
-    pub const fn len_bytes(&self) -> usize {
-        self.bytes.len()
+    /// What it takes of the room between two shards: as much as if each message went alone, since
+    /// that is what queues count in which they end.
+    pub(crate) const fn cost_bytes(&self) -> u64 {
+        (self.bytes.len() + self.count * (PARCEL_BYTES - HEADER)) as u64
     }
 
     /// Whether somebody waits until the receiver has kept what is in it.
@@ -100,58 +110,77 @@ impl Bundle {
     pub fn iter(&self) -> impl Iterator<Item = Bundled<'_>> {
         let mut rest = self.bytes.as_slice();
         core::iter::from_fn(move || {
-            let (header, message, after) = split(rest)?;
-            rest = after;
-            let number = |at: usize| {
-                let bytes = header[at..].first_chunk();
-                bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
-            };
-            let flags = number(4);
-            Some(Bundled {
-                view: MessageView::parse(message)?,
-                retain: flags & FLAG_RETAIN != 0,
-                publisher: (flags & FLAG_PUBLISHER != 0).then_some(ConnectionId {
-                    index: number(8),
-                    generation: number(12),
-                }),
+            (!rest.is_empty()).then(|| {
+                let (bundled, after) = take(rest).expect("checked when it was made");
+                rest = after;
+                bundled
             })
         })
     }
 }
 
-/// The header of the first message, the message, and what follows.
-fn split(bytes: &[u8]) -> Option<(&[u8; HEADER], &[u8], &[u8])> {
+/// The first message, and what follows it.
+fn take(bytes: &[u8]) -> Option<(Bundled<'_>, &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
-    let [a, b, c, d, ..] = *header;
-    let length = u32::from_le_bytes([a, b, c, d]) as usize;
-    let (message, rest) = rest.split_at_checked(length)?;
-    Some((header, message, rest))
+    let number = |at: usize| {
+        let bytes = header[at..].first_chunk();
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    };
+    let (message, rest) = rest.split_at_checked(number(0) as usize)?;
+    let flags = number(4);
+    let bundled = Bundled {
+        view: MessageView::parse(message)?,
+        retain: flags & FLAG_RETAIN != 0,
+        publisher: (flags & FLAG_PUBLISHER != 0).then_some(ConnectionId {
+            index: number(8),
+            generation: number(12),
+        }),
+    };
+    Some((bundled, rest))
+}
+
+/// Without what was published.
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        for Bundled {
+            view,
+            retain,
+            publisher,
+        } in self.iter()
+        {
+            let (id, length) = (view.id, view.payload.len());
+            list.entry(&format_args!(
+                "{id:?} {} {length} bytes {:?} {retain} {publisher:?}",
+                view.topic, view.qos
+            ));
+        }
+        list.finish()
+    }
 }
 
 impl State for Bundle {
     fn save(&self, to: &mut Writer<'_>) {
-        let mut copy = self.bytes.clone();
+        to.bytes(&self.bytes);
         if to.without_payloads {
-            let mut end = 0;
-            for bundled in self.iter() {
-                end += HEADER + bundled.view.encoded_len();
-                copy[end - bundled.view.payload.len()..end].fill(crate::recording::REDACTED);
+            let mut end = to.out.len() - self.bytes.len();
+            for Bundled { view, .. } in self.iter() {
+                end += HEADER + view.encoded_len();
+                to.out[end - view.payload.len()..end].fill(REDACTED);
             }
         }
-        to.bytes(&copy);
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        let mut bundle = Self {
-            bytes: from.counted()?.to_vec(),
-            must_be_kept: false,
-        };
-        let (mut whole, mut must_be_kept) = (0, false);
-        for Bundled { view, .. } in bundle.iter() {
-            whole += HEADER + view.encoded_len();
-            must_be_kept |= view.qos > QoS::AtMostOnce;
+        let bytes = from.counted()?;
+        let mut bundle = Self::default();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (Bundled { view, .. }, after) = take(rest)?;
+            bundle.count(&view);
+            rest = after;
         }
-        bundle.must_be_kept = must_be_kept;
-        (whole == bundle.bytes.len()).then_some(bundle)
+        bundle.bytes = bytes.to_vec();
+        Some(bundle)
     }
 }

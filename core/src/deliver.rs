@@ -13,6 +13,7 @@ use crate::config::QueueOverflow;
 use crate::connection::Connection;
 use crate::encoder::Form;
 use crate::explain::Outcome;
+use crate::message::pool::Pool;
 use crate::message::{Message, MessageView};
 use crate::route::{RouteSlot, Target};
 use crate::session::inflight::Ended;
@@ -20,7 +21,6 @@ use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::topic::GroupId;
-use alloc::vec::Vec;
 
 /// Encoded bytes beyond which no delivery that waited is started for a connection in one turn, nor
 /// one that comes to who has not taken what was sent before: enough for one large write, little
@@ -73,12 +73,12 @@ impl<'a> Publication<'a> {
     }
 
     /// The shared form: one allocation, made when the first one asks.
-    pub(crate) fn message(&mut self, scratch: &mut Vec<u8>) -> Message {
+    pub(crate) fn message(&mut self, pool: &mut Pool) -> Message {
         if let Some(message) = self.shared {
             return message.clone();
         }
         self.message
-            .get_or_insert_with(|| self.view.to_message(scratch))
+            .get_or_insert_with(|| pool.make(&self.view))
             .clone()
     }
 }
@@ -165,7 +165,7 @@ impl Broker {
         }
         if let Some(id) = packet_id {
             // It waits for its acknowledgement.
-            let message = publication.message(&mut self.scratch);
+            let message = publication.message(&mut self.pool);
             let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
             if let Some(group) = how.group {
                 delivery.set_shared(group, publication.retain);
@@ -219,7 +219,7 @@ impl Broker {
         identifiers: &Identifiers,
         how: How,
     ) {
-        let message = publication.message(&mut self.scratch);
+        let message = publication.message(&mut self.pool);
         let mut delivery = Delivery::new(message, qos, retain, identifiers.clone());
         if let Some(group) = how.group {
             delivery.set_shared(group, publication.retain);
@@ -339,9 +339,10 @@ impl Broker {
     }
 
     /// An exchange is over, and its delivery with it.
-    pub(crate) fn finish_delivery(&mut self, slot: u32, ended: &Ended) {
+    pub(crate) fn finish_delivery(&mut self, slot: u32, ended: Ended) {
         self.statistics.inflight_bytes -= ended.cost as u64;
         self.forget(slot, &ended.exchange.delivery);
+        self.pool.give_back(ended.exchange.delivery.message);
     }
 
     /// Tells the log that a delivery is over, however it ended.

@@ -7,7 +7,7 @@
 use crate::bundle::Bundle;
 use crate::codec::packet::QoS;
 use crate::id::{ConnectionId, PacketId};
-use crate::message::Message;
+use crate::message::{self, Message};
 use crate::tenant::Counts;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -43,7 +43,7 @@ pub enum Parcel {
     Interest(Interest),
     /// A message for everybody there who subscribes to it in its tenant, and for the retained ones.
     Message(RoutedMessage),
-    /// Small ones that come once and are not retained: most.
+    /// Small ones that are not retained and have no exchange: most.
     Bundle(Bundle),
     /// A message for one member of a shared subscription there.
     Shared(SharedMessage),
@@ -191,7 +191,10 @@ crate::state::state!(SharedMessage {
 crate::state::state!(DeliveryId { session, sequence });
 
 /// What a routed message counts beside its own bytes.
-const PARCEL_BYTES: usize = 64;
+pub(crate) const PARCEL_BYTES: usize = 64;
+
+/// What the smallest message counts.
+pub(crate) const COST_BYTES_MINIMUM: u64 = (PARCEL_BYTES + message::HEADER) as u64;
 
 impl Parcel {
     /// Whether somebody waits until the receiver has kept it.
@@ -234,7 +237,7 @@ impl Parcel {
             | Self::Shared(SharedMessage { message, .. }) => {
                 (message.as_bytes().len() + PARCEL_BYTES) as u64
             }
-            Self::Bundle(bundle) => bundle.len_bytes() as u64,
+            Self::Bundle(bundle) => bundle.cost_bytes(),
             Self::Interest(_)
             | Self::Returned(_)
             | Self::Completed(_)

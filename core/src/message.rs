@@ -1,8 +1,7 @@
 //! A message: what was published, immutable and shared by everybody who has still to get it.
 //!
 //! One allocation holds all of it: a fixed header, topic name, properties and payload. The same
-//! bytes are what the log stores and what travels between shards, so a message is written once in
-//! every sense.
+//! bytes are what the log stores and what travels between shards.
 //!
 //! ```text
 //! 0        8          16        24      25              26             28                32
@@ -17,6 +16,8 @@
 //! topic, and in place of properties and payload the length and the checksum of the whole. What is
 //! read back is compared with them, wherever it was kept.
 
+pub(crate) mod pool;
+
 use crate::codec::packet::QoS;
 use crate::id::MessageId;
 use crate::log::crc32c::Crc32c;
@@ -25,7 +26,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-const HEADER: usize = 32;
+/// What a message takes beside tenant, topic, properties and payload.
+pub(crate) const HEADER: usize = 32;
 const FLAG_QOS: u8 = 0b0000_0011;
 /// Only in memory: see [`Message::stub`].
 const FLAG_STUB: u8 = 0b1000_0000;
@@ -74,19 +76,33 @@ impl<'a> MessageView<'a> {
         scratch.clear();
         scratch.reserve(self.encoded_len());
         self.write(scratch);
-        debug_assert_eq!(
-            scratch.len(),
-            self.encoded_len(),
-            "tenant, topic and properties fit"
-        );
         Message(Arc::from(scratch.as_slice()))
     }
 
     /// Appends the stored form.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for piece in self.pieces(&self.header()) {
+            if !piece.is_empty() {
+                out.extend_from_slice(piece);
+            }
+        }
+    }
+
+    /// The stored form, into as many bytes as it has.
+    fn fill(&self, out: &mut [u8]) {
+        let mut at = 0;
+        for piece in self.pieces(&self.header()) {
+            out[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        }
+    }
+
+    fn header(&self) -> [u8; HEADER] {
         let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
         let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
         let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
+        debug_assert_eq!(usize::from(tenant_len), self.tenant.len(), "it fits");
+        debug_assert_eq!(usize::from(topic_len), self.topic.len(), "it fits");
         let mut header = [0; HEADER];
         header[..8].copy_from_slice(&self.id.origin.to_le_bytes());
         header[8..16].copy_from_slice(&self.id.sequence.to_le_bytes());
@@ -95,15 +111,17 @@ impl<'a> MessageView<'a> {
         header[TENANT_LENGTH_AT] = tenant_len;
         header[26..28].copy_from_slice(&topic_len.to_le_bytes());
         header[28..].copy_from_slice(&properties_len.to_le_bytes());
-        out.extend_from_slice(&header);
-        if !self.tenant.is_empty() {
-            out.extend_from_slice(self.tenant.as_bytes());
-        }
-        out.extend_from_slice(self.topic.as_bytes());
-        if !self.properties.is_empty() {
-            out.extend_from_slice(self.properties);
-        }
-        out.extend_from_slice(self.payload);
+        header
+    }
+
+    const fn pieces<'b>(&'b self, header: &'b [u8; HEADER]) -> [&'b [u8]; 5] {
+        [
+            header,
+            self.tenant.as_bytes(),
+            self.topic.as_bytes(),
+            self.properties,
+            self.payload,
+        ]
     }
 
     /// Bytes that the message takes, without the allocator's overhead.

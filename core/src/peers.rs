@@ -11,7 +11,7 @@ use crate::codec::packet::QoS;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
-use crate::letter::{Confirmation, Letter, Parcel};
+use crate::letter::{COST_BYTES_MINIMUM, Confirmation, Letter, Parcel};
 use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
@@ -22,8 +22,9 @@ use alloc::vec::Vec;
 /// milliseconds of traffic.
 const WINDOW_BYTES_MAXIMUM: u64 = 512 << 10;
 
-/// However many shards there are, one gets so much before publishers wait: a few reads.
-const WINDOW_BYTES_MINIMUM: u64 = 64 << 10;
+/// However many shards there are, and however little may wait for a client, one gets so much before
+/// publishers wait: a read.
+const WINDOW_BYTES_MINIMUM: u64 = 16 << 10;
 
 /// What stands between this shard and one other.
 #[derive(Default)]
@@ -137,7 +138,7 @@ pub(crate) struct Peers {
     writing: u64,
     /// The number of the last letter with a change of interest.
     interest: u64,
-    /// Parcels so far that others have to keep.
+    /// Parcels, and messages in bundles, so far that others have to keep.
     entrusted: u64,
     /// All letters up to this number are kept by whom they were for.
     kept: u64,
@@ -158,10 +159,13 @@ impl Peers {
         if identity.shards > 1 {
             links.resize_with(usize::from(identity.shards), Link::default);
         }
-        // What may still come for a slow subscriber once its publishers are held.
-        let spare_bytes = limits.unsent_bytes_maximum - limits.unsent_bytes_pause;
+        // What may still come for a slow subscriber once its publishers are held: at QoS 0, and in
+        // messages that wait. Each further publisher brings one message more.
+        let unsent_bytes = limits.unsent_bytes_maximum - limits.unsent_bytes_pause;
+        let queue = config.session.queue_messages_maximum;
+        let queued_bytes = u64::from(queue - queue / 2 - 1) * COST_BYTES_MINIMUM;
         let others = u64::from(identity.shards.max(2) - 1);
-        let window_bytes = u64::from(spare_bytes) / others;
+        let window_bytes = u64::from(unsent_bytes).min(queued_bytes) / others;
         Self {
             links,
             me: usize::from(identity.shard),
@@ -221,15 +225,17 @@ impl Peers {
         let Some(link) = self.link(peer) else {
             return true;
         };
-        if !matches!(link.parcels.last(), Some(Parcel::Bundle(last)) if !last.is_full()) {
-            link.parcels.push(Parcel::Bundle(Bundle::default()));
-        }
-        let Some(Parcel::Bundle(last)) = link.parcels.last_mut() else {
-            return true;
+        let mut bundle = match link.parcels.pop() {
+            Some(Parcel::Bundle(last)) if !last.is_full() => last,
+            other => {
+                link.parcels.extend(other);
+                Bundle::default()
+            }
         };
-        let before = last.len_bytes();
-        last.push(bundled);
-        let cost_bytes = (last.len_bytes() - before) as u64;
+        let before = bundle.cost_bytes();
+        bundle.push(bundled);
+        let cost_bytes = bundle.cost_bytes() - before;
+        link.parcels.push(Parcel::Bundle(bundle));
         self.told(peer, cost_bytes, bundled.view.qos > QoS::AtMostOnce)
     }
 
@@ -319,7 +325,7 @@ impl Peers {
 
     // --- What this shard waits for ---
 
-    /// Parcels so far that others have to keep: to be compared later.
+    /// What others have to keep so far, in number: to be compared later.
     pub(crate) const fn entrusted(&self) -> u64 {
         self.entrusted
     }

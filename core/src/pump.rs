@@ -150,7 +150,7 @@ impl Broker {
             }
             traffic.outstanding -= 1;
             if let Some(ended) = traffic.inflight.end(id) {
-                self.finish_delivery(session_key.index, &ended);
+                self.finish_delivery(session_key.index, ended);
             }
             place = 0;
             self.drop_message(session_key.index, DropReason::TooLarge);
@@ -166,7 +166,7 @@ impl Broker {
         let traffic = session.traffic();
         if let Some(ended) = traffic.inflight.end(id) {
             traffic.unsent -= 1;
-            self.finish_delivery(session_key.index, &ended);
+            self.finish_delivery(session_key.index, ended);
         }
         self.drop_message(session_key.index, DropReason::Unreadable);
     }
@@ -320,7 +320,7 @@ impl Broker {
         }
         traffic.outstanding -= 1;
         if let Some(ended) = traffic.inflight.end(packet_id) {
-            self.finish_delivery(session_key.index, &ended);
+            self.finish_delivery(session_key.index, ended);
         }
         self.drop_message(session_key.index, DropReason::TooLarge);
     }

@@ -131,7 +131,7 @@ impl Broker {
     ) {
         let text = self.group_text(publication.tenant, group);
         let shared = SharedMessage {
-            message: publication.message(&mut self.scratch),
+            message: publication.message(&mut self.pool),
             retain: publication.retain,
             publisher: origin.connection().map(ConnectionId::of),
             group: text.into(),

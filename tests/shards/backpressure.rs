@@ -291,6 +291,41 @@ fn two_do_not_wait_for_each_other() {
     }
 }
 
+/// However small they are: what is on its way counts messages as queues do.
+#[test]
+fn many_small_ones_on_their_way_fit_into_the_queue() {
+    for queue_messages_maximum in [400, 1_000] {
+        let mut config = Config::default();
+        config.session.queue_messages_maximum = queue_messages_maximum;
+        // So that they wait in the queue.
+        config.session.inflight_maximum = 1;
+        let mut world = World::with_shards(config, 2);
+        let subscriber = stuck(&mut world, "t", QoS::AtLeastOnce);
+        let local = client(&mut world, 1, "local");
+        let mut sent = 0;
+        for _ in 0..=queue_messages_maximum / 2 {
+            world.publish(local, "t", b"", QoS::AtLeastOnce);
+            sent += 1;
+        }
+        assert!(!world.is_paused(local), "not yet");
+        world.letters_wait = true;
+        // The second hears that it is full with its first message.
+        for number in 0..2 {
+            let publisher = client(&mut world, 0, &format!("publisher {number}-"));
+            while !world.is_paused(publisher) && sent < 30_000 {
+                world.publish(publisher, "t", b"", QoS::AtLeastOnce);
+                sent += 1;
+            }
+        }
+        assert!(sent < 30_000, "they are paused");
+        world.letters_wait = false;
+        world.run();
+        assert_eq!(lost(&world), 0, "{queue_messages_maximum}");
+        world.block(subscriber, false);
+        assert_eq!(takes(&mut world, subscriber), sent);
+    }
+}
+
 /// What the shard that is played back is asked, and asks others.
 #[test]
 fn recorded_and_replayed_it_is_the_same() {

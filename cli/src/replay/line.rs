@@ -204,17 +204,23 @@ impl<'a> Teller<'a> {
         letter: &Letter,
         out: &mut impl Write,
     ) -> io::Result<()> {
+        let mut say = |what: &str| {
+            let text = format!("{direction} shard {}: {what}", shard.0);
+            self.line(player, None, &text, out)
+        };
         for parcel in &letter.parcels {
             let what = match parcel {
+                Parcel::Bundle(bundle) => {
+                    for bundled in bundle.iter() {
+                        say(&format!("a message to {}", bundled.view.topic))?;
+                    }
+                    continue;
+                }
                 Parcel::Interest(interest) => {
                     format!("{} of {}", interest.members, interest.filter)
                 }
                 Parcel::Message(routed) => {
                     format!("a message to {}", routed.message.topic_str())
-                }
-                Parcel::Bundle(bundle) => {
-                    let topics: Vec<&str> = bundle.iter().map(|one| one.view.topic).collect();
-                    format!("messages to {}", topics.join(", "))
                 }
                 Parcel::Shared(shared) => format!("a message for {}", shared.group),
                 Parcel::Returned(shared) => format!("back: a message for {}", shared.group),
@@ -241,8 +247,7 @@ impl<'a> Teller<'a> {
                 Parcel::Hold(publisher) => format!("{publisher} should wait for a subscriber"),
                 Parcel::Release(publisher) => format!("{publisher} need not wait any longer"),
             };
-            let text = format!("{direction} shard {}: {what}", shard.0);
-            self.line(player, None, &text, out)?;
+            say(&what)?;
         }
         Ok(())
     }

@@ -554,9 +554,9 @@ impl Broker {
         };
         traffic.unsent -= 1;
         if let Some(ended) = traffic.inflight.end(id) {
-            self.finish_delivery(session_key.index, &ended);
             let message = ended.exchange.delivery.message.view();
             self.drop_delivery(session_key.index, &message, DropReason::NotAllowed);
+            self.finish_delivery(session_key.index, ended);
         }
     }
 

@@ -92,7 +92,9 @@ impl Broker {
                         self.journal.released(number, &exchange.delivery, id);
                     }
                     let before = exchange.delivery.cost_bytes();
-                    exchange.delivery.message = self.nothing.clone();
+                    let message =
+                        core::mem::replace(&mut exchange.delivery.message, self.nothing.clone());
+                    self.pool.give_back(message);
                     let freed = before - exchange.delivery.cost_bytes();
                     self.statistics.inflight_bytes -= freed as u64;
                     traffic.inflight.freed(freed);
@@ -178,7 +180,7 @@ impl Broker {
             traffic.unsent -= 1;
         }
         let waiting = traffic.is_waiting();
-        self.finish_delivery(session_key.index, &ended);
+        self.finish_delivery(session_key.index, ended);
         if waiting {
             self.wake(key);
         }

@@ -108,7 +108,7 @@ impl Broker {
         }
     }
 
-    /// The same for one of a bundle.
+    /// One of a bundle is for the subscribers only: it is neither retained nor part of an exchange.
     fn publish_bundled(&mut self, from: PeerId, bundled: &Bundled<'_>) {
         let view = bundled.view;
         self.peers.saw(from, view.id);
@@ -276,7 +276,7 @@ impl Broker {
             self.peers.bundle(peer, bundled)
         } else {
             let routed = RoutedMessage {
-                message: publication.message(&mut self.scratch),
+                message: publication.message(&mut self.pool),
                 retain,
                 kept: publication.kept,
                 publisher,

@@ -571,7 +571,7 @@ impl Broker {
             }
             self.bury(tenant, topic, publication.view.id);
         } else {
-            let message = publication.message(&mut self.scratch);
+            let message = publication.message(&mut self.pool);
             let old = self.retained.set(tenant, message.clone());
             if records {
                 self.journal.retained(&message, old.as_ref());
@@ -768,7 +768,7 @@ impl Broker {
         origin: Origin,
         targets: Option<Vec<Target>>,
     ) {
-        let message = publication.message(&mut self.scratch);
+        let message = publication.message(&mut self.pool);
         self.fanouts.push_back(Fanout {
             tenant: publication.tenant,
             message,

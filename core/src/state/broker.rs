@@ -9,6 +9,7 @@ use crate::connection::{Connection, Extra, Handshake, Stage};
 use crate::encoder::Encoder;
 use crate::gate::{AckKind, Gated};
 use crate::message::Message;
+use crate::message::pool::Pool;
 use crate::route::{RouteSlot, Routes};
 use crate::session::inflight::{self, Exchange};
 use crate::session::{Session, SubscriptionRef, Traffic};
@@ -350,7 +351,7 @@ impl Broker {
             work: _,
             fanouts: _,
             fanout_publishers,
-            scratch: _,
+            pool: _,
             forwarded: _,
             alias_text: _,
             last_topic: _,
@@ -453,7 +454,7 @@ impl Broker {
             work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,
-            scratch: Vec::new(),
+            pool: Pool::default(),
             forwarded: Vec::new(),
             alias_text: String::new(),
             last_topic: LastTopic::default(),

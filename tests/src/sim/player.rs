@@ -523,7 +523,7 @@ impl Player {
             let seconds = chance.between(0, 20);
             properties.push(Property::MessageExpiryInterval(seconds as u32));
         }
-        let padding = chance.pick(&[0, 20, 300, 3_000]);
+        let padding = chance.pick(&[0, 20, 300, 3_000, 5_000]);
         let number = scene.oracle.next_number();
         let payload = match flags.clears {
             true => String::new(),

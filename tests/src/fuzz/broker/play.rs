@@ -473,21 +473,26 @@ impl<'a> Play<'a> {
             1 => Parcel::Returned(shared),
             2 => {
                 let mut bundle = Bundle::default();
-                let retain = self.script.flag();
-                bundle.push(Bundled {
-                    view,
-                    retain,
-                    publisher,
-                });
+                for _ in 0..=self.script.u8() & 3 {
+                    let retain = self.script.flag();
+                    bundle.push(Bundled {
+                        view,
+                        retain,
+                        publisher,
+                    });
+                }
                 Parcel::Bundle(bundle)
             }
-            _ => Parcel::Message(RoutedMessage {
-                message,
-                retain: true,
-                kept: self.script.flag(),
-                publisher,
-                exchange: None,
-            }),
+            _ => {
+                let kept = self.script.flag();
+                Parcel::Message(RoutedMessage {
+                    message,
+                    retain: kept || self.script.flag(),
+                    kept,
+                    publisher,
+                    exchange: None,
+                })
+            }
         }
     }
 
