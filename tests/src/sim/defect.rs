@@ -52,6 +52,8 @@ pub enum Defect {
     ServesTwoMembers,
     /// A lost connection looks like a DISCONNECT.
     SwallowsAWill,
+    /// A connection that is taken over looks as if it had said DISCONNECT before.
+    DropsAWillOnTakeover,
     /// A will is published in spite of a DISCONNECT.
     InventsAWill,
     /// CONNACK denies a session that there is.
@@ -60,6 +62,8 @@ pub enum Defect {
     InventsASession,
     /// The acknowledgement of a subscriber is not taken note of.
     LeaksInflight,
+    /// More waits for a session, and is in flight to it, than is configured.
+    IgnoresLimits,
     /// The next deadline is always now.
     NeverRests,
     /// Something is decided by more than the seed.
@@ -90,7 +94,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -111,10 +115,12 @@ impl Defect {
         Self::SendsQoS2Twice,
         Self::ServesTwoMembers,
         Self::SwallowsAWill,
+        Self::DropsAWillOnTakeover,
         Self::InventsAWill,
         Self::DeniesASession,
         Self::InventsASession,
         Self::LeaksInflight,
+        Self::IgnoresLimits,
         Self::NeverRests,
         Self::IsNotDeterministic,
         Self::LosesAnInterest,

@@ -89,6 +89,8 @@ pub struct Options {
     pub(super) recording: Option<RecordOptions>,
     /// Publishers wait when so much is on its way to one of their subscribers.
     pub(super) unsent_bytes_pause: u32,
+    /// No message is begun for a client to which so many bytes are in flight.
+    pub(super) inflight_bytes_maximum: u32,
 }
 
 impl Options {
@@ -143,6 +145,7 @@ impl Options {
                 redact_payloads: chance.one_in(2),
             }),
             unsent_bytes_pause: chance.pick(&[256 << 10, 256 << 10, 200]),
+            inflight_bytes_maximum: chance.pick(&[4 << 20, 4 << 20, 2_000]),
         }
     }
 
@@ -156,6 +159,7 @@ impl Options {
                 false => self.shards,
             },
             recording: None,
+            small_queues: self.small_queues || defect == Defect::IgnoresLimits,
             ..self
         }
     }
@@ -168,15 +172,13 @@ impl Options {
                 shared_strategy: self.shared_strategy,
                 ..Protocol::default()
             },
-            session: SessionConfig {
-                inflight_maximum: self.inflight_maximum,
-                // Else so many that none is ever dropped: who comes back again and again sends
-                // all that is not acknowledged again.
-                queue_messages_maximum: if self.small_queues { 5 } else { u32::MAX },
-                // A jump of the clock while the process is down is time that has passed.
-                expiry_maximum_s: u32::MAX,
-                expiry_3x_s: u32::MAX,
-                ..SessionConfig::default()
+            session: match self.defect {
+                Some(Defect::IgnoresLimits) => SessionConfig {
+                    queue_messages_maximum: u32::MAX,
+                    inflight_bytes_maximum: u32::MAX,
+                    ..self.session()
+                },
+                _ => self.session(),
             },
             limits: Limits {
                 fanout_step: self.fanout_step,
@@ -185,6 +187,21 @@ impl Options {
                 ..Limits::default()
             },
             ..Config::default()
+        }
+    }
+
+    /// What sessions may have.
+    pub(super) fn session(&self) -> SessionConfig {
+        SessionConfig {
+            inflight_maximum: self.inflight_maximum,
+            inflight_bytes_maximum: self.inflight_bytes_maximum,
+            // Else so many that none is ever dropped: who comes back again and again sends
+            // all that is not acknowledged again.
+            queue_messages_maximum: if self.small_queues { 5 } else { u32::MAX },
+            // A jump of the clock while the process is down is time that has passed.
+            expiry_maximum_s: u32::MAX,
+            expiry_3x_s: u32::MAX,
+            ..SessionConfig::default()
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::defect::Defect;
 use super::hostile;
-use super::network::{Owner, Piece, Place};
+use super::network::{Network, Owner, Piece, Place};
 use super::options::{Options, Shards};
 use super::post::{Post, Posts};
 use super::scene::Scene;
@@ -14,6 +14,7 @@ use crate::recorded::Parts;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::frame;
+use whimbrel_core::config::SessionConfig;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
@@ -54,6 +55,17 @@ impl Process {
     }
 
     /// What all shards count together.
+    /// DISCONNECT from all other lines of a client.
+    fn say_goodbye(&mut self, now: Now, network: &Network, (id, owner): (u64, Owner)) {
+        let is_other =
+            |line: u64| line != id && network.lines.get(&line).is_some_and(|it| it.owner == owner);
+        let mut others = self.lines.clone();
+        others.retain(|_, line| is_other(*line));
+        for Place { shard, connection } in others.into_keys() {
+            self.broker(shard).receive(now, connection, &[0xE0, 0]);
+        }
+    }
+
     fn statistics(&self) -> Statistics {
         let mut sum = Statistics::default();
         for shard in &self.shards {
@@ -63,9 +75,14 @@ impl Process {
     }
 }
 
+/// More than the largest message counts.
+const MESSAGE_BYTES_MAXIMUM: u64 = 6_000;
+
 /// The machine with the broker on it.
 pub(super) struct Server {
     config: Config,
+    /// What sessions may have.
+    session: SessionConfig,
     log_config: LogConfig,
     seed: u64,
     process: Option<Process>,
@@ -86,6 +103,7 @@ impl Server {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             config: options.broker(),
+            session: options.session(),
             log_config: options.log(),
             seed: options.seed,
             process: None,
@@ -258,11 +276,15 @@ impl Server {
                 line.place = Some(place);
             }
             Piece::Bytes(bytes) => {
-                line.was_heard = line.place.is_some();
+                let (place, owner) = (line.place, line.owner);
+                let is_first = place.is_some() && !line.was_heard;
+                line.was_heard = place.is_some();
                 if line.was_heard {
                     scene.oracle.known(id);
                 }
-                let place = line.place;
+                if is_first && scene.mischief.strikes(Defect::DropsAWillOnTakeover) {
+                    process.say_goodbye(now, &scene.network, (id, owner));
+                }
                 scene.story.tell(scene.now, || {
                     format!("line {id} up {place:?}: {}", readable(&bytes))
                 });
@@ -719,13 +741,17 @@ impl Server {
             return;
         };
         let statistics = process.statistics();
-        let limits = &self.config.limits;
+        let (limits, session) = (&self.config.limits, &self.session);
+        // The last one may go beyond it.
+        let inflight_bytes = u64::from(session.inflight_bytes_maximum) + MESSAGE_BYTES_MAXIMUM;
         let kept = statistics.queued_bytes + statistics.inflight_bytes - statistics.unloaded_bytes
             + statistics.retained_bytes
             + statistics.partial_bytes
             + statistics.unsent_bytes;
         let holds = kept <= limits.memory_budget_bytes
-            && statistics.queued_messages <= limits.queue_messages_total_maximum
+            && statistics.queued_messages
+                <= statistics.sessions * u64::from(session.queue_messages_maximum)
+            && statistics.inflight_bytes <= statistics.sessions * inflight_bytes
             && statistics.sessions <= u64::from(limits.sessions_maximum)
             && statistics.connections_open >= statistics.clients_connected
             && statistics.connections_open == process.lines.len() as u64;

@@ -324,7 +324,9 @@ impl<'a> Simulation<'a> {
         };
         scene.counts.fault(match ending {
             Ending::Killed => "process killed",
-            Ending::PowerCut(_) => "power cut",
+            Ending::PowerCut(CrashStyle::LosesAll) => "power cut, all unsynced lost",
+            Ending::PowerCut(CrashStyle::KeepsAll) => "power cut, all written kept",
+            Ending::PowerCut(CrashStyle::Mixed) => "power cut, writes torn",
         });
         self.server.end(ending, scene);
     }
