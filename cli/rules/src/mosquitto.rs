@@ -7,9 +7,14 @@
 //! `$`-topics too, and a subscription that nothing could come by is refused.
 
 use crate::Problem;
+use crate::file::unknown;
+use crate::nearest::nearest;
 use std::collections::BTreeMap;
 use whimbrel_core::access::rule::{Effect, Name, Operation, Operations, Pattern, Rule, Who};
 use whimbrel_core::access::rules::{RuleSet, WideSubscriptions};
+
+/// What may stand before a filter.
+const ACCESS: [&str; 4] = ["read", "write", "readwrite", "deny"];
 
 /// The lines of one user, of anonymous clients (`None`), or the patterns: those that deny first.
 #[derive(Default)]
@@ -81,20 +86,30 @@ fn split(text: &str) -> (&str, &str) {
     }
 }
 
-/// One line of topics. The word for the access may be left out, and topics may have spaces in them.
+/// One line of topics. The word for the access may be left out before a filter of one word. Filters
+/// of several need it: without, a `deny` that is mistyped would allow everything.
 fn rule(word: &str, rest: &str, user: Option<&str>) -> Result<Rule, String> {
     let read = Operations::from_iter([Operation::Subscribe, Operation::Receive]);
     let (access, topic) = split(rest);
     let (effect, operations, topic) = match access {
-        "read" if !topic.is_empty() => (Effect::Allow, read, topic),
-        "write" if !topic.is_empty() => (
+        alone if topic.is_empty() => (Effect::Allow, Operations::ALL, alone),
+        "read" => (Effect::Allow, read, topic),
+        "write" => (
             Effect::Allow,
             Operations::default().with(Operation::Publish),
             topic,
         ),
-        "readwrite" if !topic.is_empty() => (Effect::Allow, Operations::ALL, topic),
-        "deny" if !topic.is_empty() => (Effect::Deny, Operations::ALL, topic),
-        _ => (Effect::Allow, Operations::ALL, rest),
+        "readwrite" => (Effect::Allow, Operations::ALL, topic),
+        "deny" => (Effect::Deny, Operations::ALL, topic),
+        other => {
+            let message = unknown("access", other, &ACCESS);
+            if nearest(other, ACCESS).is_some() {
+                return Err(message);
+            }
+            return Err(format!(
+                "{message}; for a filter with spaces write `{word} readwrite {rest}`"
+            ));
+        }
     };
     if topic.is_empty() {
         return Err(format!(
@@ -209,5 +224,31 @@ pattern deny %u/in/closed
         let (_, problems) = parse("topic\nuser\ntopic read a\nusers roger\npattern read a/#/b\n");
         let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [1, 2, 4, 5], "{problems:?}");
+    }
+
+    /// mosquitto refuses such a file too. Read as a filter with a space, each would be an allow.
+    #[test]
+    fn a_word_that_is_no_access_is_no_part_of_a_filter() {
+        for (line, expected) in [
+            ("topic dney secret/#", "`dney`; did you mean `deny`?"),
+            ("topic Deny secret/#", "`Deny`; did you mean `deny`?"),
+            ("pattern\tread-write %u/#", "did you mean `readwrite`?"),
+            ("topic a b", "write `topic readwrite a b`"),
+        ] {
+            let (set, problems) = parse(&format!("user u\n{line}\n"));
+            assert_eq!((set.rules.len(), problems.len()), (0, 1), "{line}");
+            let told = problems[0].to_string();
+            assert!(told.starts_with("line 2: unknown access"), "{told}");
+            assert!(told.contains(expected), "{told}");
+        }
+        for (line, filter) in [
+            ("topic readwrite a b", "a b"),
+            ("topic deny read a", "read a"),
+            ("topic read", "read"),
+        ] {
+            let (set, problems) = parse(line);
+            assert_eq!(problems, [], "{line}");
+            assert_eq!(set.rules[0].topics, [Pattern::new(filter).unwrap()]);
+        }
     }
 }
