@@ -1,5 +1,6 @@
 //! `whimbrel acl`: what access rules say, without a broker.
 
+use crate::arguments::with_hint;
 use crate::config::{Flags, Problem, Settings, complain_about, listener_names, load, read_rules};
 use crate::misuse;
 use crate::output::{complain, print};
@@ -112,7 +113,7 @@ impl Acl {
                 misuse()
             }
             Err(Wrong::Typed(why)) => {
-                complain(&why);
+                complain(&with_hint(&why, "acl test"));
                 misuse()
             }
         }

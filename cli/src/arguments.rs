@@ -2,7 +2,7 @@
 //! that subcommand; help comes from there.
 //!
 //! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
-//! `--flag value`, and whoever mistypes is told what is near.
+//! `--flag value`, `-q1` is `-q 1`, and whoever mistypes is told what is near.
 
 use crate::acl::Acl;
 use crate::ban::Ban;
@@ -90,17 +90,14 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Program
         .commands
         .iter()
         .find(|command| arguments.first().is_some_and(|first| first == command.name));
-    let arguments = match command {
+    let (path, arguments) = match command {
         Some(command) => spell_out_nested(&command.command, &arguments)?,
-        None => arguments,
+        None => (String::new(), arguments),
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Program::from_args(&["whimbrel"], &arguments).map_err(|exit| match exit.status {
         Ok(()) => NoProgram::Help(exit.output),
-        Err(()) => misuse(
-            exit.output.trim_end(),
-            command.map_or("", |command| command.name),
-        ),
+        Err(()) => misuse(exit.output.trim_end(), &path),
     })
 }
 
@@ -129,16 +126,18 @@ fn with_command(
     Ok(arguments)
 }
 
-/// The same for a command that has commands of its own.
+/// Spells out the arguments of a command, or of a command inside it. With the words that name it.
 fn spell_out_nested(
     command: &CommandInfoWithArgs,
     arguments: &[String],
-) -> Result<Vec<String>, NoProgram> {
-    let [name, second, ..] = arguments else {
-        return spell_out(command, arguments);
+) -> Result<(String, Vec<String>), NoProgram> {
+    let name = command.name;
+    let alone = || Ok((name.to_owned(), spell_out(command, name, arguments)?));
+    let [_, second, ..] = arguments else {
+        return alone();
     };
     if command.commands.is_empty() || second.starts_with('-') || second == "help" {
-        return spell_out(command, arguments);
+        return alone();
     }
     let mut names = command.commands.iter().map(|command| command.name);
     let Some(inner) = command.commands.iter().find(|inner| inner.name == second) else {
@@ -154,14 +153,17 @@ fn spell_out_nested(
             name,
         ));
     };
-    let mut spelled = vec![name.clone()];
-    spelled.extend(spell_out(&inner.command, &arguments[1..])?);
-    Ok(spelled)
+    let path = format!("{name} {second}");
+    let mut spelled = vec![name.to_owned()];
+    spelled.extend(spell_out(&inner.command, &path, &arguments[1..])?);
+    Ok((path, spelled))
 }
 
-/// Splits `--flag=value`, and stops at a flag that the command does not have.
+/// Splits `--flag=value` and `-q1`, and stops at a flag that the command does not have. The command
+/// is named by its whole `path`.
 fn spell_out(
     command: &CommandInfoWithArgs,
+    path: &str,
     arguments: &[String],
 ) -> Result<Vec<String>, NoProgram> {
     let mut spelled = Vec::with_capacity(arguments.len());
@@ -177,18 +179,24 @@ fn spell_out(
         }
         let (name, value) = match argument.split_once('=') {
             Some((name, value)) if name.starts_with("--") => (name, Some(value)),
-            Some(_) | None => (argument.as_str(), None),
+            Some(_) | None => match glued(command, argument) {
+                // What begins with a letter could as well be a long flag with a dash too few.
+                Some((name, value)) if value.starts_with(|first: char| first.is_ascii_digit()) => {
+                    (name, Some(value))
+                }
+                Some(_) | None => (argument.as_str(), None),
+            },
         };
         let takes_value = match command.flags.iter().find(|flag| is_called(flag, name)) {
             Some(flag) => matches!(flag.kind, FlagInfoKind::Option { .. }),
             None if ["--help", "-h"].contains(&name) => false,
-            None => return Err(unknown_flag(command, name)),
+            None => return Err(unknown_flag(command, path, name)),
         };
         spelled.push(name.to_owned());
         match value {
             Some(value) if takes_value => spelled.push(value.to_owned()),
             Some(_) => {
-                return Err(misuse(&format!("{name} takes no value"), command.name));
+                return Err(misuse(&format!("{name} takes no value"), path));
             }
             // A value is not looked at, even if it looks like a flag.
             None if takes_value => spelled.extend(rest.next().cloned()),
@@ -199,24 +207,40 @@ fn spell_out(
     Ok(spelled)
 }
 
+/// A short flag that takes a value, and what stands directly behind it.
+fn glued<'a>(command: &CommandInfoWithArgs, argument: &'a str) -> Option<(&'a str, &'a str)> {
+    let (end, _) = argument.char_indices().nth(2)?;
+    let (name, value) = argument.split_at(end);
+    let mut flags = command.flags.iter();
+    let flag = flags.find(|flag| is_called(flag, name))?;
+    matches!(flag.kind, FlagInfoKind::Option { .. }).then_some((name, value))
+}
+
 fn is_called(flag: &FlagInfo<'_>, name: &str) -> bool {
     let mut letters = name.chars().skip(1);
     flag.long == name
         || flag.short.is_some() && flag.short == letters.next() && letters.next().is_none()
 }
 
-fn unknown_flag(command: &CommandInfoWithArgs, name: &str) -> NoProgram {
-    let hint = nearest(name, command.flags.iter().map(|flag| flag.long))
-        .map(|meant| format!("; did you mean {meant}?"))
-        .unwrap_or_default();
-    misuse(&format!("unknown flag {name}{hint}"), command.name)
+fn unknown_flag(command: &CommandInfoWithArgs, path: &str, name: &str) -> NoProgram {
+    let hint = match nearest(name, command.flags.iter().map(|flag| flag.long)) {
+        Some(meant) => format!("; did you mean {meant}?"),
+        None => glued(command, name)
+            .map(|(flag, value)| format!("; write {flag} {}", value.trim_start_matches('=')))
+            .unwrap_or_default(),
+    };
+    misuse(&format!("unknown flag {name}{hint}"), path)
 }
 
-fn misuse(what: &str, command: &str) -> NoProgram {
-    let space = if command.is_empty() { "" } else { " " };
-    NoProgram::Misuse(format!(
-        "{what}\nRun `whimbrel {command}{space}--help` to see what can be typed."
-    ))
+fn misuse(what: &str, path: &str) -> NoProgram {
+    NoProgram::Misuse(with_hint(what, path))
+}
+
+/// What is wrong with the arguments of a command, and where to read what they are. The command is
+/// named by its whole `path`, such as `ban add`.
+pub(crate) fn with_hint(what: &str, path: &str) -> String {
+    let space = if path.is_empty() { "" } else { " " };
+    format!("{what}\nRun `whimbrel {path}{space}--help` to see what can be typed.")
 }
 
 #[cfg(test)]
@@ -279,6 +303,10 @@ mod tests {
             ),
             ("log verify", "Required positional arguments not provided"),
             ("-x", "unknown flag -x"),
+            ("sub -tlamp", "unknown flag -tlamp; write -t lamp"),
+            ("sub -t=lamp", "unknown flag -t=lamp; write -t lamp"),
+            ("sub -topic", "unknown flag -topic; did you mean --topic?"),
+            ("sub -v1", "unknown flag -v1"),
             (
                 "check --print-defaults=1",
                 "--print-defaults takes no value",
@@ -295,6 +323,31 @@ mod tests {
             assert!(message.contains(expected), "{line}: {message}");
             assert!(message.contains("--help`"), "{line}: {message}");
         }
+    }
+
+    #[test]
+    fn the_hint_names_the_whole_command() {
+        for (line, expected) in [
+            ("-x", "`whimbrel serve --help`"),
+            ("sub -x", "`whimbrel sub --help`"),
+            ("acl test foo bar", "`whimbrel acl test --help`"),
+            ("ban add f --usr u", "`whimbrel ban add --help`"),
+            ("log verify", "`whimbrel log verify --help`"),
+            ("log", "`whimbrel log --help`"),
+            ("log verfy d", "`whimbrel log --help`"),
+            ("serv", "`whimbrel --help`"),
+        ] {
+            let message = complaint(line);
+            assert!(message.contains(expected), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_number_may_stand_directly_behind_a_short_flag() {
+        let typed = |line: &str| parsed(line).map(|program| format!("{program:?}"));
+        let apart = typed("pub -q 1 -p 1884 -h 127.0.0.1 -t a -m x");
+        assert_eq!(typed("pub -q1 -p1884 -h127.0.0.1 -t a -m x"), apart);
+        assert!(apart.is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why `pub` or `sub` did not do what was asked, in one line that says what to do about it.
 
+use crate::arguments::with_hint;
 use crate::client_options::Server;
 use crate::misuse;
 use crate::output::{complain, say};
@@ -9,8 +10,10 @@ use crate::runtime::client::{
 };
 use std::io;
 use std::process::ExitCode;
+use whimbrel_core::client::Fault;
 use whimbrel_core::codec::ReasonCode;
-use whimbrel_core::runtime::ServerUrl;
+use whimbrel_core::error::Malformed;
+use whimbrel_core::runtime::{Scheme, ServerUrl};
 
 /// Why it was not done.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,12 +30,12 @@ impl Failure {
     }
 }
 
-/// Says what went wrong.
-pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
+/// Says what went wrong with a `command`.
+pub(crate) fn exit_code(command: &str, result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(why)) => {
-            complain(&why);
+            complain(&with_hint(&why, command));
             misuse()
         }
         Err(Failure::Failed(why)) => {
@@ -42,14 +45,14 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Runs a client. A thread of its own keeps the connection alive while this one waits for a
-/// terminal or a pipe.
-pub(crate) fn run(client: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+/// Runs the client of a `command`. A thread of its own keeps the connection alive while this one
+/// waits for a terminal or a pipe.
+pub(crate) fn run(command: &str, client: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     match block_on(client) {
-        Ok(result) => exit_code(result),
+        Ok(result) => exit_code(command, result),
         Err(error) => {
             let why = format!("cannot start: {error}");
-            exit_code(Err(Failure::Failed(why)))
+            exit_code(command, Err(Failure::Failed(why)))
         }
     }
 }
@@ -69,22 +72,64 @@ pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection,
         OpenError::Url(error) => Failure::Usage(error.to_string()),
         OpenError::Connect(error) => Failure::Failed(format!(
             "cannot connect to {address}: {error}; {}",
-            advice_on_transport(&error, url)
+            advice_on_transport(&error, url.scheme())
         )),
-        OpenError::Ended(ended) => Failure::Failed(format!("{address}: {}", in_words(&ended))),
+        OpenError::Ended(ended) => {
+            let told = in_words(&ended);
+            Failure::Failed(match advice_on_other_ports(&ended, url) {
+                Some(advice) if is_nonsense(&ended) => {
+                    format!("{address}: what answers there speaks no plain MQTT; {advice}")
+                }
+                Some(advice) => format!("{address}: {told}; {advice}"),
+                None => format!("{address}: {told}"),
+            })
+        }
     })
 }
 
-fn advice_on_transport(error: &io::Error, url: &ServerUrl) -> &'static str {
-    if error.kind() == io::ErrorKind::ConnectionRefused {
+/// What to do when there is no transport.
+pub(crate) fn advice_on_transport(error: &io::Error, scheme: Scheme) -> &'static str {
+    let kind = error.kind();
+    if kind == io::ErrorKind::ConnectionRefused {
         "no broker listens there: start one with `whimbrel`, or name another with -h and -p"
-    } else if error.kind() == io::ErrorKind::TimedOut {
+    } else if kind == io::ErrorKind::TimedOut {
         "nobody answers there: check -h and -p, and firewalls"
-    } else if url.scheme().has_tls() {
+    } else if is_hangup(kind) && scheme != Scheme::Tcp {
+        "check the port, and what stands before :// in -h"
+    } else if kind == io::ErrorKind::Other && scheme.has_tls() {
+        // Files and certificates. Everything else, such as a name that nobody knows, comes before.
         "check -h, -p and --ca, and --cert if the server asks for one"
     } else {
         "check -h and -p"
     }
+}
+
+/// Whether the server ended a handshake without a word, as one does that expects something else.
+fn is_hangup(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// What to do when plain TCP ends before MQTT has begun: other ports may be meant for others.
+fn advice_on_other_ports(ended: &Ended, url: &ServerUrl) -> Option<String> {
+    let may_be_another =
+        is_nonsense(ended) || matches!(ended, Ended::Transport(_) | Ended::Timeout);
+    (url.scheme() == Scheme::Tcp && may_be_another).then(|| {
+        let authority = url.authority();
+        format!(
+            "if that port is for TLS, write -h mqtts://{authority}, if for WebSocket, \
+             -h ws://{authority}"
+        )
+    })
+}
+
+/// Whether what came is no packet at all: the alert of a TLS server, and the answer of an HTTP
+/// server, begin with flags that MQTT does not have.
+fn is_nonsense(ended: &Ended) -> bool {
+    let nonsense = Fault::from(Malformed::FixedHeaderFlags);
+    matches!(ended, Ended::Fault(fault) if *fault == nonsense)
 }
 
 /// The end of a connection, and what to do about it.
@@ -98,10 +143,10 @@ pub(crate) fn in_words(ended: &Ended) -> String {
         Ended::Server(ReasonCode::SESSION_TAKEN_OVER, _) => {
             "; another client has the same identifier (-i)"
         }
-        Ended::Timeout => "; is that an MQTT port without TLS?",
         Ended::Refused(..)
         | Ended::Server(..)
         | Ended::Local
+        | Ended::Timeout
         | Ended::Transport(_)
         | Ended::Fault(_) => "",
     };
@@ -119,5 +164,26 @@ pub(crate) async fn explain(error: RequestError, events: &mut Events) -> Failure
                 None => return Failure::failed("the connection ended"),
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_spoken_of_only_where_they_can_matter() {
+        // What the system says of a name that nobody knows has no kind of its own.
+        let unknown_name = io::Error::from_raw_os_error(99_999);
+        let untrusted = io::Error::other("unknown issuer");
+        for (error, scheme, expected) in [
+            (&unknown_name, Scheme::Tls, false),
+            (&untrusted, Scheme::Tls, true),
+            (&untrusted, Scheme::Quic, true),
+            (&untrusted, Scheme::Ws, false),
+        ] {
+            let advice = advice_on_transport(error, scheme);
+            assert_eq!(advice.contains("--ca"), expected, "{error}: {advice}");
+        }
     }
 }

@@ -175,10 +175,11 @@ pub(crate) fn parse_qos(text: &str) -> Result<QoS, String> {
     bits.ok_or_else(|| "expected 0, 1 or 2".to_owned())
 }
 
+/// As it is called, as other clients have it typed, or by its protocol level.
 pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
     match text {
-        "3.1" | "31" | "mqttv31" => Ok(Version::V3),
-        "3.1.1" | "311" | "mqttv311" => Ok(Version::V4),
+        "3.1" | "31" | "3" | "mqttv31" => Ok(Version::V3),
+        "3.1.1" | "311" | "4" | "mqttv311" => Ok(Version::V4),
         "5" | "5.0" | "mqttv5" => Ok(Version::V5),
         _ => Err("expected 3.1, 3.1.1 or 5".to_owned()),
     }
@@ -202,11 +203,22 @@ pub(crate) fn server_url(host: &str, port: Option<u16>) -> Result<ServerUrl, Str
             None => url,
         });
     }
+    if let Some((name, port)) = with_port(host) {
+        return Err(format!(
+            "-h {host}: the port is an option of its own: -h {name} -p {port}"
+        ));
+    }
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
     let port = port.unwrap_or_else(|| Scheme::Tcp.port());
     Ok(ServerUrl::tcp(bare.unwrap_or(host), port))
+}
+
+/// A name and a port where only a name is asked for. Addresses of IPv6 have colons of their own.
+fn with_port(host: &str) -> Option<(&str, &str)> {
+    let (name, port) = host.rsplit_once(':')?;
+    (!name.contains(':') || name.ends_with(']')).then_some((name, port))
 }
 
 /// Where to, who, and how to connect.

@@ -69,8 +69,8 @@ impl Publish {
     pub(crate) fn run(mut self) -> ExitCode {
         let options = self.client_options();
         match self.prepare(&options) {
-            Ok((server, config, template)) => run(self.publish(server, config, template)),
-            Err(failure) => exit_code(Err(failure)),
+            Ok((server, config, template)) => run("pub", self.publish(server, config, template)),
+            Err(failure) => exit_code("pub", Err(failure)),
         }
     }
 

@@ -106,8 +106,10 @@ impl Subscribe {
     pub(crate) fn run(mut self) -> ExitCode {
         let options = self.client_options();
         match self.prepare(&options) {
-            Ok((server, config, properties)) => run(self.subscribe(server, config, properties)),
-            Err(why) => exit_code(Err(Failure::Usage(why))),
+            Ok((server, config, properties)) => {
+                run("sub", self.subscribe(server, config, properties))
+            }
+            Err(why) => exit_code("sub", Err(Failure::Usage(why))),
         }
     }
 

@@ -108,7 +108,7 @@ async fn next(events: &mut Events) -> Message {
 async fn a_message_arrives_in_every_version_at_every_qos() {
     let broker = Broker::start();
     let (_watching, mut events) = broker.watch(Config::default()).await;
-    for version in ["3.1", "3.1.1", "5"] {
+    for version in ["3.1", "4", "5"] {
         for qos in ["0", "1", "2"] {
             let arguments = [
                 "pub", "-V", version, "-q", qos, "-t", "a/b", "-m", "-x", "-r",
@@ -359,7 +359,7 @@ fn what_is_wrong_is_told_in_one_line() {
         ),
         (&["pub", "-t", "t", "-n", "-q", "3"], "expected 0, 1 or 2"),
         (
-            &["pub", "-t", "t", "-n", "-V", "4"],
+            &["pub", "-t", "t", "-n", "-V", "6"],
             "expected 3.1, 3.1.1 or 5",
         ),
         (
@@ -372,7 +372,12 @@ fn what_is_wrong_is_told_in_one_line() {
         ),
         (&["pub", "-t", "t", "-n", "--will-retain"], "--will-topic"),
         (&["pub", "-t", "t", "-n", "-V", "3.1", "-P", "x"], "-u"),
-        (&["sub"], "-t"),
+        (&["sub"], "-t\nRun `whimbrel sub --help`"),
+        (
+            &["sub", "-t", "t", "-h", "127.0.0.1:1884"],
+            "-h 127.0.0.1 -p 1884",
+        ),
+        (&["sub", "-t", "t", "-h", "[::1]:1884"], "-h [::1] -p 1884"),
         (&["sub", "-t", "a/#/b"], "`#` is not the whole last level"),
         (&["sub", "-t", "t", "-c"], "-c needs -i"),
         (&["sub", "-t", "t", "--hex", "--json"], "exclude each other"),
@@ -419,10 +424,19 @@ fn the_reason_of_the_server_is_told() {
             b"\x20\x03\0\0\0\xE0\x02\x8E\0",
             "session taken over; another client has the same",
         ),
-        (b"", "the connection was lost"),
+        (
+            b"",
+            "; if that port is for TLS, write -h mqtts://127.0.0.1:",
+        ),
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
-            "the server broke the protocol",
+            "speaks no plain MQTT; if that port is for TLS, write -h mqtts://127.0.0.1:",
+        ),
+        // The alert of a server that expects TLS.
+        (b"\x15\x03\x03\0\x02\x02\x32", "if that port is for TLS"),
+        (
+            b"\xD0\0",
+            "the server broke the protocol: a packet comes before CONNACK",
         ),
     ] {
         let (port, server) = play_server(answer);
