@@ -21,21 +21,28 @@ mod schedule;
 mod stores;
 mod tally;
 
+use crate::arguments::with_hint;
+use crate::client_failure::advice_on_transport;
+use crate::client_options::{parse_version, server_url};
 use crate::misuse;
 use crate::output::{complain, print};
 use argh::{ArgsInfo, FromArgs};
-use options::{Options, Scenario, Speaks};
+use options::{Options, Scenario};
+use process::Usage;
 use report::Report;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use thiserror::Error;
-use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::codec::ReasonCode;
+use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::runtime::Scheme;
 
 /// Put load on a broker, and measure: what it costs, how fast it is, and what was lost.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "bench",
-    help_triggers("-h", "--help", "help"),
+    help_triggers("--help", "help"),
     note = "Scenarios:\n  pairs          as many publishers as subscribers, each with its own topic\n  fan-in         many publishers, one subscriber\n  fan-out        one publisher, many subscribers\n  shared         many publishers, as many members of one shared subscription\n  latency        pairs at a fixed rate; how late messages are against when they were due\n  connects       connect and disconnect, over and over\n  idle           many connections that say nothing\n  subscriptions  many subscriptions, then pairs that have nothing to do with them\n  retained       set many retained messages, then deliver them to one subscriber\n  offline        queue messages for a client that is away, then deliver them",
     note = "Put the broker on one core and this on another: taskset -c 0 BROKER, and --pin 1.\nWith --pid the broker's CPU time and memory are read from /proc.",
     example = "{command_name} pairs --qos 1 --pid $(pidof mosquitto)\n{command_name} latency --rate 10000 --duration 10",
@@ -51,14 +58,25 @@ pub(crate) struct Bench {
     #[argh(positional)]
     scenario: Scenario,
     /// where the broker is (default: 127.0.0.1)
-    #[argh(option, default = "String::from(\"127.0.0.1\")", arg_name = "name")]
+    #[argh(
+        option,
+        short = 'h',
+        default = "String::from(\"127.0.0.1\")",
+        arg_name = "name"
+    )]
     host: String,
     /// its port (default: 1883)
-    #[argh(option, short = 'p', default = "1883", arg_name = "port")]
-    port: u16,
-    /// version of MQTT: 3, 4 or 5 (default: 4, which is 3.1.1)
-    #[argh(option, default = "Speaks::default()", arg_name = "version")]
-    version: Speaks,
+    #[argh(option, short = 'p', arg_name = "port")]
+    port: Option<u16>,
+    /// version of MQTT: 3.1, 3.1.1 or 5 (default: 3.1.1)
+    #[argh(
+        option,
+        short = 'V',
+        arg_name = "version",
+        from_str_fn(parse_version),
+        default = "Version::V4"
+    )]
+    version: Version,
     /// quality of service, 0 to 2 (default: 0; offline: 1)
     #[argh(option, short = 'q', arg_name = "qos")]
     qos: Option<u8>,
@@ -100,11 +118,18 @@ enum Failure {
     System { what: String, cause: std::io::Error },
     #[error("the broker refuses a client: {0}")]
     Refused(String),
-    #[error("the broker closes connections")]
+    #[error("cannot connect to {address}: {cause}; {}", advice_on_transport(.cause, Scheme::Tcp))]
+    Unreachable {
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
+    #[error("the broker has closed a connection; its log may say why")]
     Closed,
+    #[error("the broker has ended a connection: {0}")]
+    Ended(ReasonCode),
     #[error("{0}")]
     TimeOut(String),
-    #[error("the broker sends what is no packet: {0}")]
+    #[error("what comes is no packet: {0}; is that a port for MQTT over plain TCP?")]
     Gibberish(String),
 }
 
@@ -136,7 +161,7 @@ impl Bench {
                 }
             }
             Err(Failure::Misuse(why)) => {
-                complain(&why);
+                complain(&with_hint(&why, "bench"));
                 misuse()
             }
             Err(failure) => {
@@ -181,20 +206,32 @@ impl Bench {
                 self.size
             )));
         }
-        let clients = self.clients.unwrap_or(defaults.clients);
-        if clients == 0 || self.rate == 0 || self.count == Some(0) {
-            return Err(Failure::Misuse(
-                "nothing to do with 0 of something".to_owned(),
-            ));
+        let at_least_1 = [
+            ("--clients", self.clients.map(|clients| clients as u64)),
+            ("--count", self.count),
+            ("--duration", self.duration.map(u64::from)),
+            ("--rate", Some(u64::from(self.rate))),
+        ];
+        for (flag, given) in at_least_1 {
+            if given == Some(0) {
+                return Err(Failure::Misuse(format!("{flag} 0: at least 1")));
+            }
         }
-        let address = network::resolve(&self.host, self.port)?;
+        if let Some(pid) = self.pid
+            && Usage::of(pid).is_none()
+        {
+            return Err(Failure::Misuse(format!(
+                "--pid {pid}: no such process, or a system that does not tell what it uses"
+            )));
+        }
+        let address = self.address()?;
         Ok(Options {
             scenario: self.scenario,
             address,
-            version: self.version.0,
+            version: self.version,
             qos,
             size: self.size,
-            clients,
+            clients: self.clients.unwrap_or(defaults.clients),
             count: self.count.or(defaults.count),
             duration_s: match (self.duration, self.count) {
                 (Some(seconds), _) => Some(seconds),
@@ -206,5 +243,15 @@ impl Bench {
             pid: self.pid,
             shows_progress: !self.json,
         })
+    }
+
+    /// Where the broker is, written as for `pub` and `sub`.
+    fn address(&self) -> Result<SocketAddr, Failure> {
+        let url = server_url(&self.host, self.port).map_err(Failure::Misuse)?;
+        if url.scheme() != Scheme::Tcp {
+            let why = format!("-h {url}: only MQTT over plain TCP is measured");
+            return Err(Failure::Misuse(why));
+        }
+        network::resolve(url.host(), url.port())
     }
 }

@@ -44,6 +44,8 @@ struct Link {
     partial: Vec<u8>,
     dirty: bool,
     closed: bool,
+    /// Why it never came about.
+    failure: Option<io::Error>,
 }
 
 /// All connections, and the one poll that watches them.
@@ -64,7 +66,7 @@ pub(super) struct Network {
 pub(super) fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
     let mut addresses = (host, port)
         .to_socket_addrs()
-        .map_err(Failure::system(host))?;
+        .map_err(Failure::system(format!("cannot find {host}")))?;
     let none = || Failure::Misuse(format!("{host} has no address"));
     addresses.next().ok_or_else(none)
 }
@@ -115,9 +117,10 @@ impl Network {
     }
 
     fn link(&mut self, index: usize, name: &str, clean_start: bool) -> Result<Link, Failure> {
-        let what = || format!("cannot connect to {}", self.address);
+        let address = self.address;
         let source = self.opened / CONNECTIONS_PER_SOURCE;
-        let mut stream = connect(self.address, source).map_err(Failure::system(what()))?;
+        let mut stream =
+            connect(address, source).map_err(|cause| Failure::Unreachable { address, cause })?;
         self.opened += 1;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
@@ -151,6 +154,7 @@ impl Network {
             partial: Vec::new(),
             dirty: true,
             closed: false,
+            failure: None,
         })
     }
 
@@ -210,6 +214,10 @@ impl Network {
                 let ends = event.is_read_closed();
                 link.read(version, &mut self.buffer, (self.start, ends), hear)?;
             }
+            if let Some(cause) = link.failure.take() {
+                let address = self.address;
+                return Err(Failure::Unreachable { address, cause });
+            }
             // Acknowledgements go out with whatever else there is to say.
             if link.written < link.out.len() && !link.dirty {
                 link.dirty = true;
@@ -230,11 +238,27 @@ impl Link {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_not_yet(&error) => return,
                 // Reading tells that it is closed.
-                Err(_) => break,
+                Err(error) => {
+                    self.note(error);
+                    break;
+                }
             }
         }
         self.out.clear();
         self.written = 0;
+    }
+
+    /// Keeps an error that only the attempt to connect can have. The system tells it once.
+    fn note(&mut self, error: io::Error) {
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::TimedOut
+        ) {
+            self.failure = Some(error);
+        }
     }
 
     /// Reads what is there; to the end, if the poll has said that the stream `ends`.
@@ -256,8 +280,9 @@ impl Link {
                 Ok(count) if count > 0 => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if is_not_yet(&error) => return Ok(()),
-                Ok(_) | Err(_) => {
+                end => {
                     self.closed = true;
+                    end.map_or_else(|error| self.note(error), |_| ());
                     heard(Heard::Closed);
                     return Ok(());
                 }
@@ -321,7 +346,7 @@ fn handle(
             Packet::PubRel(answer) => say(out, version, &Packet::PubComp(ack(answer.packet_id))),
             Packet::PubAck(_) | Packet::PubComp(_) => heard(Heard::Acknowledged),
             Packet::PingResp => heard(Heard::Pong),
-            Packet::Disconnect(_) => return Err(Failure::Closed),
+            Packet::Disconnect(goodbye) => return Err(Failure::Ended(goodbye.reason)),
             other => return Err(Failure::Gibberish(format!("{other:?}"))),
         }
     }

@@ -76,29 +76,6 @@ pub(super) struct Defaults {
     pub(super) qos: QoS,
 }
 
-/// A version of MQTT as it is typed: by its protocol level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Speaks(pub(super) Version);
-
-impl Default for Speaks {
-    fn default() -> Self {
-        Self(Version::V4)
-    }
-}
-
-impl FromStr for Speaks {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "3" | "3.1" => Ok(Self(Version::V3)),
-            "4" | "3.1.1" => Ok(Self(Version::V4)),
-            "5" | "5.0" => Ok(Self(Version::V5)),
-            _ => Err("expected one of 3, 4, 5".to_owned()),
-        }
-    }
-}
-
 /// What is to be measured, every default filled in.
 #[derive(Clone, Debug)]
 pub(super) struct Options {

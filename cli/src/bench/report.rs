@@ -78,7 +78,11 @@ impl Report {
             let _ = write!(text, "\"{key}\":{value},");
         }
         for Figure { key, value, .. } in &self.figures {
-            let value = if value.is_finite() { *value } else { 0.0 };
+            let value = if value.is_finite() {
+                value.to_string()
+            } else {
+                "null".to_owned()
+            };
             let _ = write!(text, "\"{key}\":{value},");
         }
         let _ = writeln!(text, "\"ok\":{}}}", self.wrong.is_empty());
@@ -86,8 +90,12 @@ impl Report {
     }
 }
 
-/// Four digits that mean something, and thousands set apart.
+/// Four digits that mean something, and thousands set apart. A dash for what has no value, such as
+/// the cost of each of none.
 fn shown(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
     if value.abs() < 1_000.0 && value.fract() != 0.0 {
         let digits = match value.abs() {
             small if small < 10.0 => 3,
@@ -125,7 +133,7 @@ pub(super) struct Used {
     pub(super) wall: Duration,
     pub(super) broker_cpu_s: Option<f64>,
     pub(super) own_cpu_s: Option<f64>,
-    /// How much more memory is resident.
+    /// How much more private memory is resident.
     pub(super) broker_grown_bytes: Option<f64>,
     broker: Option<Usage>,
 }
@@ -139,7 +147,7 @@ impl Used {
         let kib = |bytes: u64| bytes as f64 / 1_024.0;
         report.add(
             "broker_resident_kib",
-            "broker: resident memory, KiB",
+            "broker: private memory, KiB",
             kib(broker.resident_bytes),
         );
         if let Some(bytes) = broker.peak_bytes {
@@ -191,6 +199,8 @@ mod tests {
             (999.96, "1000.0"),
             (1_234_567.8, "1,234,568"),
             (-12_345.0, "-12,345"),
+            (f64::NAN, "–"),
+            (f64::INFINITY, "–"),
         ] {
             assert_eq!(shown(value), text);
         }

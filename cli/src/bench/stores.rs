@@ -317,7 +317,7 @@ fn receive(
     let mut watch = Watch::new();
     let mut shown = Progress::new(options.shows_progress);
     let mut closed = false;
-    while received.count < total && watch.look(Instant::now(), received.count) <= QUIET {
+    while received.count < total {
         network.turn(TURN, |_, heard| match heard {
             Heard::Message { payload, .. } => {
                 if let Some(stamp) = Stamp::read(payload) {
@@ -330,7 +330,12 @@ fn receive(
         if closed {
             return Err(Failure::Closed);
         }
-        shown.show(Instant::now(), "delivered", received.count);
+        let now = Instant::now();
+        shown.show(now, "delivered", received.count);
+        // Looked at after the last as well: what has passed since is taken off below.
+        if watch.look(now, received.count) > QUIET {
+            break;
+        }
     }
     let mut used = meter.stop();
     used.wall = used.wall.saturating_sub(watch.changed.elapsed());
