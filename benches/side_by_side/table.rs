@@ -121,11 +121,16 @@ impl Table {
     }
 }
 
-/// How many times as much the peer takes.
+/// How much less than the peer it takes, or how much more.
 fn ratio(own: f64, peer: f64) -> String {
-    match peer / own {
-        dearer if dearer >= 10.0 => format!("1/{dearer:.0}"),
-        ratio => format!("1/{ratio:.1}"),
+    let (times, word) = if own <= peer {
+        (peer / own, "less")
+    } else {
+        (own / peer, "more")
+    };
+    match times {
+        many if many >= 10.0 => format!("{many:.0}× {word}"),
+        few => format!("{few:.1}× {word}"),
     }
 }
 

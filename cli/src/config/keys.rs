@@ -169,8 +169,8 @@ const LISTENER: &[Key] = &[
         |s| &mut s.listener().tenant,
         "The tenant of its clients: a name, for all of them; or where it comes from, `from:organization` \
          of the certificate, `from:user`, `from:user-domain` (what stands behind the last `@` of the \
-         user), or `from:verdict` (whoever verified the client may name one). By all but the last, a \
-         client that has none is refused. See tenants.md.",
+         user), or `from:verdict` (whoever verified the client may name one). With every choice except \
+         `from:verdict`, a client without a tenant is refused. See tenants.md.",
         "Without tenants all clients share one namespace.",
     )
     .example("\"from:organization\""),
