@@ -116,6 +116,10 @@ fn with_command(
         Some(first) if OWN.contains(&first) || names.contains(&first) => {}
         Some(first) if !first.starts_with('-') => {
             let hint = match nearest(first, names.iter().copied()) {
+                _ if first.ends_with(".toml") => format!(
+                    "to serve with a configuration file, type `whimbrel -c {first}`; to check it, \
+                     `whimbrel check {first}`"
+                ),
                 Some(meant) => format!("did you mean {meant}?"),
                 None => format!("there are {}", names.join(", ")),
             };
@@ -297,6 +301,10 @@ mod tests {
                 "unknown command log verfy; did you mean verify?",
             ),
             ("log mend d", "there are verify, dump, repair"),
+            ("my.toml", "type `whimbrel -c my.toml`; to check it,"),
+            ("-l tls://[::1]:1?cert=x", "did you mean `certificate`?"),
+            ("-l tls://[::1]:1?cafile=x", "did you mean `client_ca`?"),
+            ("-l unix:///x?mode=660", "did you mean `unix_mode`?"),
             (
                 "log dump --payloads d",
                 "unknown flag --payloads; did you mean --payload?",

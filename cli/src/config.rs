@@ -7,6 +7,7 @@
 mod access;
 mod access_keys;
 mod authentication_keys;
+mod contradictions;
 mod document;
 mod environment;
 mod field;
@@ -17,6 +18,7 @@ mod live;
 mod log;
 mod problem;
 mod storage;
+mod together;
 mod value;
 
 pub(crate) use access::{Access, listener_names, read_rules};
@@ -31,14 +33,10 @@ use core::str::FromStr;
 use key::Key;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use value::Written;
 use whimbrel_core::Config;
 use whimbrel_core::config::Limits;
-use whimbrel_core::log::ConfigError;
-use whimbrel_core::runtime::{
-    BadUrl, CertificateUser, ListenerConfig, ListenerUrl, Scheme, ServerConfig, TenantSource,
-};
+use whimbrel_core::runtime::{BadUrl, ListenerConfig, ListenerUrl, ServerConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +125,7 @@ impl FromStr for Listen {
 
 /// A key of `[[listener]]` other than its URL.
 fn listener_key(name: &str) -> Result<&'static Key, String> {
-    let section = keys::section("listener").expect("the table has it");
+    let section = keys::listener();
     let key = section.key(name).filter(|key| key.name != "url");
     key.ok_or_else(|| file::unknown_key(section, name))
 }
@@ -137,8 +135,7 @@ fn listener_key(name: &str) -> Result<&'static Key, String> {
 pub(crate) struct Flags {
     /// Instead of all other listeners.
     pub(crate) listen: Vec<Listen>,
-    /// Instead of `storage.directory`; also takes `storage.backend` from memory back to
-    /// the log.
+    /// Instead of `storage.directory`.
     pub(crate) data_dir: Option<String>,
     /// `storage.backend` is memory.
     pub(crate) memory: bool,
@@ -170,14 +167,42 @@ impl Loaded {
         Self { settings, ..self }
     }
 
-    /// Where a setting was written, by its full name; `None` when it is a default.
-    pub(crate) fn place(&self, full_name: &str) -> Option<&Place> {
-        self.places.get(full_name)
+    /// Where a setting was written, by its full name.
+    pub(crate) fn place_or_default(&self, full_name: &str) -> Place {
+        place_of(&self.places, full_name)
+    }
+
+    /// Where a key of a listener was written, or else its URL.
+    pub(crate) fn listener_place(&self, key: &str, index: usize) -> Place {
+        listener_place(&self.places, key, index)
     }
 }
 
-/// Where each setting was written, by its full name. Listeners are counted: `listener.url#0`.
+/// Where each setting was written, by its full name. Listeners are counted: `listener.url#0`. What
+/// is set for all of them has no number.
 type Places = BTreeMap<String, Place>;
+
+/// What stands in the [`Places`] instead of the URL of a listener that has none which can be read.
+const BAD_URL: &str = "listener.bad-url";
+
+fn place_of(places: &Places, full_name: &str) -> Place {
+    places.get(full_name).cloned().unwrap_or(Place::Default)
+}
+
+fn listener_place(places: &Places, key: &str, index: usize) -> Place {
+    let names = [
+        format!("listener.{key}#{index}"),
+        format!("listener.{key}"),
+        format!("listener.url#{index}"),
+    ];
+    let place = names.iter().find_map(|name| places.get(name));
+    place.cloned().unwrap_or(Place::Default)
+}
+
+/// All listeners are replaced: what was said of those before counts no more.
+fn forget_listeners(places: &mut Places) {
+    places.retain(|name, _| !name.starts_with("listener."));
+}
 
 /// Puts file, environment and flags together. `file` is what a flag says; without it the variable
 /// `WHIMBREL_CONFIG` may name one.
@@ -235,7 +260,7 @@ pub(crate) fn load_over(
     access::read_files(&mut settings, &listeners, &places, said);
     if problems.len() > before && listener_names(&settings) != listeners {
         problems.push(Problem {
-            place: places.get("access.file").cloned().unwrap_or(Place::Default),
+            place: place_of(&places, "access.file"),
             message: format!(
                 "rules are about the listeners that run, {}; others need a restart",
                 listeners.join(", ")
@@ -243,7 +268,16 @@ pub(crate) fn load_over(
         });
     }
     access::read_bans(&mut settings, &places, (&mut problems, &mut notes));
-    check_together(&settings, &places, &mut problems);
+    together::check(&settings, &places, &mut problems);
+    if flags.data_dir.is_some() && settings.storage.backend == Backend::Memory {
+        notes.push(Problem {
+            place: Place::Flag("--data-dir"),
+            message: "nothing is kept there, since storage.backend is \"memory\"; take that away, \
+                      or choose \"log\""
+                .to_owned(),
+        });
+    }
+    notes.extend(contradictions::find(&settings, &places));
     if problems.is_empty() {
         Ok(Loaded {
             settings,
@@ -273,7 +307,7 @@ pub fn problems_in(path: &str, text: &str) -> Vec<String> {
     }
     .read();
     settings.listener();
-    check_together(&settings, &places, &mut problems);
+    together::check(&settings, &places, &mut problems);
     problems.sort();
     problems.iter().map(Problem::to_string).collect()
 }
@@ -283,6 +317,7 @@ fn replace_listeners(flags: &Flags, settings: &mut Settings, places: &mut Places
     let listeners = &mut settings.server.listeners;
     if !flags.listen.is_empty() {
         listeners.clear();
+        forget_listeners(places);
     }
     for listen in &flags.listen {
         let full_name = format!("listener.url#{}", listeners.len());
@@ -321,166 +356,10 @@ fn apply_listener_options(
 fn apply_storage(flags: &Flags, settings: &mut Settings, places: &mut Places) {
     if let Some(directory) = &flags.data_dir {
         settings.storage.directory.clone_from(directory);
-        if settings.storage.backend == Backend::Memory {
-            settings.storage.backend = Backend::Log;
-        }
         places.insert("storage.directory".to_owned(), Place::Flag("--data-dir"));
     }
     if flags.memory {
         settings.storage.backend = Backend::Memory;
-    }
-}
-
-/// What no key can be blamed for alone.
-fn check_together(settings: &Settings, places: &Places, problems: &mut Vec<Problem>) {
-    if let Err(error) = settings.server.broker.validate() {
-        // The other key of the rule may be the one that was set.
-        let named = |path: &&String| error.key == path.as_str() || error.remedy.contains(*path);
-        let place = places.keys().find(named).and_then(|path| places.get(path));
-        problems.push(Problem {
-            place: place.cloned().unwrap_or(Place::Default),
-            message: error.to_string(),
-        });
-    }
-    check_storage(&settings.storage, places, problems);
-    check_listeners(&settings.server.listeners, places, problems);
-}
-
-/// No place and no name is there twice.
-fn check_listeners(listeners: &[ListenerConfig], places: &Places, problems: &mut Vec<Problem>) {
-    let mut complain = |key: &str, index: usize, message: String| {
-        let place = places.get(&format!("listener.{key}#{index}"));
-        problems.push(Problem {
-            place: place.cloned().unwrap_or(Place::Default),
-            message,
-        });
-    };
-    for (index, listener) in listeners.iter().enumerate() {
-        let (url, before) = (&listener.url, &listeners[..index]);
-        if let Some(other) = before.iter().find(|other| collide(listener, other)) {
-            let message = match other.url == *url {
-                true => format!("{url} is listened at twice; name it once"),
-                false => format!(
-                    "{url} is at the same place as {}; give one of them another port",
-                    other.url
-                ),
-            };
-            complain("url", index, message);
-        }
-        for (key, what) in useless(listener) {
-            let scheme = url.scheme().name();
-            let message = format!("{key} does nothing at {url}: {scheme} has no {what}");
-            complain(key, index, message);
-        }
-        if listener.tenant == TenantSource::Organization && listener.client_ca.is_empty() {
-            let message = "nobody has a tenant by this: no client shows a certificate without \
-                           client_ca; name its files";
-            complain("tenant", index, message.to_owned());
-        }
-        // Of a certificate that a proxy has verified, the common name is known.
-        let names_users = match listener.certificate_user {
-            CertificateUser::None => true,
-            CertificateUser::CommonName => {
-                !listener.client_ca.is_empty() || !listener.proxy_from.is_empty()
-            }
-            CertificateUser::AlternativeName | CertificateUser::Organization => {
-                !listener.client_ca.is_empty()
-            }
-        };
-        if !names_users {
-            let message = "nobody is a user by this: no client shows a certificate without \
-                           client_ca; name its files";
-            complain("certificate_user", index, message.to_owned());
-        }
-        if listener.name.is_some() && before.iter().any(|other| other.name == listener.name) {
-            let name = listener.name();
-            complain(
-                "name",
-                index,
-                format!("two listeners are called \"{name}\""),
-            );
-        }
-    }
-}
-
-/// Whether the system would not let both listen.
-fn collide(one: &ListenerConfig, other: &ListenerConfig) -> bool {
-    let (Some(ours), Some(theirs)) = (one.url.address(), other.url.address()) else {
-        return one.url == other.url;
-    };
-    let is_udp = |listener: &ListenerConfig| listener.url.scheme() == Scheme::Quic;
-    // Port 0 is another one each time.
-    if ours.port() == 0 || ours.port() != theirs.port() || is_udp(one) != is_udp(other) {
-        return false;
-    }
-    let covers = |listener: &ListenerConfig, all: SocketAddr, some: SocketAddr| {
-        all.ip().is_unspecified()
-            && (all.is_ipv4() == some.is_ipv4() || all.is_ipv6() && !listener.ipv6_only)
-    };
-    ours == theirs || covers(one, ours, theirs) || covers(other, theirs, ours)
-}
-
-/// What is set to keep somebody out, and would not: a slip that would leave a listener open.
-fn useless(listener: &ListenerConfig) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let scheme = listener.url.scheme();
-    let has_proxy = !matches!(scheme, Scheme::Unix | Scheme::Quic);
-    [
-        (
-            "client_ca",
-            listener.client_ca.is_empty() || scheme.has_tls(),
-            "TLS",
-        ),
-        ("crl", listener.crl.is_empty() || scheme.has_tls(), "TLS"),
-        (
-            "origins",
-            listener.origins.is_empty() || scheme.has_websocket(),
-            "web pages",
-        ),
-        (
-            "proxy_from",
-            listener.proxy_from.is_empty() || has_proxy,
-            "PROXY header",
-        ),
-    ]
-    .into_iter()
-    .filter(|(_, is_fine, _)| !is_fine)
-    .map(|(key, _, what)| (key, what))
-}
-
-/// The log's own rules. What is only for the log may be wrong while nothing is logged.
-fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>) {
-    if storage.backend == Backend::Memory {
-        return;
-    }
-    let mut complain = |key: &str, message: String| {
-        let place = places.get(key).cloned().unwrap_or(Place::Default);
-        problems.push(Problem { place, message });
-    };
-    if storage.directory.is_empty() {
-        let message = "storage.directory: must name a directory; write \".\" for the current one";
-        complain("storage.directory", message.to_owned());
-    }
-    if storage.backend == Backend::Sqlite {
-        if cfg!(not(feature = "sqlite")) {
-            let message = "storage.backend: this program was built without SQLite; build it with \
-                           `--features sqlite`, or take \"log\"";
-            complain("storage.backend", message.to_owned());
-        }
-        if storage.sync != storage::Sync::Always {
-            let message = "storage.sync: a database always syncs; leave this out, or take the \
-                           backend \"log\"";
-            complain("storage.sync", message.to_owned());
-        }
-        return;
-    }
-    if let Err(error) = storage.log().validate() {
-        let key = match error {
-            ConfigError::SegmentBytes => "storage.segment_bytes",
-            ConfigError::QuotaBytes => "storage.quota_bytes",
-            ConfigError::Interval => "storage.sync_interval_ms",
-            ConfigError::BatchBytes | ConfigError::Shards => "storage",
-        };
-        complain(key, format!("{key}: {error}"));
     }
 }
 

@@ -29,6 +29,7 @@ mod signals;
 mod statistics;
 mod subscribe;
 mod summary;
+mod surroundings;
 
 pub use config::problems_in;
 

@@ -1,9 +1,9 @@
 //! What a running broker can take over: everything is read and checked first, then taken over at
 //! once; or nothing is, and the reason is told.
 
-use crate::config::{Flags, Loaded, Place, Problem, Settings, changed, load_over, take_over};
+use crate::config::{Flags, Loaded, Problem, Settings, changed, load_over, take_over};
 use crate::runtime::Handle;
-use crate::summary;
+use crate::surroundings::Surroundings;
 use tracing::{error, info, warn};
 use whimbrel_auth::{Authority, Prepared};
 use whimbrel_core::runtime::Stopped;
@@ -17,16 +17,11 @@ pub(crate) fn prepare(loaded: &Loaded) -> Result<Prepared, Vec<Problem>> {
     let settings = &loaded.settings;
     Prepared::read(&settings.authentication, &settings.server.listeners).map_err(|problems| {
         let with_place = |problem: whimbrel_auth::Problem| Problem {
-            place: place_of(loaded, problem.key),
+            place: loaded.place_or_default(&format!("authentication.{}", problem.key)),
             message: problem.to_string(),
         };
         problems.into_iter().map(with_place).collect()
     })
-}
-
-fn place_of(loaded: &Loaded, key: &str) -> Place {
-    let full_name = format!("authentication.{key}");
-    loaded.place(&full_name).cloned().unwrap_or(Place::Default)
 }
 
 /// Reloads a broker again and again.
@@ -71,7 +66,8 @@ impl Reloader {
         for note in &loaded.notes {
             warn!("{note}");
         }
-        for finding in summary::certificates(&loaded.settings) {
+        let found = Surroundings::of_listeners(&loaded);
+        for finding in found.errors.iter().chain(&found.notes) {
             warn!("{finding}");
         }
         // Before anybody is asked about again, so that nobody gets in meanwhile by what was.

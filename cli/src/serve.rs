@@ -1,11 +1,12 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
-use crate::config::{Flags, Format, Level, Listen, Loaded, complain_about, load};
+use crate::config::{Flags, Format, Level, Listen, Loaded, Problem, complain_about, load};
 use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
 use crate::reload::{Reloader, prepare};
 use crate::runtime::{self, Handle, Server, or};
 use crate::signals::{Signal, Signals};
+use crate::surroundings::Surroundings;
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
 use std::net::Ipv4Addr;
@@ -111,11 +112,10 @@ impl Serve {
             log_level: self.log_level,
             log_format: self.log_format,
         };
-        let loaded = load(self.config.as_deref(), std::env::vars_os(), &flags);
-        let read = loaded.and_then(|loaded| prepare(&loaded).map(|prepared| (loaded, prepared)));
-        match read {
-            Ok((mut loaded, prepared)) => {
+        match read(self.config.as_deref(), &flags) {
+            Ok((mut loaded, prepared, notes)) => {
                 loaded.settings.server.recording = recording;
+                loaded.notes.extend(notes);
                 logging::start(&loaded.settings.log);
                 run(&loaded, prepared, flags)
             }
@@ -125,6 +125,23 @@ impl Serve {
             }
         }
     }
+}
+
+/// Everything that the operator can be wrong about, before anything is opened or made: it ends with
+/// another code than what may be better at the next start. Gives notes on listeners as well.
+fn read(
+    file: Option<&str>,
+    flags: &Flags,
+) -> Result<(Loaded, Prepared, Vec<Problem>), Vec<Problem>> {
+    let loaded = load(file, std::env::vars_os(), flags)?;
+    let prepared = prepare(&loaded)?;
+    let found = Surroundings::of_listeners(&loaded);
+    if !found.unusable.is_empty() {
+        return Err(found.unusable);
+    }
+    // A certificate that has expired keeps out those who look at it, and no others.
+    let notes = found.errors.into_iter().chain(found.notes).collect();
+    Ok((loaded, prepared, notes))
 }
 
 /// Serves until a signal comes.
@@ -179,8 +196,6 @@ fn serve(loaded: &Loaded, prepared: Prepared, flags: Flags) -> Result<(), Failur
         // Before anyone can know that the broker is there to be stopped.
         let signals = Signals::take()?;
         let mut warnings = summary::warnings(&loaded.settings, &prepared);
-        let certificates = summary::certificates(&loaded.settings);
-        warnings.extend(certificates.iter().map(ToString::to_string));
         warnings.extend(loaded.notes.iter().map(ToString::to_string));
         let authority = Authority::new(prepared);
         let broker = start(loaded, authority.clone())?;

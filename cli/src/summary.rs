@@ -1,7 +1,6 @@
 //! What a configuration will run, in words: for `check`, and for the first lines of `serve`.
 
 use crate::config::Settings;
-use crate::runtime::{CertificateFinding, check_certificates};
 use std::time::{SystemTime, UNIX_EPOCH};
 use whimbrel_auth::Prepared;
 use whimbrel_core::UnixTime;
@@ -40,15 +39,6 @@ pub(crate) fn now() -> UnixTime {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// What is wrong with the certificates that listeners name, and what soon will be.
-pub(crate) fn certificates(settings: &Settings) -> Vec<CertificateFinding> {
-    let now = now();
-    let listeners = settings.server.listeners.iter();
-    listeners
-        .flat_map(|listener| check_certificates(listener, now))
-        .collect()
 }
 
 /// Whether clients have a way to show who they are.
@@ -130,15 +120,6 @@ pub(crate) fn warnings(settings: &Settings, prepared: &Prepared) -> Vec<String> 
             warnings.push(format!(
                 "{url}: every user of this machine is let in without showing anything; unix_mode = \"660\" \
                  keeps it to its owner and group"
-            ));
-        }
-        let serves_it = |other: &ListenerConfig| {
-            other.url.scheme().has_tls() && other.certificate == listener.certificate
-        };
-        if !listener.certificate.is_empty() && !settings.server.listeners.iter().any(serves_it) {
-            warnings.push(format!(
-                "{url}: nothing is encrypted here, though there is a certificate; write tls:// or wss:// \
-                 in the url of that [[listener]]"
             ));
         }
         // What a proxy passes on was encrypted up to there, as far as anybody knows here.

@@ -5,7 +5,7 @@ use super::key::{Key, PREFIX, Section};
 use super::keys::{SECTIONS, section};
 use super::problem::{Place, Problem};
 use super::value::Written;
-use super::{Places, Settings};
+use super::{BAD_URL, Places, Settings, forget_listeners};
 use crate::client_options::PASSWORD_VARIABLE;
 use crate::nearest::nearest;
 use std::ffi::OsString;
@@ -91,10 +91,14 @@ impl Environment {
     ) {
         for variable in self.keys.iter().filter(|variable| variable.is_url()) {
             settings.server.listeners.clear();
+            forget_listeners(places);
             for (index, url) in variable.text.split(',').enumerate() {
                 settings.server.listeners.push(ListenerConfig::default());
-                variable.set(url.trim(), settings, problems);
-                places.insert(format!("listener.url#{index}"), variable.place());
+                let name = match variable.set(url.trim(), settings, problems) {
+                    true => "listener.url",
+                    false => BAD_URL,
+                };
+                places.insert(format!("{name}#{index}"), variable.place());
             }
         }
     }
@@ -131,14 +135,18 @@ impl Variable {
         Place::Variable(self.name.clone())
     }
 
-    fn set(&self, text: &str, settings: &mut Settings, problems: &mut Vec<Problem>) {
+    /// Whether that worked.
+    fn set(&self, text: &str, settings: &mut Settings, problems: &mut Vec<Problem>) -> bool {
         let read = self.key.kind().read(Written::Text(text));
-        if let Err(message) = read.and_then(|value| self.key.set(settings, value)) {
+        let set = read.and_then(|value| self.key.set(settings, value));
+        let is_good = set.is_ok();
+        if let Err(message) = set {
             problems.push(Problem {
                 place: self.place(),
                 message,
             });
         }
+        is_good
     }
 }
 

@@ -4,7 +4,7 @@ use super::key::Section;
 use super::keys::{SECTIONS, section};
 use super::problem::{Place, Problem};
 use super::value::Written;
-use super::{Places, Settings};
+use super::{BAD_URL, Places, Settings};
 use crate::nearest::nearest;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -62,6 +62,18 @@ fn mosquittos(text: &str) -> Option<usize> {
     None
 }
 
+/// The key of the line with this byte, where nothing but a comment stands behind its `=`.
+fn without_value(text: &str, offset: usize) -> Option<&str> {
+    let (before, behind) = text.split_at_checked(offset)?;
+    let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let end = behind
+        .find('\n')
+        .map_or(text.len(), |newline| offset + newline);
+    let (key, value) = text[begin..end].split_once('=')?;
+    let value = value.trim_start();
+    (value.is_empty() || value.starts_with('#')).then(|| key.trim())
+}
+
 /// One file being read.
 pub(super) struct Reader<'a> {
     /// What to call it.
@@ -96,8 +108,13 @@ impl Reader<'_> {
         // What the parser made of the rest of a broken file would only mislead.
         for error in errors {
             let offset = error.span().map_or(0, |span| span.start);
-            let message = error.message().replace('\n', ", ");
-            self.problem(offset, format!("this is not TOML: {message}"));
+            let message = match without_value(self.text, offset) {
+                Some(key) => {
+                    format!("there is no value behind `{key} =`; write one, or take it away")
+                }
+                None => format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+            };
+            self.problem(offset, message);
         }
     }
 
@@ -138,13 +155,16 @@ impl Reader<'_> {
             };
             let full_name = format!("{}.{}", section.name, key.name);
             let read = key.kind().read(Written::Toml(value.get_ref()));
+            let place = Place::in_text(self.path, self.text, value.span().start);
+            let entry = entry.map(|index| format!("#{index}")).unwrap_or_default();
             match read.and_then(|value| key.set(self.settings, value)) {
-                Ok(()) => {
-                    let place = Place::in_text(self.path, self.text, value.span().start);
-                    let entry = entry.map(|index| format!("#{index}")).unwrap_or_default();
-                    self.places.insert(full_name + &entry, place);
+                Ok(()) => drop(self.places.insert(full_name + &entry, place)),
+                Err(why) => {
+                    self.problem(value.span().start, format!("`{full_name}`: {why}"));
+                    if full_name == "listener.url" {
+                        self.places.insert(BAD_URL.to_owned() + &entry, place);
+                    }
                 }
-                Err(why) => self.problem(value.span().start, format!("`{full_name}`: {why}")),
             }
         }
     }
@@ -181,6 +201,11 @@ pub(super) fn unknown_key(section: &Section, given: &str) -> String {
         format!("did you mean `{meant}`?")
     } else if let Some(home) = home_of(given) {
         format!("it belongs under {}", home.heading())
+    } else if let Some(meant) = (section.key_names())
+        .filter(|name| begins(name, given))
+        .min_by_key(|name| name.len())
+    {
+        format!("did you mean `{meant}`?")
     } else if let Some((home, meant)) = nearest_anywhere(given) {
         format!("did you mean `{meant}` under {}?", home.heading())
     } else {
@@ -191,6 +216,13 @@ pub(super) fn unknown_key(section: &Section, given: &str) -> String {
         format!("{heading} has {}", names.join(", "))
     };
     format!("unknown key `{given}` in {heading}; {hint}")
+}
+
+/// Whether a word of a key begins in this way: `cert` and `certfile` mean `certificate`.
+fn begins(name: &str, given: &str) -> bool {
+    let given = given.strip_suffix("file").unwrap_or(given);
+    let given = given.trim_end_matches(['_', '-']).to_ascii_lowercase();
+    given.len() >= 2 && name.split('_').any(|word| word.starts_with(&given))
 }
 
 /// The section that has a key of exactly this name.

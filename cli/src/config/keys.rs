@@ -94,6 +94,11 @@ pub(crate) fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 
+/// The section of listeners.
+pub(super) fn listener() -> &'static Section {
+    section("listener").expect("the table has it")
+}
+
 const SERVER: &[Key] = &[
     Key::new(
         "threads",
@@ -317,8 +322,8 @@ const STORAGE: &[Key] = &[
         |s| &mut s.storage.backend,
         "`log` keeps them in files: what is acknowledged is there after a restart. `sqlite` does so in \
          an SQLite database, where other tools can look at them; it is slower, and only in programs \
-         built with the feature `sqlite`. `memory` keeps nothing and needs no disk. Also said by \
-         `--data-dir` and `--memory`.",
+         built with the feature `sqlite`. `memory` keeps nothing and needs no disk, whatever directory is \
+         named; also said by `--memory`.",
         "What was acknowledged is kept; that is what acknowledging is for.",
     ),
     Key::new(
@@ -766,7 +771,9 @@ const LIMITS: &[Key] = &[
          QoS above 0 are told \"quota exceeded\".",
         "Set it to what the machine can spare.",
     )
-    .unit(Bytes),
+    .unit(Bytes)
+    // Below it, the limits that follow leave room for one client of everything.
+    .least(256 << 10),
     Key::new(
         "queued_payload_memory_bytes",
         |s| &mut s.server.broker.limits.queued_payload_memory_bytes,

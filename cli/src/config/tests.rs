@@ -193,7 +193,16 @@ fn every_field_of_the_log_is_a_key_or_not_for_operators() {
 fn what_is_wrong_with_the_log_is_blamed_on_the_setting() {
     for (name, text, expected) in [
         ("SEGMENT_BYTES", "100001", "a multiple of 4,096"),
-        ("QUOTA_BYTES", "1 MiB", "room for four segments"),
+        (
+            "SEGMENT_BYTES",
+            "100000",
+            "from 64 KiB to 1 GiB, such as 102400",
+        ),
+        (
+            "QUOTA_BYTES",
+            "1 MiB",
+            "room for four segments: at least \"64 MiB\"",
+        ),
         ("DIRECTORY", "", "must name a directory"),
     ] {
         let name = format!("WHIMBREL_STORAGE_{name}");
@@ -214,9 +223,13 @@ fn flags_decide_where_things_are_kept() {
         data_dir: Some("elsewhere".to_owned()),
         ..Flags::default()
     };
-    let storage = with_environment(&memory, &flags).unwrap().settings.storage;
-    assert_eq!(storage.backend, Backend::Log);
-    assert_eq!(storage.directory, "elsewhere");
+    let loaded = with_environment(&memory, &flags).unwrap();
+    assert_eq!(loaded.settings.storage.backend, Backend::Memory);
+    assert!(loaded.notes[0].message.contains("nothing is kept there"));
+    let loaded = with_environment(&[], &flags).unwrap();
+    assert_eq!(loaded.settings.storage.backend, Backend::Log);
+    assert_eq!(loaded.settings.storage.directory, "elsewhere");
+    assert_eq!(loaded.notes, []);
 
     let flags = Flags {
         memory: true,
@@ -305,7 +318,7 @@ fn settings_value(key: &Key, settings: &mut Settings) -> Option<String> {
 #[test]
 fn text_that_is_not_toml_is_named_with_its_place() {
     for (text, place) in [
-        ("[log]\nlevel = \n", "test.toml:2:"),
+        ("[log]\nlevel = info\n", "test.toml:2:"),
         (
             "[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
             "test.toml:3:1:",
@@ -516,7 +529,8 @@ fn keys_that_do_not_fit_together_are_blamed_on_the_one_that_was_set() {
     assert_eq!(
         problems[0].to_string(),
         "environment variable WHIMBREL_LIMITS_UNSENT_BYTES_MAXIMUM: limits.unsent_bytes_pause: must \
-         not be above limits.unsent_bytes_maximum"
+         not be above limits.unsent_bytes_maximum; limits.unsent_bytes_maximum is \"1 KiB\", \
+         limits.unsent_bytes_pause is \"256 KiB\""
     );
 }
 

@@ -26,8 +26,8 @@ const MISTAKES: &[Mistake] = &[
         name: "the key of another certificate",
         text: "[[listener]]\nurl = \"tls://127.0.0.1\"\ncertificate = [\"{good.crt}\"]\nkey = [\"{other.key}\"]\n",
         code: 2,
-        found: "is not the key of",
-        remedy: "good.crt",
+        found: ":4:7: tls://127.0.0.1:8883: ",
+        remedy: "is not the key of",
     },
     Mistake {
         name: "certificate and key exchanged",
@@ -39,9 +39,72 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a certificate where nothing is encrypted",
         text: "[[listener]]\nurl = \"tcp://127.0.0.1\"\ncertificate = [\"{good.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 2,
+        found: ":3:15: certificate does nothing",
+        remedy: "tcp has no TLS",
+    },
+    Mistake {
+        name: "versions of what is not spoken",
+        text: "[[listener]]\nurl = \"ws://127.0.0.1\"\ntls_versions = [\"1.3\"]\n",
+        code: 2,
+        found: ":3:16: tls_versions does nothing",
+        remedy: "ws has no TLS",
+    },
+    Mistake {
+        name: "permissions of no file",
+        text: "[[listener]]\nurl = \"tcp://127.0.0.1\"\nunix_mode = \"600\"\n",
+        code: 2,
+        found: ":3:13: unix_mode does nothing",
+        remedy: "tcp has no file",
+    },
+    Mistake {
+        name: "a certificate that is not there",
+        text: "[[listener]]\nurl = \"tls://127.0.0.1\"\ncertificate = [\"{none.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 2,
+        found: ":3:15: tls://127.0.0.1:8883: cannot read",
+        remedy: "none.crt",
+    },
+    Mistake {
+        name: "a list of revoked certificates by nobody",
+        text: "[[listener]]\nurl = \"tls://127.0.0.1\"\ncrl = [\"{revoked.pem}\"]\ncertificate = [\"{good.crt}\"]\nkey = [\"{good.key}\"]\n",
+        code: 2,
+        found: ":3:7: tls://127.0.0.1:8883: a `crl`",
+        remedy: "needs `client_ca`",
+    },
+    Mistake {
+        name: "a budget for one large packet",
+        text: "[protocol]\nmaximum_packet_size = \"16 MiB\"\n[limits]\nmemory_budget_bytes = \"1 MiB\"\n",
         code: 0,
-        found: "nothing is encrypted here",
-        remedy: "write tls://",
+        found: ":2:23: protocol.maximum_packet_size = \"16 MiB\"",
+        remedy: "limits.memory_budget_bytes = \"1 MiB\"",
+    },
+    Mistake {
+        name: "queues above the budget",
+        text: "[limits]\nmemory_budget_bytes = \"1 MiB\"\nqueue_bytes_total_maximum = \"2 MiB\"\n",
+        code: 0,
+        found: ":3:29: limits.queue_bytes_total_maximum = \"2 MiB\"",
+        remedy: "limits.memory_budget_bytes = \"1 MiB\"",
+    },
+    Mistake {
+        name: "one queue above all queues",
+        text: "[session]\nqueue_bytes_maximum = \"2 MiB\"\n[limits]\nqueue_bytes_total_maximum = \"1 MiB\"\n",
+        code: 0,
+        found: ":2:23: session.queue_bytes_maximum = \"2 MiB\"",
+        remedy: "limits.queue_bytes_total_maximum = \"1 MiB\"",
+    },
+    Mistake {
+        name: "more connections than sessions",
+        text: "[limits]\nconnections_maximum = 200\nsessions_maximum = 100\n",
+        code: 0,
+        found: "limits.connections_maximum = 200",
+        remedy: "above limits.sessions_maximum = 100",
+    },
+    Mistake {
+        name: "two keep alives",
+        text: "[protocol]\nserver_keep_alive_s = 600\nkeep_alive_maximum_s = 60\n",
+        code: 0,
+        found: "protocol.server_keep_alive_s = 600",
+        remedy: "above protocol.keep_alive_maximum_s = 60",
     },
     Mistake {
         name: "everybody with a certificate, which is not everybody",
@@ -309,6 +372,42 @@ fn check_finds_typical_mistakes_and_says_what_to_do() {
         let line = said.lines().find(|line| line.contains(mistake.found));
         let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
         assert!(line.contains(mistake.remedy), "{name}: {line}");
+    }
+}
+
+/// What a start cannot mend has the code that keeps a supervisor from trying again, and leaves
+/// nothing behind.
+#[test]
+fn serve_finds_what_check_finds_of_listeners_before_it_makes_anything() {
+    let directory = Directory::new("serve-listeners");
+    let text =
+        "[[listener]]\nurl = \"tls://127.0.0.1:0\"\ncertificate = \"no.crt\"\nkey = \"no.key\"\n";
+    let file = directory.write("whimbrel.toml", text);
+    let short = "tls://127.0.0.1:0?certificate=no.crt&key=no.key";
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["-c", &file],
+            "whimbrel.toml:3:15: tls://127.0.0.1:0: cannot read no.crt",
+        ),
+        (
+            &["-l", short],
+            "--listen: tls://127.0.0.1:0: cannot read no.crt",
+        ),
+        #[cfg(unix)]
+        (
+            &["-l", "unix://nowhere/a.sock"],
+            "--listen: unix://nowhere/a.sock: there is no directory nowhere",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let output = whimbrel(arguments)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!directory.path().join("whimbrel-data").exists());
     }
 }
 

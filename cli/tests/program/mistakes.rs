@@ -34,6 +34,42 @@ fn serve_says_the_same_and_does_not_start() {
     assert_eq!(served.stderr, checked.stderr);
 }
 
+#[test]
+fn the_file_to_check_is_named_as_for_serve() {
+    let directory = Directory::new("check-names");
+    let file = directory.write("good.toml", "[log]\nlevel = \"warn\"\n");
+    for (arguments, variable, expected) in [
+        (&["check", &file][..], None, "good.toml: ok"),
+        (&["check", "-c", &file], None, "good.toml: ok"),
+        (
+            &["check"],
+            Some(("WHIMBREL_CONFIG", &*file)),
+            "good.toml: ok",
+        ),
+        (
+            &["check"],
+            Some(("WHIMBREL_LOG_LEVEL", "warn")),
+            "the environment: ok",
+        ),
+        (&["check"], None, "name the file to check"),
+        (&["check", "-c", &file, &file], None, "two files"),
+        (
+            &["check"],
+            Some(("WHIMBREL_LISTENER_URL", "x:y,tcp://127.0.0.1:1883")),
+            "\"x:y\"",
+        ),
+    ] {
+        let mut command = whimbrel(arguments);
+        command.envs(variable);
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains(expected), "{said}");
+        let code = if expected.ends_with("ok") { 0 } else { 2 };
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(!said.contains("same place"), "{said}");
+    }
+}
+
 const MISTAKES: &[(&str, &[&str])] = &[
     (
         "[limits]\nconections_maximum = 1\n",
@@ -114,6 +150,35 @@ const MISTAKES: &[(&str, &[&str])] = &[
         &[
             "2:7: `listener.url`: \"0.0.0.0:1883\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\", or with one of tls, ws, wss, unix, quic",
         ],
+    ),
+    (
+        // The second listener is nowhere, so it is not where the first is.
+        "[[listener]]\nurl = \"tcp://127.0.0.1:1883\"\n[[listener]]\nurl = \"tcp//x\"\n",
+        &[
+            "4:7: `listener.url`: \"tcp//x\" should begin with \"tcp://\", such as \"tcp://127.0.0.1:1883\", or with one of tls, ws, wss, unix, quic",
+        ],
+    ),
+    (
+        "[limits]\nunsent_bytes_maximum = \"64 KiB\"\nunsent_bytes_pause = \"1 MiB\"\n",
+        &[
+            "3:22: limits.unsent_bytes_pause: must not be above limits.unsent_bytes_maximum; limits.unsent_bytes_maximum is \"64 KiB\", limits.unsent_bytes_pause is \"1 MiB\"",
+        ],
+    ),
+    (
+        "[limits]\nmemory_budget_bytes = 1\n",
+        &[
+            "2:23: `limits.memory_budget_bytes`: 1 is out of range: expected a number of bytes (or text such as \"64 KiB\"), \"256 KiB\" or more",
+        ],
+    ),
+    (
+        "[storage]\nsegment_bytes = 100000\n",
+        &[
+            "2:17: storage.segment_bytes: must be a multiple of 4,096 from 64 KiB to 1 GiB, such as 102400 instead of 100000",
+        ],
+    ),
+    (
+        "[log]\nlevel = # info\n",
+        &["2:9: there is no value behind `level =`; write one, or take it away"],
     ),
     (
         "[log]\nlevel = \"inof\"\nformt = \"json\"\n[limits]\nfanout_step = 0\n",

@@ -67,6 +67,7 @@ impl Shown {
             let config = quic::accept_with(config, listener);
             let config = config.map_err(|what| CertificateError {
                 url: listener.url.clone(),
+                key: "tls_versions",
                 what,
             })?;
             return Ok(Self {
@@ -226,6 +227,8 @@ pub fn still_taken_by(listeners: Vec<Arc<Security>>) -> impl Fn(&Peer) -> bool {
 pub struct CertificateError {
     /// Which listener.
     pub url: ListenerUrl,
+    /// Which of its keys is to be changed, as the configuration file calls it.
+    pub key: &'static str,
     /// What is wrong, and what to do about it.
     pub what: String,
 }
@@ -233,7 +236,9 @@ pub struct CertificateError {
 /// What [`check_certificates`] has to say of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateFinding {
-    /// Clients cannot connect, or not all who should.
+    /// The listener cannot be opened.
+    Unusable(CertificateError),
+    /// It can, but clients cannot connect, or not all who should.
     Error(CertificateError),
     /// Soon they cannot.
     Warning(CertificateError),
@@ -242,21 +247,28 @@ pub enum CertificateFinding {
 impl fmt::Display for CertificateFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(error) | Self::Warning(error) => error.fmt(f),
+            Self::Unusable(error) | Self::Error(error) | Self::Warning(error) => error.fmt(f),
         }
     }
 }
 
 /// Reads the certificates, keys, authorities and lists of a listener as a start would: whether all
-/// are there and fit each other, and whether they are in date at `now` and for two weeks more.
-/// Nothing is found of listeners without TLS, and in a build without it.
+/// are there and fit each other, and whether they are in date at `now` and for two weeks more. Of
+/// listeners without TLS nothing is found, but that this build has not what their scheme needs.
 #[must_use]
 pub fn check_certificates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
+    if let Err(why) = can(listener.url.scheme()) {
+        return vec![CertificateFinding::Unusable(CertificateError {
+            url: listener.url.clone(),
+            key: "url",
+            what: why.to_string(),
+        })];
+    }
     #[cfg(feature = "tls")]
     if listener.url.scheme().has_tls() {
         return match Shown::load(listener) {
             Ok(_) => tls::credentials::check_dates(listener, now),
-            Err(error) => vec![CertificateFinding::Error(error)],
+            Err(error) => vec![CertificateFinding::Unusable(error)],
         };
     }
     Vec::new()

@@ -37,7 +37,7 @@ pub(crate) fn load(options: &TlsOptions, scheme: Scheme) -> Result<Arc<ClientCon
     let mut config = match (&options.certificate, &options.key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {
-            let pair = read_pair(certificate, key)?;
+            let pair = read_pair(certificate, key).map_err(|wrong| wrong.what)?;
             let pair = Arc::unwrap_or_clone(pair);
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
         }

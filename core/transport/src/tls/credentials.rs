@@ -36,13 +36,10 @@ pub(crate) fn protocols(scheme: Scheme) -> Vec<Vec<u8>> {
 
 /// Looks at the dates of the certificates of a listener.
 pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<CertificateFinding> {
-    let error = |what| CertificateError {
-        url: listener.url.clone(),
-        what,
-    };
+    let error = |key, what| Wrong { key, what }.at(listener);
     let pairs = match read_pairs(listener) {
         Ok(pairs) => pairs,
-        Err(what) => return vec![CertificateFinding::Error(error(what))],
+        Err(wrong) => return vec![CertificateFinding::Unusable(wrong.at(listener))],
     };
     let now_s = i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX);
     let days = |seconds: i64| seconds / (24 * 3_600);
@@ -54,13 +51,13 @@ pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
         };
         if end <= now_s {
             let what = format!("{file} expired {} days ago; renew it", days(now_s - end));
-            findings.push(CertificateFinding::Error(error(what)));
+            findings.push(CertificateFinding::Error(error("certificate", what)));
         } else if begin > now_s {
             let what = format!("{file} is not valid yet; is the clock right?");
-            findings.push(CertificateFinding::Error(error(what)));
+            findings.push(CertificateFinding::Error(error("certificate", what)));
         } else if end - now_s < SOON_S {
             let what = format!("{file} expires in {} days; renew it", days(end - now_s));
-            findings.push(CertificateFinding::Warning(error(what)));
+            findings.push(CertificateFinding::Warning(error("certificate", what)));
         }
     }
     // Nobody is kept out because a list is old: that would be everybody.
@@ -73,10 +70,32 @@ pub(crate) fn check_dates(listener: &ListenerConfig, now: UnixTime) -> Vec<Certi
                  in; fetch the new one, and reload",
                 days(now_s - next)
             );
-            findings.push(CertificateFinding::Warning(error(what)));
+            findings.push(CertificateFinding::Warning(error("crl", what)));
         }
     }
     findings
+}
+
+/// What is wrong, in words, and the key of the listener that is to be changed.
+pub(crate) struct Wrong {
+    pub(crate) key: &'static str,
+    pub(crate) what: String,
+}
+
+impl Wrong {
+    /// For the value of this key.
+    fn by(key: &'static str) -> impl Fn(String) -> Self {
+        move |what| Self { key, what }
+    }
+
+    /// Of this listener.
+    pub(crate) fn at(self, listener: &ListenerConfig) -> CertificateError {
+        CertificateError {
+            url: listener.url.clone(),
+            key: self.key,
+            what: self.what,
+        }
+    }
 }
 
 /// What a listener serves TLS with, and whom it believes about clients if it asks them.
@@ -91,13 +110,10 @@ pub(crate) struct Loaded {
 ///
 /// A file cannot be read or is not what it should be.
 pub(crate) fn load(listener: &ListenerConfig) -> Result<Loaded, CertificateError> {
-    build(listener).map_err(|what| {
-        let url = listener.url.clone();
-        CertificateError { url, what }
-    })
+    build(listener).map_err(|wrong| wrong.at(listener))
 }
 
-fn build(listener: &ListenerConfig) -> Result<Loaded, String> {
+fn build(listener: &ListenerConfig) -> Result<Loaded, Wrong> {
     let pairs = read_pairs(listener)?;
     let (verifier, authorities) = client_verifier(listener)?.unzip();
     let versions: Vec<&SupportedProtocolVersion> = listener
@@ -110,7 +126,7 @@ fn build(listener: &ListenerConfig) -> Result<Loaded, String> {
         .collect();
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&versions)
-        .map_err(|error| format!("tls_versions: {error}"))?;
+        .map_err(|error| Wrong::by("tls_versions")(error.to_string()))?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
@@ -120,7 +136,8 @@ fn build(listener: &ListenerConfig) -> Result<Loaded, String> {
     // Sessions are resumed by tickets, which are kept by clients. Their keys live as long as this
     // configuration: after a reload everybody is looked at anew.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = ring::Ticketer::new().map_err(|error| format!("no randomness: {error}"))?;
+    config.ticketer = ring::Ticketer::new()
+        .map_err(|error| Wrong::by("url")(format!("no randomness: {error}")))?;
     // A certificate that is checked for revocation is checked each time.
     if !listener.crl.is_empty() {
         config.ticketer = Arc::new(NoTickets);
@@ -136,17 +153,18 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Every chain with its key.
-fn read_pairs(listener: &ListenerConfig) -> Result<Vec<Arc<CertifiedKey>>, String> {
+fn read_pairs(listener: &ListenerConfig) -> Result<Vec<Arc<CertifiedKey>>, Wrong> {
     let (certificates, keys) = (&listener.certificate, &listener.key);
     if certificates.is_empty() {
-        return Err("needs a certificate: set `certificate` and `key`".to_owned());
+        let what = "needs a certificate: set `certificate` and `key`";
+        return Err(Wrong::by("certificate")(what.to_owned()));
     }
     if certificates.len() != keys.len() {
-        return Err(format!(
+        return Err(Wrong::by("key")(format!(
             "{} certificates and {} keys: name one key for each certificate, in the same order",
             certificates.len(),
             keys.len()
-        ));
+        )));
     }
     let pairs = certificates.iter().zip(keys);
     pairs
@@ -155,25 +173,25 @@ fn read_pairs(listener: &ListenerConfig) -> Result<Vec<Arc<CertifiedKey>>, Strin
 }
 
 /// A chain and its key.
-pub(crate) fn read_pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
-    let chain = read_usable(certificate)?;
-    let bytes = read(key)?;
+pub(crate) fn read_pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Wrong> {
+    let chain = read_usable(certificate).map_err(Wrong::by("certificate"))?;
+    let bytes = read(key).map_err(Wrong::by("key"))?;
     let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
-        format!(
+        Wrong::by("key")(format!(
             "{key} has no private key: it should have one in PEM, unencrypted; `openssl pkey -in \
-                 {key} -out FILE` takes a passphrase away"
-        )
+             {key} -out FILE` takes a passphrase away, and makes PEM of DER"
+        ))
     })?;
     let mismatch = rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
     let pair = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
-        if error == mismatch {
+        Wrong::by("key")(if error == mismatch {
             format!(
                 "{key} is not the key of {certificate}; name the one that the certificate was made for, in \
                  the same place of `key`"
             )
         } else {
             format!("{certificate} and {key}: {error}")
-        }
+        })
     })?;
     Ok(Arc::new(pair))
 }
@@ -230,16 +248,19 @@ pub(crate) fn read_authorities(files: &[String]) -> Result<RootCertStore, String
 )]
 fn client_verifier(
     listener: &ListenerConfig,
-) -> Result<Option<(Arc<dyn ClientCertVerifier>, Authorities)>, String> {
+) -> Result<Option<(Arc<dyn ClientCertVerifier>, Authorities)>, Wrong> {
     if listener.client_ca.is_empty() {
         if listener.crl.is_empty() {
             return Ok(None);
         }
-        return Err("a `crl` needs `client_ca`: whose certificates does it take back?".to_owned());
+        let what = "a `crl` needs `client_ca`: whose certificates does it take back?";
+        return Err(Wrong::by("crl")(what.to_owned()));
     }
-    let certificates = read_client_authorities(listener)?;
-    let roots = Arc::new(read_authorities(&listener.client_ca)?);
-    let lists = read_lists(listener, &certificates)?;
+    let of_clients = Wrong::by("client_ca");
+    let certificates = read_client_authorities(listener).map_err(&of_clients)?;
+    let roots = read_authorities(&listener.client_ca).map_err(&of_clients)?;
+    let roots = Arc::new(roots);
+    let lists = read_lists(listener, &certificates).map_err(Wrong::by("crl"))?;
     let authorities = Authorities::new(&certificates, &lists);
     let has_lists = !lists.is_empty();
     let mut builder =
@@ -253,7 +274,7 @@ fn client_verifier(
     }
     let verifier = builder
         .build()
-        .map_err(|error| format!("client_ca or crl: {error}"))?;
+        .map_err(|error| of_clients(format!("client_ca or crl: {error}")))?;
     Ok(Some((verifier, authorities)))
 }
 
