@@ -7,44 +7,57 @@ use crate::config::{Format, Level as Lowest, Log};
 use crate::message_format::{Object, rfc3339};
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _, stderr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+/// The least important lines that are written: a number of `Lowest`. It may change at any time.
+static LOWEST: AtomicU8 = AtomicU8::new(Lowest::Info as u8);
+
 /// Starts to log. Call it once.
 pub(crate) fn start(log: &Log) {
-    let lowest = match log.level {
-        Lowest::Error => LevelFilter::ERROR,
-        Lowest::Warn => LevelFilter::WARN,
-        Lowest::Info => LevelFilter::INFO,
-        Lowest::Debug => LevelFilter::DEBUG,
-        Lowest::Trace => LevelFilter::TRACE,
-    };
     let has_colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    LOWEST.store(log.level as u8, Ordering::Relaxed);
     let lines = Lines {
-        lowest,
         format: log.format,
         has_colours,
     };
     tracing::subscriber::set_global_default(lines).expect("the log is started once");
 }
 
+/// From now on lines of this level and of more important ones are written.
+pub(crate) fn set_level(level: Lowest) {
+    LOWEST.store(level as u8, Ordering::Relaxed);
+    // Places in the program remember whether their lines are written.
+    tracing::callsite::rebuild_interest_cache();
+}
+
+fn lowest() -> LevelFilter {
+    match LOWEST.load(Ordering::Relaxed) {
+        level if level == Lowest::Error as u8 => LevelFilter::ERROR,
+        level if level == Lowest::Warn as u8 => LevelFilter::WARN,
+        level if level == Lowest::Info as u8 => LevelFilter::INFO,
+        level if level == Lowest::Debug as u8 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    }
+}
+
 /// Writes every event as a line.
 struct Lines {
-    lowest: LevelFilter,
     format: Format,
     has_colours: bool,
 }
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.lowest
+        *metadata.level() <= lowest()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.lowest)
+        Some(lowest())
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -96,8 +109,12 @@ struct Words {
 
 impl Visit for Words {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
+        let mut text = format!("{value:?}");
         let is_message = field.name() == "message";
+        // Where a value ends is seen.
+        if !is_message && text.contains(' ') && !text.starts_with('"') {
+            text = format!("{text:?}");
+        }
         let out = if is_message {
             &mut self.message
         } else {
@@ -202,14 +219,14 @@ pub(crate) mod tests {
     fn an_event_is_a_line_whatever_is_in_it() {
         let kept = Kept::default();
         tracing::subscriber::with_default(kept.clone(), || {
-            tracing::info!(client_id = "a\nb\"", count = 3_u64, kept = true, reason = %"x\x1b[2J", "gone\n");
+            tracing::info!(client_id = "a\nb\"", count = 3_u64, kept = true, reason = %"x\x1b[2J", why = %"not now", "gone\n");
         });
         let lines = kept.0.lock().unwrap();
         let [human, json] = &lines[0];
         assert_eq!(
             human,
             "1970-01-01T00:00:00.000Z  INFO gone\\n client_id=\"a\\nb\\\"\" count=3 kept=true \
-             reason=x\\u{1b}[2J"
+             reason=x\\u{1b}[2J why=\"not now\""
         );
         assert!(json.starts_with(r#"{"timestamp":"1970-01-01T00:00:00.000Z","level":"INFO","#));
         for member in [

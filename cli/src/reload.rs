@@ -2,6 +2,7 @@
 //! once; or nothing is, and the reason is told.
 
 use crate::config::{Flags, Loaded, Problem, Settings, changed, load_over, take_over};
+use crate::logging;
 use crate::runtime::Handle;
 use crate::surroundings::Surroundings;
 use tracing::{error, info, warn};
@@ -75,6 +76,7 @@ impl Reloader {
         let access = loaded.settings.server.broker.access.clone();
         let has_changed = access != self.settings.server.broker.access;
         self.settings = loaded.settings;
+        logging::set_level(self.settings.log.level);
         if has_changed {
             broker.set_access(access).await?;
         }

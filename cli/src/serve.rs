@@ -9,6 +9,7 @@ use crate::signals::{Signal, Signals};
 use crate::surroundings::Surroundings;
 use crate::{logging, misuse, statistics, summary};
 use argh::{ArgsInfo, FromArgs};
+use std::io::{IsTerminal, stderr};
 use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -243,8 +244,13 @@ fn welcome(loaded: &Loaded, warnings: &[String], listeners: &[ListenerUrl]) {
         warn!("{warning}");
     }
     let for_people = settings.log.format == Format::Human && settings.log.level.shows_info();
-    if for_people && let Some(text) = listeners.iter().find_map(what_to_type) {
-        say(&text);
+    if for_people && stderr().is_terminal() {
+        let mut open = listeners.iter().zip(&settings.server.listeners);
+        let text = open.find_map(|(url, config)| {
+            let typed = what_to_type(url);
+            typed.filter(|_| summary::is_open(config))
+        });
+        text.iter().for_each(|text| say(text));
     }
 }
 

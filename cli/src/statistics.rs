@@ -1,4 +1,5 @@
-//! The statistics as lines of the log, one for each shard, one for the storage, one for who was let
+//! The statistics as lines of the log, one for all shards together where there are several, one for
+//! each shard, one for the storage, one for who was let
 //! in, and one for each tenant. What the numbers mean is documented with [`Statistics`] and in
 //! `docs/operations.md`.
 
@@ -61,12 +62,30 @@ pub(crate) fn log_tenants(tenants: &[TenantUsage], limits: &TenantsConfig) {
 
 /// Writes them, and what was written to keep things.
 pub(crate) fn log(shards: &[Statistics], storage: Option<&log::Statistics>) {
+    if let [first, others @ ..] = shards
+        && !others.is_empty()
+    {
+        log_counters("total statistics", None, &total(first, others));
+    }
     for (shard, statistics) in shards.iter().enumerate() {
-        log_shard(shard, statistics);
+        log_counters("statistics", Some(shard), statistics);
     }
     if let Some(storage) = storage {
         log_storage(storage);
     }
+}
+
+/// The sums. Each shard has all retained messages, so these are no sum.
+fn total(first: &Statistics, others: &[Statistics]) -> Statistics {
+    let mut total = first.clone();
+    for other in others {
+        total.add(other);
+    }
+    let all = || others.iter().chain([first]);
+    let most = |count: fn(&Statistics) -> u64| all().map(count).max().unwrap_or_default();
+    total.retained_messages = most(|shard| shard.retained_messages);
+    total.retained_bytes = most(|shard| shard.retained_bytes);
+    total
 }
 
 fn log_storage(statistics: &log::Statistics) {
@@ -88,11 +107,9 @@ fn log_storage(statistics: &log::Statistics) {
         synced_lsn: _,
         loss_window_ms,
     } = *statistics;
-    let loss_window_ms = match loss_window_ms {
-        u64::MAX => "unbounded".to_owned(),
-        ms => ms.to_string(),
-    };
-    let write_amplification = format!("{:.1}", statistics.write_amplification());
+    // A number, or nothing where nothing bounds it.
+    let loss_window_ms = (loss_window_ms < u64::MAX).then_some(loss_window_ms);
+    let write_amplification = (statistics.write_amplification() * 10.0).round() / 10.0;
     info!(
         batches,
         payload_bytes,
@@ -111,7 +128,7 @@ fn log_storage(statistics: &log::Statistics) {
     );
 }
 
-fn log_shard(shard: usize, statistics: &Statistics) {
+fn log_counters(what: &'static str, shard: Option<usize>, statistics: &Statistics) {
     let dropped = |why| statistics.dropped_because(why);
     let denied = |what| statistics.denied[what as usize];
     let shadow_denied = |what| statistics.shadow_denied[what as usize];
@@ -169,7 +186,7 @@ fn log_shard(shard: usize, statistics: &Statistics) {
         dropped_session_ended = dropped(DropReason::SessionEnded),
         dropped_not_allowed = dropped(DropReason::NotAllowed),
         dropped_unreadable = dropped(DropReason::Unreadable),
-        "statistics"
+        "{what}"
     );
 }
 
@@ -178,10 +195,21 @@ mod tests {
     use super::*;
     use crate::logging::tests::written;
 
+    #[test]
+    fn shards_are_added_but_for_what_they_share() {
+        let shard = Statistics {
+            sessions: 2,
+            retained_messages: 3,
+            ..Statistics::default()
+        };
+        let total = total(&shard, std::slice::from_ref(&shard));
+        assert_eq!((total.sessions, total.retained_messages), (4, 3));
+    }
+
     /// A counter that core has and the line has not is missed.
     #[test]
     fn every_counter_is_in_the_line() {
-        let line = written(|| log_shard(0, &Statistics::default()));
+        let line = written(|| log_counters("statistics", Some(0), &Statistics::default()));
         for name in Statistics::NAMES {
             let is_there =
                 line.contains(&format!(" {name}=")) || line.contains(&format!(" {name}_"));

@@ -41,6 +41,19 @@ pub(crate) fn now() -> UnixTime {
     UnixTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Whether a client of this machine comes in without showing anything.
+pub(crate) fn is_open(listener: &ListenerConfig) -> bool {
+    let is_near = match listener.allow_anonymous {
+        Anonymous::Always => true,
+        Anonymous::LoopbackOnly => {
+            let address = listener.url.address();
+            listener.url.is_local() || address.is_some_and(|address| address.ip().is_unspecified())
+        }
+        Anonymous::Never => false,
+    };
+    is_near && !needs_a_name(listener) && listener.proxy_from.is_empty()
+}
+
 /// Whether clients have a way to show who they are.
 fn can_show(listener: &ListenerConfig, prepared: &Prepared) -> bool {
     prepared.asks_somebody() || listener.certificate_user != CertificateUser::None

@@ -209,6 +209,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Empty when CONNECT never came.
         client_id: Box<str>,
+        /// The user name that it gave, if it gave one: who it says to be, and maybe is not.
+        username: Option<Box<str>>,
         /// Where from.
         address: Option<SocketAddr>,
         /// Why.
@@ -376,8 +378,9 @@ pub enum CloseReason {
     Revoked,
     /// The verdict on its credentials.
     Refused(ReasonCode),
-    /// The broker is at a limit.
-    Limit(ReasonCode),
+    /// The broker is at a limit: what the client is told, and the settings that say how much there
+    /// may be; none where there are several that it may be.
+    Limit(ReasonCode, &'static str),
     /// Its queue overflowed and the policy says disconnect.
     QueueOverflow,
     /// A 3.x client did not acknowledge in spite of retransmissions.
@@ -407,7 +410,7 @@ impl CloseReason {
             Self::Banned => Some(ReasonCode::BANNED),
             Self::PublishRate => Some(ReasonCode::MESSAGE_RATE_TOO_HIGH),
             Self::AuthenticationEnded => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
-            Self::Refused(reason) | Self::Limit(reason) => Some(reason),
+            Self::Refused(reason) | Self::Limit(reason, _) => Some(reason),
             Self::QueueOverflow => Some(ReasonCode::QUOTA_EXCEEDED),
             Self::NotAcknowledging => Some(ReasonCode::UNSPECIFIED),
             Self::Shutdown => Some(ReasonCode::SERVER_SHUTTING_DOWN),
@@ -436,7 +439,8 @@ impl fmt::Display for CloseReason {
             Self::AuthenticationEnded => f.write_str("the authentication has ended"),
             Self::Revoked => f.write_str("the credentials were revoked"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
-            Self::Limit(reason) => write!(f, "broker limit: {reason}"),
+            Self::Limit(reason, "") => write!(f, "broker limit: {reason}"),
+            Self::Limit(reason, limit) => write!(f, "broker limit: {reason} ({limit})"),
             Self::QueueOverflow => f.write_str("queue overflow"),
             Self::NotAcknowledging => f.write_str("client does not acknowledge"),
             Self::Shutdown => f.write_str("server shutting down"),
@@ -486,6 +490,28 @@ impl DropReason {
         Self::NotAllowed,
         Self::Unreadable,
     ];
+}
+
+impl DropReason {
+    /// The settings that limit what is dropped for this reason, where a message of QoS 1 or 2 is
+    /// lost that way and an operator can choose another limit.
+    #[must_use]
+    pub const fn limits(self) -> Option<&'static str> {
+        match self {
+            Self::QueueFull => Some("session.queue_messages_maximum, session.queue_bytes_maximum"),
+            Self::TotalQueueFull => Some(
+                "limits.queue_messages_total_maximum, limits.queue_bytes_total_maximum, \
+                 limits.memory_budget_bytes",
+            ),
+            Self::TenantQueueFull => Some("tenants.queued_bytes_maximum"),
+            Self::SlowConsumer
+            | Self::TooLarge
+            | Self::Expired
+            | Self::SessionEnded
+            | Self::NotAllowed
+            | Self::Unreadable => None,
+        }
+    }
 }
 
 impl fmt::Display for DropReason {

@@ -273,11 +273,13 @@ impl Broker {
         if self.shutting_down {
             self.close(key, CloseReason::Shutdown);
         } else if self.connections.len() > self.config.limits.connections_maximum as usize {
-            self.close(key, CloseReason::Limit(ReasonCode::SERVER_BUSY));
+            let limit = "limits.connections_maximum";
+            self.close(key, CloseReason::Limit(ReasonCode::SERVER_BUSY, limit));
         } else if let Some(why) = turned_away {
             self.close(key, why);
         } else if !has_room {
-            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+            let limit = "listener.connections_maximum";
+            self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         } else if let Some(connection) = self.connections.get_mut(key) {
             let at = time.after_ms(u64::from(self.config.limits.connect_timeout_ms));
             self.timers

@@ -94,7 +94,8 @@ impl Broker {
         if bytes as usize > OUTBOX_FULL
             && self.memory_bytes() > self.config.limits.memory_budget_bytes
         {
-            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+            let limit = "limits.memory_budget_bytes";
+            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
         self.count_client(key);
     }

@@ -383,7 +383,15 @@ impl Broker {
         if self.bans.has_address(self.machine_wall(), address) {
             return Some(CloseReason::Banned);
         }
-        excess.map(CloseReason::Limit)
+        excess.map(|reason| {
+            let limit = match reason {
+                ReasonCode::CONNECTION_RATE_EXCEEDED => {
+                    "quotas.connections_per_address_per_second_maximum"
+                }
+                _ => "quotas.connections_per_address_maximum",
+            };
+            CloseReason::Limit(reason, limit)
+        })
     }
 }
 

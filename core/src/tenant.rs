@@ -357,7 +357,10 @@ impl Broker {
         let is_known = self.tenants.find(name).is_some();
         if !is_known && self.tenants.len() > self.config.tenants.maximum as usize {
             self.statistics.tenant_refusals += 1;
-            return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+            return Err(CloseReason::Limit(
+                ReasonCode::QUOTA_EXCEEDED,
+                "tenants.maximum",
+            ));
         }
         Ok(self.tenant_named(name))
     }

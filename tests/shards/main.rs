@@ -551,7 +551,7 @@ fn limits_hold_for_all_shards_together() {
         matches!(
             event,
             Event::Refused {
-                why: CloseReason::Limit(ReasonCode::SERVER_BUSY),
+                why: CloseReason::Limit(ReasonCode::SERVER_BUSY, "limits.connections_maximum"),
                 ..
             }
         )

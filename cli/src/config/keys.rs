@@ -402,7 +402,8 @@ const LOG: &[Key] = &[
         "The least important lines that are written. `info` has one line for each connection, written \
          when it ends; `debug` adds its beginning and what it subscribes to; `trace` is for developers.",
         "Shows how each connection went, and nothing per message.",
-    ),
+    )
+    .live(),
     Key::new(
         "format",
         |s| &mut s.log.format,

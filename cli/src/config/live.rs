@@ -33,6 +33,7 @@ pub(crate) fn changed(old: &Settings, new: &Settings) -> Vec<String> {
 pub(crate) fn take_over(running: &mut Settings, new: &Settings) {
     running.authentication = new.authentication.clone();
     running.access = new.access.clone();
+    running.log.level = new.log.level;
     running.server.broker.access = new.server.broker.access.clone();
     let mut others: Vec<&ListenerConfig> = new.server.listeners.iter().collect();
     for listener in &mut running.server.listeners {

@@ -130,12 +130,12 @@ mod reload {
         assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
         home.configure(
             "always",
-            "[limits]\nconnections_maximum = 7\n[log]\nlevel = \"warn\"\n",
+            "[limits]\nconnections_maximum = 7\n[log]\nformat = \"json\"\n",
         );
         broker.signal("HUP");
         let line = broker.wait_for("taken over by a restart only");
         assert!(line.contains("limits.connections_maximum"), "{line}");
-        assert!(line.contains("log.level"), "{line}");
+        assert!(line.contains("log.format"), "{line}");
         assert!(!line.contains("listener"), "{line}");
         assert_eq!(answer(&address, "", ""), ACCEPTED);
     }

@@ -1,6 +1,6 @@
 //! A broker that runs, and how it ends.
 
-use crate::harness::{Directory, PATIENCE, Running, forgetful};
+use crate::harness::{Directory, PATIENCE, Running, forgetful, whimbrel};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -23,23 +23,22 @@ fn connect(address: &str) -> (TcpStream, u8) {
 }
 
 #[test]
-fn it_says_where_it_listens_what_it_promises_and_what_to_type() {
+fn it_says_where_it_listens_and_what_it_promises_and_to_no_log_what_to_type() {
     let mut broker = Running::start(forgetful(&["-l", ANY_PORT]));
     let address = broker.address();
     broker.wait_for("what is acknowledged is lost when the broker stops");
-    broker.wait_for(&format!("tcp://{address}"));
-    let (_, port) = address.rsplit_once(':').unwrap();
-    let line = broker.wait_for(" sub ");
+    let (_, reason) = connect(&address);
+    assert_eq!(reason, 0);
+    let line = broker.wait_for("client disconnected");
+    let expected = r#"version=5.0 "#;
+    assert!(line.contains(expected), "{line}");
+    let expected = r#"reason="connection closed without DISCONNECT""#;
+    assert!(line.ends_with(expected), "{line}");
     assert!(
-        line.ends_with(&format!(" sub -p {port} -t 'hello/#' -v")),
-        "{line}"
+        !broker.said.iter().any(|line| line.contains("type")),
+        "{:#?}",
+        broker.said
     );
-    let line = broker.wait_for(" pub ");
-    assert!(
-        line.ends_with(&format!(" pub -p {port} -t hello/world -m hi")),
-        "{line}"
-    );
-    TcpStream::connect(address).unwrap();
 }
 
 #[test]
@@ -63,7 +62,7 @@ fn an_open_address_comes_with_the_remedy() {
     let mut command = forgetful(&["-l", "tcp://0.0.0.0:0"]);
     command.env("WHIMBREL_LISTENER_ALLOW_ANONYMOUS", "always");
     let mut broker = Running::start(command);
-    broker.wait_for("Ctrl-C");
+    broker.wait_for("is let in without showing anything");
     assert!(broker.said.iter().all(|line| !line.contains("refused")));
 }
 
@@ -124,6 +123,15 @@ fn a_port_in_use_is_one_clear_line() {
         stderr.contains(&address) && stderr.contains("in use"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_said_to_be_one() {
+    let directory = Directory::new("data-file");
+    let file = directory.write("data", "");
+    let output = whimbrel(&["-l", ANY_PORT, "-d", &file]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("is a file and no directory"), "{stderr}");
 }
 
 #[test]
@@ -201,6 +209,59 @@ fn statistics_are_written_on_demand() {
     for expected in ["shard=0", "connections_accepted=", "dropped_queue_full=0"] {
         assert!(line.contains(expected), "{line}");
     }
+}
+
+/// A flood for one reason does not hide another.
+#[test]
+fn refusals_are_told_by_their_reason_with_the_user_name() {
+    let directory = Directory::new("refusals");
+    let text = "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n[limits]\nsessions_maximum = 1\n\
+                [quotas]\nconnections_per_user_maximum = 1\n";
+    let file = directory.write("whimbrel.toml", text);
+    let mut broker = Running::start(forgetful(&["-c", &file]));
+    let address = broker.address();
+    let (_first, reason) = connect(&address);
+    assert_eq!(reason, 0);
+    // The same with another identifier and the user name "u".
+    let mut other = TcpStream::connect(&address).unwrap();
+    other
+        .write_all(b"\x10\x11\0\x04MQTT\x05\x82\0\x3c\0\0\x01b\0\x01u")
+        .unwrap();
+    let line = broker.wait_for("client refused");
+    for expected in [
+        r#"client_id="b" username="u""#,
+        r#"reason="broker limit: quota exceeded (limits.sessions_maximum)""#,
+    ] {
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_level_of_the_log_is_taken_over_and_several_shards_have_a_sum() {
+    let directory = Directory::new("log-level");
+    let text = "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n";
+    let file = directory.write("whimbrel.toml", text);
+    let mut broker = Running::start(forgetful(&["-c", &file, "-t", "2"]));
+    let address = broker.address();
+    directory.write(
+        "whimbrel.toml",
+        &format!("[log]\nlevel = \"debug\"\n{text}"),
+    );
+    broker.signal("HUP");
+    broker.wait_for("reloaded");
+    let (_client, _) = connect(&address);
+    broker.wait_for("client connected");
+    broker.signal("USR1");
+    broker.wait_for("total statistics");
+    broker.wait_for("shard=1");
+    directory.write(
+        "whimbrel.toml",
+        &format!("[log]\nlevel = \"error\"\n{text}"),
+    );
+    broker.signal("HUP");
+    broker.signal("TERM");
+    assert!(broker.wait().success());
 }
 
 #[cfg(unix)]

@@ -1,5 +1,5 @@
-//! Makes log lines of the core's events: one line for a connection's life at `info`, the rest at
-//! `debug`. Never payloads, topics' contents or secrets.
+//! Makes log lines of the core's events: one line for a connection's life at `info`, what loses
+//! messages by a limit at `warn`, the rest at `debug`. Never payloads, topics' contents or secrets.
 
 use core::fmt;
 use core::mem::{Discriminant, discriminant};
@@ -28,7 +28,9 @@ const SAMPLED_MS: u64 = 60_000;
 /// Why strangers do not get in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    Mqtt(Discriminant<CloseReason>),
+    /// With all that the reason says: a wrong password and a bad packet have nothing in common.
+    Mqtt(CloseReason),
+    /// What peers can make different each time counts as one.
     Below(Discriminant<Fault>),
 }
 
@@ -49,6 +51,7 @@ impl Reporter {
     pub fn event(&mut self, now: Timestamp, event: &Event, facts: Facts) {
         let Event::Refused {
             client_id,
+            username,
             address,
             why,
             ..
@@ -62,9 +65,14 @@ impl Reporter {
         if client_id.is_empty() && of_itself {
             return debug!(%address, "connection closed before CONNECT");
         }
-        match self.count(now, Refusal::Mqtt(discriminant(why))) {
-            (count, true) => info!(client_id, %address, reason = %why, count, "client refused"),
-            (count, false) => debug!(client_id, %address, reason = %why, count, "client refused"),
+        let username = username.as_deref();
+        match self.count(now, Refusal::Mqtt(*why)) {
+            (count, true) => {
+                info!(client_id, username, %address, reason = %why, count, "client refused");
+            }
+            (count, false) => {
+                debug!(client_id, username, %address, reason = %why, count, "client refused");
+            }
         }
     }
 
@@ -111,7 +119,7 @@ fn report(event: &Event, facts: Facts) {
             tenant = tenant.as_deref(),
             user = user.as_deref(),
             address = %Address(*address),
-            ?version,
+            %version,
             session_present,
             keep_alive_s,
             "client connected"
@@ -127,7 +135,7 @@ fn report(event: &Event, facts: Facts) {
             client_id = &**client_id,
             tenant = tenant.as_deref(),
             address = %Address(*address),
-            version = facts.version.map(tracing::field::debug),
+            version = facts.version.map(tracing::field::display),
             seconds = facts.open_ms as f64 / 1e3,
             session_kept,
             reason = %why,
@@ -205,13 +213,15 @@ fn report_session(event: &Event) {
             tenant,
             why,
             count,
-        } => debug!(
-            client_id = &**client_id,
-            tenant = tenant.as_deref(),
-            reason = %why,
-            count,
-            "messages dropped"
-        ),
+        } => {
+            let (client_id, tenant) = (&**client_id, tenant.as_deref());
+            match why.limits() {
+                Some(limits) => {
+                    warn!(client_id, tenant, reason = %why, limits, count, "messages dropped");
+                }
+                None => debug!(client_id, tenant, reason = %why, count, "messages dropped"),
+            }
+        }
         _ => {}
     }
 }
@@ -286,12 +296,13 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use whimbrel_core::codec::reason::ReasonCode;
 
     #[test]
     fn refusals_are_told_ever_more_rarely_and_anew_after_a_minute() {
         let mut reporter = Reporter::default();
-        let refused = Refusal::Mqtt(discriminant(&CloseReason::ConnectTimeout));
-        let other = Refusal::Mqtt(discriminant(&CloseReason::KeepAlive));
+        let refused = Refusal::Mqtt(CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
+        let other = Refusal::Mqtt(CloseReason::Refused(ReasonCode::BAD_USER_NAME_OR_PASSWORD));
         let mut told = |now, why| -> Vec<u64> {
             let counted = (0..10_000).map(|_| reporter.count(Timestamp(now), why));
             counted

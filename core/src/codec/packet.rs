@@ -20,6 +20,16 @@ pub enum Version {
     V5,
 }
 
+impl core::fmt::Display for Version {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::V3 => "3.1",
+            Self::V4 => "3.1.1",
+            Self::V5 => "5.0",
+        })
+    }
+}
+
 /// Quality of service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QoS {

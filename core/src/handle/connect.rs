@@ -243,8 +243,11 @@ impl Broker {
             self.end_session(session, false); // [MQTT-3.1.2-4]
         }
         let session_present = existing.is_some(); // [MQTT-3.1.2-5] [MQTT-3.1.2-6]
-        let Some(session_key) = self.session_to_join(existing, tenant, client_id) else {
-            return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+        let session_key = match self.session_to_join(existing, tenant, client_id) {
+            Ok(session) => session,
+            Err(limit) => {
+                return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
+            }
         };
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -304,7 +307,7 @@ impl Broker {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.connack_gated = true;
             }
-            return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE));
+            return self.close(key, CloseReason::Limit(ReasonCode::PACKET_TOO_LARGE, ""));
         }
         self.wake(key);
     }
@@ -318,19 +321,23 @@ impl Broker {
         self.sessions.find(tenant, client_id)
     }
 
-    /// The session that is there, or a new one; `None` when there is no room.
+    /// The session that is there, or a new one; or the limit that leaves no room.
     fn session_to_join(
         &mut self,
         existing: Option<Key>,
         tenant: TenantId,
         client_id: Box<str>,
-    ) -> Option<Key> {
-        let has_room = existing.is_some()
-            || (self.has_session_room() && self.has_room_in_tenant(tenant, Quota::Sessions));
-        if !has_room || !self.has_room_in_tenant(tenant, Quota::Connections) {
-            return None;
+    ) -> Result<Key, &'static str> {
+        if existing.is_none() {
+            self.session_room()?;
+            if !self.has_room_in_tenant(tenant, Quota::Sessions) {
+                return Err("tenants.sessions_maximum");
+            }
         }
-        Some(existing.unwrap_or_else(|| {
+        if !self.has_room_in_tenant(tenant, Quota::Connections) {
+            return Err("tenants.connections_maximum");
+        }
+        Ok(existing.unwrap_or_else(|| {
             self.session_numbers += 1;
             let number = self.session_numbers;
             self.count(tenant, |counts| counts.sessions += 1);
@@ -353,7 +360,8 @@ impl Broker {
             return Err(CloseReason::Banned);
         }
         if !self.has_room_for_user(user, taken) {
-            return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED));
+            let limit = "quotas.connections_per_user_maximum";
+            return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
         if let Some(holder) = taken {
             self.check_takeover(key, holder, client_id)?;
@@ -397,10 +405,16 @@ impl Broker {
         self.close(other, CloseReason::TakenOver);
     }
 
-    fn has_session_room(&self) -> bool {
+    /// Whether there may be one more session, or the limit that forbids it.
+    fn session_room(&self) -> Result<(), &'static str> {
         let limits = &self.config.limits;
-        self.sessions.len() < limits.sessions_maximum as usize
-            && self.memory_bytes() < limits.memory_budget_bytes
+        if self.sessions.len() >= limits.sessions_maximum as usize {
+            return Err("limits.sessions_maximum");
+        }
+        if self.memory_bytes() >= limits.memory_budget_bytes {
+            return Err("limits.memory_budget_bytes");
+        }
+        Ok(())
     }
 
     /// Whether the log knows other things of a session than its client will be told: a will that is

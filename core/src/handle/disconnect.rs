@@ -17,6 +17,7 @@ use crate::timer::TimerKey;
 use crate::topic::GroupId;
 use crate::will;
 use alloc::boxed::Box;
+use alloc::string::String;
 
 impl Broker {
     pub(crate) fn handle_disconnect(
@@ -92,16 +93,17 @@ impl Broker {
                 self.event(Event::Refused {
                     connection: id,
                     client_id: "".into(),
+                    username: None,
                     address,
                     why,
                 });
             }
             Stage::Parked(handshake) => {
                 self.statistics.connects_refused += 1;
-                let client_id = handshake.client_id;
                 self.event(Event::Refused {
                     connection: id,
-                    client_id,
+                    client_id: handshake.client_id,
+                    username: handshake.username.map(String::into_boxed_str),
                     address,
                     why,
                 });

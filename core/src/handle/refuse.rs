@@ -80,7 +80,7 @@ impl Broker {
             // nothing to release.
             self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doom(key, CloseReason::Limit(reason)); // [MQTT311-4.8.0-2]
+            self.doom(key, CloseReason::Limit(reason, "")); // [MQTT311-4.8.0-2]
         }
         Ok(())
     }

@@ -169,7 +169,7 @@ pub(super) fn put_close_reason(why: CloseReason, out: &mut Vec<u8>) -> Option<()
         (0x80, code)
     } else if let CloseReason::Refused(code) = why {
         (0x81, code)
-    } else if let CloseReason::Limit(code) = why {
+    } else if let CloseReason::Limit(code, _) = why {
         (0x82, code)
     } else {
         let place = CLOSE_REASONS.iter().position(|known| *known == why)?;
@@ -184,7 +184,7 @@ fn take_close_reason(from: &mut Reader<'_>) -> Option<CloseReason> {
     Some(match kind {
         0x80 => CloseReason::ClientDisconnect(code),
         0x81 => CloseReason::Refused(code),
-        0x82 => CloseReason::Limit(code),
+        0x82 => CloseReason::Limit(code, ""),
         place => *CLOSE_REASONS.get(usize::from(place))?,
     })
 }

@@ -28,7 +28,7 @@ fn explain(error: &io::Error) -> String {
     let words = [
         (
             io::ErrorKind::AddrInUse,
-            "the address is in use; is another broker running?",
+            "the address is in use; stop what listens there (another broker?), or choose another port",
         ),
         (
             io::ErrorKind::PermissionDenied,
@@ -45,6 +45,21 @@ fn explain(error: &io::Error) -> String {
         .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
 }
 
+fn explain_directory(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "it, or what leads to it, is a file and no directory; name another".into()
+        }
+        io::ErrorKind::PermissionDenied => "the user that runs this broker may not write there; \
+             give the directory to that user, or name another"
+            .into(),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its file system cannot be written; name another".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Why the log cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -53,7 +68,7 @@ pub enum StorageError {
     #[error("{} is in use by another process; stop it, or give this broker another directory", .0.display())]
     InUse(PathBuf),
     /// The directory cannot be made or opened.
-    #[error("cannot use {}: {source}", directory.display())]
+    #[error("cannot use {}: {}", directory.display(), explain_directory(source))]
     Directory {
         /// Which.
         directory: PathBuf,
