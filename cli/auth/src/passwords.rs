@@ -129,9 +129,12 @@ fn read_users(
     let secret = match secret::read(path) {
         Ok(secret) => secret,
         Err(message) => {
-            problem(format!(
-                "{message}; `whimbrel passwd set {path} USER` makes it"
-            ));
+            let remedy = match std::path::Path::new(path).try_exists() {
+                Ok(false) => format!("`whimbrel passwd set {path} USER` makes it"),
+                // `whimbrel passwd` lets nobody else read it.
+                Ok(true) | Err(_) => "let the user that runs the broker read it".to_owned(),
+            };
+            problem(format!("{message}; {remedy}"));
             return None;
         }
     };
