@@ -1,5 +1,5 @@
-//! What no key can be blamed for alone: settings that are good by themselves and cannot be together,
-//! and keys of a listener that do nothing at its URL.
+//! What no key can be blamed for alone: settings that are good by themselves and cannot be
+//! together, and keys of a listener that do nothing at its URL.
 
 use super::keys::{SECTIONS, listener};
 use super::value::Unit;

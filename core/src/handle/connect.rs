@@ -245,9 +245,7 @@ impl Broker {
         let session_present = existing.is_some(); // [MQTT-3.1.2-5] [MQTT-3.1.2-6]
         let session_key = match self.session_to_join(existing, tenant, client_id) {
             Ok(session) => session,
-            Err(limit) => {
-                return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
-            }
+            Err(why) => return self.close(key, why),
         };
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -327,15 +325,16 @@ impl Broker {
         existing: Option<Key>,
         tenant: TenantId,
         client_id: Box<str>,
-    ) -> Result<Key, &'static str> {
+    ) -> Result<Key, CloseReason> {
+        let beyond = |limit| CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit);
         if existing.is_none() {
-            self.session_room()?;
+            self.session_room().map_err(beyond)?;
             if !self.has_room_in_tenant(tenant, Quota::Sessions) {
-                return Err("tenants.sessions_maximum");
+                return Err(beyond("tenants.sessions_maximum"));
             }
         }
         if !self.has_room_in_tenant(tenant, Quota::Connections) {
-            return Err("tenants.connections_maximum");
+            return Err(beyond("tenants.connections_maximum"));
         }
         Ok(existing.unwrap_or_else(|| {
             self.session_numbers += 1;

@@ -39,25 +39,32 @@ fn explain(error: &io::Error) -> String {
             "this machine does not have that address",
         ),
     ];
+    in_words(&words, error)
+}
+
+fn explain_directory(error: &io::Error) -> String {
+    const IS_FILE: &str = "it, or what leads to it, is a file and no directory; name another";
+    let words = [
+        (io::ErrorKind::AlreadyExists, IS_FILE),
+        (io::ErrorKind::NotADirectory, IS_FILE),
+        (
+            io::ErrorKind::PermissionDenied,
+            "the user that runs this broker may not write there; give the directory to that user, \
+             or name another",
+        ),
+        (
+            io::ErrorKind::ReadOnlyFilesystem,
+            "its file system cannot be written; name another",
+        ),
+    ];
+    in_words(&words, error)
+}
+
+fn in_words(words: &[(io::ErrorKind, &str)], error: &io::Error) -> String {
     words
         .iter()
         .find(|(kind, _)| *kind == error.kind())
         .map_or_else(|| error.to_string(), |(_, words)| (*words).into())
-}
-
-fn explain_directory(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            "it, or what leads to it, is a file and no directory; name another".into()
-        }
-        io::ErrorKind::PermissionDenied => "the user that runs this broker may not write there; \
-             give the directory to that user, or name another"
-            .into(),
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "its file system cannot be written; name another".into()
-        }
-        _ => error.to_string(),
-    }
 }
 
 /// Why the log cannot be used.
