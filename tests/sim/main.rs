@@ -19,9 +19,11 @@ fn check(seed: u64) -> Report {
     report
 }
 
+/// With the last one, a spare that was to make room for a large batch on a full disk never did, and
+/// the log was busy for ever.
 #[test]
 fn fixed_seeds_keep_every_promise() {
-    for seed in 0..24 {
+    for seed in (0..24).chain([4_106_649]) {
         check(seed);
     }
 }

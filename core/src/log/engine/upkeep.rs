@@ -167,7 +167,12 @@ impl Upkeep {
         if self.sync_removals {
             return Some(Chore::SyncRemovals);
         }
+        // A spare that makes room for it goes first.
+        let is_making_room = self
+            .making
+            .is_some_and(|making| making.stage == MakingStage::Abandon);
         if self.retry_at.is_none()
+            && !is_making_room
             && let Some(growth) = self.growth
         {
             return Some(if self.growth_written {
