@@ -3,19 +3,23 @@
 
 mod census;
 mod dump;
+mod rehearsal;
 mod repair;
 mod verify;
 
 use crate::output::ended;
 use argh::{ArgsInfo, FromArgs};
 use dump::Dump;
+use rehearsal::Rehearsal;
 use repair::Repair;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use thiserror::Error;
 use verify::Verify;
-use whimbrel_core::log::{LogEnd, Recovered, Recovery, RecoveryError, Summary};
+use whimbrel_core::log::{
+    Completion, FileAction, IoFailure, LogEnd, Recovered, Recovery, RecoveryError, Summary,
+};
 use whimbrel_host::Executor;
 
 /// Look at the directory where a broker keeps its sessions and messages, or mend it. The broker
@@ -65,6 +69,8 @@ impl Log {
 enum Failure {
     #[error("{0} is not a directory")]
     NoDirectory(String),
+    #[error("there is no log in {0}")]
+    NoLog(String),
     #[error("{0} is in use by another process; stop the broker first")]
     InUse(String),
     #[error("cannot use {0}: {1}")]
@@ -79,12 +85,14 @@ enum Failure {
 
 impl Failure {
     fn code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Recovery { source, .. } if matches!(**source, RecoveryError::Corrupt(_)) => 3,
-            Self::NoDirectory(_) | Self::InUse(_) | Self::Directory(..) | Self::Recovery { .. } => {
-                1
-            }
-        })
+        ExitCode::from(if self.is_damage() { 3 } else { 1 })
+    }
+
+    fn is_damage(&self) -> bool {
+        let Self::Recovery { source, .. } = self else {
+            return false;
+        };
+        matches!(**source, RecoveryError::Corrupt(_))
     }
 
     fn of(directory: &str, source: RecoveryError) -> Self {
@@ -103,27 +111,48 @@ impl Failure {
     }
 }
 
+/// What a recovery works on.
+enum Disk {
+    Real(Executor),
+    Rehearsed(Rehearsal),
+}
+
+impl Disk {
+    fn run(&mut self, action: &FileAction<'_>) -> Result<Completion<'_>, IoFailure> {
+        match self {
+            Self::Real(executor) => executor.run(action),
+            Self::Rehearsed(rehearsal) => rehearsal.run(action),
+        }
+    }
+}
+
+/// Opens a directory that is there.
+fn locked(directory: &str, open: fn(&Path) -> io::Result<Executor>) -> Result<Executor, Failure> {
+    let path = Path::new(directory);
+    if !path.is_dir() {
+        return Err(Failure::NoDirectory(directory.to_owned()));
+    }
+    open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Failure::InUse(directory.to_owned());
+        }
+        Failure::Directory(directory.to_owned(), error)
+    })
+}
+
 /// Reads what is in `directory`, changing nothing, and shows every batch to `look`.
 fn read(directory: &str, look: impl FnMut(&Recovered<'_>)) -> Result<Summary, Failure> {
-    drive(directory, (Executor::read_only, Recovery::verify()), look)
+    let mut disk = Disk::Real(locked(directory, Executor::read_only)?);
+    drive(directory, &mut disk, Recovery::verify(), look)
 }
 
 /// Drives a recovery of what is in `directory` to its end, and shows every batch to `look`.
 fn drive(
     directory: &str,
-    (open, mut recovery): (fn(&Path) -> io::Result<Executor>, Recovery),
+    disk: &mut Disk,
+    mut recovery: Recovery,
     mut look: impl FnMut(&Recovered<'_>),
 ) -> Result<Summary, Failure> {
-    let path = Path::new(directory);
-    if !path.is_dir() {
-        return Err(Failure::NoDirectory(directory.to_owned()));
-    }
-    let mut executor = open(path).map_err(|error| {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            return Failure::InUse(directory.to_owned());
-        }
-        Failure::Directory(directory.to_owned(), error)
-    })?;
     loop {
         while let Some(recovered) = recovery.poll_batch() {
             look(&recovered);
@@ -131,7 +160,7 @@ fn drive(
         let Some(operation) = recovery.poll_operation() else {
             break;
         };
-        let (id, result) = (operation.id, executor.run(&operation.action));
+        let (id, result) = (operation.id, disk.run(&operation.action));
         recovery.completed(id, result);
     }
     recovery
@@ -150,8 +179,8 @@ fn end(summary: &Summary) -> String {
             offset,
             bytes,
         } => format!(
-            "the last write was not finished: {bytes} bytes of {file} from byte {offset} on do not count, \
-             and were never acknowledged"
+            "the last write was not finished, or was damaged since: {bytes} bytes of {file} from byte \
+             {offset} on do not count"
         ),
     }
 }

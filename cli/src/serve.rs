@@ -181,6 +181,12 @@ impl Failure {
             return None;
         };
         let directory = directory.display();
+        if source.is_no_space() {
+            return Some(
+                "make room on its file system, or choose a smaller storage.segment_bytes, such as \"1 MiB\""
+                    .to_owned(),
+            );
+        }
         let is_damage = matches!(source, RecoveryError::Corrupt(_));
         is_damage.then(|| {
             format!(

@@ -122,6 +122,11 @@ pub enum Record<'a> {
         /// The how manieth time.
         epoch: u32,
     },
+    /// What came before a gap in the log, and could not be shown to be whole, has ended.
+    Heeded {
+        /// The first and the last number that a repair gave up.
+        gap: (u64, u64),
+    },
     /// What time it was.
     Clock {
         /// For the broker, whose time never goes back.
@@ -339,21 +344,7 @@ impl<'a> Record<'a> {
                     Some(_) => Self::Received { session, packet },
                 })
             }
-            record::TAKEN => {
-                let (session, packet, shard) = (name.u64()?, name.u16()?, name.u16()?);
-                Some(match value {
-                    None => Self::TakenForgotten {
-                        session,
-                        packet,
-                        shard,
-                    },
-                    Some(_) => Self::Taken {
-                        session,
-                        packet,
-                        shard,
-                    },
-                })
-            }
+            record::TAKEN => Self::taken(name, value),
             record::RETAINED => {
                 let (tenant, topic) = record::retained_topic(core::str::from_utf8(name.0).ok()?);
                 Some(match value {
@@ -386,8 +377,27 @@ impl<'a> Record<'a> {
                 session: name.u64()?,
                 sequence: name.u64()?,
             }),
+            record::HEEDED => Some(Self::Heeded {
+                gap: (name.u64()?, name.u64()?),
+            }),
             kind => Some(Self::Unknown { kind }),
         }
+    }
+
+    fn taken(mut name: Fields<'_>, value: Option<&[u8]>) -> Option<Self> {
+        let (session, packet, shard) = (name.u64()?, name.u16()?, name.u16()?);
+        Some(match value {
+            None => Self::TakenForgotten {
+                session,
+                packet,
+                shard,
+            },
+            Some(_) => Self::Taken {
+                session,
+                packet,
+                shard,
+            },
+        })
     }
 
     fn session(session: u64, value: Option<&[u8]>) -> Option<Self> {

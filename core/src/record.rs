@@ -12,6 +12,7 @@
 //! | `J` session packet shard | slots and shared subscriptions for which several shards took that message in | PUBREC to PUBREL |
 //! | `F`+128 session packet | fingerprint of a message that was refused, and stays so | refused to identifier used again |
 //! | `X`+128 session sequence | nothing: that delivery of a session that ends is another session's now | until the end of the session is recorded |
+//! | `G`+128 first last | nothing: the sessions before this gap in the log have ended | until a checkpoint |
 //! | `T` tenant | nothing: there are records of this tenant | from its first session on |
 //! | `R` topic, or tenant NUL topic | message | retained until replaced or cleared |
 //! | `P`+128 session filter | where a subscription stands in the retained messages, its QoS, identifier, last messages | subscribe until all are under way |
@@ -55,6 +56,9 @@ pub(crate) const REFUSED: u8 = b'F' | SKIPPABLE;
 /// A version that does not know it may deliver a message of a shared subscription twice after a
 /// crash, as all did before.
 pub(crate) const MOVED: u8 = b'X' | SKIPPABLE;
+
+/// A version that does not know it ends sessions after a repair that a later one has ended already.
+pub(crate) const HEEDED: u8 = b'G' | SKIPPABLE;
 
 /// The records of a session: a kind and its number begin their keys, and they end with it.
 pub(crate) const OF_SESSION: [u8; 6] = [SUBSCRIPTION, DELIVERY, RECEIVED, CURSOR, REFUSED, MOVED];
@@ -108,6 +112,14 @@ impl<'a> Fields<'a> {
 pub(crate) fn session_key(kind: u8, session: u64) -> [u8; 9] {
     let mut key = [kind; 9];
     key[1..].copy_from_slice(&session.to_le_bytes());
+    key
+}
+
+/// Of a gap in the log: the first and the last number that were given up.
+pub(crate) fn heeded_key((first, last): (u64, u64)) -> [u8; 17] {
+    let mut key = [HEEDED; 17];
+    key[1..9].copy_from_slice(&first.to_le_bytes());
+    key[9..].copy_from_slice(&last.to_le_bytes());
     key
 }
 

@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::estate::session_of;
 use crate::id::{ById, MANY, MessageId, PacketId};
 use crate::letter::ExchangeId;
-use crate::log::{BatchError, BatchRef, Op};
+use crate::log::{BatchError, BatchRef, BatchWriter, Op};
 use crate::message::Message;
 use crate::placement::Placement;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
@@ -75,6 +75,28 @@ struct Kept {
     deliveries: BTreeMap<u64, DeliveryRecord>,
 }
 
+/// What a repair of the log has cost, beside what it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedInDoubt {
+    /// To be kept.
+    pub operations: Vec<u8>,
+    /// The sessions that have ended.
+    pub sessions: Vec<SessionInDoubt>,
+    /// Topics of retained messages that are lost, behind their tenants.
+    pub retained_lost: Vec<Box<str>>,
+}
+
+/// A session that has ended because some of its records may be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInDoubt {
+    /// Whose.
+    pub client_id: Box<str>,
+    /// How many are known.
+    pub subscriptions: usize,
+    /// Messages that waited, or were not acknowledged.
+    pub deliveries: usize,
+}
+
 /// Takes batches in order; knows at the end what is live.
 #[derive(Debug, Default)]
 pub struct Restorer {
@@ -95,6 +117,8 @@ pub struct Restorer {
     /// How many bytes of messages are kept whole, if not all.
     budget_bytes: Option<u64>,
     whole_bytes: u64,
+    /// Gaps of the log whose sessions have ended.
+    heeded: BTreeSet<(u64, u64)>,
     /// Of some message only what identifies it is kept, or was: otherwise none has to be looked
     /// for.
     has_stubs: bool,
@@ -183,6 +207,15 @@ impl Restorer {
         )
     }
 
+    /// How many messages wait for clients, or are not acknowledged, each counted for each of them.
+    #[must_use]
+    pub fn queued_count(&self) -> usize {
+        self.sessions
+            .values()
+            .map(|kept| kept.deliveries.len())
+            .sum()
+    }
+
     /// Applies one batch.
     ///
     /// # Errors
@@ -204,6 +237,41 @@ impl Restorer {
             }
         }
         Ok(())
+    }
+
+    /// Ends all sessions, when there are gaps in the log (first and last number) for which that was
+    /// not done yet: whatever a repair gave up may have been a subscription of any of them, and a
+    /// client that hears that its session is present does not subscribe again. Gives what says so
+    /// in the log, to be kept in one batch before anything else.
+    pub fn end_in_doubt(&mut self, gaps: &[(u64, u64)]) -> Option<EndedInDoubt> {
+        if gaps.iter().all(|gap| self.heeded.contains(gap)) {
+            return None;
+        }
+        let mut operations = Vec::new();
+        let mut batch = BatchWriter::new(&mut operations);
+        let mut sessions = Vec::new();
+        for (number, kept) in &self.sessions {
+            batch.delete(&record::session_key(record::SESSION, *number));
+            if let Some(record) = &kept.record {
+                sessions.push(SessionInDoubt {
+                    client_id: record.client_id.clone(),
+                    subscriptions: kept.subscriptions.len(),
+                    deliveries: kept.deliveries.len(),
+                });
+            }
+        }
+        for gap in gaps {
+            batch.put(&record::heeded_key(*gap), &[]);
+        }
+        self.apply(&operations).ok()?;
+        let is_there = |id| message_in(&self.messages, id).is_some();
+        let mut retained = self.retained.iter();
+        let lost = retained.by_ref().filter(|(_, id)| !is_there(**id));
+        Some(EndedInDoubt {
+            operations,
+            sessions,
+            retained_lost: lost.map(|(topic, _)| topic.clone()).collect(),
+        })
     }
 
     /// Whether the kind is known.
@@ -233,6 +301,7 @@ impl Restorer {
             record::CURSOR => self.cursor(name, value),
             record::REFUSED => self.refused(name, value),
             record::MOVED => self.moved(name, value),
+            record::HEEDED => self.heeded(name),
             // Whatever is in it says so itself.
             record::TENANT => core::str::from_utf8(name.0).ok().map(|_| ()),
             _ => return Ok(false),
@@ -339,6 +408,11 @@ impl Restorer {
         if let Some(old) = old {
             self.release(old.message);
         }
+        Some(())
+    }
+
+    fn heeded(&mut self, mut name: Fields<'_>) -> Option<()> {
+        self.heeded.insert((name.u64()?, name.u64()?));
         Some(())
     }
 

@@ -230,6 +230,7 @@ fn other_files_are_left_alone() {
     assert_eq!(log.disk.file("notes.txt"), Some(&b"mine"[..]));
 }
 
+/// Neither of them can name the log any more, and yet their frames can.
 #[test]
 fn a_file_without_any_header_is_not_taken_for_a_new_log() {
     let mut log = written();
@@ -239,9 +240,188 @@ fn a_file_without_any_header_is_not_taken_for_a_new_log() {
     }
     assert_eq!(corruption(&log.disk).kind, DamageKind::Header);
     assert!(matches!(
-        repair(&mut log.disk),
-        Err(RecoveryError::Corrupt(_))
+        try_open(&config(), log.disk.clone()).err(),
+        Some(RecoveryError::Corrupt(_))
     ));
+    let (left, summary) = repaired(&log.disk);
+    assert_eq!(left, 40, "nothing but headers was lost");
+    assert_eq!((summary.gaps, summary.doubts.len()), (0, 0));
+}
+
+/// A log that has one segment yet, and spares behind it.
+fn young() -> Log {
+    let (mut log, ..) = open(&config(), Disk::default());
+    for round in 0..5_u8 {
+        log.put(&format!("k{round}"), &[round; 1_000]);
+    }
+    assert_eq!(log.engine.statistics().segments, 1);
+    assert!(log.engine.statistics().spares > 0);
+    log
+}
+
+/// What a change makes of the bytes of a file.
+type Change = fn(&mut Vec<u8>);
+
+#[test]
+fn the_header_of_the_only_segment_is_found_again() {
+    let changes: [(&str, Change); 4] = [
+        ("one byte", |bytes| bytes[60] ^= 1),
+        ("its uuid", |bytes| bytes[20] ^= 1),
+        ("zeros", |bytes| bytes[..76].fill(0)),
+        ("uuid kept, first frame lost", |bytes| {
+            bytes[60] ^= 1;
+            bytes[4_096 + 500] ^= 1;
+        }),
+    ];
+    for (what, change) in changes {
+        let mut log = young();
+        log.disk.tamper(&segment(1), change);
+        assert_eq!(corruption(&log.disk).kind, DamageKind::Header, "{what}");
+        let (left, summary) = repaired(&log.disk);
+        let is_lost = what.ends_with("lost");
+        assert_eq!(left, 5 - usize::from(is_lost), "{what}");
+        assert_eq!(summary.doubts.len(), usize::from(is_lost), "{what}");
+    }
+}
+
+#[test]
+fn the_only_segment_is_not_passed_over_when_nothing_of_it_is_left() {
+    let changes: [(&str, Change); 6] = [
+        ("emptied", Vec::clear),
+        ("cut below its header", |bytes| bytes.truncate(50)),
+        ("cut to its header", |bytes| bytes.truncate(4_096)),
+        ("zeros", |bytes| bytes.fill(0)),
+        ("noise", |bytes| {
+            let mut random = Random::new(1);
+            bytes.fill_with(|| random.next() as u8);
+        }),
+        ("gone", |_| {}),
+    ];
+    for (what, change) in changes {
+        let mut log = young();
+        log.disk.tamper(&segment(1), change);
+        if what == "gone" {
+            log.disk.lose(&segment(1));
+        }
+        let damage = corruption(&log.disk);
+        assert_eq!(damage.file, FileName::Segment(1), "{what}: {damage}");
+        let refused = try_open(&config(), log.disk.clone()).err();
+        assert!(matches!(refused, Some(RecoveryError::Corrupt(_))), "{what}");
+        let (left, summary) = repaired(&log.disk);
+        assert_eq!(left, 0, "{what}");
+        assert!(!summary.lost.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn what_nobody_can_read_is_set_aside_and_kept() {
+    let mut log = young();
+    log.disk.tamper(&segment(1), |bytes| bytes.fill(0xEE));
+    let before = log.disk.file(&segment(1)).unwrap().to_vec();
+    let mut disk = log.disk.clone();
+    let summary = repair(&mut disk).unwrap();
+    let copy = summary.copies[0];
+    assert_eq!(disk.file(&copy.to_string()), Some(before.as_slice()));
+    assert_eq!(summary.end, LogEnd::New);
+    assert_eq!(summary.lost[0].kind, DamageKind::SetAside);
+    for step in 0..12 {
+        let stop = crate::harness::Stop {
+            step: log.disk.step_count + step,
+            style: CrashStyle::Mixed,
+            seed: step,
+        };
+        let mut recovery = Recovery::open(quarantine(), crate::harness::UUID);
+        let mut disk = log.disk.clone();
+        if let Err(crashed) = drive(&mut recovery, &mut disk, Some(stop)) {
+            disk = *crashed.0;
+        }
+        let (log, ..) = open(&quarantine(), disk);
+        assert_eq!(log.disk.file(&copy.to_string()), Some(before.as_slice()));
+    }
+}
+
+#[test]
+fn a_first_start_may_be_interrupted_again_and_again() {
+    let mut random = Random::new(3);
+    for seed in 0..300 {
+        let mut disk = Disk::default();
+        for _ in 0..3 {
+            let stop = crate::harness::Stop {
+                step: disk.step_count + random.below(8) as u64,
+                style: [CrashStyle::Mixed, CrashStyle::KeepsAll][random.below(2)],
+                seed,
+            };
+            let segment_bytes = [16 << 10, 32 << 10][random.below(2)];
+            let config = LogConfig {
+                segment_bytes,
+                ..config()
+            };
+            let mut recovery = Recovery::open(config, crate::harness::UUID);
+            if let Err(crashed) = drive(&mut recovery, &mut disk, Some(stop)) {
+                disk = *crashed.0;
+            }
+        }
+        open(&config(), disk);
+    }
+}
+
+/// Whether it holds frames, the end of them, or room for more.
+#[test]
+fn what_the_disk_does_not_read_is_damage() {
+    for (from, kind, left) in [
+        (0, DamageKind::Header, 40),
+        (4_096, DamageKind::Frames, 35),
+        (8_192, DamageKind::Frames, 34),
+    ] {
+        let mut log = written();
+        log.disk.spoil(&segment(2), from..=from + 511);
+        let damage = corruption(&log.disk);
+        assert_eq!((damage.file, damage.kind), (FileName::Segment(2), kind));
+        let (kept, summary) = repaired(&log.disk);
+        assert!(kept >= left, "{from}: {kept} are left");
+        assert_eq!(summary.doubts.is_empty(), from == 0);
+    }
+    let mut log = young();
+    log.disk.spoil(&segment(1), 12_288..=12_288);
+    let damage = corruption(&log.disk);
+    assert_eq!(damage.kind, DamageKind::Unreadable, "{damage}");
+    assert_eq!(damage.offset, 12_288);
+    let (kept, summary) = repaired(&log.disk);
+    assert_eq!(kept, 5);
+    assert_eq!(summary.doubts.len(), 1, "something may have been there");
+}
+
+#[test]
+fn a_repair_without_room_leaves_nothing_behind() {
+    for no_links in [false, true] {
+        for room in [0, 3_000, 20_000] {
+            let mut log = written();
+            log.disk.no_links = no_links;
+            log.disk.tamper(&segment(2), |bytes| bytes[5_000] ^= 1);
+            log.disk.capacity_bytes = Some(log.disk.used_bytes() + room);
+            let before: Vec<String> = log.disk.file_names().map(str::to_owned).collect();
+            let repaired = repair(&mut log.disk);
+            let is_enough = room > 16 << 10 && !no_links;
+            assert_eq!(repaired.is_ok(), is_enough, "{room}: {repaired:?}");
+            if !is_enough {
+                assert!(repaired.unwrap_err().is_no_space());
+                assert!(log.disk.file_names().eq(before.iter()), "{room}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_ends_where_there_are_only_zeros() {
+    let mut log = young();
+    log.disk.no_links = true;
+    log.disk.tamper(&segment(1), |bytes| bytes[60] ^= 1);
+    let before = log.disk.file(&segment(1)).unwrap().to_vec();
+    let summary = repair(&mut log.disk).unwrap();
+    let copy = log.disk.file(&summary.copies[0].to_string()).unwrap();
+    assert!(copy.len() < before.len());
+    assert_eq!(copy, &before[..copy.len()]);
+    assert!(before[copy.len()..].iter().all(|byte| *byte == 0));
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub(crate) fn verify(disk: &Disk) -> Result<Summary, RecoveryError> {
 }
 
 pub(crate) fn repair(disk: &mut Disk) -> Result<Summary, RecoveryError> {
-    let mut recovery = Recovery::repair();
+    let mut recovery = Recovery::repair(UUID);
     drive(&mut recovery, disk, None).expect("nothing stops it");
     recovery.into_summary()
 }

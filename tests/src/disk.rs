@@ -77,6 +77,10 @@ pub struct Disk {
     name_changes: Vec<NameChange>,
     /// What all files together may take.
     pub capacity_bytes: Option<usize>,
+    /// A file has one name only.
+    pub no_links: bool,
+    /// Parts of files that cannot be read until they are written anew: their first and last byte.
+    unreadable: BTreeSet<(Inode, usize, usize)>,
     failures: BTreeMap<u64, IoFailureKind>,
     /// How the next sync of a file fails, whichever operation that is.
     pub fails_next_sync: Option<IoFailureKind>,
@@ -125,6 +129,13 @@ impl Disk {
                 let content = self.content(&file.to_string())?;
                 let start = content.live.len().min(offset as usize);
                 let end = content.live.len().min(start + bytes as usize);
+                let inode = self.names.get(&file.to_string());
+                let is_hit = |(at, first, last): &(Inode, usize, usize)| {
+                    Some(at) == inode && *first < end && start <= *last
+                };
+                if self.unreadable.iter().any(is_hit) {
+                    return Err(failure(IoFailureKind::Other));
+                }
                 self.bytes = content.live[start..end].to_vec();
                 return Ok(Completion::Read(&self.bytes));
             }
@@ -152,6 +163,7 @@ impl Disk {
                 content.resize(bytes as usize);
             }
             FileAction::Rename { from, to } => self.rename(&from.to_string(), to.to_string())?,
+            FileAction::Link { from, to } => self.link(&from.to_string(), to.to_string())?,
             FileAction::Remove { file } => self.remove(file.to_string())?,
         }
         Ok(Completion::Done)
@@ -195,6 +207,8 @@ impl Disk {
             durable_names: names.clone(),
             names,
             capacity_bytes: dying.capacity_bytes,
+            no_links: dying.no_links,
+            unreadable: dying.unreadable,
             ..Self::default()
         }
     }
@@ -230,6 +244,12 @@ impl Disk {
         content.pending_sizes.clear();
     }
 
+    /// What lies there cannot be read any more.
+    pub fn spoil(&mut self, name: &str, bytes: core::ops::RangeInclusive<usize>) {
+        let spoilt = (self.names[name], *bytes.start(), *bytes.end());
+        self.unreadable.insert(spoilt);
+    }
+
     /// Loses a file behind everybody's back, durably.
     pub fn lose(&mut self, name: &str) {
         self.names.remove(name);
@@ -239,7 +259,8 @@ impl Disk {
     /// What all files take together.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
-        let contents = self.names.values().map(|inode| &self.contents[*inode]);
+        let inodes: BTreeSet<Inode> = self.names.values().copied().collect();
+        let contents = inodes.into_iter().map(|inode| &self.contents[inode]);
         contents.map(|content| content.live.len()).sum()
     }
 
@@ -277,6 +298,7 @@ impl Disk {
             | FileAction::SyncDirectory
             | FileAction::SetLength { .. }
             | FileAction::Rename { .. }
+            | FileAction::Link { .. }
             | FileAction::Remove { .. } => {}
         }
     }
@@ -321,6 +343,18 @@ impl Disk {
     fn rename(&mut self, from: &str, to: String) -> Result<(), IoFailure> {
         self.content(from)?;
         self.change_names(NameChange::Rename(from.to_owned(), to));
+        Ok(())
+    }
+
+    fn link(&mut self, from: &str, to: String) -> Result<(), IoFailure> {
+        if self.no_links || self.names.contains_key(&to) {
+            return Err(failure(IoFailureKind::Other));
+        }
+        let inode = *self
+            .names
+            .get(from)
+            .ok_or_else(|| failure(IoFailureKind::NotFound))?;
+        self.change_names(NameChange::Link(to, inode));
         Ok(())
     }
 

@@ -12,6 +12,8 @@ pub(super) struct Census {
     messages: BTreeSet<MessageId>,
     /// By tenant and topic.
     retained: BTreeMap<(String, String), MessageId>,
+    /// Gaps whose sessions have ended.
+    heeded: BTreeSet<(u64, u64)>,
 }
 
 /// What is known of one session.
@@ -78,6 +80,9 @@ impl Census {
             Record::RetainedCleared { tenant, topic } => {
                 self.retained.remove(&(tenant.to_owned(), topic.to_owned()));
             }
+            Record::Heeded { gap } => {
+                self.heeded.insert(gap);
+            }
             // Says nothing about what waits or is retained.
             Record::Boot { .. }
             | Record::Clock { .. }
@@ -128,9 +133,11 @@ impl Census {
         )
     }
 
-    /// What something refers to and is not there, a line each.
-    pub(super) fn missing(&self) -> Vec<String> {
+    /// What something refers to and is not there, and what the next start ends for these gaps, a
+    /// line each.
+    pub(super) fn missing(&self, doubts: &[(u64, u64)]) -> Vec<String> {
         let mut lines = Vec::new();
+        let is_in_doubt = doubts.iter().any(|gap| !self.heeded.contains(gap));
         for (session, known) in &self.sessions {
             let lost = known.deliveries.values().flatten();
             let lost = lost.filter(|id| !self.messages.contains(id)).count();
@@ -143,6 +150,14 @@ impl Census {
                          subscriptions and {deliveries} messages that waited for it"
                     ));
                 }
+            } else if is_in_doubt {
+                let name = self.name(*session);
+                let (subscriptions, deliveries) =
+                    (known.subscriptions.len(), known.deliveries.len());
+                lines.push(format!(
+                    "the session of client {name}, of which subscriptions may be missing: the next start \
+                     ends it, with {subscriptions} subscriptions and {deliveries} messages that waited"
+                ));
             } else if lost > 0 {
                 let name = self.name(*session);
                 lines.push(format!("{lost} messages that waited for client {name}"));

@@ -94,6 +94,9 @@ fn exchange(verb: &str, session: u64, packet: u16, census: &Census) -> String {
 fn describe(record: &Record<'_>, census: &Census) -> String {
     match record {
         Record::Boot { epoch } => format!("start number {epoch}"),
+        Record::Heeded { gap: (first, last) } => {
+            format!("sessions before the gap from {first} to {last} have ended")
+        }
         Record::Clock { broker, machine } => {
             format!("clock broker={} machine={}", broker.0, machine.0)
         }
@@ -108,10 +111,8 @@ fn describe(record: &Record<'_>, census: &Census) -> String {
             format!("subscribed client={client} filter={filter:?} qos={qos}")
         }
         Record::Unsubscribed { session, filter } => {
-            format!(
-                "unsubscribed client={} filter={filter:?}",
-                census.name(*session)
-            )
+            let client = census.name(*session);
+            format!("unsubscribed client={client} filter={filter:?}")
         }
         Record::Message(view) => message(view),
         Record::MessageGone { id } => format!("message gone {}", name(*id)),

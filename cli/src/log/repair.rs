@@ -1,12 +1,12 @@
 //! `whimbrel log repair`: gives up what cannot be read, so that the rest can be used.
 
 use super::census::Census;
-use super::verify::report;
-use super::{Failure, drive, read};
+use super::verify::{outcome, report};
+use super::{Disk, Failure, drive, locked};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
-use whimbrel_core::log::Recovery;
-use whimbrel_host::Executor;
+use whimbrel_core::log::{LogEnd, Recovery};
+use whimbrel_host::{Executor, new_uuid};
 
 /// Give up what cannot be read, so that the broker can start with the rest. Keeps a copy of every
 /// damaged file beside it, and lists what is lost.
@@ -29,20 +29,29 @@ pub(crate) struct Repair {
 impl Repair {
     pub(super) fn run(self) -> Result<(), Failure> {
         let Self { directory } = self;
-        let repaired = drive(&directory, (Executor::open, Recovery::repair()), |_| {})?;
+        let mut disk = Disk::Real(locked(&directory, Executor::open)?);
+        let repaired = drive(&directory, &mut disk, Recovery::repair(new_uuid()), |_| {})?;
         let mut census = Census::default();
-        let summary = read(&directory, |batch| census.count(batch))?;
-        let mut out = String::new();
-        for damage in &repaired.lost {
-            out.push_str(&format!("given up: {damage}\n"));
-        }
+        let verify = Recovery::verify();
+        let left = drive(&directory, &mut disk, verify, |batch| census.count(batch))?;
+        let mut out = outcome("given up", &repaired, &left, &census);
         if repaired.lost.is_empty() {
             out.push_str("nothing had to be given up\n");
+        } else if left.doubts.is_empty() && left.end != LogEnd::New {
+            out.push_str("no record is lost by that\n");
         }
-        for lost in census.missing() {
-            out.push_str(&format!("lost: {lost}\n"));
+        for copy in &repaired.copies {
+            out.push_str(&format!("kept as it was: {copy}\n"));
         }
-        out.push_str(&report(&directory, &summary, &census));
+        if left.end != LogEnd::New {
+            out.push_str(&report(&directory, &left, &census));
+        } else if repaired.lost.is_empty() {
+            return Err(Failure::NoLog(directory));
+        } else {
+            out.push_str(&format!(
+                "{directory}: empty; the next start begins a new log\n"
+            ));
+        }
         print(&out);
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! `whimbrel log verify`: reads all of a log, changes nothing.
 
 use super::census::Census;
-use super::{Failure, end, read};
+use super::rehearsal::Rehearsal;
+use super::{Disk, Failure, drive, end, locked, read};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
-use whimbrel_core::log::Summary;
+use whimbrel_core::log::{LogEnd, Recovered, Recovery, Summary};
+use whimbrel_host::{Executor, new_uuid};
 
 /// Read a log to its end, and say what is in it or where it is damaged. Changes nothing.
 #[derive(Debug, PartialEq, Eq, FromArgs, ArgsInfo)]
@@ -13,7 +15,10 @@ use whimbrel_core::log::Summary;
     name = "verify",
     help_triggers("-h", "--help", "help"),
     error_code(0, "it is whole"),
-    error_code(1, "it cannot be read: no such directory, in use by a broker, ..."),
+    error_code(
+        1,
+        "there is none, or it cannot be read: no such directory, in use by a broker, ..."
+    ),
     error_code(3, "it is damaged; the message says where")
 )]
 pub(crate) struct Verify {
@@ -25,12 +30,45 @@ pub(crate) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut census = Census::default();
-        let summary = read(&self.directory, |batch| {
-            census.count(batch);
-        })?;
-        print(&report(&self.directory, &summary, &census));
-        Ok(())
+        match read(&self.directory, |batch| census.count(batch)) {
+            Ok(summary) if summary.end == LogEnd::New => Err(Failure::NoLog(self.directory)),
+            Ok(summary) => {
+                print(&report(&self.directory, &summary, &census));
+                Ok(())
+            }
+            Err(failure) if failure.is_damage() => {
+                // What else there is, and what is left, a repair would find out.
+                let disk = Rehearsal::new(locked(&self.directory, Executor::read_only)?);
+                let mut disk = Disk::Rehearsed(disk);
+                let repair = Recovery::repair(new_uuid());
+                if let Ok(repaired) = drive(&self.directory, &mut disk, repair, |_| {}) {
+                    let mut census = Census::default();
+                    let verify = Recovery::verify();
+                    let count = |batch: &Recovered<'_>| census.count(batch);
+                    let left = drive(&self.directory, &mut disk, verify, count)?;
+                    print(&outcome("damaged", &repaired, &left, &census));
+                    print(&format!("readable: {}\n", census.totals()));
+                }
+                Err(failure)
+            }
+            Err(failure) => Err(failure),
+        }
     }
+}
+
+/// What a repair gave up or would give up, and what is missing then.
+pub(super) fn outcome(verb: &str, repaired: &Summary, left: &Summary, census: &Census) -> String {
+    let mut out = String::new();
+    for damage in &repaired.lost {
+        out.push_str(&format!("{verb}: {}\n", damage.place()));
+    }
+    for (first, last) in &left.doubts {
+        out.push_str(&format!("lost: records {first} to {last}\n"));
+    }
+    for lost in census.missing(&left.doubts) {
+        out.push_str(&format!("lost: {lost}\n"));
+    }
+    out
 }
 
 /// What was found, for people.

@@ -171,6 +171,7 @@ fn a_damaged_log_is_verified_repaired_and_served() {
         let (code, said) = log(command);
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains("damaged from byte"), "{said}");
+        assert_eq!(said.contains("readable: "), command == "verify", "{said}");
         assert!(
             said.contains(&format!("whimbrel log repair {data}")),
             "{said}"
@@ -181,6 +182,7 @@ fn a_damaged_log_is_verified_repaired_and_served() {
     let (code, said) = log("repair");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("given up: seg-"), "{said}");
+    assert!(said.contains("lost: the session of client \"a\""), "{said}");
     assert!(said.contains(": whole"), "{said}");
     let copy = format!("{}.damaged-1", segment.display());
     assert_eq!(std::fs::read(copy).unwrap(), before, "a copy is kept");
@@ -196,13 +198,51 @@ fn a_device_that_nobody_reaches_comes_up_without_what_cannot_be_read() {
     let directory = Directory::new("quarantine");
     let (data, segment) = damaged(&directory);
     let before = std::fs::read(&segment).unwrap();
-    let mut command = keeping(&data);
-    command.env("WHIMBREL_STORAGE_ON_CORRUPTION", "quarantine");
-    let mut broker = Running::start(command);
+    let start = || {
+        let mut command = keeping(&data);
+        command.env("WHIMBREL_STORAGE_ON_CORRUPTION", "quarantine");
+        Running::start(command)
+    };
+    let mut broker = start();
     broker.wait_for("given up as the configuration says");
-    broker.address();
+    broker.wait_for("lost: a session");
+    // It may have lost subscriptions, so its client has to begin anew.
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
     let copy = format!("{}.damaged-1", segment.display());
     assert_eq!(std::fs::read(copy).unwrap(), before, "a copy is kept");
+    // And it has to do so once.
+    broker.kill();
+    let mut broker = start();
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\x01\0");
+}
+
+#[test]
+fn a_log_whose_only_file_is_emptied_is_not_a_new_one() {
+    let directory = Directory::new("emptied");
+    let data = directory.path().join("data");
+    let name = data.display().to_string();
+    std::fs::create_dir(&data).unwrap();
+    let said = refused(whimbrel(&["log", "verify", &name]));
+    assert!(said.contains("there is no log in"), "{said}");
+
+    let mut broker = Running::start(keeping(&name));
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    let spare = data.join("seg-0000000000000003");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !spare.exists() && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    broker.kill();
+    std::fs::write(data.join("seg-0000000000000001"), "").unwrap();
+    let verified = whimbrel(&["log", "verify", &name]).output().unwrap();
+    assert_eq!(verified.status.code(), Some(3), "{verified:?}");
+    let said = refused(keeping(&name));
+    assert!(said.contains("the header is damaged"), "{said}");
 }
 
 /// A library that makes every sync of a program fail while the file `FAILING` names exists.

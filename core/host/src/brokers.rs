@@ -73,7 +73,8 @@ pub(crate) fn shards(config: &ServerConfig) -> u16 {
 }
 
 /// Names a new log. Only has to differ from the names of others.
-pub(crate) fn new_uuid() -> LogUuid {
+#[must_use]
+pub fn new_uuid() -> LogUuid {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&unpredictable().to_le_bytes());
     bytes[8..].copy_from_slice(&unpredictable().to_le_bytes());

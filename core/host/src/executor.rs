@@ -117,6 +117,7 @@ impl Executor {
                 self.files.remove(&to);
                 fs::rename(self.path(from), self.path(to))?;
             }
+            FileAction::Link { from, to } => fs::hard_link(self.path(from), self.path(to))?,
             FileAction::Remove { file } => {
                 self.files.remove(&file);
                 fs::remove_file(self.path(file))?;

@@ -66,9 +66,11 @@ pub fn open(config: &ServerConfig) -> Result<Option<Opened>, StorageError> {
         #[cfg(not(feature = "sqlite"))]
         StorageConfig::Sqlite { .. } => return Err(StorageError::NoSqlite),
     };
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
     let directory = directory.display();
     let (sessions, retained) = opened.restorer.counts();
-    info!(%directory, sessions, retained, "what was kept is read");
+    let queued = opened.restorer.queued_count();
+    info!(%directory, sessions, retained, queued, "what was kept is read");
     Ok(Some(opened))
 }
 

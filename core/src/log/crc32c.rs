@@ -51,6 +51,32 @@ impl Crc32c {
         Self(!0)
     }
 
+    /// The one that must have been there before `bytes` for this one to be there after them.
+    pub(crate) fn before(self, bytes: &[u8]) -> Self {
+        let mut crc = self.0;
+        for byte in bytes.iter().rev() {
+            for _ in 0..8 {
+                crc = if crc >> 31 == 1 {
+                    (crc ^ POLYNOMIAL) << 1 | 1
+                } else {
+                    crc << 1
+                };
+            }
+            crc ^= u32::from(*byte);
+        }
+        Self(crc)
+    }
+
+    /// The one whose [`finish`](Self::finish) gave `sum`.
+    pub(crate) const fn finished(sum: u32) -> Self {
+        Self(!sum)
+    }
+
+    /// The four bytes that lead from this one to `after`.
+    pub(crate) fn bytes_to(self, after: Self) -> [u8; 4] {
+        (self.0 ^ after.before(&[0; 4]).0).to_le_bytes()
+    }
+
     pub(crate) fn update(self, bytes: &[u8]) -> Self {
         let mut crc = self.0;
         let (steps, rest) = bytes.as_chunks::<8>();

@@ -43,6 +43,49 @@ impl fmt::Display for LogUuid {
     }
 }
 
+impl LogUuid {
+    /// A name with which the frames of a segment are good, for a log that has lost its own: found
+    /// in what is left of the header, or else made of `fresh` and what the checksum of the first
+    /// frame tells. All segments of a log take such a name for its own.
+    ///
+    /// `header` is what stands where the header was, `frames` what stands behind it.
+    pub(super) fn of_frames(
+        header: &[u8],
+        frames: &[u8],
+        number: u64,
+        fresh: Self,
+    ) -> Option<Self> {
+        let at = SEGMENT_HEADER_BYTES;
+        let is_good = |uuid: &Self| {
+            let found = FrameHeader::decode(frames, Seed::new(*uuid, number), at);
+            found.is_some_and(|found| {
+                let end = usize::try_from(found.frame_bytes()).unwrap_or(usize::MAX);
+                let body = frames.get(FRAME_HEADER..end);
+                body.is_some_and(|body| !body.is_empty() && found.is_body(body))
+            })
+        };
+        let written = SegmentHeader::unchecked(header).map(|header| header.uuid);
+        // Its own name fits any frame, be the first one damaged or not.
+        let is_named = |uuid: &Self| {
+            let seed = Seed::new(*uuid, number);
+            let offsets = (0..frames.len()).step_by(FRAME_ALIGN as usize);
+            let mut found = offsets.filter(|offset| {
+                FrameHeader::decode(&frames[*offset..], seed, at + *offset as u64).is_some()
+            });
+            found.next().is_some()
+        };
+        if let Some(written) = written.filter(is_named) {
+            return Some(written);
+        }
+        let seed = Seed::implied(frames, at)?;
+        let mut uuid = written.filter(|uuid| uuid.0 != [0; 16]).unwrap_or(fresh).0;
+        let (free, made) = uuid.split_at_mut(12);
+        let named = seed.0.before(&number.to_le_bytes());
+        made.copy_from_slice(&Crc32c::new().update(free).bytes_to(named));
+        Some(Self(uuid)).filter(is_good)
+    }
+}
+
 /// The start of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
@@ -108,10 +151,14 @@ impl SegmentHeader {
         if version != FORMAT_VERSION {
             return Err(HeaderError::Version(version));
         }
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(&used[16..32]);
-        Ok(Self {
-            uuid: LogUuid(uuid),
+        Self::unchecked(bytes).ok_or(HeaderError::Damaged)
+    }
+
+    /// What stands there, whether or not it was ever written.
+    fn unchecked(bytes: &[u8]) -> Option<Self> {
+        let used = bytes.get(..HEADER_USED)?;
+        Some(Self {
+            uuid: LogUuid(*used[16..].first_chunk()?),
             number: u64_at(used, 32),
             previous: u64_at(used, 40),
             base_lsn: u64_at(used, 48),
@@ -119,6 +166,28 @@ impl SegmentHeader {
             file_bytes: u64_at(used, 64),
             gap_before: u32_at(used, 12) & 1 == 1,
         })
+    }
+
+    /// Whether a first start that was interrupted may have left this: nothing, or the beginning of
+    /// the first header of a log.
+    pub(super) fn is_first_begun(bytes: &[u8]) -> bool {
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
+            return true;
+        };
+        let Some(found) = Self::unchecked(bytes) else {
+            return false;
+        };
+        let first = Self {
+            number: 1,
+            previous: 0,
+            base_lsn: 1,
+            durable_lsn: 0,
+            gap_before: false,
+            ..found
+        };
+        let mut whole = Vec::new();
+        first.encode(&mut whole);
+        bytes.len() == whole.len() && bytes[..=last] == whole[..=last]
     }
 }
 
@@ -130,6 +199,13 @@ pub(super) struct Seed(Crc32c);
 impl Seed {
     pub(super) fn new(uuid: LogUuid, segment: u64) -> Self {
         Self(Crc32c::new().update(&uuid.0).update(&segment.to_le_bytes()))
+    }
+
+    /// What the checksums of a segment must begin with for `header` to be good at `offset`.
+    fn implied(header: &[u8], offset: u64) -> Option<Self> {
+        let covered = header.get(4..FRAME_HEADER)?;
+        let after = Crc32c::finished(u32_at(header, 0));
+        Some(Self(after.before(covered).before(&offset.to_le_bytes())))
     }
 
     fn header_crc(self, offset: u64, covered: &[u8]) -> u32 {

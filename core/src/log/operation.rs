@@ -80,6 +80,14 @@ pub enum FileAction<'a> {
         /// The new name.
         to: FileName,
     },
+    /// Give a file a second name, which no file has. Where that cannot be done, it fails, and
+    /// nothing has happened.
+    Link {
+        /// The name it has.
+        from: FileName,
+        /// The second name.
+        to: FileName,
+    },
     /// Remove a file.
     Remove {
         /// The file.
@@ -100,6 +108,7 @@ impl FileAction<'_> {
             Self::SyncDirectory => "sync of the directory",
             Self::SetLength { .. } => "truncate",
             Self::Rename { .. } => "rename",
+            Self::Link { .. } => "link",
             Self::Remove { .. } => "remove",
         }
     }
@@ -116,6 +125,7 @@ impl FileAction<'_> {
             | Self::Sync { file }
             | Self::SetLength { file, .. }
             | Self::Rename { from: file, .. }
+            | Self::Link { from: file, .. }
             | Self::Remove { file } => Some(file),
         }
     }

@@ -70,6 +70,7 @@ impl Busy {
                 (FileAction::SetLength { file, bytes }, Vec::new())
             }
             FileAction::Rename { from, to } => (FileAction::Rename { from, to }, Vec::new()),
+            FileAction::Link { from, to } => (FileAction::Link { from, to }, Vec::new()),
             FileAction::Remove { file } => (FileAction::Remove { file }, Vec::new()),
         };
         Self {

@@ -3,15 +3,16 @@
 use super::store::{Store, StoreEvent};
 use super::{DATABASE, Opened, lock};
 use crate::Executor;
+use std::collections::VecDeque;
 use std::path::Path;
 use tracing::{error, info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
-use whimbrel_core::id::MessageId;
+use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::log::{
     self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
 };
-use whimbrel_core::restore::Restorer;
+use whimbrel_core::restore::{EndedInDoubt, Restorer, SessionInDoubt};
 use whimbrel_core::runtime::StorageError;
 
 struct LogStore {
@@ -22,6 +23,8 @@ struct LogStore {
     /// A batch was not taken: a bug. Positions acknowledge everything before them, so nothing may
     /// become durable after it.
     refused: Refused,
+    /// What came of what was kept before the brokers started.
+    early: VecDeque<LogEvent>,
 }
 
 /// What has become of a batch that was not taken.
@@ -68,13 +71,19 @@ pub(super) fn open(
         directory: directory.to_path_buf(),
         source,
     })?;
-    report(directory, &summary);
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
+    report(&directory, &summary);
     let mut store = LogStore {
         engine,
         executor,
         live_bytes: vec![0; config.shards.into()],
         refused: Refused::Never,
+        early: VecDeque::new(),
     };
+    if let Some(ended) = restorer.end_in_doubt(&summary.doubts) {
+        tell(&directory, &ended);
+        store.keep_first(&ended.operations);
+    }
     store.supply(&mut restorer);
     Ok(Opened {
         store: Box::new(store),
@@ -86,22 +95,82 @@ fn report(directory: &Path, summary: &Summary) {
     let directory = directory.display();
     match summary.end {
         LogEnd::New => info!(%directory, "a new log"),
-        LogEnd::Clean | LogEnd::Unclean => {}
+        LogEnd::Clean => info!(%directory, "the last run ended in order"),
+        LogEnd::Unclean => info!(
+            %directory,
+            "the last run did not end in order: the broker was killed, or the power failed"
+        ),
         LogEnd::Torn {
             file,
             offset,
             bytes,
         } => warn!(
             %directory, %file, offset, bytes,
-            "the last write had not been finished; nothing in it was acknowledged, and it is cut off"
+            "the last write was not finished, or was damaged since; it is cut off"
         ),
     }
     for damage in &summary.lost {
         error!(%directory, "given up as the configuration says: {damage}");
     }
+    for copy in &summary.copies {
+        error!(%directory, "what the file was before is kept as {copy}");
+    }
+}
+
+/// More than these are not named one by one.
+const NAMED: usize = 100;
+
+/// What clients have lost by a repair.
+fn tell(directory: &Path, ended: &EndedInDoubt) {
+    let directory = directory.display();
+    let (sessions, retained) = (ended.sessions.len(), ended.retained_lost.len());
+    error!(
+        %directory, sessions, retained,
+        "after the repair of the log, sessions end, since subscriptions of them may be lost: their \
+         clients begin anew when they connect"
+    );
+    for SessionInDoubt {
+        client_id,
+        subscriptions,
+        deliveries,
+    } in ended.sessions.iter().take(NAMED)
+    {
+        error!(client = %client_id, subscriptions, deliveries, "lost: a session");
+    }
+    for topic in ended.retained_lost.iter().take(NAMED) {
+        error!(topic = %topic.escape_debug(), "lost: a retained message");
+    }
+    let more = sessions.saturating_sub(NAMED) + retained.saturating_sub(NAMED);
+    if more > 0 {
+        error!(more, "lost: more of them");
+    }
 }
 
 impl LogStore {
+    /// Before any broker appends, whose positions begin with 1.
+    fn keep_first(&mut self, ops: &[u8]) {
+        let position = Position(0);
+        let batch = log::Batch {
+            shard: 0,
+            position,
+            marker: log::Marker::None,
+            ops,
+        };
+        if let Err(why) = self.engine.append(batch) {
+            self.refused = Refused::ToTell(why);
+        }
+        let durable = LogEvent::Durable { shard: 0, position };
+        // What comes is behind it in any case, should there be no room for it now.
+        while self.step() {
+            while let Some(event) = self.engine.poll_event() {
+                if event == durable {
+                    return;
+                }
+                self.early.push_back(event);
+            }
+        }
+    }
+
     /// Reads what is retained and was too much to be kept in memory while reading.
     fn supply(&mut self, restorer: &mut Restorer) {
         let wanted = restorer.wanted();
@@ -190,7 +259,8 @@ impl Store for LogStore {
             return Some(StoreEvent::Loaded(loaded));
         }
         loop {
-            return Some(match self.engine.poll_event()? {
+            let early = self.early.pop_front();
+            return Some(match early.or_else(|| self.engine.poll_event())? {
                 LogEvent::Durable { shard, position } => StoreEvent::Durable { shard, position },
                 LogEvent::CheckpointWanted => StoreEvent::CheckpointWanted,
                 LogEvent::Pressure(pressure) => StoreEvent::Pressure(pressure),

@@ -1,6 +1,7 @@
 //! Tells corruption from a torn tail, names it, and says how a repair would go on without it.
 
 use super::Recovery;
+use super::blocks::BLOCK_BYTES;
 use super::rewrite::Plan;
 use super::scan::{Scan, ScanEnd};
 use super::search::Search;
@@ -81,6 +82,42 @@ impl Recovery {
         }
     }
 
+    /// What the disk does not read, where the log may have been: it is not known to be blank.
+    pub(super) fn unreadable(
+        &self,
+        scan: &Scan,
+        search: &Search,
+    ) -> Option<(Damage, Option<Plan>)> {
+        let link = scan.chain.get(scan.index)?;
+        let here = link.header.number;
+        let mut blocks = self.unreadable.iter().copied();
+        let (number, offset) = blocks.find(|(number, at)| {
+            *number > here || (*number == here && *at + BLOCK_BYTES > search.offset)
+        })?;
+        let first_lsn = scan.found.expected_lsn;
+        let damage = Damage {
+            file: FileName::Segment(number),
+            offset,
+            kind: DamageKind::Unreadable,
+            first_lsn,
+            last_lsn: None,
+            batch: None,
+        };
+        let plan = if number == here {
+            Plan {
+                header: link.header,
+                is_base_known: true,
+                limit_lsn: link.limit_lsn,
+                file_bytes: link.file_bytes,
+                copy: self.copy_number(number),
+                damage,
+            }
+        } else {
+            self.guess(self.survey.find(number)?, first_lsn, damage)
+        };
+        Some((damage, Some(plan)))
+    }
+
     /// Segments before the oldest one were removed by a checkpoint, or are missing.
     fn missing_start(&self, scan: &Scan) -> Option<(Damage, Option<Plan>)> {
         let broken = self.survey.broken?;
@@ -118,7 +155,7 @@ impl Recovery {
     }
 
     /// How to go on with a segment that has lost its header, or what comes before it.
-    fn guess(&self, file: SegmentFile, base_lsn: u64, damage: Damage) -> Plan {
+    pub(super) fn guess(&self, file: SegmentFile, base_lsn: u64, damage: Damage) -> Plan {
         let lost = SegmentHeader {
             uuid: self.survey.uuid().unwrap_or(self.fresh_uuid),
             number: file.number,
@@ -143,7 +180,7 @@ impl Recovery {
     }
 
     /// The first number that no earlier copy of this segment has.
-    fn copy_number(&self, segment: u64) -> u32 {
+    pub(super) fn copy_number(&self, segment: u64) -> u32 {
         let copies = self.survey.damaged.iter();
         let copies = copies.filter(|(number, _)| *number == segment);
         copies

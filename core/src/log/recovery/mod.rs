@@ -15,7 +15,9 @@
 //! it the log is whole: recovery may be interrupted anywhere and repeated.
 
 mod adopt;
+mod blocks;
 mod corruption;
+mod lost;
 mod reader;
 mod reopen;
 mod rewrite;
@@ -37,7 +39,9 @@ use super::operation::{
 use crate::id::Position;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use blocks::Blocks;
 use core::ops::Range;
+use lost::{Probe, SetAside};
 use reopen::{Past, Reopen};
 use rewrite::{Plan, Rewrite};
 use scan::{Scan, ScanEnd, Scanned};
@@ -75,8 +79,22 @@ pub struct Recovery {
     survey: Survey,
     index: Index,
     summary: Summary,
-    outstanding: Option<(OperationId, &'static str, Option<FileName>)>,
+    outstanding: Option<Outstanding>,
+    /// A read that failed is repeated.
+    blocks: Option<Blocks>,
+    /// Blocks that cannot be read: segment and offset.
+    unreadable: Vec<(u64, u64)>,
     operation_count: u64,
+}
+
+/// An operation that is being carried out.
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    id: OperationId,
+    verb: &'static str,
+    file: Option<FileName>,
+    /// Offset and length, if it is a read.
+    read: Option<(u64, u32)>,
 }
 
 /// A batch that was read back.
@@ -102,6 +120,8 @@ enum Phase {
     Headers(usize),
     Scan(Box<Scan>),
     Search(Box<Search>),
+    Probe(Box<Probe>),
+    SetAside(Box<SetAside>),
     Rewrite(Box<Rewrite>),
     Reopen(Box<Reopen>),
     Opened(Reopened),
@@ -127,11 +147,12 @@ impl Recovery {
     }
 
     /// Gives up what cannot be read, so that the log can be opened. Copies of the damaged segments
-    /// are kept. [`Summary::lost`] tells what was given up.
+    /// are kept. [`Summary::lost`] tells what was given up. A log whose name is lost is named after
+    /// `fresh_uuid`.
     #[must_use]
-    pub fn repair() -> Self {
+    pub fn repair(fresh_uuid: LogUuid) -> Self {
         let config = LogConfig::default();
-        Self::new(config, LogUuid([0; 16]), Purpose::Repair, true)
+        Self::new(config, fresh_uuid, Purpose::Repair, true)
     }
 
     fn new(config: LogConfig, fresh_uuid: LogUuid, purpose: Purpose, repairing: bool) -> Self {
@@ -145,6 +166,8 @@ impl Recovery {
             index: Index::default(),
             summary: Summary::default(),
             outstanding: None,
+            blocks: None,
+            unreadable: Vec::new(),
             operation_count: 0,
         }
     }
@@ -179,6 +202,10 @@ impl Recovery {
         self.conclude();
         self.operation_count += 1;
         let id = OperationId(self.operation_count);
+        if let Some(action) = self.blocks.as_ref().and_then(Blocks::read) {
+            self.outstanding = Some(Outstanding::new(id, &action));
+            return Some(Operation { id, action });
+        }
         let action = match &mut self.phase {
             Phase::List => FileAction::List,
             Phase::Headers(index) => FileAction::ReadAt {
@@ -188,59 +215,93 @@ impl Recovery {
             },
             Phase::Scan(scan) => scan.pending_read()?,
             Phase::Search(search) => search.read()?,
+            Phase::Probe(probe) => probe.read()?,
+            Phase::SetAside(aside) => aside.action()?,
             Phase::Rewrite(rewrite) => rewrite.action()?,
             Phase::Reopen(reopen) => reopen.action()?,
             Phase::Opened(_) | Phase::Checked | Phase::Failed(_) => return None,
         };
-        self.outstanding = Some((id, action.verb(), action.file()));
+        self.outstanding = Some(Outstanding::new(id, &action));
         Some(Operation { id, action })
     }
 
     /// The operation `id` was carried out, or failed. An id that is not the outstanding one is
     /// ignored.
     pub fn completed(&mut self, id: OperationId, result: Result<Completion<'_>, IoFailure>) {
-        let expected = |outstanding: &mut (OperationId, _, _)| outstanding.0 == id;
-        let Some((_, verb, file)) = self.outstanding.take_if(expected) else {
+        let expected = |outstanding: &mut Outstanding| outstanding.id == id;
+        let Some(tried) = self.outstanding.take_if(expected) else {
             return;
         };
-        let may_fail = matches!(&self.phase, Phase::Reopen(reopen) if reopen.may_fail());
-        let bytes = match result {
+        if let Some(mut blocks) = self.blocks.take() {
+            match result {
+                Ok(Completion::Read(bytes)) => blocks.feed(Some(bytes)),
+                Ok(_) | Err(_) => blocks.feed(None),
+            }
+            if blocks.read().is_some() {
+                self.blocks = Some(blocks);
+                return;
+            }
+            if let Some(FileName::Segment(number)) = tried.file {
+                let unreadable = blocks.unreadable.iter();
+                self.unreadable.extend(unreadable.map(|at| (number, *at)));
+            }
+            return self.done(&blocks.bytes);
+        }
+        match result {
             Ok(Completion::Listed(entries)) => {
                 self.survey = Survey::list(entries);
+                self.unreadable.clear();
                 self.phase = Phase::Headers(0);
-                return;
             }
-            Ok(Completion::Read(bytes)) => bytes,
-            Ok(Completion::Done) => &[],
-            Err(_) if may_fail => &[],
-            Err(failure) => {
-                if let Phase::Reopen(reopen) = &mut self.phase
-                    && failure.kind == IoFailureKind::NoSpace
-                    && reopen.make_room()
-                {
-                    return;
-                }
-                self.phase = Phase::Failed(RecoveryError::Io {
-                    verb,
-                    file,
-                    failure,
-                });
-                return;
-            }
-        };
+            Ok(Completion::Read(bytes)) => self.done(bytes),
+            Ok(Completion::Done) => self.done(&[]),
+            Err(failure) => self.failed(tried, failure),
+        }
+    }
+
+    /// The operation was carried out; `bytes` is what was read.
+    fn done(&mut self, bytes: &[u8]) {
         match &mut self.phase {
             Phase::Headers(index) => {
                 if let Some(file) = self.survey.files.get_mut(*index) {
                     file.header = SegmentHeader::decode(bytes);
+                    file.is_begun = SegmentHeader::is_first_begun(bytes);
                 }
                 *index += 1;
             }
             Phase::Scan(scan) => scan.reader.feed(bytes),
             Phase::Search(search) => search.feed(bytes),
+            Phase::Probe(probe) => probe.feed(bytes),
+            Phase::SetAside(aside) => aside.completed(),
             Phase::Rewrite(rewrite) => rewrite.completed(bytes),
             Phase::Reopen(reopen) => reopen.completed(bytes),
             Phase::List | Phase::Opened(_) | Phase::Checked | Phase::Failed(_) => {}
         }
+    }
+
+    fn failed(&mut self, tried: Outstanding, failure: IoFailure) {
+        let Outstanding { verb, file, .. } = tried;
+        let error = RecoveryError::Io {
+            verb,
+            file,
+            failure,
+        };
+        if let Phase::Reopen(reopen) = &mut self.phase {
+            if reopen.may_fail() {
+                return reopen.completed(&[]);
+            }
+            if failure.kind == IoFailureKind::NoSpace && reopen.make_room(error) {
+                return;
+            }
+        } else if let (Some((offset, bytes)), Some(file)) = (tried.read, file)
+            && failure.kind == IoFailureKind::Other
+        {
+            self.blocks = Some(Blocks::new(file, offset, bytes));
+            return;
+        } else if let Phase::Rewrite(rewrite) = &mut self.phase {
+            return rewrite.failed(error);
+        }
+        self.phase = Phase::Failed(error);
     }
 
     /// The log, ready to be appended to, and what was found.
@@ -256,6 +317,8 @@ impl Recovery {
             | Phase::Headers(_)
             | Phase::Scan(_)
             | Phase::Search(_)
+            | Phase::Probe(_)
+            | Phase::SetAside(_)
             | Phase::Rewrite(_)
             | Phase::Reopen(_)
             | Phase::Checked => Err(RecoveryError::Unfinished),
@@ -275,6 +338,8 @@ impl Recovery {
             | Phase::Headers(_)
             | Phase::Scan(_)
             | Phase::Search(_)
+            | Phase::Probe(_)
+            | Phase::SetAside(_)
             | Phase::Rewrite(_)
             | Phase::Reopen(_) => Err(RecoveryError::Unfinished),
         }
@@ -346,11 +411,30 @@ impl Recovery {
                     self.judge(*search)
                 }
             }
+            Phase::Probe(probe) => {
+                if probe.read().is_some() {
+                    Phase::Probe(probe)
+                } else {
+                    self.probed(&probe)
+                }
+            }
+            Phase::SetAside(mut aside) => {
+                if aside.action().is_some() {
+                    Phase::SetAside(aside)
+                } else {
+                    self.summary.lost.append(&mut aside.lost);
+                    self.summary.copies.append(&mut aside.copies);
+                    Phase::List
+                }
+            }
             Phase::Rewrite(mut rewrite) => {
                 if rewrite.action().is_some() {
                     Phase::Rewrite(rewrite)
+                } else if let Some(error) = rewrite.failure() {
+                    Phase::Failed(error)
                 } else {
                     self.summary.lost.append(&mut rewrite.lost);
+                    self.summary.copies.push(rewrite.copy());
                     Phase::List
                 }
             }
@@ -358,9 +442,8 @@ impl Recovery {
                 if reopen.action().is_some() {
                     Phase::Reopen(reopen)
                 } else {
-                    reopen
-                        .finish()
-                        .map_or(Phase::Failed(RecoveryError::Unfinished), Phase::Opened)
+                    let why = reopen.gave_up().unwrap_or(RecoveryError::Unfinished);
+                    reopen.finish().map_or(Phase::Failed(why), Phase::Opened)
                 }
             }
             Phase::List
@@ -377,7 +460,8 @@ impl Recovery {
         let Some(scan) = search.scan.take() else {
             return self.judge_empty(&search);
         };
-        if let Some((damage, plan)) = self.corruption(&scan, &search) {
+        let damage = self.corruption(&scan, &search);
+        if let Some((damage, plan)) = damage.or_else(|| self.unreadable(&scan, &search)) {
             return self.corrupt(damage, plan);
         }
         let found = scan.found;
@@ -403,6 +487,8 @@ impl Recovery {
             },
             gaps: found.gaps,
             lost: core::mem::take(&mut self.summary.lost),
+            copies: core::mem::take(&mut self.summary.copies),
+            doubts: scan.doubts(),
             skipped: found.skipped,
             foreign_files: self.survey.foreign.clone(),
         };
@@ -415,20 +501,23 @@ impl Recovery {
             index: core::mem::take(&mut self.index),
         };
         past.chain.truncate(scan.index + 1);
+        if lost::is_only_begun(&self.survey, &past.chain, past.found.expected_lsn) {
+            past.chain.clear();
+        }
         self.accept(past)
     }
 
     /// No segment has a header. A log that was never finished being made holds no frames.
     fn judge_empty(&mut self, search: &Search) -> Phase {
-        if let Some(number) = search.used.iter().copied().find(|_| search.all.bytes > 0) {
-            return Phase::Failed(RecoveryError::Corrupt(Damage {
-                file: FileName::Segment(number),
-                offset: 0,
-                kind: DamageKind::Header,
-                first_lsn: 1,
-                last_lsn: None,
-                batch: None,
-            }));
+        if let Some(damage) = lost::damage(&self.survey, search) {
+            if !self.repairing {
+                return Phase::Failed(RecoveryError::Corrupt(damage));
+            }
+            let probe = Probe::new(damage, &search.used, self.fresh_uuid);
+            if probe.read().is_none() {
+                return self.probed(&probe);
+            }
+            return Phase::Probe(Box::new(probe));
         }
         self.summary.foreign_files.clone_from(&self.survey.foreign);
         self.accept(Past {
@@ -468,6 +557,22 @@ impl Recovery {
                 Phase::Rewrite(Box::new(Rewrite::new(plan)))
             }
             _ => Phase::Failed(RecoveryError::Corrupt(damage)),
+        }
+    }
+}
+
+impl Outstanding {
+    const fn new(id: OperationId, action: &FileAction<'_>) -> Self {
+        let read = if let FileAction::ReadAt { offset, bytes, .. } = *action {
+            Some((offset, bytes))
+        } else {
+            None
+        };
+        Self {
+            id,
+            verb: action.verb(),
+            file: action.file(),
+            read,
         }
     }
 }

@@ -9,6 +9,7 @@
 use super::adopt::Adopt;
 use super::reader::{Look, READ_BYTES, Reader};
 use super::survey::{Link, SegmentFile, Survey};
+use super::verdict::RecoveryError;
 use crate::log::config::LogConfig;
 use crate::log::engine::{Chain, Reopened, Segment, Spare};
 use crate::log::frame::{
@@ -42,6 +43,7 @@ enum Step {
     Remove,
     Cut,
     SyncRemovals,
+    GaveUp,
     Done,
 }
 
@@ -85,6 +87,7 @@ pub(super) struct Reopen {
     cut: Option<(u64, u64)>,
     /// Room was made; if there still is none, no new segment can be had.
     is_relieved: bool,
+    gave_up: Option<RecoveryError>,
     /// The last old segment, in case that it must do, and what is kept then.
     adopt: Option<Adopt>,
     kept_by_adoption: Vec<Segment>,
@@ -139,6 +142,7 @@ impl Reopen {
             early_removals: VecDeque::new(),
             cut: None,
             is_relieved: false,
+            gave_up: None,
             adopt: None,
             kept_by_adoption: chain.iter().map(segment).collect(),
             is_adopting: false,
@@ -164,6 +168,9 @@ impl Reopen {
     }
 
     /// Takes the first spare that is there, so that a full disk does not prevent a start.
+    ///
+    /// The first segment of a log has the number 1, however often its making was interrupted: files
+    /// of other numbers prove that there was a log.
     fn choose_file(&mut self, survey: &Survey, blank: &[SegmentFile]) {
         let last_used = survey.files.iter().rev();
         let mut last_used = last_used.filter(|file| !blank.iter().any(|b| b.number == file.number));
@@ -180,6 +187,13 @@ impl Reopen {
                 file_bytes: spare.file_bytes,
             });
             self.spares = spares.collect();
+        } else if self.kept_by_adoption.is_empty() {
+            self.header.number = 1;
+            if survey.find(1).is_some() {
+                // In place, a crash might leave the old header in a file of the new size.
+                self.early_removals.push_back(FileName::Segment(1));
+                self.step = Step::FreeFile;
+            }
         } else {
             let newest = survey.files.last().map_or(0, |file| file.number);
             self.header.number = newest.saturating_add(1);
@@ -332,8 +346,13 @@ impl Reopen {
                     bytes,
                 }
             }
-            Step::Done => return None,
+            Step::GaveUp | Step::Done => return None,
         })
+    }
+
+    /// There was no room, and nothing to go on in.
+    pub(super) const fn gave_up(&self) -> Option<RecoveryError> {
+        self.gave_up
     }
 
     fn skip_needless(&mut self) {
@@ -384,6 +403,7 @@ impl Reopen {
                 self.zeroed_bytes += CHUNK_BYTES.min(rest);
                 Step::Zero
             }
+            Step::GiveBack if self.gave_up.is_some() => Step::GaveUp,
             Step::GiveBack if self.is_adopting => Step::Adopt,
             Step::GiveBack => Step::FreeFile,
             Step::FreeFile => {
@@ -428,6 +448,7 @@ impl Reopen {
                 self.cut = None;
                 Step::SyncRemovals
             }
+            Step::GaveUp => Step::GaveUp,
             Step::SyncRemovals | Step::Done => Step::Done,
         };
     }
@@ -441,15 +462,17 @@ impl Reopen {
         )
     }
 
-    /// There is no room for a new segment. Gives `false` when nothing can be done about it.
+    /// There is no room for a new segment, as `error` says. Gives `false` when that is not what has
+    /// failed.
     ///
-    /// First whatever does not count goes; then the last segment must do.
-    pub(super) fn make_room(&mut self) -> bool {
+    /// First whatever does not count goes; then the last segment must do. Where there is none, what
+    /// was begun is given back: see [`gave_up`](Self::gave_up).
+    pub(super) fn make_room(&mut self, error: RecoveryError) -> bool {
         if !matches!(self.step, Step::Create | Step::Zero) {
             return false;
         }
         if self.is_relieved && !self.adopt() {
-            return false;
+            self.gave_up = Some(error);
         }
         self.is_relieved = true;
         self.zeroed_bytes = 0;

@@ -4,7 +4,7 @@
 //! The log is a log again after each such step, so a crash between two of them costs nothing.
 
 use super::reader::{Look, READ_BYTES, Reader};
-use super::verdict::{Damage, DamageKind};
+use super::verdict::{Damage, DamageKind, RecoveryError};
 use crate::id::Position;
 use crate::log::frame::{FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, stamp};
 use crate::log::operation::{FileAction, FileName};
@@ -28,18 +28,26 @@ pub(super) struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    CreateCopy,
-    ReadCopy,
-    WriteCopy,
-    SyncCopy,
     Create,
     Read,
     Write,
     Sync,
     WriteHeader,
     SyncHeader,
+    /// The file as it was gets a second name, which it keeps when it loses the first.
+    Link,
+    /// Where there are no second names, it is copied.
+    CreateCopy,
+    ReadCopy,
+    WriteCopy,
+    SyncCopy,
+    SyncCopyName,
     Rename,
     SyncName,
+    /// It cannot be done: nothing half made is left behind.
+    RemoveCopy,
+    RemoveRewrite,
+    Failed,
     Done,
 }
 
@@ -53,7 +61,10 @@ pub(super) struct Rewrite {
     /// The reader has come to the end of the file.
     is_read: bool,
     out: Vec<u8>,
+    /// Zeros that were read and not written: none are at the end of a copy.
+    skipped_bytes: u64,
     copied_bytes: u64,
+    failure: Option<RecoveryError>,
     tail: u64,
     /// The number the next frame should have, once it is known.
     expected_lsn: Option<u64>,
@@ -66,12 +77,14 @@ impl Rewrite {
         let header = plan.header;
         let seed = Seed::new(header.uuid, header.number);
         Self {
-            step: Step::CreateCopy,
+            step: Step::Create,
             seed,
             reader: Reader::new(header.number, Some(seed), plan.file_bytes),
             is_read: false,
             out: Vec::new(),
+            skipped_bytes: 0,
             copied_bytes: 0,
+            failure: None,
             tail: SEGMENT_HEADER_BYTES,
             expected_lsn: plan.is_base_known.then_some(header.base_lsn),
             lost: Vec::from([plan.damage]),
@@ -81,12 +94,8 @@ impl Rewrite {
 
     /// The next operation; `None` when the segment is repaired.
     pub(super) fn action(&mut self) -> Option<FileAction<'_>> {
-        let segment = self.plan.header.number;
-        let copy = FileName::Damaged {
-            segment,
-            copy: self.plan.copy,
-        };
-        let original = FileName::Segment(segment);
+        let copy = self.copy();
+        let original = FileName::Segment(self.plan.header.number);
         let file = FileName::Rewrite;
         if self.step == Step::Read {
             match self.salvage() {
@@ -95,10 +104,14 @@ impl Rewrite {
             }
         }
         Some(match self.step {
+            Step::Link => FileAction::Link {
+                from: original,
+                to: copy,
+            },
             Step::CreateCopy => FileAction::Create { file: copy },
             Step::ReadCopy => FileAction::ReadAt {
                 file: original,
-                offset: self.copied_bytes,
+                offset: self.copied_bytes + self.skipped_bytes,
                 bytes: READ_BYTES,
             },
             Step::WriteCopy => FileAction::WriteAt {
@@ -127,27 +140,59 @@ impl Rewrite {
                 from: file,
                 to: original,
             },
-            Step::SyncName => FileAction::SyncDirectory,
-            Step::Done => return None,
+            Step::SyncName | Step::SyncCopyName => FileAction::SyncDirectory,
+            Step::RemoveCopy => FileAction::Remove { file: copy },
+            Step::RemoveRewrite => FileAction::Remove { file },
+            Step::Failed | Step::Done => return None,
         })
+    }
+
+    /// What the segment as it was is called afterwards.
+    pub(super) const fn copy(&self) -> FileName {
+        FileName::Damaged {
+            segment: self.plan.header.number,
+            copy: self.plan.copy,
+        }
+    }
+
+    /// Why it was not repaired, if so.
+    pub(super) const fn failure(&self) -> Option<RecoveryError> {
+        self.failure
+    }
+
+    /// The operation failed.
+    pub(super) fn failed(&mut self, error: RecoveryError) {
+        let step = self.step;
+        if step == Step::Link {
+            self.step = Step::CreateCopy;
+            return;
+        }
+        self.failure.get_or_insert(error);
+        let is_copying = [
+            Step::CreateCopy,
+            Step::ReadCopy,
+            Step::WriteCopy,
+            Step::SyncCopy,
+        ];
+        // Once the segment may be replaced, the copy is needed.
+        let is_over = [
+            Step::SyncCopyName,
+            Step::Rename,
+            Step::SyncName,
+            Step::RemoveRewrite,
+        ];
+        self.step = if is_copying.contains(&step) {
+            Step::RemoveCopy
+        } else if is_over.contains(&step) {
+            Step::Failed
+        } else {
+            Step::RemoveRewrite
+        };
     }
 
     /// The operation was carried out; `bytes` is what was read.
     pub(super) fn completed(&mut self, bytes: &[u8]) {
         self.step = match self.step {
-            Step::CreateCopy => Step::ReadCopy,
-            Step::ReadCopy if bytes.is_empty() => Step::SyncCopy,
-            Step::ReadCopy => {
-                self.out.clear();
-                self.out.extend_from_slice(bytes);
-                Step::WriteCopy
-            }
-            Step::WriteCopy => {
-                self.copied_bytes += self.out.len() as u64;
-                self.out.clear();
-                Step::ReadCopy
-            }
-            Step::SyncCopy => Step::Create,
             Step::Create => Step::Read,
             Step::Read => {
                 self.reader.feed(bytes);
@@ -160,10 +205,38 @@ impl Rewrite {
             }
             Step::Sync => Step::WriteHeader,
             Step::WriteHeader => Step::SyncHeader,
-            Step::SyncHeader => Step::Rename,
+            Step::SyncHeader => {
+                self.out.clear();
+                Step::Link
+            }
+            Step::Link | Step::SyncCopy => Step::SyncCopyName,
+            Step::CreateCopy => Step::ReadCopy,
+            Step::ReadCopy if bytes.is_empty() => Step::SyncCopy,
+            Step::ReadCopy => self.copy_on(bytes),
+            Step::WriteCopy => {
+                self.copied_bytes += self.out.len() as u64;
+                self.out.clear();
+                Step::ReadCopy
+            }
+            Step::SyncCopyName => Step::Rename,
             Step::Rename => Step::SyncName,
+            Step::RemoveCopy => Step::RemoveRewrite,
+            Step::RemoveRewrite | Step::Failed => Step::Failed,
             Step::SyncName | Step::Done => Step::Done,
         };
+    }
+
+    /// Copies up to the last byte that is not zero.
+    fn copy_on(&mut self, bytes: &[u8]) -> Step {
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
+            self.skipped_bytes += bytes.len() as u64;
+            return Step::ReadCopy;
+        };
+        self.copied_bytes += self.skipped_bytes;
+        self.out.clear();
+        self.out.extend_from_slice(&bytes[..=last]);
+        self.skipped_bytes = 0;
+        Step::WriteCopy
     }
 
     /// Takes good frames out of what is read. `None` when there is something to write, or the end.
@@ -213,10 +286,15 @@ impl Rewrite {
             && self.plan.limit_lsn.is_none_or(|limit| header.lsn < limit)
     }
 
-    /// Everything is read: what is missing up to the next segment is a gap, too.
+    /// Everything is read: what is missing up to the next segment is a gap, too, and so is what
+    /// was proven to be there at the end of the log.
     fn finish(&mut self) {
+        let damage = self.plan.damage;
         if let Some(limit) = self.plan.limit_lsn {
             self.fill_gap(limit);
+        } else if damage.kind != DamageKind::Header && self.expected_lsn == Some(damage.first_lsn) {
+            let last = damage.last_lsn.unwrap_or(damage.first_lsn);
+            self.fill_gap(last.max(damage.first_lsn).saturating_add(1));
         }
     }
 

@@ -4,7 +4,7 @@
 use super::reader::{Look, Reader};
 use super::survey::Link;
 use super::verdict::RecoveryError;
-use crate::log::frame::{FrameHeader, FrameKind, Seed};
+use crate::log::frame::{FrameHeader, FrameKind, Seed, SegmentHeader};
 use crate::log::operation::{FileAction, FileName};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -17,6 +17,8 @@ pub(super) struct Scan {
     pub(super) index: usize,
     pub(super) reader: Reader,
     pub(super) found: Found,
+    /// What a repair gave up: first and last number.
+    gaps: Vec<(u64, u64)>,
 }
 
 /// What the pass has seen so far.
@@ -77,8 +79,16 @@ impl Scan {
                 ..Found::default()
             },
             index: 0,
+            gaps: Vec::from_iter(lost_start(first)),
             chain,
         })
+    }
+
+    /// Gaps behind which not everything that is live was put once more.
+    pub(super) fn doubts(&self) -> Vec<(u64, u64)> {
+        let begin_lsn = self.found.checkpoint_lsn.unwrap_or(0);
+        let gaps = self.gaps.iter().copied();
+        gaps.filter(|(_, last)| *last >= begin_lsn).collect()
     }
 
     pub(super) fn next(&mut self) -> Scanned {
@@ -167,6 +177,7 @@ impl Scan {
             FrameKind::GAP => {
                 found.gaps += 1;
                 let last_lsn = header.position.max(header.lsn);
+                self.gaps.push((header.lsn, last_lsn));
                 found.expected_lsn = last_lsn.saturating_add(1);
                 // The repair synced all there was.
                 found.durable_lsn = found.durable_lsn.max(last_lsn);
@@ -194,11 +205,24 @@ impl Scan {
             let found = &mut self.found;
             if link.header.base_lsn > found.expected_lsn {
                 found.gaps += 1;
+                let gap = (found.expected_lsn, link.header.base_lsn - 1);
+                self.gaps.push(gap);
             }
             found.expected_lsn = found.expected_lsn.max(link.header.base_lsn);
             found.durable_lsn = found.durable_lsn.max(link.header.durable_lsn);
         }
     }
+}
+
+/// What a repair gave up before the oldest segment.
+fn lost_start(oldest: &Link) -> Option<(u64, u64)> {
+    let SegmentHeader {
+        base_lsn,
+        previous,
+        gap_before,
+        ..
+    } = oldest.header;
+    (gap_before && previous == 0 && base_lsn > 1).then(|| (1, base_lsn - 1))
 }
 
 fn reader(link: &Link) -> Reader {

@@ -115,8 +115,9 @@ impl Search {
             };
             let uuid = self.scan.as_ref().and_then(|scan| scan.chain.first());
             let seed = uuid.map(|link| Seed::new(link.header.uuid, file.number));
-            // The first blank file proves that those behind it were never used.
-            let file_bytes = if self.blank.is_empty() {
+            // The first blank file proves that those behind it were never used, unless everything
+            // is in doubt.
+            let file_bytes = if self.blank.is_empty() || self.scan.is_none() {
                 file.file_bytes
             } else {
                 let sample = SEGMENT_HEADER_BYTES + u64::from(READ_BYTES);

@@ -27,6 +27,9 @@ pub(super) struct SegmentFile {
     pub(super) number: u64,
     pub(super) file_bytes: u64,
     pub(super) header: Result<SegmentHeader, HeaderError>,
+    /// A first start that was interrupted may have left it so: see
+    /// [`SegmentHeader::is_first_begun`].
+    pub(super) is_begun: bool,
 }
 
 /// A segment that counts.
@@ -54,6 +57,7 @@ impl Survey {
                     number,
                     file_bytes: entry.bytes,
                     header: Err(HeaderError::Blank),
+                    is_begun: false,
                 }),
                 Some(FileName::Rewrite) => survey.has_rewrite = true,
                 Some(FileName::Damaged { segment, copy }) => survey.damaged.push((segment, copy)),

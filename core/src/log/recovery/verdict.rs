@@ -31,6 +31,11 @@ pub struct Summary {
     pub gaps: u64,
     /// What a repair gave up in this run.
     pub lost: Vec<Damage>,
+    /// What the files are called now that were repaired in this run, or set aside.
+    pub copies: Vec<FileName>,
+    /// Gaps, by their first and last number, behind which not everything that is live was put once
+    /// more: no session before them can be shown to be whole.
+    pub doubts: Vec<(u64, u64)>,
     /// Records of a newer version that may be skipped, and were.
     pub skipped: u64,
     /// Files in the directory that the log does not know. They are left alone.
@@ -86,29 +91,55 @@ pub enum DamageKind {
     Missing,
     /// A segment is shorter than it was.
     Shortened,
+    /// The disk does not read it.
+    Unreadable,
+    /// There is no header, and nothing by which the log could be told: all of it is set aside.
+    SetAside,
+}
+
+impl Damage {
+    /// What is damaged and where, without what is lost by it.
+    #[must_use]
+    pub const fn place(&self) -> impl fmt::Display {
+        Place(*self)
+    }
+}
+
+struct Place(Damage);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damage { file, offset, .. } = self.0;
+        match self.0.kind {
+            DamageKind::Header => write!(f, "{file}: the header is damaged"),
+            DamageKind::SetAside => write!(
+                f,
+                "{file}: there is no header, and no record by which to find the others; everything \
+                 is lost"
+            ),
+            DamageKind::Unreadable => {
+                write!(f, "{file}: the disk does not read it from byte {offset} on")
+            }
+            DamageKind::Frames => write!(f, "{file}: damaged from byte {offset} on"),
+            DamageKind::Shortened => {
+                write!(f, "{file} was cut off, somewhere from byte {offset} on")
+            }
+            DamageKind::Missing => write!(f, "{file} is missing"),
+        }
+    }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, offset, .. } = self;
-        match self.kind {
-            DamageKind::Header => {
-                let first = self.first_lsn;
-                return write!(
-                    f,
-                    "{file}: the header is damaged, with records from {first} on"
-                );
+        self.place().fmt(f)?;
+        match (self.kind, self.last_lsn) {
+            (DamageKind::SetAside, _) => return Ok(()),
+            (DamageKind::Header, _) => {
+                return write!(f, ", with records from {} on", self.first_lsn);
             }
-            DamageKind::Frames => write!(f, "{file}: damaged from byte {offset} on")?,
-            DamageKind::Shortened => {
-                write!(f, "{file} was cut off, somewhere from byte {offset} on")?
-            }
-            DamageKind::Missing => write!(f, "{file} is missing")?,
-        }
-        match self.last_lsn {
-            Some(last) if last == self.first_lsn => write!(f, ", record {last} is lost")?,
-            Some(last) => write!(f, ", records {} to {last} are lost", self.first_lsn)?,
-            None => write!(f, ", records from {} on are lost", self.first_lsn)?,
+            (_, Some(last)) if last == self.first_lsn => write!(f, ", record {last} is lost")?,
+            (_, Some(last)) => write!(f, ", records {} to {last} are lost", self.first_lsn)?,
+            (_, None) => write!(f, ", records from {} on are lost", self.first_lsn)?,
         }
         match self.batch {
             Some((shard, position)) => {
