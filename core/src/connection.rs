@@ -15,6 +15,7 @@ use crate::profile::Profile;
 use crate::quota::PublishMeters;
 use crate::route::RouteSlot;
 use crate::slab::Key;
+use crate::state::Secret;
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::will::Will;
@@ -163,7 +164,7 @@ pub(crate) struct Extra {
     pub(crate) denied: u64,
     pub(crate) shadow_denied: u64,
     /// What the last `Verdict::Continue` left for the client's answer.
-    pub(crate) authentication_state: Option<Vec<u8>>,
+    pub(crate) authentication_state: Option<Secret>,
     /// When the authentication ends; `MAX` is never.
     pub(crate) authentication_armed: Timestamp,
 }
@@ -390,7 +391,7 @@ impl Extra {
             + self.outbound.footprint()
             + self.names.as_ref().map_or(0, Names::footprint)
             + text(&self.method)
-            + state.map_or(0, Vec::len)
+            + state.map_or(0, |state| state.0.len())
     }
 }
 

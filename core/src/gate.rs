@@ -84,16 +84,20 @@ pub(crate) enum Gated {
     /// An encoded SUBACK or UNSUBACK.
     Bytes(Box<[u8]>),
     /// An encoded CONNACK. Nothing of the connection may overtake it.
-    ConnAck(Box<[u8]>),
+    ConnAck(ConnAckBytes),
     /// The QoS 2 message with this packet identifier.
     Publish(PacketId),
 }
+
+/// An encoded CONNACK, which may have authentication data in it.
+#[derive(Debug)]
+pub(crate) struct ConnAckBytes(pub(crate) Box<[u8]>);
 
 impl Gated {
     /// What it takes beside its place.
     const fn bytes(&self) -> usize {
         match self {
-            Self::Bytes(bytes) | Self::ConnAck(bytes) => bytes.len(),
+            Self::Bytes(bytes) | Self::ConnAck(ConnAckBytes(bytes)) => bytes.len(),
             Self::Ack(..) | Self::Publish(_) => 0,
         }
     }
@@ -269,7 +273,7 @@ impl Broker {
         let bytes: Box<[u8]> = bytes.into();
         let gated = if matches!(packet, Packet::ConnAck(_)) {
             connection.connack_gated = true;
-            Gated::ConnAck(bytes)
+            Gated::ConnAck(ConnAckBytes(bytes))
         } else {
             connection.answers_gated = connection.answers_gated.saturating_add(1);
             Gated::Bytes(bytes)
@@ -315,7 +319,7 @@ impl Broker {
                     connection.answers_gated = connection.answers_gated.saturating_sub(1);
                     self.send_bytes(key, &bytes);
                 }
-                Gated::ConnAck(bytes) => {
+                Gated::ConnAck(ConnAckBytes(bytes)) => {
                     connection.connack_gated = false;
                     self.send_bytes(key, &bytes);
                 }
@@ -346,7 +350,11 @@ mod tests {
                 gates.push(gate, living, Gated::Bytes([0; 5].into()));
             }
             for _ in 0..10 {
-                gates.push(gate, key(round), Gated::ConnAck([0; 4].into()));
+                gates.push(
+                    gate,
+                    key(round),
+                    Gated::ConnAck(ConnAckBytes([0; 4].into())),
+                );
             }
             gates.forsake(10, |key| key == living);
             assert!(gates.waiting.len() < 100);

@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Counts the changes of what a state consists of. Goes up with each of them.
-pub(crate) const FORMAT: u32 = 9;
+pub(crate) const FORMAT: u32 = 10;
 
 /// Where a state is written to.
 pub(crate) struct Writer<'a> {
@@ -73,13 +73,18 @@ impl<'a> Writer<'a> {
 
     /// Bytes of which somebody may have said that they are nobody's business.
     fn payload(&mut self, bytes: &[u8]) {
-        bytes.len().save(self);
         if self.without_payloads {
-            let end = self.out.len() + bytes.len();
-            self.out.resize(end, crate::recording::REDACTED);
+            self.secret(bytes);
         } else {
-            self.out.extend_from_slice(bytes);
+            self.bytes(bytes);
         }
+    }
+
+    /// Bytes that are nobody's business, whatever anybody says: others of the same number.
+    fn secret(&mut self, bytes: &[u8]) {
+        bytes.len().save(self);
+        let end = self.out.len() + bytes.len();
+        self.out.resize(end, crate::recording::REDACTED);
     }
 }
 
@@ -391,6 +396,21 @@ impl State for Box<[u64]> {
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         (0..usize::load(from)?).map(|_| u64::load(from)).collect()
+    }
+}
+
+/// Data of enhanced authentication, from which a password could be guessed. Of its state only the
+/// length is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl State for Secret {
+    fn save(&self, to: &mut Writer<'_>) {
+        to.secret(&self.0);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        from.counted().map(|bytes| Self(bytes.to_vec()))
     }
 }
 

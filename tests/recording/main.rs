@@ -2,6 +2,7 @@
 //! damaged or different is noticed. The simulator plays back what its processes record as well.
 
 mod explain;
+mod secrets;
 
 use whimbrel_core::codec::packet::{Connect, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};

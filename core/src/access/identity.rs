@@ -6,6 +6,7 @@
 
 use crate::access::rule::Rule;
 use crate::action::Peer;
+use crate::state::{Reader, Secret, State, Writer};
 use crate::time::UnixTime;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -126,15 +127,39 @@ pub struct Grant {
     pub basis: u64,
 }
 
-crate::state::state!(Grant {
-    data,
-    user,
-    groups,
-    tenant,
-    ends_at,
-    rules,
-    basis
-});
+/// Without what the data says.
+impl State for Grant {
+    fn save(&self, to: &mut Writer<'_>) {
+        let Self {
+            data,
+            user,
+            groups,
+            tenant,
+            ends_at,
+            rules,
+            basis,
+        } = self;
+        data.clone().map(Secret).save(to);
+        user.save(to);
+        groups.save(to);
+        tenant.save(to);
+        ends_at.save(to);
+        rules.save(to);
+        basis.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            data: <Option<Secret>>::load(from)?.map(|data| data.0),
+            user: State::load(from)?,
+            groups: State::load(from)?,
+            tenant: State::load(from)?,
+            ends_at: State::load(from)?,
+            rules: State::load(from)?,
+            basis: State::load(from)?,
+        })
+    }
+}
 
 impl Grant {
     /// A grant to a user of this name, without any further.

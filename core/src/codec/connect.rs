@@ -103,6 +103,11 @@ impl ConnectFlags {
     }
 }
 
+/// Whether flags can stand in a CONNECT of this version.
+pub(crate) fn has_valid_flags(flags: u8, version: Version) -> bool {
+    ConnectFlags::from_byte(flags, version).is_ok()
+}
+
 /// The body of a CONNECT. [MQTT-3.1.4-1] [MQTT311-3.1.4-1]
 pub(super) fn decode<'a>(mut reader: Reader<'a>) -> Result<Connect<'a>, Violation> {
     let version = protocol_version(&mut reader)?;

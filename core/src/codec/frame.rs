@@ -126,7 +126,7 @@ impl PublishFlags {
 
 /// The packet type, once the flags beside it are known to be right.
 #[inline]
-pub(super) fn packet_type(first_byte: u8) -> Result<PacketType, Malformed> {
+pub(crate) fn packet_type(first_byte: u8) -> Result<PacketType, Malformed> {
     let Some(packet_type) = PacketType::from_bits(first_byte >> 4) else {
         return Err(Malformed::PacketType);
     };

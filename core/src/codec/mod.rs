@@ -36,6 +36,7 @@ mod writer;
 
 pub use crate::error::EncodeError;
 pub use ack::{decode_ack, encode_ack};
+pub(crate) use connect::has_valid_flags;
 pub use decode::{connect_version, decode};
 pub use encode::encode;
 pub use filters::{

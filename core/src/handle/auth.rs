@@ -11,6 +11,7 @@ use crate::connection::{Stage, Stalls};
 use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::slab::Key;
+use crate::state::Secret;
 use crate::time::{Now, Timestamp};
 use crate::timer::TimerKey;
 use alloc::boxed::Box;
@@ -107,7 +108,7 @@ impl Broker {
             method: method.map(String::from),
             data: auth.properties.authentication_data().map(<[u8]>::to_vec),
             continued: true,
-            state,
+            state: state.map(|state| state.0),
         });
         let connection = connection.id();
         self.stall(key, Stalls::VERDICT);
@@ -137,7 +138,7 @@ impl Broker {
                 self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
             }
             Verdict::Continue { data, state } => {
-                connection.extra().authentication_state = Some(state);
+                connection.extra().authentication_state = Some(Secret(state));
                 if let Stage::Parked(handshake) = &mut connection.stage {
                     handshake.awaits_auth = true;
                 }

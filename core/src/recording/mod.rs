@@ -35,7 +35,7 @@ mod step;
 mod write;
 
 pub use read::{Replay, ReplayError, Stop};
-pub(crate) use redact::Redaction;
+pub(crate) use redact::{Redaction, Sender};
 pub use step::{Input, Step};
 pub use write::{Chunk, RecordOptions, RecordedBroker};
 
@@ -49,7 +49,7 @@ pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
 
 /// The version of the format that this version writes, and the only one that it reads. Goes up with
 /// any change of what a broker's state consists of.
-pub const FORMAT: u32 = 2 << 16 | crate::state::FORMAT;
+pub const FORMAT: u32 = 3 << 16 | crate::state::FORMAT;
 
 /// What tells a part of a ring from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

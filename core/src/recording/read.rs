@@ -209,10 +209,7 @@ impl Replay {
     }
 
     fn transmit(&mut self, connection: ConnectionId) -> Step {
-        let redaction = match self.without_payloads {
-            true => redaction_of(&self.broker, connection),
-            false => None,
-        };
+        let redaction = redaction_of(&self.broker, connection, self.without_payloads);
         let mut bytes = Vec::new();
         self.broker.transmit(self.now, connection, &mut bytes);
         digest_sent(&mut self.digest, redaction, &bytes);

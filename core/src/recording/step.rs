@@ -1,5 +1,6 @@
 //! One step of a recording: the time, an input, or something that was asked for.
 
+use super::REDACTED;
 use crate::access::ban::Bans;
 use crate::access::rules::Rules;
 use crate::action::{Action, CloseReason, Peer, Verdict};
@@ -194,12 +195,18 @@ pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+fn put_secret(bytes: &[u8], out: &mut Vec<u8>) {
+    put_number(bytes.len() as u64, out);
+    out.resize(out.len() + bytes.len(), REDACTED);
+}
+
 fn take_bytes(from: &mut Reader<'_>) -> Option<Vec<u8>> {
     let length = usize::try_from(take_number(from)?).ok()?;
     from.take(length).map(<[u8]>::to_vec)
 }
 
-/// What a verdict says to the client is in here, because it goes out; it answers to what is not.
+/// What a verdict says to the client, and what is kept for its answer, has only its length here: a
+/// password could be guessed from it. What is digested of what goes out has it not either.
 pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
     match verdict {
         Verdict::Accept(grant) => {
@@ -208,8 +215,8 @@ pub(super) fn put_verdict(verdict: &Verdict, to: &mut Writer<'_>) {
         }
         Verdict::Continue { data, state } => {
             to.out.push(1);
-            put_bytes(data, to.out);
-            put_bytes(state, to.out);
+            put_secret(data, to.out);
+            put_secret(state, to.out);
         }
         Verdict::Refuse(code) => to.out.extend_from_slice(&[2, code.0]),
     }

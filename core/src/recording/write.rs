@@ -1,17 +1,18 @@
 //! A broker whose inputs are written down.
 
-use super::Redaction;
 use super::digest::Digest;
 use super::step::{self, code};
+use super::{Redaction, Sender};
 use crate::access::ban::Bans;
 use crate::access::rules::Rules;
 use crate::action::{Action, Batch, CloseReason, Peer, Verdict};
 use crate::broker::Broker;
+use crate::codec::frame;
 use crate::codec::packet::Version;
-use crate::connection::Connection;
+use crate::connection::{Connection, Stage};
 use crate::explain::Explanation;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
-use crate::letter::{Letter, Parcel};
+use crate::letter::Letter;
 use crate::log::{BatchRef, Op};
 use crate::message::MessageView;
 use crate::record;
@@ -295,9 +296,12 @@ pub(super) fn digest_action(digest: &mut Digest, action: &Action, without_payloa
         Action::Close {
             connection,
             last_bytes,
-        } if without_payloads => {
+        } => {
             digest.number(connection.index.into());
             digest.number(last_bytes.len() as u64);
+            if !without_payloads {
+                digest_sent(digest, Some(Redaction::of_what_is_sent()), last_bytes);
+            }
         }
         Action::Load(message) => digest.number(message.sequence),
         Action::Authenticate { connection, .. } => {
@@ -319,8 +323,8 @@ pub(super) fn digest_action(digest: &mut Digest, action: &Action, without_payloa
             digest.number(to.0.into());
             digest.number(bytes.len() as u64);
         }
-        Action::Pause(_) | Action::Resume(_) | Action::Close { .. } | Action::Event(_) => {
-            // Rare, and they hold no secrets: a DISCONNECT or CONNACK at most.
+        Action::Pause(_) | Action::Resume(_) | Action::Event(_) => {
+            // Rare, and they hold no secrets.
             let written = write!(digest, "{action:?}");
             debug_assert!(written.is_ok(), "a digest takes everything");
         }
@@ -332,27 +336,14 @@ fn digest_letter(digest: &mut Digest, letter: &Letter, without_payloads: bool) {
     digest.number(letter.clock);
     digest.number(letter.confirms.taken_bytes);
     digest.number(letter.confirms.kept);
-    digest.number(letter.parcels.len() as u64);
-    let digest_message = |digest: &mut Digest, view: MessageView<'_>| {
-        digest.bytes(view.tenant.as_bytes());
-        digest.bytes(view.topic.as_bytes());
-        digest.number(view.payload.len() as u64);
-        if !without_payloads {
-            digest.bytes(view.payload);
-        }
-    };
-    for parcel in &letter.parcels {
-        if let Parcel::Bundle(bundle) = parcel {
-            bundle
-                .iter()
-                .for_each(|bundled| digest_message(digest, bundled.view));
-        } else if let Some(message) = parcel.message() {
-            digest_message(digest, message.view());
-        } else {
-            let written = write!(digest, "{parcel:?}");
-            debug_assert!(written.is_ok(), "a digest takes everything");
-        }
-    }
+    // Not its room, which depends on what was in its buffer before.
+    let mut bytes = Vec::new();
+    let mut to = Writer::new(&mut bytes, without_payloads);
+    letter
+        .parcels
+        .iter()
+        .for_each(|parcel| parcel.save(&mut to));
+    digest.bytes(&bytes);
 }
 
 fn digest_batch(digest: &mut Digest, batch: &Batch, without_payloads: bool) {
@@ -383,27 +374,38 @@ fn digest_batch(digest: &mut Digest, batch: &Batch, without_payloads: bool) {
     }
 }
 
-/// Adds bytes for a client to the sum of outputs.
+/// Adds bytes for a client to the sum of outputs, without what has to go.
 pub(super) fn digest_sent(digest: &mut Digest, redaction: Option<Redaction>, bytes: &[u8]) {
     let Some(redaction) = redaction else {
         return digest.bytes(bytes);
     };
     let mut rest = bytes;
     while !rest.is_empty() {
-        let whole = crate::codec::frame::needed(rest).unwrap_or(rest.len());
+        let whole = frame::needed(rest).unwrap_or(rest.len());
         let (packet, later) = rest.split_at(whole.min(rest.len()));
         digest.number(packet.len() as u64);
-        digest.bytes(&packet[..redaction.payload_at(packet)]);
+        if redaction.payloads && packet.first().is_some_and(|byte| frame::is_publish(*byte)) {
+            digest.bytes(&packet[..redaction.payload_at(packet)]);
+        } else {
+            let mut packet = packet.to_vec();
+            redaction.blot(&mut packet, 0);
+            digest.bytes(&packet);
+        }
         rest = later;
     }
 }
 
 impl Connection {
-    /// What has to be blotted out of what comes and goes here.
+    /// What has to be blotted out of what comes here next.
     pub(crate) const fn redaction(&self, payloads: bool) -> Redaction {
         Redaction {
             version: self.profile.version(),
             payloads,
+            sender: match self.stage {
+                Stage::Waiting => Sender::Newcomer,
+                Stage::Parked(_) => Sender::Parked,
+                Stage::Connected { .. } => Sender::Client,
+            },
         }
     }
 }
@@ -689,6 +691,7 @@ impl RecordedBroker {
             let redaction = Redaction {
                 version: Version::V4,
                 payloads: tape.options.redact_payloads,
+                sender: Sender::Newcomer,
             };
             redaction.blot(&mut packets, 0);
             step::put_bytes(&packets, &mut tape.open);
@@ -770,10 +773,7 @@ impl RecordedBroker {
         else {
             return self.broker.transmit(now, connection, out);
         };
-        let redaction = match tape.options.redact_payloads {
-            true => redaction_of(&self.broker, connection),
-            false => None,
-        };
+        let redaction = redaction_of(&self.broker, connection, tape.options.redact_payloads);
         let before = out.len();
         self.broker.transmit(now, connection, out);
         tape.sent(
@@ -785,8 +785,13 @@ impl RecordedBroker {
     }
 }
 
-/// How the payloads in what a connection is sent are found.
-pub(super) fn redaction_of(broker: &Broker, connection: ConnectionId) -> Option<Redaction> {
+/// How is found what has to go from what a connection is sent; `None` when nothing has.
+pub(super) fn redaction_of(
+    broker: &Broker,
+    connection: ConnectionId,
+    payloads: bool,
+) -> Option<Redaction> {
     let connection = broker.connections.get(connection.key())?;
-    Some(connection.redaction(true))
+    let has_secrets = payloads || connection.has_method();
+    has_secrets.then(|| connection.redaction(payloads).of_the_broker())
 }

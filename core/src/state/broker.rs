@@ -7,9 +7,10 @@ use crate::checkpoint::{Place, Walk};
 use crate::codec::LastTopic;
 use crate::connection::{Connection, Extra, Handshake, Stage};
 use crate::encoder::Encoder;
-use crate::gate::{AckKind, Gated};
+use crate::gate::{AckKind, ConnAckBytes, Gated};
 use crate::message::Message;
 use crate::message::pool::Pool;
+use crate::recording::Redaction;
 use crate::route::{RouteSlot, Routes};
 use crate::session::inflight::{self, Exchange};
 use crate::session::{Session, SubscriptionRef, Traffic};
@@ -154,7 +155,7 @@ impl State for Connection {
         redaction.blot(&mut packets, 0);
         packets.save(to);
         let mut packets = outbox.clone();
-        redaction.blot(&mut packets, 0);
+        redaction.of_the_broker().blot(&mut packets, 0);
         packets.save(to);
         key.save(to);
         profile.save(to);
@@ -292,6 +293,19 @@ state!(enum Walk {
 state!(enum Place { 0 Head, 1 Subscriptions(left), 2 Deliveries(from), 3 Cursors(left) });
 state!(enum AckKind { 0 PubAck, 1 PubRec, 2 PubRel, 3 PubComp });
 state!(enum Gated { 0 Ack(kind, id, reason), 1 Bytes(bytes), 2 ConnAck(bytes), 3 Publish(id) });
+
+/// Authentication data goes, as it does wherever else a packet has it.
+impl State for ConnAckBytes {
+    fn save(&self, to: &mut Writer<'_>) {
+        let mut bytes = self.0.clone();
+        Redaction::of_what_is_sent().blot(&mut bytes, 0);
+        bytes.save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        State::load(from).map(Self)
+    }
+}
 
 impl Broker {
     /// Whether nothing waits to be drained: what is left is the state that lasts.
