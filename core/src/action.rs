@@ -165,7 +165,8 @@ pub enum Verdict {
         /// Authentication data for the client.
         data: Vec<u8>,
         /// What whoever judges has to remember until the answer comes; it is kept with the
-        /// connection, and comes with the answer. The client never sees it, and no recording has it.
+        /// connection, and comes with the answer. The client never sees it, and no recording has
+        /// it.
         state: Vec<u8>,
     },
     /// Refuse it. Any error code a CONNACK may carry.

@@ -213,22 +213,6 @@ impl Parcel {
         }
     }
 
-    /// The message that it brings, if it is one.
-    pub(crate) const fn message(&self) -> Option<&Message> {
-        match self {
-            Self::Message(routed) => Some(&routed.message),
-            Self::Shared(shared) | Self::Returned(shared) => Some(&shared.message),
-            Self::Bundle(_)
-            | Self::Interest(_)
-            | Self::Completed(_)
-            | Self::Counts(_)
-            | Self::User(_)
-            | Self::Gone(_)
-            | Self::Hold(_)
-            | Self::Release(_) => None,
-        }
-    }
-
     /// What it takes of the room between two shards. Only what publishers send does: they can be
     /// made to wait.
     pub(crate) fn cost_bytes(&self) -> u64 {

@@ -161,7 +161,7 @@ impl Redaction {
         match first_byte >> 4 {
             CONNECT => self.in_connect(body, length),
             // A first packet that is none has nothing in it that counts.
-            _ if self.sender == Sender::Newcomer => Found::from([0..length]),
+            _ if self.sender == Sender::Newcomer => core::iter::once(0..length).collect(),
             AUTH => in_auth(body, length),
             CONNACK if self.sender == Sender::Broker => in_connack(body, length),
             PUBLISH if self.payloads => self.in_publish(first_byte, body, length),
