@@ -24,6 +24,15 @@ fn exchange(transport: &mut TcpStream, sent: &[u8], expected: &[u8]) {
     assert_eq!(received, expected);
 }
 
+/// Disconnects, and comes back when the broker has closed: nothing is sent to it any more.
+fn leave(mut transport: TcpStream) {
+    transport.set_read_timeout(Some(PATIENCE)).unwrap();
+    transport.write_all(b"\xe0\0").unwrap();
+    let mut rest = Vec::new();
+    transport.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"");
+}
+
 /// A broker that keeps things in `data`, in small files so that they are quickly made.
 fn keeping(data: &str) -> Command {
     let mut command = whimbrel(&["-l", ANY_PORT, "-d", data]);
@@ -456,7 +465,7 @@ fn what_waits_on_disk_comes_back_in_order_after_a_crash() {
     let mut transport = TcpStream::connect(broker.address()).unwrap();
     exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
     exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
-    drop(transport);
+    leave(transport);
     let mut publisher = TcpStream::connect(broker_address(&broker)).unwrap();
     exchange(
         &mut publisher,
