@@ -12,7 +12,7 @@ use argh::{ArgsInfo, FromArgs};
 use std::io::{IsTerminal, stderr};
 use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use thiserror::Error;
@@ -61,9 +61,10 @@ pub(crate) struct Serve {
     /// this one, of which the oldest are removed. Passwords are not in them, payloads are
     #[argh(option, arg_name = "file")]
     pub(crate) record: Option<PathBuf>,
-    /// what these files may take in all, in MiB; default: 256
-    #[argh(option, arg_name = "mebibytes", default = "256")]
-    pub(crate) record_size: u64,
+    /// what these files may take in all, in MiB, shared evenly by the threads; default: 256. What
+    /// the broker keeps in memory has to fit into a quarter of a thread's share
+    #[argh(option, arg_name = "mebibytes")]
+    pub(crate) record_size: Option<u64>,
     /// leave payloads out of them
     #[argh(switch)]
     pub(crate) record_redact_payloads: bool,
@@ -84,6 +85,12 @@ fn threads(text: &str) -> Result<u16, String> {
     number.ok_or_else(|| "expected a number from 0 to 64".to_owned())
 }
 
+/// Whether files can be named after this one.
+fn can_name_files(file: &Path) -> bool {
+    let text = file.as_os_str().to_string_lossy();
+    file.file_name().is_some() && !text.ends_with(std::path::is_separator) && !file.is_dir()
+}
+
 impl Serve {
     /// Does it.
     pub(crate) fn run(self) -> ExitCode {
@@ -93,15 +100,22 @@ impl Serve {
             );
             return misuse();
         }
-        if self.record_size == 0 || (self.record.is_none() && self.record_redact_payloads) {
+        let has_more = self.record_redact_payloads || self.record_size.is_some();
+        if self.record_size == Some(0) || (self.record.is_none() && has_more) {
             complain(
                 "--record-redact-payloads and --record-size are about what --record says, and the \
                  size is at least 1",
             );
             return misuse();
         }
+        if let Some(file) = &self.record
+            && !can_name_files(file)
+        {
+            complain("--record: expected the name of a file, which is no directory");
+            return misuse();
+        }
         let recording = self.record.map(|file| RecordingConfig {
-            ring_bytes: self.record_size.saturating_mul(1 << 20),
+            ring_bytes: self.record_size.unwrap_or(256).saturating_mul(1 << 20),
             redact_payloads: self.record_redact_payloads,
             ..RecordingConfig::new(file)
         });

@@ -176,6 +176,7 @@ fn log_counters(what: &'static str, shard: Option<usize>, statistics: &Statistic
         transport_faults = statistics.transport_faults,
         violations = statistics.violations,
         events_lost = statistics.events_lost,
+        recording = statistics.recording,
         recording_parts_given_up = statistics.recording_parts_given_up,
         dropped_queue_full = dropped(DropReason::QueueFull),
         dropped_total_queue_full = dropped(DropReason::TotalQueueFull),

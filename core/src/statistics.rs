@@ -132,6 +132,9 @@ counters! {
         unsent_bytes: u64,
         /// Events that nobody read in time.
         events_lost: u64,
+        /// Shards that are being recorded; fewer than there are when it was asked for, and cannot
+        /// be done.
+        recording: u64,
         /// Parts of a recording that could not be completed, because whoever writes it was too
         /// slow.
         recording_parts_given_up: u64,

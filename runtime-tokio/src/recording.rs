@@ -8,11 +8,13 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tracing::{error, info, warn};
-use whimbrel_core::recording::{Chunk, Mark, RecordOptions, RecordedBroker};
+use whimbrel_core::recording::{Chunk, Mark, PART_HEADER_BYTES, RecordOptions, RecordedBroker};
 use whimbrel_core::runtime::RecordingConfig;
 use whimbrel_host::Threads;
 
@@ -22,6 +24,9 @@ const CHUNKS_MAX: usize = 8;
 
 /// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
 const FLUSH_MS: u64 = 200;
+
+/// How long nothing is recorded when it cannot be written, and when the state has no room.
+const RETRY_MS: u64 = 10_000;
 
 /// How much of the ring a part may be, so that there are always some complete ones.
 const PARTS: u64 = 8;
@@ -34,24 +39,41 @@ pub(crate) struct Recorder {
     /// What the writer has no room for.
     held: Option<Chunk>,
     flush_at: u64,
+    /// The writer could not write.
+    has_failed: Arc<AtomicBool>,
+    /// When to try again.
+    resume_at: Option<u64>,
+    part_bytes_maximum: u64,
+    has_warned: bool,
 }
 
 impl Recorder {
     /// Begins to record, on a thread of its own.
     pub(crate) fn start(
         config: &RecordingConfig,
-        shard: u16,
+        (shard, shards): (u16, usize),
         broker: &mut RecordedBroker,
         threads: &Threads,
     ) -> io::Result<Self> {
-        let ring = Ring::open(config, shard)?;
+        let config = RecordingConfig {
+            ring_bytes: config.ring_bytes / shards.max(1) as u64,
+            ..config.clone()
+        };
+        let mut ring = Ring::open(&config, shard)?;
+        // Whoever starts hears at once that it cannot be done.
+        ring.begin()?;
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let failed = Arc::clone(&has_failed);
+        // Beside one that is as large as it may be, another one has room.
+        let part_bytes_maximum = config.ring_bytes / 2;
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
         let (spares, written) = sync_channel(CHUNKS_MAX);
         threads.spawn(&format!("recording-{shard}"), shard, move || {
-            ring.run(&chunks, &spares);
+            ring.run(&chunks, &spares, &failed);
         })?;
         broker.record(RecordOptions {
             part_bytes: config.ring_bytes / PARTS,
+            part_bytes_maximum,
             redact_payloads: config.redact_payloads,
         });
         Ok(Self {
@@ -59,11 +81,29 @@ impl Recorder {
             written,
             held: None,
             flush_at: 0,
+            has_failed,
+            resume_at: None,
+            part_bytes_maximum,
+            has_warned: false,
         })
     }
 
-    /// Hands over what is recorded, without waiting. Called once a turn.
-    pub(crate) fn hand_over(&mut self, broker: &mut RecordedBroker, now_ms: u64) {
+    /// Hands over what is recorded, without waiting. Called once a turn; gives when to call it again
+    /// even if nothing else happens.
+    pub(crate) fn hand_over(&mut self, broker: &mut RecordedBroker, now_ms: u64) -> Option<u64> {
+        self.hand_over_chunks(broker, now_ms);
+        (self.held.is_some() || broker.has_unwritten()).then_some(self.flush_at)
+    }
+
+    fn hand_over_chunks(&mut self, broker: &mut RecordedBroker, now_ms: u64) {
+        if self.has_failed.swap(false, Ordering::Relaxed) {
+            broker.suspend_recording();
+            self.resume_at = Some(now_ms + RETRY_MS);
+        }
+        if self.resume_at.is_some_and(|at| at <= now_ms) {
+            self.resume_at = None;
+            broker.resume_recording();
+        }
         while let Ok(buffer) = self.written.try_recv() {
             broker.reuse(buffer);
         }
@@ -74,6 +114,18 @@ impl Recorder {
         while let Some(chunks) = &self.chunks
             && let Some(chunk) = self.held.take().or_else(|| broker.poll_chunk(all))
         {
+            if let Chunk::StateTooLarge(bytes) = chunk {
+                self.resume_at = Some(now_ms + RETRY_MS);
+                if !core::mem::replace(&mut self.has_warned, true) {
+                    warn!(
+                        state_bytes = bytes,
+                        part_bytes_maximum = self.part_bytes_maximum,
+                        "nothing is recorded: the state alone takes more than half of what a part \
+                         may; give it more room with --record-size"
+                    );
+                }
+                continue;
+            }
             match chunks.try_send(chunk) {
                 Ok(()) => {}
                 Err(TrySendError::Full(chunk)) => {
@@ -142,11 +194,24 @@ impl Ring {
         })
     }
 
-    fn run(mut self, chunks: &Receiver<Chunk>, written: &SyncSender<Vec<u8>>) {
+    fn run(
+        mut self,
+        chunks: &Receiver<Chunk>,
+        written: &SyncSender<Vec<u8>>,
+        has_failed: &AtomicBool,
+    ) {
+        let mut is_told = false;
         while let Ok(chunk) = chunks.recv() {
             if let Err(error) = self.write(&chunk) {
                 let file = self.config.file.display();
-                return error!(%error, "{file} cannot be written; nothing more is recorded");
+                // What comes until the next part begins belongs to none.
+                self.open = None;
+                has_failed.store(true, Ordering::Relaxed);
+                if !core::mem::replace(&mut is_told, true) {
+                    error!(%error, "{file} cannot be written; a new part is tried every 10 s");
+                }
+            } else if matches!(chunk, Chunk::End) && core::mem::take(&mut is_told) {
+                info!("recorded again");
             }
             if let Chunk::Frame(bytes) = chunk {
                 // When the shard has enough of them, it goes.
@@ -167,6 +232,8 @@ impl Ring {
                 self.append(bytes)
             }
             Chunk::End => self.end(),
+            // Said by whoever hands over.
+            Chunk::StateTooLarge(_) => Ok(()),
             Chunk::GivenUp => {
                 warn!("the recording does not keep up: a part of it ends early");
                 self.end()
@@ -175,6 +242,11 @@ impl Ring {
     }
 
     fn begin(&mut self) -> io::Result<()> {
+        let is_fresh = |part: &Part| part.written == PART_HEADER_BYTES as u64;
+        if self.open.as_ref().is_some_and(is_fresh) {
+            // The first one was begun when the broker started.
+            return Ok(());
+        }
         self.end()?;
         self.number += 1;
         let mut name = self.config.file.clone().into_os_string();
@@ -192,8 +264,14 @@ impl Ring {
             && self.parts.len() > 1
             && let Some((oldest, oldest_size)) = self.parts.pop_front()
         {
-            fs::rename(oldest, &path)?;
-            size = oldest_size;
+            // Somebody may have put it away.
+            match fs::rename(oldest, &path) {
+                Ok(()) => size = oldest_size,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    options.create_new(true);
+                }
+                Err(error) => return Err(error),
+            }
         } else {
             options.create_new(true);
         }
@@ -212,16 +290,42 @@ impl Ring {
         let (Some(part), Some((_, size))) = (&mut self.open, self.parts.back_mut()) else {
             return Ok(());
         };
-        part.file.write_all(bytes)?;
-        part.written += bytes.len() as u64;
-        *size = part.written.max(*size);
-        while self.parts.len() > 1
-            && self.bytes() > self.config.ring_bytes
-            && let Some((oldest, _)) = self.parts.pop_front()
-        {
-            fs::remove_file(oldest)?;
+        let end = part.written + bytes.len() as u64;
+        *size = end.max(*size);
+        while self.bytes() > self.config.ring_bytes && self.remove_oldest()? {}
+        while let Some(part) = &mut self.open {
+            let outcome = part.file.write_all(bytes);
+            match outcome {
+                Ok(()) => {
+                    part.written = end;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    // Some of it may be there.
+                    part.file.seek(SeekFrom::Start(part.written))?;
+                    if !self.remove_oldest()? {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Removes the oldest part, unless it is the one that is being written; tells whether there was
+    /// one. Somebody may have put it away before.
+    fn remove_oldest(&mut self) -> io::Result<bool> {
+        if self.parts.len() < 2 {
+            return Ok(false);
+        }
+        let Some((oldest, _)) = self.parts.pop_front() else {
+            return Ok(false);
+        };
+        match fs::remove_file(oldest) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(true),
+        }
     }
 
     /// Cuts off what is left of an older part.

@@ -206,9 +206,11 @@ impl Starting {
         let (config, threads) = (Arc::clone(&self.seat.config), self.seat.threads.clone());
         let timer = Timer::new(self.seat.clock, ready.waker(Source::Timer));
         let number = self.seat.shard;
+        let shards = self.system.others.len();
         let mut shard = Shard::new(self.seat, self.system, acceptors)?;
         let recorder = config.recording.as_ref().map(|recording| {
-            let recorder = Recorder::start(recording, number, &mut shard.broker, &threads);
+            let recorder =
+                Recorder::start(recording, (number, shards), &mut shard.broker, &threads);
             recorder.map_err(|source| StartError::Recording {
                 file: recording.file.clone(),
                 source,

@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::warn;
+use whimbrel_core::Timestamp;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::letter::Letter;
 use whimbrel_core::recording::RecordedBroker;
@@ -125,15 +126,17 @@ impl Running {
         self.shard.finish();
         // Last, what was recorded, and when to come back.
         let now = self.shard.now().monotonic;
-        if let Some(recorder) = &mut self.recorder {
-            recorder.hand_over(&mut self.shard.broker, now.0);
-        }
+        let recorder = self.recorder.as_mut();
+        let flush_at = recorder
+            .and_then(|recorder| recorder.hand_over(&mut self.shard.broker, now.0))
+            .map(Timestamp);
         let farewell = match self.farewell.has_left() {
             false => None,
             true => self.shard.stopping_until(),
         };
         let farewell = farewell.map(|until| until.after_ms(FAREWELL_MS));
-        match farewell.into_iter().chain(self.shard.next_deadline()).min() {
+        let deadlines = farewell.into_iter().chain(flush_at);
+        match deadlines.chain(self.shard.next_deadline()).min() {
             None => {}
             Some(deadline) if deadline <= now => is_busy = true,
             Some(deadline) => self.timer.arm(deadline),

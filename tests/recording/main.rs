@@ -155,6 +155,7 @@ fn secrets_are_not_in_a_recording() {
         world.record(RecordOptions {
             part_bytes: 5_000,
             redact_payloads,
+            ..RecordOptions::default()
         });
         live_in_pieces(&mut world);
         world.persist();

@@ -119,6 +119,32 @@ fn a_recording_goes_on_after_a_kill_and_stays_a_ring() {
     assert!(parts(&directory).last() > before.last());
 }
 
+/// What was recorded last is written soon, also when nothing else happens afterwards.
+#[test]
+fn the_last_of_what_happened_is_written_soon() {
+    let directory = Directory::new("recorded-soon");
+    let file = file_of(&directory);
+    let (broker, port) = recording(&file, &["-t", "1"]);
+    let sent = |message: &str| {
+        let line = ["pub", "-p", &port, "-t", "a/b", "-q", "1", "-m", message];
+        assert!(whimbrel(&line).status().unwrap().success());
+    };
+    sent("the first");
+    sent("the second");
+    let has_come = || {
+        let bytes = std::fs::read(&parts(&directory)[0]).unwrap();
+        String::from_utf8_lossy(&bytes).contains("the second")
+    };
+    for _ in 0..100 {
+        if has_come() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    broker.kill();
+    assert!(has_come());
+}
+
 #[test]
 fn what_cannot_be_played_is_said() {
     let directory = Directory::new("recorded-not");
@@ -135,8 +161,18 @@ fn what_cannot_be_played_is_said() {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot record to"));
-    let output = forgetful(&["serve", "--record-redact-payloads"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    let slash = format!("{}/", directory.path().display());
+    for arguments in [
+        &["--record-redact-payloads"][..],
+        &["--record-size", "1"],
+        &["--record", ""],
+        &["--record", &slash],
+        &["--record", slash.trim_end_matches('/')],
+    ] {
+        let output = forgetful(&["serve", "-l", ANY_PORT])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
 }

@@ -36,9 +36,6 @@ const CHUNKS_MAX: usize = 8;
 /// Buffers that came back and are kept.
 const SPARES_MAX: usize = 4;
 
-/// A part that could not end for so many times its size is given up, so that the ring stays a ring.
-const OVERLONG: u64 = 4;
-
 /// A new part is not begun before the recording is so many times the state it begins with, so that
 /// most of the writing is about what happens.
 const STATE_SHARE: u64 = 4;
@@ -48,6 +45,9 @@ const STATE_SHARE: u64 = 4;
 pub struct RecordOptions {
     /// After how many bytes a part ends and the next one begins. Default 64 MiB.
     pub part_bytes: u64,
+    /// How large a part may be at most, however large the state is that it begins with; nothing is
+    /// recorded where that alone takes half of it. Default 256 MiB.
+    pub part_bytes_maximum: u64,
     /// Payloads are blotted out, also those of wills and of retained messages. Passwords always
     /// are. Default: no.
     pub redact_payloads: bool,
@@ -57,6 +57,7 @@ impl Default for RecordOptions {
     fn default() -> Self {
         Self {
             part_bytes: 64 << 20,
+            part_bytes_maximum: 256 << 20,
             redact_payloads: false,
         }
     }
@@ -73,6 +74,9 @@ pub enum Chunk {
     End,
     /// The part cannot be completed. What was written of it is good up to there.
     GivenUp,
+    /// No part can begin: the state takes so many bytes. Nothing is recorded until
+    /// [`RecordedBroker::resume_recording`].
+    StateTooLarge(u64),
 }
 
 /// How far a recording is.
@@ -82,6 +86,8 @@ enum Phase {
     Waiting,
     /// A part is being written.
     Running,
+    /// Nothing is written for now.
+    Suspended,
     /// Nothing more is written.
     Over,
 }
@@ -222,8 +228,7 @@ impl Tape {
         let next = self.spares.pop().unwrap_or_default();
         let chunk = core::mem::replace(&mut self.open, next);
         self.chunks.push_back(Chunk::Frame(chunk));
-        let is_overlong =
-            self.part_bytes > OVERLONG * self.options.part_bytes.max(self.state_bytes);
+        let is_overlong = self.part_bytes > self.options.part_bytes_maximum;
         if self.chunks.len() > CHUNKS_MAX || is_overlong {
             self.give_up();
         }
@@ -275,13 +280,28 @@ impl Tape {
         broker.save(&mut to);
         self.state_bytes = self.open.len() as u64;
         self.part_bytes = 0;
+        if self.state_bytes > self.options.part_bytes_maximum / 2 {
+            // Much room for once, which is not kept.
+            self.open = Vec::new();
+            self.chunks.pop_back();
+            self.chunks
+                .push_back(Chunk::StateTooLarge(self.state_bytes));
+            self.phase = Phase::Suspended;
+            return;
+        }
         self.phase = Phase::Running;
         self.close_chunk(true);
     }
 
     /// Whether it is time for another part.
     fn is_full(&self) -> bool {
-        let enough = self.options.part_bytes.max(STATE_SHARE * self.state_bytes);
+        // A part that was full and could not end for a while is not too large yet.
+        let most = self.options.part_bytes_maximum / 4 * 3;
+        let enough = self
+            .options
+            .part_bytes
+            .max(STATE_SHARE * self.state_bytes)
+            .min(most);
         self.part_bytes + self.open.len() as u64 >= enough
     }
 }
@@ -455,6 +475,34 @@ impl RecordedBroker {
         tape.chunks.pop_front()
     }
 
+    /// Whether something waits to be handed over as a chunk that is not full yet. What a turn
+    /// without any input leaves is no reason to write.
+    #[must_use]
+    pub fn has_unwritten(&self) -> bool {
+        let tape = self.tape.as_ref();
+        tape.is_some_and(|tape| tape.phase == Phase::Running && !tape.open.is_empty())
+    }
+
+    /// Gives up the part that is being written, and begins none until
+    /// [`resume_recording`](Self::resume_recording): whoever writes cannot.
+    pub fn suspend_recording(&mut self) {
+        if let Some(tape) = self.tape.as_mut()
+            && tape.phase != Phase::Over
+        {
+            tape.give_up();
+            tape.phase = Phase::Suspended;
+        }
+    }
+
+    /// Begins a part as soon as the broker is at rest, if recording was suspended.
+    pub fn resume_recording(&mut self) {
+        if let Some(tape) = self.tape.as_mut()
+            && tape.phase == Phase::Suspended
+        {
+            tape.phase = Phase::Waiting;
+        }
+    }
+
     /// Gives a buffer back that came in a chunk and was written, so that it need not be made anew.
     pub fn reuse(&mut self, mut buffer: Vec<u8>) {
         if let Some(tape) = self.tape.as_mut()
@@ -490,6 +538,11 @@ impl RecordedBroker {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics {
+            recording: u64::from(
+                self.tape
+                    .as_ref()
+                    .is_some_and(|tape| matches!(tape.phase, Phase::Running | Phase::Waiting)),
+            ),
             recording_parts_given_up: self.tape.as_ref().map_or(0, |tape| tape.parts_given_up),
             ..self.broker.statistics()
         }
@@ -754,7 +807,7 @@ impl RecordedBroker {
                 tape.polled(action);
                 tape.is_full()
             }
-            Phase::Over => false,
+            Phase::Suspended | Phase::Over => false,
         };
         if wants_part && action.is_none() && self.broker.is_at_rest() {
             if tape.phase == Phase::Running {

@@ -144,8 +144,8 @@ impl StorageConfig {
 pub struct RecordingConfig {
     /// What the files of the recording are named after. Its directory must exist.
     pub file: PathBuf,
-    /// What all files of a shard may take together, in bytes. Default 256 MiB: minutes at full
-    /// load, days of a quiet broker.
+    /// What all files of all shards may take together, in bytes; each shard has its share of it.
+    /// Default 256 MiB: minutes at full load, days of a quiet broker.
     pub ring_bytes: u64,
     /// Blots out payloads. Passwords always are. Default: no.
     pub redact_payloads: bool,
