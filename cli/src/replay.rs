@@ -1,19 +1,26 @@
 //! `whimbrel replay`: does once more what a broker did when it was recorded, and tells of it.
 
+mod files;
 mod line;
 mod packet;
+mod play;
+mod row;
+mod save;
+mod silence;
+mod timeline;
 
-use crate::misuse;
 use crate::output::complain;
 use argh::{ArgsInfo, FromArgs};
-use line::Teller;
+use files::Found;
+use play::Play;
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use thiserror::Error;
 use whimbrel_core::Event;
 use whimbrel_core::action::Action;
-use whimbrel_core::recording::{Replay as Player, ReplayError, Step, Stop};
+use whimbrel_core::recording::{Input, Replay as Player, Step};
 use whimbrel_core::topic::TopicFilter;
 
 /// Do once more what a broker did that was started with --record, and see whether the same comes
@@ -25,8 +32,11 @@ use whimbrel_core::topic::TopicFilter;
     help_triggers("-h", "--help", "help"),
     note = "A recording is made by this version of whimbrel, and is played by the same.",
     example = "{command_name} incident\n{command_name} incident --client pump-7 --until 12.5s\n{command_name} incident --explain pump-7 'sensors/#'\n{command_name} incident.0.000003 --trace",
-    error_code(0, "the same came out"),
-    error_code(1, "it cannot be read, is damaged, or was made by another version"),
+    error_code(0, "the same came out, of all that there is"),
+    error_code(
+        1,
+        "it cannot be read or was made by another version; or something of it is damaged or missing, which is said, and what is left was played"
+    ),
     error_code(2, "what was typed is wrong"),
     error_code(3, "something else came out; the message says where")
 )]
@@ -43,20 +53,21 @@ pub(crate) struct Replay {
     /// with --explain: the tenant of the client, if it has one
     #[argh(option, arg_name = "name")]
     tenant: Option<String>,
-    /// which shard of it; default: 0
-    #[argh(option, default = "0", arg_name = "number")]
-    shard: u16,
+    /// only this shard of it; default: all of them, by time
+    #[argh(option, arg_name = "number")]
+    shard: Option<u16>,
     /// print what happens, a line each
     #[argh(switch)]
     trace: bool,
     /// the same, of this client alone
     #[argh(option, arg_name = "client id")]
     client: Option<String>,
-    /// stop there: a time since the beginning as in 12.5s, or when a client with this identifier is
-    /// connected
+    /// stop there: a time since the beginning as in 12.5s and in what --trace prints, or when a
+    /// client with this identifier is connected
     #[argh(option, arg_name = "time or client id")]
     until: Option<String>,
-    /// write what was played to this file, for a test: tests/recordings/*.whimrec are played by
+    /// write what was played of one shard, of the last part, to this new file, and what came of it
+    /// to FILE.expected, for a test: tests/recordings/*.whimrec are played by
     /// `cargo test -p whimbrel-tests --test recording`
     #[argh(option, arg_name = "file")]
     save: Option<PathBuf>,
@@ -65,26 +76,39 @@ pub(crate) struct Replay {
 /// Why a recording was not played to its end.
 #[derive(Debug, Error)]
 enum Failure {
+    #[error("replay: {0}")]
+    Misuse(String),
     #[error("cannot read {file}: {source}")]
     Read { file: String, source: io::Error },
     #[error("there is no recording {file}: neither that file nor {file}.{shard}.000001 and so on")]
     None { file: String, shard: u16 },
     #[error("cannot write {file}: {source}")]
     Write { file: String, source: io::Error },
-    #[error("{file}: {source}")]
-    Replay { file: String, source: ReplayError },
+    #[error(
+        "{file}: what comes out differs: first between {after} and {before}, behind step {from} \
+         and before step {to}; to see how it came to that: whimbrel replay {file} --trace"
+    )]
+    Differs {
+        file: String,
+        after: String,
+        before: String,
+        from: u64,
+        to: u64,
+    },
+    #[error(
+        "no client {0} was connected in what was played, so it was played to its end (a time is \
+         written with its unit, as in 12.5s)"
+    )]
+    NeverCame(String),
 }
 
 impl Failure {
     const fn code(&self) -> u8 {
-        let differs = matches!(
-            self,
-            Self::Replay {
-                source: ReplayError::Differs { .. },
-                ..
-            }
-        );
-        if differs { 3 } else { 1 }
+        match self {
+            Self::Differs { .. } => 3,
+            Self::Misuse(_) | Self::NeverCame(_) => 2,
+            Self::Read { .. } | Self::None { .. } | Self::Write { .. } => 1,
+        }
     }
 }
 
@@ -98,50 +122,64 @@ enum Until {
 }
 
 impl Until {
-    fn parse(text: &str) -> Self {
+    /// `None` is what looks like a time and is none.
+    fn parse(text: &str) -> Option<Self> {
+        const UNITS: [&str; 8] = ["", "d", "h", "m", "min", "ms", "s", "sec"];
         let seconds = text.strip_suffix('s').and_then(|text| text.parse().ok());
-        match seconds {
-            Some(seconds) if f64::is_finite(seconds) && seconds >= 0.0 => {
-                Self::Time((seconds * 1_000.0) as u64)
-            }
-            _ => Self::Client(text.to_owned()),
+        if let Some(seconds) = seconds
+            && f64::is_finite(seconds)
+            && seconds >= 0.0
+        {
+            return Some(Self::Time((seconds * 1_000.0).round() as u64));
         }
+        let number = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+        let unit = text[number.len()..].to_lowercase();
+        let is_like_a_time = number.parse::<f64>().is_ok()
+            && UNITS.contains(&&*unit)
+            // Some clients are called by their serial numbers.
+            && !text.bytes().all(|byte| byte.is_ascii_digit());
+        (!is_like_a_time).then(|| Self::Client(text.to_owned()))
     }
 }
 
 /// What there was in a recording.
 #[derive(Debug, Default)]
 struct Summary {
+    shards: BTreeSet<usize>,
+    /// The greatest number of shards that a process had.
+    shard_count: u16,
     parts: u64,
     steps: u64,
     received_bytes: u64,
     sent_bytes: u64,
     connected: u64,
-    began_ms: Option<u64>,
-    ended_ms: u64,
-    is_cut_off: bool,
+    began: u64,
+    ended: u64,
+    defects: u64,
+    /// Parts that end as they do when the process is killed.
+    killed: Vec<String>,
     is_redacted: bool,
 }
 
 impl Replay {
     /// Does it.
     pub(crate) fn run(self) -> ExitCode {
-        if self.explain.is_some() != self.message.is_some() {
-            complain("replay: --explain needs a client and a topic: FILE --explain CLIENT TOPIC");
-            return misuse();
-        }
-        if let Some(Err(error)) = self.message.as_deref().map(TopicFilter::plain) {
-            complain(&format!(
-                "replay: what is to be explained is no topic or filter: {error}"
-            ));
-            return misuse();
-        }
         let mut out = BufWriter::new(io::stdout().lock());
         let result = self.play(&mut out);
+        match &result {
+            Ok(summary) if summary.parts > 0 => drop(tell(summary, &mut out)),
+            Ok(summary) => {
+                for part in &summary.killed {
+                    complain(&format!("{part}: no state of a broker is in it"));
+                }
+            }
+            Err(_) => {}
+        }
         // Whoever closed the pipe has read enough.
         let _ = out.flush();
         match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(summary) if summary.defects == 0 && summary.parts > 0 => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
             Err(failure) => {
                 complain(&failure.to_string());
                 ExitCode::from(failure.code())
@@ -149,128 +187,84 @@ impl Replay {
         }
     }
 
-    fn play(&self, out: &mut impl Write) -> Result<(), Failure> {
-        let until = self.until.as_deref().map(Until::parse);
-        let mut summary = Summary::default();
-        for file in self.parts()? {
-            let shown = file.display().to_string();
-            let part = std::fs::read(&file).map_err(|source| Failure::Read {
-                file: shown.clone(),
-                source,
-            })?;
-            let played = self.play_part(&part, until.as_ref(), &mut summary, out);
-            let is_over = played.map_err(|failure| failure.in_file(shown))?;
-            if is_over {
-                break;
+    fn play(&self, out: &mut impl Write) -> Result<Summary, Failure> {
+        let until = self.check()?;
+        let found = files::find(&self.file, self.shard)?;
+        let is_whole = matches!(found, Found::Shards(_)) && self.shard.is_none();
+        let rows: Vec<_> = match found {
+            Found::Part(path) => vec![[(None, path)].into()],
+            Found::Shards(shards) => {
+                let rows = shards.into_values();
+                let numbered = |(number, path)| (Some(number), path);
+                rows.map(|parts| parts.into_iter().map(numbered).collect())
+                    .collect()
             }
-        }
-        let _ = tell(&summary, out);
-        Ok(())
-    }
-
-    /// Gives whether that was where to stop.
-    fn play_part(
-        &self,
-        part: &[u8],
-        until: Option<&Until>,
-        summary: &mut Summary,
-        out: &mut impl Write,
-    ) -> Result<bool, Failure> {
-        let mut player = Player::new(part).map_err(Failure::of)?;
-        if let (Some(client), Some(topic)) = (&self.explain, &self.message) {
-            let tenant = self.tenant.as_deref().unwrap_or_default();
-            player.explain(tenant, client, topic);
-        }
-        let start = player.now().monotonic.0;
-        let began_ms = *summary.began_ms.get_or_insert(start);
-        let mut teller = Teller::new(began_ms, self.client.as_deref());
-        let is_told = self.trace || self.client.is_some();
-        summary.parts += 1;
-        summary.is_redacted |= player.is_redacted();
-        let before = summary.steps;
-        let mut is_over = false;
-        while let Some(step) = player.step().map_err(Failure::of)? {
-            summary.count(&step);
-            summary.steps = before + player.step_count();
-            summary.ended_ms = player.now().monotonic.0;
-            is_over = match (until, &step) {
-                (Some(Until::Time(ms)), Step::Time(now)) => now.monotonic.0 > began_ms + ms,
-                (
-                    Some(Until::Client(name)),
-                    Step::Action(Action::Event(Event::Connected { client_id, .. })),
-                ) => **client_id == *name.as_str(),
-                _ => false,
-            };
-            if is_told {
-                let _ = teller.tell(&player, &step, out);
-            }
-            while let Some(explanation) = player.poll_explanation() {
-                let _ = teller.explain(&player, &explanation, out);
-            }
-            if is_over {
-                break;
-            }
-        }
-        summary.is_cut_off |= player.stop() == Some(Stop::CutOff);
-        if let Some(file) = &self.save {
-            std::fs::write(file, player.until_here()).map_err(|source| Failure::Write {
-                file: file.display().to_string(),
-                source,
-            })?;
-        }
-        Ok(is_over)
-    }
-
-    /// The files of the recording, in order.
-    fn parts(&self) -> Result<Vec<PathBuf>, Failure> {
-        if self.file.is_file() {
-            return Ok(vec![self.file.clone()]);
-        }
-        let shown = self.file.display().to_string();
-        let directory = match self.file.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
         };
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!("{name}.{}.", self.shard);
-        let entries = std::fs::read_dir(directory).map_err(|source| Failure::Read {
-            file: shown.clone(),
-            source,
-        })?;
-        let mut parts: Vec<(u64, PathBuf)> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                let number = name.to_str()?.strip_prefix(&prefix)?.parse().ok()?;
-                Some((number, entry.path()))
-            })
-            .collect();
-        parts.sort_unstable();
-        if parts.is_empty() {
-            let (file, shard) = (shown, self.shard);
-            return Err(Failure::None { file, shard });
+        if self.save.is_some() && rows.len() > 1 {
+            let why = "--save writes a part of one shard: say which with --shard";
+            return Err(Failure::Misuse(why.to_owned()));
         }
-        Ok(parts.into_iter().map(|(_, path)| path).collect())
-    }
-}
-
-impl Failure {
-    fn of(source: ReplayError) -> Self {
-        let file = String::new();
-        Self::Replay { file, source }
+        let mut summary = Play::new(self, until, rows, out).run()?;
+        if is_whole && summary.shards.len() < usize::from(summary.shard_count) {
+            let (played, all) = (summary.shards.len(), summary.shard_count);
+            complain(&format!(
+                "the broker had {all} shards, and there are {played} of them"
+            ));
+            summary.defects += 1;
+        }
+        Ok(summary)
     }
 
-    fn in_file(mut self, name: String) -> Self {
-        if let Self::Replay { file, .. } = &mut self {
-            *file = name;
+    /// Whether what was typed goes together; gives where to stop.
+    fn check(&self) -> Result<Option<Until>, Failure> {
+        let wrong = |why: String| Err(Failure::Misuse(why));
+        if self.explain.is_some() != self.message.is_some() {
+            let why = "--explain needs a client and a topic: FILE --explain CLIENT TOPIC";
+            return wrong(why.to_owned());
         }
-        self
+        if self.tenant.is_some() && self.explain.is_none() {
+            return wrong("--tenant is that of the client of --explain".to_owned());
+        }
+        if let Some(Err(error)) = self.message.as_deref().map(TopicFilter::plain) {
+            return wrong(format!(
+                "what is to be explained is no topic or filter: {error}"
+            ));
+        }
+        if let Some(file) = &self.save {
+            save::check(file)?;
+        }
+        let Some(until) = &self.until else {
+            return Ok(None);
+        };
+        match Until::parse(until) {
+            Some(until) => Ok(Some(until)),
+            None => wrong(format!(
+                "--until {until}: a time is in seconds, as in 12.5s, and not before the beginning"
+            )),
+        }
+    }
+
+    /// The clients that something is asked about.
+    fn clients(&self) -> impl Iterator<Item = &str> {
+        [&self.client, &self.explain]
+            .into_iter()
+            .filter_map(Option::as_deref)
     }
 }
 
 impl Summary {
+    fn begins(&mut self, player: &Player, row: usize) {
+        self.shards.insert(row);
+        self.shard_count = self.shard_count.max(player.shard_count());
+        self.parts += 1;
+        self.is_redacted |= player.is_redacted();
+    }
+
+    fn reached(&mut self, at: u64) {
+        self.ended = self.ended.max(at);
+    }
+
     fn count(&mut self, step: &Step) {
-        use whimbrel_core::recording::Input;
         if let Step::Input(Input::Receive(_, bytes), _) = step {
             self.received_bytes += bytes.len() as u64;
         } else if let Step::Sent(_, bytes) = step {
@@ -282,27 +276,32 @@ impl Summary {
 }
 
 fn tell(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
-    let began_ms = summary.began_ms.unwrap_or_default();
-    let seconds = summary.ended_ms.saturating_sub(began_ms) as f64 / 1_000.0;
-    writeln!(
+    let time = line::seconds(summary.ended.saturating_sub(summary.began));
+    let count = |count: u64, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let shards = count(summary.shards.len() as u64, "shard");
+    let parts = count(summary.parts, "part");
+    let (steps, connects) = (summary.steps, summary.connected);
+    let (received, sent) = (summary.received_bytes, summary.sent_bytes);
+    let found = match summary.defects {
+        0 => "the same came out",
+        _ => "something is missing or damaged; of what is left, the same came out",
+    };
+    write!(
         out,
-        "the same came out: {} parts, {seconds:.3} s, {} steps, {} connects, {} bytes in, {} bytes out{}{}",
-        summary.parts,
-        summary.steps,
-        summary.connected,
-        summary.received_bytes,
-        summary.sent_bytes,
-        if summary.is_redacted {
-            "; payloads are blotted out"
-        } else {
-            ""
-        },
-        if summary.is_cut_off {
-            "; the end is missing, as after a kill"
-        } else {
-            ""
-        },
-    )
+        "{found}: {shards}, {parts}, {time}, {steps} steps, {connects} connects, {received} bytes \
+         in, {sent} bytes out"
+    )?;
+    if summary.is_redacted {
+        write!(out, "; payloads are blotted out")?;
+    }
+    if !summary.killed.is_empty() {
+        let killed = summary.killed.join(", ");
+        write!(out, "; the end is missing, as after a kill: {killed}")?;
+    }
+    writeln!(out)
 }
 
 #[cfg(test)]
@@ -311,10 +310,15 @@ mod tests {
 
     #[test]
     fn where_to_stop_is_a_time_or_a_client() {
-        assert_eq!(Until::parse("12.5s"), Until::Time(12_500));
-        assert_eq!(Until::parse("0s"), Until::Time(0));
-        for client in ["12.5", "pumps", "-1s", "s", "infs"] {
-            assert_eq!(Until::parse(client), Until::Client(client.to_owned()));
+        assert_eq!(Until::parse("12.5s"), Some(Until::Time(12_500)));
+        assert_eq!(Until::parse("0s"), Some(Until::Time(0)));
+        assert_eq!(Until::parse("0.007s"), Some(Until::Time(7)));
+        for client in ["pumps", "s", "infs", "490154203237518", "1-s", "7up"] {
+            let expected = Some(Until::Client(client.to_owned()));
+            assert_eq!(Until::parse(client), expected, "{client}");
+        }
+        for neither in ["0.3", "1ms", "1m", "-5s", "1S", "-1", "1e3min"] {
+            assert_eq!(Until::parse(neither), None, "{neither}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::codec::packet::QoS;
 use crate::codec::reason::ReasonCode;
 use crate::deliver::Publication;
 use crate::handle::publish::Origin;
-use crate::id::{MessageId, PacketId};
+use crate::id::{MessageId, PacketId, PeerId};
 use crate::message::MessageView;
 use crate::route::{Indexes, Route};
 use crate::session::Session;
@@ -47,6 +47,9 @@ pub enum Outcome {
     Refused(ReasonCode),
     /// The client has no session: it was never here, or its session has ended.
     NoSession,
+    /// It is not for this shard to say: if the client has a session, that one has it. Ask it with
+    /// [`Broker::explain`] too, and where it says nothing with [`Broker::explain_silence`].
+    AtShard(PeerId),
     /// No subscription of the client matches the topic.
     NoSubscription,
     /// A subscription of the client matches the topic, and it may not receive what is published
@@ -91,6 +94,13 @@ impl fmt::Display for Outcome {
         match self {
             Self::Refused(reason) => write!(f, "not taken in from its publisher: {reason}"),
             Self::NoSession => f.write_str("not delivered: the client has no session"),
+            Self::AtShard(shard) => {
+                write!(
+                    f,
+                    "shard {} decides, which has the sessions of such clients",
+                    shard.0
+                )
+            }
             Self::NoSubscription => f.write_str("not delivered: no subscription matches"),
             Self::Denied => f.write_str("not delivered: a subscription matches, and is denied it"),
             Self::NoLocal => f.write_str("not delivered: its own message, and no local is set"),
@@ -136,6 +146,8 @@ pub(crate) struct Question {
     /// Of messages to topics that this matches.
     filter: Box<str>,
     found: VecDeque<Explanation>,
+    /// Those that were one too many.
+    lost: u64,
     /// The message that is being routed, if it is one of them; and whether anything was said of it.
     current: Option<(MessageId, bool)>,
 }
@@ -161,6 +173,8 @@ impl Question {
                 topic: topic.into(),
                 outcome,
             });
+        } else {
+            self.lost += 1;
         }
     }
 }
@@ -176,6 +190,7 @@ impl Broker {
             client_id: client_id.into(),
             filter: filter.into(),
             found: VecDeque::new(),
+            lost: 0,
             current: None,
         }));
     }
@@ -185,9 +200,42 @@ impl Broker {
         self.question.as_mut()?.found.pop_front()
     }
 
+    /// How many explanations found no room since the question was asked.
+    #[must_use]
+    pub fn explanations_lost(&self) -> u64 {
+        self.question.as_ref().map_or(0, |question| question.lost)
+    }
+
+    /// Whether a client has a session in this shard.
+    #[must_use]
+    pub fn has_session(&self, tenant: &str, client_id: &str) -> bool {
+        self.session_named(tenant, client_id).is_some()
+    }
+
+    /// Why a message to this topic, taken in by another shard at this moment, does not come here
+    /// for a client whose session would be here. `None`: it should come.
+    #[must_use]
+    pub fn explain_silence(&self, tenant: &str, client_id: &str, topic: &str) -> Option<Outcome> {
+        let Some(key) = self.session_named(tenant, client_id) else {
+            return Some(Outcome::NoSession);
+        };
+        if self.is_denied(key, topic) {
+            return Some(Outcome::Denied);
+        }
+        match self.is_subscribed(key, topic) {
+            (true, _) => None,
+            (false, true) => Some(Outcome::OtherMember { client_id: None }),
+            (false, false) => Some(Outcome::NoSubscription),
+        }
+    }
+
+    fn session_named(&self, tenant: &str, client_id: &str) -> Option<Key> {
+        let tenant = self.tenants.find(tenant)?;
+        self.sessions.find(tenant, client_id)
+    }
+
     fn session_asked_about(&self, question: &Question) -> Option<Key> {
-        let tenant = self.tenants.find(&question.tenant)?;
-        self.sessions.find(tenant, &question.client_id)
+        self.session_named(&question.tenant, &question.client_id)
     }
 
     /// A message of this connection was refused.
@@ -223,7 +271,9 @@ impl Broker {
         let is_later = self.is_fanning_out();
         let indexes = Indexes::of(&self.tenants, tenant);
         let route = self.routes.known(topic, indexes);
+        let owner = self.placement.of_client(&question.client_id);
         let outcome = match self.session_asked_about(question) {
+            None if owner != self.config.identity.shard => Outcome::AtShard(PeerId(owner)),
             None => Outcome::NoSession,
             Some(key) => {
                 let routes = route.iter().map(|slot| self.routes.peek(*slot));
@@ -246,6 +296,16 @@ impl Broker {
     /// Whether a subscription matches, and was left out of the route because of what its session
     /// may not receive.
     fn is_denied(&self, session: Key, topic: &str) -> bool {
+        let Ok(name) = TopicName::new(topic) else {
+            return false;
+        };
+        let holders = (&self.sessions, &self.connections, &self.tenants);
+        self.is_subscribed(session, topic).0 && !self.access.may_route(session.index, name, holders)
+    }
+
+    /// Whether a subscription of the session itself matches; and whether one of a group does that
+    /// it is a member of.
+    fn is_subscribed(&self, session: Key, topic: &str) -> (bool, bool) {
         let (
             Some(Session {
                 tenant,
@@ -255,18 +315,21 @@ impl Broker {
             Ok(topic),
         ) = (self.sessions.get(session), TopicName::new(topic))
         else {
-            return false;
+            return (false, false);
         };
         let mut text = String::new();
-        let mut filters = subscriptions
-            .iter()
-            .filter(|reference| reference.group.is_none());
-        let is_matched = filters.any(|reference| {
+        let (mut itself, mut as_member) = (false, false);
+        for reference in subscriptions.iter() {
             self.text(*tenant, *reference, &mut text);
-            TopicFilter::plain(&text).is_ok_and(|filter| filter.matches(topic))
-        });
-        let holders = (&self.sessions, &self.connections, &self.tenants);
-        is_matched && !self.access.may_route(session.index, topic, holders)
+            let parsed = TopicFilter::parse(&text);
+            if parsed.is_ok_and(|parsed| parsed.filter.matches(topic)) {
+                match reference.group {
+                    None => itself = true,
+                    Some(_) => as_member = true,
+                }
+            }
+        }
+        (itself, as_member)
     }
 
     /// Something was decided about a message for the session in this slot.

@@ -7,9 +7,9 @@ use whimbrel_core::action::DropReason;
 use whimbrel_core::codec::packet::{Connect, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode};
-use whimbrel_core::config::SessionConfig;
+use whimbrel_core::config::{Identity, SessionConfig};
 use whimbrel_core::explain::Outcome;
-use whimbrel_core::id::PacketId;
+use whimbrel_core::id::{PacketId, PeerId};
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_rules::Format;
 use whimbrel_tests::World;
@@ -50,6 +50,48 @@ fn who_has_no_session_or_no_subscription_is_told_so() {
         asked(&mut world, publisher, QoS::AtMostOnce),
         [Outcome::NoSubscription]
     );
+}
+
+/// Whoever takes a message in does not know who is at another shard, and says which one does.
+#[test]
+fn a_client_of_another_shard_is_for_that_shard_to_say() {
+    let shard = |shard| {
+        World::new(Config {
+            identity: Identity {
+                shard,
+                shards: 2,
+                ..Identity::default()
+            },
+            ..Config::default()
+        })
+    };
+    let mut worlds = [shard(0), shard(1)];
+    let said = worlds.each_mut().map(|world| {
+        let publisher = world.connect(Version::V5, "publisher");
+        asked(world, publisher, QoS::AtMostOnce)
+    });
+    let owner = said
+        .iter()
+        .position(|outcomes| outcomes[..] == [Outcome::NoSession]);
+    let owner = owner.expect("one of them has to know");
+    let elsewhere = Outcome::AtShard(PeerId(owner as u16));
+    assert_eq!(said[1 - owner], [elsewhere]);
+}
+
+/// More than can be kept in one step is counted.
+#[test]
+fn answers_that_find_no_room_are_counted() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    world.broker.explain("", "client", "t");
+    for _ in 0..5_000 {
+        world.send(
+            publisher,
+            &Packet::Publish(publish("t", b"m", QoS::AtMostOnce, 0)),
+        );
+    }
+    assert_eq!(outcomes(&mut world).len(), 4_096);
+    assert_eq!(world.broker.explanations_lost(), 904);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use whimbrel_core::codec::packet::{Connect, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{
     FRAME_HEADER_BYTES, Input, Mark, PART_HEADER_BYTES, RecordOptions, Replay, ReplayError, Step,
-    Stop,
+    Stop, part_number,
 };
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, lasting, publish, will};
@@ -306,24 +306,62 @@ fn a_difference_is_found_where_it_is() {
     assert_eq!(Some(after), sent_at);
 }
 
+const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings");
+
 /// What happened elsewhere and was kept here: `whimbrel replay FILE --until … --save
-/// tests/recordings/NAME.whimrec`. What it showed is mended, so it comes out otherwise now; but it
-/// runs to its end. A state of another version cannot be read: the file has had its time then.
+/// tests/recordings/NAME.whimrec`. It does what the file beside it expects: at first the same, and
+/// something else from some step on when what it shows is mended. A state of another version cannot
+/// be read: the file has had its time then, or is the example and is written anew.
 #[test]
-fn what_was_recorded_elsewhere_still_runs() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings");
-    for entry in std::fs::read_dir(directory).expect("the directory is there") {
+fn what_was_recorded_elsewhere_does_what_is_expected() {
+    if std::env::var_os("WHIMBREL_BLESS").is_some_and(|value| value == "1") {
+        let (part, expected) = example();
+        let path = format!("{RECORDINGS}/example.whimrec");
+        std::fs::write(&path, part).expect("it can be written");
+        std::fs::write(path + ".expected", expected).expect("it can be written");
+    }
+    let mut count = 0;
+    for entry in std::fs::read_dir(RECORDINGS).expect("the directory is there") {
         let path = entry.expect("it can be listed").path();
-        if path
+        let is_recording = path
             .extension()
-            .is_none_or(|extension| extension != "whimrec")
-        {
-            continue;
-        }
-        let part = std::fs::read(&path).expect("it can be read");
-        match play(&part) {
-            Ok(_) | Err(ReplayError::Differs { .. }) => {}
-            Err(error) => panic!("{}: {error}", path.display()),
+            .is_some_and(|extension| extension == "whimrec");
+        if is_recording {
+            let part = std::fs::read(&path).expect("it can be read");
+            let expected = path.with_extension("whimrec.expected");
+            let expected = std::fs::read_to_string(expected).expect("it says what is expected");
+            assert_eq!(came_of(&part), expected, "{}", path.display());
+            count += 1;
         }
     }
+    assert!(count > 0, "there is an example at least");
+}
+
+/// What is written beside a recording.
+fn came_of(part: &[u8]) -> String {
+    match play(part) {
+        Ok((_, steps)) => format!("the same: {steps} steps\n"),
+        Err(ReplayError::Differs { step, .. }) => format!("something else: before step {step}\n"),
+        Err(error) => format!("{error}; docs/recording.md says how the example is written anew\n"),
+    }
+}
+
+/// A short story, cut before its end as `--save` does.
+fn example() -> (Vec<u8>, String) {
+    let part = recorded();
+    let mut replay = Replay::new(&part).expect("it can be played");
+    while replay.step().expect("it can be played").is_some() && replay.step_count() < 150 {}
+    let part = replay.until_here();
+    let expected = came_of(&part);
+    (part, expected)
+}
+
+/// Each part knows its number, whatever it is.
+#[test]
+fn a_part_knows_its_number() {
+    for number in [0, 1, 7, 1 << 40, u64::MAX] {
+        let header = Mark::of_part(number).part_header();
+        assert_eq!(part_number(&header), Some(number));
+    }
+    assert_eq!(part_number(&[0; 64]), None);
 }

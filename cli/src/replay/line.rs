@@ -1,24 +1,31 @@
 //! One step of a recording as a line: when, whose, and what.
 
 use super::packet;
+use crate::message_format::rfc3339;
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use whimbrel_core::action::{Action, Event};
+use std::time::UNIX_EPOCH;
+use whimbrel_core::action::{Action, Event, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::explain::Explanation;
-use whimbrel_core::id::PeerId;
+use whimbrel_core::id::{MessageId, PeerId};
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::recording::{Input, Replay, Step};
 use whimbrel_core::tenant::Counts;
+use whimbrel_core::time::UnixTime;
 use whimbrel_core::{CloseReason, ConnectionId};
 
-/// Longer texts are cut.
+/// What comes behind names is aligned if they are no longer.
 const NAME_CHARS: usize = 24;
 
 /// Tells what happens.
 pub(super) struct Teller<'a> {
-    began_ms: u64,
+    shard: u16,
+    /// What is to be added to the broker's clock, wrapping, so that it is the time since the
+    /// beginning.
+    offset_ms: u64,
     /// Only of this client.
     client: Option<&'a str>,
     lines: BTreeMap<ConnectionId, Line>,
@@ -34,12 +41,18 @@ struct Line {
 }
 
 impl<'a> Teller<'a> {
-    pub(super) const fn new(began_ms: u64, client: Option<&'a str>) -> Self {
+    pub(super) const fn new(shard: u16, client: Option<&'a str>) -> Self {
         Self {
-            began_ms,
+            shard,
+            offset_ms: 0,
             client,
             lines: BTreeMap::new(),
         }
+    }
+
+    /// From now on this is to be added to the broker's clock.
+    pub(super) const fn set_offset(&mut self, offset_ms: u64) {
+        self.offset_ms = offset_ms;
     }
 
     pub(super) fn tell(
@@ -71,7 +84,7 @@ impl<'a> Teller<'a> {
             topic,
             outcome,
         } = explanation;
-        let name = message.map_or_else(String::new, |id| format!("message {}", id.sequence));
+        let name = message.map_or_else(String::new, name_of);
         self.print(player, &name, &format!("{topic}: {outcome}"), out)
     }
 
@@ -109,17 +122,15 @@ impl<'a> Teller<'a> {
             Input::Closed(connection) => (of(connection), "its transport is gone".to_owned()),
             // The time says it all.
             Input::Advance => return Ok(()),
-            Input::Authenticated(connection, verdict) => {
-                (of(connection), format!("the verdict is {verdict:?}"))
-            }
+            Input::Authenticated(connection, verdict) => (of(connection), words(verdict)),
             Input::Persisted(position) => (None, format!("durable up to batch {}", position.0)),
             Input::Loaded(message, whole) => {
                 let what = match whole {
                     Some(whole) => whole.topic_str(),
                     None => "nothing that can be used",
                 };
-                let number = message.sequence;
-                (None, format!("read back: message {number}, {what}"))
+                let name = name_of(*message);
+                (None, format!("read back: {name}, {what}"))
             }
             Input::StoragePressure(is_full) => match is_full {
                 true => (None, "the disk is nearly full".to_owned()),
@@ -179,7 +190,7 @@ impl<'a> Teller<'a> {
                 let (position, bytes) = (batch.position.0, batch.operations.len());
                 (None, format!("to the log: batch {position}, {bytes} bytes"))
             }
-            Action::Load(message) => (None, format!("to be read: message {}", message.sequence)),
+            Action::Load(message) => (None, format!("to be read: {}", name_of(*message))),
             Action::Route { to, letter } => return self.letter(player, ("to", *to), letter, out),
             Action::HandOver { connection, to, .. } => {
                 self.line(
@@ -287,8 +298,7 @@ impl<'a> Teller<'a> {
             Event::EventsLost { .. } | _ => return Ok(()),
         };
         if self.client.is_none_or(|wanted| *wanted == **client) {
-            let name = short(client);
-            self.print(player, &name, &text, out)?;
+            self.print(player, client, &text, out)?;
         }
         Ok(())
     }
@@ -373,7 +383,7 @@ impl<'a> Teller<'a> {
             return Ok(());
         }
         let name = match client {
-            Some(client) => short(client),
+            Some(client) => client.to_owned(),
             None => format!("{connection:?}"),
         };
         self.print(player, &name, text, out)
@@ -386,12 +396,118 @@ impl<'a> Teller<'a> {
         text: &str,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let ms = player.now().monotonic.0.saturating_sub(self.began_ms);
-        let (seconds, ms) = (ms / 1_000, ms % 1_000);
-        writeln!(out, "{seconds:>6}.{ms:03} {name:<NAME_CHARS$} {text}")
+        let at = player.now().monotonic.0.wrapping_add(self.offset_ms);
+        let (time, shard, step) = (seconds(at), self.shard, player.step_count());
+        let (name, text) = (plain(name), plain(text));
+        writeln!(
+            out,
+            "{time:>11} {shard}:{step:<6} {name:<NAME_CHARS$} {text}"
+        )
     }
 }
 
-fn short(name: &str) -> String {
-    name.escape_debug().take(NAME_CHARS).collect()
+/// Milliseconds, as `--until` takes them.
+pub(super) fn seconds(ms: u64) -> String {
+    format!("{}.{:03}s", ms / 1_000, ms % 1_000)
+}
+
+/// What clients have said, so that it stays in its line and moves no cursor.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\\' | '"' | '\'' => plain.push(char),
+            _ => plain.extend(char.escape_debug()),
+        }
+    }
+    plain
+}
+
+/// A name that no other message has: the shard that took it in, and which one it was there. Before
+/// that the boot in which it was, where the broker keeps something.
+fn name_of(message: MessageId) -> String {
+    let MessageId { origin, sequence } = message;
+    let shard = origin >> 32 & 0xFFFF;
+    match origin as u32 {
+        0 => format!("message {shard}.{sequence}"),
+        boot => format!("message {boot}:{shard}.{sequence}"),
+    }
+}
+
+fn words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Accept(grant) => {
+            let mut text = "the verdict: it may".to_owned();
+            if let Some(user) = &grant.user {
+                text.push_str(&format!(", as {user:?}"));
+            }
+            if let Some(tenant) = &grant.tenant {
+                text.push_str(&format!(", of the tenant {tenant:?}"));
+            }
+            if !grant.groups.is_empty() {
+                text.push_str(&format!(", in the groups {}", grant.groups.join(", ")));
+            }
+            if let Some(end) = grant.ends_at {
+                text.push_str(&format!(", until {}", wall(end)));
+            }
+            if !grant.rules.is_empty() {
+                text.push_str(&format!(", with {} rules of its own", grant.rules.len()));
+            }
+            if let Some(data) = &grant.data {
+                text.push_str(&format!(", with {} bytes of data", data.len()));
+            }
+            text
+        }
+        Verdict::Continue { data, .. } => {
+            format!(
+                "the verdict: it is to go on, with {} bytes of data",
+                data.len()
+            )
+        }
+        Verdict::Refuse(reason) => format!("the verdict: it may not: {reason}"),
+    }
+}
+
+/// What the wall clock said.
+pub(super) fn wall(time: UnixTime) -> String {
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(time.0))
+        .map_or_else(|| "never".to_owned(), rfc3339)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whimbrel_core::Grant;
+    use whimbrel_core::codec::ReasonCode;
+
+    #[test]
+    fn what_clients_say_stays_in_its_line() {
+        for (said, shown) in [
+            ("größe/日本", "größe/日本"),
+            ("a \"b\" \\x1b", "a \"b\" \\x1b"),
+            ("x/\x1b[31m\n 9.9 admin", "x/\\u{1b}[31m\\n 9.9 admin"),
+            ("\r\u{202e}\u{2028}\u{9b}", "\\r\\u{202e}\\u{2028}\\u{9b}"),
+        ] {
+            assert_eq!(plain(said), shown);
+        }
+    }
+
+    #[test]
+    fn verdicts_are_told_in_words() {
+        let grant = Grant {
+            groups: vec!["a".to_owned(), "b".to_owned()],
+            data: Some(vec![1, 2]),
+            ends_at: Some(UnixTime(1_500)),
+            ..Grant::to("x")
+        };
+        let told = words(&Verdict::Accept(grant));
+        let expected = "the verdict: it may, as \"x\", in the groups a, b, \
+                        until 1970-01-01T00:00:01.500Z, with 2 bytes of data";
+        assert_eq!(told, expected);
+        let (data, state) = (vec![1; 3], vec![7; 9]);
+        let told = words(&Verdict::Continue { data, state });
+        assert_eq!(told, "the verdict: it is to go on, with 3 bytes of data");
+        assert!(words(&Verdict::Refuse(ReasonCode::BANNED)).contains("it may not"));
+    }
 }

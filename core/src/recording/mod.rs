@@ -34,7 +34,7 @@ mod redact;
 mod step;
 mod write;
 
-pub use read::{Replay, ReplayError, Stop};
+pub use read::{Replay, ReplayError, Stop, part_number};
 pub(crate) use redact::{Redaction, Sender};
 pub use step::{Input, Step};
 pub use write::{Chunk, RecordOptions, RecordedBroker};

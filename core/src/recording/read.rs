@@ -29,7 +29,10 @@ pub enum ReplayError {
         /// The format it has.
         found: u32,
     },
-    /// Bytes that are not as they were written.
+    /// The process ended before the state of the broker was written, which all else follows from.
+    #[error("its beginning is missing")]
+    NoBeginning,
+    /// Bytes that are not as they were written. What is before them can be played.
     #[error("the recording is damaged at byte {at}")]
     Damaged {
         /// Where the frame begins.
@@ -83,6 +86,8 @@ pub struct Replay {
     /// The connection whose bytes come next.
     named: Option<ConnectionId>,
     stop: Option<Stop>,
+    /// Where it is damaged.
+    damaged_at: Option<usize>,
 }
 
 impl Replay {
@@ -93,7 +98,10 @@ impl Replay {
     /// It is none, or one of another version, or damaged. A part whose end is missing is none of
     /// that.
     pub fn new(part: &[u8]) -> Result<Self, ReplayError> {
-        let steps = frames(part)?;
+        let (steps, damaged_at) = frames(part)?;
+        if steps.is_empty() {
+            return Err(damaged_at.map_or(ReplayError::NoBeginning, damaged));
+        }
         let mut from = Reader::new(&steps);
         let bad = ReplayError::BadStep { step: 0 };
         let without_payloads = State::load(&mut from).ok_or(bad)?;
@@ -114,7 +122,26 @@ impl Replay {
             with_bytes: false,
             named: None,
             stop: None,
+            damaged_at,
         })
+    }
+
+    /// Tells the process that was recorded from others: the same for all its shards and parts.
+    #[must_use]
+    pub fn process(&self) -> u64 {
+        self.broker.random.seed() ^ u64::from(self.shard())
+    }
+
+    /// Which shard was recorded.
+    #[must_use]
+    pub const fn shard(&self) -> u16 {
+        self.broker.config.identity.shard
+    }
+
+    /// How many shards the process had.
+    #[must_use]
+    pub const fn shard_count(&self) -> u16 {
+        self.broker.config.identity.shards
     }
 
     /// The broker as it is now.
@@ -183,6 +210,12 @@ impl Replay {
         self.broker.poll_explanation()
     }
 
+    /// See [`Broker::explanations_lost`].
+    #[must_use]
+    pub fn explanations_lost(&self) -> u64 {
+        self.broker.explanations_lost()
+    }
+
     /// What was played so far, as a part that ends here.
     #[must_use]
     pub fn until_here(&self) -> Vec<u8> {
@@ -221,6 +254,9 @@ impl Replay {
         let bad = ReplayError::BadStep { step: self.count };
         let mut from = Reader::new(&self.steps[self.at..]);
         let Some(code) = u8::load(&mut from) else {
+            if let Some(at) = self.damaged_at {
+                return Err(damaged(at));
+            }
             self.stop = Some(Stop::CutOff);
             return Ok(None);
         };
@@ -316,12 +352,42 @@ impl Replay {
     }
 }
 
+const fn damaged(at: usize) -> ReplayError {
+    ReplayError::Damaged { at }
+}
+
+/// Which part of a ring this is, by its mark: see [`Mark::of_part`].
+#[must_use]
+pub fn part_number(part: &[u8]) -> Option<u64> {
+    let (header, _) = part.split_first_chunk::<PART_HEADER_BYTES>()?;
+    let (magic, rest) = header.split_first_chunk::<8>()?;
+    let (_, mark) = rest.split_last_chunk::<8>()?;
+    let number = u64::from_le_bytes(*mark).wrapping_mul(inverse(Digest::FACTOR)) ^ !0;
+    (*magic == MAGIC).then_some(number)
+}
+
+/// What an odd number is to be multiplied with to get 1, by Newton's method: each round doubles how
+/// many of the lowest bits are right, and the number itself has three.
+const fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    let mut bits = 3;
+    while bits < u64::BITS {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        bits *= 2;
+    }
+    inverse
+}
+
 /// Takes the frames of a part apart, and gives what is in them. A last one that is not whole is
-/// left out, and so is what is left of an older part behind the last one.
-fn frames(part: &[u8]) -> Result<Vec<u8>, ReplayError> {
-    let (header, mut rest) = part
-        .split_first_chunk::<PART_HEADER_BYTES>()
-        .ok_or(ReplayError::NotARecording)?;
+/// left out, and so is what is left of an older part behind the last one. Also gives where there is
+/// damage; what comes behind that is left out as well.
+fn frames(part: &[u8]) -> Result<(Vec<u8>, Option<usize>), ReplayError> {
+    let Some((header, mut rest)) = part.split_first_chunk::<PART_HEADER_BYTES>() else {
+        return match MAGIC.starts_with(part) || part.starts_with(&MAGIC) {
+            true => Err(ReplayError::NoBeginning),
+            false => Err(ReplayError::NotARecording),
+        };
+    };
     let (magic, header) = header.split_at(MAGIC.len());
     if magic != MAGIC {
         return Err(ReplayError::NotARecording);
@@ -344,12 +410,12 @@ fn frames(part: &[u8]) -> Result<Vec<u8>, ReplayError> {
             }
             None if is_damage(mark, header, behind) => {
                 let at = part.len() - rest.len();
-                return Err(ReplayError::Damaged { at });
+                return Ok((steps, Some(at)));
             }
             None => break,
         }
     }
-    Ok(steps)
+    Ok((steps, None))
 }
 
 /// Whether something that is no frame was one: the part ends with it, or goes on behind it.

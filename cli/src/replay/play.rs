@@ -1,0 +1,372 @@
+//! Playing all shards of a recording, by time, and telling of it.
+
+use super::line::{Teller, plain, seconds, wall};
+use super::row::{Findings, Open, Row};
+use super::save::save;
+use super::silence::{Silences, Where};
+use super::timeline::Timeline;
+use super::{Failure, Replay, Summary, Until};
+use crate::output::complain;
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use whimbrel_core::Event;
+use whimbrel_core::action::Action;
+use whimbrel_core::recording::{Replay as Player, ReplayError, Step};
+
+/// What is being played.
+pub(super) struct Play<'a, W> {
+    wanted: &'a Replay,
+    until: Option<Until>,
+    rows: Vec<Row<'a>>,
+    timeline: Timeline,
+    silences: Silences,
+    /// Those of the clients that were asked for who were there.
+    seen: BTreeSet<&'a str>,
+    /// Whether there was a message of those that were asked for.
+    is_explained: bool,
+    /// Where to stop was reached.
+    has_stopped: bool,
+    summary: Summary,
+    out: W,
+}
+
+impl<'a, W: Write> Play<'a, W> {
+    pub(super) fn new(
+        wanted: &'a Replay,
+        until: Option<Until>,
+        rows: Vec<VecDeque<(Option<u64>, PathBuf)>>,
+        out: W,
+    ) -> Self {
+        let client = wanted.client.as_deref();
+        let rows: Vec<_> = rows
+            .into_iter()
+            .map(|parts| Row::new(parts, client))
+            .collect();
+        Self {
+            silences: Silences::default(),
+            wanted,
+            until,
+            rows,
+            timeline: Timeline::default(),
+            seen: BTreeSet::new(),
+            is_explained: false,
+            has_stopped: false,
+            summary: Summary::default(),
+            out,
+        }
+    }
+
+    /// Plays all of it.
+    pub(super) fn run(mut self) -> Result<Summary, Failure> {
+        for row in 0..self.rows.len() {
+            self.open_next(row);
+        }
+        for row in 0..self.rows.len() {
+            self.begin(row);
+        }
+        while !self.has_stopped
+            && let Some(row) = self.earliest()
+        {
+            self.turn(row)?;
+        }
+        for silence in self.silences.end() {
+            self.write(&silence);
+        }
+        if let Some(file) = &self.wanted.save
+            && let Some(open) = self.rows.first().and_then(|row| row.open.as_ref())
+        {
+            save(file, &open.player, None)?;
+        }
+        self.conclude()?;
+        Ok(self.summary)
+    }
+
+    /// The shard whose turn it is.
+    fn earliest(&self) -> Option<usize> {
+        let rows = self.rows.iter().enumerate().filter(|(_, row)| !row.is_over);
+        let times = rows.filter_map(|(at, row)| Some((row.open.as_ref()?.now(), at)));
+        times.min().map(|(_, at)| at)
+    }
+
+    /// Plays a shard until it is another time there.
+    fn turn(&mut self, at: usize) -> Result<(), Failure> {
+        loop {
+            let Some(open) = self.rows[at].open.as_mut() else {
+                return Ok(());
+            };
+            let error = match open.player.step() {
+                Ok(Some(step)) => {
+                    let is_other_time = matches!(step, Step::Time(_));
+                    if is_other_time {
+                        open.same_step = open.player.step_count();
+                    }
+                    self.step(at, &step);
+                    if is_other_time || self.has_stopped {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Ok(None) => None,
+                Err(ReplayError::Differs { after, before, .. }) => {
+                    let began = self.timeline.began();
+                    let [after, before] =
+                        [after, before].map(|time| seconds(open.at(time).saturating_sub(began)));
+                    return Err(self.differs(at, &after, &before));
+                }
+                Err(error) => Some(error),
+            };
+            self.next(at, error);
+            return Ok(());
+        }
+    }
+
+    fn step(&mut self, at: usize, step: &Step) {
+        self.summary.count(step);
+        if let Step::Action(Action::Event(event)) = step {
+            self.see_event(event);
+        }
+        let (wanted, began) = (self.wanted, self.timeline.began());
+        let Some(open) = self.rows[at].open.as_mut() else {
+            return;
+        };
+        if wanted.trace || wanted.client.is_some() {
+            let _ = open.teller.tell(&open.player, step, &mut self.out);
+        }
+        match (&self.until, step) {
+            (Some(Until::Time(ms)), Step::Time(_)) => {
+                self.rows[at].is_over = open.now() > began.saturating_add(*ms);
+            }
+            (
+                Some(Until::Client(name)),
+                Step::Action(Action::Event(Event::Connected { client_id, .. })),
+            ) => self.has_stopped = **client_id == **name,
+            _ => {}
+        }
+        if wanted.explain.is_some() {
+            self.explain(at);
+        }
+    }
+
+    /// Goes on with the next part.
+    fn next(&mut self, at: usize, error: Option<ReplayError>) {
+        let mut findings = Findings::default();
+        let row = &mut self.rows[at];
+        row.close(error, &mut findings);
+        if let Some(open) = &row.open {
+            self.timeline.reached(open.now());
+            self.summary.reached(open.now());
+        }
+        self.tell_findings(findings);
+        self.open_next(at);
+        self.begin(at);
+    }
+
+    fn open_next(&mut self, at: usize) {
+        let mut findings = Findings::default();
+        self.rows[at].open_next(&mut self.timeline, &mut findings);
+        self.tell_findings(findings);
+    }
+
+    /// Says which part it is that begins.
+    fn begin(&mut self, at: usize) {
+        let row = &mut self.rows[at];
+        let (false, Some(open)) = (row.is_over, row.open.as_mut()) else {
+            return;
+        };
+        let wanted = self.wanted;
+        self.summary.begins(&open.player, at);
+        open.begins(self.timeline.began());
+        let tenant = wanted.tenant.as_deref().unwrap_or_default();
+        for client in wanted.clients() {
+            if open.player.broker().has_session(tenant, client) {
+                self.seen.insert(client);
+            }
+        }
+        if let (Some(client), Some(topic)) = (&wanted.explain, &wanted.message) {
+            open.player.explain(tenant, client, topic);
+        }
+        let text = format!(
+            "{}: shard {} from {} on{}",
+            open.name,
+            open.player.shard(),
+            wall(open.player.now().wall),
+            if open.is_new_process {
+                ", a process that was not recorded before"
+            } else {
+                ""
+            }
+        );
+        self.remark(text);
+    }
+
+    /// Tells what became of messages.
+    fn explain(&mut self, at: usize) {
+        let Some(open) = self.rows[at].open.as_mut() else {
+            return;
+        };
+        let mut explanations = Vec::new();
+        while let Some(explanation) = open.player.poll_explanation() {
+            explanations.push(explanation);
+        }
+        let lost = open.player.explanations_lost();
+        let more = lost - core::mem::replace(&mut open.lost, lost);
+        for explanation in explanations {
+            self.is_explained = true;
+            let Some(Open { teller, player, .. }) = self.rows[at].open.as_ref() else {
+                return;
+            };
+            let tell = |explanation: &_| {
+                let mut line = Vec::new();
+                let _ = teller.explain(player, explanation, &mut line);
+                String::from_utf8_lossy(&line).into_owned()
+            };
+            if self.rows.len() == 1 {
+                let _ = self.out.write_all(tell(&explanation).as_bytes());
+                continue;
+            }
+            let rows = &self.rows;
+            let place = Where {
+                process: player.process(),
+                player_of: &|shard| {
+                    let mut players = rows
+                        .iter()
+                        .filter_map(|row| Some(&row.open.as_ref()?.player));
+                    players.find(|player| player.shard() == shard)
+                },
+            };
+            self.silences
+                .hears(self.wanted, &explanation, &place, &tell);
+        }
+        if more > 0 {
+            self.remark(format!("{more} more answers of this step were not kept"));
+        }
+    }
+
+    fn see_event(&mut self, event: &Event) {
+        let (Event::Connected { client_id, .. }
+        | Event::Refused { client_id, .. }
+        | Event::Disconnected { client_id, .. }
+        | Event::SessionEnded { client_id, .. }) = event
+        else {
+            return;
+        };
+        let meant = self.wanted.clients().find(|client| **client == **client_id);
+        self.seen.extend(meant);
+    }
+
+    fn tell_findings(&mut self, Findings { defects, killed }: Findings) {
+        for defect in defects {
+            self.remark(defect.clone());
+            let _ = self.out.flush();
+            complain(&defect);
+            self.summary.defects += 1;
+        }
+        self.summary.killed.extend(killed);
+    }
+
+    /// Something else comes out: shows what.
+    fn differs(&mut self, at: usize, after: &str, before: &str) -> Failure {
+        let Some(open) = self.rows[at].open.as_ref() else {
+            unreachable!("it was played just now")
+        };
+        let (from, to) = (open.same_step, open.player.step_count());
+        let file = open.name.clone();
+        let mut saved = Ok(());
+        if let Some(file) = &self.wanted.save {
+            saved = save(file, &open.player, Some(to));
+        }
+        if !self.wanted.trace {
+            let part = std::fs::read(&open.path);
+            let (shard, began) = (open.player.shard(), self.timeline.began());
+            let offset = open
+                .at(whimbrel_core::time::Timestamp(0))
+                .wrapping_sub(began);
+            let mut teller = Teller::new(shard, None);
+            teller.set_offset(offset);
+            self.write("--- the turn in which it differs, as it is now:\n");
+            if let Ok(part) = part {
+                let _ = show_turn(&part, from, &mut teller, &mut self.out);
+            }
+        }
+        let differs = Failure::Differs {
+            after: after.to_owned(),
+            before: before.to_owned(),
+            from,
+            to,
+            file,
+        };
+        saved.err().unwrap_or(differs)
+    }
+
+    /// Says what was asked for and did not come.
+    fn conclude(&mut self) -> Result<(), Failure> {
+        let wanted = self.wanted;
+        if let (Some(client), Some(topic)) = (&wanted.explain, &wanted.message) {
+            if !self.is_explained {
+                let tenant = wanted.tenant.as_ref();
+                let tenant = tenant.map_or_else(String::new, |name| format!(" of tenant {name}"));
+                let text = format!("nothing was published to {topic}{tenant} in what was played");
+                self.write(&format!("{}\n", plain(&text)));
+            }
+            if !self.seen.contains(&**client) {
+                let text = format!("no client {client} was ever here in what was played");
+                self.write(&format!("{}\n", plain(&text)));
+            }
+        }
+        if let Some(client) = &wanted.client
+            && !self.seen.contains(&**client)
+        {
+            let text = format!("no client {client} was ever here in what was played");
+            self.write(&format!("{}\n", plain(&text)));
+        }
+        let latest = self.rows.iter().filter_map(|row| row.open.as_ref());
+        for open in latest {
+            self.summary.reached(open.now());
+        }
+        self.summary.steps = self.rows.iter().map(Row::steps).sum();
+        self.summary.began = self.timeline.began();
+        match &self.until {
+            Some(Until::Client(name)) if !self.has_stopped => Err(Failure::NeverCame(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something between what is told, if anything is.
+    fn remark(&mut self, text: String) {
+        let line = format!("--- {}\n", plain(&text));
+        let wanted = self.wanted;
+        if wanted.trace || wanted.client.is_some() {
+            self.write(&line);
+        } else if wanted.explain.is_some() && self.rows.len() > 1 {
+            self.silences.push(line);
+        } else if wanted.explain.is_some() {
+            self.write(&line);
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        // Whoever closed the pipe has read enough.
+        let _ = self.out.write_all(text.as_bytes());
+    }
+}
+
+/// Tells what happens behind this step, until it differs.
+fn show_turn(
+    part: &[u8],
+    from: u64,
+    teller: &mut Teller<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let Ok(mut player) = Player::new(part) else {
+        return Ok(());
+    };
+    while let Ok(Some(step)) = player.step() {
+        // Also what comes before, so that it knows who is who.
+        match player.step_count() > from {
+            true => teller.tell(&player, &step, out)?,
+            false => teller.tell(&player, &step, &mut io::sink())?,
+        }
+    }
+    Ok(())
+}

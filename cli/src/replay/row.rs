@@ -1,0 +1,221 @@
+//! The parts of one shard, played one after the other.
+
+use super::line::Teller;
+use super::timeline::Timeline;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use whimbrel_core::recording::{Replay as Player, ReplayError, Stop, part_number};
+use whimbrel_core::time::Timestamp;
+
+/// A part with a greater number was never written.
+const NUMBER_MAX: u64 = 1 << 48;
+
+/// The parts of one shard that are still to be played, and the one that is being played.
+pub(super) struct Row<'a> {
+    parts: VecDeque<(Option<u64>, PathBuf)>,
+    /// Only of this client.
+    client: Option<&'a str>,
+    /// The part that is being played, or was the last one.
+    pub(super) open: Option<Open<'a>>,
+    /// Steps of the parts before it.
+    steps: u64,
+    /// Nothing more is played of it.
+    pub(super) is_over: bool,
+    /// The number of the last part there was.
+    number: Option<u64>,
+    /// The process that recorded the last part that was played.
+    process: Option<u64>,
+    /// Parts without their ends, or with nothing at all: they are of a process that was killed, if
+    /// the next part is of another one.
+    cut: Vec<String>,
+}
+
+/// The part that is being played.
+pub(super) struct Open<'a> {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) player: Player,
+    pub(super) teller: Teller<'a>,
+    /// What is to be added to the broker's clock, wrapping: see [`Timeline`].
+    offset: u64,
+    /// Another process had recorded what came before, if anything did.
+    pub(super) is_new_process: bool,
+    /// The last step up to which all is known to be the same.
+    pub(super) same_step: u64,
+    /// Explanations that found no room.
+    pub(super) lost: u64,
+}
+
+/// What was found when a part was to be opened.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// What is missing or damaged.
+    pub(super) defects: Vec<String>,
+    /// Parts that end as they do when the process is killed.
+    pub(super) killed: Vec<String>,
+}
+
+impl<'a> Row<'a> {
+    pub(super) const fn new(
+        parts: VecDeque<(Option<u64>, PathBuf)>,
+        client: Option<&'a str>,
+    ) -> Self {
+        Self {
+            parts,
+            client,
+            open: None,
+            steps: 0,
+            is_over: false,
+            number: None,
+            process: None,
+            cut: Vec::new(),
+        }
+    }
+
+    /// How many steps were played.
+    pub(super) fn steps(&self) -> u64 {
+        let open = self.open.as_ref();
+        self.steps + open.map_or(0, |open| open.player.step_count())
+    }
+
+    /// Ends the part that is open, which may be damaged.
+    pub(super) fn close(&mut self, error: Option<ReplayError>, findings: &mut Findings) {
+        let Some(open) = &self.open else {
+            return;
+        };
+        if let Some(error) = error {
+            let why = format!(
+                "{}: {error}; the rest of this part is not played",
+                open.name
+            );
+            findings.defects.push(why);
+        } else if open.player.stop() == Some(Stop::CutOff) {
+            self.cut.push(open.name.clone());
+        }
+    }
+
+    /// Opens the next part that can be played.
+    pub(super) fn open_next(&mut self, timeline: &mut Timeline, findings: &mut Findings) {
+        while let Some((number, path)) = self.parts.pop_front() {
+            let name = path.display().to_string();
+            let part = std::fs::read(&path);
+            if let Some(number) = number {
+                self.check_number(number, &path, findings);
+            }
+            let part = match part {
+                Ok(part) => part,
+                Err(error) => {
+                    findings
+                        .defects
+                        .push(format!("cannot read {name}: {error}"));
+                    continue;
+                }
+            };
+            // Whoever is killed may have begun a part with nothing in it.
+            let is_whole = part_number(&part).is_some();
+            if let Some(Err(why)) = number.map(|number| check_mark(number, &part)) {
+                findings
+                    .defects
+                    .push(format!("{name} is not played: it {why}"));
+                continue;
+            }
+            let player = match Player::new(&part) {
+                Ok(player) => player,
+                Err(ReplayError::NoBeginning) => {
+                    let what = match is_whole {
+                        true => format!("{name} (nothing of it can be played)"),
+                        false => format!("{name} (nothing is in it)"),
+                    };
+                    self.cut.push(what);
+                    continue;
+                }
+                Err(error) => {
+                    findings.defects.push(format!("{name}: {error}"));
+                    continue;
+                }
+            };
+            let process = player.process();
+            self.settle(process, &name, findings);
+            let is_new_process = self.process != Some(process);
+            self.process = Some(process);
+            let offset = timeline.offset(process, player.now());
+            self.steps = self.steps();
+            self.open = Some(Open {
+                name,
+                path,
+                teller: Teller::new(player.shard(), self.client),
+                offset,
+                player,
+                is_new_process,
+                same_step: 0,
+                lost: 0,
+            });
+            return;
+        }
+        self.is_over = true;
+        findings.killed.append(&mut self.cut);
+    }
+
+    /// All parts from the first one there is on should be there.
+    fn check_number(&mut self, number: u64, path: &Path, findings: &mut Findings) {
+        let before = self.number.replace(number);
+        let Some(first) = before
+            .map(|before| before + 1)
+            .filter(|first| *first != number)
+        else {
+            return;
+        };
+        let named = |number: u64| path.with_extension(format!("{number:06}"));
+        findings.defects.push(match number - first {
+            1 => format!("{} is missing", named(first).display()),
+            _ => format!(
+                "{} to {:06} are missing",
+                named(first).display(),
+                number - 1
+            ),
+        });
+    }
+
+    /// Says of parts without their ends what that means, now that the next one is known.
+    fn settle(&mut self, process: u64, next: &str, findings: &mut Findings) {
+        for cut in self.cut.drain(..) {
+            if self.process == Some(process) {
+                findings.defects.push(format!(
+                    "the end of {cut} is missing, and the process has gone on: what happened \
+                     before {next} is not known. The disk did not keep up, or the file was cut"
+                ));
+            } else {
+                findings.killed.push(cut);
+            }
+        }
+    }
+}
+
+/// Whether a part may be the one that its name says.
+fn check_mark(number: u64, part: &[u8]) -> Result<(), String> {
+    match part_number(part) {
+        Some(inside) if inside == number => Ok(()),
+        Some(inside) if inside <= NUMBER_MAX => Err(format!(
+            "was written as part {inside}, and renamed or copied"
+        )),
+        Some(_) => Err("has a damaged beginning".to_owned()),
+        // What it is comes out when it is opened.
+        None => Ok(()),
+    }
+}
+
+impl Open<'_> {
+    /// What time it is, of the [`Timeline`].
+    pub(super) const fn now(&self) -> u64 {
+        self.at(self.player.now().monotonic)
+    }
+
+    pub(super) const fn at(&self, time: Timestamp) -> u64 {
+        self.offset.wrapping_add(time.0)
+    }
+
+    /// Times are told from the beginning on.
+    pub(super) const fn begins(&mut self, began: u64) {
+        self.teller.set_offset(self.offset.wrapping_sub(began));
+    }
+}
