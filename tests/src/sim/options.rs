@@ -143,6 +143,7 @@ impl Options {
             recording: chance.one_in(3).then(|| RecordOptions {
                 part_bytes: chance.pick(&[500, 20_000, 1 << 20]),
                 redact_payloads: chance.one_in(2),
+                ..RecordOptions::default()
             }),
             unsent_bytes_pause: chance.pick(&[256 << 10, 256 << 10, 200]),
             inflight_bytes_maximum: chance.pick(&[4 << 20, 4 << 20, 2_000]),
