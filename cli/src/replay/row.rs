@@ -27,7 +27,16 @@ pub(super) struct Row<'a> {
     process: Option<u64>,
     /// Parts without their ends, or with nothing at all: they are of a process that was killed, if
     /// the next part is of another one.
-    cut: Vec<String>,
+    cut: Vec<Cut>,
+}
+
+/// A part of which something is missing, or all.
+#[derive(Debug)]
+struct Cut {
+    /// Which one, and what of it is there.
+    name: String,
+    /// What is wrong if the process was not killed, where that is more than that the end is missing.
+    otherwise: Option<String>,
 }
 
 /// The part that is being played.
@@ -90,7 +99,7 @@ impl<'a> Row<'a> {
             );
             findings.defects.push(why);
         } else if open.player.stop() == Some(Stop::CutOff) {
-            self.cut.push(open.name.clone());
+            self.cut.push(Cut::of(open.name.clone()));
         }
     }
 
@@ -113,11 +122,24 @@ impl<'a> Row<'a> {
             };
             // Whoever is killed may have begun a part with nothing in it.
             let is_whole = part_number(&part).is_some();
-            if let Some(Err(why)) = number.map(|number| check_mark(number, &part)) {
-                findings
-                    .defects
-                    .push(format!("{name} is not played: it {why}"));
-                continue;
+            match number.map_or(Inside::This, |number| inside(number, &part)) {
+                Inside::This => {}
+                Inside::Older(inside) => {
+                    self.cut.push(Cut {
+                        name: format!("{name} (only what was written as part {inside} is in it)"),
+                        otherwise: Some(not_played(&name, inside)),
+                    });
+                    continue;
+                }
+                Inside::Later(inside) => {
+                    findings.defects.push(not_played(&name, inside));
+                    continue;
+                }
+                Inside::Unknown => {
+                    let why = format!("{name} is not played: it has a damaged beginning");
+                    findings.defects.push(why);
+                    continue;
+                }
             }
             let player = match Player::new(&part) {
                 Ok(player) => player,
@@ -126,7 +148,7 @@ impl<'a> Row<'a> {
                         true => format!("{name} (nothing of it can be played)"),
                         false => format!("{name} (nothing is in it)"),
                     };
-                    self.cut.push(what);
+                    self.cut.push(Cut::of(what));
                     continue;
                 }
                 Err(error) => {
@@ -153,7 +175,9 @@ impl<'a> Row<'a> {
             return;
         }
         self.is_over = true;
-        findings.killed.append(&mut self.cut);
+        findings
+            .killed
+            .extend(self.cut.drain(..).map(|cut| cut.name));
     }
 
     /// All parts from the first one there is on should be there.
@@ -178,30 +202,57 @@ impl<'a> Row<'a> {
 
     /// Says of parts without their ends what that means, now that the next one is known.
     fn settle(&mut self, process: u64, next: &str, findings: &mut Findings) {
-        for cut in self.cut.drain(..) {
-            if self.process == Some(process) {
-                findings.defects.push(format!(
-                    "the end of {cut} is missing, and the process has gone on: what happened \
-                     before {next} is not known. The disk did not keep up, or the file was cut"
-                ));
-            } else {
-                findings.killed.push(cut);
+        for Cut { name, otherwise } in self.cut.drain(..) {
+            // Of what is before all that can be played nobody knows whether there was a kill.
+            let is_known = self.process.is_some() || otherwise.is_none();
+            if is_known && self.process != Some(process) {
+                findings.killed.push(name);
+                continue;
             }
+            findings.defects.push(otherwise.unwrap_or_else(|| {
+                format!(
+                    "the end of {name} is missing, and the process has gone on: what happened \
+                     before {next} is not known. The disk did not keep up, or the file was cut"
+                )
+            }));
         }
     }
 }
 
-/// Whether a part may be the one that its name says.
-fn check_mark(number: u64, part: &[u8]) -> Result<(), String> {
-    match part_number(part) {
-        Some(inside) if inside == number => Ok(()),
-        Some(inside) if inside <= NUMBER_MAX => Err(format!(
-            "was written as part {inside}, and renamed or copied"
-        )),
-        Some(_) => Err("has a damaged beginning".to_owned()),
-        // What it is comes out when it is opened.
-        None => Ok(()),
+impl Cut {
+    const fn of(name: String) -> Self {
+        Self {
+            name,
+            otherwise: None,
+        }
     }
+}
+
+/// Which part is in a file.
+enum Inside {
+    /// The one that its name says, or none: what it is comes out when it is opened.
+    This,
+    /// An earlier one. A file of the ring gets its new name before what is in it is written over,
+    /// and whoever is killed between the two leaves it like that.
+    Older(u64),
+    /// A later one: nothing but a hand does that.
+    Later(u64),
+    /// The mark is damaged.
+    Unknown,
+}
+
+fn inside(number: u64, part: &[u8]) -> Inside {
+    match part_number(part) {
+        None => Inside::This,
+        Some(inside) if inside == number => Inside::This,
+        Some(inside) if inside < number => Inside::Older(inside),
+        Some(inside) if inside <= NUMBER_MAX => Inside::Later(inside),
+        Some(_) => Inside::Unknown,
+    }
+}
+
+fn not_played(name: &str, inside: u64) -> String {
+    format!("{name} is not played: it was written as part {inside}, and renamed or copied")
 }
 
 impl Open<'_> {

@@ -4,6 +4,7 @@ use crate::harness::{Directory, Running, forgetful, whimbrel};
 use crate::raw::{self, Raw};
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 use whimbrel_core::recording::{FRAME_HEADER_BYTES, Mark, PART_HEADER_BYTES, part_number};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
@@ -240,7 +241,7 @@ fn gaps_and_damage_are_named() {
     std::fs::create_dir(&original).unwrap();
     let whole = original.join("incident").display().to_string();
     let (mut broker, port) = recording(&whole, &["-t", "1", "--record-size", "1"]);
-    bench(&port, "pairs --count 3000 --qos 0 --clients 2 --size 100");
+    bench(&port, "pairs --count 5000 --qos 0 --clients 2 --size 100");
     broker.signal("TERM");
     broker.wait();
     let all = std::fs::read_dir(&original).unwrap().count() as u64;
@@ -348,7 +349,10 @@ fn record_one_message(file: &str, topic: &str) {
     let (mut broker, port) = recording(file, &["-t", "1"]);
     let mut watcher = client(&port, "watcher");
     watcher.subscribe("#");
-    client(&port, "pump-with-a-name-of-more-than-24-characters").publish(topic);
+    let mut pump = client(&port, "pump-with-a-name-of-more-than-24-characters");
+    // So that it is another turn, at another time.
+    std::thread::sleep(Duration::from_millis(20));
+    pump.publish(topic);
     watcher.next();
     broker.signal("TERM");
     broker.wait();
@@ -420,7 +424,7 @@ fn what_is_told_is_what_happened() {
         said.contains("PUBLISH x/\\u{1b}[31m\\n 9.9 admin"),
         "{said}"
     );
-    assert!(said.contains("0:1 "), "{said}");
+    assert!(said.contains("s 0:4 "), "{said}");
     let long = "pump-with-a-name-of-more-than-24-characters";
     let (said, ..) = replay(&[&file, "--client", long]);
     assert!(
@@ -525,7 +529,7 @@ fn the_last_of_what_happened_is_written_soon() {
         if has_come() {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     broker.kill();
     assert!(has_come());
