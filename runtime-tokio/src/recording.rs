@@ -25,11 +25,22 @@ const CHUNKS_MAX: usize = 8;
 /// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
 const FLUSH_MS: u64 = 200;
 
-/// How long nothing is recorded when it cannot be written, and when the state has no room.
+/// How long nothing is recorded when it cannot be written.
 const RETRY_MS: u64 = 10_000;
+
+/// The same when the state has no room: to see whether it has, all of it is copied, which is a
+/// pause of a millisecond for each MiB.
+const RETRY_LARGE_MS: u64 = 60_000;
 
 /// How much of the ring a part may be, so that there are always some complete ones.
 const PARTS: u64 = 8;
+
+/// How much of the ring a part may be at most, however large the state is: beside one of that size
+/// another one has room.
+const SHARE: u64 = 2;
+
+/// How often the state that a part begins with has to fit into it.
+const STATES: u64 = RecordOptions::STATES_IN_A_PART;
 
 /// The shard's end.
 pub(crate) struct Recorder {
@@ -44,6 +55,7 @@ pub(crate) struct Recorder {
     /// When to try again.
     resume_at: Option<u64>,
     part_bytes_maximum: u64,
+    shards: u64,
     has_warned: bool,
 }
 
@@ -55,8 +67,9 @@ impl Recorder {
         broker: &mut RecordedBroker,
         threads: &Threads,
     ) -> io::Result<Self> {
+        let shards = shards.max(1) as u64;
         let config = RecordingConfig {
-            ring_bytes: config.ring_bytes / shards.max(1) as u64,
+            ring_bytes: config.ring_bytes / shards,
             ..config.clone()
         };
         let mut ring = Ring::open(&config, shard)?;
@@ -64,8 +77,7 @@ impl Recorder {
         ring.begin()?;
         let has_failed = Arc::new(AtomicBool::new(false));
         let failed = Arc::clone(&has_failed);
-        // Beside one that is as large as it may be, another one has room.
-        let part_bytes_maximum = config.ring_bytes / 2;
+        let part_bytes_maximum = config.ring_bytes / SHARE;
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
         let (spares, written) = sync_channel(CHUNKS_MAX);
         threads.spawn(&format!("recording-{shard}"), shard, move || {
@@ -84,12 +96,13 @@ impl Recorder {
             has_failed,
             resume_at: None,
             part_bytes_maximum,
+            shards,
             has_warned: false,
         })
     }
 
-    /// Hands over what is recorded, without waiting. Called once a turn; gives when to call it again
-    /// even if nothing else happens.
+    /// Hands over what is recorded, without waiting. Called once a turn; gives when to call it
+    /// again even if nothing else happens.
     pub(crate) fn hand_over(&mut self, broker: &mut RecordedBroker, now_ms: u64) -> Option<u64> {
         self.hand_over_chunks(broker, now_ms);
         (self.held.is_some() || broker.has_unwritten()).then_some(self.flush_at)
@@ -115,13 +128,14 @@ impl Recorder {
             && let Some(chunk) = self.held.take().or_else(|| broker.poll_chunk(all))
         {
             if let Chunk::StateTooLarge(bytes) = chunk {
-                self.resume_at = Some(now_ms + RETRY_MS);
+                self.resume_at = Some(now_ms + RETRY_LARGE_MS);
                 if !core::mem::replace(&mut self.has_warned, true) {
                     warn!(
                         state_bytes = bytes,
-                        part_bytes_maximum = self.part_bytes_maximum,
-                        "nothing is recorded: the state alone takes more than half of what a part \
-                         may; give it more room with --record-size"
+                        state_bytes_maximum = self.part_bytes_maximum / STATES,
+                        "nothing is recorded: what the broker keeps in memory takes more than its \
+                         share of the files; give it --record-size {}",
+                        (bytes.saturating_mul(self.shards * SHARE * STATES) >> 20) + 1
                     );
                 }
                 continue;
@@ -210,7 +224,10 @@ impl Ring {
                 if !core::mem::replace(&mut is_told, true) {
                     error!(%error, "{file} cannot be written; a new part is tried every 10 s");
                 }
-            } else if matches!(chunk, Chunk::End) && core::mem::take(&mut is_told) {
+            } else if matches!(chunk, Chunk::Frame(_))
+                && self.open.is_some()
+                && core::mem::take(&mut is_told)
+            {
                 info!("recorded again");
             }
             if let Chunk::Frame(bytes) = chunk {
@@ -235,7 +252,10 @@ impl Ring {
             // Said by whoever hands over.
             Chunk::StateTooLarge(_) => Ok(()),
             Chunk::GivenUp => {
-                warn!("the recording does not keep up: a part of it ends early");
+                // It was not for want of writing, and it was told why.
+                if self.open.is_some() {
+                    warn!("the recording does not keep up: a part of it ends early");
+                }
                 self.end()
             }
         }
@@ -256,6 +276,10 @@ impl Ring {
         options.write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        // Of a process that had more room: they would be too large to be written over.
+        let part_bytes_maximum = self.config.ring_bytes / SHARE;
+        let is_too_large = |(_, size): &(_, u64)| *size > part_bytes_maximum;
+        while self.parts.front().is_some_and(is_too_large) && self.remove_oldest()? {}
         // Parts are a little larger than a share, and one more has to have room.
         let share = self.config.ring_bytes / PARTS;
         let is_full = self.bytes() + share + share / 8 > self.config.ring_bytes;
@@ -356,4 +380,135 @@ fn number_of(path: &Path, file: &Path, shard: u16) -> Option<u64> {
     let rest = name.strip_prefix(file.file_name()?.to_str()?)?;
     let rest = rest.strip_prefix(&format!(".{shard}."))?;
     rest.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use whimbrel_core::recording::FRAME_HEADER_BYTES;
+
+    /// A directory of this test, which goes with it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new() -> Self {
+            static COUNT: AtomicU64 = AtomicU64::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("whimbrel-ring-{}-{number}", std::process::id());
+            let place = std::env::temp_dir().join(name);
+            fs::create_dir(&place).unwrap();
+            Self(place)
+        }
+
+        fn ring(&self, ring_bytes: u64) -> Ring {
+            let config = RecordingConfig {
+                ring_bytes,
+                ..RecordingConfig::new(self.0.join("incident"))
+            };
+            Ring::open(&config, 0).unwrap()
+        }
+
+        /// The numbers of the parts there are, and what they take.
+        fn parts(&self) -> (Vec<u64>, u64) {
+            let entries = fs::read_dir(&self.0).unwrap().map(Result::unwrap);
+            let mut parts: Vec<_> = entries
+                .map(|entry| {
+                    let number = number_of(&entry.path(), Path::new("incident"), 0).unwrap();
+                    (number, entry.metadata().unwrap().len())
+                })
+                .collect();
+            parts.sort_unstable();
+            let (numbers, sizes): (_, Vec<u64>) = parts.into_iter().unzip();
+            (numbers, sizes.iter().sum())
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn frame(bytes: usize) -> Chunk {
+        Chunk::Frame(vec![7; bytes])
+    }
+
+    #[test]
+    fn the_ring_takes_no_more_than_it_may_at_any_time() {
+        let place = Place::new();
+        let mut ring = place.ring(10_000);
+        for part in 0..50 {
+            ring.write(&Chunk::Begin).unwrap();
+            for bytes in [100, 40 * part, 900] {
+                ring.write(&frame(bytes)).unwrap();
+                let (_, bytes) = place.parts();
+                assert!(bytes <= 10_000, "{bytes} in part {part}");
+            }
+            ring.write(&Chunk::End).unwrap();
+        }
+        let (numbers, _) = place.parts();
+        assert_eq!(numbers.last(), Some(&50));
+        assert!(numbers.len() > 2, "{numbers:?}");
+        // The next process goes on, and heeds a smaller size.
+        drop(ring);
+        let mut ring = place.ring(2_000);
+        ring.write(&Chunk::Begin).unwrap();
+        ring.write(&frame(100)).unwrap();
+        let (numbers, bytes) = place.parts();
+        assert_eq!(numbers.last(), Some(&51));
+        assert!(bytes <= 2_000, "{bytes}");
+    }
+
+    #[test]
+    fn parts_that_somebody_has_put_away_are_not_missed() {
+        let place = Place::new();
+        let mut ring = place.ring(4_000);
+        for part in 1..=30 {
+            ring.write(&Chunk::Begin).unwrap();
+            ring.write(&frame(700)).unwrap();
+            ring.write(&Chunk::End).unwrap();
+            for number in place.parts().0 {
+                if number < part && part % 3 == 0 {
+                    fs::remove_file(place.0.join(format!("incident.0.{number:06}"))).unwrap();
+                }
+            }
+        }
+        assert_eq!(place.parts().0.last(), Some(&30));
+    }
+
+    /// What cannot be written is no part; the next one is tried.
+    #[test]
+    fn what_fails_is_told_once_and_tried_again() {
+        let place = Place::new();
+        let away = place.0.with_extension("away");
+        let mut ring = place.ring(1_000_000);
+        ring.begin().unwrap();
+        fs::rename(&place.0, &away).unwrap();
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let failed = Arc::clone(&has_failed);
+        let (spares, written) = sync_channel(CHUNKS_MAX);
+        let (sender, chunks) = sync_channel(CHUNKS_MAX);
+        let writer = std::thread::spawn(move || ring.run(&chunks, &spares, &failed));
+        let say = |chunks: &mut dyn Iterator<Item = Chunk>| {
+            chunks.for_each(|chunk| sender.send(chunk).unwrap());
+        };
+        // The first part was begun when the broker started, and its file can still be written.
+        say(&mut [Chunk::Begin, frame(10), Chunk::End].into_iter());
+        say(&mut [Chunk::Begin, frame(20)].into_iter());
+        // Buffers come back whether they were written or not.
+        assert_eq!(written.recv().unwrap().len(), 10);
+        assert_eq!(written.recv().unwrap().len(), 20);
+        assert!(has_failed.swap(false, Ordering::Relaxed));
+        fs::rename(&away, &place.0).unwrap();
+        say(&mut [Chunk::GivenUp, Chunk::Begin, frame(30)].into_iter());
+        assert_eq!(written.recv().unwrap().len(), 30);
+        assert!(!has_failed.load(Ordering::Relaxed));
+        drop(sender);
+        writer.join().unwrap();
+        let (numbers, bytes) = place.parts();
+        assert_eq!(numbers, [1, 3]);
+        let headers = 2 * (PART_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
+        assert_eq!(bytes, headers + 40);
+    }
 }

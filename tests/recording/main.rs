@@ -4,11 +4,11 @@
 mod explain;
 mod secrets;
 
-use whimbrel_core::codec::packet::{Connect, QoS, Version};
+use whimbrel_core::codec::packet::{Connect, Publish, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{
-    FRAME_HEADER_BYTES, Input, Mark, PART_HEADER_BYTES, RecordOptions, Replay, ReplayError, Step,
-    Stop, part_number,
+    Chunk, FRAME_HEADER_BYTES, Input, Mark, PART_HEADER_BYTES, RecordOptions, Replay, ReplayError,
+    Step, Stop, part_number,
 };
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, lasting, publish, will};
@@ -354,6 +354,70 @@ fn example() -> (Vec<u8>, String) {
     let part = replay.until_here();
     let expected = came_of(&part);
     (part, expected)
+}
+
+/// Whoever writes cannot for a while: the part that was begun ends without its end, and the next
+/// one begins when it is asked for.
+#[test]
+fn recording_can_be_suspended() {
+    let mut world = World::default();
+    world.record(RecordOptions::default());
+    let client = world.connect(Version::V5, "client");
+    world.parts.take(&mut world.broker, true);
+    world.broker.suspend_recording();
+    assert_eq!(world.statistics().recording, 0);
+    assert_eq!(world.broker.poll_chunk(true), Some(Chunk::GivenUp));
+    world.subscribe(client, "t", QoS::AtMostOnce);
+    assert!(!world.broker.has_unwritten());
+    assert_eq!(world.broker.poll_chunk(true), None);
+
+    world.broker.resume_recording();
+    world.subscribe(client, "u", QoS::AtMostOnce);
+    assert_eq!(world.statistics().recording, 1);
+    world.subscribe(client, "v", QoS::AtMostOnce);
+    world.replay();
+    let parts = world.parts.files();
+    let stops = parts
+        .iter()
+        .map(|part| play(part).expect("it can be played").0);
+    let stops: Vec<_> = stops.collect();
+    assert_eq!(stops, [Some(Stop::CutOff), Some(Stop::Complete)]);
+    let filters = [&b"t"[..], b"u", b"v"].map(|filter| [b"\0\x01", filter, b"\0"].concat());
+    let [t, u, v] = filters.map(|filter| is_in(&filter, &parts[1]));
+    assert_eq!((t, u, v), (false, false, true), "the state has the others");
+}
+
+/// A state that is too large is not written at all, and nothing but its size is kept of it.
+#[test]
+fn a_state_that_is_too_large_is_not_recorded() {
+    let mut world = World::default();
+    let client = world.connect(Version::V5, "client");
+    let retain = |world: &mut World, payload: &[u8]| {
+        let message = publish("t", payload, QoS::AtMostOnce, 0);
+        let retain = true;
+        world.send(client, &Packet::Publish(Publish { retain, ..message }));
+    };
+    retain(&mut world, &[b'x'; 10_000]);
+    world.broker.record(RecordOptions {
+        part_bytes_maximum: 15_000,
+        ..RecordOptions::default()
+    });
+    assert_eq!(world.broker.poll_action(), None);
+    let Some(Chunk::StateTooLarge(bytes)) = world.broker.poll_chunk(true) else {
+        panic!("it is said");
+    };
+    assert!((10_000..15_000).contains(&bytes), "{bytes}");
+    world.pass_ms(1);
+    assert_eq!(world.broker.poll_chunk(true), None);
+    assert_eq!(world.statistics().recording, 0);
+
+    // When it is smaller, it goes on.
+    retain(&mut world, b"");
+    world.broker.resume_recording();
+    assert_eq!(world.broker.poll_action(), None);
+    assert_eq!(world.statistics().recording, 1);
+    world.replay();
+    assert_eq!(world.parts.files().len(), 1);
 }
 
 /// Each part knows its number, whatever it is.

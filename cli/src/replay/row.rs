@@ -35,7 +35,8 @@ pub(super) struct Row<'a> {
 struct Cut {
     /// Which one, and what of it is there.
     name: String,
-    /// What is wrong if the process was not killed, where that is more than that the end is missing.
+    /// What is wrong if the process was not killed, where that is more than that the end is
+    /// missing.
     otherwise: Option<String>,
 }
 

@@ -46,11 +46,16 @@ pub struct RecordOptions {
     /// After how many bytes a part ends and the next one begins. Default 64 MiB.
     pub part_bytes: u64,
     /// How large a part may be at most, however large the state is that it begins with; nothing is
-    /// recorded where that alone takes half of it. Default 256 MiB.
+    /// recorded where that alone takes [half](Self::STATES_IN_A_PART) of it. Default 256 MiB.
     pub part_bytes_maximum: u64,
     /// Payloads are blotted out, also those of wills and of retained messages. Passwords always
     /// are. Default: no.
     pub redact_payloads: bool,
+}
+
+impl RecordOptions {
+    /// How often the state that a part begins with has to fit into the largest part there may be.
+    pub const STATES_IN_A_PART: u64 = 2;
 }
 
 impl Default for RecordOptions {
@@ -280,7 +285,7 @@ impl Tape {
         broker.save(&mut to);
         self.state_bytes = self.open.len() as u64;
         self.part_bytes = 0;
-        if self.state_bytes > self.options.part_bytes_maximum / 2 {
+        if self.state_bytes > self.options.part_bytes_maximum / RecordOptions::STATES_IN_A_PART {
             // Much room for once, which is not kept.
             self.open = Vec::new();
             self.chunks.pop_back();
