@@ -13,7 +13,10 @@ const ANY_PORT: &str = "tcp://127.0.0.1:0";
 fn recording(file: &str, more: &[&str]) -> (Running, String) {
     let mut arguments = vec!["serve", "-l", ANY_PORT, "--record", file];
     arguments.extend(more);
-    let mut broker = Running::start(forgetful(&arguments));
+    let mut command = forgetful(&arguments);
+    // Clients that do not care that it stops are not waited for.
+    command.env("WHIMBREL_SERVER_SHUTDOWN_GRACE_MS", "0");
+    let mut broker = Running::start(command);
     let (_, port) = broker.address().rsplit_once(':').map(owned).unwrap();
     (broker, port)
 }
