@@ -1,7 +1,9 @@
 //! A full disk: met one segment early, survived, and left by itself.
 
 use crate::harness::{Crashed, Log, Stop, UUID, check_prefix, drive, open, small};
-use whimbrel_core::log::{LogConfig, LogEvent, Marker, Pressure, Recovery};
+use whimbrel_core::log::{
+    IoFailureKind, LogConfig, LogEvent, Marker, Pressure, Recovery, Shortage,
+};
 use whimbrel_tests::{CrashStyle, Disk};
 
 fn disk_of(bytes: usize) -> Disk {
@@ -22,6 +24,15 @@ fn narrow(by_quota: bool) -> (Option<u64>, Disk) {
     }
 }
 
+/// What it is then.
+fn high(quota: bool) -> Pressure {
+    Pressure::High(if quota {
+        Shortage::Quota
+    } else {
+        Shortage::Disk
+    })
+}
+
 /// Appends until there is pressure.
 fn fill(log: &mut Log) {
     for round in 0..10_000_u32 {
@@ -38,7 +49,7 @@ fn fill(log: &mut Log) {
 fn a_full_disk_is_met_one_segment_early() {
     let (mut log, ..) = open(&small(), disk_of(200 << 10));
     fill(&mut log);
-    assert_eq!(log.pressure, Pressure::High);
+    assert_eq!(log.pressure, Pressure::High(Shortage::Disk));
     // What frees space is still taken, a whole segment of it.
     for round in 0..100_u32 {
         log.append(&[(format!("k{round}").as_bytes(), None)])
@@ -52,13 +63,13 @@ fn a_full_disk_is_met_one_segment_early() {
 fn a_disk_that_is_freed_is_used_again() {
     let (mut log, ..) = open(&small(), disk_of(200 << 10));
     fill(&mut log);
-    while log.pressure != Pressure::Full {
+    while log.pressure != Pressure::Full(Shortage::Disk) {
         log.put("more", &[2; 700]);
     }
     assert!(log.durable < log.position);
     log.wait();
     log.run();
-    assert_eq!(log.pressure, Pressure::Full);
+    assert_eq!(log.pressure, Pressure::Full(Shortage::Disk));
     check_prefix(&small(), &log, log.disk.clone(), "while full");
     log.disk.capacity_bytes = Some(400 << 10);
     log.wait();
@@ -89,7 +100,7 @@ fn a_full_disk_empties_itself_when_its_messages_are_fetched() {
                 log.put(&format!("k{round}"), &[turn; 700]);
                 live = log.tell_live_bytes();
             }
-            assert_eq!(log.pressure, Pressure::High, "turn {turn}");
+            assert_eq!(log.pressure, high(quota), "turn {turn}");
             assert!(
                 live > ROOM_BYTES / 6,
                 "turn {turn}: {live} bytes are in use"
@@ -138,7 +149,7 @@ fn a_full_disk_empties_itself_however_its_messages_are_fetched() {
                 log.put(&format!("k{round}"), &vec![turn; value_bytes]);
                 log.tell_live_bytes();
             }
-            assert_eq!(log.pressure, Pressure::High, "{what}");
+            assert_eq!(log.pressure, Pressure::High(Shortage::Quota), "{what}");
             let keys: Vec<Vec<u8>> = log.state().keys().cloned().collect();
             for keys in keys.chunks(group) {
                 for change in [Some(&[1_u8; 20][..]), None] {
@@ -179,7 +190,7 @@ fn a_batch_larger_than_a_segment_fits_when_there_is_no_room_for_more() {
             log.put(&format!("k{round}"), &[1; 700]);
             log.tell_live_bytes();
         }
-        assert_eq!(log.pressure, Pressure::High);
+        assert_eq!(log.pressure, high(quota));
         let spares = log.engine.statistics().spares;
         assert!(spares > 4, "{spares}");
         log.put("large", &[2; 50_000]);
@@ -203,7 +214,7 @@ fn a_start_heeds_the_quota() {
     };
     let (mut log, ..) = open(&config, Disk::default());
     fill(&mut log);
-    while log.pressure != Pressure::Full {
+    while log.pressure != Pressure::Full(Shortage::Quota) {
         log.put("more", &[2; 700]);
     }
     for _ in 0..4 {
@@ -304,6 +315,28 @@ fn what_was_cut_does_not_come_back() {
     check_prefix(&small(), &log, log.disk.clone(), "after");
 }
 
+/// Files that cannot be made, for whatever reason, are short like space, and it is said why; but
+/// where the directory is gone, so are the names of the files that are written to.
+#[test]
+fn files_that_cannot_be_made_are_told_from_a_directory_that_is_gone() {
+    for kind in [IoFailureKind::Denied, IoFailureKind::Other] {
+        let (mut log, ..) = open(&small(), Disk::default());
+        log.disk.refuses_files = Some(kind);
+        fill(&mut log);
+        assert_eq!(log.pressure, Pressure::High(Shortage::Files));
+        log.disk.refuses_files = None;
+        log.wait();
+        log.run();
+        assert_eq!(log.pressure, Pressure::None);
+    }
+    let (mut log, ..) = open(&small(), Disk::default());
+    log.disk.refuses_files = Some(IoFailureKind::NotFound);
+    while !log.poisoned {
+        log.put("k", &[1; 700]);
+    }
+    assert!(log.append(&[(b"k", None)]).is_err(), "no more of it");
+}
+
 #[test]
 fn a_quota_works_like_a_full_disk() {
     let config = LogConfig {
@@ -312,6 +345,6 @@ fn a_quota_works_like_a_full_disk() {
     };
     let (mut log, ..) = open(&config, Disk::default());
     fill(&mut log);
-    assert_eq!(log.pressure, Pressure::High);
+    assert_eq!(log.pressure, Pressure::High(Shortage::Quota));
     assert!(log.disk.used_bytes() <= 128 << 10);
 }

@@ -79,6 +79,8 @@ pub struct Disk {
     pub capacity_bytes: Option<usize>,
     /// A file has one name only.
     pub no_links: bool,
+    /// How it fails to make a file.
+    pub refuses_files: Option<IoFailureKind>,
     /// Parts of files that cannot be read until they are written anew: their first and last byte.
     unreadable: BTreeSet<(Inode, usize, usize)>,
     failures: BTreeMap<u64, IoFailureKind>,
@@ -139,7 +141,10 @@ impl Disk {
                 self.bytes = content.live[start..end].to_vec();
                 return Ok(Completion::Read(&self.bytes));
             }
-            FileAction::Create { file } => self.create(file.to_string())?,
+            FileAction::Create { file } => match self.refuses_files {
+                None => self.create(file.to_string())?,
+                Some(kind) => return Err(failure(kind)),
+            },
             FileAction::WriteAt {
                 file,
                 offset,

@@ -53,7 +53,8 @@ fn passwords_and_rules_of_mosquitto_work_together_unchanged() {
             &["foo/bar"],
         ),
     ] {
-        let (mut client, code) = connect_as(&address, "c", user, password);
+        // Each with an identifier of its own: while the one before is still here, it is only his.
+        let (mut client, code) = connect_as(&address, &format!("of-{user}"), user, password);
         assert_eq!(code, ACCEPTED, "{user}");
         for topic in publishes {
             assert!(client.publish(topic) < 0x80, "{user} publishes {topic}");

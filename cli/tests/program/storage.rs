@@ -344,6 +344,35 @@ fn nothing_is_acknowledged_after_a_failed_sync_of_the_log() {
     nothing_is_acknowledged_after_a_failed_sync("failed-sync", "log");
 }
 
+/// What is written to files without names is not kept, so it does not go on with them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_directory_that_is_removed_stops_it() {
+    let directory = Directory::new("removed");
+    let data = directory.path().join("data").display().to_string();
+    let mut broker = Running::start(keeping(&data));
+    let address = broker.address();
+    let mut subscriber = TcpStream::connect(&address).unwrap();
+    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    leave(subscriber);
+    let mut publisher = TcpStream::connect(&address).unwrap();
+    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    std::fs::remove_dir_all(&data).unwrap();
+    // Until it is closed: enough for several segments.
+    let mut packet = b"\x32\x95\x4e\0\x01t\0\x02".to_vec();
+    packet.resize(packet.len() + 10_000, 0);
+    publisher.set_write_timeout(Some(PATIENCE)).unwrap();
+    let mut written = 0;
+    while publisher.write_all(&packet).is_ok() {
+        written += 1;
+        assert!(written < 10_000, "it goes on");
+    }
+    assert_eq!(broker.wait().code(), Some(1), "{:#?}", broker.said);
+    let said = broker.said.join("\n");
+    assert!(said.contains("or its directory is not"), "{said}");
+}
+
 #[cfg(all(target_os = "linux", feature = "sqlite"))]
 #[test]
 fn nothing_is_acknowledged_after_a_failed_sync_of_the_database() {

@@ -32,7 +32,8 @@ mod recovery;
 pub use batch::{BatchError, BatchRef, BatchWriter, Op};
 pub use config::{ConfigError, LogConfig, OnCorruption, SyncPolicy};
 pub use engine::{
-    AppendError, Batch, Engine, Loaded, LogEvent, Marker, Poison, Pressure, Statistics, Warning,
+    AppendError, Batch, Engine, Loaded, LogEvent, Marker, Poison, Pressure, Shortage, Statistics,
+    Warning,
 };
 pub use frame::{FORMAT_VERSION, FRAME_HEADER_BYTES, LogUuid, SEGMENT_HEADER_BYTES};
 pub use operation::{

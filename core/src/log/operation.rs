@@ -179,7 +179,7 @@ pub enum IoFailureKind {
     #[error("no space is left")]
     NoSpace,
     /// There is no such file.
-    #[error("the file is not there")]
+    #[error("it is not there, or its directory is not")]
     NotFound,
     /// The system does not allow it.
     #[error("permission denied")]

@@ -20,7 +20,8 @@ use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
 use whimbrel_core::id::MessageId;
 use whimbrel_core::log::{
-    BatchRef, BatchWriter, Completion, FileAction, FileName, Loaded, Op, Pressure, Statistics,
+    BatchRef, BatchWriter, Completion, FileAction, FileName, Loaded, Op, Pressure, Shortage,
+    Statistics,
 };
 use whimbrel_core::restore::{Restorer, dependents};
 use whimbrel_core::runtime::{SqliteConfig, StorageError};
@@ -278,7 +279,7 @@ impl Store for SqliteStore {
             }
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 self.waits_until = Some(self.now.after_ms(RETRY_MS));
-                self.press(Pressure::Full);
+                self.press(Pressure::Full(Shortage::Disk));
                 // There is no waiting for room at the end.
                 return self.ending == Ending::Open;
             }
@@ -382,7 +383,7 @@ impl SqliteStore {
             .quota_bytes
             .is_some_and(|quota| used_bytes >= quota);
         self.press(if is_full {
-            Pressure::High
+            Pressure::High(Shortage::Quota)
         } else {
             Pressure::None
         });

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use whimbrel_core::Timestamp;
 use whimbrel_core::action::Batch;
 use whimbrel_core::id::{MessageId, Position};
-use whimbrel_core::log::{Pressure, Statistics};
+use whimbrel_core::log::{Pressure, Shortage, Statistics};
 
 /// A step that takes no longer may be taken by a shard: about what a wake-up of the thread and one
 /// of the shard take together on a machine that sleeps in between, several times over.
@@ -323,7 +323,7 @@ impl Writer {
         } else if busy {
             self.quick_steps = 0;
         }
-        match (self.tell(), busy) {
+        match (self.tell(busy), busy) {
             (false, _) => Work::Closed,
             (true, true) => Work::Done,
             (true, false) => Work::Nothing,
@@ -334,8 +334,9 @@ impl Writer {
         self.shards.tell(|| News::Failed);
     }
 
-    /// Passes on what the store reports. `false` when it was the last.
-    fn tell(&mut self) -> bool {
+    /// Passes on what the store reports, and its figures when something was reported or there is
+    /// nothing more to do. `false` when it was the last.
+    fn tell(&mut self, busy: bool) -> bool {
         let mut told = false;
         while let Some(event) = self.store.poll_event() {
             told = true;
@@ -353,12 +354,14 @@ impl Writer {
                 StoreEvent::CheckpointWanted => self.shards.tell(|| News::Checkpoint),
                 StoreEvent::Pressure(pressure) => {
                     match pressure {
-                        Pressure::None => info!("the disk has room again"),
-                        Pressure::High => {
-                            warn!("the disk is nearly full: new messages are refused")
+                        Pressure::None => info!("there is room for new messages again"),
+                        Pressure::High(why) => {
+                            let short = short_of(why, "nearly ");
+                            warn!("{short}: new messages are refused");
                         }
-                        Pressure::Full => {
-                            error!("the disk is full: nothing can be kept at present")
+                        Pressure::Full(why) => {
+                            let short = short_of(why, "");
+                            error!("{short}: nothing can be kept at present");
                         }
                     }
                     let is_full = pressure != Pressure::None;
@@ -371,10 +374,19 @@ impl Writer {
                 StoreEvent::Closed => return false,
             }
         }
-        if told {
+        if told || !busy {
             *lock(&self.statistics.0) = self.store.statistics();
         }
         true
+    }
+}
+
+/// What there is too little of.
+fn short_of(why: Shortage, nearly: &str) -> String {
+    match why {
+        Shortage::Quota => format!("storage.quota_bytes is {nearly}used up"),
+        Shortage::Disk => format!("the disk is {nearly}full"),
+        Shortage::Files => "the log cannot make files, as was said before".to_owned(),
     }
 }
 

@@ -21,7 +21,9 @@ mod upkeep;
 
 pub(super) use chain::{Chain, Segment, Spare};
 pub use reads::Loaded;
-pub use report::{AppendError, Batch, LogEvent, Marker, Poison, Pressure, Statistics, Warning};
+pub use report::{
+    AppendError, Batch, LogEvent, Marker, Poison, Pressure, Shortage, Statistics, Warning,
+};
 
 use super::config::{LogConfig, SyncPolicy};
 use super::frame::{
@@ -506,18 +508,18 @@ impl Engine {
         if self.is_within_quota(file_bytes - spare.file_bytes) {
             self.upkeep.grow(Growth { spare, file_bytes });
         } else {
-            self.give_up_spare();
+            self.give_up_spare(Shortage::Quota);
         }
     }
 
     /// There is no room for the first spare to grow: another one makes some.
-    fn give_up_spare(&mut self) {
+    fn give_up_spare(&mut self, why: Shortage) {
         if self.upkeep.is_making_spare() {
             self.upkeep.abandon_spare();
         } else if let Some(spare) = self.chain.give_up_spare() {
             self.upkeep.remove(spare);
         } else {
-            self.upkeep.found_no_space(self.now);
+            self.upkeep.found_no_space(self.now, why);
         }
     }
 
@@ -607,12 +609,12 @@ impl Engine {
         if complete && !stuck {
             self.upkeep.found_space();
         } else if !complete && !self.is_within_quota(self.missing_bytes()) {
-            self.upkeep.short = true;
+            self.upkeep.short = Some(Shortage::Quota);
         }
         let pressure = match (self.upkeep.short, stuck) {
-            (false, _) => Pressure::None,
-            (true, false) => Pressure::High,
-            (true, true) => Pressure::Full,
+            (None, _) => Pressure::None,
+            (Some(why), false) => Pressure::High(why),
+            (Some(why), true) => Pressure::Full(why),
         };
         if pressure != self.pressure {
             self.pressure = pressure;
@@ -624,7 +626,7 @@ impl Engine {
     fn consider_checkpoint(&mut self) {
         let needed = self.checkpoint.size_bytes();
         let space = match self.room_bytes().checked_sub(needed) {
-            _ if !self.upkeep.short => Space::Enough,
+            _ if self.upkeep.short.is_none() => Space::Enough,
             // A checkpoint that does not fit would only take the last of the space.
             None => Space::TooShort,
             Some(left) if left < self.segment_capacity() => Space::Shortest,

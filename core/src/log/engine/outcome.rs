@@ -2,7 +2,7 @@
 
 use super::chain::Spare;
 use super::upkeep::Chore;
-use super::{Ending, Engine, LogEvent, Poison, RESERVE_BYTES, Step, Warning};
+use super::{Ending, Engine, LogEvent, Poison, RESERVE_BYTES, Shortage, Step, Warning};
 use crate::log::config::SyncPolicy;
 use crate::log::frame::Seed;
 use crate::log::operation::{IoFailure, IoFailureKind};
@@ -125,7 +125,7 @@ impl Engine {
             // Nothing of it was promised: the same bytes go to the same place later.
             Step::Write if no_space => {
                 self.write_blocked = true;
-                self.upkeep.found_no_space(self.now);
+                self.upkeep.found_no_space(self.now, Shortage::Disk);
             }
             Step::Chore(chore) => self.chore_failed(chore, step, failure),
             Step::Write | Step::Sync(_) | Step::Read(_) => self.poison(step, failure),
@@ -135,18 +135,24 @@ impl Engine {
     fn chore_failed(&mut self, chore: Chore, step: Step, failure: IoFailure) {
         let no_space = failure.kind == IoFailureKind::NoSpace;
         match chore {
-            Chore::CreateSpare(_) | Chore::ZeroSpare { .. } => {
-                if !no_space {
-                    self.warn(step, failure);
-                }
+            // The directory is gone, and with it the names of the files that are written to.
+            Chore::CreateSpare(_) if failure.kind == IoFailureKind::NotFound => {
+                self.poison(step, failure);
+            }
+            Chore::CreateSpare(_) | Chore::ZeroSpare { .. } if !no_space => {
+                self.warn(step, failure);
                 self.upkeep.abandon_spare();
-                self.upkeep.found_no_space(self.now);
+                self.upkeep.found_no_space(self.now, Shortage::Files);
+            }
+            Chore::CreateSpare(_) | Chore::ZeroSpare { .. } => {
+                self.upkeep.abandon_spare();
+                self.upkeep.found_no_space(self.now, Shortage::Disk);
             }
             Chore::SyncSpare(_) if no_space => {
                 self.upkeep.abandon_spare();
-                self.upkeep.found_no_space(self.now);
+                self.upkeep.found_no_space(self.now, Shortage::Disk);
             }
-            Chore::Grow(_) if no_space => self.give_up_spare(),
+            Chore::Grow(_) if no_space => self.give_up_spare(Shortage::Disk),
             // A segment without its seal only gives less evidence.
             Chore::WriteSeal(_) if no_space => {
                 self.upkeep.completed(chore, self.spare_plan());

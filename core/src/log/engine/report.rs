@@ -118,9 +118,20 @@ pub enum Pressure {
     #[default]
     None,
     /// The next spare cannot be made. Take no new messages; what frees space still fits.
-    High,
+    High(Shortage),
     /// Nothing can be written at present. What was appended waits.
-    Full,
+    Full(Shortage),
+}
+
+/// Why space is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shortage {
+    /// The log takes [`quota_bytes`](crate::log::LogConfig::quota_bytes).
+    Quota,
+    /// The disk, or the user's share of it, is full.
+    Disk,
+    /// Files cannot be made, for what a [`Warning`] has said.
+    Files,
 }
 
 /// Why the log is poisoned.

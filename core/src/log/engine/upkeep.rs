@@ -4,6 +4,7 @@
 //! that the preparation of the *only* spare earns a turn with every byte committed: under any load
 //! the next segment is ready when the current one is half full.
 
+use super::Shortage;
 use super::chain::{Segment, Spare};
 use crate::log::frame::{FrameHeader, FrameKind, SEGMENT_HEADER_BYTES};
 use crate::log::operation::{FileAction, FileName};
@@ -91,7 +92,7 @@ pub(super) struct Upkeep {
     /// Bytes that preparation may write before the next commit.
     credit_bytes: u64,
     /// Space was sought and not found. Set until the spares are complete again.
-    pub(super) short: bool,
+    pub(super) short: Option<Shortage>,
     /// When to seek it again.
     pub(super) retry_at: Option<Timestamp>,
     retry_ms: u64,
@@ -135,8 +136,8 @@ impl Upkeep {
     }
 
     /// Space was sought in vain.
-    pub(super) fn found_no_space(&mut self, now: Timestamp) {
-        self.short = true;
+    pub(super) fn found_no_space(&mut self, now: Timestamp, why: Shortage) {
+        self.short = Some(why);
         self.retry_ms = (self.retry_ms * 2).clamp(*RETRY_MS.start(), *RETRY_MS.end());
         self.retry_at = Some(now.after_ms(self.retry_ms));
         self.credit_bytes = 0;
@@ -149,7 +150,7 @@ impl Upkeep {
 
     /// Spares are complete again.
     pub(super) const fn found_space(&mut self) {
-        self.short = false;
+        self.short = None;
         self.retry_at = None;
         self.retry_ms = 0;
     }

@@ -94,7 +94,8 @@ impl Store for Quick {
         } else if self.chore == Chore::Pressure && self.chore_steps > 0 {
             self.chore_steps -= 1;
             if self.chore_steps == 0 {
-                self.events.push_back(StoreEvent::Pressure(Pressure::High));
+                self.events
+                    .push_back(StoreEvent::Pressure(Pressure::High(Shortage::Disk)));
             }
         } else {
             if core::mem::take(&mut self.is_closed) {
