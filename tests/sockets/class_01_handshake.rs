@@ -2,7 +2,7 @@
 //! that is never completed.
 
 use crate::peer::{
-    Neighbours, Peer, VERSIONS, connect, is_cut_off, is_refused, memory_stays_flat,
+    Neighbours, Peer, VERSIONS, alone, connect, is_cut_off, is_refused, memory_stays_flat,
     open_files_maximum, packet, publish, subscribe,
 };
 use crate::runtime::Runtime;
@@ -138,24 +138,26 @@ pub(crate) fn connect_must_come_in_time<R: Runtime>() {
 }
 
 pub(crate) fn a_thousand_silent_connections_cost_little<R: Runtime>() {
-    let broker = R::start(Config::default());
-    let neighbours = Neighbours::of(&broker);
-    // Both ends are in this process, and so are other tests.
-    let count = 1_000.min(open_files_maximum().saturating_sub(400) / 2);
-    memory_stays_flat(96 << 20, || {
-        let mut silent: Vec<Peer> = (0..count).map(|_| Peer::open(&broker)).collect();
-        let open = count as u64 + Neighbours::CLIENTS;
-        broker.until("all are there", |s| s.connections_open == open);
+    alone(|| {
+        let broker = R::start(Config::default());
+        let neighbours = Neighbours::of(&broker);
+        // Both ends are in this process.
+        let count = 1_000.min(open_files_maximum().saturating_sub(400) / 2);
+        memory_stays_flat(96 << 20, || {
+            let mut silent: Vec<Peer> = (0..count).map(|_| Peer::open(&broker)).collect();
+            let open = count as u64 + Neighbours::CLIENTS;
+            broker.until("all are there", |s| s.connections_open == open);
+            neighbours.notice_nothing();
+            // A part of a CONNECT each does not make it worse.
+            for peer in &mut silent {
+                assert!(peer.send(&[0x10, 0x80, 0x80, 0x01, 0, 4, b'M']));
+            }
+            neighbours.notice_nothing();
+        });
+        broker.until("they are gone", |s| {
+            s.connections_open == Neighbours::CLIENTS
+        });
         neighbours.notice_nothing();
-        // A part of a CONNECT each does not make it worse.
-        for peer in &mut silent {
-            assert!(peer.send(&[0x10, 0x80, 0x80, 0x01, 0, 4, b'M']));
-        }
-        neighbours.notice_nothing();
+        broker.stop();
     });
-    broker.until("they are gone", |s| {
-        s.connections_open == Neighbours::CLIENTS
-    });
-    neighbours.notice_nothing();
-    broker.stop();
 }

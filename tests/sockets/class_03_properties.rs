@@ -2,7 +2,7 @@
 //! are very many.
 
 use crate::peer::{
-    Neighbours, Peer, field, is_cut_off, is_refused, memory_stays_flat, packet, protocol,
+    Neighbours, Peer, alone, field, is_cut_off, is_refused, memory_stays_flat, packet, protocol,
 };
 use crate::runtime::Runtime;
 use whimbrel_core::Config;
@@ -102,25 +102,27 @@ pub(crate) fn what_may_not_stand_elsewhere<R: Runtime>() {
 }
 
 pub(crate) fn many_user_properties_cost_no_more_than_their_bytes<R: Runtime>() {
-    /// An empty name and an empty value: as many as there can be.
-    const SMALLEST: [u8; 5] = [0x26, 0, 0, 0, 0];
-    let broker = R::start(Config::default());
-    let neighbours = Neighbours::of(&broker);
-    let with = |count: usize| {
-        let properties = SMALLEST.repeat(count);
-        let length = packet(0, &properties)[1..].to_vec();
-        packet(0x30, &[field("many"), length].concat())
-    };
-    let mut modest = Peer::connected(&broker, Version::V5, "modest");
-    modest.send(&with(64));
-    modest.is_served();
-    memory_stays_flat(64 << 20, || {
-        for count in [65, 1_000, 65_535, 200_000] {
-            is_cut_off(&broker, Version::V5, "too many", &with(count));
-            neighbours.notice_nothing();
-        }
+    alone(|| {
+        /// An empty name and an empty value: as many as there can be.
+        const SMALLEST: [u8; 5] = [0x26, 0, 0, 0, 0];
+        let broker = R::start(Config::default());
+        let neighbours = Neighbours::of(&broker);
+        let with = |count: usize| {
+            let properties = SMALLEST.repeat(count);
+            let length = packet(0, &properties)[1..].to_vec();
+            packet(0x30, &[field("many"), length].concat())
+        };
+        let mut modest = Peer::connected(&broker, Version::V5, "modest");
+        modest.send(&with(64));
+        modest.is_served();
+        memory_stays_flat(64 << 20, || {
+            for count in [65, 1_000, 65_535, 200_000] {
+                is_cut_off(&broker, Version::V5, "too many", &with(count));
+                neighbours.notice_nothing();
+            }
+        });
+        modest.is_served();
+        drop(modest);
+        broker.stop();
     });
-    modest.is_served();
-    drop(modest);
-    broker.stop();
 }

@@ -2,7 +2,7 @@
 //! many.
 
 use crate::client::Client;
-use crate::peer::{Neighbours, Peer, field, memory_stays_flat, packet, publish, subscribe};
+use crate::peer::{Neighbours, Peer, alone, field, memory_stays_flat, packet, publish, subscribe};
 use crate::runtime::Runtime;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::{QoS, Version};
@@ -52,44 +52,48 @@ fn flood(broker: &impl Runtime, qos: QoS, megabytes: usize) {
 }
 
 pub(crate) fn who_never_reads_is_not_waited_for<R: Runtime>() {
-    let mut config = Config::default();
-    config.limits.slow_consumer_grace_ms = GRACE_MS;
-    let limits = config.limits.clone();
-    let broker = R::start(config);
-    let neighbours = Neighbours::of(&broker);
-    let deaf = deaf(&broker, Version::V5, 0);
-    memory_stays_flat(MEMORY_BYTES, || flood(&broker, QoS::AtMostOnce, 256));
-    let says = broker.statistics();
-    assert!(
-        says.unsent_bytes <= 2 * u64::from(limits.unsent_bytes_maximum),
-        "{says:?}"
-    );
-    assert!(
-        says.dropped.iter().sum::<u64>() > 0,
-        "what it did not take is counted"
-    );
-    neighbours.notice_nothing();
-    drop(deaf);
-    broker.until("it is gone", |s| {
-        s.clients_connected == Neighbours::CLIENTS && s.unsent_bytes == 0
+    alone(|| {
+        let mut config = Config::default();
+        config.limits.slow_consumer_grace_ms = GRACE_MS;
+        let limits = config.limits.clone();
+        let broker = R::start(config);
+        let neighbours = Neighbours::of(&broker);
+        let deaf = deaf(&broker, Version::V5, 0);
+        memory_stays_flat(MEMORY_BYTES, || flood(&broker, QoS::AtMostOnce, 256));
+        let says = broker.statistics();
+        assert!(
+            says.unsent_bytes <= 2 * u64::from(limits.unsent_bytes_maximum),
+            "{says:?}"
+        );
+        assert!(
+            says.dropped.iter().sum::<u64>() > 0,
+            "what it did not take is counted"
+        );
+        neighbours.notice_nothing();
+        drop(deaf);
+        broker.until("it is gone", |s| {
+            s.clients_connected == Neighbours::CLIENTS && s.unsent_bytes == 0
+        });
+        broker.stop();
     });
-    broker.stop();
 }
 
 pub(crate) fn who_never_acknowledges_fills_only_its_queue<R: Runtime>() {
-    let mut config = Config::default();
-    config.limits.slow_consumer_grace_ms = GRACE_MS;
-    let queue_bytes_maximum = u64::from(config.session.queue_bytes_maximum);
-    let broker = R::start(config);
-    let neighbours = Neighbours::of(&broker);
-    let deaf = deaf(&broker, Version::V4, 1);
-    memory_stays_flat(MEMORY_BYTES, || flood(&broker, QoS::AtLeastOnce, 128));
-    let says = broker.statistics();
-    assert!(says.queued_bytes <= queue_bytes_maximum, "{says:?}");
-    neighbours.notice_nothing();
-    drop(deaf);
-    broker.until("its queue is gone with it", |s| s.queued_messages == 0);
-    broker.stop();
+    alone(|| {
+        let mut config = Config::default();
+        config.limits.slow_consumer_grace_ms = GRACE_MS;
+        let queue_bytes_maximum = u64::from(config.session.queue_bytes_maximum);
+        let broker = R::start(config);
+        let neighbours = Neighbours::of(&broker);
+        let deaf = deaf(&broker, Version::V4, 1);
+        memory_stays_flat(MEMORY_BYTES, || flood(&broker, QoS::AtLeastOnce, 128));
+        let says = broker.statistics();
+        assert!(says.queued_bytes <= queue_bytes_maximum, "{says:?}");
+        neighbours.notice_nothing();
+        drop(deaf);
+        broker.until("its queue is gone with it", |s| s.queued_messages == 0);
+        broker.stop();
+    });
 }
 
 pub(crate) fn who_is_not_read_is_missed_when_it_is_gone<R: Runtime>() {
@@ -125,23 +129,25 @@ pub(crate) fn who_drips_holds_up_nobody<R: Runtime>() {
 }
 
 pub(crate) fn half_a_packet_costs_half_a_packet<R: Runtime>() {
-    const PEERS: usize = 64;
-    let broker = R::start(Config::default());
-    let neighbours = Neighbours::of(&broker);
-    // They announce the largest packet there may be, and send a few bytes of it.
-    let body = [&*field("large"), &[0], &vec![0; 1 << 20]].concat();
-    let large = packet(0x30, &body);
-    memory_stays_flat(MEMORY_BYTES / 2, || {
-        let mut peers: Vec<Peer> = (0..PEERS)
-            .map(|number| Peer::connected(&broker, Version::V5, &format!("half {number}")))
-            .collect();
-        for peer in &mut peers {
-            assert!(peer.send(&large[..1_000]));
-        }
-        neighbours.notice_nothing();
+    alone(|| {
+        const PEERS: usize = 64;
+        let broker = R::start(Config::default());
+        let neighbours = Neighbours::of(&broker);
+        // They announce the largest packet there may be, and send a few bytes of it.
+        let body = [&*field("large"), &[0], &vec![0; 1 << 20]].concat();
+        let large = packet(0x30, &body);
+        memory_stays_flat(MEMORY_BYTES / 2, || {
+            let mut peers: Vec<Peer> = (0..PEERS)
+                .map(|number| Peer::connected(&broker, Version::V5, &format!("half {number}")))
+                .collect();
+            for peer in &mut peers {
+                assert!(peer.send(&large[..1_000]));
+            }
+            neighbours.notice_nothing();
+        });
+        broker.until("they are gone", |s| {
+            s.connections_open == Neighbours::CLIENTS
+        });
+        broker.stop();
     });
-    broker.until("they are gone", |s| {
-        s.connections_open == Neighbours::CLIENTS
-    });
-    broker.stop();
 }

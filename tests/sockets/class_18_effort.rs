@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::peer::{
-    Neighbours, Peer, VERSIONS, field, memory_stays_flat, no_properties, packet, publish,
+    Neighbours, Peer, VERSIONS, alone, field, memory_stays_flat, no_properties, packet, publish,
 };
 use crate::runtime::Runtime;
 use siphasher::sip::SipHasher13;
@@ -16,32 +16,34 @@ fn subscribe(version: Version, filters: impl Iterator<Item = String>) -> Vec<u8>
 }
 
 pub(crate) fn subscriptions_have_a_limit<R: Runtime>() {
-    const BOMBS: usize = 10;
-    const FILTERS: usize = 5_000;
-    let broker = R::start(Config::default());
-    let neighbours = Neighbours::of(&broker);
-    let limit = u64::from(Config::default().limits.subscriptions_per_session_maximum);
-    for version in VERSIONS {
-        memory_stays_flat(128 << 20, || {
-            let mut hostile = Peer::connected(&broker, version, "hostile");
-            for bomb in 0..BOMBS {
-                let filters = (0..FILTERS).map(|number| format!("bomb/{bomb}/+/{number}/#"));
-                assert!(hostile.send(&subscribe(version, filters)));
-                let answer = hostile.next_packet().expect("SUBACK comes");
-                let refused = answer.iter().rev().take(FILTERS).all(|code| *code >= 0x80);
-                assert_eq!(
-                    refused,
-                    bomb >= 2,
-                    "the first two bombs are within the limit"
-                );
-                neighbours.notice_nothing();
-            }
-            assert_eq!(broker.statistics().subscriptions, limit + 1);
-        });
-        broker.until("they are gone", |s| s.subscriptions == 1);
-    }
-    neighbours.notice_nothing();
-    broker.stop();
+    alone(|| {
+        const BOMBS: usize = 10;
+        const FILTERS: usize = 5_000;
+        let broker = R::start(Config::default());
+        let neighbours = Neighbours::of(&broker);
+        let limit = u64::from(Config::default().limits.subscriptions_per_session_maximum);
+        for version in VERSIONS {
+            memory_stays_flat(128 << 20, || {
+                let mut hostile = Peer::connected(&broker, version, "hostile");
+                for bomb in 0..BOMBS {
+                    let filters = (0..FILTERS).map(|number| format!("bomb/{bomb}/+/{number}/#"));
+                    assert!(hostile.send(&subscribe(version, filters)));
+                    let answer = hostile.next_packet().expect("SUBACK comes");
+                    let refused = answer.iter().rev().take(FILTERS).all(|code| *code >= 0x80);
+                    assert_eq!(
+                        refused,
+                        bomb >= 2,
+                        "the first two bombs are within the limit"
+                    );
+                    neighbours.notice_nothing();
+                }
+                assert_eq!(broker.statistics().subscriptions, limit + 1);
+            });
+            broker.until("they are gone", |s| s.subscriptions == 1);
+        }
+        neighbours.notice_nothing();
+        broker.stop();
+    });
 }
 
 pub(crate) fn wildcards_in_every_combination_are_one_delivery<R: Runtime>() {

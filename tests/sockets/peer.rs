@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::{fs, thread};
 use whimbrel_core::codec::packet::{QoS, Version};
-pub(crate) use whimbrel_tests::memory::memory_stays_flat;
+pub(crate) use whimbrel_tests::memory::{alone, memory_stays_flat};
 
 /// All versions a hostile peer may speak.
 pub(crate) const VERSIONS: [Version; 3] = [Version::V3, Version::V4, Version::V5];

@@ -38,8 +38,8 @@ pub fn alone(body: impl FnOnce()) {
     );
 }
 
-/// Runs `story`, and asserts that memory has not grown by more than `bytes` meanwhile: generously,
-/// as other tests run beside it.
+/// Runs `story`, and asserts that memory has not grown by more than `bytes` meanwhile. For tests
+/// that run [`alone`].
 ///
 /// # Panics
 ///

@@ -200,12 +200,13 @@ impl Crowd {
             };
             self.turn(network, wait)?;
             shown.show(now, "delivered", self.deliveries);
-            if watch.look(now, self.progress()) > QUIET {
+            // What the turn has brought is not older than its end.
+            if watch.look(Instant::now(), self.progress()) > QUIET {
                 if options.qos > QoS::AtMostOnce {
                     return Ok(());
                 }
                 self.publishers.iter_mut().for_each(Publisher::give_up);
-                watch.changed = now;
+                watch.changed = Instant::now();
             }
         }
     }
