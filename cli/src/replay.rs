@@ -96,17 +96,20 @@ enum Failure {
         to: u64,
     },
     #[error(
-        "no client {0} was connected in what was played, so it was played to its end (a time is \
-         written with its unit, as in 12.5s)"
+        "{}, so it was played to its end (a time is written with its unit, as in 12.5s)",
+        match has_session {
+            true => format!("client {client} had its session before, and did not connect again"),
+            false => format!("no client {client} was connected in what was played"),
+        }
     )]
-    NeverCame(String),
+    NeverCame { client: String, has_session: bool },
 }
 
 impl Failure {
     const fn code(&self) -> u8 {
         match self {
             Self::Differs { .. } => 3,
-            Self::Misuse(_) | Self::NeverCame(_) => 2,
+            Self::Misuse(_) | Self::NeverCame { .. } => 2,
             Self::Read { .. } | Self::None { .. } | Self::Write { .. } => 1,
         }
     }
@@ -176,7 +179,12 @@ impl Replay {
             Err(_) => {}
         }
         // Whoever closed the pipe has read enough.
-        let _ = out.flush();
+        if let Err(error) = out.flush()
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            complain(&format!("cannot write what was found: {error}"));
+            return ExitCode::FAILURE;
+        }
         match result {
             Ok(summary) if summary.defects == 0 && summary.parts > 0 => ExitCode::SUCCESS,
             Ok(_) => ExitCode::FAILURE,

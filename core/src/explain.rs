@@ -83,7 +83,8 @@ pub enum Outcome {
         /// Otherwise the session has ended, and what became of it then follows.
         session_goes_on: bool,
     },
-    /// The session has ended, and another member of the shared subscription gets it.
+    /// The session has ended, and another member of the shared subscription gets it, if there is
+    /// one.
     PassedOn,
     /// It was dropped.
     Dropped(DropReason),
@@ -131,7 +132,7 @@ impl fmt::Display for Outcome {
                 session_goes_on: false,
             } => f.write_str("superseded by takeover: the other connection begins anew"),
             Self::PassedOn => {
-                f.write_str("not delivered: the session ended, another of the group gets it")
+                f.write_str("not acknowledged when the session ended: for another of the group")
             }
             Self::Dropped(why) => write!(f, "dropped: {why}"),
         }
@@ -219,14 +220,7 @@ impl Broker {
         let Some(key) = self.session_named(tenant, client_id) else {
             return Some(Outcome::NoSession);
         };
-        if self.is_denied(key, topic) {
-            return Some(Outcome::Denied);
-        }
-        match self.is_subscribed(key, topic) {
-            (true, _) => None,
-            (false, true) => Some(Outcome::OtherMember { client_id: None }),
-            (false, false) => Some(Outcome::NoSubscription),
-        }
+        self.not_for(key, topic)
     }
 
     fn session_named(&self, tenant: &str, client_id: &str) -> Option<Key> {
@@ -283,8 +277,13 @@ impl Broker {
                     true if origin.is_from(key.index) => Outcome::NoLocal,
                     true => return,
                     false if route.is_none() && is_later => return,
-                    false if self.is_denied(key, topic) => Outcome::Denied,
-                    false => Outcome::NoSubscription,
+                    false => match self.not_for(key, topic) {
+                        None => return,
+                        // The shard that took it in has chosen who of the group gets it, and may
+                        // have chosen this one.
+                        Some(Outcome::OtherMember { .. }) if origin.from_peer => return,
+                        Some(outcome) => outcome,
+                    },
                 }
             }
         };
@@ -293,14 +292,17 @@ impl Broker {
         }
     }
 
-    /// Whether a subscription matches, and was left out of the route because of what its session
-    /// may not receive.
-    fn is_denied(&self, session: Key, topic: &str) -> bool {
-        let Ok(name) = TopicName::new(topic) else {
-            return false;
-        };
+    /// Why a message to this topic does not come to a session that nothing else is said of. `None`:
+    /// by its subscriptions it should come.
+    fn not_for(&self, session: Key, topic: &str) -> Option<Outcome> {
+        let name = TopicName::new(topic).ok()?;
         let holders = (&self.sessions, &self.connections, &self.tenants);
-        self.is_subscribed(session, topic).0 && !self.access.may_route(session.index, name, holders)
+        match self.is_subscribed(session, topic) {
+            (true, _) if self.access.may_route(session.index, name, holders) => None,
+            (true, _) => Some(Outcome::Denied),
+            (false, true) => Some(Outcome::OtherMember { client_id: None }),
+            (false, false) => Some(Outcome::NoSubscription),
+        }
     }
 
     /// Whether a subscription of the session itself matches; and whether one of a group does that
@@ -320,6 +322,7 @@ impl Broker {
         let mut text = String::new();
         let (mut itself, mut as_member) = (false, false);
         for reference in subscriptions.iter() {
+            text.clear();
             self.text(*tenant, *reference, &mut text);
             let parsed = TopicFilter::parse(&text);
             if parsed.is_ok_and(|parsed| parsed.filter.matches(topic)) {

@@ -48,6 +48,16 @@ impl Broker {
         Some((&session.client_id, connection.profile.version()))
     }
 
+    /// What has come and was not looked at yet, of each connection of which something has: mostly
+    /// the beginning of a packet.
+    pub fn half_received(&self) -> impl Iterator<Item = (ConnectionId, &[u8])> {
+        let key_from = |slot| self.connections.key_from(slot);
+        let keys = core::iter::successors(key_from(0), move |key| key_from(key.index + 1));
+        let connections = keys.filter_map(|key| self.connections.get(key));
+        let waiting = connections.filter(|connection| !connection.inbox.is_empty());
+        waiting.map(|connection| (connection.id(), &*connection.inbox))
+    }
+
     /// What is known of the peer of a connection, as it was accepted or introduced.
     #[must_use]
     pub fn peer(&self, connection: ConnectionId) -> Option<Peer> {

@@ -38,6 +38,10 @@ pub(crate) struct Writer<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     /// Payloads are replaced by as many other bytes.
     pub(crate) without_payloads: bool,
+    /// Where this is reached, texts and payloads are left out, and only counted: what comes of it
+    /// is of no use, but for how large it would be.
+    pub(crate) bytes_maximum: usize,
+    left_out: u64,
     /// Messages that were written, by their places: each is written once, however many share it.
     messages: BTreeMap<MessageId, (u32, Message)>,
 }
@@ -62,13 +66,30 @@ impl<'a> Writer<'a> {
         Self {
             out,
             without_payloads,
+            bytes_maximum: usize::MAX,
+            left_out: 0,
             messages: BTreeMap::new(),
         }
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         bytes.len().save(self);
-        self.out.extend_from_slice(bytes);
+        if self.has_room(bytes.len()) {
+            self.out.extend_from_slice(bytes);
+        }
+    }
+
+    /// How many bytes were left out.
+    pub(crate) const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let has_room = self.out.len().saturating_add(bytes) <= self.bytes_maximum;
+        if !has_room {
+            self.left_out += bytes as u64;
+        }
+        has_room
     }
 
     /// Bytes of which somebody may have said that they are nobody's business.
@@ -83,8 +104,10 @@ impl<'a> Writer<'a> {
     /// Bytes that are nobody's business, whatever anybody says: others of the same number.
     fn secret(&mut self, bytes: &[u8]) {
         bytes.len().save(self);
-        let end = self.out.len() + bytes.len();
-        self.out.resize(end, crate::recording::REDACTED);
+        if self.has_room(bytes.len()) {
+            let end = self.out.len() + bytes.len();
+            self.out.resize(end, crate::recording::REDACTED);
+        }
     }
 }
 

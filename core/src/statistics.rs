@@ -135,8 +135,8 @@ counters! {
         /// Shards that are being recorded; fewer than there are when it was asked for, and cannot
         /// be done.
         recording: u64,
-        /// Parts of a recording that could not be completed, because whoever writes it was too
-        /// slow.
+        /// Parts of a recording that could not be completed or begun: whoever writes it was too
+        /// slow or could not, or the state was too large.
         recording_parts_given_up: u64,
     }
 }

@@ -7,40 +7,45 @@
 //! writing costs.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tracing::{error, info, warn};
-use whimbrel_core::recording::{Chunk, Mark, PART_HEADER_BYTES, RecordOptions, RecordedBroker};
+use whimbrel_core::recording::{
+    Chunk, MAGIC, Mark, PART_HEADER_BYTES, RecordOptions, RecordedBroker, parse_part_name,
+    part_name, written_bytes,
+};
 use whimbrel_core::runtime::RecordingConfig;
 use whimbrel_host::Threads;
 
-/// Chunks of about a mebibyte, beginnings and ends of parts that wait for the disk; as many again
-/// wait in the core before a part is given up.
+/// Chunks of about a mebibyte, beginnings and ends of parts that wait for the disk; some more wait
+/// in the core before a part is given up.
 const CHUNKS_MAX: usize = 8;
 
-/// For how long what is no full chunk stays in memory, in milliseconds, while the shard has work.
+/// For how long what is no full chunk stays in memory, in milliseconds.
 const FLUSH_MS: u64 = 200;
 
 /// How long nothing is recorded when it cannot be written.
 const RETRY_MS: u64 = 10_000;
 
-/// The same when the state has no room: to see whether it has, all of it is copied, which is a
-/// pause of a millisecond for each MiB.
-const RETRY_LARGE_MS: u64 = 60_000;
+/// The same when the state has no room: to see whether it has, all of it is looked at.
+const RETRY_LARGE_MS: u64 = 600_000;
 
-/// How much of the ring a part may be, so that there are always some complete ones.
-const PARTS: u64 = 8;
+/// So many parts of the usual size the ring has, so that there are always some complete ones.
+const PARTS_IN_A_RING: u64 = 8;
 
-/// How much of the ring a part may be at most, however large the state is: beside one of that size
-/// another one has room.
-const SHARE: u64 = 2;
+/// So many of the largest size there may be, however large the state is: beside one of them another
+/// one has room.
+const LARGEST_PARTS_IN_A_RING: u64 = 2;
 
 /// How often the state that a part begins with has to fit into it.
-const STATES: u64 = RecordOptions::STATES_IN_A_PART;
+const STATES_IN_A_PART: u64 = RecordOptions::STATES_IN_A_PART;
+
+/// The smallest ring of a shard: some seconds at full load, and an empty broker has room.
+const RING_BYTES_MIN: u64 = 1 << 20;
 
 /// The shard's end.
 pub(crate) struct Recorder {
@@ -54,38 +59,49 @@ pub(crate) struct Recorder {
     has_failed: Arc<AtomicBool>,
     /// When to try again.
     resume_at: Option<u64>,
-    part_bytes_maximum: u64,
-    shards: u64,
+    shards: Shards,
     has_warned: bool,
+}
+
+/// Which shard it is, of how many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shards {
+    pub(crate) this: u16,
+    pub(crate) count: u64,
 }
 
 impl Recorder {
     /// Begins to record, on a thread of its own.
     pub(crate) fn start(
         config: &RecordingConfig,
-        (shard, shards): (u16, usize),
+        shards: Shards,
         broker: &mut RecordedBroker,
         threads: &Threads,
     ) -> io::Result<Self> {
-        let shards = shards.max(1) as u64;
+        let ring_bytes = config.ring_bytes / shards.count;
+        if ring_bytes < RING_BYTES_MIN {
+            let needed = (shards.count * RING_BYTES_MIN) >> 20;
+            let why = format!("{} threads need --record-size {needed}", shards.count);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let config = RecordingConfig {
-            ring_bytes: config.ring_bytes / shards,
+            ring_bytes,
             ..config.clone()
         };
-        let mut ring = Ring::open(&config, shard)?;
+        let mut ring = Ring::open(&config, shards)?;
         // Whoever starts hears at once that it cannot be done.
         ring.begin()?;
         let has_failed = Arc::new(AtomicBool::new(false));
         let failed = Arc::clone(&has_failed);
-        let part_bytes_maximum = config.ring_bytes / SHARE;
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
         let (spares, written) = sync_channel(CHUNKS_MAX);
-        threads.spawn(&format!("recording-{shard}"), shard, move || {
+        let name = format!("recording-{}", shards.this);
+        threads.spawn(&name, shards.this, move || {
             ring.run(&chunks, &spares, &failed);
         })?;
         broker.record(RecordOptions {
-            part_bytes: config.ring_bytes / PARTS,
-            part_bytes_maximum,
+            part_bytes: ring_bytes / PARTS_IN_A_RING,
+            part_bytes_maximum: ring_bytes / LARGEST_PARTS_IN_A_RING,
             redact_payloads: config.redact_payloads,
         });
         Ok(Self {
@@ -95,17 +111,18 @@ impl Recorder {
             flush_at: 0,
             has_failed,
             resume_at: None,
-            part_bytes_maximum,
             shards,
             has_warned: false,
         })
     }
 
-    /// Hands over what is recorded, without waiting. Called once a turn; gives when to call it
-    /// again even if nothing else happens.
+    /// Hands over what is recorded, without waiting. Called once a turn, when the broker is at
+    /// rest; gives when to call it again even if nothing else happens.
     pub(crate) fn hand_over(&mut self, broker: &mut RecordedBroker, now_ms: u64) -> Option<u64> {
         self.hand_over_chunks(broker, now_ms);
-        (self.held.is_some() || broker.has_unwritten()).then_some(self.flush_at)
+        let has_more = self.held.is_some() || broker.has_unwritten();
+        let flush_at = has_more.then_some(self.flush_at);
+        flush_at.into_iter().chain(self.resume_at).min()
     }
 
     fn hand_over_chunks(&mut self, broker: &mut RecordedBroker, now_ms: u64) {
@@ -129,15 +146,7 @@ impl Recorder {
         {
             if let Chunk::StateTooLarge(bytes) = chunk {
                 self.resume_at = Some(now_ms + RETRY_LARGE_MS);
-                if !core::mem::replace(&mut self.has_warned, true) {
-                    warn!(
-                        state_bytes = bytes,
-                        state_bytes_maximum = self.part_bytes_maximum / STATES,
-                        "nothing is recorded: what the broker keeps in memory takes more than its \
-                         share of the files; give it --record-size {}",
-                        (bytes.saturating_mul(self.shards * SHARE * STATES) >> 20) + 1
-                    );
-                }
+                self.warn_of_state(bytes);
                 continue;
             }
             match chunks.try_send(chunk) {
@@ -146,12 +155,26 @@ impl Recorder {
                     self.held = Some(chunk);
                     return;
                 }
-                // It has said why.
+                // Its thread has ended by a panic, which was told.
                 Err(TrySendError::Disconnected(_)) => {
                     broker.end_recording();
                     self.chunks = None;
                 }
             }
+        }
+    }
+
+    /// Once, and for each shard: they have states of their own.
+    fn warn_of_state(&mut self, bytes: u64) {
+        if !core::mem::replace(&mut self.has_warned, true) {
+            let each = bytes.saturating_mul(STATES_IN_A_PART * LARGEST_PARTS_IN_A_RING);
+            warn!(
+                shard = self.shards.this,
+                state_bytes = bytes,
+                "this shard is not recorded: what it keeps in memory takes more than a quarter of \
+                 its share of the files; give them --record-size {}",
+                (each.saturating_mul(self.shards.count) >> 20) + 1
+            );
         }
     }
 
@@ -186,26 +209,39 @@ struct Part {
 }
 
 impl Ring {
-    /// Goes on behind what an earlier process has recorded under that name.
-    fn open(config: &RecordingConfig, shard: u16) -> io::Result<Self> {
-        let mut parts = Vec::new();
+    /// Goes on behind what earlier processes have recorded under that name.
+    fn open(config: &RecordingConfig, shards: Shards) -> io::Result<Self> {
+        let mut own = Vec::new();
+        let mut left = Vec::new();
         for entry in fs::read_dir(directory_of(&config.file))? {
-            let entry = entry?;
-            if let Some(number) = number_of(&entry.path(), &config.file, shard) {
-                parts.push((number, entry.path(), entry.metadata()?.len()));
+            let path = entry?.path();
+            let Some((shard, number)) = name_of(&path, &config.file) else {
+                continue;
+            };
+            if shard == shards.this {
+                own.push((number, path));
+            } else if shards.this == 0 && u64::from(shard) >= shards.count {
+                // Of a process with more shards: they are the first to go.
+                left.push((number, path));
             }
         }
-        parts.sort_unstable();
-        Ok(Self {
+        own.sort_unstable();
+        left.sort_unstable();
+        let mut ring = Self {
             config: config.clone(),
-            shard,
-            number: parts.last().map_or(0, |(number, ..)| *number),
-            parts: parts
-                .into_iter()
-                .map(|(_, path, size)| (path, size))
-                .collect(),
+            shard: shards.this,
+            number: own.last().map_or(0, |(number, _)| *number),
+            parts: VecDeque::new(),
             open: None,
-        })
+        };
+        if let Some((_, last)) = own.last() {
+            cut_what_is_left(last)?;
+        }
+        for (_, path) in left.into_iter().chain(own) {
+            let size = fs::metadata(&path)?.len();
+            ring.parts.push_back((path, size));
+        }
+        Ok(ring)
     }
 
     fn run(
@@ -270,44 +306,64 @@ impl Ring {
         self.end()?;
         self.number += 1;
         let mut name = self.config.file.clone().into_os_string();
-        name.push(format!(".{}.{:06}", self.shard, self.number));
+        name.push(".");
+        name.push(part_name(self.shard, self.number));
         let path = PathBuf::from(name);
-        let mut options = OpenOptions::new();
-        options.write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         // Of a process that had more room: they would be too large to be written over.
-        let part_bytes_maximum = self.config.ring_bytes / SHARE;
-        let is_too_large = |(_, size): &(_, u64)| *size > part_bytes_maximum;
+        let largest = self.config.ring_bytes / LARGEST_PARTS_IN_A_RING;
+        let is_too_large = |(_, size): &(_, u64)| *size > largest;
         while self.parts.front().is_some_and(is_too_large) && self.remove_oldest()? {}
-        // Parts are a little larger than a share, and one more has to have room.
-        let share = self.config.ring_bytes / PARTS;
-        let is_full = self.bytes() + share + share / 8 > self.config.ring_bytes;
-        let mut size = 0;
-        if is_full
-            && self.parts.len() > 1
-            && let Some((oldest, oldest_size)) = self.parts.pop_front()
-        {
-            // Somebody may have put it away.
-            match fs::rename(oldest, &path) {
-                Ok(()) => size = oldest_size,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    options.create_new(true);
-                }
-                Err(error) => return Err(error),
+        let (file, size) = loop {
+            match self.open_file(&path) {
+                Err(error) if is_full(&error) && self.remove_oldest()? => {}
+                opened => break opened?,
             }
-        } else {
-            options.create_new(true);
-        }
+        };
         let mark = Mark::of_part(self.number);
         self.open = Some(Part {
-            file: options.open(&path)?,
+            file,
             mark,
             written: 0,
         });
         info!(part = %path.display(), "recording");
         self.parts.push_back((path, size));
         self.append(&mark.part_header())
+    }
+
+    /// A file for the next part, and its size: the oldest one, if there is no room for another.
+    fn open_file(&mut self, path: &Path) -> io::Result<(File, u64)> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        // Parts are a little larger than they should be, and one more has to have room.
+        let part_bytes = self.config.ring_bytes / PARTS_IN_A_RING;
+        let has_room = self.bytes() + part_bytes + part_bytes / 8 <= self.config.ring_bytes;
+        while !has_room
+            && self.parts.len() > 1
+            && let Some((oldest, size)) = self.parts.front()
+        {
+            let size = *size;
+            match options.open(oldest) {
+                Ok(file) => {
+                    // Somebody may have been let read what is going to be written over.
+                    #[cfg(unix)]
+                    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+                    lock(&file)?;
+                    fs::rename(oldest, path)?;
+                    self.parts.pop_front();
+                    return Ok((file, size));
+                }
+                // Somebody has put it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.parts.pop_front();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let file = options.create_new(true).open(path)?;
+        lock(&file)?;
+        Ok((file, 0))
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -324,7 +380,7 @@ impl Ring {
                     part.written = end;
                     break;
                 }
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(error) if is_full(&error) => {
                     // Some of it may be there.
                     part.file.seek(SeekFrom::Start(part.written))?;
                     if !self.remove_oldest()? {
@@ -374,12 +430,47 @@ fn directory_of(file: &Path) -> &Path {
     }
 }
 
-/// Which part of a shard's recording a file is.
-fn number_of(path: &Path, file: &Path, shard: u16) -> Option<u64> {
+/// Which part of a recording a file is: the shard and the number. What only looks like one by its
+/// name is none.
+fn name_of(path: &Path, file: &Path) -> Option<(u16, u64)> {
     let name = path.file_name()?.to_str()?;
     let rest = name.strip_prefix(file.file_name()?.to_str()?)?;
-    let rest = rest.strip_prefix(&format!(".{shard}."))?;
-    rest.parse().ok()
+    let name = parse_part_name(rest.strip_prefix('.')?)?;
+    let mut magic = [0; MAGIC.len()];
+    let mut part = File::open(path).ok()?;
+    // Of a process that was killed at once nothing may be in it.
+    let is_part = part.metadata().is_ok_and(|data| data.len() == 0)
+        || part.read_exact(&mut magic).is_ok() && magic == MAGIC;
+    is_part.then_some(name)
+}
+
+/// Cuts off what is left of an older part in the last one of a process that was killed, so that the
+/// ring has its room again; unless another process is still writing to it.
+fn cut_what_is_left(part: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(part)?;
+    lock(&file)?;
+    let bytes = fs::read(part)?;
+    file.set_len(written_bytes(&bytes) as u64)
+}
+
+/// A part is locked by the process that writes it.
+fn lock(part: &File) -> io::Result<()> {
+    match part.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another broker is recording there",
+        )),
+        // Not every file system has locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// There is no room, or not for this user.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 #[cfg(test)]
@@ -406,7 +497,7 @@ mod tests {
                 ring_bytes,
                 ..RecordingConfig::new(self.0.join("incident"))
             };
-            Ring::open(&config, 0).unwrap()
+            Ring::open(&config, Shards { this: 0, count: 1 }).unwrap()
         }
 
         /// The numbers of the parts there are, and what they take.
@@ -414,8 +505,8 @@ mod tests {
             let entries = fs::read_dir(&self.0).unwrap().map(Result::unwrap);
             let mut parts: Vec<_> = entries
                 .map(|entry| {
-                    let number = number_of(&entry.path(), Path::new("incident"), 0).unwrap();
-                    (number, entry.metadata().unwrap().len())
+                    let name = name_of(&entry.path(), Path::new("incident"));
+                    (name.unwrap().1, entry.metadata().unwrap().len())
                 })
                 .collect();
             parts.sort_unstable();
@@ -475,6 +566,114 @@ mod tests {
             }
         }
         assert_eq!(place.parts().0.last(), Some(&30));
+    }
+
+    /// What has a name like a part and is none stays where it is, and so does what has another
+    /// name.
+    #[test]
+    fn what_is_no_part_is_left_alone() {
+        let place = Place::new();
+        let strangers = [
+            ("incident.0.000001", "a letter"),
+            ("incident.0.7", "WHIMREC\n"),
+            ("incident.0.18446744073709551615", "WHIMREC\n"),
+        ];
+        for (name, text) in strangers {
+            fs::write(place.0.join(name), text).unwrap();
+        }
+        let mut ring = place.ring(4_000);
+        // Its number is taken, which is told; with the next one it goes on.
+        assert!(ring.begin().is_err());
+        for _ in 0..30 {
+            ring.write(&Chunk::Begin).unwrap();
+            ring.write(&frame(700)).unwrap();
+            ring.write(&Chunk::End).unwrap();
+        }
+        for (name, text) in strangers {
+            assert_eq!(fs::read_to_string(place.0.join(name)).unwrap(), text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_written_over_is_for_its_owner_again() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = Place::new();
+        let mut ring = place.ring(4_000);
+        for _ in 0..30 {
+            ring.write(&Chunk::Begin).unwrap();
+            ring.write(&frame(700)).unwrap();
+            ring.write(&Chunk::End).unwrap();
+            for entry in fs::read_dir(&place.0).unwrap() {
+                let path = entry.unwrap().path();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+            }
+            ring.write(&Chunk::Begin).unwrap();
+            let (newest, _) = ring.parts.back().unwrap();
+            let mode = fs::metadata(newest).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            ring.write(&frame(700)).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_brokers_do_not_record_to_the_same_ring() {
+        let place = Place::new();
+        let mut first = place.ring(4_000);
+        first.begin().unwrap();
+        let config = RecordingConfig::new(place.0.join("incident"));
+        let Err(error) = Ring::open(&config, Shards { this: 0, count: 1 }) else {
+            panic!("the first one has not ended");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        place.ring(4_000).begin().unwrap();
+    }
+
+    /// Whoever is killed and started again all the time does not lose what was before.
+    #[test]
+    fn short_lives_take_little_room() {
+        let place = Place::new();
+        let mut ring = place.ring(80_000);
+        for _ in 0..20 {
+            ring.write(&Chunk::Begin).unwrap();
+            ring.write(&frame(9_000)).unwrap();
+            ring.write(&Chunk::End).unwrap();
+        }
+        drop(ring);
+        let (before, _) = place.parts();
+        for _ in 0..10 {
+            let mut ring = place.ring(80_000);
+            ring.write(&Chunk::Begin).unwrap();
+            ring.write(&frame(100)).unwrap();
+        }
+        let (after, bytes) = place.parts();
+        let kept = before.iter().filter(|number| after.contains(number));
+        assert!(kept.count() + 2 >= before.len(), "{before:?}, {after:?}");
+        assert!(bytes <= 80_000, "{bytes}");
+    }
+
+    /// What more shards have left goes before anything else does.
+    #[test]
+    fn parts_of_shards_that_are_no_more_are_the_first_to_go() {
+        let place = Place::new();
+        let config = RecordingConfig {
+            ring_bytes: 4_000,
+            ..RecordingConfig::new(place.0.join("incident"))
+        };
+        for this in 0..3 {
+            let mut ring = Ring::open(&config, Shards { this, count: 3 }).unwrap();
+            for _ in 0..6 {
+                ring.write(&Chunk::Begin).unwrap();
+                ring.write(&frame(400)).unwrap();
+                ring.write(&Chunk::End).unwrap();
+            }
+        }
+        let mut ring = place.ring(4_000);
+        ring.write(&Chunk::Begin).unwrap();
+        let entries = fs::read_dir(&place.0).unwrap().map(Result::unwrap);
+        let sizes = entries.map(|entry| entry.metadata().unwrap().len());
+        assert!(sizes.sum::<u64>() <= 4_000);
     }
 
     /// What cannot be written is no part; the next one is tried.

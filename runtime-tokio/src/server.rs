@@ -5,7 +5,7 @@ use crate::farewell::Farewell;
 use crate::listen::{Acceptor, Listening, bind};
 use crate::outbox::{Outbox, Post};
 use crate::ready::{ReadyList, Source};
-use crate::recording::Recorder;
+use crate::recording::{Recorder, Shards};
 use crate::shard::{Running, System};
 use crate::timer::Timer;
 use crate::transport::{Pipe, Transport, Watched};
@@ -206,11 +206,13 @@ impl Starting {
         let (config, threads) = (Arc::clone(&self.seat.config), self.seat.threads.clone());
         let timer = Timer::new(self.seat.clock, ready.waker(Source::Timer));
         let number = self.seat.shard;
-        let shards = self.system.others.len();
+        let shards = Shards {
+            this: number,
+            count: self.system.others.len().max(1) as u64,
+        };
         let mut shard = Shard::new(self.seat, self.system, acceptors)?;
         let recorder = config.recording.as_ref().map(|recording| {
-            let recorder =
-                Recorder::start(recording, (number, shards), &mut shard.broker, &threads);
+            let recorder = Recorder::start(recording, shards, &mut shard.broker, &threads);
             recorder.map_err(|source| StartError::Recording {
                 file: recording.file.clone(),
                 source,

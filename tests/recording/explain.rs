@@ -78,6 +78,42 @@ fn a_client_of_another_shard_is_for_that_shard_to_say() {
     assert_eq!(said[1 - owner], Some(elsewhere));
 }
 
+/// A member of a group at another shard than the message came to: that one chooses. Another
+/// subscriber beside it makes the message come there, where nobody says more than is known.
+#[test]
+fn groups_are_for_the_shard_that_chooses_to_say() {
+    let mut world = World::with_shards(Config::default(), 2);
+    let names = (0..9).map(|number| world.connect(Version::V5, &format!("publisher-{number}")));
+    let publishers: Vec<_> = names.collect();
+    let client = world.connect(Version::V5, "client");
+    let here = world.shard_of(client);
+    world.subscribe(client, "$share/g/t", QoS::AtMostOnce);
+    let mut of = |shard| {
+        let mut there = publishers.iter().copied();
+        let publisher = there.find(|publisher| world.shard_of(*publisher) == shard);
+        publisher.expect("one of nine is there")
+    };
+    let (beside, colleague) = (of(here), of(1 - here));
+    world.subscribe(beside, "t", QoS::AtMostOnce);
+    world.subscribe(colleague, "$share/g/t", QoS::AtMostOnce);
+    world.shard(here).explain("", "client", "t");
+    for _ in 0..4 {
+        let message = publish("t", b"m", QoS::AtMostOnce, 0);
+        world.send(colleague, &Packet::Publish(message));
+    }
+    let said = std::iter::from_fn(|| world.shard(here).poll_explanation());
+    let said: Vec<_> = said.map(|explanation| explanation.outcome).collect();
+    let sent = Outcome::Sent {
+        qos: QoS::AtMostOnce,
+        packet_id: None,
+    };
+    assert!(said.iter().all(|outcome| *outcome == sent), "{said:?}");
+    assert!((1..4).contains(&said.len()), "each gets some: {said:?}");
+    // Where nothing was said, it may be asked.
+    let silence = world.shard(here).explain_silence("", "client", "t");
+    assert_eq!(silence, Some(Outcome::OtherMember { client_id: None }));
+}
+
 /// More than can be kept in one step is counted.
 #[test]
 fn answers_that_find_no_room_are_counted() {
@@ -148,6 +184,8 @@ fn what_waits_for_who_is_away_is_queued_and_sent_later_or_has_expired() {
     let mut world = durable();
     let publisher = world.connect(Version::V5, "publisher");
     let client = world.resume(Version::V5, "client");
+    // One of several: each is looked at by itself.
+    world.subscribe(client, "another", QoS::AtMostOnce);
     world.subscribe(client, "t", QoS::AtLeastOnce);
     world.cut(client);
     assert_eq!(

@@ -8,7 +8,7 @@ use whimbrel_core::codec::packet::{Connect, Publish, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{
     Chunk, FRAME_HEADER_BYTES, Input, Mark, PART_HEADER_BYTES, RecordOptions, Replay, ReplayError,
-    Step, Stop, part_number,
+    Step, Stop, part_number, written_bytes,
 };
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, lasting, publish, will};
@@ -140,10 +140,7 @@ fn any_part_can_be_played_without_those_before_it() {
     let parts = world.parts.files();
     assert!(parts.len() > 1, "{} parts", parts.len());
     let last = parts.last().expect("there are some");
-    assert_eq!(
-        play(last).expect("it can be played").0,
-        Some(Stop::Complete)
-    );
+    assert_eq!(play(last).expect("it can be played").0, Some(Stop::Ended));
 }
 
 /// Passwords never, payloads on request; and what was left out is not needed.
@@ -211,7 +208,7 @@ fn recorded() -> Vec<u8> {
 fn a_part_whose_end_is_missing_is_played_as_far_as_it_goes() {
     let part = recorded();
     let (stop, all) = play(&part).expect("it can be played");
-    assert_eq!(stop, Some(Stop::Complete));
+    assert_eq!(stop, Some(Stop::Ended));
     let (stop, some) = play(&part[..part.len() - 1]).expect("it can be played");
     assert_eq!(stop, Some(Stop::CutOff));
     assert!(some < all);
@@ -250,8 +247,10 @@ fn what_is_left_of_an_older_part_is_not_taken_for_more() {
         file.extend_from_slice(&older[end / 2..]);
         let whole = end == part.len();
         let (stop, _) = play(&file).expect("it is played as far as it goes");
-        let expected = if whole { Stop::Complete } else { Stop::CutOff };
+        let expected = if whole { Stop::Ended } else { Stop::CutOff };
         assert_eq!(stop, Some(expected), "{end} of {}", part.len());
+        let last = cuts.iter().rfind(|cut| **cut <= end);
+        assert_eq!(last, Some(&written_bytes(&file)), "{end} of {}", part.len());
     }
 }
 
@@ -381,10 +380,10 @@ fn recording_can_be_suspended() {
         .iter()
         .map(|part| play(part).expect("it can be played").0);
     let stops: Vec<_> = stops.collect();
-    assert_eq!(stops, [Some(Stop::CutOff), Some(Stop::Complete)]);
+    assert_eq!(stops, [Some(Stop::CutOff), Some(Stop::Ended)]);
     let filters = [&b"t"[..], b"u", b"v"].map(|filter| [b"\0\x01", filter, b"\0"].concat());
     let [t, u, v] = filters.map(|filter| is_in(&filter, &parts[1]));
-    assert_eq!((t, u, v), (false, false, true), "the state has the others");
+    assert_eq!((t, u, v), (false, true, true), "the state has the other");
 }
 
 /// A state that is too large is not written at all, and nothing but its size is kept of it.
@@ -411,13 +410,17 @@ fn a_state_that_is_too_large_is_not_recorded() {
     assert_eq!(world.broker.poll_chunk(true), None);
     assert_eq!(world.statistics().recording, 0);
 
-    // When it is smaller, it goes on.
+    // When it is smaller, it goes on, and says that something is missing.
     retain(&mut world, b"");
     world.broker.resume_recording();
     assert_eq!(world.broker.poll_action(), None);
     assert_eq!(world.statistics().recording, 1);
     world.replay();
-    assert_eq!(world.parts.files().len(), 1);
+    let [part] = world.parts.files() else {
+        panic!("one part");
+    };
+    let replay = Replay::new(part).expect("it can be played");
+    assert_eq!(replay.parts_given_up(), 1);
 }
 
 /// Each part knows its number, whatever it is.

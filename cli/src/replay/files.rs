@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use whimbrel_core::recording::MAGIC;
+use whimbrel_core::recording::{MAGIC, parse_part_name};
 
 /// The parts of a recording by shard, each with its number, oldest first.
 pub(super) type Shards = BTreeMap<u16, VecDeque<(u64, PathBuf)>>;
@@ -67,7 +67,7 @@ fn shards_of(file: &Path) -> Result<Shards, Failure> {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_str().and_then(|name| name.strip_prefix(&prefix));
-        if let Some((shard, number)) = name.and_then(shard_and_number) {
+        if let Some((shard, number)) = name.and_then(parse_part_name) {
             let parts = found.entry(shard).or_default();
             parts.push((number, entry.path()));
         }
@@ -79,35 +79,7 @@ fn shards_of(file: &Path) -> Result<Shards, Failure> {
     Ok(sorted.collect())
 }
 
-/// Only as they are written: `0.7` is something else.
-fn shard_and_number(name: &str) -> Option<(u16, u64)> {
-    let (shard, number) = name.split_once('.')?;
-    let parsed = (shard.parse().ok()?, number.parse().ok()?);
-    (format!("{}.{:06}", parsed.0, parsed.1) == name).then_some(parsed)
-}
-
 fn is_part(file: &Path) -> bool {
     let mut magic = [0; MAGIC.len()];
     File::open(file).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == MAGIC
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_named_as_they_are_written() {
-        assert_eq!(shard_and_number("0.000007"), Some((0, 7)));
-        assert_eq!(shard_and_number("12.1234567"), Some((12, 1_234_567)));
-        for other in [
-            "0.7",
-            "0.0000007",
-            "00.000007",
-            "0.+00007",
-            "0.000007.old",
-            "x",
-        ] {
-            assert_eq!(shard_and_number(other), None, "{other}");
-        }
-    }
 }

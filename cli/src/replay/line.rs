@@ -20,6 +20,17 @@ use whimbrel_core::{CloseReason, ConnectionId};
 /// What comes behind names is aligned if they are no longer.
 const NAME_CHARS: usize = 24;
 
+/// How many of these bytes are whole packets.
+fn whole_packets(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(length) = frame::needed(&bytes[whole..])
+        && whole + length <= bytes.len()
+    {
+        whole += length;
+    }
+    whole
+}
+
 /// Tells what happens.
 pub(super) struct Teller<'a> {
     shard: u16,
@@ -53,6 +64,14 @@ impl<'a> Teller<'a> {
     /// From now on this is to be added to the broker's clock.
     pub(super) const fn set_offset(&mut self, offset_ms: u64) {
         self.offset_ms = offset_ms;
+    }
+
+    /// Takes note of the beginnings of packets that came before the part begins.
+    pub(super) fn begin(&mut self, player: &Replay) {
+        for (connection, bytes) in player.broker().half_received() {
+            let line = self.lines.entry(connection).or_default();
+            line.partial = bytes[whole_packets(bytes)..].to_vec();
+        }
     }
 
     pub(super) fn tell(
@@ -325,13 +344,7 @@ impl<'a> Teller<'a> {
         let line = self.lines.entry(connection).or_default();
         let mut all = core::mem::take(&mut line.partial);
         all.extend_from_slice(bytes);
-        let mut whole = 0;
-        while let Some(length) = frame::needed(&all[whole..])
-            && whole + length <= all.len()
-        {
-            whole += length;
-        }
-        let rest = all.split_off(whole);
+        let rest = all.split_off(whole_packets(&all));
         self.packets(player, connection, ("->", &all), out)?;
         if let Some(line) = self.lines.get_mut(&connection) {
             line.partial = rest;
@@ -351,7 +364,10 @@ impl<'a> Teller<'a> {
             let length = frame::needed(rest).unwrap_or(rest.len()).min(rest.len());
             let (packet, later) = rest.split_at(length);
             let line = self.lines.entry(connection).or_default();
-            if let Some((client, version)) = packet::newcomer(packet) {
+            // Who is known is not somebody else because of a second CONNECT, which is refused.
+            if line.client.is_none()
+                && let Some((client, version)) = packet::newcomer(packet)
+            {
                 line.client = Some(client);
                 line.version = Some(version);
             }

@@ -20,9 +20,11 @@ pub(super) struct Play<'a, W> {
     until: Option<Until>,
     rows: Vec<Row<'a>>,
     timeline: Timeline,
-    silences: Silences,
+    silences: Silences<'a>,
     /// Those of the clients that were asked for who were there.
-    seen: BTreeSet<&'a str>,
+    seen: BTreeSet<String>,
+    /// All processes, by time, with the numbers of their shards.
+    processes: Vec<(u64, u16)>,
     /// Whether there was a message of those that were asked for.
     is_explained: bool,
     /// Where to stop was reached.
@@ -44,12 +46,13 @@ impl<'a, W: Write> Play<'a, W> {
             .map(|parts| Row::new(parts, client))
             .collect();
         Self {
-            silences: Silences::default(),
+            silences: Silences::new(wanted),
             wanted,
             until,
             rows,
             timeline: Timeline::default(),
             seen: BTreeSet::new(),
+            processes: Vec::new(),
             is_explained: false,
             has_stopped: false,
             summary: Summary::default(),
@@ -59,21 +62,26 @@ impl<'a, W: Write> Play<'a, W> {
 
     /// Plays all of it.
     pub(super) fn run(mut self) -> Result<Summary, Failure> {
-        for row in 0..self.rows.len() {
-            self.open_next(row);
-        }
-        for row in 0..self.rows.len() {
-            self.begin(row);
+        // The ring of one shard may reach further back than that of another one.
+        let mut first: Vec<_> = (0..self.rows.len())
+            .filter_map(|row| Some((row, self.load_next(row)?)))
+            .collect();
+        first.sort_by_key(|(_, open)| open.player.now().wall);
+        for (row, open) in first {
+            self.place(row, open);
         }
         while !self.has_stopped
             && let Some(row) = self.earliest()
         {
             self.turn(row)?;
         }
-        for silence in self.silences.end() {
-            self.write(&silence);
+        self.check_processes();
+        for line in self.silences.end() {
+            self.write(&line);
         }
-        if let Some(file) = &self.wanted.save
+        let never_came = matches!(self.until, Some(Until::Client(_))) && !self.has_stopped;
+        if !never_came
+            && let Some(file) = &self.wanted.save
             && let Some(open) = self.rows.first().and_then(|row| row.open.as_ref())
         {
             save(file, &open.player, None)?;
@@ -91,6 +99,7 @@ impl<'a, W: Write> Play<'a, W> {
 
     /// Plays a shard until it is another time there.
     fn turn(&mut self, at: usize) -> Result<(), Failure> {
+        self.begin(at);
         loop {
             let Some(open) = self.rows[at].open.as_mut() else {
                 return Ok(());
@@ -158,36 +167,61 @@ impl<'a, W: Write> Play<'a, W> {
             self.summary.reached(open.now());
         }
         self.tell_findings(findings);
-        self.open_next(at);
-        self.begin(at);
+        if let Some(open) = self.load_next(at) {
+            self.place(at, open);
+        }
     }
 
-    fn open_next(&mut self, at: usize) {
+    fn load_next(&mut self, at: usize) -> Option<Open<'a>> {
         let mut findings = Findings::default();
-        self.rows[at].open_next(&mut self.timeline, &mut findings);
+        let open = self.rows[at].open_next(&mut findings);
         self.tell_findings(findings);
+        open
     }
 
-    /// Says which part it is that begins.
+    /// Puts a part where it belongs by its time, unless that is behind the end.
+    fn place(&mut self, at: usize, mut open: Open<'a>) {
+        let process = open.player.process();
+        let known = self.processes.iter().any(|(known, _)| *known == process);
+        if !known {
+            self.processes.push((process, open.player.shard_count()));
+        }
+        open.place(self.timeline.offset(process, open.player.now()));
+        if let Some(Until::Time(ms)) = self.until
+            && open.now() > self.timeline.began().saturating_add(ms)
+        {
+            self.rows[at].is_over = true;
+            return;
+        }
+        self.rows[at].play(open);
+    }
+
+    /// Says which part it is that begins, if it does.
     fn begin(&mut self, at: usize) {
         let row = &mut self.rows[at];
-        let (false, Some(open)) = (row.is_over, row.open.as_mut()) else {
+        let Some(open) = row.open.as_mut().filter(|open| !open.has_begun) else {
             return;
         };
+        open.has_begun = true;
         let wanted = self.wanted;
         self.summary.begins(&open.player, at);
         open.begins(self.timeline.began());
         let tenant = wanted.tenant.as_deref().unwrap_or_default();
-        for client in wanted.clients() {
+        let until = match &self.until {
+            Some(Until::Client(name)) => Some(&**name),
+            _ => None,
+        };
+        for client in wanted.clients().chain(until) {
             if open.player.broker().has_session(tenant, client) {
-                self.seen.insert(client);
+                self.seen.insert(client.to_owned());
             }
         }
         if let (Some(client), Some(topic)) = (&wanted.explain, &wanted.message) {
             open.player.explain(tenant, client, topic);
         }
         let text = format!(
-            "{}: shard {} from {} on{}",
+            "{} {}: shard {} from {} on{}",
+            seconds(open.now().saturating_sub(self.timeline.began())),
             open.name,
             open.player.shard(),
             wall(open.player.now().wall),
@@ -205,6 +239,7 @@ impl<'a, W: Write> Play<'a, W> {
         let Some(open) = self.rows[at].open.as_mut() else {
             return;
         };
+        let open_now = open.now();
         let mut explanations = Vec::new();
         while let Some(explanation) = open.player.poll_explanation() {
             explanations.push(explanation);
@@ -228,15 +263,17 @@ impl<'a, W: Write> Play<'a, W> {
             let rows = &self.rows;
             let place = Where {
                 process: player.process(),
+                now: open_now,
                 player_of: &|shard| {
-                    let mut players = rows
-                        .iter()
-                        .filter_map(|row| Some(&row.open.as_ref()?.player));
+                    let recorded = rows.iter().filter(|row| !row.has_lapsed());
+                    let mut players = recorded.filter_map(|row| Some(&row.open.as_ref()?.player));
                     players.find(|player| player.shard() == shard)
                 },
             };
-            self.silences
-                .hears(self.wanted, &explanation, &place, &tell);
+            self.silences.hears(&explanation, &place, &tell);
+        }
+        while let Some(line) = self.silences.ready() {
+            self.write(&line);
         }
         if more > 0 {
             self.remark(format!("{more} more answers of this step were not kept"));
@@ -251,8 +288,9 @@ impl<'a, W: Write> Play<'a, W> {
         else {
             return;
         };
-        let meant = self.wanted.clients().find(|client| **client == **client_id);
-        self.seen.extend(meant);
+        if self.wanted.clients().any(|client| *client == **client_id) {
+            self.seen.insert(client_id.to_string());
+        }
     }
 
     fn tell_findings(&mut self, Findings { defects, killed }: Findings) {
@@ -272,9 +310,9 @@ impl<'a, W: Write> Play<'a, W> {
         };
         let (from, to) = (open.same_step, open.player.step_count());
         let file = open.name.clone();
-        let mut saved = Ok(());
-        if let Some(file) = &self.wanted.save {
-            saved = save(file, &open.player, Some(to));
+        let saving = self.wanted.save.as_ref();
+        if let Some(Err(failure)) = saving.map(|file| save(file, &open.player, Some(to))) {
+            complain(&failure.to_string());
         }
         if !self.wanted.trace {
             let part = std::fs::read(&open.path);
@@ -296,29 +334,26 @@ impl<'a, W: Write> Play<'a, W> {
             to,
             file,
         };
-        saved.err().unwrap_or(differs)
+        for line in self.silences.end() {
+            self.write(&line);
+        }
+        differs
     }
 
     /// Says what was asked for and did not come.
     fn conclude(&mut self) -> Result<(), Failure> {
         let wanted = self.wanted;
-        if let (Some(client), Some(topic)) = (&wanted.explain, &wanted.message) {
-            if !self.is_explained {
-                let tenant = wanted.tenant.as_ref();
-                let tenant = tenant.map_or_else(String::new, |name| format!(" of tenant {name}"));
-                let text = format!("nothing was published to {topic}{tenant} in what was played");
-                self.write(&format!("{}\n", plain(&text)));
-            }
-            if !self.seen.contains(&**client) {
+        if let Some(topic) = wanted.message.as_ref().filter(|_| !self.is_explained) {
+            let tenant = wanted.tenant.as_ref();
+            let tenant = tenant.map_or_else(String::new, |name| format!(" of tenant {name}"));
+            let text = format!("nothing was published to {topic}{tenant} in what was played");
+            self.write(&format!("{}\n", plain(&text)));
+        }
+        for client in wanted.clients() {
+            if !self.seen.contains(client) {
                 let text = format!("no client {client} was ever here in what was played");
                 self.write(&format!("{}\n", plain(&text)));
             }
-        }
-        if let Some(client) = &wanted.client
-            && !self.seen.contains(&**client)
-        {
-            let text = format!("no client {client} was ever here in what was played");
-            self.write(&format!("{}\n", plain(&text)));
         }
         let latest = self.rows.iter().filter_map(|row| row.open.as_ref());
         for open in latest {
@@ -326,10 +361,39 @@ impl<'a, W: Write> Play<'a, W> {
         }
         self.summary.steps = self.rows.iter().map(Row::steps).sum();
         self.summary.began = self.timeline.began();
+        if let Some(Until::Time(ms)) = self.until {
+            let end = self.summary.began.saturating_add(ms);
+            self.summary.ended = self.summary.ended.min(end);
+        }
         match &self.until {
-            Some(Until::Client(name)) if !self.has_stopped => Err(Failure::NeverCame(name.clone())),
+            Some(Until::Client(name)) if !self.has_stopped => Err(Failure::NeverCame {
+                client: name.clone(),
+                has_session: self.seen.contains(name),
+            }),
             _ => Ok(()),
         }
+    }
+
+    /// Each shard of a process was recorded, unless its ring does not reach so far back.
+    fn check_processes(&mut self) {
+        let mut findings = Findings::default();
+        for row in &self.rows {
+            let Some(open) = row.open.as_ref().filter(|_| !row.has_unknown) else {
+                continue;
+            };
+            let mut has_earlier = false;
+            for (process, shard_count) in &self.processes {
+                if row.processes.contains(process) {
+                    has_earlier = true;
+                } else if has_earlier && open.player.shard() < *shard_count && !self.has_stopped {
+                    findings.defects.push(format!(
+                        "of shard {} there is nothing of a process that other shards have",
+                        open.player.shard()
+                    ));
+                }
+            }
+        }
+        self.tell_findings(findings);
     }
 
     /// Says something between what is told, if anything is.

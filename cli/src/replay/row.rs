@@ -1,14 +1,10 @@
 //! The parts of one shard, played one after the other.
 
 use super::line::Teller;
-use super::timeline::Timeline;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use whimbrel_core::recording::{Replay as Player, ReplayError, Stop, part_number};
+use whimbrel_core::recording::{PART_NUMBER_MAX, Replay as Player, ReplayError, Stop, part_number};
 use whimbrel_core::time::Timestamp;
-
-/// A part with a greater number was never written.
-const NUMBER_MAX: u64 = 1 << 48;
 
 /// The parts of one shard that are still to be played, and the one that is being played.
 pub(super) struct Row<'a> {
@@ -23,8 +19,12 @@ pub(super) struct Row<'a> {
     pub(super) is_over: bool,
     /// The number of the last part there was.
     number: Option<u64>,
-    /// The process that recorded the last part that was played.
-    process: Option<u64>,
+    /// The processes that recorded what was played.
+    pub(super) processes: Vec<u64>,
+    /// How many parts the last process had given up when the last part began.
+    parts_given_up: u64,
+    /// There was a part of which nobody can say which process it is of.
+    pub(super) has_unknown: bool,
     /// Parts without their ends, or with nothing at all: they are of a process that was killed, if
     /// the next part is of another one.
     cut: Vec<Cut>,
@@ -46,8 +46,11 @@ pub(super) struct Open<'a> {
     pub(super) path: PathBuf,
     pub(super) player: Player,
     pub(super) teller: Teller<'a>,
-    /// What is to be added to the broker's clock, wrapping: see [`Timeline`].
+    /// What is to be added to the broker's clock, wrapping: see
+    /// [`Timeline`](super::timeline::Timeline).
     offset: u64,
+    /// It was said that it begins.
+    pub(super) has_begun: bool,
     /// Another process had recorded what came before, if anything did.
     pub(super) is_new_process: bool,
     /// The last step up to which all is known to be the same.
@@ -77,7 +80,9 @@ impl<'a> Row<'a> {
             steps: 0,
             is_over: false,
             number: None,
-            process: None,
+            processes: Vec::new(),
+            parts_given_up: 0,
+            has_unknown: false,
             cut: Vec::new(),
         }
     }
@@ -104,8 +109,9 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Opens the next part that can be played.
-    pub(super) fn open_next(&mut self, timeline: &mut Timeline, findings: &mut Findings) {
+    /// Opens the next part that can be played. Which [time](Open::place) it is there is not known
+    /// yet.
+    pub(super) fn open_next(&mut self, findings: &mut Findings) -> Option<Open<'a>> {
         while let Some((number, path)) = self.parts.pop_front() {
             let name = path.display().to_string();
             let part = std::fs::read(&path);
@@ -145,6 +151,7 @@ impl<'a> Row<'a> {
             let player = match Player::new(&part) {
                 Ok(player) => player,
                 Err(ReplayError::NoBeginning) => {
+                    self.has_unknown = true;
                     let what = match is_whole {
                         true => format!("{name} (nothing of it can be played)"),
                         false => format!("{name} (nothing is in it)"),
@@ -158,27 +165,67 @@ impl<'a> Row<'a> {
                 }
             };
             let process = player.process();
+            let is_new_process = self.processes.last() != Some(&process);
+            if is_new_process {
+                self.check_end(findings);
+            } else if self.cut.is_empty() && player.parts_given_up() > self.parts_given_up {
+                findings.defects.push(format!(
+                    "before {name} something is missing: the disk did not keep up, or the state \
+                     was too large"
+                ));
+            }
             self.settle(process, &name, findings);
-            let is_new_process = self.process != Some(process);
-            self.process = Some(process);
-            let offset = timeline.offset(process, player.now());
-            self.steps = self.steps();
-            self.open = Some(Open {
+            if is_new_process {
+                self.processes.push(process);
+            }
+            self.parts_given_up = player.parts_given_up();
+            let mut teller = Teller::new(player.shard(), self.client);
+            teller.begin(&player);
+            return Some(Open {
                 name,
                 path,
-                teller: Teller::new(player.shard(), self.client),
-                offset,
+                teller,
+                offset: 0,
+                has_begun: false,
                 player,
                 is_new_process,
                 same_step: 0,
                 lost: 0,
             });
-            return;
         }
         self.is_over = true;
+        self.check_end(findings);
         findings
             .killed
             .extend(self.cut.drain(..).map(|cut| cut.name));
+        None
+    }
+
+    /// Plays this part from now on.
+    pub(super) fn play(&mut self, open: Open<'a>) {
+        self.steps = self.steps();
+        self.open = Some(open);
+    }
+
+    /// Whether nothing was recorded here any more, although the process went on.
+    pub(super) fn has_lapsed(&self) -> bool {
+        let open = self.open.as_ref();
+        let stop = open.and_then(|open| open.player.stop());
+        self.is_over && self.parts.is_empty() && stop == Some(Stop::Complete)
+    }
+
+    /// The next part goes on behind a complete one: one of the same process, and at once.
+    fn check_end(&self, findings: &mut Findings) {
+        if let Some(open) = &self.open
+            && self.cut.is_empty()
+            && open.player.stop() == Some(Stop::Complete)
+        {
+            findings.defects.push(format!(
+                "what comes behind {} is missing: the state was too large, or the process was \
+                 killed at that moment",
+                open.name
+            ));
+        }
     }
 
     /// All parts from the first one there is on should be there.
@@ -205,8 +252,8 @@ impl<'a> Row<'a> {
     fn settle(&mut self, process: u64, next: &str, findings: &mut Findings) {
         for Cut { name, otherwise } in self.cut.drain(..) {
             // Of what is before all that can be played nobody knows whether there was a kill.
-            let is_known = self.process.is_some() || otherwise.is_none();
-            if is_known && self.process != Some(process) {
+            let is_known = !self.processes.is_empty() || otherwise.is_none();
+            if is_known && self.processes.last() != Some(&process) {
                 findings.killed.push(name);
                 continue;
             }
@@ -247,7 +294,7 @@ fn inside(number: u64, part: &[u8]) -> Inside {
         None => Inside::This,
         Some(inside) if inside == number => Inside::This,
         Some(inside) if inside < number => Inside::Older(inside),
-        Some(inside) if inside <= NUMBER_MAX => Inside::Later(inside),
+        Some(inside) if inside <= PART_NUMBER_MAX => Inside::Later(inside),
         Some(_) => Inside::Unknown,
     }
 }
@@ -257,7 +304,12 @@ fn not_played(name: &str, inside: u64) -> String {
 }
 
 impl Open<'_> {
-    /// What time it is, of the [`Timeline`].
+    /// What is to be added to the broker's clock is known now.
+    pub(super) const fn place(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// What time it is, of the [`Timeline`](super::timeline::Timeline).
     pub(super) const fn now(&self) -> u64 {
         self.at(self.player.now().monotonic)
     }

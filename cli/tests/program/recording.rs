@@ -240,6 +240,58 @@ fn all_shards_are_played_and_answer_together() {
     assert_eq!(code, Some(1));
 }
 
+/// Of each process every shard is there, and the files of one do not tell of another's time.
+#[cfg(unix)]
+#[test]
+fn a_shard_that_lacks_a_process_is_named() {
+    let directory = Directory::new("recorded-processes");
+    let file = file_of(&directory);
+    for name in ["first", "second"] {
+        let (mut broker, port) = recording(&file, &["-t", "2"]);
+        drop(client(&port, name));
+        broker.signal("TERM");
+        broker.wait();
+    }
+    let (said, complaint, code) = replay(&[&file, "--trace"]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""));
+    let all: Vec<f64> = said.lines().filter_map(time_of).collect();
+    assert!(all.is_sorted(), "{said}");
+    std::fs::remove_file(format!("{file}.1.000002")).unwrap();
+    let (_, complaint, code) = replay(&[&file]);
+    assert!(
+        complaint.contains("of shard 1 there is nothing"),
+        "{complaint}"
+    );
+    assert_eq!(code, Some(1));
+}
+
+/// A payload with packets in it is one, wherever a part begins, and a second CONNECT makes nobody
+/// somebody else.
+#[cfg(unix)]
+#[test]
+fn a_payload_is_not_taken_for_packets() {
+    let directory = Directory::new("recorded-payload");
+    let file = file_of(&directory);
+    let (mut broker, port) = recording(&file, &["-t", "1", "--record-size", "1"]);
+    let mut mallory = client(&port, "mallory");
+    let fake = b"\x10\x11\0\x04MQTT\x05\x02\0\0\0\0\x05admin";
+    let payload = fake.repeat(800);
+    let body = [&b"\0\x01t\0"[..], &payload].concat();
+    for _ in 0..80 {
+        mallory.send(0x30, &body);
+    }
+    mallory.is_there();
+    broker.signal("TERM");
+    broker.wait();
+    let (said, complaint, code) = replay(&[&file, "--trace"]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""), "{said}");
+    assert!(parts(&directory).len() > 2);
+    assert!(said.contains("mallory"), "{said}");
+    for forged in ["as \"admin\"", " admin ", "no packet"] {
+        assert!(!said.contains(forged), "{forged}: {said}");
+    }
+}
+
 /// What is missing or damaged is named, the rest is played, and the exit code says so.
 #[cfg(unix)]
 #[test]

@@ -26,15 +26,18 @@
 //! until then is, so a replay notices a difference in the turn in which it happens.
 //!
 //! A part whose last frame is not whole, or is none of its own, ends before it: the process was
-//! killed.
+//! killed. One that is complete says whether the process ended with it; otherwise the next one goes
+//! on, and says how many were given up before it.
 
 mod digest;
+mod name;
 mod read;
 mod redact;
 mod step;
 mod write;
 
-pub use read::{Replay, ReplayError, Stop, part_number};
+pub use name::{PART_NUMBER_MAX, parse_part_name, part_name};
+pub use read::{Replay, ReplayError, Stop, part_number, written_bytes};
 pub(crate) use redact::{Redaction, Sender};
 pub use step::{Input, Step};
 pub use write::{Chunk, RecordOptions, RecordedBroker};
@@ -49,7 +52,7 @@ pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
 
 /// The version of the format that this version writes, and the only one that it reads. Goes up with
 /// any change of what a broker's state consists of.
-pub const FORMAT: u32 = 3 << 16 | crate::state::FORMAT;
+pub const FORMAT: u32 = 4 << 16 | crate::state::FORMAT;
 
 /// What tells a part of a ring from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,8 +62,10 @@ pub enum ReplayError {
 /// How a recording ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The part is complete.
+    /// The part is complete, and the next one went on.
     Complete,
+    /// The recording ended, because the process did.
+    Ended,
     /// The process ended first, or the part was given up.
     CutOff,
 }
@@ -74,6 +76,7 @@ pub struct Replay {
     steps: Vec<u8>,
     at: usize,
     without_payloads: bool,
+    parts_given_up: u64,
     now: Now,
     /// The last time at which all was as it was.
     same_at: Timestamp,
@@ -98,7 +101,12 @@ impl Replay {
     /// It is none, or one of another version, or damaged. A part whose end is missing is none of
     /// that.
     pub fn new(part: &[u8]) -> Result<Self, ReplayError> {
-        let (steps, damaged_at) = frames(part)?;
+        let Frames {
+            steps,
+            end,
+            is_damaged,
+        } = frames(part)?;
+        let damaged_at = is_damaged.then_some(end);
         if steps.is_empty() {
             return Err(damaged_at.map_or(ReplayError::NoBeginning, damaged));
         }
@@ -106,6 +114,7 @@ impl Replay {
         let bad = ReplayError::BadStep { step: 0 };
         let without_payloads = State::load(&mut from).ok_or(bad)?;
         let now = Now::load(&mut from).ok_or(bad)?;
+        let parts_given_up = u64::load(&mut from).ok_or(bad)?;
         let broker = Broker::load(&mut from).ok_or(bad)?;
         let at = steps.len() - from.bytes.len();
         Ok(Self {
@@ -114,6 +123,7 @@ impl Replay {
             at,
             steps,
             without_payloads,
+            parts_given_up,
             now,
             same_at: now.monotonic,
             digest: Digest::new(),
@@ -160,6 +170,12 @@ impl Replay {
     #[must_use]
     pub const fn step_count(&self) -> u64 {
         self.count
+    }
+
+    /// How many parts the process had given up, or could not begin, when this one began.
+    #[must_use]
+    pub const fn parts_given_up(&self) -> u64 {
+        self.parts_given_up
     }
 
     /// Whether payloads were left out of the recording.
@@ -266,8 +282,9 @@ impl Replay {
         let mut now = self.now;
         match code {
             code::END => {
+                let is_last = bool::load(&mut from).ok_or(bad)?;
                 sum = Some(u32::load(&mut from).ok_or(bad)?);
-                self.stop = Some(Stop::Complete);
+                self.stop = Some(if is_last { Stop::Ended } else { Stop::Complete });
             }
             code::TIME => {
                 let before = self.now;
@@ -378,10 +395,31 @@ const fn inverse(odd: u64) -> u64 {
     inverse
 }
 
-/// Takes the frames of a part apart, and gives what is in them. A last one that is not whole is
-/// left out, and so is what is left of an older part behind the last one. Also gives where there is
-/// damage; what comes behind that is left out as well.
-fn frames(part: &[u8]) -> Result<(Vec<u8>, Option<usize>), ReplayError> {
+/// How many bytes of a file are of the part in it; the rest is what is left of an older one. All of
+/// them where that is not certain.
+#[must_use]
+pub fn written_bytes(part: &[u8]) -> usize {
+    match frames(part) {
+        Ok(Frames {
+            end,
+            is_damaged: false,
+            ..
+        }) => end,
+        _ => part.len(),
+    }
+}
+
+/// The frames of a part, taken apart.
+struct Frames {
+    /// What is in them. A last one that is not whole is left out.
+    steps: Vec<u8>,
+    /// Where the last one ends that can be read.
+    end: usize,
+    /// What comes there is damaged; otherwise it is not whole, or what is left of an older part.
+    is_damaged: bool,
+}
+
+fn frames(part: &[u8]) -> Result<Frames, ReplayError> {
     let Some((header, mut rest)) = part.split_first_chunk::<PART_HEADER_BYTES>() else {
         return match MAGIC.starts_with(part) || part.starts_with(&MAGIC) {
             true => Err(ReplayError::NoBeginning),
@@ -400,6 +438,7 @@ fn frames(part: &[u8]) -> Result<(Vec<u8>, Option<usize>), ReplayError> {
         return Err(ReplayError::Format { found });
     }
     let mark = Mark(mark.try_into().map_err(|_| ReplayError::NotARecording)?);
+    let mut is_damaged = false;
     while let Some((header, behind)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
         let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
         let frame = behind.split_at_checked(length);
@@ -408,14 +447,18 @@ fn frames(part: &[u8]) -> Result<(Vec<u8>, Option<usize>), ReplayError> {
                 steps.extend_from_slice(bytes);
                 rest = later;
             }
-            None if is_damage(mark, header, behind) => {
-                let at = part.len() - rest.len();
-                return Ok((steps, Some(at)));
+            None => {
+                is_damaged = is_damage(mark, header, behind);
+                break;
             }
-            None => break,
         }
     }
-    Ok((steps, None))
+    let end = part.len() - rest.len();
+    Ok(Frames {
+        steps,
+        end,
+        is_damaged,
+    })
 }
 
 /// Whether something that is no frame was one: the part ends with it, or goes on behind it.

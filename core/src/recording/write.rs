@@ -29,9 +29,9 @@ use core::ops::Deref;
 /// A chunk of this size is ready to be written.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Chunks, beginnings and ends of parts that nobody takes. When there are as many, the part is
-/// given up: whoever writes is too slow, and the broker does not wait for it.
-const CHUNKS_MAX: usize = 8;
+/// Bytes that nobody takes, beside the state that a part begins with. When there are more, the part
+/// is given up: whoever writes is too slow, and the broker does not wait for it.
+const WAITING_BYTES_MAX: u64 = 8 << 20;
 
 /// Buffers that came back and are kept.
 const SPARES_MAX: usize = 4;
@@ -84,6 +84,16 @@ pub enum Chunk {
     StateTooLarge(u64),
 }
 
+impl Chunk {
+    /// How many bytes it holds.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Frame(bytes) => bytes.len() as u64,
+            Self::Begin | Self::End | Self::GivenUp | Self::StateTooLarge(_) => 0,
+        }
+    }
+}
+
 /// How far a recording is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -102,6 +112,8 @@ struct Tape {
     options: RecordOptions,
     phase: Phase,
     chunks: VecDeque<Chunk>,
+    /// Bytes of these.
+    waiting_bytes: u64,
     /// The chunk that is being filled.
     open: Vec<u8>,
     /// Empty buffers for the next ones.
@@ -128,6 +140,7 @@ impl Tape {
             options,
             phase: Phase::Waiting,
             chunks: VecDeque::new(),
+            waiting_bytes: 0,
             open: Vec::new(),
             spares: Vec::new(),
             part_bytes: 0,
@@ -232,11 +245,19 @@ impl Tape {
         self.part_bytes += self.open.len() as u64;
         let next = self.spares.pop().unwrap_or_default();
         let chunk = core::mem::replace(&mut self.open, next);
+        self.waiting_bytes += chunk.len() as u64;
         self.chunks.push_back(Chunk::Frame(chunk));
         let is_overlong = self.part_bytes > self.options.part_bytes_maximum;
-        if self.chunks.len() > CHUNKS_MAX || is_overlong {
+        if self.waiting_bytes > WAITING_BYTES_MAX + self.state_bytes || is_overlong {
             self.give_up();
         }
+    }
+
+    /// The oldest chunk that waits.
+    fn take_chunk(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.waiting_bytes -= chunk.len();
+        Some(chunk)
     }
 
     /// This part ends without its end; the next one begins when it can.
@@ -249,15 +270,18 @@ impl Tape {
         self.open.clear();
         // What was not taken yet is no more use than what is missing after it.
         let begin = self.chunks.iter().rposition(|chunk| *chunk == Chunk::Begin);
-        self.chunks.truncate(begin.unwrap_or(0));
+        let useless = self.chunks.drain(begin.unwrap_or(0)..);
+        self.waiting_bytes -= useless.map(|chunk| chunk.len()).sum::<u64>();
         if begin.is_none() {
             self.chunks.push_back(Chunk::GivenUp);
         }
     }
 
-    fn end_part(&mut self) {
+    /// The part is complete. `is_last`: and the recording, because the process ends.
+    fn end_part(&mut self, is_last: bool) {
         self.flush_calls();
         self.open.push(code::END);
+        self.open.push(is_last.into());
         self.open
             .extend_from_slice(&self.digest.sum().to_le_bytes());
         self.close_chunk(true);
@@ -279,16 +303,20 @@ impl Tape {
         self.polled = 0;
         self.sent = 0;
         self.named = None;
+        let maximum = self.options.part_bytes_maximum / RecordOptions::STATES_IN_A_PART;
         let mut to = Writer::new(&mut self.open, self.options.redact_payloads);
+        to.bytes_maximum = usize::try_from(maximum).unwrap_or(usize::MAX);
         self.options.redact_payloads.save(&mut to);
         now.save(&mut to);
+        self.parts_given_up.save(&mut to);
         broker.save(&mut to);
-        self.state_bytes = self.open.len() as u64;
+        self.state_bytes = to.left_out() + self.open.len() as u64;
         self.part_bytes = 0;
-        if self.state_bytes > self.options.part_bytes_maximum / RecordOptions::STATES_IN_A_PART {
+        if self.state_bytes > maximum {
             // Much room for once, which is not kept.
             self.open = Vec::new();
             self.chunks.pop_back();
+            self.parts_given_up += 1;
             self.chunks
                 .push_back(Chunk::StateTooLarge(self.state_bytes));
             self.phase = Phase::Suspended;
@@ -477,7 +505,7 @@ impl RecordedBroker {
             }
             tape.close_chunk(all);
         }
-        tape.chunks.pop_front()
+        tape.take_chunk()
     }
 
     /// Whether something waits to be handed over as a chunk that is not full yet. What a turn
@@ -499,12 +527,15 @@ impl RecordedBroker {
         }
     }
 
-    /// Begins a part as soon as the broker is at rest, if recording was suspended.
+    /// Begins a part if recording was suspended: at once, or as soon as the broker is at rest.
     pub fn resume_recording(&mut self) {
         if let Some(tape) = self.tape.as_mut()
             && tape.phase == Phase::Suspended
         {
             tape.phase = Phase::Waiting;
+            if tape.chunks.is_empty() && self.broker.is_at_rest() {
+                tape.begin_part(&self.broker);
+            }
         }
     }
 
@@ -523,7 +554,7 @@ impl RecordedBroker {
     pub fn end_recording(&mut self) {
         if let Some(tape) = self.tape.as_mut() {
             if tape.phase == Phase::Running {
-                tape.end_part();
+                tape.end_part(true);
             }
             tape.phase = Phase::Over;
         }
@@ -816,7 +847,7 @@ impl RecordedBroker {
         };
         if wants_part && action.is_none() && self.broker.is_at_rest() {
             if tape.phase == Phase::Running {
-                tape.end_part();
+                tape.end_part(false);
             }
             tape.begin_part(&self.broker);
         }

@@ -609,7 +609,8 @@ impl Engine {
         if complete && !stuck {
             self.upkeep.found_space();
         } else if !complete && !self.is_within_quota(self.missing_bytes()) {
-            self.upkeep.short = Some(Shortage::Quota);
+            // What was found to be short first is the reason, until there is enough.
+            self.upkeep.short.get_or_insert(Shortage::Quota);
         }
         let pressure = match (self.upkeep.short, stuck) {
             (None, _) => Pressure::None,
