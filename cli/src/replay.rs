@@ -261,9 +261,13 @@ impl Replay {
 }
 
 impl Summary {
-    fn begins(&mut self, player: &Player, row: usize) {
+    /// There is a part of this shard, whether it is played or not.
+    fn finds(&mut self, player: &Player, row: usize) {
         self.shards.insert(row);
         self.shard_count = self.shard_count.max(player.shard_count());
+    }
+
+    fn begins(&mut self, player: &Player) {
         self.parts += 1;
         self.is_redacted |= player.is_redacted();
     }

@@ -76,6 +76,10 @@ pub enum Outcome {
         /// Under which packet identifier.
         packet_id: Option<PacketId>,
     },
+    /// The client has it: PUBACK or PUBREC came, with this reason.
+    Acknowledged(ReasonCode),
+    /// The client has come back and has not acknowledged it: it is sent once more.
+    SentAgain,
     /// It was under way, waiting or sent and not acknowledged, when another connection of the
     /// client took over.
     TakenOver {
@@ -125,6 +129,11 @@ impl fmt::Display for Outcome {
             Self::Sent {
                 packet_id: None, ..
             } => f.write_str("sent at QoS 0"),
+            Self::Acknowledged(ReasonCode::SUCCESS) => f.write_str("acknowledged"),
+            Self::Acknowledged(reason) => write!(f, "acknowledged: {reason}"),
+            Self::SentAgain => {
+                f.write_str("not acknowledged yet, and the client is back: sent again")
+            }
             Self::TakenOver {
                 session_goes_on: true,
             } => f.write_str("superseded by takeover: it goes out on the other connection"),
@@ -351,7 +360,28 @@ impl Broker {
     /// Another connection takes a session over.
     #[cold]
     pub(crate) fn explain_takeover(&mut self, session: Key, session_goes_on: bool) {
-        self.explain_under_way(session, |_, _| Outcome::TakenOver { session_goes_on });
+        self.explain_under_way(session, |_, _| Some(Outcome::TakenOver { session_goes_on }));
+    }
+
+    /// The client of a session is back.
+    #[cold]
+    pub(crate) fn explain_return(&mut self, session: Key) {
+        self.explain_under_way(session, |_, is_begun| {
+            is_begun.then_some(Outcome::SentAgain)
+        });
+    }
+
+    /// A client says that it has a message.
+    #[cold]
+    pub(crate) fn explain_ack(&mut self, session: Key, id: PacketId, reason: ReasonCode) {
+        let session_of = self.sessions.get_mut(session);
+        let traffic = session_of.and_then(|session| session.traffic.as_mut());
+        let exchange = traffic.and_then(|traffic| traffic.inflight.get_mut(id));
+        if let Some(exchange) = exchange.filter(|exchange| exchange.stage == Stage::Published) {
+            let message = exchange.delivery.message.clone();
+            let outcome = Outcome::Acknowledged(reason);
+            self.explain_delivery(session.index, &message.view(), outcome);
+        }
     }
 
     /// A session ends with what is under way to it; see `Broker::abandon`.
@@ -359,15 +389,19 @@ impl Broker {
     pub(crate) fn explain_session_end(&mut self, session: Key) {
         self.explain_under_way(session, |delivery, is_begun| {
             let may_pass_on = !is_begun || delivery.qos() < QoS::ExactlyOnce;
-            match delivery.is_shared() && may_pass_on {
+            Some(match delivery.is_shared() && may_pass_on {
                 true => Outcome::PassedOn,
                 false => Outcome::Dropped(DropReason::SessionEnded),
-            }
+            })
         });
     }
 
     /// Says something of each message under way to a session; of each, whether it was begun.
-    fn explain_under_way(&mut self, session: Key, outcome: impl Fn(&Delivery, bool) -> Outcome) {
+    fn explain_under_way(
+        &mut self,
+        session: Key,
+        outcome: impl Fn(&Delivery, bool) -> Option<Outcome>,
+    ) {
         let (Some(question), Some(session)) = (self.question.as_mut(), self.sessions.get(session))
         else {
             return;
@@ -384,8 +418,10 @@ impl Broker {
         let waiting = traffic.queue.since(0).map(|delivery| (delivery, false));
         for (delivery, is_begun) in begun.chain(waiting) {
             let view = delivery.message.view();
-            if question.is_about(&view) {
-                question.say(Some(view.id), view.topic, outcome(delivery, is_begun));
+            if question.is_about(&view)
+                && let Some(outcome) = outcome(delivery, is_begun)
+            {
+                question.say(Some(view.id), view.topic, outcome);
             }
         }
     }

@@ -265,8 +265,7 @@ impl Restorer {
         }
         self.apply(&operations).ok()?;
         let is_there = |id| message_in(&self.messages, id).is_some();
-        let mut retained = self.retained.iter();
-        let lost = retained.by_ref().filter(|(_, id)| !is_there(**id));
+        let lost = self.retained.iter().filter(|(_, id)| !is_there(**id));
         Some(EndedInDoubt {
             operations,
             sessions,

@@ -346,7 +346,10 @@ fn what_another_connection_supersedes_says_so() {
     let over = |session_goes_on| Outcome::TakenOver { session_goes_on };
     let again = world.resume(Version::V5, "client");
     assert!(world.is_closed(client));
-    assert_eq!(outcomes(&mut world), [over(true), over(true)]);
+    assert_eq!(
+        outcomes(&mut world),
+        [over(true), over(true), Outcome::SentAgain]
+    );
 
     world.connect(Version::V5, "client");
     assert!(world.is_closed(again));
@@ -355,6 +358,34 @@ fn what_another_connection_supersedes_says_so() {
         outcomes(&mut world),
         [over(false), over(false), dropped.clone(), dropped]
     );
+}
+
+/// Whether it only was sent, or has arrived.
+#[test]
+fn what_is_acknowledged_has_arrived_and_what_is_not_is_sent_again() {
+    for (qos, kind) in [
+        (QoS::AtLeastOnce, Packet::PubAck as fn(_) -> _),
+        (QoS::ExactlyOnce, Packet::PubRec),
+    ] {
+        let mut world = World::default();
+        let publisher = world.connect(Version::V5, "publisher");
+        let client = world.resume(Version::V5, "client");
+        world.subscribe(client, "t", qos);
+        let packet_id = PacketId::new(1);
+        let sent = Outcome::Sent { qos, packet_id };
+        assert_eq!(asked(&mut world, publisher, qos), [sent]);
+        world.cut(client);
+        let client = world.resume(Version::V5, "client");
+        assert_eq!(outcomes(&mut world), [Outcome::SentAgain]);
+        world.answer(client, kind, 1, ReasonCode::SUCCESS);
+        let acknowledged = Outcome::Acknowledged(ReasonCode::SUCCESS);
+        assert_eq!(outcomes(&mut world), [acknowledged]);
+        // Once: what comes behind it says nothing more of the message.
+        world.answer(client, kind, 1, ReasonCode::SUCCESS);
+        world.cut(client);
+        world.resume(Version::V5, "client");
+        assert_eq!(outcomes(&mut world), []);
+    }
 }
 
 #[test]

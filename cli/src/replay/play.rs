@@ -186,6 +186,7 @@ impl<'a, W: Write> Play<'a, W> {
         if !known {
             self.processes.push((process, open.player.shard_count()));
         }
+        self.summary.finds(&open.player, at);
         open.place(self.timeline.offset(process, open.player.now()));
         if let Some(Until::Time(ms)) = self.until
             && open.now() > self.timeline.began().saturating_add(ms)
@@ -204,7 +205,7 @@ impl<'a, W: Write> Play<'a, W> {
         };
         open.has_begun = true;
         let wanted = self.wanted;
-        self.summary.begins(&open.player, at);
+        self.summary.begins(&open.player);
         open.begins(self.timeline.began());
         let tenant = wanted.tenant.as_deref().unwrap_or_default();
         let until = match &self.until {
@@ -265,7 +266,7 @@ impl<'a, W: Write> Play<'a, W> {
                 process: player.process(),
                 now: open_now,
                 player_of: &|shard| {
-                    let recorded = rows.iter().filter(|row| !row.has_lapsed());
+                    let recorded = rows.iter().filter(|row| !row.has_lapsed);
                     let mut players = recorded.filter_map(|row| Some(&row.open.as_ref()?.player));
                     players.find(|player| player.shard() == shard)
                 },

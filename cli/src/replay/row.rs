@@ -17,6 +17,8 @@ pub(super) struct Row<'a> {
     steps: u64,
     /// Nothing more is played of it.
     pub(super) is_over: bool,
+    /// Nothing was recorded here any more, although the process went on.
+    pub(super) has_lapsed: bool,
     /// The number of the last part there was.
     number: Option<u64>,
     /// The processes that recorded what was played.
@@ -79,6 +81,7 @@ impl<'a> Row<'a> {
             open: None,
             steps: 0,
             is_over: false,
+            has_lapsed: false,
             number: None,
             processes: Vec::new(),
             parts_given_up: 0,
@@ -194,7 +197,7 @@ impl<'a> Row<'a> {
             });
         }
         self.is_over = true;
-        self.check_end(findings);
+        self.has_lapsed = self.check_end(findings);
         findings
             .killed
             .extend(self.cut.drain(..).map(|cut| cut.name));
@@ -207,15 +210,9 @@ impl<'a> Row<'a> {
         self.open = Some(open);
     }
 
-    /// Whether nothing was recorded here any more, although the process went on.
-    pub(super) fn has_lapsed(&self) -> bool {
-        let open = self.open.as_ref();
-        let stop = open.and_then(|open| open.player.stop());
-        self.is_over && self.parts.is_empty() && stop == Some(Stop::Complete)
-    }
-
-    /// The next part goes on behind a complete one: one of the same process, and at once.
-    fn check_end(&self, findings: &mut Findings) {
+    /// The next part goes on behind a complete one: one of the same process, and at once. Whether
+    /// it is missing.
+    fn check_end(&self, findings: &mut Findings) -> bool {
         if let Some(open) = &self.open
             && self.cut.is_empty()
             && open.player.stop() == Some(Stop::Complete)
@@ -225,7 +222,9 @@ impl<'a> Row<'a> {
                  killed at that moment",
                 open.name
             ));
+            return true;
         }
+        false
     }
 
     /// All parts from the first one there is on should be there.

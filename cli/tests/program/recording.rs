@@ -256,6 +256,9 @@ fn a_shard_that_lacks_a_process_is_named() {
     assert_eq!((code, complaint.as_str()), (Some(0), ""));
     let all: Vec<f64> = said.lines().filter_map(time_of).collect();
     assert!(all.is_sorted(), "{said}");
+    // One that begins behind the end is there, too.
+    let (said, complaint, code) = replay(&[&file, "--until", "0s"]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""), "{said}");
     std::fs::remove_file(format!("{file}.1.000002")).unwrap();
     let (_, complaint, code) = replay(&[&file]);
     assert!(

@@ -18,6 +18,9 @@ impl Broker {
         session: Key,
         (kind, ack): (AckKind, Ack<'_>),
     ) -> Result<(), Violation> {
+        if self.question.is_some() && matches!(kind, AckKind::PubAck | AckKind::PubRec) {
+            self.explain_ack(session, ack.packet_id, ack.reason);
+        }
         match kind {
             AckKind::PubAck => self.handle_puback(key, session, &ack),
             AckKind::PubRec => self.handle_pubrec(key, session, &ack),

@@ -446,6 +446,9 @@ impl Broker {
         if let Some(traffic) = session.traffic.as_mut() {
             traffic.restart();
         }
+        if self.question.is_some() {
+            self.explain_return(session_key);
+        }
         self.record_session(session_key);
         self.count_present(session_key, true);
     }
