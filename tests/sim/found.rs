@@ -300,3 +300,21 @@ fn what_some_shards_have_is_retained_though_the_disk_is_full() {
     world.subscribe(reader, "t/+", QoS::AtMostOnce);
     assert_eq!(world.payloads(reader).len(), topics.len());
 }
+
+/// The disk was full, and the process was killed with a checkpoint written and not synced. The next
+/// start made room with what the checkpoint replaces, before it had synced that; then the power
+/// went. (Seed 70371289965.)
+#[test]
+fn what_a_checkpoint_replaces_makes_no_room_before_that_is_durable() {
+    crate::check(70_371_289_965);
+}
+
+/// A client had released a QoS 2 message, lost its connection, and released it again: that was
+/// answered at once, before all shards had heard of the first time. It used the identifier again,
+/// the process was killed, and a shard took the new message for the old one, which it had. (Seeds
+/// 70370289700 and 70371289977.)
+#[test]
+fn an_identifier_is_not_free_before_all_shards_know_it() {
+    crate::check(70_370_289_700);
+    crate::check(70_371_289_977);
+}

@@ -133,8 +133,9 @@ impl Broker {
             session: session.number,
             packet_id: ack.packet_id,
         };
-        // Also one that is not known here any more: a crash may have come between the shards.
-        let gate = match self.complete_exchange(exchange) {
+        // Also one that is not known here any more: a crash may have come between the shards. And
+        // who asks again may have asked before, and other shards not have heard of it yet.
+        let gate = match self.complete_exchange(exchange) || !known {
             true => self.latest_gate_everywhere(),
             false => self.latest_gate().filter(|_| persistent).map(Gate::from),
         };

@@ -230,6 +230,8 @@ impl Reopen {
         let old = self.kept.iter().zip(next);
         let needless = old.take_while(|(_, next_base)| *next_base <= begin_lsn);
         let needless: Vec<u64> = needless.map(|(segment, _)| segment.number).collect();
+        // Before that is synced once more, a loss of power could take the checkpoint with it.
+        let is_proven = self.found.checkpoint_said_lsn <= self.found.durable_lsn;
         self.kept
             .retain(|segment| !needless.contains(&segment.number));
         let last = chain.last().copied();
@@ -244,7 +246,8 @@ impl Reopen {
             let name = FileName::Segment(file.number);
             self.removals.push_back(name);
             // What is still to be copied, or to be gone on with, is the last one's.
-            let is_superseded = needless.contains(&file.number) && Some(file.number) != last;
+            let is_superseded =
+                is_proven && needless.contains(&file.number) && Some(file.number) != last;
             if is_superseded || !chain.contains(&file.number) {
                 self.early_removals.push_back(name);
             }

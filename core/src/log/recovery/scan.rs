@@ -32,6 +32,8 @@ pub(super) struct Found {
     pub(super) closed: bool,
     /// Where the last whole checkpoint began.
     pub(super) checkpoint_lsn: Option<u64>,
+    /// The frame that says so.
+    pub(super) checkpoint_said_lsn: u64,
     pub(super) checkpoint_bytes: u64,
     pub(super) since_checkpoint_bytes: u64,
     /// Bytes of the frames that nothing proves to be synced, or more.
@@ -171,6 +173,7 @@ impl Scan {
                     .zip(body)
                     .for_each(|(to, from)| *to = *from);
                 found.checkpoint_lsn = Some(header.position);
+                found.checkpoint_said_lsn = header.lsn;
                 found.checkpoint_bytes = u64::from_le_bytes(bytes);
                 found.since_checkpoint_bytes = found.checkpoint_bytes;
             }
