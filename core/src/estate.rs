@@ -43,8 +43,9 @@ enum Stage {
     Told(u64),
     /// The record says so, and is at this position.
     Recorded(Position),
-    /// The others were told to forget who has taken it in, in letters up to this number.
-    Completing(u64),
+    /// The others were told to forget who has taken it in, in letters up to this number; here that
+    /// is at this position. A will that comes next is taken in under the same exchange.
+    Completing(u64, Position),
     Over,
 }
 
@@ -66,7 +67,7 @@ crate::state::state!(enum Stage {
     0 Telling,
     1 Told(letter),
     2 Recorded(position),
-    3 Completing(letter),
+    3 Completing(letter, position),
     4 Over,
 });
 crate::state::state!(Estates { open, opened });
@@ -176,15 +177,19 @@ impl Broker {
             }
             Stage::Recorded(position) if position <= self.durable => match exchange {
                 Some(exchange) if self.complete_exchange(exchange) => {
-                    Stage::Completing(self.peers.latest())
+                    Stage::Completing(self.peers.latest(), self.journal.latest())
                 }
                 Some(_) | None => Stage::Over,
             },
-            Stage::Completing(letter) if letter <= self.peers.kept() => Stage::Over,
+            Stage::Completing(letter, position)
+                if letter <= self.peers.kept() && position <= self.durable =>
+            {
+                Stage::Over
+            }
             Stage::Telling
             | Stage::Told(_)
             | Stage::Recorded(_)
-            | Stage::Completing(_)
+            | Stage::Completing(..)
             | Stage::Over => return false,
         };
         if let Some(estate) = self.estates.open.get_mut(place) {

@@ -318,3 +318,11 @@ fn an_identifier_is_not_free_before_all_shards_know_it() {
     crate::check(70_370_289_700);
     crate::check(70_371_289_977);
 }
+
+/// A shard had the will of an earlier connection, and that it should forget that was not durable
+/// when the next one was let in: after a crash the new will was taken for the old one. (Seed
+/// 80000002282.)
+#[test]
+fn a_will_is_not_promised_before_the_last_one_is_forgotten_for_good() {
+    crate::check(80_000_002_282);
+}
