@@ -199,6 +199,7 @@ impl Options {
             // Else so many that none is ever dropped: who comes back again and again sends
             // all that is not acknowledged again.
             queue_messages_maximum: if self.small_queues { 5 } else { u32::MAX },
+            queue_bytes_maximum: u32::MAX,
             // A jump of the clock while the process is down is time that has passed.
             expiry_maximum_s: u32::MAX,
             expiry_3x_s: u32::MAX,
