@@ -12,7 +12,9 @@ use crate::transport::{Pipe, Transport, Watched};
 use core::task::Waker;
 use std::collections::VecDeque;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::{self, ScopedJoinHandle};
 use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
@@ -22,7 +24,7 @@ use whimbrel_core::{Action, Broker};
 use whimbrel_host::listen::Bound;
 use whimbrel_host::shard::{self, Seat, Shard};
 use whimbrel_host::storage::{LogRequest, LogSender};
-use whimbrel_host::{Clock, Runtime, Threads};
+use whimbrel_host::{Beginning, Clock, Runtime, Threads};
 
 /// Bytes that wait in each direction of an in-process connection, at most.
 const IN_PROCESS_BYTES: usize = 64 << 10;
@@ -57,8 +59,14 @@ impl Runtime for Tokio {
         })
     }
 
-    fn introduce(brokers: &mut [Broker], clock: Clock, log: &LogSender) {
-        introduce(brokers, clock, log);
+    fn begin(
+        beginnings: Vec<Beginning>,
+        clock: Clock,
+        log: &LogSender,
+    ) -> Result<Vec<Broker>, StartError> {
+        let mut brokers = at_once(beginnings)?;
+        introduce(&mut brokers, clock, log);
+        Ok(brokers)
     }
 
     fn bell(&self, shard: u16) -> Waker {
@@ -115,6 +123,19 @@ impl Runtime for Tokio {
         let transport = Transport::Plain(Pipe::Memory(Box::new(stream)));
         client::over(transport, config, runtime).await
     }
+}
+
+/// Makes the brokers, each on a thread of its own: with many sessions that takes seconds.
+fn at_once(beginnings: Vec<Beginning>) -> Result<Vec<Broker>, StartError> {
+    thread::scope(|scope| {
+        let threads = (beginnings.into_iter())
+            .map(|beginning| thread::Builder::new().spawn_scoped(scope, || beginning.broker()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
+        joined
+            .map(|broker| Ok(broker.unwrap_or_else(|panic| resume_unwind(panic))?))
+            .collect()
+    })
 }
 
 /// Before anybody can connect, every shard hears what the others want, and the log what they have

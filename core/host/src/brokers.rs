@@ -8,16 +8,35 @@ use whimbrel_core::log::{LogConfig, LogUuid};
 use whimbrel_core::runtime::{ServerConfig, StorageConfig, fit};
 use whimbrel_core::{Broker, Config, Restorer};
 
-/// One broker for each shard, with what was kept.
-///
-/// # Errors
-///
-/// What is wrong with the configuration.
-pub(crate) fn brokers(
+/// What the broker of one shard begins with.
+pub struct Beginning {
+    config: Config,
+    seed: u64,
+    clock: Clock,
+    kept: Option<Restorer>,
+}
+
+impl Beginning {
+    /// The broker, with what was kept of its shard. With much of it that takes seconds.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn broker(self) -> Result<Broker, ConfigError> {
+        let now = self.clock.now();
+        match self.kept {
+            Some(kept) => Broker::restore(self.config, self.seed, now, kept),
+            None => Broker::new(self.config, self.seed, now),
+        }
+    }
+}
+
+/// What each shard begins with.
+pub(crate) fn beginnings(
     config: &ServerConfig,
     clock: Clock,
     kept: Option<Restorer>,
-) -> Result<Vec<Broker>, ConfigError> {
+) -> Vec<Beginning> {
     let (mut config, _) = fitted(config);
     if let Some(kept) = &kept {
         config.identity.boot_epoch = kept.next_boot_epoch();
@@ -29,9 +48,11 @@ pub(crate) fn brokers(
         .map(|shard| {
             let mut config = config.clone();
             config.identity.shard = shard;
-            match parts.as_mut().and_then(Iterator::next) {
-                Some(part) => Broker::restore(config, seed, clock.now(), part),
-                None => Broker::new(config, seed, clock.now()),
+            Beginning {
+                config,
+                seed,
+                clock,
+                kept: parts.as_mut().and_then(Iterator::next),
             }
         })
         .collect()

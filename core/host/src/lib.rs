@@ -26,7 +26,7 @@ mod socket_file;
 pub mod storage;
 mod threads;
 
-pub use brokers::new_uuid;
+pub use brokers::{Beginning, new_uuid};
 pub use clock::Clock;
 pub use executor::Executor;
 pub use handle::Handle;

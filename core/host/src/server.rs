@@ -1,5 +1,6 @@
 //! Starting a broker on some runtime.
 
+use crate::brokers::Beginning;
 use crate::client::{Connection, Events};
 use crate::handle::{Handle, Running};
 use crate::inbox::{Inbox, Input, StopLevel};
@@ -37,9 +38,20 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// It cannot do what the configuration asks for, or the system gives nothing.
     fn new(config: &ServerConfig, shards: u16) -> Result<Self, StartError>;
 
-    /// Lets brokers that have peers hear of each other, before anybody can connect; what they want
-    /// to be kept goes to the log. A runtime with one shard has nothing to do.
-    fn introduce(_: &mut [Broker], _: Clock, _: &LogSender) {}
+    /// Makes the brokers. A runtime with many shards lets them hear of each other as well, before
+    /// anybody can connect; what they want to be kept then goes to the log.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration, or the system gives nothing.
+    fn begin(
+        beginnings: Vec<Beginning>,
+        _: Clock,
+        _: &LogSender,
+    ) -> Result<Vec<Broker>, StartError> {
+        let brokers = beginnings.into_iter().map(Beginning::broker);
+        Ok(brokers.collect::<Result<_, _>>()?)
+    }
 
     /// What wakes a shard.
     fn bell(&self, shard: u16) -> Waker;
@@ -176,12 +188,12 @@ impl<R: Runtime> Server<R> {
             Some(Opened { store, restorer }) => (Some(store), Some(restorer)),
             None => (None, None),
         };
-        let mut brokers = brokers::brokers(&self.config, clock, kept)?;
+        let log_sender = LogSender::default();
+        let beginnings = brokers::beginnings(&self.config, clock, kept);
+        let brokers = R::begin(beginnings, clock, &log_sender)?;
         let listeners = (self.config.listeners.iter())
             .map(|config| runtime.bind(config, threads))
             .collect::<Result<Vec<_>, _>>()?;
-        let log_sender = LogSender::default();
-        R::introduce(&mut brokers, clock, &log_sender);
         let (mut log, mut storage_statistics) = (None, None);
         if let Some(store) = store {
             let tellers = inboxes.iter().map(|inbox| -> Teller {
