@@ -47,8 +47,9 @@ class Broker:
         self.started_ms = (time.monotonic() - began) * 1e3
 
     def resident(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            line = next(line for line in status if line.startswith("VmRSS"))
+        # VmRSS of `status` is counted per processor, and may be wrong by 128 KiB for each of them.
+        with open(f"/proc/{self.process.pid}/smaps_rollup") as sums:
+            line = next(line for line in sums if line.startswith("Rss:"))
         return int(line.split()[1]) * KIB
 
     def switches(self):
