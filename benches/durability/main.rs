@@ -6,8 +6,9 @@
 //! cargo run --release -p whimbrel-benches --bin durability -- target/release/whimbrel DIRECTORY
 //! ```
 //!
-//! The directory must be on the disk in question; it is left empty. Figures are medians of several
-//! short rounds, in turns, since the disk may be shared with others:
+//! The directory must be on the disk in question; it is left empty. Of several short rounds, since
+//! the disk may be shared with others, that one is told of that is in the middle by the broker's
+//! share of the bare loop; *range* is that share in the others:
 //!
 //! - *broker*: durable, every message kept for a client that is away;
 //! - *bare loop*: the same publishers over the same sockets, but only append, `fdatasync`,
@@ -74,49 +75,59 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// What was measured with some number of publishers, a value for each round.
-#[derive(Default)]
-struct Rounds {
-    broker: Vec<f64>,
-    bare: Vec<f64>,
-    of_bare: Vec<f64>,
-    of_disk: Vec<f64>,
-    memory: Vec<f64>,
-    disk: Vec<f64>,
-    acknowledged_us: Vec<f64>,
-    bare_acknowledged_us: Vec<f64>,
-    memory_acknowledged_us: Vec<f64>,
-    in_syncs: Vec<f64>,
-    added_in_syncs: Vec<f64>,
-    sync_us: Vec<f64>,
-    bare_sync_us: Vec<f64>,
+/// What was measured in one round.
+struct Round {
+    /// Messages a second.
+    broker: f64,
+    bare: f64,
+    memory: f64,
+    disk: f64,
+    /// Microseconds in the middle.
+    acknowledged_us: f64,
+    bare_acknowledged_us: f64,
+    memory_acknowledged_us: f64,
+    sync_us: f64,
+    bare_sync_us: f64,
+}
+
+impl Round {
+    /// What of the bare loop the broker has reached.
+    fn of_bare(&self) -> f64 {
+        self.broker / self.bare
+    }
 }
 
 fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
     println!(
-        "publishers  broker/s  bare loop/s  of loop  in memory/s  disk alone/s  of disk  \
+        "publishers  broker/s  bare loop/s  of loop   (range)  in memory/s  disk alone/s  of disk  \
          ack p50 us  bare ack  memory ack  sync alone  bare sync  in syncs  added"
     );
     for publishers in [1, 16, 256] {
-        let mut rounds = Rounds::default();
-        for _ in 0..ROUNDS {
-            round(program, directory, publishers, &mut rounds)?;
-        }
+        let mut rounds = (0..ROUNDS)
+            .map(|_| round(program, directory, publishers))
+            .collect::<Result<Vec<_>, _>>()?;
+        rounds.sort_by(|one, other| one.of_bare().total_cmp(&other.of_bare()));
+        let [least, .., most] = rounds.as_slice() else {
+            continue;
+        };
+        let (least, most) = (least.of_bare() * 100.0, most.of_bare() * 100.0);
+        let it = &rounds[ROUNDS / 2];
+        let added_us = it.acknowledged_us - it.memory_acknowledged_us;
         println!(
-            "{publishers:>10}  {:>8.0}  {:>11.0}  {:>5.0} %  {:>11.0}  {:>12.0}  {:>5.0} %  {:>10.0}  {:>8.0}  {:>10.0}  {:>10.0}  {:>9.0}  {:>8.1}  {:>5.1}",
-            median(rounds.broker),
-            median(rounds.bare),
-            median(rounds.of_bare) * 100.0,
-            median(rounds.memory),
-            median(rounds.disk),
-            median(rounds.of_disk) * 100.0,
-            median(rounds.acknowledged_us),
-            median(rounds.bare_acknowledged_us),
-            median(rounds.memory_acknowledged_us),
-            median(rounds.sync_us),
-            median(rounds.bare_sync_us),
-            median(rounds.in_syncs),
-            median(rounds.added_in_syncs),
+            "{publishers:>10}  {:>8.0}  {:>11.0}  {:>5.0} %  {least:>3.0}-{most:<4.0}  {:>11.0}  {:>12.0}  {:>5.0} %  {:>10.0}  {:>8.0}  {:>10.0}  {:>10.0}  {:>9.0}  {:>8.1}  {:>5.1}",
+            it.broker,
+            it.bare,
+            it.of_bare() * 100.0,
+            it.memory,
+            it.disk,
+            it.broker / it.disk * 100.0,
+            it.acknowledged_us,
+            it.bare_acknowledged_us,
+            it.memory_acknowledged_us,
+            it.sync_us,
+            it.bare_sync_us,
+            it.acknowledged_us / it.sync_us,
+            added_us / it.sync_us,
         );
     }
     Ok(())
@@ -124,35 +135,25 @@ fn measure(program: &Path, directory: &Path) -> std::io::Result<()> {
 
 /// A disk and a machine that are shared change their minds from second to second: neighbours are
 /// compared.
-fn round(
-    program: &Path,
-    directory: &Path,
-    publishers: usize,
-    rounds: &mut Rounds,
-) -> std::io::Result<()> {
-    let (alone, sync_us) = disk::alone(directory, publishers, RECORD_BYTES, ROUND)?;
-    rounds.disk.push(alone);
-    rounds.sync_us.push(sync_us);
+fn round(program: &Path, directory: &Path, publishers: usize) -> std::io::Result<Round> {
+    let (disk, sync_us) = disk::alone(directory, publishers, RECORD_BYTES, ROUND)?;
     let server = server::Server::start(program, directory)?;
-    let durable = publishers::publish(server.address, publishers, ROUND)?;
+    let broker = publishers::publish(server.address, publishers, ROUND)?;
     drop(server);
-    let loop_alone = bare::Bare::start(directory)?;
-    let bare = publishers::publish(loop_alone.address, publishers, ROUND)?;
-    rounds.bare_sync_us.push(loop_alone.stop()?);
+    let bare_loop = bare::Bare::start(directory)?;
+    let bare = publishers::publish(bare_loop.address, publishers, ROUND)?;
+    let bare_sync_us = bare_loop.stop()?;
     let server = server::Server::in_memory(program)?;
     let memory = publishers::publish(server.address, publishers, ROUND)?;
-    rounds.memory.push(memory.messages_per_second);
-    rounds.broker.push(durable.messages_per_second);
-    rounds.bare.push(bare.messages_per_second);
-    let broker = durable.messages_per_second;
-    rounds.of_bare.push(broker / bare.messages_per_second);
-    rounds.of_disk.push(broker / alone);
-    let [ack_us, bare_us, memory_us] =
-        [&durable, &bare, &memory].map(|round| round.acknowledged_us(500));
-    rounds.acknowledged_us.push(ack_us);
-    rounds.bare_acknowledged_us.push(bare_us);
-    rounds.memory_acknowledged_us.push(memory_us);
-    rounds.in_syncs.push(ack_us / sync_us);
-    rounds.added_in_syncs.push((ack_us - memory_us) / sync_us);
-    Ok(())
+    Ok(Round {
+        broker: broker.messages_per_second,
+        bare: bare.messages_per_second,
+        memory: memory.messages_per_second,
+        disk,
+        acknowledged_us: broker.acknowledged_us(500),
+        bare_acknowledged_us: bare.acknowledged_us(500),
+        memory_acknowledged_us: memory.acknowledged_us(500),
+        sync_us,
+        bare_sync_us,
+    })
 }

@@ -236,13 +236,25 @@ fn refusals_are_told_by_their_reason_with_the_user_name() {
     }
 }
 
+#[cfg(all(unix, feature = "tokio"))]
+#[test]
+fn several_shards_have_a_sum() {
+    let mut broker = Running::start(forgetful(&["-l", "tcp://127.0.0.1:0", "-t", "2"]));
+    broker.address();
+    broker.signal("USR1");
+    broker.wait_for("total statistics");
+    broker.wait_for("shard=1");
+    broker.signal("TERM");
+    assert!(broker.wait().success());
+}
+
 #[cfg(unix)]
 #[test]
-fn the_level_of_the_log_is_taken_over_and_several_shards_have_a_sum() {
+fn the_level_of_the_log_is_taken_over() {
     let directory = Directory::new("log-level");
     let text = "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n";
     let file = directory.write("whimbrel.toml", text);
-    let mut broker = Running::start(forgetful(&["-c", &file, "-t", "2"]));
+    let mut broker = Running::start(forgetful(&["-c", &file]));
     let address = broker.address();
     directory.write(
         "whimbrel.toml",
@@ -252,9 +264,6 @@ fn the_level_of_the_log_is_taken_over_and_several_shards_have_a_sum() {
     broker.wait_for("reloaded");
     let (_client, _) = connect(&address);
     broker.wait_for("client connected");
-    broker.signal("USR1");
-    broker.wait_for("total statistics");
-    broker.wait_for("shard=1");
     directory.write(
         "whimbrel.toml",
         &format!("[log]\nlevel = \"error\"\n{text}"),
