@@ -223,7 +223,7 @@ impl Broker {
             work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: Vec::new(),
-            pool: Pool::default(),
+            pool: Pool::within(config.limits.memory_budget_bytes),
             forwarded: Vec::new(),
             alias_text: String::new(),
             last_topic: LastTopic::default(),

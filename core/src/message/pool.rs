@@ -11,21 +11,36 @@ use alloc::vec::Vec;
 /// Lengths share a place modulo this. One length at a time has it.
 const PLACES: usize = 64;
 
-/// What is kept in all: hundreds of small messages, more than come between two that go.
-const KEPT_BYTES_MAXIMUM: usize = 128 << 10;
+/// What is kept in all at most: thousands of small messages. Clients acknowledge many at once, so
+/// as many go one after the other as the windows of all publishers hold, and then as many come.
+const KEPT_BYTES_MAXIMUM: u64 = 1 << 20;
+
+/// How much of the memory that a broker may take, where that is little.
+const SHARE_OF_BUDGET: u64 = 32;
 
 /// Longer ones are not kept; to copy them costs more than to ask for room.
 const MESSAGE_BYTES_MAXIMUM: usize = 2 << 10;
 
 /// Messages that nobody has any more.
-#[derive(Default)]
 pub(crate) struct Pool {
     places: Vec<Vec<Message>>,
     bytes: usize,
+    bytes_maximum: usize,
     scratch: Vec<u8>,
 }
 
 impl Pool {
+    /// An empty one, for a broker that may take so much memory.
+    pub(crate) fn within(memory_budget_bytes: u64) -> Self {
+        let bytes = KEPT_BYTES_MAXIMUM.min(memory_budget_bytes / SHARE_OF_BUDGET);
+        Self {
+            places: Vec::new(),
+            bytes: 0,
+            bytes_maximum: bytes as usize,
+            scratch: Vec::new(),
+        }
+    }
+
     /// Makes a message.
     pub(crate) fn make(&mut self, view: &MessageView<'_>) -> Message {
         let length = view.encoded_len();
@@ -62,7 +77,7 @@ impl Pool {
             self.bytes -= kept * place.len();
             place.clear();
         }
-        if self.bytes + length <= KEPT_BYTES_MAXIMUM {
+        if self.bytes + length <= self.bytes_maximum {
             self.bytes += length;
             place.push(message);
         }
@@ -93,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_message_takes_the_place_of_one_of_its_length_that_nobody_has() {
-        let mut pool = Pool::default();
+        let mut pool = Pool::within(1 << 20);
         let first = pool.make(&view(1, b"first"));
         let place = first.as_bytes().as_ptr();
         pool.give_back(first);
@@ -110,7 +125,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_one_length_gives_way_to_another() {
-        let mut pool = Pool::default();
+        let maximum = 128 << 10;
+        let mut pool = Pool::within(4 << 20);
         let long = [b'x'; 1_500];
         for _ in 0..2 {
             // The second is as far as all places from the first.
@@ -121,9 +137,7 @@ mod tests {
                 many.into_iter().for_each(|message| pool.give_back(message));
                 let kept: usize = pool.places.iter().flatten().map(|it| it.0.len()).sum();
                 assert_eq!(pool.bytes, kept);
-                assert!(
-                    pool.bytes > KEPT_BYTES_MAXIMUM - 2_000 && pool.bytes <= KEPT_BYTES_MAXIMUM
-                );
+                assert!(pool.bytes > maximum - 2_000 && pool.bytes <= maximum);
                 drop(pool.make(&view(1, &[0; 4])));
             }
         }

@@ -5,6 +5,7 @@ use crate::broker::Broker;
 use crate::buffers::Buffers;
 use crate::checkpoint::{Place, Walk};
 use crate::codec::LastTopic;
+use crate::config::Config;
 use crate::connection::{Connection, Extra, Handshake, Stage};
 use crate::encoder::Encoder;
 use crate::gate::{AckKind, ConnAckBytes, Gated};
@@ -419,7 +420,8 @@ impl Broker {
 
     /// Takes out what [`save`](Self::save) has appended.
     pub(crate) fn load(from: &mut Reader<'_>) -> Option<Self> {
-        let config = State::load(from)?;
+        let config: Config = State::load(from)?;
+        let pool = Pool::within(config.limits.memory_budget_bytes);
         let (access, bans) = (State::load(from)?, State::load(from)?);
         let (quotas, flapping) = (State::load(from)?, State::load(from)?);
         let clock = State::load(from)?;
@@ -468,7 +470,7 @@ impl Broker {
             work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,
-            pool: Pool::default(),
+            pool,
             forwarded: Vec::new(),
             alias_text: String::new(),
             last_topic: LastTopic::default(),
