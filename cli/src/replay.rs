@@ -44,7 +44,8 @@ pub(crate) struct Replay {
     /// the recording: what was said to --record, or one of its files
     #[argh(positional)]
     file: PathBuf,
-    /// with --explain: the topic of the messages it is about, or a filter
+    /// with --explain: the topic of the messages it is about, or a filter; or one message by its
+    /// number, as in what --explain and --trace print (0.73452)
     #[argh(positional)]
     message: Option<String>,
     /// say why this client got a message, or did not
@@ -227,7 +228,8 @@ impl Replay {
     fn check(&self) -> Result<Option<Until>, Failure> {
         let wrong = |why: String| Err(Failure::Misuse(why));
         if self.explain.is_some() != self.message.is_some() {
-            let why = "--explain needs a client and a topic: FILE --explain CLIENT TOPIC";
+            let why = "--explain needs a client and a topic or the number of a message: FILE \
+                       --explain CLIENT TOPIC";
             return wrong(why.to_owned());
         }
         if self.tenant.is_some() && self.explain.is_none() {
@@ -250,6 +252,18 @@ impl Replay {
                 "--until {until}: a time is in seconds, as in 12.5s, and not before the beginning"
             )),
         }
+    }
+
+    /// The topic of the messages that something is asked about, or a filter. The one of a message
+    /// that is named is not known before.
+    fn topic(&self) -> Option<&str> {
+        let topic = self.message.as_deref();
+        topic.map(|topic| if line::is_number(topic) { "#" } else { topic })
+    }
+
+    /// The number of the only message that something is asked about.
+    fn number(&self) -> Option<&str> {
+        self.message.as_deref().filter(|name| line::is_number(name))
     }
 
     /// The clients that something is asked about.

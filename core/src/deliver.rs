@@ -37,6 +37,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) kept: bool,
     /// Its route, if it was looked for already.
     pub(crate) route: Option<RouteSlot>,
+    /// Nobody asks for the shared form after the next who does.
+    pub(crate) is_for_one: bool,
     /// The shared form, when it was there before; or is since somebody has asked.
     shared: Option<&'a Message>,
     message: Option<Message>,
@@ -50,6 +52,7 @@ impl<'a> Publication<'a> {
             retain,
             kept: false,
             route: None,
+            is_for_one: false,
             shared: None,
             message: None,
         }
@@ -77,9 +80,12 @@ impl<'a> Publication<'a> {
         if let Some(message) = self.shared {
             return message.clone();
         }
-        self.message
-            .get_or_insert_with(|| pool.make(&self.view))
-            .clone()
+        let message = self.message.take();
+        let message = message.unwrap_or_else(|| pool.make(&self.view));
+        if !self.is_for_one {
+            self.message = Some(message.clone());
+        }
+        message
     }
 }
 

@@ -439,15 +439,28 @@ pub(super) fn plain(text: &str) -> String {
     plain
 }
 
-/// A name that no other message has: the shard that took it in, and which one it was there. Before
-/// that the boot in which it was, where the broker keeps something.
+/// What a message is called: see [`number_of`].
 fn name_of(message: MessageId) -> String {
+    format!("message {}", number_of(message))
+}
+
+/// What no other message has: the shard that took it in, and which one it was there. Before that
+/// the boot in which it was, where the broker keeps something.
+pub(super) fn number_of(message: MessageId) -> String {
     let MessageId { origin, sequence } = message;
     let shard = origin >> 32 & 0xFFFF;
     match origin as u32 {
-        0 => format!("message {shard}.{sequence}"),
-        boot => format!("message {boot}:{shard}.{sequence}"),
+        0 => format!("{shard}.{sequence}"),
+        boot => format!("{boot}:{shard}.{sequence}"),
     }
+}
+
+/// Whether a text is such a number.
+pub(super) fn is_number(text: &str) -> bool {
+    let (boot, number) = text.split_once(':').unwrap_or(("0", text));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = number.split_once('.');
+    digits(boot) && parts.is_some_and(|(shard, sequence)| digits(shard) && digits(sequence))
 }
 
 fn words(verdict: &Verdict) -> String {

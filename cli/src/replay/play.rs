@@ -1,6 +1,6 @@
 //! Playing all shards of a recording, by time, and telling of it.
 
-use super::line::{Teller, plain, seconds, wall};
+use super::line::{Teller, number_of, plain, seconds, wall};
 use super::row::{Findings, Open, Row};
 use super::save::save;
 use super::silence::{Silences, Where};
@@ -217,7 +217,7 @@ impl<'a, W: Write> Play<'a, W> {
                 self.seen.insert(client.to_owned());
             }
         }
-        if let (Some(client), Some(topic)) = (&wanted.explain, &wanted.message) {
+        if let (Some(client), Some(topic)) = (&wanted.explain, wanted.topic()) {
             open.player.explain(tenant, client, topic);
         }
         let text = format!(
@@ -242,8 +242,12 @@ impl<'a, W: Write> Play<'a, W> {
         };
         let open_now = open.now();
         let mut explanations = Vec::new();
+        let number = self.wanted.number();
         while let Some(explanation) = open.player.poll_explanation() {
-            explanations.push(explanation);
+            let is_it = |number| explanation.message.map(number_of).as_deref() == Some(number);
+            if number.is_none_or(is_it) {
+                explanations.push(explanation);
+            }
         }
         let lost = open.player.explanations_lost();
         let more = lost - core::mem::replace(&mut open.lost, lost);
@@ -347,7 +351,10 @@ impl<'a, W: Write> Play<'a, W> {
         if let Some(topic) = wanted.message.as_ref().filter(|_| !self.is_explained) {
             let tenant = wanted.tenant.as_ref();
             let tenant = tenant.map_or_else(String::new, |name| format!(" of tenant {name}"));
-            let text = format!("nothing was published to {topic}{tenant} in what was played");
+            let text = match wanted.number() {
+                Some(number) => format!("there was no message {number}{tenant} in what was played"),
+                None => format!("nothing was published to {topic}{tenant} in what was played"),
+            };
             self.write(&format!("{}\n", plain(&text)));
         }
         for client in wanted.clients() {

@@ -201,6 +201,12 @@ fn all_shards_are_played_and_answer_together() {
             panic!("{said}")
         };
         assert!(answer.ends_with("sensors/1: sent at QoS 0"), "{answer}");
+        // The same by the number of the message.
+        let number = answer.split_once("message ").unwrap().1;
+        let number = number.split(|char: char| char != '.' && !char.is_ascii_digit());
+        let number = number.into_iter().next().unwrap();
+        let (by_number, ..) = replay(&[&file, "--explain", name, number]);
+        assert_eq!(by_number, said);
         assert!(
             said.contains("the same came out: 2 shards, 2 parts"),
             "{said}"
@@ -219,6 +225,7 @@ fn all_shards_are_played_and_answer_together() {
         ),
         ("nobody", "sensors/1", "no client nobody was ever here"),
         ("pump", "sensors/2", "nothing was published to sensors/2"),
+        ("pump", "7.12345", "there was no message 7.12345 in what"),
     ] {
         let (said, ..) = replay(&[&file, "--explain", name, topic]);
         assert_eq!(said.matches(answer).count(), 1, "{name}, {topic}: {said}");

@@ -718,6 +718,7 @@ impl Broker {
                 self.route(publication, peers, origin);
             }
         }
+        publication.is_for_one = targets.len() == 1 && groups.is_empty();
         let step = self.config.limits.fanout_step as usize;
         let (now, later) = targets.split_at(step.min(targets.len()));
         self.deliver_all(publication, now, origin, targets.len() > 1);
