@@ -14,6 +14,7 @@ mod tags;
 mod tree;
 mod wrap;
 
+use source::{Line, Source};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fmt, fs};
 
@@ -85,6 +86,33 @@ fn every_class_of_attacks_is_tested_by_name() {
     let _tree = TREE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut problems = Vec::new();
     attacks::check(&tree::read(), &mut problems);
+    report(problems);
+}
+
+/// What has to stay small, in lines of code: the second runtime, so that rules stay in core, and the
+/// broker on plain threads.
+const SMALL: [(&str, usize); 2] = [("runtime-smol/src/", 700), ("core/examples/blocking/", 200)];
+
+#[test]
+fn what_is_to_be_small_is() {
+    let _tree = TREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = tree::read();
+    let mut problems = Vec::new();
+    for (directory, maximum) in SMALL {
+        let lines = files
+            .iter()
+            .filter(|file| file.is_rust() && file.path.starts_with(directory))
+            .map(|file| {
+                let source = Source::new(&file.text);
+                let code = |line: &&Line| !line.code.trim().is_empty();
+                source.lines.iter().filter(code).count()
+            });
+        let lines: usize = lines.sum();
+        if lines == 0 || lines > maximum {
+            let what = format!("{lines} lines of code; at most {maximum}, and some");
+            problems.push(Problem::new(directory, 0, what));
+        }
+    }
     report(problems);
 }
 

@@ -3,6 +3,7 @@
 
 use super::value::Unit;
 use super::{Places, Problem, Settings, place_of};
+use whimbrel_core::runtime::StorageConfig;
 
 /// A number and the key it belongs to.
 struct Limit {
@@ -34,6 +35,15 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
     let budget = || bytes("limits.memory_budget_bytes", limits.memory_budget_bytes);
     let total = limits.queue_bytes_total_maximum;
     let total = || bytes("limits.queue_bytes_total_maximum", total);
+    // With a log, what waits is held in memory up to a limit of its own.
+    let in_memory = limits.queued_payload_memory_bytes;
+    let (waiting, until) = match settings.server.storage {
+        StorageConfig::Memory => (total(), "the queues are full"),
+        _ => (
+            bytes("limits.queued_payload_memory_bytes", in_memory),
+            "what waits is left to the log alone",
+        ),
+    };
     // 0 allows any.
     let longest = match protocol.keep_alive_maximum_s {
         0 => u64::MAX,
@@ -50,9 +60,9 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
             "the largest packets will be refused for want of memory",
         ),
         (
-            total(),
+            waiting,
             budget(),
-            "the budget is used up before the queues are full",
+            &*format!("the budget is used up before {until}"),
         ),
         (
             bytes(

@@ -5,7 +5,7 @@ use super::rehearsal::Rehearsal;
 use super::{Disk, Failure, drive, end, locked, read};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
-use whimbrel_core::log::{LogEnd, Recovered, Recovery, Summary};
+use whimbrel_core::log::{Damage, LogEnd, Recovered, Recovery, Summary};
 use whimbrel_host::{Executor, new_uuid};
 
 /// Read a log to its end, and say what is in it or where it is damaged. Changes nothing.
@@ -63,7 +63,14 @@ pub(super) fn outcome(verb: &str, repaired: &Summary, left: &Summary, census: &C
         out.push_str(&format!("{verb}: {}\n", damage.place()));
     }
     for (first, last) in &left.doubts {
-        out.push_str(&format!("lost: records {first} to {last}\n"));
+        let is_end = |damage: &Damage| damage.first_lsn == *first && damage.last_lsn.is_none();
+        out.push_str(&match repaired.lost.iter().any(is_end) {
+            true => format!("lost: records from {first} on; how many is not known\n"),
+            false => format!("lost: records {first} to {last}\n"),
+        });
+    }
+    if !left.doubts.is_empty() {
+        out.push_str("lost: what these records retained or cleared, of which nothing else tells\n");
     }
     for lost in census.missing(&left.doubts) {
         out.push_str(&format!("lost: {lost}\n"));
@@ -86,6 +93,9 @@ pub(super) fn report(directory: &str, summary: &Summary, census: &Census) -> Str
     );
     if summary.gaps > 0 {
         out.push_str(&format!("gaps left by earlier repairs: {}\n", summary.gaps));
+        for lost in census.missing(&summary.doubts) {
+            out.push_str(&format!("lost: {lost}\n"));
+        }
     }
     if summary.skipped > 0 {
         let skipped = summary.skipped;

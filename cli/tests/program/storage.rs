@@ -192,14 +192,46 @@ fn a_damaged_log_is_verified_repaired_and_served() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("given up: seg-"), "{said}");
     assert!(said.contains("lost: the session of client \"a\""), "{said}");
+    assert!(said.contains("lost: what these records retained"), "{said}");
     assert!(said.contains(": whole"), "{said}");
     let copy = format!("{}.damaged-1", segment.display());
     assert_eq!(std::fs::read(copy).unwrap(), before, "a copy is kept");
 
     let (code, said) = log("verify");
     assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the next start ends it"), "{said}");
     let mut broker = Running::start(keeping(&data));
     broker.address();
+    broker.kill();
+    let (_, said) = log("verify");
+    assert!(!said.contains("lost: "), "it is done: {said}");
+}
+
+#[test]
+fn who_knows_not_how_much_is_lost_says_so() {
+    let directory = Directory::new("end-lost");
+    let data = directory.path().join("data");
+    let name = data.display().to_string();
+    let mut broker = Running::start(keeping(&name));
+    let mut transport = TcpStream::connect(broker.address()).unwrap();
+    exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
+    // Three segments of 64 KiB.
+    for topic in 0..150_u8 {
+        let mut publish = vec![0x33, 0xB0, 0x09, 0, 1, b'0' + topic % 64, topic, 1];
+        publish.resize(3 + 0x4B0, b'x');
+        exchange(&mut transport, &publish, &[0x40, 2, topic, 1]);
+    }
+    broker.kill();
+    let entries = std::fs::read_dir(&data).unwrap();
+    let segments = entries.map(|entry| entry.unwrap().path()).filter(|path| {
+        let payload = [b'x'; 100];
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(payload.len()).any(|part| part == payload)
+    });
+    std::fs::remove_file(segments.max().unwrap()).unwrap();
+    let Output { stdout, .. } = whimbrel(&["log", "verify", &name]).output().unwrap();
+    let said = String::from_utf8(stdout).unwrap();
+    assert!(said.contains("on; how many is not known"), "{said}");
 }
 
 #[test]

@@ -295,6 +295,10 @@ impl Rewrite {
         } else if damage.kind != DamageKind::Header && self.expected_lsn == Some(damage.first_lsn) {
             let last = damage.last_lsn.unwrap_or(damage.first_lsn);
             self.fill_gap(last.max(damage.first_lsn).saturating_add(1));
+            if let Some(lost) = self.lost.first_mut() {
+                // The gap has to end somewhere, but nothing tells where.
+                lost.last_lsn = damage.last_lsn;
+            }
         }
     }
 
