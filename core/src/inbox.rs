@@ -211,7 +211,8 @@ impl Broker {
     }
 
     /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
-    /// it waits until there is room, and so does what is behind another message that waits.
+    /// it waits until there is room, and so does what is behind another message that waits. Not
+    /// before CONNECT: nothing may come before that one, and nothing is done of what does.
     fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>, is_behind: bool) -> bool {
         const QOS: u8 = 0b0110;
         if !self.storage_is_full
@@ -224,11 +225,14 @@ impl Broker {
         let Some(connection) = self.connections.get(key).filter(knows_no_refusal) else {
             return false;
         };
+        let Some(session) = connection.session() else {
+            return false;
+        };
         let Ok(publish) = codec::decode_publish(connection.profile.version(), frame) else {
             return false;
         };
         let clears = publish.retain && publish.payload.is_empty();
-        let session = connection.session().and_then(|key| self.sessions.get(key));
+        let session = self.sessions.get(session);
         let traffic = session.and_then(|session| session.traffic.as_ref());
         let is_known = publish.qos == QoS::ExactlyOnce
             && traffic

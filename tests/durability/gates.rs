@@ -327,3 +327,27 @@ fn on_a_full_disk_messages_are_refused_and_the_rest_goes_on() {
         );
     }
 }
+
+/// [MQTT-3.1.0-1] Messages wait for room; one before CONNECT does not, and is not passed over.
+#[test]
+fn on_a_full_disk_connect_comes_first_as_well() {
+    for version in VERSIONS {
+        let mut world = durable();
+        world.broker.storage_pressure(world.now, true);
+        let client = world.open();
+        let early = publish("t", b"x", QoS::AtLeastOnce, 1);
+        world.send_bytes(client, &encoded(version, &Packet::Publish(early)));
+        world.send_bytes(
+            client,
+            &encoded(version, &Packet::Connect(connect(version, "client"))),
+        );
+        assert!(world.is_closed(client), "{version:?}");
+        assert!(world.drain(client).is_empty(), "{version:?}");
+    }
+}
+
+fn encoded(version: Version, packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    whimbrel_core::codec::encode(packet, version, &mut bytes).expect("it can be said");
+    bytes
+}
