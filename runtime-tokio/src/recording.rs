@@ -447,10 +447,13 @@ fn name_of(path: &Path, file: &Path) -> Option<(u16, u64)> {
 /// Cuts off what is left of an older part in the last one of a process that was killed, so that the
 /// ring has its room again; unless another process is still writing to it.
 fn cut_what_is_left(part: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).write(true).open(part)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(part)?;
     lock(&file)?;
-    let bytes = fs::read(part)?;
-    file.set_len(written_bytes(&bytes) as u64)
+    let written = written_bytes(file.metadata()?.len(), |at, piece| {
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(piece)
+    })?;
+    file.set_len(written)
 }
 
 /// A part is locked by the process that writes it.

@@ -8,11 +8,11 @@ use whimbrel_core::codec::packet::{Connect, Publish, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{
     Chunk, FRAME_HEADER_BYTES, Input, Mark, PART_HEADER_BYTES, RecordOptions, Replay, ReplayError,
-    Step, Stop, part_number, written_bytes,
+    Step, Stop, part_number,
 };
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, lasting, publish, will};
-use whimbrel_tests::{World, play};
+use whimbrel_tests::{World, play, written};
 
 const PASSWORD: &[u8] = b"correct horse battery staple";
 const PAYLOAD: &[u8] = b"nobody's business";
@@ -250,8 +250,47 @@ fn what_is_left_of_an_older_part_is_not_taken_for_more() {
         let expected = if whole { Stop::Ended } else { Stop::CutOff };
         assert_eq!(stop, Some(expected), "{end} of {}", part.len());
         let last = cuts.iter().rfind(|cut| **cut <= end);
-        assert_eq!(last, Some(&written_bytes(&file)), "{end} of {}", part.len());
+        assert_eq!(last, Some(&written(&file)), "{end} of {}", part.len());
     }
+}
+
+/// A file is looked at in pieces; a frame may be many of them, and what is looked for may lie on
+/// both sides of where one ends.
+#[test]
+fn what_is_written_is_found_in_files_of_any_size() {
+    let mark = Mark::of_part(7);
+    let mut part = mark.part_header().to_vec();
+    for length in [0, 1, 31, 32, 65_535, 65_536, 65_537, 300_001] {
+        let bytes: Vec<u8> = (0..length).map(|number: u32| number as u8).collect();
+        part.extend_from_slice(&mark.frame_header(&bytes));
+        part.extend_from_slice(&bytes);
+        assert_eq!(written(&part), part.len(), "{length}");
+        part.extend_from_slice(&[0; 100_000]);
+        assert_eq!(written(&part), part.len() - 100_000, "{length}");
+        for place in 65_500..65_600 {
+            let mut damaged = part.clone();
+            let at = damaged.len() - 100_000 + place;
+            damaged[at..at + 8].copy_from_slice(&mark.part_header()[12..]);
+            assert_eq!(written(&damaged), damaged.len(), "{length}: {place}");
+        }
+        part.truncate(part.len() - 100_000);
+    }
+}
+
+/// The sum says that it was meant, and nobody could wait for it.
+#[test]
+fn more_calls_than_there_can_be_do_not_take_for_ever() {
+    const POLLED: u8 = 15;
+    let beginning = Replay::new(&recorded())
+        .expect("it can be played")
+        .until_here();
+    let mut steps = beginning[PART_HEADER_BYTES + FRAME_HEADER_BYTES..].to_vec();
+    steps.push(POLLED);
+    steps.extend_from_slice(&[0xFF; 9]);
+    steps.push(1);
+    let mark = Mark::of_part(1);
+    let part = [&mark.part_header()[..], &mark.frame_header(&steps), &steps].concat();
+    assert_eq!(play(&part), Ok((Some(Stop::CutOff), 1)));
 }
 
 /// Where the frames of a part end.

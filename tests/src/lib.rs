@@ -14,5 +14,5 @@ pub mod world;
 
 pub use disk::{CrashStyle, Disk, Random};
 pub use received::Received;
-pub use recorded::{Parts, play};
+pub use recorded::{Parts, play, written};
 pub use world::World;

@@ -1,6 +1,9 @@
 //! What a recording writes, kept in memory; and playing it back.
 
-use whimbrel_core::recording::{Chunk, Mark, RecordedBroker, Replay, ReplayError, Stop};
+use std::convert::Infallible;
+use whimbrel_core::recording::{
+    Chunk, Mark, RecordedBroker, Replay, ReplayError, Stop, written_bytes,
+};
 
 /// The parts of a recording, as files would hold them.
 #[derive(Clone, Debug, Default)]
@@ -55,4 +58,15 @@ pub fn play(part: &[u8]) -> Result<(Option<Stop>, u64), ReplayError> {
     let mut replay = Replay::new(part)?;
     while replay.step()?.is_some() {}
     Ok((replay.stop(), replay.step_count()))
+}
+
+/// How many bytes of a file are of the part in it. It is read in pieces, however large it is.
+#[must_use]
+pub fn written(file: &[u8]) -> usize {
+    let Ok(written) = written_bytes(file.len() as u64, |at, piece| {
+        assert!(piece.len() <= 64 << 10, "{} bytes at once", piece.len());
+        piece.copy_from_slice(&file[at as usize..][..piece.len()]);
+        Ok::<_, Infallible>(())
+    });
+    written as usize
 }

@@ -4,7 +4,7 @@
 use core::fmt;
 
 const LANES: usize = 4;
-const BLOCK_BYTES: usize = LANES * 8;
+pub(super) const BLOCK_BYTES: usize = LANES * 8;
 
 /// Four sums side by side, so that a processor can go on with one while it multiplies for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,13 @@ impl Digest {
     /// Any bytes, and how many.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
+        let rest = self.blocks(bytes);
+        self.end(rest);
+    }
+
+    /// Any bytes in pieces: after their number, all but what is no whole block, which comes at the
+    /// [end](Self::end). Gives the rest.
+    pub(super) fn blocks<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
         for block in blocks {
             let (words, _) = block.as_chunks::<8>();
@@ -40,6 +47,11 @@ impl Digest {
                 *lane = Self::mix(*lane, u64::from_le_bytes(*word));
             }
         }
+        rest
+    }
+
+    /// Less than a block.
+    pub(super) fn end(&mut self, rest: &[u8]) {
         let (words, rest) = rest.as_chunks::<8>();
         for word in words {
             self.number(u64::from_le_bytes(*word));

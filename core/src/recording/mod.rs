@@ -30,19 +30,19 @@
 //! on, and says how many were given up before it.
 
 mod digest;
+mod frame;
 mod name;
 mod read;
 mod redact;
 mod step;
 mod write;
 
+pub use frame::{FRAME_HEADER_BYTES, Mark, PART_HEADER_BYTES, part_number, written_bytes};
 pub use name::{PART_NUMBER_MAX, parse_part_name, part_name};
-pub use read::{Replay, ReplayError, Stop, part_number, written_bytes};
+pub use read::{Replay, ReplayError, Stop};
 pub(crate) use redact::{Redaction, Sender};
 pub use step::{Input, Step};
 pub use write::{Chunk, RecordOptions, RecordedBroker};
-
-use digest::Digest;
 
 /// What stands where something was blotted out.
 pub(crate) const REDACTED: u8 = b'*';
@@ -53,46 +53,3 @@ pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
 /// The version of the format that this version writes, and the only one that it reads. Goes up with
 /// any change of what a broker's state consists of.
 pub const FORMAT: u32 = 4 << 16 | crate::state::FORMAT;
-
-/// What tells a part of a ring from the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark([u8; 8]);
-
-impl Mark {
-    /// The mark of the part with this number, in the order in which they are written. No two have
-    /// the same, and hardly any bytes look like one.
-    #[must_use]
-    pub const fn of_part(number: u64) -> Self {
-        Self((number ^ !0).wrapping_mul(Digest::FACTOR).to_le_bytes())
-    }
-
-    /// What stands at the beginning of a part.
-    #[must_use]
-    pub fn part_header(self) -> [u8; PART_HEADER_BYTES] {
-        let mut header = [0; PART_HEADER_BYTES];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-        header[12..].copy_from_slice(&self.0);
-        header
-    }
-
-    /// What stands before the bytes of a frame.
-    #[must_use]
-    pub fn frame_header(self, bytes: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        // Much faster than a CRC, and as good against chance.
-        let mut digest = Digest::new();
-        digest.bytes(bytes);
-        let mut header = [0; FRAME_HEADER_BYTES];
-        header[..8].copy_from_slice(&self.0);
-        header[8..12].copy_from_slice(&length.to_le_bytes());
-        header[12..].copy_from_slice(&digest.sum().to_le_bytes());
-        header
-    }
-}
-
-/// How long what stands before the first frame is.
-pub const PART_HEADER_BYTES: usize = 20;
-
-/// How long what stands before the bytes of a frame is.
-pub const FRAME_HEADER_BYTES: usize = 16;

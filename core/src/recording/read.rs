@@ -1,9 +1,10 @@
 //! Playing a recording back.
 
+use super::FORMAT;
 use super::digest::Digest;
+use super::frame::{self, Mark};
 use super::step::{self, Input, Step, code};
 use super::write::{digest_action, digest_sent, redaction_of};
-use super::{FORMAT, FRAME_HEADER_BYTES, MAGIC, Mark, PART_HEADER_BYTES};
 use crate::action::Action;
 use crate::broker::Broker;
 use crate::explain::Explanation;
@@ -101,12 +102,8 @@ impl Replay {
     /// It is none, or one of another version, or damaged. A part whose end is missing is none of
     /// that.
     pub fn new(part: &[u8]) -> Result<Self, ReplayError> {
-        let Frames {
-            steps,
-            end,
-            is_damaged,
-        } = frames(part)?;
-        let damaged_at = is_damaged.then_some(end);
+        let (steps, end) = frame::contents(part)?;
+        let damaged_at = end.is_damaged.then_some(end.at as usize);
         if steps.is_empty() {
             return Err(damaged_at.map_or(ReplayError::NoBeginning, damaged));
         }
@@ -244,7 +241,13 @@ impl Replay {
     }
 
     fn poll(&mut self) -> Result<Option<Step>, ReplayError> {
+        let had_turned = self.broker.sends_left == 0;
         let action = self.broker.poll_action();
+        if action.is_none() && had_turned && !self.with_bytes {
+            // Nothing changes until the next input: there may be more calls than anybody can wait
+            // for.
+            self.calls = 0;
+        }
         if let Some(action) = &action {
             digest_action(&mut self.digest, action, self.without_payloads);
         }
@@ -371,100 +374,4 @@ impl Replay {
 
 const fn damaged(at: usize) -> ReplayError {
     ReplayError::Damaged { at }
-}
-
-/// Which part of a ring this is, by its mark: see [`Mark::of_part`].
-#[must_use]
-pub fn part_number(part: &[u8]) -> Option<u64> {
-    let (header, _) = part.split_first_chunk::<PART_HEADER_BYTES>()?;
-    let (magic, rest) = header.split_first_chunk::<8>()?;
-    let (_, mark) = rest.split_last_chunk::<8>()?;
-    let number = u64::from_le_bytes(*mark).wrapping_mul(inverse(Digest::FACTOR)) ^ !0;
-    (*magic == MAGIC).then_some(number)
-}
-
-/// What an odd number is to be multiplied with to get 1, by Newton's method: each round doubles how
-/// many of the lowest bits are right, and the number itself has three.
-const fn inverse(odd: u64) -> u64 {
-    let mut inverse = odd;
-    let mut bits = 3;
-    while bits < u64::BITS {
-        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
-        bits *= 2;
-    }
-    inverse
-}
-
-/// How many bytes of a file are of the part in it; the rest is what is left of an older one. All of
-/// them where that is not certain.
-#[must_use]
-pub fn written_bytes(part: &[u8]) -> usize {
-    match frames(part) {
-        Ok(Frames {
-            end,
-            is_damaged: false,
-            ..
-        }) => end,
-        _ => part.len(),
-    }
-}
-
-/// The frames of a part, taken apart.
-struct Frames {
-    /// What is in them. A last one that is not whole is left out.
-    steps: Vec<u8>,
-    /// Where the last one ends that can be read.
-    end: usize,
-    /// What comes there is damaged; otherwise it is not whole, or what is left of an older part.
-    is_damaged: bool,
-}
-
-fn frames(part: &[u8]) -> Result<Frames, ReplayError> {
-    let Some((header, mut rest)) = part.split_first_chunk::<PART_HEADER_BYTES>() else {
-        return match MAGIC.starts_with(part) || part.starts_with(&MAGIC) {
-            true => Err(ReplayError::NoBeginning),
-            false => Err(ReplayError::NotARecording),
-        };
-    };
-    let (magic, header) = header.split_at(MAGIC.len());
-    if magic != MAGIC {
-        return Err(ReplayError::NotARecording);
-    }
-    let (Some((format, mark)), mut steps) = (header.split_first_chunk(), Vec::new()) else {
-        return Err(ReplayError::NotARecording);
-    };
-    let found = u32::from_le_bytes(*format);
-    if found != FORMAT {
-        return Err(ReplayError::Format { found });
-    }
-    let mark = Mark(mark.try_into().map_err(|_| ReplayError::NotARecording)?);
-    let mut is_damaged = false;
-    while let Some((header, behind)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
-        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
-        let frame = behind.split_at_checked(length);
-        match frame.filter(|(bytes, _)| mark.frame_header(bytes) == *header) {
-            Some((bytes, later)) => {
-                steps.extend_from_slice(bytes);
-                rest = later;
-            }
-            None => {
-                is_damaged = is_damage(mark, header, behind);
-                break;
-            }
-        }
-    }
-    let end = part.len() - rest.len();
-    Ok(Frames {
-        steps,
-        end,
-        is_damaged,
-    })
-}
-
-/// Whether something that is no frame was one: the part ends with it, or goes on behind it.
-/// Otherwise it was not written to its end, or belongs to what was in the file before.
-fn is_damage(mark: Mark, header: &[u8; FRAME_HEADER_BYTES], behind: &[u8]) -> bool {
-    let is_own = header.starts_with(&mark.0);
-    let ends_here = header[8..12] == (behind.len() as u32).to_le_bytes();
-    is_own && ends_here || behind.windows(8).any(|bytes| bytes == mark.0)
 }
