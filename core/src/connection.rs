@@ -370,6 +370,12 @@ impl Connection {
         self.outbox.len() + self.blocked as usize
     }
 
+    /// Whether it has what it says that its inbox has.
+    pub(crate) fn is_whole(&self) -> bool {
+        let extra = self.extra.as_ref();
+        extra.is_none_or(|extra| extra.awaiting_storage <= self.inbox.len())
+    }
+
     /// Whether CONNECT named a method of enhanced authentication.
     pub(crate) fn has_method(&self) -> bool {
         self.extra

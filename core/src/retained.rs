@@ -92,6 +92,11 @@ impl Usage {
 }
 
 impl Retained {
+    /// How many tenants have or had something here.
+    pub(crate) const fn tenant_count(&self) -> usize {
+        self.by_tenant.len()
+    }
+
     /// What there is of all tenants together.
     pub(crate) const fn usage(&self) -> Usage {
         self.usage

@@ -324,6 +324,11 @@ impl Sessions {
         self.slab.get(key)
     }
 
+    /// All of them, in slot order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Session> {
+        self.slab.values()
+    }
+
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Session> {
         self.slab.get_mut(key)
     }

@@ -46,14 +46,25 @@ impl<T: State> State for Slab<T> {
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        Some(Self {
+        let slab = Self {
             slots: State::load(from)?,
             free: State::load(from)?,
-        })
+        };
+        slab.is_whole().then_some(slab)
     }
 }
 
 impl<T> Slab<T> {
+    /// Whether what is free is just what has no value, each slot once.
+    fn is_whole(&self) -> bool {
+        let mut is_free: Vec<bool> = self.slots.iter().map(|slot| slot.value.is_none()).collect();
+        let take = |index: &u32| {
+            let place = is_free.get_mut(*index as usize);
+            place.is_some_and(core::mem::take)
+        };
+        self.free.iter().all(take) && !is_free.contains(&true)
+    }
+
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -108,6 +119,11 @@ impl<T> Slab<T> {
         }
     }
 
+    /// All of them, in slot order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     /// Whoever sits in this slot now.
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.slots.get_mut(index as usize)?.value.as_mut()
@@ -156,5 +172,35 @@ mod tests {
         assert_eq!(slab.get(second), Some(&'b'));
         assert_eq!(slab.len(), 1);
         assert_eq!(slab.key_from(0), Some(second));
+    }
+
+    #[test]
+    fn a_state_whose_free_slots_are_not_free_is_none() {
+        let slot = |value| Slot {
+            generation: 0,
+            value,
+        };
+        let loads = |values: [Option<u8>; 3], free: &[u32]| {
+            let slab = Slab {
+                slots: values.map(slot).into(),
+                free: free.to_vec(),
+            };
+            let mut bytes = Vec::new();
+            slab.save(&mut Writer::new(&mut bytes, false));
+            Slab::<u8>::load(&mut Reader::new(&bytes)).is_some()
+        };
+        assert!(loads([None, Some(1), None], &[2, 0]));
+        assert!(loads([Some(0), Some(1), Some(2)], &[]));
+        for free in [
+            &[][..],
+            &[0],
+            &[0, 0],
+            &[0, 1],
+            &[0, 3],
+            &[0, 2, 2],
+            &[0, 2, u32::MAX],
+        ] {
+            assert!(!loads([None, Some(1), None], free), "{free:?}");
+        }
     }
 }

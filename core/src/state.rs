@@ -288,7 +288,11 @@ impl<T: State> State for Vec<T> {
         if room < length || room > from.bytes.len().saturating_mul(2).saturating_add(SPARE) {
             return None;
         }
-        let mut values = Self::with_capacity(room);
+        // Of what is larger than its bytes here, room is made when it comes: nobody counts that.
+        let mut values = match size_of::<T>() {
+            1 => Self::with_capacity(room),
+            _ => Self::new(),
+        };
         for _ in 0..length {
             values.push(T::load(from)?);
         }

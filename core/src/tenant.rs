@@ -251,6 +251,15 @@ impl Tenants {
         };
         for _ in 0..usize::load(from)? {
             let name = Option::<Arc<str>>::load(from)?;
+            let name = name.filter(|name| !name.is_empty());
+            let is_first = tenants.all.is_empty();
+            let is_new = name
+                .as_ref()
+                .is_some_and(|name| tenants.find(name).is_none());
+            // The default one, and then others.
+            if is_first != name.is_none() || !is_first && !is_new {
+                return None;
+            }
             let id = tenants.insert(name.as_deref().unwrap_or_default());
             tenants[id].subscriptions = Subscriptions::load(from, seed)?;
             let tenant = &mut tenants[id];

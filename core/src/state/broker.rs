@@ -11,10 +11,12 @@ use crate::encoder::Encoder;
 use crate::gate::{AckKind, ConnAckBytes, Gated};
 use crate::message::Message;
 use crate::message::pool::Pool;
+use crate::placement::SLOTS;
 use crate::recording::Redaction;
 use crate::route::{RouteSlot, Routes};
 use crate::session::inflight::{self, Exchange};
 use crate::session::{Session, SubscriptionRef, Traffic};
+use crate::tenant::TenantId;
 use crate::timer::TimerKey;
 use crate::will::Will;
 use alloc::collections::VecDeque;
@@ -427,7 +429,7 @@ impl Broker {
         let clock = State::load(from)?;
         let random: crate::random::Random = State::load(from)?;
         let seed = random.seed();
-        Some(Self {
+        let broker = Self {
             config,
             access,
             bans,
@@ -482,6 +484,27 @@ impl Broker {
             actions: VecDeque::new(),
             events_waiting: State::load(from)?,
             events_lost_told: State::load(from)?,
-        })
+        };
+        broker.is_whole().then_some(broker)
+    }
+
+    /// Whether everything that is named by a number is there.
+    fn is_whole(&self) -> bool {
+        let has = |tenant: TenantId| tenant.index() < self.tenants.len();
+        let walks = match &self.walk {
+            Some(Walk::Retained { tenant, .. }) => has(*tenant),
+            _ => true,
+        };
+        let identity = &self.config.identity;
+        (1..=SLOTS).contains(&identity.shards)
+            && identity.shard < identity.shards
+            && self.placement.shards == identity.shards
+            && walks
+            && self.retained.tenant_count() <= self.tenants.len()
+            && self
+                .connections
+                .values()
+                .all(|c| has(c.tenant) && c.is_whole())
+            && self.sessions.values().all(|session| has(session.tenant))
     }
 }

@@ -54,15 +54,29 @@ impl<T: State> State for Slab<T> {
     }
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
-        Some(Self {
+        let slab = Self {
             rows: State::load(from)?,
             free: State::load(from)?,
             len: State::load(from)?,
-        })
+        };
+        slab.is_whole().then_some(slab)
     }
 }
 
 impl<T> Slab<T> {
+    /// Whether the list of free rows has all of them, and an end.
+    fn is_whole(&self) -> bool {
+        let mut free = self.free;
+        // One that goes in circles never comes to its end.
+        for _ in self.len..self.rows.len() {
+            let Some(Row::Free(next)) = self.rows.get(free as usize) else {
+                return false;
+            };
+            free = *next;
+        }
+        free == NONE && self.iter().count() == self.len
+    }
+
     pub(super) const fn new() -> Self {
         Self {
             rows: Vec::new(),
@@ -172,5 +186,35 @@ mod tests {
             slab.remove(id);
         }
         assert_eq!((slab.len(), slab.insert('z')), (0, 0));
+    }
+
+    #[test]
+    fn a_state_whose_free_rows_are_not_free_or_go_in_circles_is_none() {
+        let loads = |next: [u32; 2], free, len| {
+            let [first, last] = next.map(Row::Free);
+            let slab = Slab {
+                rows: [first, Row::Full(7_u8), last].into(),
+                free,
+                len,
+            };
+            let mut bytes = Vec::new();
+            slab.save(&mut Writer::new(&mut bytes, false));
+            Slab::<u8>::load(&mut Reader::new(&bytes)).is_some()
+        };
+        assert!(loads([NONE, 0], 2, 1));
+        assert!(loads([2, NONE], 0, 1));
+        for (next, free, len) in [
+            ([0, 2], 0, 1),
+            ([2, 0], 0, 1),
+            ([1, NONE], 0, 1),
+            ([3, NONE], 0, 1),
+            ([NONE, NONE], 0, 1),
+            ([2, NONE], NONE, 1),
+            ([2, NONE], 0, 0),
+            ([2, NONE], 0, 2),
+            ([2, NONE], 0, usize::MAX),
+        ] {
+            assert!(!loads(next, free, len), "{next:?} {free} {len}");
+        }
     }
 }

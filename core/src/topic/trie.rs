@@ -234,7 +234,11 @@ impl Subscriptions {
         let ids: Vec<u32> = index.filters.iter().map(|(id, _)| id).collect();
         for id in ids {
             let (text, wildcards) = <(String, bool)>::load(from)?;
-            let place = index.place(TopicFilter::stored(&text, wildcards), id);
+            let filter = TopicFilter::stored(&text, wildcards);
+            if index.find(filter).is_some() {
+                return None;
+            }
+            let place = index.place(filter, id);
             index.filters.at_mut(id).place = place;
         }
         index.groups = State::load(from)?;
@@ -245,7 +249,34 @@ impl Subscriptions {
         index.text_bytes += shares.sum::<usize>();
         index.subscription_count = State::load(from)?;
         index.generation = State::load(from)?;
-        Some(index)
+        index.is_whole().then_some(index)
+    }
+
+    /// Whether each group stands once with the filter that it names, by its share name, and each
+    /// filter has somebody; and whether they are counted right.
+    fn is_whole(&self) -> bool {
+        let (mut groups, mut subscriptions) = (0, 0);
+        for (id, row) in self.filters.iter() {
+            let mut before = None;
+            for group in row.groups() {
+                let group = self.groups.get(*group);
+                let Some(group) = group.filter(|group| group.filter().0 == id) else {
+                    return false;
+                };
+                if group.members().is_empty() || before >= Some(group.share()) {
+                    return false;
+                }
+                before = Some(group.share());
+                groups += 1;
+                subscriptions += group.members().len();
+            }
+            subscriptions += row.subscribers.len();
+            let is_used = row.subscribers.len() > 0 || row.shared.is_some();
+            if !is_used || row.shared.is_some() && before.is_none() {
+                return false;
+            }
+        }
+        groups == self.groups.len() && subscriptions == self.subscription_count
     }
 
     /// How many plain subscriptions and group members there are.
@@ -621,5 +652,62 @@ impl Subscriptions {
     const fn count_removal(&mut self) {
         self.subscription_count -= 1;
         self.generation += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each byte of a state is another one: it is none, or an index that can be used and emptied.
+    #[test]
+    fn what_a_state_contradicts_itself_in_is_noticed() {
+        let mut index = Subscriptions::new(1);
+        let subscription = Subscription::default();
+        for (key, filter) in ["a", "a/+", "a/#", "gone", "b"].iter().enumerate() {
+            let filter = TopicFilter::plain(filter).unwrap();
+            index.insert(filter, SubscriberKey(key as u32), subscription);
+            for share in ["g", "h"] {
+                let share = ShareName::new(share).unwrap();
+                index.insert_shared(filter, share, SubscriberKey(9), subscription);
+            }
+        }
+        let gone = index.find(TopicFilter::plain("gone").unwrap());
+        empty(&mut index, gone.unwrap());
+        let mut bytes = Vec::new();
+        index.save(&mut Writer::new(&mut bytes, false));
+        assert!(Subscriptions::load(&mut Reader::new(&bytes), 1).is_some());
+        for place in 0..bytes.len() {
+            for mask in [1, 2, 4, 0x80, 0xFF] {
+                let mut other = bytes.clone();
+                other[place] ^= mask;
+                let Some(mut index) = Subscriptions::load(&mut Reader::new(&other), 1) else {
+                    continue;
+                };
+                let mut matches = Matches::new();
+                for topic in ["a", "a/b", "a/b/c", "b", "gone"] {
+                    index.matches(TopicName::new(topic).unwrap(), &mut matches);
+                }
+                let ids: Vec<u32> = index.filters.iter().map(|(id, _)| id).collect();
+                ids.iter().for_each(|id| empty(&mut index, *id));
+                assert_eq!(index.counts(), Counts::default(), "{place} ^ {mask}");
+            }
+        }
+    }
+
+    /// Takes everybody away from a filter.
+    fn empty(index: &mut Subscriptions, id: u32) {
+        let mut all = Vec::new();
+        index.filters.at(id).subscribers.append_to(&mut all);
+        let groups = index.filters.at(id).groups().to_vec();
+        for one in all {
+            index.remove_id(FilterId(id), one.key);
+        }
+        for group in groups {
+            let members = index.groups.at(group).members().to_vec();
+            for member in members {
+                index.remove_member(GroupId(group), member.key);
+            }
+        }
     }
 }
