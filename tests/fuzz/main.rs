@@ -111,6 +111,11 @@ fn class_14_a_proxy_says_the_same_however_it_comes() {
 }
 
 #[test]
+fn a_damaged_recording_is_played_as_far_as_it_is_whole() {
+    run("recording");
+}
+
+#[test]
 fn a_damaged_log_is_read_as_far_as_it_is_whole() {
     run("recover");
 }

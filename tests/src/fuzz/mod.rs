@@ -10,6 +10,7 @@ mod codec;
 mod credentials;
 mod filter;
 mod proxy;
+mod recording;
 mod recover;
 mod script;
 mod settings;
@@ -20,6 +21,7 @@ pub use codec::{decode, roundtrip};
 pub use credentials::credentials;
 pub use filter::filter;
 pub use proxy::proxy;
+pub use recording::recording;
 pub use recover::{recover, restore};
 pub use settings::settings;
 
@@ -27,13 +29,14 @@ pub use settings::settings;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("broker", broker),
     ("client", client),
     ("credentials", credentials),
     ("decode", decode),
     ("filter", filter),
     ("proxy", proxy),
+    ("recording", recording),
     ("recover", recover),
     ("restore", restore),
     ("roundtrip", roundtrip),

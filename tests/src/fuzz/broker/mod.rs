@@ -11,8 +11,10 @@ mod packets;
 mod play;
 
 use super::script::Script;
+use crate::recorded::Parts;
 use play::Play;
 use whimbrel_core::Broker;
+use whimbrel_core::recording::RecordOptions;
 use whimbrel_core::restore::Restorer;
 
 /// Plays a script.
@@ -33,6 +35,19 @@ pub fn broker(data: &[u8]) {
     if config.durable {
         check_restored(&play);
     }
+}
+
+/// Plays a script as a broker that is recorded.
+pub(super) fn recorded(script: &mut Script<'_>) -> Parts {
+    let config = config::config(script);
+    let options = RecordOptions {
+        part_bytes: script.choose(&[64 << 20, 1, 6_000]),
+        // What is refused because its payload is no text is accepted without it.
+        redact_payloads: script.flag() && !config.protocol.check_payload_format,
+        ..RecordOptions::default()
+    };
+    let length = script.u16();
+    Play::record(&config, Script::new(script.take(length.into())), options)
 }
 
 /// What was persisted makes the same broker again.

@@ -4,6 +4,7 @@
 use super::line::{Line, Owed};
 use super::packets;
 use crate::fuzz::script::Script;
+use crate::recorded::Parts;
 use crate::world::START;
 use core::hash::{Hash, Hasher};
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use whimbrel_core::letter::{
 };
 use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::message::MessageView;
+use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::statistics::Statistics;
 use whimbrel_core::{Broker, Config, ConnectionId, Grant, Now, Timestamp};
 
@@ -31,7 +33,9 @@ const TENANT: &str = "t";
 /// A script being played.
 pub(super) struct Play<'a> {
     script: Script<'a>,
-    broker: Broker,
+    broker: RecordedBroker,
+    /// What was recorded, if anything is.
+    parts: Parts,
     config: Config,
     now: Now,
     lines: Vec<Line>,
@@ -55,13 +59,27 @@ pub(super) struct Play<'a> {
 impl<'a> Play<'a> {
     /// Plays a script to its end, and the broker to its shutdown.
     pub(super) fn perform(config: &Config, script: Script<'a>) -> Self {
+        Self::play(config, script, None)
+    }
+
+    /// The same, and what is recorded of it.
+    pub(super) fn record(config: &Config, script: Script<'a>, options: RecordOptions) -> Parts {
+        let mut play = Self::play(config, script, Some(options));
+        play.broker.end_recording();
+        play.parts.take(&mut play.broker, true);
+        play.parts
+    }
+
+    fn play(config: &Config, script: Script<'a>, recorded: Option<RecordOptions>) -> Self {
         let now = Now {
             monotonic: Timestamp(1_000),
             wall: START,
         };
+        let broker = Broker::new(config.clone(), 7, now).expect("the configuration is valid");
         let mut play = Self {
             script,
-            broker: Broker::new(config.clone(), 7, now).expect("the configuration is valid"),
+            broker: broker.into(),
+            parts: Parts::default(),
             config: config.clone(),
             now,
             lines: Vec::new(),
@@ -78,6 +96,9 @@ impl<'a> Play<'a> {
                 kept: 0,
             },
         };
+        if let Some(options) = recorded {
+            play.broker.record(options);
+        }
         while !play.script.is_over() {
             play.step();
         }
@@ -527,7 +548,7 @@ impl<'a> Play<'a> {
         for _ in 0..TURNS {
             match self.broker.poll_action() {
                 Some(action) => self.carry_out(action),
-                None => return,
+                None => return self.parts.take(&mut self.broker, false),
             }
         }
         panic!("there is always one more action");
