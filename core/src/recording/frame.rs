@@ -94,7 +94,7 @@ pub fn written_bytes<E>(
     length: u64,
     read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let walk = Walk::new(length, read).to_end(|_| {})?;
+    let walk = Walk::new(length, read).all(|_| {})?;
     Ok(match walk {
         Ok(End {
             at,
@@ -112,7 +112,7 @@ pub(super) fn contents(part: &[u8]) -> Result<(Vec<u8>, End), ReplayError> {
         Ok::<_, Infallible>(())
     };
     let mut steps = Vec::new();
-    let Ok(end) = Walk::new(part.len() as u64, read).to_end(|range| {
+    let Ok(end) = Walk::new(part.len() as u64, read).all(|range| {
         steps.extend_from_slice(of(range));
     });
     end.map(|end| (steps, end))
@@ -154,7 +154,7 @@ impl<E, R: FnMut(u64, &mut [u8]) -> Result<(), E>> Walk<R> {
     }
 
     /// Tells where the bytes of each frame are that can be read.
-    fn to_end(mut self, mut frame: impl FnMut(Range<u64>)) -> Result<Result<End, ReplayError>, E> {
+    fn all(mut self, mut frame: impl FnMut(Range<u64>)) -> Result<Result<End, ReplayError>, E> {
         let mut at = PART_HEADER_BYTES as u64;
         let mark = match mark_of(self.piece(0, at)?) {
             Ok(mark) => mark,

@@ -59,18 +59,18 @@ pub(super) struct Play<'a> {
 impl<'a> Play<'a> {
     /// Plays a script to its end, and the broker to its shutdown.
     pub(super) fn perform(config: &Config, script: Script<'a>) -> Self {
-        Self::play(config, script, None)
+        Self::to_the_end(config, script, None)
     }
 
     /// The same, and what is recorded of it.
     pub(super) fn record(config: &Config, script: Script<'a>, options: RecordOptions) -> Parts {
-        let mut play = Self::play(config, script, Some(options));
+        let mut play = Self::to_the_end(config, script, Some(options));
         play.broker.end_recording();
         play.parts.take(&mut play.broker, true);
         play.parts
     }
 
-    fn play(config: &Config, script: Script<'a>, recorded: Option<RecordOptions>) -> Self {
+    fn to_the_end(config: &Config, script: Script<'a>, recorded: Option<RecordOptions>) -> Self {
         let now = Now {
             monotonic: Timestamp(1_000),
             wall: START,
