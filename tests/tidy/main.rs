@@ -89,8 +89,8 @@ fn every_class_of_attacks_is_tested_by_name() {
     report(problems);
 }
 
-/// What has to stay small, in lines of code: the second runtime, so that rules stay in core, and the
-/// broker on plain threads.
+/// What has to stay small, in lines of code: the second runtime, so that rules stay in core, and
+/// the broker on plain threads.
 const SMALL: [(&str, usize); 2] = [("runtime-smol/src/", 700), ("core/examples/blocking/", 200)];
 
 #[test]

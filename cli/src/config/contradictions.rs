@@ -39,7 +39,7 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
     let in_memory = limits.queued_payload_memory_bytes;
     let (waiting, until) = match settings.server.storage {
         StorageConfig::Memory => (total(), "the queues are full"),
-        _ => (
+        StorageConfig::Log { .. } | StorageConfig::Sqlite { .. } => (
             bytes("limits.queued_payload_memory_bytes", in_memory),
             "what waits is left to the log alone",
         ),
