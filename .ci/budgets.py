@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds the light program to its budgets: .ci/budgets.py PROGRAM [PROGRAM WITH TLS]
 
-Size of the file, resident memory when listening, memory for each idle connection without and with a
+Size of the file, resident memory when listening, without a log and with one, memory for each idle connection without and with a
 subscription, a thousand connections in all, and that nothing runs when nothing happens; of the program
 with TLS the size of the file. Prints what it has measured; fails when something is over its budget.
 """
@@ -10,6 +10,7 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 KIB = 1024
@@ -18,6 +19,8 @@ BUDGETS = {
     "file": 1536 * KIB,
     "file with TLS": 2.2 * KIB * KIB,
     "resident when listening": 1536 * KIB,
+    "resident with a new log": 1536 * KIB,
+    "resident with what a log kept": 1536 * KIB,
     "an idle connection": 0.9 * KIB,
     "one with a subscription": 1.05 * KIB,
     "resident with 1,000 connections": 4096 * KIB,
@@ -26,14 +29,14 @@ BUDGETS = {
 
 
 class Broker:
-    def __init__(self, program):
+    def __init__(self, program, *kept):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = free.getsockname()
         url = "tcp://%s:%d" % self.address
         began = time.monotonic()
         self.process = subprocess.Popen(
-            [program, "serve", "--memory", "-l", url, "--log-level", "error"],
+            [program, "serve", *(kept or ["--memory"]), "-l", url, "--log-level", "error"],
             # As a service manager starts it.
             env={"PATH": os.defpath},
         )
@@ -100,6 +103,13 @@ def measure(program):
             stream.close()
         broker.stop()
     print(f"{'ms until it listens':34}{broker.started_ms:12,.1f}")
+    with tempfile.TemporaryDirectory() as data:
+        for what in ["resident with a new log", "resident with what a log kept"]:
+            broker = Broker(program, "--data-dir", data)
+            time.sleep(0.5)
+            found[what] = broker.resident()
+            connect(broker.address, 0, False).close()
+            broker.stop()
     return found
 
 

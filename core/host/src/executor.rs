@@ -11,6 +11,9 @@ use whimbrel_core::log::{
 /// How many zeros go into one system call.
 const ZEROS_BYTES: u64 = 64 << 10;
 
+/// Room for what is read that is kept for the next time: a scan reads more at once, but is rare.
+const READ_KEPT_BYTES: usize = 32 << 10;
+
 /// Open files are kept, up to this many: a scan goes through all segments.
 const OPEN_FILES_MAX: usize = 16;
 
@@ -91,6 +94,10 @@ impl Executor {
     }
 
     fn try_run(&mut self, action: &FileAction<'_>) -> io::Result<Answer> {
+        let reads = matches!(action, FileAction::ReadAt { .. });
+        if !reads && self.buffer.capacity() > READ_KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
         match *action {
             FileAction::List => return self.list(),
             FileAction::Create { file } => self.create(file)?,
