@@ -218,41 +218,41 @@ fn a_will_that_is_due_is_published_though_its_client_comes_back_in_that_moment()
 /// exchange. After a crash the publisher sent it again, and the group got it twice. (Seed 411747.)
 #[test]
 fn what_a_member_leaves_to_its_group_is_not_taken_in_again_after_a_crash() {
-    crate::check(411_747);
+    crate::check_as_before(411_747);
 }
 
 /// Bytes of a twin were changed so that its own message looked like one of a player; here it was
 /// the oracle that was wrong. (Seed 417915.)
 #[test]
 fn what_a_twin_has_said_itself_is_not_of_another_tenant() {
-    crate::check(417_915);
+    crate::check_as_before(417_915);
 }
 
 /// The clock had jumped back when the process started again: a will without delay, due since the
 /// connection was lost, seemed to be due later, and the client came back before. (Seed 419434.)
 #[test]
 fn a_will_without_delay_is_due_whatever_the_clock_says() {
-    crate::check(419_434);
+    crate::check_as_before(419_434);
 }
 
 /// The disk was full, a message was refused, and the answer was lost with its connection. What came
 /// behind it was taken in meanwhile, and then the refused one, when it came again. (Seed 416381.)
 #[test]
 fn what_was_refused_does_not_come_behind_later_messages() {
-    crate::check(416_381);
+    crate::check_as_before(416_381);
 }
 
 /// The same with a retained message that a later one had cleared. (Seed 421633.)
 #[test]
 fn what_was_refused_is_not_retained_instead_of_later_messages() {
-    crate::check(421_633);
+    crate::check_as_before(421_633);
 }
 
 /// A session ended and left a QoS 2 message to a member on another shard. That was recorded, the
 /// end of the session was not: a crash brought both back. (Seed 418383.)
 #[test]
 fn what_a_session_leaves_to_another_shard_is_left_once() {
-    crate::check(418_383);
+    crate::check_as_before(418_383);
 }
 
 /// Some shards had their part of a QoS 2 message, the one that retains it had not, and the disk was
@@ -306,7 +306,7 @@ fn what_some_shards_have_is_retained_though_the_disk_is_full() {
 /// went. (Seed 70371289965.)
 #[test]
 fn what_a_checkpoint_replaces_makes_no_room_before_that_is_durable() {
-    crate::check(70_371_289_965);
+    crate::check_as_before(70_371_289_965);
 }
 
 /// A client had released a QoS 2 message, lost its connection, and released it again: that was
@@ -315,8 +315,8 @@ fn what_a_checkpoint_replaces_makes_no_room_before_that_is_durable() {
 /// 70370289700 and 70371289977.)
 #[test]
 fn an_identifier_is_not_free_before_all_shards_know_it() {
-    crate::check(70_370_289_700);
-    crate::check(70_371_289_977);
+    crate::check_as_before(70_370_289_700);
+    crate::check_as_before(70_371_289_977);
 }
 
 /// A shard had the will of an earlier connection, and that it should forget that was not durable
@@ -324,5 +324,5 @@ fn an_identifier_is_not_free_before_all_shards_know_it() {
 /// 80000002282.)
 #[test]
 fn a_will_is_not_promised_before_the_last_one_is_forgotten_for_good() {
-    crate::check(80_000_002_282);
+    crate::check_as_before(80_000_002_282);
 }

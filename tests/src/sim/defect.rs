@@ -4,7 +4,7 @@
 
 use super::chance::Chance;
 use whimbrel_core::codec::packet::{QoS, Version};
-use whimbrel_core::codec::{self, Packet, frame};
+use whimbrel_core::codec::{self, Packet, Property, PropertyBuffer, frame};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::log::{BatchRef, BatchWriter, Op};
@@ -52,6 +52,8 @@ pub enum Defect {
     ServesTwoMembers,
     /// A lost connection looks like a DISCONNECT.
     SwallowsAWill,
+    /// A will that is delayed waits for ever.
+    SwallowsADelayedWill,
     /// A connection that is taken over looks as if it had said DISCONNECT before.
     DropsAWillOnTakeover,
     /// A will is published in spite of a DISCONNECT.
@@ -94,7 +96,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -115,6 +117,7 @@ impl Defect {
         Self::SendsQoS2Twice,
         Self::ServesTwoMembers,
         Self::SwallowsAWill,
+        Self::SwallowsADelayedWill,
         Self::DropsAWillOnTakeover,
         Self::InventsAWill,
         Self::DeniesASession,
@@ -350,6 +353,32 @@ impl Mischief {
             {
                 packets.swap(place - 1, place);
             }
+        }
+    }
+
+    /// A CONNECT on its way to the broker.
+    pub(super) fn connect(&mut self, version: Version, bytes: &mut Vec<u8>) {
+        let copy = bytes.clone();
+        let Some(Packet::Connect(connect)) = parsed(version, &copy) else {
+            return;
+        };
+        let Some(will) = connect.will.as_ref() else {
+            return;
+        };
+        let is_delayed = will.properties.will_delay_interval().unwrap_or(0) > 0;
+        if is_delayed && self.is(Defect::SwallowsADelayedWill) {
+            let mut properties = PropertyBuffer::new();
+            properties.push(Property::WillDelayInterval(u32::MAX));
+            let will = codec::packet::Will {
+                properties: properties.as_properties(),
+                ..*will
+            };
+            let connect = codec::packet::Connect {
+                will: Some(will),
+                ..connect
+            };
+            bytes.clear();
+            codec::encode(&Packet::Connect(connect), version, bytes).expect("it was a packet");
         }
     }
 

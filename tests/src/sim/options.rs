@@ -91,6 +91,8 @@ pub struct Options {
     pub(super) unsent_bytes_pause: u32,
     /// No message is begun for a client to which so many bytes are in flight.
     pub(super) inflight_bytes_maximum: u32,
+    /// Clients stay away for longer than their wills wait, now and then.
+    pub(super) long_absences: bool,
 }
 
 impl Options {
@@ -99,6 +101,8 @@ impl Options {
     pub fn from_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 1);
         let chance = &mut chance;
+        // What has come later is drawn by itself, so that a seed decides all else as before.
+        let later = &mut Chance::new(seed, 3);
         Self {
             seed,
             defect: None,
@@ -147,6 +151,16 @@ impl Options {
             }),
             unsent_bytes_pause: chance.pick(&[256 << 10, 256 << 10, 200]),
             inflight_bytes_maximum: chance.pick(&[4 << 20, 4 << 20, 2_000]),
+            long_absences: later.one_in(3),
+        }
+    }
+
+    /// The same without what has come later, for seeds that were found before.
+    #[must_use]
+    pub fn as_before(self) -> Self {
+        Self {
+            long_absences: false,
+            ..self
         }
     }
 
@@ -160,6 +174,7 @@ impl Options {
                 false => self.shards,
             },
             recording: None,
+            long_absences: self.long_absences || defect == Defect::SwallowsADelayedWill,
             small_queues: self.small_queues || defect == Defect::IgnoresLimits,
             ..self
         }

@@ -181,7 +181,11 @@ impl Player {
 
     fn make_will(&self, scene: &mut Scene) -> Will {
         let qos = scene.chance.pick(&QOS);
-        let mut delay_s = scene.chance.pick(&[0, 0, 2]);
+        let delays_s = match scene.long_absences {
+            true => [0, 1, 2],
+            false => [0, 0, 2],
+        };
+        let mut delay_s = scene.chance.pick(&delays_s);
         let mut properties = PropertyBuffer::new();
         if self.version == Version::V5 {
             properties.push(Property::WillDelayInterval(delay_s));
@@ -333,6 +337,15 @@ impl Player {
         }
         self.client.transport_closed(Timestamp(scene.now));
         self.act_at = scene.now + scene.chance.between(1, scene.pause_ms * 4);
+        self.stay_away(scene);
+    }
+
+    /// Does not come back for longer than its will waits, now and then.
+    fn stay_away(&mut self, scene: &mut Scene) {
+        let may = scene.long_absences && !scene.is_calm && self.role == Role::Any;
+        if may && scene.chance.one_in(2) {
+            self.act_at = scene.now + scene.chance.between(3_500, 12_000);
+        }
     }
 
     /// Lets the line go without a word; the broker hears of it later.
@@ -436,6 +449,7 @@ impl Player {
             _ => unreachable!("it is whole"),
         };
         scene.oracle.connecting(self.index, id, clean_start);
+        scene.mischief.connect(self.version, &mut bytes);
         if let Some(line) = scene.network.lines.get_mut(&id) {
             line.up
                 .write(scene.now, &bytes, scene.weather, &mut scene.chance);
@@ -471,6 +485,7 @@ impl Player {
             90..=91 => {
                 scene.counts.operation("leave silently");
                 self.abandon_line(scene);
+                self.stay_away(scene);
             }
             92 if !is_watcher => {
                 scene.counts.operation("begin anew");

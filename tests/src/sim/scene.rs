@@ -17,6 +17,8 @@ pub(super) struct Scene {
     pub(super) disk: DiskFaults,
     /// Faults are over: clients do no more than get what they are owed.
     pub(super) is_calm: bool,
+    /// Clients stay away for longer than their wills wait, now and then.
+    pub(super) long_absences: bool,
     pub(super) pause_ms: u64,
     pub(super) chance: Chance,
     pub(super) network: Network,

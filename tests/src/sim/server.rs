@@ -54,7 +54,6 @@ impl Process {
         &mut self.shards[shard].broker
     }
 
-    /// What all shards count together.
     /// DISCONNECT from all other lines of a client.
     fn say_goodbye(&mut self, now: Now, network: &Network, (id, owner): (u64, Owner)) {
         let is_other =
@@ -66,6 +65,7 @@ impl Process {
         }
     }
 
+    /// What all shards count together.
     fn statistics(&self) -> Statistics {
         let mut sum = Statistics::default();
         for shard in &self.shards {
@@ -175,6 +175,7 @@ impl Server {
             verdicts: VecDeque::new(),
             has_failed: false,
         });
+        scene.oracle.booted(scene.now);
         self.trace.number(scene.now);
         self.introduce(scene);
     }
@@ -280,7 +281,7 @@ impl Server {
                 let is_first = place.is_some() && !line.was_heard;
                 line.was_heard = place.is_some();
                 if line.was_heard {
-                    scene.oracle.known(id);
+                    scene.oracle.known(id, scene.now);
                 }
                 if is_first && scene.mischief.strikes(Defect::DropsAWillOnTakeover) {
                     process.say_goodbye(now, &scene.network, (id, owner));
@@ -298,6 +299,7 @@ impl Server {
                 }
                 if let Some(place) = line.place.take() {
                     process.lines.remove(&place);
+                    scene.oracle.gone(id, scene.now);
                     let Place { shard, connection } = place;
                     if scene.mischief.strikes(Defect::SwallowsAWill) {
                         process.broker(shard).receive(now, connection, &[0xE0, 0]);
@@ -540,6 +542,7 @@ impl Server {
                 let id = process.lines.remove(&place(connection));
                 if let Some(id) = id {
                     self.write(id, last_bytes, scene);
+                    scene.oracle.gone(id, scene.now);
                     let line = scene.network.lines.get_mut(&id);
                     if let Some(line) = line {
                         line.place = None;

@@ -82,6 +82,7 @@ impl<'a> Simulation<'a> {
             weather: CALM,
             disk: HEALTHY,
             is_calm: false,
+            long_absences: options.long_absences,
             pause_ms: options.pause_ms,
             chance: Chance::new(options.seed, 2),
             network: Network::default(),
@@ -134,7 +135,9 @@ impl<'a> Simulation<'a> {
         self.turn_until(|simulation| simulation.scene.now >= heard);
         self.come_to_rest();
         let retained = self.players.last().map(|player| player.retained.clone());
-        self.scene.oracle.finish(&retained.unwrap_or_default());
+        let now = self.scene.now;
+        let retained = retained.unwrap_or_default();
+        self.scene.oracle.finish(&retained, now);
     }
 
     fn is_over(&self) -> bool {
@@ -292,6 +295,7 @@ impl<'a> Simulation<'a> {
                 let seconds = scene.chance.pick(&[1, 3_600, 1_000_000, 300_000_000]);
                 let forward = scene.chance.one_in(2);
                 let ms = scene.chance.below(seconds * 1_000) as i64;
+                scene.oracle.clock_jumped();
                 self.server.wall_offset += if forward { ms } else { -ms };
                 scene.counts.fault(match forward {
                     true => "clock jumps ahead",

@@ -127,6 +127,16 @@ impl Oracle {
         self.wills.crashed(now);
     }
 
+    /// The next process begins.
+    pub(super) fn booted(&mut self, now: u64) {
+        self.wills.booted(now);
+    }
+
+    /// Somebody has set the wall clock.
+    pub(super) const fn clock_jumped(&mut self) {
+        self.wills.clock_jumped();
+    }
+
     // --- Sessions ---
 
     /// A client exists, or has forgotten everything and begins again.
@@ -154,7 +164,7 @@ impl Oracle {
         }
         book.connecting(clean_start, boots);
         let life = book.life;
-        self.wills.connecting(player, life, line);
+        self.wills.connecting((player, life), line, clean_start);
     }
 
     /// CONNACK with success has come.
@@ -173,8 +183,13 @@ impl Oracle {
     }
 
     /// Something of a connection has reached the broker.
-    pub(super) fn known(&mut self, line: u64) {
-        self.wills.known(line);
+    pub(super) fn known(&mut self, line: u64, now: u64) {
+        self.wills.known(line, now);
+    }
+
+    /// The broker has a connection no longer, as far as it knows itself.
+    pub(super) fn gone(&mut self, line: u64, now: u64) {
+        self.wills.gone(line, now);
     }
 
     /// The broker has sent a CONNACK that accepts.
@@ -383,7 +398,7 @@ impl Oracle {
     // --- The end ---
 
     /// All that is owed has had its time.
-    pub(super) fn finish(&mut self, retained: &[(String, u64)]) {
+    pub(super) fn finish(&mut self, retained: &[(String, u64)], now: u64) {
         let mut owed = String::new();
         for (player, book) in self.sessions.iter().enumerate() {
             for number in &book.owed {
@@ -403,7 +418,7 @@ impl Oracle {
             }
         }
         if !self.rules.queues_overflow {
-            self.wills.finish(&mut owed);
+            self.wills.finish(now, &mut owed);
         }
         let book = &self.retained;
         book.finish(&self.messages, retained, &mut owed);

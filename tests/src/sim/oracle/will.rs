@@ -9,6 +9,9 @@ use whimbrel_core::codec::packet::QoS;
 /// DISCONNECT, or that a will was published. At QoS 0 and 1 that does not wait for the log.
 const LAZY_MS: u64 = 30_000;
 
+/// How long after its delay a will may come for no reason that anybody could know.
+const SLACK_MS: u64 = 1_000;
+
 /// The one who hears all wills.
 pub(crate) const WATCHER: usize = 0;
 
@@ -25,9 +28,28 @@ struct Will {
     fresh: Vec<u64>,
 }
 
+/// How the connection of a delayed will stands with the broker. While one is there, or its delay
+/// passes, the next connection of its client takes the will back; so does no other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The broker has the connection, or does not know of it yet.
+    Open,
+    /// It has not had it any longer since this moment.
+    Since(u64),
+    /// The process has ended; the delay begins when the next one starts. What was gone before that
+    /// was perhaps written down with its time, by the wall clock.
+    Restart { was_gone: bool },
+    /// It is decided whether the will is owed.
+    Decided,
+}
+
 #[derive(Debug)]
 struct Line {
+    player: usize,
+    /// The name of its will, if it has one.
     will: String,
+    is_clean: bool,
+    wait: Wait,
     /// Some of its CONNECT has reached the broker.
     is_known: bool,
     /// The broker has sent CONNACK.
@@ -43,14 +65,16 @@ pub(super) struct WillBook {
     /// By payload.
     wills: BTreeMap<String, Will>,
     lines: BTreeMap<u64, Line>,
+    /// The wall clock has jumped since the last process began.
+    has_jumped: bool,
 }
 
 fn name(player: usize, life: u64) -> String {
     format!("w{player}-{life}")
 }
 
-/// A connection that was accepted and is lost owes a will; not for sure when it is delayed, because
-/// the client may come back in time.
+/// A connection that was accepted and is lost owes a will; when that is delayed, [`decide`] says
+/// whether the client came back in time.
 fn owe(wills: &mut BTreeMap<String, Will>, line: &mut Line) {
     let is_lost = line.is_accepted && line.is_over && !line.is_parting;
     if is_lost
@@ -60,6 +84,30 @@ fn owe(wills: &mut BTreeMap<String, Will>, line: &mut Line) {
     {
         line.is_counted = true;
         will.owed += 1;
+    }
+}
+
+/// A delayed will is owed now, or never for this connection.
+fn decide(wills: &mut BTreeMap<String, Will>, line: &mut Line, is_owed: bool) {
+    let is_lost = line.is_accepted && line.is_over && !line.is_parting;
+    if is_owed
+        && is_lost
+        && let Some(will) = wills.get_mut(&line.will)
+        && will.delay_s > 0
+    {
+        will.owed += 1;
+    }
+    line.wait = Wait::Decided;
+}
+
+/// Whether a connection is gone for longer than the delay of its will.
+fn is_due(wills: &BTreeMap<String, Will>, line: &Line, (now, slack_ms): (u64, u64)) -> bool {
+    let delay_ms = wills
+        .get(&line.will)
+        .map_or(0, |will| u64::from(will.delay_s) * 1_000);
+    match line.wait {
+        Wait::Since(at) => at + delay_ms + slack_ms <= now,
+        Wait::Open | Wait::Restart { .. } | Wait::Decided => false,
     }
 }
 
@@ -77,13 +125,12 @@ impl WillBook {
         name(player, life)
     }
 
-    pub(super) fn connecting(&mut self, player: usize, life: u64, line: u64) {
-        let name = name(player, life);
-        if !self.wills.contains_key(&name) {
-            return;
-        }
+    pub(super) fn connecting(&mut self, (player, life): (usize, u64), line: u64, is_clean: bool) {
         let line_of = Line {
-            will: name,
+            player,
+            will: name(player, life),
+            is_clean,
+            wait: Wait::Open,
             is_known: false,
             is_accepted: false,
             is_parting: false,
@@ -94,15 +141,71 @@ impl WillBook {
         self.lines.insert(line, line_of);
     }
 
-    /// The broker has heard of this connection.
-    pub(super) fn known(&mut self, line: u64) {
-        if let Some(line) = self.lines.get_mut(&line)
-            && !line.is_known
-            && let Some(will) = self.wills.get_mut(&line.will)
-        {
-            line.is_known = true;
+    /// The broker has heard of this connection: a delayed will of an earlier one was due before, or
+    /// is when this one ends the session, or never.
+    pub(super) fn known(&mut self, id: u64, now: u64) {
+        let Some(line) = self.lines.get_mut(&id).filter(|line| !line.is_known) else {
+            return;
+        };
+        line.is_known = true;
+        if let Some(will) = self.wills.get_mut(&line.will) {
             will.possible += 1;
         }
+        let (player, is_clean) = (line.player, line.is_clean);
+        // When there are several, nobody knows which of them the broker takes for the last.
+        let is_alone = self.undecided(player, id).count() == 1;
+        for (other, line) in &mut self.lines {
+            let counts = line.is_known && line.wait != Wait::Decided;
+            if *other == id || line.player != player || !counts {
+                continue;
+            }
+            let is_owed = is_due(&self.wills, line, (now, SLACK_MS)) || is_clean && is_alone;
+            decide(&mut self.wills, line, is_owed);
+        }
+    }
+
+    /// Other connections of a client that the broker has heard of.
+    fn undecided(&self, player: usize, id: u64) -> impl Iterator<Item = &Line> {
+        let lines = self.lines.iter();
+        lines.filter_map(move |(other, line)| {
+            let counts = line.is_known && line.wait != Wait::Decided;
+            (*other != id && line.player == player && counts).then_some(line)
+        })
+    }
+
+    /// The broker has this connection no longer.
+    pub(super) fn gone(&mut self, id: u64, now: u64) {
+        let Some(player) = self.lines.get(&id).map(|line| line.player) else {
+            return;
+        };
+        // Another one has taken over, or may have.
+        let is_alone = self.undecided(player, id).next().is_none();
+        if let Some(line) = self.lines.get_mut(&id)
+            && line.wait == Wait::Open
+        {
+            line.wait = match line.is_accepted && is_alone {
+                true => Wait::Since(now),
+                false => Wait::Decided,
+            };
+        }
+    }
+
+    /// The wall clock is not what it was. It counts when the next process begins.
+    pub(super) const fn clock_jumped(&mut self) {
+        self.has_jumped = true;
+    }
+
+    /// A process begins: what was lost with the last one waits from now on.
+    pub(super) fn booted(&mut self, now: u64) {
+        for line in self.lines.values_mut() {
+            if let Wait::Restart { was_gone } = line.wait {
+                line.wait = match was_gone && self.has_jumped {
+                    true => Wait::Decided,
+                    false => Wait::Since(now),
+                };
+            }
+        }
+        self.has_jumped = false;
     }
 
     /// The broker has sent CONNACK, whether or not it arrives: from now on the will is its affair.
@@ -139,6 +242,17 @@ impl WillBook {
                 will.possible += 1;
                 // Not again at the next crash.
                 line.parted_at = Some(0);
+            }
+        }
+        for line in self.lines.values_mut().filter(|line| line.is_known) {
+            // Published so long ago that it is written down.
+            let is_kept = is_due(&self.wills, line, (now, SLACK_MS + LAZY_MS));
+            match line.wait {
+                Wait::Open if line.is_accepted => line.wait = Wait::Restart { was_gone: false },
+                Wait::Since(_) if is_kept => decide(&mut self.wills, line, true),
+                Wait::Since(_) => line.wait = Wait::Restart { was_gone: true },
+                Wait::Restart { .. } => {}
+                Wait::Open | Wait::Decided => line.wait = Wait::Decided,
             }
         }
         for will in self.wills.values_mut() {
@@ -178,7 +292,12 @@ impl WillBook {
         Ok(())
     }
 
-    pub(super) fn finish(&self, owed: &mut String) {
+    pub(super) fn finish(&mut self, now: u64, owed: &mut String) {
+        for line in self.lines.values_mut() {
+            if is_due(&self.wills, line, (now, SLACK_MS)) {
+                decide(&mut self.wills, line, true);
+            }
+        }
         for (name, will) in &self.wills {
             // Connections that are open still have theirs.
             let lines = self.lines.values();
