@@ -3,8 +3,10 @@
 //! A defect strikes now and then, not always, as real ones do. Nothing in the core knows of it.
 
 use super::chance::Chance;
-use whimbrel_core::codec::packet::{QoS, Version};
-use whimbrel_core::codec::{self, Packet, Property, PropertyBuffer, frame};
+use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
+use whimbrel_core::codec::{
+    self, Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer, frame,
+};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::log::{BatchRef, BatchWriter, Op};
@@ -64,8 +66,12 @@ pub enum Defect {
     InventsASession,
     /// The acknowledgement of a subscriber is not taken note of.
     LeaksInflight,
+    /// A clean start leaves the session before as it was, and what waits in it.
+    KeepsAnEndedSession,
     /// More waits for a session, and is in flight to it, than is configured.
     IgnoresLimits,
+    /// The same of the bytes that wait alone.
+    IgnoresQueueBytes,
     /// The next deadline is always now.
     NeverRests,
     /// Something is decided by more than the seed.
@@ -96,7 +102,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -123,7 +129,9 @@ impl Defect {
         Self::DeniesASession,
         Self::InventsASession,
         Self::LeaksInflight,
+        Self::KeepsAnEndedSession,
         Self::IgnoresLimits,
+        Self::IgnoresQueueBytes,
         Self::NeverRests,
         Self::IsNotDeterministic,
         Self::LosesAnInterest,
@@ -380,6 +388,43 @@ impl Mischief {
             bytes.clear();
             codec::encode(&Packet::Connect(connect), version, bytes).expect("it was a packet");
         }
+    }
+
+    /// What makes a session that is as one would be that a clean start has not ended: nobody comes
+    /// back to it, and it goes on to collect what it subscribes to.
+    pub(super) fn kept_session(&mut self) -> Option<Vec<u8>> {
+        if !self.strikes(Defect::KeepsAnEndedSession) {
+            return None;
+        }
+        let mut properties = PropertyBuffer::new();
+        properties.push(Property::SessionExpiryInterval(u32::MAX));
+        let connect = codec::packet::Connect {
+            properties: properties.as_properties(),
+            ..crate::world::connect(Version::V5, "kept")
+        };
+        let options = SubscribeOptions {
+            maximum_qos: QoS::ExactlyOnce,
+            ..SubscribeOptions::default()
+        };
+        let mut filters = SubscribeBuffer::new();
+        filters.push("t/#", options);
+        let packets = [
+            Packet::Connect(connect),
+            Packet::Subscribe(codec::packet::Subscribe {
+                packet_id: PacketId::FIRST,
+                properties: Properties::EMPTY,
+                filters: filters.as_filters(Version::V5),
+            }),
+            Packet::Disconnect(codec::packet::Disconnect {
+                reason: ReasonCode::SUCCESS,
+                properties: Properties::EMPTY,
+            }),
+        ];
+        let mut bytes = Vec::new();
+        for packet in &packets {
+            codec::encode(packet, Version::V5, &mut bytes).expect("they can be said");
+        }
+        Some(bytes)
     }
 
     /// Whole packets on their way to the broker. Gives what is answered without it.

@@ -83,6 +83,8 @@ pub struct Options {
     pub(super) checkpoint_bytes: u64,
     /// So few messages may wait for one client that some are dropped.
     pub(super) small_queues: bool,
+    /// And so many bytes of them.
+    queue_bytes_maximum: u32,
     /// Bytes of queued messages that stay in memory.
     pub(super) queue_memory_bytes: u64,
     /// Every process records what it does; when it ends, that is played back.
@@ -152,6 +154,7 @@ impl Options {
             unsent_bytes_pause: chance.pick(&[256 << 10, 256 << 10, 200]),
             inflight_bytes_maximum: chance.pick(&[4 << 20, 4 << 20, 2_000]),
             long_absences: later.one_in(3),
+            queue_bytes_maximum: later.pick(&[u32::MAX, 12_000, 1_500]),
         }
     }
 
@@ -160,6 +163,7 @@ impl Options {
     pub fn as_before(self) -> Self {
         Self {
             long_absences: false,
+            queue_bytes_maximum: u32::MAX,
             ..self
         }
     }
@@ -167,6 +171,7 @@ impl Options {
     /// The same with something wrong, for the oracle to find: nothing is recorded.
     #[must_use]
     pub fn with(self, defect: Defect) -> Self {
+        let ignores_bytes = defect == Defect::IgnoresQueueBytes;
         Self {
             defect: Some(defect),
             shards: match defect.is_between_shards() {
@@ -175,7 +180,11 @@ impl Options {
             },
             recording: None,
             long_absences: self.long_absences || defect == Defect::SwallowsADelayedWill,
-            small_queues: self.small_queues || defect == Defect::IgnoresLimits,
+            small_queues: self.small_queues || ignores_bytes || defect == Defect::IgnoresLimits,
+            queue_bytes_maximum: match ignores_bytes {
+                true => 1_500,
+                false => self.queue_bytes_maximum,
+            },
             ..self
         }
     }
@@ -191,7 +200,12 @@ impl Options {
             session: match self.defect {
                 Some(Defect::IgnoresLimits) => SessionConfig {
                     queue_messages_maximum: u32::MAX,
+                    queue_bytes_maximum: u32::MAX,
                     inflight_bytes_maximum: u32::MAX,
+                    ..self.session()
+                },
+                Some(Defect::IgnoresQueueBytes) => SessionConfig {
+                    queue_bytes_maximum: u32::MAX,
                     ..self.session()
                 },
                 _ => self.session(),
@@ -214,7 +228,10 @@ impl Options {
             // Else so many that none is ever dropped: who comes back again and again sends
             // all that is not acknowledged again.
             queue_messages_maximum: if self.small_queues { 5 } else { u32::MAX },
-            queue_bytes_maximum: u32::MAX,
+            queue_bytes_maximum: match self.small_queues {
+                true => self.queue_bytes_maximum,
+                false => u32::MAX,
+            },
             // A jump of the clock while the process is down is time that has passed.
             expiry_maximum_s: u32::MAX,
             expiry_3x_s: u32::MAX,

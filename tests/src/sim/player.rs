@@ -450,6 +450,15 @@ impl Player {
         };
         scene.oracle.connecting(self.index, id, clean_start);
         scene.mischief.connect(self.version, &mut bytes);
+        if clean_start && let Some(bytes) = scene.mischief.kept_session() {
+            let owner = Owner::Hostile(usize::MAX);
+            let kept = scene.network.open(owner, Version::V5, at);
+            if let Some(line) = scene.network.lines.get_mut(&kept) {
+                line.up
+                    .write(scene.now, &bytes, scene.weather, &mut scene.chance);
+                line.is_client_there = false;
+            }
+        }
         if let Some(line) = scene.network.lines.get_mut(&id) {
             line.up
                 .write(scene.now, &bytes, scene.weather, &mut scene.chance);

@@ -752,8 +752,7 @@ impl Server {
             + statistics.partial_bytes
             + statistics.unsent_bytes;
         let holds = kept <= limits.memory_budget_bytes
-            && statistics.queued_messages
-                <= statistics.sessions * u64::from(session.queue_messages_maximum)
+            && process.shards.iter().all(|shard| self.holds_queues(shard))
             && statistics.inflight_bytes <= statistics.sessions * inflight_bytes
             && statistics.sessions <= u64::from(limits.sessions_maximum)
             && statistics.connections_open >= statistics.clients_connected
@@ -765,21 +764,32 @@ impl Server {
         }
     }
 
-    /// What is left when everybody has had everything: nothing.
-    pub(super) fn check_leaks(&self, scene: &mut Scene) {
+    /// Whether no more waits for the sessions of a shard than may.
+    fn holds_queues(&self, shard: &Shard) -> bool {
+        let (statistics, session) = (shard.broker.statistics(), &self.session);
+        statistics.queued_messages
+            <= statistics.sessions * u64::from(session.queue_messages_maximum)
+            && statistics.queued_bytes
+                <= statistics.sessions * u64::from(session.queue_bytes_maximum)
+    }
+
+    /// What is left when everybody has had everything: nothing. Only a session that a hostile client
+    /// has made and does not come back to may have something waiting.
+    pub(super) fn check_leaks(&self, scene: &mut Scene, has_hostiles: bool) {
         let Some(process) = &self.process else {
             return;
         };
         let statistics = process.statistics();
-        let left = statistics.queued_messages
+        let waiting = statistics.queued_messages
             + statistics.queued_bytes
-            + statistics.inflight_bytes
+            + statistics.unloaded_messages
+            + statistics.unloaded_bytes;
+        let left = statistics.inflight_bytes
             + statistics.partial_bytes
             + statistics.unsent_bytes
             + statistics.held_bytes
-            + statistics.unloaded_messages
-            + statistics.unloaded_bytes
-            + statistics.loads_waiting;
+            + statistics.loads_waiting
+            + if has_hostiles { 0 } else { waiting };
         if left != 0 {
             scene
                 .oracle

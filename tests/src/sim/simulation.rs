@@ -121,9 +121,8 @@ impl<'a> Simulation<'a> {
         self.turn_until(|simulation| simulation.scene.now >= end);
         self.calm_down();
         self.come_to_rest();
-        if self.options.hostiles == 0 {
-            self.server.check_leaks(&mut self.scene);
-        }
+        let has_hostiles = self.options.hostiles > 0;
+        self.server.check_leaks(&mut self.scene, has_hostiles);
         // Whatever was promised is on the disk.
         let ending = Ending::PowerCut(CrashStyle::LosesAll);
         self.server.end(ending, &mut self.scene);
