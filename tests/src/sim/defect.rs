@@ -11,6 +11,9 @@ use whimbrel_core::id::PacketId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::log::{BatchRef, BatchWriter, Op};
 
+/// The first byte of SUBSCRIBE.
+const SUBSCRIBE: u8 = 0x82;
+
 /// What is wrong with the broker under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Defect {
@@ -46,6 +49,10 @@ pub enum Defect {
     ClearsDup,
     /// Two open messages have one packet identifier.
     ReusesAPacketId,
+    /// The last byte of a payload is missing.
+    CutsAPayload,
+    /// A subscription of QoS 2 is one of QoS 1, and SUBACK says otherwise.
+    GrantsLess,
     /// Two messages change places.
     SwapsTwoPublishes,
     /// A QoS 2 message is sent again under another packet identifier.
@@ -102,7 +109,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -119,6 +126,8 @@ impl Defect {
         Self::AcknowledgesAndDrops,
         Self::ClearsDup,
         Self::ReusesAPacketId,
+        Self::CutsAPayload,
+        Self::GrantsLess,
         Self::SwapsTwoPublishes,
         Self::SendsQoS2Twice,
         Self::ServesTwoMembers,
@@ -315,6 +324,20 @@ impl Mischief {
                 packet[2] = 1;
             }
             Packet::PubRel(_) if self.strikes(Defect::ForgetsAPubRel) => packet.clear(),
+            Packet::SubAck(_) if self.is(Defect::GrantsLess) => {
+                if let Some(granted) = packet.last_mut().filter(|granted| **granted == 1) {
+                    *granted = 2;
+                }
+            }
+            Packet::Publish(publish)
+                if publish.payload.len() > 100 && self.strikes(Defect::CutsAPayload) =>
+            {
+                let cut = codec::packet::Publish {
+                    payload: &publish.payload[..publish.payload.len() - 1],
+                    ..publish
+                };
+                *packet = encoded(version, &cut);
+            }
             Packet::PubAck(_) if self.strikes(Defect::ForgetsAPubAck) => packet.clear(),
             Packet::Publish(publish) if publish.qos > QoS::AtMostOnce => {
                 let twice = publish.qos == QoS::ExactlyOnce && self.strikes(Defect::SendsQoS2Twice);
@@ -435,6 +458,8 @@ impl Mischief {
         }
         let mut kept = Vec::new();
         for packet in packets_of(bytes) {
+            let before = kept.len();
+            let is_subscribe = packet.first() == Some(&SUBSCRIBE);
             let swallowed = match parsed(version, packet) {
                 Some(Packet::PubAck(_) | Packet::PubComp(_)) => self.strikes(Defect::LeaksInflight),
                 Some(Packet::Disconnect(_)) => self.strikes(Defect::InventsAWill),
@@ -450,6 +475,14 @@ impl Mischief {
             };
             if !swallowed {
                 kept.extend_from_slice(packet);
+            }
+            // The options of its only filter come last.
+            if is_subscribe
+                && self.is(Defect::GrantsLess)
+                && let Some(options) = kept[before..].last_mut()
+                && *options & 3 == 2
+            {
+                *options -= 1;
             }
         }
         *bytes = kept;

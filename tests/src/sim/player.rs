@@ -2,7 +2,7 @@
 
 use super::identifiers::{Choice, Identifiers};
 use super::network::{Owner, Piece};
-use super::oracle::{Arrival, Flags};
+use super::oracle::{Arrival, Flags, payload};
 use super::scene::Scene;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::Timestamp;
@@ -538,20 +538,21 @@ impl Player {
             2 | 3 => (format!("s/{}/{}", chance.below(2), chance.below(2)), false),
             _ => (format!("t/{}/{}", chance.below(3), chance.below(3)), false),
         };
-        let flags = Flags {
+        let mut flags = Flags {
             expires: self.version == Version::V5 && !retain && chance.one_in(10),
             clears: retain && chance.one_in(4),
+            padding: 0,
         };
         let mut properties = PropertyBuffer::new();
         if flags.expires {
             let seconds = chance.between(0, 20);
             properties.push(Property::MessageExpiryInterval(seconds as u32));
         }
-        let padding = chance.pick(&[0, 20, 300, 3_000, 5_000]);
+        flags.padding = chance.pick(&[0, 20, 300, 3_000, 5_000]);
         let number = scene.oracle.next_number();
         let payload = match flags.clears {
             true => String::new(),
-            false => format!("m{number}{}", ".".repeat(padding)),
+            false => payload(number, flags.padding),
         };
         let request = PublishRequest {
             topic: &topic,

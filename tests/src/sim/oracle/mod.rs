@@ -48,6 +48,8 @@ struct Message {
     publisher: (usize, u64),
     topic: String,
     qos: QoS,
+    /// As many dots come behind its number.
+    padding: usize,
     /// It may be dropped after a time.
     expires: bool,
     /// Its payload is empty: what is retained is to be forgotten.
@@ -280,6 +282,7 @@ impl Oracle {
             publisher: (player, book.life),
             topic: topic.to_owned(),
             qos,
+            padding: flags.padding,
             expires: flags.expires,
             clears: flags.clears,
             sent,
@@ -318,14 +321,15 @@ impl Oracle {
 
     /// A client has a message.
     pub(super) fn arrived(&mut self, player: usize, arrival: &Arrival, now: u64) {
-        let text = String::from_utf8_lossy(&arrival.payload).into_owned();
-        let text = text.trim_end_matches('.');
+        let whole = String::from_utf8_lossy(&arrival.payload).into_owned();
+        let text = whole.trim_end_matches('.');
         self.fact(|| {
             let (topic, qos, dup, id) =
                 (&arrival.topic, arrival.qos, arrival.dup, arrival.packet_id);
             format!("player {player} gets {text} {topic} {qos:?} dup {dup} id {id}")
         });
-        if text.is_empty() || text.starts_with('x') {
+        let clears = whole.is_empty() && arrival.topic.starts_with("r/");
+        if clears || text.starts_with('x') {
             return; // a retained message is cleared, or a hostile client speaks
         }
         if !self.sessions[player].has_asked_for(&arrival.topic) {
@@ -333,7 +337,7 @@ impl Oracle {
             return self.fail(format!("player {player} never asked for {topic}: {text}"));
         }
         if text.starts_with('w') {
-            if let Err(what) = self.wills.arrived(player, text, (arrival, now)) {
+            if let Err(what) = self.wills.arrived(player, &whole, (arrival, now)) {
                 self.fail(format!("player {player}: {what}"));
             }
             return;
@@ -344,7 +348,8 @@ impl Oracle {
         else {
             return self.fail(format!("player {player}: nobody has published {text}"));
         };
-        if message.topic != arrival.topic || message.qos < arrival.qos {
+        let is_whole = whole == payload(number, message.padding) && !message.clears;
+        if !is_whole || message.topic != arrival.topic || message.qos < arrival.qos {
             return self.fail(format!("player {player}: {text} is altered: {arrival:?}"));
         }
         let message = message.clone();
@@ -376,6 +381,9 @@ impl Oracle {
             && !message.expires // dropped at first, and still fresh when it is sent again
             && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
+        if !message.topic.starts_with("s/") {
+            book.check_granted(message, arrival)?;
+        }
         if is_first_attempt {
             book.check_dup(number, arrival, boots)?;
         }
@@ -433,6 +441,12 @@ impl Oracle {
 pub(super) struct Flags {
     pub(super) expires: bool,
     pub(super) clears: bool,
+    pub(super) padding: usize,
+}
+
+/// What a message says: its number, and some bytes that must not get lost.
+pub(super) fn payload(number: u64, padding: usize) -> String {
+    format!("m{number}{}", ".".repeat(padding))
 }
 
 /// Whether a filter matches a topic, as plainly as can be.

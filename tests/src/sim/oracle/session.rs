@@ -23,6 +23,8 @@ struct Subscription {
     qos_last: QoS,
     /// The fact that it was granted; `None` while that is not sure.
     since: Option<u64>,
+    /// The same of the latest request, whatever it asks for.
+    settled: Option<u64>,
 }
 
 /// A message that has arrived.
@@ -137,12 +139,14 @@ impl SessionBook {
             asked_last: fact,
             qos_last: qos,
             since: None,
+            settled: None,
         };
         let subscription = self.subscriptions.entry(filter.to_owned()).or_insert(fresh);
         // An identical filter is replaced without a gap; only the lower QoS is sure until the
         // answer.
         subscription.qos = subscription.qos.min(qos);
         (subscription.asked_last, subscription.qos_last) = (fact, qos);
+        subscription.settled = None;
         if qos == QoS::AtMostOnce {
             subscription.since = None;
         }
@@ -167,6 +171,7 @@ impl SessionBook {
         };
         if subscription.asked_last == asked {
             subscription.qos = subscription.qos_last;
+            subscription.settled = Some(fact);
         }
         if subscription.qos > QoS::AtMostOnce {
             subscription.since.get_or_insert(fact);
@@ -195,6 +200,36 @@ impl SessionBook {
         if self.is_persistent && self.is_sure_of(topic, sent) && !self.seen.contains_key(&number) {
             self.owed.insert(number);
         }
+    }
+
+    /// A message has the QoS that it was published with, or the highest that is granted, whichever is
+    /// lower: as far as all the filters it matches were settled before it was sent.
+    pub(super) fn check_granted(&self, message: &Message, arrival: &Arrival) -> Result<(), String> {
+        let asked = self
+            .asked
+            .iter()
+            .filter(|filter| !filter.starts_with('$') && matches(filter, &message.topic));
+        let granted = asked.map(|filter| {
+            let subscription = self.subscriptions.get(filter)?;
+            let is_settled = subscription.settled? < message.sent;
+            is_settled.then_some(subscription.qos)
+        });
+        let granted: Vec<Option<QoS>> = granted.collect();
+        let sure = granted.iter().flatten().max().copied();
+        if let Some(sure) = sure
+            && arrival.qos < sure.min(message.qos)
+        {
+            return Err(format!("granted {sure:?}, it comes at {:?}", arrival.qos));
+        }
+        if let Some(highest) = sure.filter(|_| granted.iter().all(Option::is_some))
+            && arrival.qos > highest
+        {
+            return Err(format!(
+                "granted {highest:?}, it comes at {:?}",
+                arrival.qos
+            ));
+        }
+        Ok(())
     }
 
     /// What comes again on a later connection says so.
