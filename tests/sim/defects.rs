@@ -44,8 +44,7 @@ fn every_deliberate_defect_is_caught() {
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }
 
-/// Others may give the same defect away before: what has an ended session on its hands is looked
-/// at in the end.
+/// Other checks may notice it as well: here it is the one of what is left in the end.
 #[test]
 fn what_an_ended_session_had_is_seen_to_be_left_behind() {
     let mut findings = findings(Defect::KeepsAnEndedSession);

@@ -773,8 +773,8 @@ impl Server {
                 <= statistics.sessions * u64::from(session.queue_bytes_maximum)
     }
 
-    /// What is left when everybody has had everything: nothing. Only a session that a hostile client
-    /// has made and does not come back to may have something waiting.
+    /// What is left when everybody has had everything: nothing. Only a session that a hostile
+    /// client has made and does not come back to may have something waiting.
     pub(super) fn check_leaks(&self, scene: &mut Scene, has_hostiles: bool) {
         let Some(process) = &self.process else {
             return;

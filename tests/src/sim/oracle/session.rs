@@ -202,8 +202,8 @@ impl SessionBook {
         }
     }
 
-    /// A message has the QoS that it was published with, or the highest that is granted, whichever is
-    /// lower: as far as all the filters it matches were settled before it was sent.
+    /// A message has the QoS that it was published with, or the highest that is granted, whichever
+    /// is lower: as far as the filters that it matches were settled before it was sent.
     pub(super) fn check_granted(&self, message: &Message, arrival: &Arrival) -> Result<(), String> {
         let asked = self
             .asked

@@ -29,7 +29,7 @@ struct Will {
 }
 
 /// How the connection of a delayed will stands with the broker. While one is there, or its delay
-/// passes, the next connection of its client takes the will back; so does no other one.
+/// passes, the next connection of its client takes the will back, unless it begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     /// The broker has the connection, or does not know of it yet.
