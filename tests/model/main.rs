@@ -1,15 +1,19 @@
 //! The broker beside a naive one of a few hundred lines: random operations, and what each client
-//! hears must be what it may hear. Failures shrink to a short list of operations.
+//! hears must be what it may hear: every message, one answer to each request, and no connection
+//! closed for nothing. Failures shrink to a short list of operations.
 
+mod answer;
 mod operation;
 mod reference;
 
+use answer::Heard;
 use operation::{FILTERS, Operation, TOPICS, VERSIONS};
 use quickcheck::{Gen, QuickCheck, TestResult};
 use reference::{Client, Hello, Reference, Will};
+use whimbrel_core::action::CloseReason;
 use whimbrel_core::codec::packet::{
-    Ack, Connect, Disconnect, Publish, QoS, RetainHandling, Subscribe, SubscribeOptions,
-    Unsubscribe, Version,
+    Ack, Connect, Disconnect, PacketType, Publish, QoS, RetainHandling, Subscribe,
+    SubscribeOptions, Unsubscribe, Version,
 };
 use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode, SubscribeBuffer, UnsubscribeBuffer};
@@ -43,9 +47,19 @@ enum Defect {
     SwallowsWills,
     /// A session is denied.
     DeniesSessions,
+    /// PUBACK, PUBREC, PUBCOMP, SUBACK and UNSUBACK never come.
+    Unanswered,
+    /// They come twice.
+    AnswersTwice,
+    /// They are for the request before.
+    AnswersAnother,
+    /// Of QoS 2, 1 is granted.
+    GrantsLess,
+    /// Whoever publishes is thrown out.
+    ClosesPublishers,
 }
 
-const DEFECTS: [Defect; 7] = [
+const DEFECTS: [Defect; 12] = [
     Defect::Swallows,
     Defect::Downgrades,
     Defect::FlipsRetain,
@@ -53,6 +67,11 @@ const DEFECTS: [Defect; 7] = [
     Defect::Swaps,
     Defect::SwallowsWills,
     Defect::DeniesSessions,
+    Defect::Unanswered,
+    Defect::AnswersTwice,
+    Defect::AnswersAnother,
+    Defect::GrantsLess,
+    Defect::ClosesPublishers,
 ];
 
 /// The end of a client that the world knows nothing of.
@@ -109,6 +128,13 @@ impl Play {
         self.numbers
     }
 
+    /// An identifier that this client has not used before.
+    fn next_id(&mut self, client: Client) -> PacketId {
+        let caller = &mut self.callers[client];
+        caller.last_id += 1;
+        PacketId::new(caller.last_id).expect("not zero")
+    }
+
     fn line(&self, client: Client) -> Option<ConnectionId> {
         self.callers[client].line
     }
@@ -119,11 +145,13 @@ impl Play {
             Operation::Subscribe { client, .. } => self.subscribe(client, operation)?,
             Operation::Unsubscribe { client, filter } => {
                 if let Some(line) = self.line(client) {
-                    self.reference.unsubscribe(client, FILTERS[filter]);
+                    let id = self.next_id(client);
+                    self.reference
+                        .unsubscribe(client, id.get(), FILTERS[filter]);
                     let mut filters = UnsubscribeBuffer::new();
                     filters.push(FILTERS[filter]);
                     let packet = Packet::Unsubscribe(Unsubscribe {
-                        packet_id: PacketId::FIRST,
+                        packet_id: id,
                         properties: Properties::EMPTY,
                         filters: filters.as_filters(VERSIONS[client]),
                     });
@@ -162,6 +190,14 @@ impl Play {
                         Packet::PubRel,
                         Packet::PubComp,
                     ];
+                    let types = [
+                        PacketType::PubAck,
+                        PacketType::PubRec,
+                        PacketType::PubRel,
+                        PacketType::PubComp,
+                    ];
+                    self.reference
+                        .acknowledge_nothing(client, types[kind], NOTHING);
                     self.world
                         .answer(line, packets[kind], NOTHING, ReasonCode::SUCCESS);
                 }
@@ -259,6 +295,9 @@ impl Play {
             ..connect(version, &name)
         };
         let line = self.world.open_with(&packet);
+        if let Some(old) = self.callers[client].line.take() {
+            self.taken_over(version, old)?;
+        }
         let answer = self.world.next(line).ok_or("no CONNACK")?;
         let Packet::ConnAck(answer) = answer.packet() else {
             return Err(format!("{answer:?} instead of CONNACK"));
@@ -275,6 +314,24 @@ impl Play {
             caller.unreleased.clear();
         }
         Ok(())
+    }
+
+    /// The connection before is closed, and nothing comes on it but why.
+    fn taken_over(&mut self, version: Version, old: ConnectionId) -> Result<(), String> {
+        if !self.world.is_closed(old) {
+            return Err("the connection before stays open".into());
+        }
+        let came = self.world.drain(old);
+        let said: Vec<_> = came.iter().map(|received| received.packet()).collect();
+        match said[..] {
+            [] if version < Version::V5 => Ok(()),
+            [Packet::Disconnect(Disconnect { reason, .. })]
+                if version == Version::V5 && reason == ReasonCode::SESSION_TAKEN_OVER =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("{said:?} on the connection before")),
+        }
     }
 
     fn subscribe(&mut self, client: Client, operation: &Operation) -> Result<(), String> {
@@ -309,12 +366,13 @@ impl Play {
             }
         }
         let identifier = if is_v5 { identifier } else { 0 };
+        let id = self.next_id(client);
         self.reference
-            .subscribe(client, filter, (options, identifier));
+            .subscribe(client, (id.get(), filter), (options, identifier));
         let mut filters = SubscribeBuffer::new();
         filters.push(filter, options);
         let packet = Packet::Subscribe(Subscribe {
-            packet_id: PacketId::FIRST,
+            packet_id: id,
             properties: properties.as_properties(),
             filters: filters.as_filters(VERSIONS[client]),
         });
@@ -341,10 +399,9 @@ impl Play {
             true => String::new(),
             false => self.number().to_string(),
         };
-        let caller = &mut self.callers[client];
-        caller.last_id += 1;
-        let id = caller.last_id;
+        let id = self.next_id(client).get();
         if qos == QoS::ExactlyOnce {
+            let caller = &mut self.callers[client];
             caller.unreleased.push((id, topic, text.clone()));
         }
         let expiry_s = expiry_s.filter(|_| VERSIONS[client] == Version::V5);
@@ -359,6 +416,10 @@ impl Play {
         };
         self.reference.publish(client, &message, expiry_s);
         self.world.send(line, &Packet::Publish(message));
+        if self.defect == Defect::ClosesPublishers {
+            let why = CloseReason::Administrative;
+            self.world.expel(line, why);
+        }
     }
 
     fn acknowledge(&mut self, client: Client, nth: usize) {
@@ -403,14 +464,21 @@ impl Play {
             if self.defect == Defect::Swaps {
                 came.reverse();
             }
+            let mut farewell = None;
             for received in &came {
-                self.hear(client, &received.packet())
-                    .map_err(|what| format!("client {client} hears {received:?}: {what}"))?;
+                let packet = received.packet();
+                match packet {
+                    Packet::Disconnect(disconnect) => farewell = Some(disconnect.reason),
+                    _ => self
+                        .hear(client, &packet)
+                        .map_err(|what| format!("client {client} hears {packet:?}: {what}"))?,
+                }
             }
             if self.world.is_closed(line) {
-                // It has done something that is not allowed.
                 self.callers[client].line = None;
-                self.reference.lost(client);
+                self.reference
+                    .closed(client, farewell)
+                    .map_err(|what| format!("client {client}: {what}"))?;
             }
         }
         // What follows from those that were closed.
@@ -439,14 +507,19 @@ impl Play {
                 }
                 self.reference.hears(client, &publish)
             }
-            // The broker may answer an acknowledgement of nothing.
-            Packet::PubRel(ack) if ack.packet_id.get() != NOTHING => {
-                self.reference.hears_release(client, ack.packet_id.get())
+            _ => {
+                let mut heard = Heard::of(packet).ok_or("nobody asked for it")?;
+                match self.defect {
+                    Defect::Unanswered if heard.kind != PacketType::PubRel => return Ok(()),
+                    Defect::AnswersTwice => self.reference.hears_answer(client, &heard)?,
+                    Defect::AnswersAnother => heard.id -= 1,
+                    Defect::GrantsLess if heard.reason == ReasonCode(2) => {
+                        heard.reason = ReasonCode(1);
+                    }
+                    _ => {}
+                }
+                self.reference.hears_answer(client, &heard)
             }
-            Packet::PubAck(ack) | Packet::PubRec(ack) if ack.reason.is_error() => {
-                Err("it is refused".into())
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -5,8 +5,12 @@
 //! may be left in them that a client had to get. It chooses nobody: who of a shared group gets a
 //! message is up to the broker, as long as it is one.
 
+use crate::answer::{Answer, Heard};
 use std::collections::{BTreeMap, BTreeSet};
-use whimbrel_core::codec::packet::{Publish, QoS, RetainHandling, SubscribeOptions, Version};
+use whimbrel_core::codec::ReasonCode;
+use whimbrel_core::codec::packet::{
+    PacketType, Publish, QoS, RetainHandling, SubscribeOptions, Version,
+};
 
 /// Clients, by number.
 pub(crate) type Client = usize;
@@ -77,6 +81,10 @@ struct Session {
     open: Vec<(u16, Open)>,
     /// Incoming QoS 2 identifiers that are not released.
     received: BTreeSet<u16>,
+    /// What it has asked on this connection and was not answered.
+    answers: Vec<Answer>,
+    /// It has done what is not allowed: the broker closes the connection, and says why in 5.0.
+    must_close: Option<ReasonCode>,
 }
 
 /// A message for one of a group.
@@ -148,6 +156,8 @@ impl Reference {
             perhaps: Vec::new(),
             open: Vec::new(),
             received: BTreeSet::new(),
+            answers: Vec::new(),
+            must_close: None,
         });
         session.version = hello.version;
         session.is_connected = true;
@@ -177,6 +187,8 @@ impl Reference {
             return;
         }
         session.perhaps.append(&mut session.hoped);
+        session.answers.clear();
+        session.must_close = None;
         session.ends_at = (session.expiry_s < u32::MAX).then(|| now + after(session.expiry_s));
         if let Some(will) = session.will {
             session.will_at = Some(now + after(will.delay_s.min(session.expiry_s)));
@@ -196,13 +208,15 @@ impl Reference {
     pub(crate) fn subscribe(
         &mut self,
         client: Client,
-        filter: &str,
+        (id, filter): (u16, &str),
         (options, identifier): (SubscribeOptions, u32),
     ) {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&client) else {
             return;
         };
+        let answer = Answer::to_subscribe(id, options.maximum_qos);
+        session.answers.push(answer);
         let replaced = session
             .subscriptions
             .insert(filter.to_owned(), (options, identifier));
@@ -229,29 +243,25 @@ impl Reference {
         }
     }
 
-    pub(crate) fn unsubscribe(&mut self, client: Client, filter: &str) {
+    pub(crate) fn unsubscribe(&mut self, client: Client, id: u16, filter: &str) {
         if let Some(session) = self.sessions.get_mut(&client) {
-            session.subscriptions.remove(filter);
+            let was_there = session.subscriptions.remove(filter).is_some();
+            session.answers.push(Answer::to_unsubscribe(id, was_there));
             // What was not begun need not be sent; see [MQTT-3.10.4-3].
             session.excuse(|known, _| known == filter);
         }
     }
 
-    /// Gives whether it is a new one.
-    pub(crate) fn publish(
-        &mut self,
-        client: Client,
-        publish: &Publish<'_>,
-        expiry_s: Option<u32>,
-    ) -> bool {
+    pub(crate) fn publish(&mut self, client: Client, publish: &Publish<'_>, expiry_s: Option<u32>) {
         let Some(session) = self.sessions.get_mut(&client) else {
-            return false;
+            return;
         };
-        if publish.qos == QoS::ExactlyOnce
-            && let Some(id) = publish.packet_id
-            && !session.received.insert(id.get())
-        {
-            return false;
+        let id = publish.packet_id.map_or(0, |id| id.get());
+        if publish.qos == QoS::ExactlyOnce && !session.received.insert(id) {
+            session
+                .answers
+                .extend(Answer::to_publish(publish.qos, id, false));
+            return;
         }
         let message = Delivery {
             topic: publish.topic.to_owned(),
@@ -262,17 +272,24 @@ impl Reference {
             identifiers: BTreeSet::new(),
             expires_at: expiry_s.map(|seconds| self.now + after(seconds)),
         };
-        self.route(Some(client), &message);
-        true
+        let is_wanted = self.route(Some(client), &message);
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session
+                .answers
+                .extend(Answer::to_publish(publish.qos, id, is_wanted));
+        }
     }
 
     pub(crate) fn release(&mut self, client: Client, id: u16) {
         if let Some(session) = self.sessions.get_mut(&client) {
-            session.received.remove(&id);
+            let is_known = session.received.remove(&id);
+            let answer = Answer::to_ack(PacketType::PubComp, id, is_known);
+            session.answers.push(answer);
         }
     }
 
-    fn route(&mut self, publisher: Option<Client>, message: &Delivery) {
+    /// Gives whether there is anybody who gets it.
+    fn route(&mut self, publisher: Option<Client>, message: &Delivery) -> bool {
         if message.retain {
             for session in self.sessions.values_mut() {
                 session.excuse(|_, topic| topic == message.topic);
@@ -283,6 +300,7 @@ impl Reference {
                 self.retained.insert(message.topic.clone(), message.clone());
             }
         }
+        let mut is_wanted = false;
         // A group is a share name and a filter.
         let mut groups: BTreeMap<String, BTreeMap<Client, Vec<Delivery>>> = BTreeMap::new();
         for (client, session) in &mut self.sessions {
@@ -307,9 +325,11 @@ impl Reference {
                 }
             }
             if let Some(delivery) = merged {
+                is_wanted = true;
                 session.expect(delivery);
             }
         }
+        is_wanted |= !groups.is_empty();
         for candidates in groups.into_values() {
             let is_lost = !candidates
                 .keys()
@@ -321,6 +341,7 @@ impl Reference {
                 is_lost,
             });
         }
+        is_wanted
     }
 
     /// Time passes; what becomes due does so in order.
@@ -548,16 +569,46 @@ impl Reference {
         Ok((form, one.message.clone()))
     }
 
-    /// The broker has answered PUBREC, or comes back to it.
-    pub(crate) fn hears_release(&mut self, client: Client, id: u16) -> Result<(), String> {
+    /// Something that is no message.
+    pub(crate) fn hears_answer(&mut self, client: Client, heard: &Heard) -> Result<(), String> {
         let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
-        match session.open.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, open)) if open.is_released => {
+        let version = session.version;
+        let mut answers = session.answers.iter();
+        if let Some(place) = answers.position(|answer| answer.is(heard, version)) {
+            session.answers.remove(place);
+            return Ok(());
+        }
+        // On a new connection the broker comes back to what it had released, once.
+        let known = session.open.iter_mut().find(|(id, _)| *id == heard.id);
+        match known {
+            Some((_, open))
+                if heard.kind == PacketType::PubRel
+                    && heard.reason == ReasonCode::SUCCESS
+                    && open.is_released
+                    && open.is_due =>
+            {
                 open.is_due = false;
                 Ok(())
             }
-            _ => Err("PUBREL for what was not received".into()),
+            _ => Err(format!("it is owed {:?}", session.answers)),
         }
+    }
+
+    /// The broker has closed the connection, and given a reason or none.
+    pub(crate) fn closed(
+        &mut self,
+        client: Client,
+        said: Option<ReasonCode>,
+    ) -> Result<(), String> {
+        let session = self.sessions.get(&client).ok_or("it has no session")?;
+        let Some(reason) = session.must_close else {
+            return Err(format!("it is closed for nothing, with {said:?}"));
+        };
+        if said != (session.version == Version::V5).then_some(reason) {
+            return Err(format!("it is closed with {said:?} and not {reason:?}"));
+        }
+        self.lost(client);
+        Ok(())
     }
 
     /// The client acknowledges the `nth` of its open messages, as it has to: gives the identifier,
@@ -572,15 +623,35 @@ impl Reference {
         let found = (*id, open.delivery.qos, open.is_released);
         if open.delivery.qos == QoS::ExactlyOnce && !open.is_released {
             open.is_released = true;
+            let answer = Answer::to_ack(PacketType::PubRel, found.0, true);
+            session.answers.push(answer);
         } else {
             session.open.remove(place);
         }
         Some(found)
     }
 
+    /// The client acknowledges what it did not get. Two of the four packets have an answer.
+    pub(crate) fn acknowledge_nothing(&mut self, client: Client, kind: PacketType, id: u16) {
+        let answer = match kind {
+            PacketType::PubRec => PacketType::PubRel,
+            PacketType::PubRel => PacketType::PubComp,
+            _ => return,
+        };
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.answers.push(Answer::to_ack(answer, id, false));
+        }
+    }
+
     /// Everything has come to rest: nobody who could take it waits for anything.
     pub(crate) fn check(&mut self) -> Result<(), String> {
         for (client, session) in self.sessions.iter().filter(|(_, s)| s.is_connected) {
+            if let Some(reason) = session.must_close {
+                return Err(format!("client {client} is not closed with {reason:?}"));
+            }
+            if let Some(answer) = session.answers.first() {
+                return Err(format!("client {client} does not get {answer:?}"));
+            }
             if !session.has_room() {
                 continue;
             }
