@@ -26,6 +26,10 @@ use whimbrel_tests::world::{connect, publish};
 /// An identifier that neither side uses.
 const NOTHING: u16 = 60_000;
 
+/// The packets by which clients acknowledge messages.
+const ACKNOWLEDGEMENTS: [PacketType; 3] =
+    [PacketType::PubAck, PacketType::PubRec, PacketType::PubComp];
+
 /// Time passes in steps of so many milliseconds.
 const STEP_MS: u64 = 1_000;
 
@@ -57,9 +61,11 @@ enum Defect {
     GrantsLess,
     /// Whoever publishes is thrown out.
     ClosesPublishers,
+    /// Whatever clients do, their connections stay open.
+    NeverCloses,
 }
 
-const DEFECTS: [Defect; 12] = [
+const DEFECTS: [Defect; 13] = [
     Defect::Swallows,
     Defect::Downgrades,
     Defect::FlipsRetain,
@@ -72,6 +78,7 @@ const DEFECTS: [Defect; 12] = [
     Defect::AnswersAnother,
     Defect::GrantsLess,
     Defect::ClosesPublishers,
+    Defect::NeverCloses,
 ];
 
 /// The end of a client that the world knows nothing of.
@@ -81,6 +88,8 @@ struct Caller {
     last_id: u16,
     /// QoS 2 messages that were sent and not released: identifier, topic, payload.
     unreleased: Vec<(u16, usize, String)>,
+    /// Its last acknowledgement, and whether that refused the message.
+    last_ack: Option<(u16, PacketType, bool)>,
     is_persistent: bool,
 }
 
@@ -172,36 +181,35 @@ impl Play {
                 }
             }
             Operation::Release { client } => {
-                if let Some(line) = self.line(client)
-                    && !self.callers[client].unreleased.is_empty()
-                {
+                if self.line(client).is_some() && !self.callers[client].unreleased.is_empty() {
                     let (id, ..) = self.callers[client].unreleased.remove(0);
-                    self.reference.release(client, id);
-                    self.world
-                        .answer(line, Packet::PubRel, id, ReasonCode::SUCCESS);
+                    self.release(client, id);
                 }
             }
-            Operation::Acknowledge { client, nth } => self.acknowledge(client, nth),
-            Operation::AcknowledgeNothing { client, kind } => {
-                if let Some(line) = self.line(client) {
-                    let packets = [
-                        Packet::PubAck,
-                        Packet::PubRec,
-                        Packet::PubRel,
-                        Packet::PubComp,
-                    ];
-                    let types = [
-                        PacketType::PubAck,
-                        PacketType::PubRec,
-                        PacketType::PubRel,
-                        PacketType::PubComp,
-                    ];
-                    self.reference
-                        .acknowledge_nothing(client, types[kind], NOTHING);
-                    self.world
-                        .answer(line, packets[kind], NOTHING, ReasonCode::SUCCESS);
+            Operation::Acknowledge { client, nth } => {
+                if let Some(turn) = self.reference.nth_open(client, nth) {
+                    self.acknowledge(client, turn, false);
                 }
             }
+            Operation::AcknowledgeAnyhow {
+                client,
+                nth,
+                kind,
+                is_refused,
+            } => {
+                if let Some((id, _)) = self.reference.nth_open(client, nth) {
+                    self.acknowledge(client, (id, ACKNOWLEDGEMENTS[kind]), is_refused);
+                }
+            }
+            Operation::AcknowledgeAgain { client } => {
+                if let Some((id, kind, is_refused)) = self.callers[client].last_ack {
+                    self.acknowledge(client, (id, kind), is_refused);
+                }
+            }
+            Operation::AcknowledgeNothing { client, kind } => match ACKNOWLEDGEMENTS.get(kind) {
+                Some(kind) => self.acknowledge(client, (NOTHING, *kind), false),
+                None => self.release(client, NOTHING),
+            },
             Operation::Drop { client } => {
                 if let Some(line) = self.callers[client].line.take() {
                     self.reference.lost(client);
@@ -422,19 +430,33 @@ impl Play {
         }
     }
 
-    fn acknowledge(&mut self, client: Client, nth: usize) {
+    /// Sends an acknowledgement, with an error only where that can be said.
+    fn acknowledge(&mut self, client: Client, (id, kind): (u16, PacketType), is_refused: bool) {
         let Some(line) = self.line(client) else {
             return;
         };
-        let Some((id, qos, is_released)) = self.reference.acknowledge(client, nth) else {
-            return;
-        };
-        let packet: fn(Ack<'static>) -> Packet<'static> = match (qos, is_released) {
-            (QoS::ExactlyOnce, false) => Packet::PubRec,
-            (QoS::ExactlyOnce, true) => Packet::PubComp,
+        let packet: fn(Ack<'static>) -> Packet<'static> = match kind {
+            PacketType::PubRec => Packet::PubRec,
+            PacketType::PubComp => Packet::PubComp,
             _ => Packet::PubAck,
         };
-        self.world.answer(line, packet, id, ReasonCode::SUCCESS);
+        let may_refuse = VERSIONS[client] == Version::V5 && kind != PacketType::PubComp;
+        let is_refused = is_refused && may_refuse;
+        let reason = match is_refused {
+            true => ReasonCode::UNSPECIFIED,
+            false => ReasonCode::SUCCESS,
+        };
+        self.callers[client].last_ack = Some((id, kind, is_refused));
+        self.reference.acknowledge(client, (kind, id), is_refused);
+        self.world.answer(line, packet, id, reason);
+    }
+
+    fn release(&mut self, client: Client, id: u16) {
+        if let Some(line) = self.line(client) {
+            self.reference.release(client, id);
+            self.world
+                .answer(line, Packet::PubRel, id, ReasonCode::SUCCESS);
+        }
     }
 
     fn disconnect(&mut self, client: Client, keeps_will: bool) {
@@ -454,42 +476,57 @@ impl Play {
         self.world.send(line, &Packet::Disconnect(goodbye));
     }
 
-    /// Tells the reference what everybody has heard.
+    /// Tells the reference what everybody has heard: first who was closed, because others hear
+    /// what follows from that.
     fn listen(&mut self) -> Result<(), String> {
+        let mut open = Vec::new();
         for client in 0..VERSIONS.len() {
             let Some(line) = self.line(client) else {
                 continue;
             };
-            let mut came = self.world.drain(line);
-            if self.defect == Defect::Swaps {
-                came.reverse();
+            if !self.world.is_closed(line) || self.defect == Defect::NeverCloses {
+                open.push((client, line));
+                continue;
             }
-            let mut farewell = None;
-            for received in &came {
-                let packet = received.packet();
-                match packet {
-                    Packet::Disconnect(disconnect) => farewell = Some(disconnect.reason),
-                    _ => self
-                        .hear(client, &packet)
-                        .map_err(|what| format!("client {client} hears {packet:?}: {what}"))?,
-                }
-            }
-            if self.world.is_closed(line) {
-                self.callers[client].line = None;
-                self.reference
-                    .closed(client, farewell)
-                    .map_err(|what| format!("client {client}: {what}"))?;
-            }
+            let farewell = self.listen_to(client, line)?;
+            self.callers[client].line = None;
+            self.reference
+                .closed(client, farewell)
+                .map_err(|what| format!("client {client}: {what}"))?;
         }
-        // What follows from those that were closed.
-        let is_anybody_to_hear = (0..VERSIONS.len()).any(|client| {
-            self.line(client)
-                .is_some_and(|line| self.world.has_more(line))
-        });
-        if is_anybody_to_hear {
-            return self.listen();
+        for (client, line) in open {
+            if let Some(reason) = self.listen_to(client, line)?
+                && self.defect != Defect::NeverCloses
+            {
+                return Err(format!(
+                    "client {client} hears {reason:?} and is not closed"
+                ));
+            }
         }
         Ok(())
+    }
+
+    /// Gives the reason of a DISCONNECT.
+    fn listen_to(
+        &mut self,
+        client: Client,
+        line: ConnectionId,
+    ) -> Result<Option<ReasonCode>, String> {
+        let mut came = self.world.drain(line);
+        if self.defect == Defect::Swaps {
+            came.reverse();
+        }
+        let mut farewell = None;
+        for received in &came {
+            let packet = received.packet();
+            match packet {
+                Packet::Disconnect(disconnect) => farewell = Some(disconnect.reason),
+                _ => self
+                    .hear(client, &packet)
+                    .map_err(|what| format!("client {client} hears {packet:?}: {what}"))?,
+            }
+        }
+        Ok(farewell)
     }
 
     fn hear(&mut self, client: Client, packet: &Packet<'_>) -> Result<(), String> {
@@ -539,6 +576,7 @@ fn clients_hear_what_they_may_hear() {
     QuickCheck::new()
         .rng(Gen::new(60))
         .tests(runs)
+        .max_tests(runs) // Else 10,000, whatever is said above.
         .quickcheck(hold as fn(Vec<Operation>) -> TestResult);
 }
 

@@ -64,6 +64,18 @@ pub(crate) enum Operation {
         client: usize,
         nth: usize,
     },
+    /// The `nth` message that is open is acknowledged by this packet, whatever its turn is, and
+    /// perhaps with an error in the words of 5.0.
+    AcknowledgeAnyhow {
+        client: usize,
+        nth: usize,
+        kind: usize,
+        is_refused: bool,
+    },
+    /// What was acknowledged last, in the same way.
+    AcknowledgeAgain {
+        client: usize,
+    },
     /// An acknowledgement of nothing.
     AcknowledgeNothing {
         client: usize,
@@ -95,7 +107,7 @@ impl Arbitrary for Operation {
     fn arbitrary(g: &mut Gen) -> Self {
         let client = usize::arbitrary(g) % VERSIONS.len();
         let filter = usize::arbitrary(g) % FILTERS.len();
-        match u8::arbitrary(g) % 40 {
+        match u8::arbitrary(g) % 44 {
             0..=6 => Self::Connect {
                 client,
                 clean: one_in(3, g),
@@ -149,6 +161,13 @@ impl Arbitrary for Operation {
             37..=38 => Self::Pass {
                 ms: *g.choose(&[700, 6_300, 11_100, 61_900]).unwrap(),
             },
+            39..=40 => Self::AcknowledgeAnyhow {
+                client,
+                nth: usize::arbitrary(g) % 4,
+                kind: usize::arbitrary(g) % 3,
+                is_refused: one_in(2, g),
+            },
+            41..=42 => Self::AcknowledgeAgain { client },
             _ => Self::Restart,
         }
     }

@@ -611,35 +611,57 @@ impl Reference {
         Ok(())
     }
 
-    /// The client acknowledges the `nth` of its open messages, as it has to: gives the identifier,
-    /// the QoS, and whether PUBREC was sent already.
-    pub(crate) fn acknowledge(&mut self, client: Client, nth: usize) -> Option<(u16, QoS, bool)> {
-        let session = self.sessions.get_mut(&client)?;
-        let ready: Vec<usize> = (0..session.open.len())
-            .filter(|place| !session.open[*place].1.is_due)
-            .collect();
-        let place = *ready.get(nth % ready.len().max(1))?;
-        let (id, open) = &mut session.open[place];
-        let found = (*id, open.delivery.qos, open.is_released);
-        if open.delivery.qos == QoS::ExactlyOnce && !open.is_released {
-            open.is_released = true;
-            let answer = Answer::to_ack(PacketType::PubRel, found.0, true);
-            session.answers.push(answer);
-        } else {
-            session.open.remove(place);
-        }
-        Some(found)
+    /// The `nth` of the messages that this client has got and not acknowledged for good: its
+    /// identifier, and the packet that is its turn to acknowledge it.
+    pub(crate) fn nth_open(&self, client: Client, nth: usize) -> Option<(u16, PacketType)> {
+        let session = self.sessions.get(&client)?;
+        let ready: Vec<_> = session.open.iter().filter(|(_, o)| !o.is_due).collect();
+        let (id, open) = ready.get(nth % ready.len().max(1))?;
+        let kind = match (open.delivery.qos, open.is_released) {
+            (QoS::ExactlyOnce, false) => PacketType::PubRec,
+            (QoS::ExactlyOnce, true) => PacketType::PubComp,
+            _ => PacketType::PubAck,
+        };
+        Some((*id, kind))
     }
 
-    /// The client acknowledges what it did not get. Two of the four packets have an answer.
-    pub(crate) fn acknowledge_nothing(&mut self, client: Client, kind: PacketType, id: u16) {
-        let answer = match kind {
-            PacketType::PubRec => PacketType::PubRel,
-            PacketType::PubRel => PacketType::PubComp,
-            _ => return,
+    /// The client sends PUBACK, PUBREC or PUBCOMP, be it right or wrong.
+    pub(crate) fn acknowledge(
+        &mut self,
+        client: Client,
+        (kind, id): (PacketType, u16),
+        is_refused: bool,
+    ) {
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
         };
-        if let Some(session) = self.sessions.get_mut(&client) {
-            session.answers.push(Answer::to_ack(answer, id, false));
+        let place = session.open.iter().position(|(known, _)| *known == id);
+        let Some(place) = place else {
+            // Of nothing: it may have acknowledged twice. PUBREC has an answer in any case.
+            if kind == PacketType::PubRec && !is_refused {
+                let answer = Answer::to_ack(PacketType::PubRel, id, false);
+                session.answers.push(answer);
+            }
+            return;
+        };
+        let open = &mut session.open[place].1;
+        match (kind, open.delivery.qos, open.is_released) {
+            // The client does not want it, or has it: nobody gets it in its place.
+            (PacketType::PubAck, QoS::AtLeastOnce, _)
+            | (PacketType::PubComp, QoS::ExactlyOnce, true) => {
+                session.open.remove(place);
+            }
+            (PacketType::PubRec, QoS::ExactlyOnce, false) if is_refused => {
+                session.open.remove(place);
+            }
+            // The first time, or once more.
+            (PacketType::PubRec, QoS::ExactlyOnce, _) if !is_refused => {
+                open.is_released = true;
+                let answer = Answer::to_ack(PacketType::PubRel, id, true);
+                session.answers.push(answer);
+            }
+            // The wrong kind, before its time, or refused after it was taken.
+            _ => session.must_close = Some(ReasonCode::PROTOCOL_ERROR),
         }
     }
 
