@@ -46,6 +46,15 @@ impl Answer {
         Self { kind, id, reasons }
     }
 
+    /// PINGRESP.
+    pub(crate) fn to_ping() -> Self {
+        Self {
+            kind: PacketType::PingResp,
+            id: 0,
+            reasons: vec![ReasonCode::SUCCESS],
+        }
+    }
+
     /// To SUBSCRIBE: the QoS that was asked for is granted.
     pub(crate) fn to_subscribe(id: u16, granted: QoS) -> Self {
         Self {
@@ -93,6 +102,7 @@ impl Heard {
                 [reason] => (ack.packet_id.get(), ReasonCode(reason)),
                 _ => return None,
             },
+            Packet::PingResp => (0, ReasonCode::SUCCESS),
             _ => return None,
         };
         let kind = packet.packet_type();

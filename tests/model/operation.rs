@@ -3,7 +3,7 @@
 use quickcheck::{Arbitrary, Gen};
 use whimbrel_core::codec::packet::{QoS, RetainHandling, Version};
 
-/// Each client speaks one version.
+/// Which version each client speaks, unless it comes with another one.
 pub(crate) const VERSIONS: [Version; 4] = [Version::V5, Version::V4, Version::V5, Version::V3];
 
 pub(crate) const TOPICS: [&str; 5] = ["a", "a/b", "a/c", "w/1", "$x/a"];
@@ -20,6 +20,18 @@ pub(crate) const FILTERS: [&str; 9] = [
     "$share/g/a/b",
 ];
 
+/// What CONNECT may say besides. What a version has no word for is not said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras {
+    /// Another version than its own.
+    pub(crate) version: Option<Version>,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) topic_alias_maximum: u16,
+    /// Acknowledgements are to say no more than their codes.
+    pub(crate) is_terse: bool,
+    pub(crate) will_expiry_s: Option<u32>,
+}
+
 /// One thing that happens. Numbers that are too large count from the beginning.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -29,6 +41,15 @@ pub(crate) enum Operation {
         expiry_s: u32,
         receive_maximum: u16,
         will: Option<(QoS, bool, u32)>,
+        extras: Extras,
+    },
+    /// Somebody comes without a name, and leaves.
+    ConnectNameless {
+        version: Version,
+        clean: bool,
+    },
+    Ping {
+        client: usize,
     },
     Subscribe {
         client: usize,
@@ -50,6 +71,7 @@ pub(crate) enum Operation {
         retain: bool,
         is_empty: bool,
         expiry_s: Option<u32>,
+        has_alias: bool,
     },
     /// The last QoS 2 message once more, as after a lost PUBREC.
     Repeat {
@@ -99,6 +121,20 @@ fn qos(g: &mut Gen) -> QoS {
         .unwrap()
 }
 
+fn version(g: &mut Gen) -> Version {
+    *g.choose(&[Version::V3, Version::V4, Version::V5]).unwrap()
+}
+
+fn extras(g: &mut Gen) -> Extras {
+    Extras {
+        version: one_in(6, g).then(|| version(g)),
+        keep_alive_s: *g.choose(&[0, 0, 0, 5, 30]).unwrap(),
+        topic_alias_maximum: *g.choose(&[0, 0, 1, 3]).unwrap(),
+        is_terse: one_in(3, g),
+        will_expiry_s: one_in(3, g).then(|| *g.choose(&[4, 20]).unwrap()),
+    }
+}
+
 fn one_in(count: usize, g: &mut Gen) -> bool {
     usize::arbitrary(g) % count == 0
 }
@@ -107,13 +143,14 @@ impl Arbitrary for Operation {
     fn arbitrary(g: &mut Gen) -> Self {
         let client = usize::arbitrary(g) % VERSIONS.len();
         let filter = usize::arbitrary(g) % FILTERS.len();
-        match u8::arbitrary(g) % 44 {
+        match u8::arbitrary(g) % 46 {
             0..=6 => Self::Connect {
                 client,
                 clean: one_in(3, g),
                 expiry_s: *g.choose(&[0, 10, 60, u32::MAX, u32::MAX]).unwrap(),
                 receive_maximum: *g.choose(&[1, 2, 100]).unwrap(),
                 will: one_in(2, g).then(|| (qos(g), one_in(3, g), *g.choose(&[0, 5, 30]).unwrap())),
+                extras: extras(g),
             },
             7..=13 => Self::Subscribe {
                 client,
@@ -138,6 +175,7 @@ impl Arbitrary for Operation {
                 retain: one_in(3, g),
                 is_empty: one_in(6, g),
                 expiry_s: one_in(5, g).then(|| *g.choose(&[4, 20]).unwrap()),
+                has_alias: one_in(3, g),
             },
             25 => Self::Repeat { client },
             26..=27 => Self::Release { client },
@@ -168,6 +206,11 @@ impl Arbitrary for Operation {
                 is_refused: one_in(2, g),
             },
             41..=42 => Self::AcknowledgeAgain { client },
+            43 => Self::ConnectNameless {
+                version: version(g),
+                clean: one_in(2, g),
+            },
+            44 => Self::Ping { client },
             _ => Self::Restart,
         }
     }

@@ -6,6 +6,7 @@
 //! message is up to the broker, as long as it is one.
 
 use crate::answer::{Answer, Heard};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{
@@ -26,6 +27,8 @@ struct Delivery {
     kept_for: Option<String>,
     /// Subscription identifiers, for those who hear of them.
     identifiers: BTreeSet<u32>,
+    /// It was heard before 5.0, where there are none.
+    hides_identifiers: bool,
     expires_at: Option<u64>,
 }
 
@@ -49,6 +52,7 @@ pub(crate) struct Will {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) delay_s: u32,
+    pub(crate) expiry_s: Option<u32>,
 }
 
 /// What CONNECT says.
@@ -58,6 +62,7 @@ pub(crate) struct Hello {
     pub(crate) clean: bool,
     pub(crate) expiry_s: u32,
     pub(crate) receive_maximum: u16,
+    pub(crate) keep_alive_s: u16,
     pub(crate) will: Option<Will>,
 }
 
@@ -66,6 +71,9 @@ struct Session {
     version: Version,
     is_connected: bool,
     window: usize,
+    /// How long it may be silent; 0 is for ever.
+    patience_ms: u64,
+    heard_at: u64,
     expiry_s: u32,
     ends_at: Option<u64>,
     will: Option<Will>,
@@ -146,6 +154,8 @@ impl Reference {
             version: hello.version,
             is_connected: false,
             window: 0,
+            patience_ms: 0,
+            heard_at: 0,
             expiry_s: 0,
             ends_at: None,
             will: None,
@@ -161,6 +171,8 @@ impl Reference {
         });
         session.version = hello.version;
         session.is_connected = true;
+        session.patience_ms = u64::from(hello.keep_alive_s) * 1_500;
+        session.heard_at = self.now;
         session.expiry_s = hello.expiry_s;
         session.ends_at = None;
         // A delayed will of the connection before is not published any more.
@@ -175,6 +187,20 @@ impl Reference {
         }
         debug_assert!(is_there || !is_resumed);
         is_resumed
+    }
+
+    /// It has sent something, no matter what.
+    pub(crate) fn spoke(&mut self, client: Client) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.heard_at = self.now;
+        }
+    }
+
+    /// PINGREQ.
+    pub(crate) fn ping(&mut self, client: Client) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.answers.push(Answer::to_ping());
+        }
     }
 
     /// The connection is gone without a word.
@@ -235,7 +261,7 @@ impl Reference {
         for message in found {
             let delivery = Delivery {
                 qos: message.qos.min(options.maximum_qos),
-                identifiers: session.heard(identifier),
+                identifiers: named(identifier),
                 kept_for: Some(filter.to_owned()),
                 ..message.clone()
             };
@@ -270,6 +296,7 @@ impl Reference {
             retain: publish.retain,
             kept_for: None,
             identifiers: BTreeSet::new(),
+            hides_identifiers: false,
             expires_at: expiry_s.map(|seconds| self.now + after(seconds)),
         };
         let is_wanted = self.route(Some(client), &message);
@@ -344,6 +371,13 @@ impl Reference {
         is_wanted
     }
 
+    /// The next step of time: not beyond the next moment in which somebody was silent for too long.
+    pub(crate) fn step_ms(&self, most_ms: u64) -> u64 {
+        let connected = self.sessions.values().filter(|s| s.is_connected);
+        let ends = connected.filter_map(Session::patience_ends_at);
+        ends.map(|at| at - self.now).fold(most_ms, u64::min)
+    }
+
     /// Time passes; what becomes due does so in order.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + ms;
@@ -366,6 +400,11 @@ impl Reference {
             }
         }
         self.now = end;
+        for session in self.sessions.values_mut().filter(|s| s.is_connected) {
+            if session.patience_ends_at().is_some_and(|at| at <= end) {
+                session.must_close = Some(ReasonCode::KEEP_ALIVE_TIMEOUT);
+            }
+        }
     }
 
     fn publish_will(&mut self, client: Client) {
@@ -381,7 +420,8 @@ impl Reference {
                 retain: will.retain,
                 kept_for: None,
                 identifiers: BTreeSet::new(),
-                expires_at: None,
+                hides_identifiers: false,
+                expires_at: will.expiry_s.map(|seconds| self.now + after(seconds)),
             };
             self.route(None, &message);
         }
@@ -451,6 +491,7 @@ impl Reference {
             retain: publish.retain,
             kept_for: None,
             identifiers: publish.properties.subscription_identifiers().collect(),
+            hides_identifiers: session.version < Version::V5,
             expires_at: None,
         };
         let Some(id) = publish.packet_id.map(|id| id.get()) else {
@@ -546,7 +587,9 @@ impl Reference {
         let all = &mut self.for_one;
         // Payloads that are empty are all alike: rather what has to come than what may.
         let places = (0..all.len()).filter(|place| free(&all[*place]) && fits(&all[*place]));
-        let mut place = places.min_by_key(|place| all[*place].is_lost);
+        // And what others could have got: what is for this one alone may wait until it has room.
+        let mut place =
+            places.min_by_key(|place| (all[*place].is_lost, Reverse(all[*place].candidates.len())));
         if place.is_none() {
             // Who is in two groups may have got it by the other one.
             let taken = (0..all.len()).filter(|place| !free(&all[*place]) && fits(&all[*place]));
@@ -699,6 +742,10 @@ impl Reference {
 }
 
 impl Session {
+    fn patience_ends_at(&self) -> Option<u64> {
+        (self.patience_ms > 0).then_some(self.heard_at + self.patience_ms)
+    }
+
     /// Whether one more QoS 1 or 2 message may be under way to it.
     fn has_room(&self) -> bool {
         let count = self.open.iter().filter(|(_, open)| open.counts).count();
@@ -714,14 +761,9 @@ impl Session {
         Delivery {
             qos: message.qos.min(options.maximum_qos),
             retain: message.retain && options.retain_as_published,
-            identifiers: self.heard(identifier),
+            identifiers: named(identifier),
             ..message.clone()
         }
-    }
-
-    fn heard(&self, identifier: u32) -> BTreeSet<u32> {
-        let hears = self.version == Version::V5 && identifier > 0;
-        hears.then_some(identifier).into_iter().collect()
     }
 
     fn expect(&mut self, delivery: Delivery) {
@@ -752,8 +794,13 @@ impl Delivery {
             && self.payload == heard.payload
             && self.qos == heard.qos
             && self.retain == heard.retain
-            && self.identifiers == heard.identifiers
+            && (heard.hides_identifiers || self.identifiers == heard.identifiers)
     }
+}
+
+/// The identifiers of one subscription: none when it has none.
+fn named(identifier: u32) -> BTreeSet<u32> {
+    BTreeSet::from_iter((identifier > 0).then_some(identifier))
 }
 
 fn after(seconds: u32) -> u64 {

@@ -1,0 +1,208 @@
+//! What random operations have found, as short as they were told: the broker's faults, and the
+//! model's.
+
+use crate::operation::{Extras, Operation};
+use crate::{Defect, Play};
+use whimbrel_core::codec::packet::{QoS, RetainHandling};
+
+/// Found by the model: who got a message of a group in the place of a member that was gone did not
+/// hear that it was published to be retained, although it had asked for that.
+#[test]
+fn a_message_that_goes_to_another_member_says_that_it_was_retained() {
+    let enter = |client, expiry_s| Operation::Connect {
+        client,
+        clean: true,
+        expiry_s,
+        receive_maximum: 1,
+        will: None,
+        extras: Extras::default(),
+    };
+    let join = |client, retain_as_published| Operation::Subscribe {
+        client,
+        filter: 7,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published,
+        retain_handling: RetainHandling::DoNotSend,
+        identifier: 0,
+    };
+    let say = Operation::Publish {
+        client: 2,
+        topic: 1,
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        is_empty: false,
+        expiry_s: None,
+        has_alias: false,
+    };
+    let story = [
+        enter(0, 60),
+        enter(1, 0),
+        enter(2, 60),
+        join(0, false),
+        join(2, true),
+        say,
+        enter(0, 60),
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
+
+/// Found by the model: on a connection whose session ends with it, a new QoS 2 message was sent at
+/// once, while the one before it, which came again, waited for the log.
+#[test]
+fn what_comes_again_is_not_overtaken_while_it_waits_for_the_log() {
+    let enter = |client, clean, expiry_s, receive_maximum, will| Operation::Connect {
+        client,
+        clean,
+        expiry_s,
+        receive_maximum,
+        will,
+        extras: Extras::default(),
+    };
+    let subscribe = |filter| Operation::Subscribe {
+        client: 0,
+        filter,
+        qos: QoS::ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        identifier: 0,
+    };
+    let story = [
+        enter(0, true, u32::MAX, 1, None),
+        enter(1, true, 0, 1, Some((QoS::ExactlyOnce, true, 0))),
+        Operation::Drop { client: 1 },
+        subscribe(5),
+        subscribe(4),
+        enter(0, false, 0, 100, None),
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
+
+/// Found by the model, and its fault: a retained message for which the window had no room
+/// was replaced before it had, and is not owed any more.
+#[test]
+fn what_is_retained_no_longer_need_not_be_sent() {
+    let connect = |client, receive_maximum| Operation::Connect {
+        client,
+        clean: false,
+        expiry_s: u32::MAX,
+        receive_maximum,
+        will: None,
+        extras: Extras::default(),
+    };
+    let publish = |client, topic, qos| Operation::Publish {
+        client,
+        topic,
+        qos,
+        retain: true,
+        is_empty: false,
+        expiry_s: None,
+        has_alias: false,
+    };
+    let subscribe = |filter| Operation::Subscribe {
+        client: 2,
+        filter,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        identifier: 300,
+    };
+    let story = [
+        connect(1, 2),
+        publish(1, 3, QoS::AtLeastOnce),
+        connect(2, 2),
+        subscribe(3),
+        publish(1, 1, QoS::AtLeastOnce),
+        subscribe(4),
+        publish(1, 3, QoS::AtMostOnce),
+        connect(2, 100),
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
+
+/// Found by the model: what was sent to a member of a group in time, and not acknowledged, went to
+/// another one when that one's session ended, although it had expired by then.
+#[test]
+fn what_has_expired_does_not_go_to_another_member() {
+    let enter = |client, clean, expiry_s| Operation::Connect {
+        client,
+        clean,
+        expiry_s,
+        receive_maximum: 100,
+        will: None,
+        extras: Extras::default(),
+    };
+    let join = |client| Operation::Subscribe {
+        client,
+        filter: 7,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        identifier: 0,
+    };
+    let say = Operation::Publish {
+        client: 2,
+        topic: 0,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        is_empty: false,
+        expiry_s: Some(20),
+        has_alias: false,
+    };
+    let story = [
+        enter(2, false, u32::MAX),
+        enter(3, false, u32::MAX),
+        join(3),
+        join(2),
+        say.clone(),
+        say,
+        Operation::Pass { ms: 61_900 },
+        enter(2, false, 0),
+        enter(3, true, 0),
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
+
+/// Found by the model, and its fault: who is in two groups, and has room for one message, got the
+/// one that another member could have got as well; the other one waits.
+#[test]
+fn who_is_in_two_groups_may_get_either_message_first() {
+    let enter = |client, receive_maximum| Operation::Connect {
+        client,
+        clean: true,
+        expiry_s: 10,
+        receive_maximum,
+        will: None,
+        extras: Extras::default(),
+    };
+    let join = |client, filter| Operation::Subscribe {
+        client,
+        filter,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::DoNotSend,
+        identifier: 1,
+    };
+    let say = Operation::Publish {
+        client: 2,
+        topic: 1,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        is_empty: false,
+        expiry_s: None,
+        has_alias: false,
+    };
+    let story = [
+        enter(2, 100),
+        enter(0, 1),
+        join(0, 8),
+        join(2, 8),
+        join(0, 7),
+        say,
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
