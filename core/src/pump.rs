@@ -323,6 +323,8 @@ impl Broker {
             self.finish_delivery(session_key.index, ended);
         }
         self.drop_message(session_key.index, DropReason::TooLarge);
+        // Its place in the window is for what waits.
+        self.wake(key);
     }
 
     /// Retained messages for new subscriptions, paced by window and output: the queue limit does
