@@ -34,6 +34,7 @@ fn a_message_that_goes_to_another_member_says_that_it_was_retained() {
         is_empty: false,
         expiry_s: None,
         has_alias: false,
+        is_large: false,
     };
     let story = [
         enter(0, 60),
@@ -99,6 +100,7 @@ fn what_is_retained_no_longer_need_not_be_sent() {
         is_empty: false,
         expiry_s: None,
         has_alias: false,
+        is_large: false,
     };
     let subscribe = |filter| Operation::Subscribe {
         client: 2,
@@ -151,6 +153,7 @@ fn what_has_expired_does_not_go_to_another_member() {
         is_empty: false,
         expiry_s: Some(20),
         has_alias: false,
+        is_large: false,
     };
     let story = [
         enter(2, false, u32::MAX),
@@ -195,6 +198,7 @@ fn who_is_in_two_groups_may_get_either_message_first() {
         is_empty: false,
         expiry_s: None,
         has_alias: false,
+        is_large: false,
     };
     let story = [
         enter(2, 100),
@@ -203,6 +207,50 @@ fn who_is_in_two_groups_may_get_either_message_first() {
         join(2, 8),
         join(0, 7),
         say,
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
+
+/// Found by the model: a message that had its place in the window, and turned out to be too large
+/// when its record was in the log, left what waited behind it waiting.
+#[test]
+fn what_waits_behind_a_message_that_is_too_large_is_sent() {
+    let enter = |client, clean, will, is_small| Operation::Connect {
+        client,
+        clean,
+        expiry_s: u32::MAX,
+        receive_maximum: 1,
+        will,
+        extras: Extras {
+            is_small,
+            ..Extras::default()
+        },
+    };
+    let say = Operation::Publish {
+        client: 2,
+        topic: 1,
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        is_empty: false,
+        expiry_s: None,
+        has_alias: true,
+        is_large: true,
+    };
+    let subscribe = Operation::Subscribe {
+        client: 2,
+        filter: 4,
+        qos: QoS::ExactlyOnce,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::Send,
+        identifier: 2,
+    };
+    let story = [
+        enter(1, false, Some((QoS::AtLeastOnce, true, 0)), false),
+        enter(2, true, None, true),
+        say,
+        enter(1, false, None, false),
+        subscribe,
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }

@@ -8,7 +8,7 @@ mod operation;
 mod reference;
 
 use answer::Heard;
-use operation::{FILTERS, Operation, TOPICS, VERSIONS};
+use operation::{FILTERS, Operation, SMALL_BYTES, TOPICS, VERSIONS};
 use quickcheck::{Gen, QuickCheck, TestResult};
 use reference::{Client, Hello, Reference, Will};
 use std::collections::{BTreeMap, BTreeSet};
@@ -364,6 +364,7 @@ impl Play {
             expiry_s,
             receive_maximum,
             keep_alive_s: extras.keep_alive_s,
+            is_small: extras.is_small,
             will,
         };
         let mut properties = PropertyBuffer::new();
@@ -371,6 +372,9 @@ impl Play {
         if is_v5 {
             properties.push(Property::SessionExpiryInterval(expiry_s));
             properties.push(Property::ReceiveMaximum(receive_maximum));
+            if extras.is_small {
+                properties.push(Property::MaximumPacketSize(SMALL_BYTES));
+            }
             properties.push(Property::TopicAliasMaximum(extras.topic_alias_maximum));
             properties.push(Property::RequestProblemInformation(!extras.is_terse));
             if let Some(seconds) = will.and_then(|will| will.expiry_s) {
@@ -492,6 +496,7 @@ impl Play {
             is_empty,
             expiry_s,
             has_alias,
+            is_large,
             ..
         } = *operation
         else {
@@ -502,6 +507,7 @@ impl Play {
         };
         let text = match is_empty {
             true => String::new(),
+            false if is_large => format!("{:.<1$}", self.number(), SMALL_BYTES as usize),
             false => self.number().to_string(),
         };
         let id = self.next_id(client).get();

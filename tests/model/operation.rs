@@ -20,6 +20,9 @@ pub(crate) const FILTERS: [&str; 9] = [
     "$share/g/a/b",
 ];
 
+/// A maximum packet size that suffices for everything but large messages.
+pub(crate) const SMALL_BYTES: u32 = 80;
+
 /// What CONNECT may say besides. What a version has no word for is not said.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extras {
@@ -27,6 +30,8 @@ pub(crate) struct Extras {
     pub(crate) version: Option<Version>,
     pub(crate) keep_alive_s: u16,
     pub(crate) topic_alias_maximum: u16,
+    /// Packets of more than [`SMALL_BYTES`] are not to be sent to it.
+    pub(crate) is_small: bool,
     /// Acknowledgements are to say no more than their codes.
     pub(crate) is_terse: bool,
     pub(crate) will_expiry_s: Option<u32>,
@@ -72,6 +77,7 @@ pub(crate) enum Operation {
         is_empty: bool,
         expiry_s: Option<u32>,
         has_alias: bool,
+        is_large: bool,
     },
     /// The last QoS 2 message once more, as after a lost PUBREC.
     Repeat {
@@ -130,6 +136,7 @@ fn extras(g: &mut Gen) -> Extras {
         version: one_in(6, g).then(|| version(g)),
         keep_alive_s: *g.choose(&[0, 0, 0, 5, 30]).unwrap(),
         topic_alias_maximum: *g.choose(&[0, 0, 1, 3]).unwrap(),
+        is_small: one_in(4, g),
         is_terse: one_in(3, g),
         will_expiry_s: one_in(3, g).then(|| *g.choose(&[4, 20]).unwrap()),
     }
@@ -176,6 +183,7 @@ impl Arbitrary for Operation {
                 is_empty: one_in(6, g),
                 expiry_s: one_in(5, g).then(|| *g.choose(&[4, 20]).unwrap()),
                 has_alias: one_in(3, g),
+                is_large: one_in(4, g),
             },
             25 => Self::Repeat { client },
             26..=27 => Self::Release { client },

@@ -6,6 +6,7 @@
 //! message is up to the broker, as long as it is one.
 
 use crate::answer::{Answer, Heard};
+use crate::operation::SMALL_BYTES;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use whimbrel_core::codec::ReasonCode;
@@ -63,6 +64,7 @@ pub(crate) struct Hello {
     pub(crate) expiry_s: u32,
     pub(crate) receive_maximum: u16,
     pub(crate) keep_alive_s: u16,
+    pub(crate) is_small: bool,
     pub(crate) will: Option<Will>,
 }
 
@@ -71,6 +73,8 @@ struct Session {
     version: Version,
     is_connected: bool,
     window: usize,
+    /// Large messages are not sent on this connection.
+    is_small: bool,
     /// How long it may be silent; 0 is for ever.
     patience_ms: u64,
     heard_at: u64,
@@ -83,8 +87,9 @@ struct Session {
     owed: Vec<Delivery>,
     /// QoS 0.
     hoped: Vec<Delivery>,
-    /// What may come or not: QoS 0 that waited when the connection was lost, and what was retained
-    /// for another one by the time that there was room for it.
+    /// What may come or not: QoS 0 that waited when the connection was lost, what was retained for
+    /// another one by the time that there was room for it, and what is too large for a connection
+    /// that has no room for it, because the next one may take it.
     perhaps: Vec<Delivery>,
     open: Vec<(u16, Open)>,
     /// Incoming QoS 2 identifiers that are not released.
@@ -154,6 +159,7 @@ impl Reference {
             version: hello.version,
             is_connected: false,
             window: 0,
+            is_small: false,
             patience_ms: 0,
             heard_at: 0,
             expiry_s: 0,
@@ -171,6 +177,7 @@ impl Reference {
         });
         session.version = hello.version;
         session.is_connected = true;
+        session.is_small = hello.is_small && hello.version == Version::V5;
         session.patience_ms = u64::from(hello.keep_alive_s) * 1_500;
         session.heard_at = self.now;
         session.expiry_s = hello.expiry_s;
@@ -358,9 +365,10 @@ impl Reference {
         }
         is_wanted |= !groups.is_empty();
         for candidates in groups.into_values() {
-            let is_lost = !candidates
-                .keys()
-                .any(|client| self.sessions[client].can_take());
+            let members = candidates.keys().map(|client| &self.sessions[client]);
+            // The broker may choose who does not take it, as if that one had got it.
+            let is_lost = !members.clone().any(Session::can_take)
+                || members.clone().any(|session| session.is_too_large(message));
             self.for_one.push(ForOne {
                 message: message.clone(),
                 candidates,
@@ -494,6 +502,9 @@ impl Reference {
             hides_identifiers: session.version < Version::V5,
             expires_at: None,
         };
+        if session.is_too_large(&heard) {
+            return Err("it is larger than it takes".into());
+        }
         let Some(id) = publish.packet_id.map(|id| id.get()) else {
             for list in [&mut session.hoped, &mut session.perhaps] {
                 if let Some(place) = list.iter().position(|one| one.is(&heard)) {
@@ -503,6 +514,7 @@ impl Reference {
             }
             return self.take_for_one(client, &heard).map(|_| ());
         };
+        session.pass_over(id);
         if let Some((_, open)) = session.open.iter_mut().find(|(known, _)| *known == id) {
             if !open.is_due || open.is_released || !open.delivery.is(&heard) {
                 return Err(format!("identifier {id} is in use by {open:?}"));
@@ -533,7 +545,8 @@ impl Reference {
             Some(place) => {
                 // Those before it have expired, or are retained ones, which come in any order.
                 let before = session.owed[..place].iter();
-                let mut before = before.filter(|owed| same(owed) && !owed.retain);
+                let mut before =
+                    before.filter(|owed| same(owed) && !owed.retain && !session.is_too_large(owed));
                 if before.any(|owed| owed.expires_at.is_none_or(|at| at > now)) {
                     return Err("it overtakes another one".into());
                 }
@@ -544,8 +557,10 @@ impl Reference {
                 session.perhaps.remove(place.unwrap_or_default())
             }
             None => {
-                let (delivery, group) = self.take_for_one(client, &heard)?;
+                let (mut delivery, group) = self.take_for_one(client, &heard)?;
                 by_group = Some(group);
+                // Which of its groups it came by may show when it comes again.
+                delivery.hides_identifiers = heard.hides_identifiers;
                 delivery
             }
         };
@@ -622,6 +637,7 @@ impl Reference {
             return Ok(());
         }
         // On a new connection the broker comes back to what it had released, once.
+        session.pass_over(heard.id);
         let known = session.open.iter_mut().find(|(id, _)| *id == heard.id);
         match known {
             Some((_, open))
@@ -710,7 +726,8 @@ impl Reference {
 
     /// Everything has come to rest: nobody who could take it waits for anything.
     pub(crate) fn check(&mut self) -> Result<(), String> {
-        for (client, session) in self.sessions.iter().filter(|(_, s)| s.is_connected) {
+        for (client, session) in self.sessions.iter_mut().filter(|(_, s)| s.is_connected) {
+            session.drop_large();
             if let Some(reason) = session.must_close {
                 return Err(format!("client {client} is not closed with {reason:?}"));
             }
@@ -742,6 +759,35 @@ impl Reference {
 }
 
 impl Session {
+    fn is_too_large(&self, delivery: &Delivery) -> bool {
+        self.is_small && delivery.payload.len() >= SMALL_BYTES as usize
+    }
+
+    /// Messages that are too large count as delivered when it is their turn.
+    fn drop_large(&mut self) {
+        let mut owed = std::mem::take(&mut self.owed);
+        let large: Vec<_> = owed.extract_if(.., |one| self.is_too_large(one)).collect();
+        self.owed = owed;
+        if self.has_room() {
+            self.pass_over(0);
+        } else {
+            self.perhaps.extend(large);
+        }
+    }
+
+    /// What comes again does so in order: what is too large, and was to come before this one, was
+    /// passed over.
+    fn pass_over(&mut self, id: u16) {
+        let place = self.open.iter().position(|(known, _)| *known == id);
+        let before = place.unwrap_or(self.open.len());
+        let mut open = std::mem::take(&mut self.open);
+        open.extract_if(..before, |(_, open)| {
+            open.is_due && !open.is_released && self.is_too_large(&open.delivery)
+        })
+        .for_each(drop);
+        self.open = open;
+    }
+
     fn patience_ends_at(&self) -> Option<u64> {
         (self.patience_ms > 0).then_some(self.heard_at + self.patience_ms)
     }
@@ -771,7 +817,7 @@ impl Session {
             if self.is_connected || self.expiry_s > 0 {
                 self.owed.push(delivery);
             }
-        } else if self.is_connected {
+        } else if self.is_connected && !self.is_too_large(&delivery) {
             self.hoped.push(delivery);
         }
     }
@@ -794,7 +840,9 @@ impl Delivery {
             && self.payload == heard.payload
             && self.qos == heard.qos
             && self.retain == heard.retain
-            && (heard.hides_identifiers || self.identifiers == heard.identifiers)
+            && (self.hides_identifiers
+                || heard.hides_identifiers
+                || self.identifiers == heard.identifiers)
     }
 }
 
