@@ -817,7 +817,9 @@ impl Session {
             if self.is_connected || self.expiry_s > 0 {
                 self.owed.push(delivery);
             }
-        } else if self.is_connected && !self.is_too_large(&delivery) {
+        } else if self.is_connected && self.is_too_large(&delivery) {
+            self.perhaps.push(delivery);
+        } else if self.is_connected {
             self.hoped.push(delivery);
         }
     }
