@@ -677,7 +677,7 @@ impl Play {
                 match self.defect {
                     Defect::Unanswered if heard.kind != PacketType::PubRel => return Ok(()),
                     Defect::AnswersTwice => self.reference.hears_answer(client, &heard)?,
-                    Defect::AnswersAnother => heard.id -= 1,
+                    Defect::AnswersAnother => heard.id = heard.id.wrapping_sub(1),
                     Defect::GrantsLess if heard.reason == ReasonCode(2) => {
                         heard.reason = ReasonCode(1);
                     }
