@@ -3,7 +3,7 @@
 
 use crate::operation::{Extras, Operation};
 use crate::{Defect, Play};
-use whimbrel_core::codec::packet::{QoS, RetainHandling};
+use whimbrel_core::codec::packet::{QoS, RetainHandling, Version};
 
 /// Found by the model: who got a message of a group in the place of a member that was gone did not
 /// hear that it was published to be retained, although it had asked for that.
@@ -251,6 +251,53 @@ fn what_waits_behind_a_message_that_is_too_large_is_sent() {
         say,
         enter(1, false, None, false),
         subscribe,
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}
+
+/// Found by the model: who gets a message by a subscription and by a group, and first hears of both
+/// in 3.1.1, was taken for having got the other one when its identifiers came with 5.0.
+#[test]
+fn which_of_two_alike_it_was_shows_when_it_comes_again() {
+    let enter = |client, receive_maximum, version| Operation::Connect {
+        client,
+        clean: false,
+        expiry_s: 60,
+        receive_maximum,
+        will: None,
+        extras: Extras {
+            version,
+            ..Extras::default()
+        },
+    };
+    let join = |filter, qos, identifier| Operation::Subscribe {
+        client: 0,
+        filter,
+        qos,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::SendIfNew,
+        identifier,
+    };
+    let say = |qos| Operation::Publish {
+        client: 1,
+        topic: 1,
+        qos,
+        retain: false,
+        is_empty: true,
+        expiry_s: None,
+        has_alias: false,
+        is_large: false,
+    };
+    let story = [
+        enter(0, 1, None),
+        enter(1, 100, None),
+        join(8, QoS::ExactlyOnce, 300),
+        join(1, QoS::AtLeastOnce, 1),
+        say(QoS::AtLeastOnce),
+        say(QoS::ExactlyOnce),
+        enter(0, 1, Some(Version::V4)),
+        enter(0, 2, None),
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }

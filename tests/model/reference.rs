@@ -541,7 +541,7 @@ impl Reference {
         let place = owed.position(|owed| alike(owed) && !has_expired(owed));
         let place = place.or_else(|| session.owed.iter().position(alike));
         let mut by_group = None;
-        let delivery = match place {
+        let mut delivery = match place {
             Some(place) => {
                 // Those before it have expired, or are retained ones, which come in any order.
                 let before = session.owed[..place].iter();
@@ -557,13 +557,13 @@ impl Reference {
                 session.perhaps.remove(place.unwrap_or_default())
             }
             None => {
-                let (mut delivery, group) = self.take_for_one(client, &heard)?;
+                let (delivery, group) = self.take_for_one(client, &heard)?;
                 by_group = Some(group);
-                // Which of its groups it came by may show when it comes again.
-                delivery.hides_identifiers = heard.hides_identifiers;
                 delivery
             }
         };
+        // Which of its subscriptions and groups it came by may show when it comes again.
+        delivery.hides_identifiers = heard.hides_identifiers;
         let session = self.sessions.get_mut(&client).ok_or("it has no session")?;
         if has_expired(&delivery) {
             return Err("it has expired".into());
