@@ -575,7 +575,9 @@ impl Reference {
             is_due: false,
             by_group,
         };
-        session.open.push((id, open));
+        // In the order in which they began: a QoS 2 message may have waited for the log.
+        let place = session.open.partition_point(|(known, _)| *known < id);
+        session.open.insert(place, (id, open));
         let count = session.open.iter().filter(|(_, open)| open.counts).count();
         if count > session.window {
             return Err(format!("{count} are open, above its receive maximum"));
@@ -605,17 +607,19 @@ impl Reference {
         // And what others could have got: what is for this one alone may wait until it has room.
         let mut place =
             places.min_by_key(|place| (all[*place].is_lost, Reverse(all[*place].candidates.len())));
-        if place.is_none() {
+        if place.is_none_or(|place| all[place].is_lost) {
             // Who is in two groups may have got it by the other one.
             let taken = (0..all.len()).filter(|place| !free(&all[*place]) && fits(&all[*place]));
-            let mut swaps = taken.flat_map(|taken| {
+            let swaps = taken.flat_map(|taken| {
                 let other = all[taken].taken_by.unwrap_or_default();
                 let others = (0..all.len()).map(move |place| (taken, place, other));
                 others
                     .filter(|(_, place, other)| free(&all[*place]) && is_for(&all[*place], *other))
             });
-            let swap = swaps.next();
-            if let Some((taken, instead, other)) = swap {
+            let swap = swaps.min_by_key(|(_, instead, _)| all[*instead].is_lost);
+            if let Some((taken, instead, other)) = swap
+                && (place.is_none() || !all[instead].is_lost)
+            {
                 all[instead].taken_by = Some(other);
                 place = Some(taken);
             }
