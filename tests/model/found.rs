@@ -401,3 +401,53 @@ fn what_waited_for_the_log_began_before_what_overtook_it() {
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }
+
+/// Found by the model: what was retained when somebody subscribed, and waits for room, was owed
+/// with QoS 0 also after something else was retained.
+#[test]
+fn what_is_retained_no_longer_need_not_be_sent_at_qos_0_either() {
+    let enter = |client, clean, qos, keep_alive_s, version| Operation::Connect {
+        client,
+        clean,
+        expiry_s: 60,
+        receive_maximum: 1,
+        will: Some((qos, true, 30)),
+        extras: Extras {
+            version,
+            keep_alive_s,
+            ..Extras::default()
+        },
+    };
+    let join = |filter| Operation::Subscribe {
+        client: 0,
+        filter,
+        qos: QoS::ExactlyOnce,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::SendIfNew,
+        identifier: 0,
+    };
+    let say = |client| Operation::Publish {
+        client,
+        topic: 2,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        is_empty: true,
+        expiry_s: Some(4),
+        has_alias: false,
+        is_large: false,
+    };
+    let story = [
+        enter(0, false, QoS::ExactlyOnce, 0, None),
+        enter(1, true, QoS::AtMostOnce, 0, None),
+        join(1),
+        say(0),
+        enter(1, false, QoS::AtLeastOnce, 5, Some(Version::V5)),
+        say(1),
+        join(5),
+        Operation::Pass { ms: 60_000 },
+        Operation::Acknowledge { client: 0, nth: 0 },
+        Operation::Acknowledge { client: 0, nth: 0 },
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}

@@ -831,11 +831,13 @@ impl Session {
     /// What was retained when a subscription was made need not be sent any more: another message is
     /// retained for that topic by now, or none, or the subscription was made anew.
     fn excuse(&mut self, is_over: impl Fn(&str, &str) -> bool) {
-        let excused = self.owed.extract_if(.., |one| {
-            let filter = one.kept_for.as_deref();
-            filter.is_some_and(|filter| is_over(filter, &one.topic))
-        });
-        self.perhaps.extend(excused);
+        for list in [&mut self.owed, &mut self.hoped] {
+            let excused = list.extract_if(.., |one| {
+                let filter = one.kept_for.as_deref();
+                filter.is_some_and(|filter| is_over(filter, &one.topic))
+            });
+            self.perhaps.extend(excused);
+        }
     }
 }
 
