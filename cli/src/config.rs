@@ -248,8 +248,12 @@ pub(crate) fn load_over(
     // What memory there is decides about the defaults of all other limits.
     let bytes = settings.server.broker.limits.memory_budget_bytes;
     if bytes < Limits::default().memory_budget_bytes {
+        let sized = match settings.storage.backend {
+            Backend::Memory => Config::for_memory(bytes),
+            Backend::Log | Backend::Sqlite => Config::for_memory_with_log(bytes),
+        };
         settings = Settings::default();
-        settings.server.broker = Config::for_memory(bytes);
+        settings.server.broker = sized;
         fill(&mut settings);
     }
 

@@ -90,6 +90,27 @@ fn what_is_over_the_budget_is_let_go_and_comes_back_in_order() {
     }
 }
 
+/// What waits is bounded by its number alone: of the payloads there may be more than of memory.
+#[test]
+fn a_small_budget_holds_what_the_log_can() {
+    let mut world = World::new(Config {
+        durable: true,
+        ..Config::for_memory_with_log(1 << 20)
+    });
+    away(&mut world, "client");
+    let publisher = world.connect(Version::V5, "publisher");
+    let payload = |number| format!("{number:010000}");
+    for number in 0..300 {
+        world.publish(publisher, "t", payload(number).as_bytes(), QoS::AtLeastOnce);
+        let says = world.broker.statistics();
+        assert!(says.memory_bytes <= 1 << 20, "{says:?}");
+    }
+    let says = world.broker.statistics();
+    assert_eq!(says.dropped_because(DropReason::QueueFull), 300 - 256);
+    let client = world.resume(Version::V5, "client");
+    assert_all(&world.take_all(client), 0..256);
+}
+
 #[test]
 fn only_what_is_durable_is_let_go() {
     let mut world = World::new(config(0));

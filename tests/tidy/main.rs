@@ -1,13 +1,15 @@
 //! Reads the repository and says what is out of place: `cargo test -p whimbrel-tests --test tidy`.
 //!
-//! Three checks, each of which lists everything it found at once: the conformance list against the
+//! Four checks, each of which lists everything it found at once: the conformance list against the
 //! tags in code and tests ([`conformance`]), the list of attacks against the tests that are called
-//! after them ([`attacks`]), and the house style as far as a machine sees it ([`style`]).
+//! after them ([`attacks`]), what the documentation says of memory budgets against what they come
+//! to ([`sizing`]), and the house style as far as a machine sees it ([`style`]).
 //! [`source`] splits Rust into code and comments, [`tags`] finds statement tags, [`tree`] the
 //! files.
 
 mod attacks;
 mod conformance;
+mod sizing;
 mod source;
 mod style;
 mod tags;
@@ -113,6 +115,14 @@ fn what_is_to_be_small_is() {
             problems.push(Problem::new(directory, 0, what));
         }
     }
+    report(problems);
+}
+
+#[test]
+fn memory_budgets_come_to_what_is_said() {
+    let _tree = TREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut problems = Vec::new();
+    sizing::check(&tree::read(), &mut problems);
     report(problems);
 }
 
