@@ -71,8 +71,8 @@ enum Failure {
     NoDirectory(String),
     #[error("there is no log in {0}")]
     NoLog(String),
-    #[error("{0} is in use by another process; stop the broker first")]
-    InUse(String),
+    #[error("{0} is in use{1}; stop the broker first")]
+    InUse(String, String),
     #[error("cannot use {0}: {1}")]
     Directory(String, #[source] io::Error),
     #[error("{directory}: {source}{remedy}")]
@@ -134,7 +134,10 @@ fn locked(directory: &str, open: fn(&Path) -> io::Result<Executor>) -> Result<Ex
     }
     open(path).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
-            return Failure::InUse(directory.to_owned());
+            let process = Executor::owner(path);
+            let process =
+                process.map_or_else(String::new, |number| format!(" by process {number}"));
+            return Failure::InUse(directory.to_owned(), process);
         }
         Failure::Directory(directory.to_owned(), error)
     })

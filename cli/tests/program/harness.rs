@@ -129,7 +129,6 @@ impl Running {
     }
 
     /// Its process.
-    #[cfg(unix)]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -2,8 +2,9 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 use whimbrel_core::log::{
     Completion, DirectoryEntry, FileAction, FileName, IoFailure, IoFailureKind,
 };
@@ -16,6 +17,9 @@ const READ_KEPT_BYTES: usize = 32 << 10;
 
 /// Open files are kept, up to this many: a scan goes through all segments.
 const OPEN_FILES_MAX: usize = 16;
+
+/// The file that is locked while somebody has the directory, and says who.
+const LOCK: &str = "LOCK";
 
 /// The directory of a log, locked for this process.
 #[derive(Debug)]
@@ -46,9 +50,19 @@ impl Executor {
         make_directory(directory)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let lock = private(&mut options).open(directory.join("LOCK"))?;
+        let mut lock = private(&mut options).open(directory.join(LOCK))?;
         locked(lock.try_lock())?;
+        // For who finds it locked. A disk may be too full even for that.
+        let _ = lock.set_len(0);
+        let _ = writeln!(lock, "{}", process::id());
         Ok(Self::new(directory, true, Some(lock)))
+    }
+
+    /// The number of the process that opened this directory last, if it has said so.
+    #[must_use]
+    pub fn owner(directory: &Path) -> Option<u32> {
+        let said = fs::read_to_string(directory.join(LOCK)).ok()?;
+        said.trim_end().parse().ok()
     }
 
     /// Only reads, and leaves nothing behind: works where nothing can be written. Others may read
@@ -58,7 +72,7 @@ impl Executor {
     ///
     /// [`ErrorKind::WouldBlock`] when another process may write there; else what the system says.
     pub fn read_only(directory: &Path) -> io::Result<Self> {
-        let lock = match File::open(directory.join("LOCK")) {
+        let lock = match File::open(directory.join(LOCK)) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             lock => Some(lock?),
         };

@@ -79,7 +79,8 @@ fn lock(directory: &Path) -> Result<Executor, StorageError> {
     Executor::open(directory).map_err(|source| {
         let directory = directory.to_path_buf();
         if source.kind() == io::ErrorKind::WouldBlock {
-            StorageError::InUse(directory)
+            let process = Executor::owner(&directory);
+            StorageError::InUse { directory, process }
         } else {
             StorageError::Directory { directory, source }
         }

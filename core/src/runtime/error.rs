@@ -8,6 +8,7 @@ use crate::log::{self, RecoveryError};
 use crate::restore::RestoreError;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::{String, ToString};
 use core::any::Any;
 use std::io;
@@ -22,6 +23,13 @@ pub struct ListenError {
     pub url: ListenerUrl,
     /// What the system said.
     pub source: io::Error,
+}
+
+fn by(process: Option<u32>) -> String {
+    process.map_or_else(
+        || "another process".to_owned(),
+        |number| format!("process {number}"),
+    )
 }
 
 fn explain(error: &io::Error) -> String {
@@ -72,8 +80,17 @@ fn in_words(words: &[(io::ErrorKind, &str)], error: &io::Error) -> String {
 #[non_exhaustive]
 pub enum StorageError {
     /// Another process has the directory.
-    #[error("{} is in use by another process; stop it, or give this broker another directory", .0.display())]
-    InUse(PathBuf),
+    #[error(
+        "{} is in use by {}; stop it, or give this broker another directory",
+        directory.display(),
+        by(*process)
+    )]
+    InUse {
+        /// Which.
+        directory: PathBuf,
+        /// The number of the process, if it has said so.
+        process: Option<u32>,
+    },
     /// The directory cannot be made or opened.
     #[error("cannot use {}: {}", directory.display(), explain_directory(source))]
     Directory {

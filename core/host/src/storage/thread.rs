@@ -357,7 +357,10 @@ impl Writer {
                         Pressure::None => info!("there is room for new messages again"),
                         Pressure::High(why) => {
                             let short = short_of(why, "nearly ");
-                            warn!("{short}: new messages are refused");
+                            warn!(
+                                "{short}: new messages are refused until clients have taken some \
+                                 of what waits for them, or there is more room"
+                            );
                         }
                         Pressure::Full(why) => {
                             let short = short_of(why, "");
