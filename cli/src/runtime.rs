@@ -4,6 +4,7 @@
 #[cfg(not(any(feature = "tokio", feature = "smol")))]
 compile_error!("choose a runtime: --features tokio, or --no-default-features --features smol");
 
+use core::ops::RangeInclusive;
 use core::time::Duration;
 pub(crate) use futures_lite::future::or;
 use std::io;
@@ -11,6 +12,15 @@ use std::io;
 pub(crate) use whimbrel_smol::{CertificateFinding, Handle, Server, check_certificates, client};
 #[cfg(feature = "tokio")]
 pub(crate) use whimbrel_tokio::{CertificateFinding, Handle, Server, check_certificates, client};
+
+/// How many threads can serve clients; 0 is one for each core.
+pub(crate) const THREADS: RangeInclusive<u16> = match cfg!(feature = "tokio") {
+    true => 0..=64,
+    false => 1..=1,
+};
+
+/// Whether what happens can be recorded.
+pub(crate) const RECORDS: bool = cfg!(feature = "tokio");
 
 /// Runs a future on this thread. Threads of its own keep a broker or a connection going meanwhile.
 ///

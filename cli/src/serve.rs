@@ -4,7 +4,7 @@ use crate::config::{Flags, Format, Level, Listen, Loaded, Problem, complain_abou
 use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
 use crate::reload::{Reloader, prepare};
-use crate::runtime::{self, Handle, Server, or};
+use crate::runtime::{self, Handle, RECORDS, Server, THREADS, or};
 use crate::signals::{Signal, Signals};
 use crate::surroundings::Surroundings;
 use crate::{logging, misuse, statistics, summary};
@@ -81,8 +81,12 @@ fn listen(text: &str) -> Result<Listen, String> {
 }
 
 fn threads(text: &str) -> Result<u16, String> {
-    let number = text.parse().ok().filter(|number| *number <= 64);
-    number.ok_or_else(|| "expected a number from 0 to 64".to_owned())
+    let number = text.parse().ok();
+    let number = number.filter(|number| THREADS.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = (THREADS.start(), THREADS.end());
+        format!("expected a number from {least} to {most}")
+    })
 }
 
 /// Whether files can be named after this one.
@@ -106,6 +110,10 @@ impl Serve {
                 "--record-redact-payloads and --record-size are about what --record says, and the \
                  size is at least 1",
             );
+            return misuse();
+        }
+        if self.record.is_some() && !RECORDS {
+            complain("--record: this program cannot record; take the one with the tokio runtime");
             return misuse();
         }
         if let Some(file) = &self.record

@@ -6,6 +6,7 @@ use super::access_keys::{ACCESS, QUOTAS, TENANTS, TOPICS};
 use super::authentication_keys::AUTHENTICATION;
 use super::key::{Key, Section};
 use super::value::Unit::{Bytes, Milliseconds, Seconds};
+use crate::runtime::THREADS;
 
 /// All sections, in the order in which they are documented.
 pub(crate) static SECTIONS: [Section; 12] = [
@@ -108,7 +109,7 @@ const SERVER: &[Key] = &[
          are divided among them.",
         "One core is enough for some hundred thousand messages a second.",
     )
-    .range(0, 64),
+    .range(*THREADS.start() as u64, *THREADS.end() as u64),
     Key::new(
         "shutdown_grace_ms",
         |s| &mut s.server.shutdown_grace_ms,

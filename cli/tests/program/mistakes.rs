@@ -34,6 +34,30 @@ fn serve_says_the_same_and_does_not_start() {
     assert_eq!(served.stderr, checked.stderr);
 }
 
+/// What the other runtime has is a mistake with this one, and not found out at the start only.
+#[cfg(not(feature = "tokio"))]
+#[test]
+fn what_this_runtime_has_not_is_refused_as_a_mistake() {
+    let directory = Directory::new("not-here");
+    let file = directory.write("threads.toml", "[server]\nthreads = 4\n");
+    let record = directory.path().join("record").display().to_string();
+    let asked: [(&[&str], &str); 4] = [
+        (&["check", &file], "4 is out of range"),
+        (&["serve", "-c", &file], "4 is out of range"),
+        (
+            &["serve", "--threads", "4"],
+            "expected a number from 1 to 1",
+        ),
+        (&["serve", "--record", &record], "cannot record"),
+    ];
+    for (arguments, expected) in asked {
+        let output = whimbrel(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
 #[test]
 fn the_file_to_check_is_named_as_for_serve() {
     let directory = Directory::new("check-names");
