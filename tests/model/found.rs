@@ -451,3 +451,48 @@ fn what_is_retained_no_longer_need_not_be_sent_at_qos_0_either() {
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }
+
+/// Found by the model: of two groups of one message, the first chose who was the only one of the
+/// other that was there, and had room for one.
+#[test]
+fn who_is_chosen_by_one_group_may_have_no_room_for_the_other() {
+    let enter = |client, clean| Operation::Connect {
+        client,
+        clean,
+        expiry_s: 60,
+        receive_maximum: 1,
+        will: None,
+        extras: Extras::default(),
+    };
+    let join = |client, filter| Operation::Subscribe {
+        client,
+        filter,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendIfNew,
+        identifier: 0,
+    };
+    let say = Operation::Publish {
+        client: 0,
+        topic: 1,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        is_empty: false,
+        expiry_s: None,
+        has_alias: false,
+        is_large: false,
+    };
+    let story = [
+        enter(1, false),
+        enter(0, false),
+        enter(3, false),
+        join(1, 7),
+        join(0, 8),
+        join(3, 8),
+        join(0, 7),
+        Operation::Drop { client: 1 },
+        say,
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}

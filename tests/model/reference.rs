@@ -364,11 +364,21 @@ impl Reference {
             }
         }
         is_wanted |= !groups.is_empty();
+        let mut group_counts: BTreeMap<Client, usize> = BTreeMap::new();
+        for client in groups.values().flat_map(BTreeMap::keys) {
+            *group_counts.entry(*client).or_default() += 1;
+        }
         for candidates in groups.into_values() {
-            let members = candidates.keys().map(|client| &self.sessions[client]);
-            // The broker may choose who does not take it, as if that one had got it.
-            let is_lost = !members.clone().any(Session::can_take)
-                || members.clone().any(|session| session.is_too_large(message));
+            let members = candidates
+                .keys()
+                .map(|client| (client, &self.sessions[client]));
+            // The broker may choose who does not take it, as if that one had got it; and who has no
+            // more room once it has got it by another group.
+            let is_lost = !members.clone().any(|(_, session)| session.can_take())
+                || members.clone().any(|(client, session)| {
+                    session.is_too_large(message)
+                        || (session.can_take() && session.room() < group_counts[client])
+                });
             self.for_one.push(ForOne {
                 message: message.clone(),
                 candidates,
@@ -796,10 +806,14 @@ impl Session {
         (self.patience_ms > 0).then_some(self.heard_at + self.patience_ms)
     }
 
-    /// Whether one more QoS 1 or 2 message may be under way to it.
-    fn has_room(&self) -> bool {
+    /// How many more QoS 1 and 2 messages may be under way to it.
+    fn room(&self) -> usize {
         let count = self.open.iter().filter(|(_, open)| open.counts).count();
-        count < self.window
+        self.window.saturating_sub(count)
+    }
+
+    fn has_room(&self) -> bool {
+        self.room() > 0
     }
 
     fn can_take(&self) -> bool {
