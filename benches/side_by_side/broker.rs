@@ -26,6 +26,13 @@ pub(crate) struct Contestant {
     file: Option<&'static str>,
 }
 
+/// Without limits on the queue.
+const WHIMBREL: &str = "\
+[session]
+queue_messages_maximum = 1_000_000
+queue_bytes_maximum = \"1 GiB\"
+";
+
 /// Without limits on queue and window, and sending at once.
 const MOSQUITTO: &str = "\
 listener {port} 127.0.0.1
@@ -63,8 +70,8 @@ impl Contestant {
         Self::new(
             "Whimbrel",
             program.into(),
-            "serve --memory --log-level warn -l tcp://127.0.0.1:{port}",
-            None,
+            "serve --memory --log-level warn -l tcp://127.0.0.1:{port} -c {file}",
+            Some(WHIMBREL),
         )
     }
 
