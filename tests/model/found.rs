@@ -496,3 +496,47 @@ fn who_is_chosen_by_one_group_may_have_no_room_for_the_other() {
     ];
     Play::new(Defect::None).run(&story).expect("as it is told");
 }
+
+/// Found by the model: of two alike that a member may have got, one had expired.
+#[test]
+fn what_comes_is_not_what_has_expired() {
+    let enter = |client| Operation::Connect {
+        client,
+        clean: false,
+        expiry_s: 60,
+        receive_maximum: 2,
+        will: None,
+        extras: Extras::default(),
+    };
+    let join = |filter, qos| Operation::Subscribe {
+        client: 1,
+        filter,
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::DoNotSend,
+        identifier: 0,
+    };
+    let say = |expiry_s| Operation::Publish {
+        client: 0,
+        topic: 1,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        is_empty: true,
+        expiry_s,
+        has_alias: false,
+        is_large: false,
+    };
+    let story = [
+        enter(1),
+        enter(0),
+        join(7, QoS::AtLeastOnce),
+        join(1, QoS::ExactlyOnce),
+        Operation::Drop { client: 1 },
+        say(Some(4)),
+        Operation::Pass { ms: 6_000 },
+        enter(1),
+        say(None),
+    ];
+    Play::new(Defect::None).run(&story).expect("as it is told");
+}

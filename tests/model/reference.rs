@@ -611,13 +611,20 @@ impl Reference {
             forms.iter().find(|form| form.is(heard)).cloned()
         };
         let fits = |one: &ForOne| form(one).is_some();
+        let rested_at = self.rested_at;
+        // Payloads that are empty are all alike: rather what may come than what has expired, and
+        // rather what has to come than what may.
+        let doubt = |one: &ForOne| {
+            let has_expired = one.message.expires_at.is_some_and(|at| at <= rested_at);
+            (has_expired, one.is_lost)
+        };
+        let is_sure = |one: &ForOne| doubt(one) == (false, false);
         let all = &mut self.for_one;
-        // Payloads that are empty are all alike: rather what has to come than what may.
         let places = (0..all.len()).filter(|place| free(&all[*place]) && fits(&all[*place]));
         // And what others could have got: what is for this one alone may wait until it has room.
         let mut place =
-            places.min_by_key(|place| (all[*place].is_lost, Reverse(all[*place].candidates.len())));
-        if place.is_none_or(|place| all[place].is_lost) {
+            places.min_by_key(|place| (doubt(&all[*place]), Reverse(all[*place].candidates.len())));
+        if place.is_none_or(|place| !is_sure(&all[place])) {
             // Who is in two groups may have got it by the other one.
             let taken = (0..all.len()).filter(|place| !free(&all[*place]) && fits(&all[*place]));
             let swaps = taken.flat_map(|taken| {
@@ -626,9 +633,9 @@ impl Reference {
                 others
                     .filter(|(_, place, other)| free(&all[*place]) && is_for(&all[*place], *other))
             });
-            let swap = swaps.min_by_key(|(_, instead, _)| all[*instead].is_lost);
+            let swap = swaps.min_by_key(|(_, instead, _)| doubt(&all[*instead]));
             if let Some((taken, instead, other)) = swap
-                && (place.is_none() || !all[instead].is_lost)
+                && (place.is_none() || is_sure(&all[instead]))
             {
                 all[instead].taken_by = Some(other);
                 place = Some(taken);
