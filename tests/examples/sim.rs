@@ -2,11 +2,12 @@
 //!
 //! `cargo run --release -p whimbrel-tests --example sim -- --seconds 600 [--seed N]`
 //!
-//! `--seed N --runs 1 --tell` tells on standard error what happens in one run.
+//! `--seed N --runs 1 --tell` tells on standard error what happens in one run, `--players 1000` makes
+//! a crowd of each, and `--help` names the rest.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use whimbrel_tests::sim::{Counts, Options, run};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use whimbrel_tests::sim::{Counts, LongRun, USAGE, run};
 
 /// A seed that nobody has tried.
 fn fresh_seed() -> u64 {
@@ -14,23 +15,27 @@ fn fresh_seed() -> u64 {
     since.map_or(1, |since| since.as_nanos() as u64)
 }
 
-/// The number behind a flag, wherever it stands.
-fn number(flag: &str) -> Option<u64> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != flag);
-    arguments.nth(1)?.parse().ok()
+fn main() -> ExitCode {
+    match LongRun::parse(std::env::args().skip(1)) {
+        Ok(Some(wanted)) => carry_out(&wanted),
+        Ok(None) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            eprintln!("{what}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
 }
 
-fn main() -> ExitCode {
-    let patience = Duration::from_secs(number("--seconds").unwrap_or(60));
-    let first = number("--seed").unwrap_or_else(fresh_seed);
-    let run_count_max = number("--runs").unwrap_or(u64::MAX);
-    let is_told = std::env::args().any(|argument| argument == "--tell");
+fn carry_out(wanted: &LongRun) -> ExitCode {
+    let first = wanted.first_seed.unwrap_or_else(fresh_seed);
     let started = Instant::now();
     let (mut counts, mut run_count, mut virtual_ms) = (Counts::default(), 0, 0);
     let mut violations = Vec::new();
-    while started.elapsed() < patience && run_count < run_count_max {
-        let mut options = Options::from_seed(first.wrapping_add(run_count));
-        options.is_told = is_told;
+    while started.elapsed() < wanted.patience && run_count < wanted.run_count_max {
+        let options = wanted.options(first.wrapping_add(run_count));
         let report = run(&options);
         run_count += 1;
         virtual_ms += report.virtual_ms;

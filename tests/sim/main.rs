@@ -1,6 +1,8 @@
 //! The whole broker, simulated from seeds. The simulator is `whimbrel_tests::sim`; for long runs
 //! there is `cargo run --release -p whimbrel-tests --example sim`.
 
+mod arguments;
+mod crowd;
 mod defects;
 mod found;
 

@@ -11,6 +11,7 @@
 //!     └──facts──► oracle      └── crashes, restarts ────┘
 //! ```
 
+mod arguments;
 mod chance;
 mod counts;
 mod defect;
@@ -27,6 +28,7 @@ mod simulation;
 mod storage;
 mod trace;
 
+pub use arguments::{LongRun, USAGE};
 pub use counts::Counts;
 pub use defect::Defect;
 pub use options::Options;

@@ -3,7 +3,7 @@
 
 use super::chance::Chance;
 use super::counts::Counts;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use whimbrel_core::ConnectionId;
 use whimbrel_core::codec::packet::Version;
 
@@ -104,8 +104,13 @@ impl Pipe {
         self.pieces.front().map(|(at, _)| *at)
     }
 
+    /// Whether something has arrived.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.next_at().is_some_and(|at| at <= now)
+    }
+
     pub(super) fn pop(&mut self, now: u64) -> Option<Piece> {
-        if self.next_at()? > now {
+        if !self.is_due(now) {
             return None;
         }
         let (_, piece) = self.pieces.pop_front()?;
@@ -219,6 +224,16 @@ impl Network {
             let is_there = line.place.is_some() || line.is_moving;
             line.is_client_there || is_there || line.up.next_at().is_some()
         });
+    }
+
+    /// The players for whom something has arrived.
+    pub(super) fn mail(&self, now: u64) -> BTreeSet<usize> {
+        let lines = self.lines.values();
+        let owners = lines.filter_map(|line| match line.owner {
+            Owner::Player(index) if line.down.is_due(now) => Some(index),
+            Owner::Player(_) | Owner::Hostile(_) => None,
+        });
+        owners.collect()
     }
 
     /// When something arrives next.

@@ -8,6 +8,12 @@ use whimbrel_core::config::{Limits, Protocol, SessionConfig, SharedStrategy};
 use whimbrel_core::log::LogConfig;
 use whimbrel_core::recording::RecordOptions;
 
+/// More clients than this are a crowd: each of them has most to do with those of its district.
+const FEW: usize = 20;
+
+/// More clients in one run would show nothing new.
+pub(super) const PLAYERS_MAXIMUM: usize = 5_000;
+
 /// What a disk does wrong, each once in so many operations; 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DiskFaults {
@@ -105,7 +111,7 @@ impl Options {
         let chance = &mut chance;
         // What has come later is drawn by itself, so that a seed decides all else as before.
         let later = &mut Chance::new(seed, 3);
-        Self {
+        let options = Self {
             seed,
             defect: None,
             is_told: false,
@@ -155,7 +161,31 @@ impl Options {
             inflight_bytes_maximum: chance.pick(&[4 << 20, 4 << 20, 2_000]),
             long_absences: later.one_in(3),
             queue_bytes_maximum: later.pick(&[u32::MAX, 12_000, 1_500]),
+        };
+        match later.one_in(200) {
+            true => options.with_players(later.between(200, 1_000) as usize),
+            false => options,
         }
+    }
+
+    /// The same with so many clients. Where they are many each does less, and has time to come back,
+    /// so that a run takes seconds and something happens in it.
+    #[must_use]
+    pub fn with_players(self, players: usize) -> Self {
+        let options = Self { players, ..self };
+        match options.is_crowd() {
+            true => Self {
+                pause_ms: self.pause_ms.max(players as u64),
+                safety_ms: self.safety_ms.clamp(15_000, 25_000),
+                fault_ms: self.fault_ms.max(1_500),
+                ..options
+            },
+            false => options,
+        }
+    }
+
+    pub(super) const fn is_crowd(&self) -> bool {
+        self.players > FEW
     }
 
     /// The same without what has come later, for seeds that were found before.

@@ -19,6 +19,9 @@ const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// Filters that overlap.
 const FILTERS: [&str; 7] = ["t/#", "t/+/0", "t/1/+", "t/0/0", "t/2/#", "r/#", "t/0/1"];
 
+/// So many neighbours have most to do with each other, in a crowd.
+const DISTRICT: usize = 8;
+
 /// What a player is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -36,7 +39,7 @@ enum Request {
     Message(u64),
     /// The filter, and the fact that it was asked for.
     Subscribe(String, u64),
-    Unsubscribe(&'static str),
+    Unsubscribe(String),
 }
 
 /// An event, taken out of the client that it borrows from.
@@ -102,7 +105,11 @@ pub(super) struct Player {
     requests: BTreeMap<u16, Request>,
     /// Messages not acknowledged yet, and when they will be.
     held: VecDeque<(u64, PacketId, Arrival)>,
-    pub(super) act_at: u64,
+    act_at: u64,
+    /// When it has something to do, unless something arrives before.
+    pub(super) wake_at: u64,
+    /// Its socket was full when it had its last turn.
+    is_stuck: bool,
     /// What is retained, as far as it has heard.
     pub(super) retained: Vec<(String, u64)>,
     /// The first subscription is granted.
@@ -139,6 +146,8 @@ impl Player {
             requests: BTreeMap::new(),
             held: VecDeque::new(),
             act_at: scene.now + 1,
+            wake_at: scene.now + 1,
+            is_stuck: false,
             retained: Vec::new(),
             is_ready: false,
         };
@@ -204,8 +213,22 @@ impl Player {
 
     // --- What happens to it ---
 
+    /// Reads what has arrived, does what is due, and sends.
+    pub(super) fn turn(&mut self, has_mail: bool, scene: &mut Scene) {
+        if !(has_mail || self.is_stuck || self.wake_at <= scene.now) {
+            return;
+        }
+        self.read(scene);
+        self.work(scene);
+        self.is_stuck = false;
+        if let Some(id) = self.line {
+            self.send(id, scene);
+        }
+        self.wake_at = self.next_at();
+    }
+
     /// Reads what has arrived.
-    pub(super) fn read(&mut self, scene: &mut Scene) {
+    fn read(&mut self, scene: &mut Scene) {
         while let Some(id) = self.line
             && !self.client.is_paused()
         {
@@ -371,17 +394,15 @@ impl Player {
             && self.held.is_empty()
     }
 
-    pub(super) fn next_at(&self) -> Option<u64> {
+    fn next_at(&self) -> u64 {
         let held = self.held.front().map(|(at, ..)| *at);
         let deadline = self.client.next_deadline().map(|at| at.0);
-        [Some(self.act_at), held, deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        let others = held.into_iter().chain(deadline);
+        others.fold(self.act_at, u64::min)
     }
 
     /// Whatever is due.
-    pub(super) fn work(&mut self, scene: &mut Scene) {
+    fn work(&mut self, scene: &mut Scene) {
         let now = Timestamp(scene.now);
         if self.client.next_deadline().is_some_and(|at| at <= now) {
             self.client.advance(now);
@@ -401,17 +422,12 @@ impl Player {
     }
 
     /// Sends what the client has to send.
-    pub(super) fn write(&mut self, scene: &mut Scene) {
-        if let Some(id) = self.line {
-            self.send(id, scene);
-        }
-    }
-
     fn send(&mut self, id: u64, scene: &mut Scene) {
         let Some(line) = scene.network.lines.get_mut(&id) else {
             return;
         };
         if line.is_client_there && !line.up.has_room(scene.weather) {
+            self.is_stuck = true;
             return;
         }
         let mut bytes = Vec::new();
@@ -533,11 +549,19 @@ impl Player {
                 if qos > QoS::AtMostOnce {
                     qos = QOS[1 + self.index % 2];
                 }
-                (format!("r/{}", self.index), true)
+                let place = format!("r/{}", self.index);
+                (self.in_district(&place, scene), true)
             }
-            2 | 3 => (format!("s/{}/{}", chance.below(2), chance.below(2)), false),
-            _ => (format!("t/{}/{}", chance.below(3), chance.below(3)), false),
+            2 | 3 => {
+                let place = format!("s/{}/{}", chance.below(2), chance.below(2));
+                (self.in_district(&place, scene), false)
+            }
+            _ => {
+                let place = format!("t/{}/{}", chance.below(3), chance.below(3));
+                (self.in_district(&place, scene), false)
+            }
         };
+        let chance = &mut scene.chance;
         let mut flags = Flags {
             expires: self.version == Version::V5 && !retain && chance.one_in(10),
             clears: retain && chance.one_in(4),
@@ -589,11 +613,30 @@ impl Player {
         scene.sharers.retain(|sharer| *sharer != own);
     }
 
-    fn some_filter(&self, scene: &mut Scene) -> &'static str {
-        match Self::group(self.index) {
+    fn some_filter(&self, scene: &mut Scene) -> String {
+        let filter = match Self::group(self.index) {
             Some(group) if self.version == Version::V5 && scene.chance.one_in(4) => group,
             _ => scene.chance.pick(&FILTERS),
+        };
+        let is_far = scene.is_crowd && !filter.starts_with('$') && scene.chance.one_in(100);
+        match is_far {
+            true => filter.to_owned(),
+            false => self.in_district(filter, scene),
         }
+    }
+
+    /// In a crowd, the same topic or filter among a few: else everybody would hear everybody.
+    fn in_district(&self, name: &str, scene: &Scene) -> String {
+        if !scene.is_crowd {
+            return name.to_owned();
+        }
+        let district = self.index / DISTRICT;
+        let (share, name) = match name.strip_prefix("$share/") {
+            Some(rest) => name.split_at(name.len() - rest.len() + 2),
+            None => ("", name),
+        };
+        let (kind, place) = name.split_once('/').unwrap_or((name, "#"));
+        format!("{share}{kind}/{district}/{place}")
     }
 
     fn subscribe_something(&mut self, scene: &mut Scene) {
@@ -603,7 +646,7 @@ impl Player {
         } else {
             QOS[scene.chance.pick(&[0, 1, 1, 2, 2, 2])]
         };
-        self.subscribe(filter, qos, scene);
+        self.subscribe(&filter, qos, scene);
     }
 
     fn subscribe(&mut self, filter: &str, qos: QoS, scene: &mut Scene) {
@@ -633,7 +676,7 @@ impl Player {
     fn unsubscribe_something(&mut self, scene: &mut Scene) {
         let filter = self.some_filter(scene);
         let request = UnsubscribeRequest {
-            filters: &[filter],
+            filters: &[&filter],
             ..UnsubscribeRequest::default()
         };
         if let Ok(id) = self.client.unsubscribe(Timestamp(scene.now), &request) {
@@ -641,8 +684,8 @@ impl Player {
             if filter.starts_with('$') {
                 self.leave_group(scene);
             }
+            scene.oracle.unsubscribing(self.index, &filter);
             self.requests.insert(id.get(), Request::Unsubscribe(filter));
-            scene.oracle.unsubscribing(self.index, filter);
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Scene {
     pub(super) disk: DiskFaults,
     /// Faults are over: clients do no more than get what they are owed.
     pub(super) is_calm: bool,
+    /// There are so many clients that each has most to do with those of its district.
+    pub(super) is_crowd: bool,
     /// Clients stay away for longer than their wills wait, now and then.
     pub(super) long_absences: bool,
     pub(super) pause_ms: u64,

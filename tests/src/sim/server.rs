@@ -11,7 +11,7 @@ use super::storage::{Closed, Desk, Ending, Storage};
 use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use crate::recorded::Parts;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::config::SessionConfig;
@@ -27,6 +27,9 @@ const START: u64 = 1_767_225_600_000;
 
 /// More calls than this in one virtual millisecond is going round in circles.
 const CALLS_PER_INSTANT: u64 = 100_000;
+
+/// So many more for each client of a crowd.
+const CALLS_PER_CLIENT: u64 = 2_000;
 
 /// One thread of a process.
 struct Shard {
@@ -94,6 +97,7 @@ pub(super) struct Server {
     pub(super) trace: Trace,
     /// An instant, and the calls in it so far.
     calls: (u64, u64),
+    calls_per_instant: u64,
     /// How the process records, if it does.
     recording: Option<RecordOptions>,
     shards: Shards,
@@ -112,6 +116,10 @@ impl Server {
             wall_offset: 0,
             trace: Trace::default(),
             calls: (0, 0),
+            calls_per_instant: match options.is_crowd() {
+                true => CALLS_PER_INSTANT + CALLS_PER_CLIENT * options.players as u64,
+                false => CALLS_PER_INSTANT,
+            },
             recording: options.recording.clone(),
             shards: options.shards,
         }
@@ -247,8 +255,10 @@ impl Server {
 
     /// Whatever has arrived from clients.
     pub(super) fn read(&mut self, scene: &mut Scene) {
-        let ids: Vec<u64> = scene.network.lines.keys().copied().collect();
-        for id in ids {
+        let lines = scene.network.lines.iter();
+        let due = lines.filter(|(_, line)| line.up.is_due(scene.now));
+        let due: Vec<u64> = due.map(|(id, _)| *id).collect();
+        for id in due {
             while let Some(line) = scene.network.lines.get_mut(&id)
                 && line.is_read()
                 && let Some(piece) = line.up.pop(scene.now)
@@ -388,20 +398,12 @@ impl Server {
                 self.drain(scene);
             }
         }
-        let Some(process) = self.process.as_mut() else {
+        if self.process.is_none() {
             return;
-        };
-        let lines = &scene.network.lines;
-        let ready: Vec<Place> = process
-            .lines
-            .iter()
-            .filter(|(_, id)| {
-                lines
-                    .get(id)
-                    .is_some_and(|line| line.wants_to_send && line.down.has_room(scene.weather))
-            })
-            .map(|(place, _)| *place)
-            .collect();
+        }
+        let lines = scene.network.lines.values();
+        let ready = lines.filter(|it| it.wants_to_send && it.down.has_room(scene.weather));
+        let ready: BTreeSet<Place> = ready.filter_map(|line| line.place).collect();
         for place in ready {
             self.send(place, scene);
         }
@@ -519,7 +521,7 @@ impl Server {
             self.calls = (scene.now, 0);
         }
         self.calls.1 += 1;
-        if self.calls.1 > CALLS_PER_INSTANT {
+        if self.calls.1 > self.calls_per_instant {
             scene.oracle.fail("the broker does not come to rest".into());
         }
         scene.oracle.violation().is_none()

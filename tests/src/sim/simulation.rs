@@ -22,6 +22,12 @@ const PATIENCE_MS: u64 = 180_000;
 /// More turns than this in one virtual millisecond: time stands still.
 const TURNS_PER_INSTANT: u64 = 20_000;
 
+/// In a crowd, time goes on by so many milliseconds.
+const CROWD_STEP_MS: u64 = 10;
+
+/// In a crowd, so many lines break at once: one for so many clients.
+const CROWD_PER_LINE: usize = 40;
+
 /// What became of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -82,6 +88,7 @@ impl<'a> Simulation<'a> {
             weather: CALM,
             disk: HEALTHY,
             is_calm: false,
+            is_crowd: options.is_crowd(),
             long_absences: options.long_absences,
             pause_ms: options.pause_ms,
             chance: Chance::new(options.seed, 2),
@@ -158,7 +165,7 @@ impl<'a> Simulation<'a> {
         self.scene.is_calm = true;
         self.scene.weather = CALM;
         self.scene.disk = HEALTHY;
-        self.scene.pause_ms = 100;
+        self.scene.pause_ms = 100.max(self.options.players as u64);
         self.server.set_capacity(None);
         self.server.hurry();
     }
@@ -169,8 +176,8 @@ impl<'a> Simulation<'a> {
         while !self.is_over() {
             self.turn();
             let waited = self.scene.now - begun;
-            let is_content = self.players.iter().all(Player::is_content);
-            if waited > 5_000 && is_content && self.server.is_quiet() {
+            let is_content = || self.players.iter().all(Player::is_content);
+            if waited > 5_000 && is_content() && self.server.is_quiet() {
                 return;
             }
             if waited > PATIENCE_MS {
@@ -189,15 +196,18 @@ impl<'a> Simulation<'a> {
     fn turn(&mut self) {
         let scene = &mut self.scene;
         let now = scene.now;
-        let players = self.players.iter().filter_map(Player::next_at);
+        let players = self.players.iter().map(|player| player.wake_at);
         let hostiles = self.hostiles.iter().map(|hostile| hostile.act_at);
         let next = players
             .chain(hostiles)
             .chain(self.server.next_at(scene))
             .chain(scene.network.next_at())
             .min();
-        // Never further than a second, so that nobody waits for nothing.
-        scene.now = next.unwrap_or(now).clamp(now, now + 1_000);
+        // Never further than a second, so that nobody waits for nothing. In a crowd several things
+        // happen at once.
+        let step_ms = if scene.is_crowd { CROWD_STEP_MS } else { 1 };
+        let next = next.unwrap_or(now).clamp(now, now + 1_000);
+        scene.now = next.next_multiple_of(step_ms);
         self.count_turn();
         let scene = &mut self.scene;
         if !self.server.is_up() && self.server.restart_at <= scene.now {
@@ -210,10 +220,9 @@ impl<'a> Simulation<'a> {
             hostile.read(scene);
             hostile.work(scene);
         }
-        for player in &mut self.players {
-            player.read(scene);
-            player.work(scene);
-            player.write(scene);
+        let mail = scene.network.mail(scene.now);
+        for (index, player) in self.players.iter_mut().enumerate() {
+            player.turn(mail.contains(&index), scene);
         }
         self.server.drain(scene);
         self.server.check_limits(scene);
@@ -236,53 +245,11 @@ impl<'a> Simulation<'a> {
 
     /// Something breaks.
     fn strike(&mut self) {
+        let what = self.scene.chance.below(13);
         let scene = &mut self.scene;
-        match scene.chance.below(13) {
-            0..=2 => {
-                let (client_ms, broker_ms) = (
-                    scene.chance.between(1, 5_000),
-                    scene.chance.between(1, 20_000),
-                );
-                let direction = scene.chance.below(3);
-                if let Some(line) = some_line(scene)
-                    && let Some(line) = scene.network.lines.get_mut(&line)
-                {
-                    let (client_at, broker_at) = (scene.now + client_ms, scene.now + broker_ms);
-                    scene.counts.fault(match direction {
-                        0 => {
-                            line.cut(client_at, broker_at);
-                            "line cut"
-                        }
-                        1 => {
-                            line.cut_upwards(broker_at);
-                            "line cut upwards"
-                        }
-                        _ => {
-                            line.down.cut(client_at);
-                            "line cut downwards"
-                        }
-                    });
-                }
-            }
-            3..=5 => {
-                let until = scene.now + scene.chance.between(50, 15_000);
-                let upwards = scene.chance.one_in(2);
-                if let Some(line) = some_line(scene) {
-                    if let Some(line) = scene.network.lines.get_mut(&line) {
-                        let pipe = if upwards {
-                            &mut line.up
-                        } else {
-                            &mut line.down
-                        };
-                        pipe.stall(until);
-                    }
-                    scene.counts.fault(if upwards {
-                        "line stalls upwards"
-                    } else {
-                        "line stalls downwards"
-                    });
-                }
-            }
+        match what {
+            0..=2 => self.strike_lines(Self::cut_line),
+            3..=5 => self.strike_lines(Self::stall_line),
             6..=8 if self.options.crashes => self.crash(),
             9 if self.options.full_disks => {
                 let spare = scene.chance.below(40_000) as usize;
@@ -311,6 +278,60 @@ impl<'a> Simulation<'a> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// One line, or some in a crowd.
+    fn strike_lines(&mut self, strike: impl Fn(&mut Scene)) {
+        for _ in 0..=self.options.players / CROWD_PER_LINE {
+            strike(&mut self.scene);
+        }
+    }
+
+    fn cut_line(scene: &mut Scene) {
+        let (client_ms, broker_ms) = (
+            scene.chance.between(1, 5_000),
+            scene.chance.between(1, 20_000),
+        );
+        let direction = scene.chance.below(3);
+        if let Some(line) = some_line(scene)
+            && let Some(line) = scene.network.lines.get_mut(&line)
+        {
+            let (client_at, broker_at) = (scene.now + client_ms, scene.now + broker_ms);
+            scene.counts.fault(match direction {
+                0 => {
+                    line.cut(client_at, broker_at);
+                    "line cut"
+                }
+                1 => {
+                    line.cut_upwards(broker_at);
+                    "line cut upwards"
+                }
+                _ => {
+                    line.down.cut(client_at);
+                    "line cut downwards"
+                }
+            });
+        }
+    }
+
+    fn stall_line(scene: &mut Scene) {
+        let until = scene.now + scene.chance.between(50, 15_000);
+        let upwards = scene.chance.one_in(2);
+        if let Some(line) = some_line(scene) {
+            if let Some(line) = scene.network.lines.get_mut(&line) {
+                let pipe = if upwards {
+                    &mut line.up
+                } else {
+                    &mut line.down
+                };
+                pipe.stall(until);
+            }
+            scene.counts.fault(if upwards {
+                "line stalls upwards"
+            } else {
+                "line stalls downwards"
+            });
         }
     }
 
