@@ -14,7 +14,7 @@ use crate::explain::Outcome;
 use crate::gate::{AckKind, Gate, Gated};
 use crate::id::PacketId;
 use crate::message::Message;
-use crate::session::inflight::Stage;
+use crate::session::inflight::{Exchange, Stage};
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use crate::time::Timestamp;
@@ -158,13 +158,26 @@ impl Broker {
     }
 
     /// An exchange of an earlier connection whose message cannot be sent again: the disk has lost
-    /// it.
+    /// it. At QoS 2 it is released, whether or not it has arrived: a client that has it would take
+    /// the next message with its identifier for the same one.
     fn end_unreadable(&mut self, session_key: Key, id: PacketId) {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
+        let number = session.number;
         let traffic = session.traffic();
-        if let Some(ended) = traffic.inflight.end(id) {
+        let exactly = |exchange: &&mut Exchange| exchange.delivery.qos() == QoS::ExactlyOnce;
+        if let Some(exchange) = traffic.inflight.get_mut(id).filter(exactly) {
+            exchange.stage = Stage::Released;
+            if exchange.delivery.is_recorded() {
+                self.journal.released(number, &exchange.delivery, id);
+            }
+            let before = exchange.delivery.cost_bytes();
+            exchange.delivery.message = self.nothing.clone();
+            let freed = before - exchange.delivery.cost_bytes();
+            self.statistics.inflight_bytes -= freed as u64;
+            traffic.inflight.freed(freed);
+        } else if let Some(ended) = traffic.inflight.end(id) {
             traffic.unsent -= 1;
             self.finish_delivery(session_key.index, ended);
         }

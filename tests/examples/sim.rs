@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p whimbrel-tests --example sim -- --seconds 600 [--seed N]`
 //!
-//! `--seed N --runs 1 --tell` tells on standard error what happens in one run, `--players 1000` makes
-//! a crowd of each, and `--help` names the rest.
+//! `--seed N --runs 1 --tell` tells on standard error what happens in one run, `--players 1000`
+//! makes a crowd of each, and `--help` names the rest.
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -326,3 +326,43 @@ fn an_identifier_is_not_free_before_all_shards_know_it() {
 fn a_will_is_not_promised_before_the_last_one_is_forgotten_for_good() {
     crate::check_as_before(80_000_002_282);
 }
+
+/// A 3.1.1 client was disconnected because there was no room for a message, before it had heard
+/// that the one in front was taken in. It sent both again: the first made the refusal of the second
+/// final, and so it was disconnected for ever. (Seed 10.)
+#[test]
+fn who_cannot_hear_of_a_refusal_is_not_refused_for_ever() {
+    let mut world = World::new(Config {
+        durable: true,
+        limits: Limits {
+            retained_messages_maximum: 1,
+            ..Limits::default()
+        },
+        ..Config::default()
+    });
+    let retained = |topic, payload, id| {
+        Packet::Publish(Publish {
+            retain: true,
+            dup: id > 1,
+            ..publish(topic, payload, QoS::AtLeastOnce, id)
+        })
+    };
+    let other = world.connect(Version::V4, "other");
+    world.send(other, &retained("first", b"there", 1));
+    world.hear(other).ack();
+    for _ in 0..2 {
+        let publisher = world.resume(Version::V4, "publisher");
+        world.persists_at_once = false;
+        let before = publish("t", b"before", QoS::AtLeastOnce, 1);
+        world.send(publisher, &Packet::Publish(before));
+        world.send(publisher, &retained("second", b"no room", 2));
+        assert!(world.is_closed(publisher));
+        world.persists_at_once = true;
+        world.persist();
+    }
+    world.send(other, &retained("first", b"", 1));
+    world.hear(other).ack();
+    let publisher = world.resume(Version::V4, "publisher");
+    world.send(publisher, &retained("second", b"room", 2));
+    world.hear(publisher).ack();
+}

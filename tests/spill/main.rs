@@ -356,6 +356,33 @@ fn what_cannot_be_read_is_counted_reported_and_not_delivered() {
     assert!(world.events.iter().any(reported));
 }
 
+/// Its identifier went to another message, which a client that still knew of the first took for
+/// the same one. (Seed 1035 of the simulator.)
+#[test]
+fn what_was_sent_at_qos_2_and_cannot_be_read_is_released() {
+    let mut world = World::new(config(0));
+    away(&mut world, "client");
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.publish(publisher, "t", payload(1).as_bytes(), QoS::ExactlyOnce);
+    let first = world.hear(client).publish().packet_id;
+    world.cut(client);
+    assert_eq!(world.broker.statistics().unloaded_messages, 1);
+    world.loads_at_once = false;
+    let client = world.resume(Version::V5, "client");
+    let (_, lost) = world.unloaded[0];
+    world.damaged.insert(lost);
+    while world.load() {}
+    let released = world.hear(client);
+    match released.packet() {
+        Packet::PubRel(ack) => assert_eq!(Some(ack.packet_id), first),
+        other => panic!("{other:?}"),
+    }
+    let says = world.broker.statistics();
+    assert_eq!(says.dropped_because(DropReason::Unreadable), 1);
+    assert_eq!((says.unloaded_messages, says.unloaded_bytes), (0, 0));
+}
+
 /// Every byte of it counts.
 #[test]
 fn what_is_not_what_was_kept_is_not_delivered() {

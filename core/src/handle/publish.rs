@@ -271,7 +271,13 @@ impl Broker {
             return Ok(());
         }
         // Its identifier is not kept: the next message with it is a new one. [MQTT-4.3.3-9]
-        let refused_before = match arrival.has_refusals {
+        // Who cannot hear of a refusal is disconnected, and what comes behind is not looked at: it
+        // sends both again, in order, and what has room by then is taken in.
+        let hears = self
+            .connections
+            .get(key)
+            .is_some_and(|c| c.profile.hears_refusals());
+        let refused_before = match arrival.has_refusals && hears {
             true => self.was_refused(session, (packet_id, to.topic), publish),
             false => None,
         };
@@ -280,7 +286,7 @@ impl Broker {
         // Some have it: were it refused for now, they would not know it when it comes again.
         let has_part = exchange.is_some_and(|exchange| self.was_interrupted(exchange));
         if let Some(reason) = reason.filter(|_| !(has_part && lacks_room)) {
-            if refused_before.is_none() && lacks_room {
+            if refused_before.is_none() && lacks_room && hears {
                 self.note_refusal(session, (packet_id, to.topic), publish);
             }
             if self.question.is_some() {
@@ -320,12 +326,8 @@ impl Broker {
             }
             return Ok(());
         }
-        let says_unmatched = self
-            .connections
-            .get(key)
-            .is_some_and(|c| c.profile.hears_refusals());
         let reason = match routed {
-            Routed::Unmatched if says_unmatched => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            Routed::Unmatched if hears => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             Routed::Done | Routed::Unmatched | Routed::Later => ReasonCode::SUCCESS,
         };
         // What is retained may be so by an earlier message that the log has not written yet.

@@ -4,6 +4,9 @@
 //! again. If later ones were taken in meanwhile, it must not be: it would come behind messages that
 //! it was sent before. So a message that was refused is open until the next one is taken in, and
 //! from then on it is final: its client gets the same answer again.
+//!
+//! A 3.x client can only be disconnected. It has sent nothing behind the message that would have
+//! been taken in, and sends it again until there is room.
 
 use crate::codec::packet::Publish;
 use crate::id::PacketId;

@@ -79,6 +79,14 @@ pub enum Defect {
     IgnoresLimits,
     /// The same of the bytes that wait alone.
     IgnoresQueueBytes,
+    /// More is in memory than is configured for the whole broker.
+    IgnoresTheBudget,
+    /// That something is dropped is told to nobody.
+    DropsInSilence,
+    /// What was read back from the disk is thrown away.
+    LosesWhatItReads,
+    /// That something could not be read back is told to nobody.
+    HidesAnError,
     /// The next deadline is always now.
     NeverRests,
     /// Something is decided by more than the seed.
@@ -109,7 +117,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 48] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -141,6 +149,10 @@ impl Defect {
         Self::KeepsAnEndedSession,
         Self::IgnoresLimits,
         Self::IgnoresQueueBytes,
+        Self::IgnoresTheBudget,
+        Self::DropsInSilence,
+        Self::LosesWhatItReads,
+        Self::HidesAnError,
         Self::NeverRests,
         Self::IsNotDeterministic,
         Self::LosesAnInterest,

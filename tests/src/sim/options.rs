@@ -21,6 +21,8 @@ pub(super) struct DiskFaults {
     pub(super) operation_ms: u64,
     pub(super) lag_one_in: u64,
     pub(super) error_one_in: u64,
+    /// Of what the broker reads back. Nothing, or not what was kept.
+    pub(super) reads_one_in: u64,
     /// Once in so many recoveries.
     pub(super) in_recovery_one_in: u64,
 }
@@ -101,6 +103,8 @@ pub struct Options {
     pub(super) inflight_bytes_maximum: u32,
     /// Clients stay away for longer than their wills wait, now and then.
     pub(super) long_absences: bool,
+    /// The broker has so much memory as long as there are faults, and limits that fit into it.
+    pub(super) memory_bytes: Option<u64>,
 }
 
 impl Options {
@@ -111,7 +115,7 @@ impl Options {
         let chance = &mut chance;
         // What has come later is drawn by itself, so that a seed decides all else as before.
         let later = &mut Chance::new(seed, 3);
-        let options = Self {
+        let mut options = Self {
             seed,
             defect: None,
             is_told: false,
@@ -133,6 +137,7 @@ impl Options {
                 operation_ms: chance.pick(&[0, 2, 30]),
                 lag_one_in: chance.pick(&[0, 40, 400]),
                 error_one_in: chance.pick(&[0, 0, 300]),
+                reads_one_in: 0,
                 in_recovery_one_in: chance.pick(&[0, 2, 5]),
             },
             fault_ms: chance.pick(&[300, 1_500, 5_000]),
@@ -161,20 +166,34 @@ impl Options {
             inflight_bytes_maximum: chance.pick(&[4 << 20, 4 << 20, 2_000]),
             long_absences: later.one_in(3),
             queue_bytes_maximum: later.pick(&[u32::MAX, 12_000, 1_500]),
+            memory_bytes: later.pick(&[
+                None,
+                None,
+                None,
+                None,
+                None,
+                Some(128 << 10),
+                Some(256 << 10),
+            ]),
         };
+        let reads_one_in = later.pick(&[0, 5, 40]);
+        if options.has_one_process() {
+            options.disk.reads_one_in = reads_one_in;
+        }
         match later.one_in(200) {
             true => options.with_players(later.between(200, 1_000) as usize),
             false => options,
         }
     }
 
-    /// The same with so many clients. Where they are many each does less, and has time to come back,
-    /// so that a run takes seconds and something happens in it.
+    /// The same with so many clients. Where they are many each does less, and has time to come
+    /// back, so that a run takes seconds and something happens in it.
     #[must_use]
     pub fn with_players(self, players: usize) -> Self {
         let options = Self { players, ..self };
         match options.is_crowd() {
             true => Self {
+                memory_bytes: (self.memory_bytes).map(|bytes| bytes * players as u64 / FEW as u64),
                 pause_ms: self.pause_ms.max(players as u64),
                 safety_ms: self.safety_ms.clamp(15_000, 25_000),
                 fault_ms: self.fault_ms.max(1_500),
@@ -194,7 +213,20 @@ impl Options {
         Self {
             long_absences: false,
             queue_bytes_maximum: u32::MAX,
+            memory_bytes: None,
+            disk: DiskFaults {
+                reads_one_in: 0,
+                ..self.disk
+            },
             ..self
+        }
+    }
+
+    /// The same with all the memory there is.
+    pub(super) fn with_ample_memory(&self) -> Self {
+        Self {
+            memory_bytes: None,
+            ..self.clone()
         }
     }
 
@@ -209,8 +241,32 @@ impl Options {
                 false => self.shards,
             },
             recording: None,
+            crashes: self.crashes && defect != Defect::HidesAnError,
             long_absences: self.long_absences || defect == Defect::SwallowsADelayedWill,
-            small_queues: self.small_queues || ignores_bytes || defect == Defect::IgnoresLimits,
+            small_queues: self.small_queues
+                || ignores_bytes
+                || matches!(defect, Defect::IgnoresLimits | Defect::DropsInSilence),
+            memory_bytes: match defect {
+                Defect::IgnoresTheBudget => Some(128 << 10),
+                Defect::HidesAnError => None,
+                _ => self.memory_bytes,
+            },
+            disk: DiskFaults {
+                reads_one_in: match defect {
+                    Defect::LosesWhatItReads => 0,
+                    Defect::HidesAnError => 5,
+                    _ => self.disk.reads_one_in,
+                },
+                error_one_in: match defect {
+                    Defect::HidesAnError => 0,
+                    _ => self.disk.error_one_in,
+                },
+                ..self.disk
+            },
+            queue_memory_bytes: match defect {
+                Defect::LosesWhatItReads | Defect::HidesAnError => 0,
+                _ => self.queue_memory_bytes,
+            },
             queue_bytes_maximum: match ignores_bytes {
                 true => 1_500,
                 false => self.queue_bytes_maximum,
@@ -219,53 +275,89 @@ impl Options {
         }
     }
 
+    /// Whether the process that begins goes on to the end: what a checkpoint could not read, the
+    /// next one does not know of.
+    const fn has_one_process(&self) -> bool {
+        !self.crashes && self.disk.error_one_in == 0 && self.memory_bytes.is_none()
+    }
+
+    /// Whether messages may be dropped for want of room.
+    pub(super) const fn may_drop(&self) -> bool {
+        self.small_queues || self.memory_bytes.is_some()
+    }
+
+    /// What the broker runs with.
     pub(super) fn broker(&self) -> Config {
+        let mut config = self.promised();
+        let session = &mut config.session;
+        match self.defect {
+            Some(Defect::IgnoresLimits) => {
+                session.queue_messages_maximum = u32::MAX;
+                session.queue_bytes_maximum = u32::MAX;
+                session.inflight_bytes_maximum = u32::MAX;
+            }
+            Some(Defect::IgnoresQueueBytes) => session.queue_bytes_maximum = u32::MAX,
+            Some(Defect::IgnoresTheBudget) => config.limits = self.with_ample_memory().limits(),
+            _ => {}
+        }
+        config
+    }
+
+    /// What the broker is to keep to.
+    pub(super) fn promised(&self) -> Config {
+        let within = self.within();
         Config {
             durable: true,
             protocol: Protocol {
-                receive_maximum: self.receive_maximum,
+                receive_maximum: self.receive_maximum.min(within.protocol.receive_maximum),
                 shared_strategy: self.shared_strategy,
-                ..Protocol::default()
+                ..within.protocol
             },
-            session: match self.defect {
-                Some(Defect::IgnoresLimits) => SessionConfig {
-                    queue_messages_maximum: u32::MAX,
-                    queue_bytes_maximum: u32::MAX,
-                    inflight_bytes_maximum: u32::MAX,
-                    ..self.session()
-                },
-                Some(Defect::IgnoresQueueBytes) => SessionConfig {
-                    queue_bytes_maximum: u32::MAX,
-                    ..self.session()
-                },
-                _ => self.session(),
-            },
-            limits: Limits {
-                fanout_step: self.fanout_step,
-                unsent_bytes_pause: self.unsent_bytes_pause,
-                queued_payload_memory_bytes: self.queue_memory_bytes,
-                ..Limits::default()
-            },
+            session: self.session(),
+            limits: self.limits(),
             ..Config::default()
         }
     }
 
+    /// The limits that fit into the memory there is.
+    fn within(&self) -> Config {
+        self.memory_bytes
+            .map_or_else(Config::default, Config::for_memory)
+    }
+
+    fn limits(&self) -> Limits {
+        let within = self.within().limits;
+        Limits {
+            fanout_step: self.fanout_step,
+            unsent_bytes_pause: self.unsent_bytes_pause.min(within.unsent_bytes_pause),
+            queued_payload_memory_bytes: self
+                .queue_memory_bytes
+                .min(within.queued_payload_memory_bytes),
+            // What is dropped is told.
+            events_maximum: Limits::default().events_maximum,
+            ..within
+        }
+    }
+
     /// What sessions may have.
-    pub(super) fn session(&self) -> SessionConfig {
+    fn session(&self) -> SessionConfig {
+        let within = self.within().session;
+        // Else so many that none is ever dropped: who comes back again and again sends all that is
+        // not acknowledged again.
+        let (messages, bytes) = match (self.small_queues, self.memory_bytes) {
+            (true, _) => (5, self.queue_bytes_maximum),
+            (false, Some(_)) => (within.queue_messages_maximum, within.queue_bytes_maximum),
+            (false, None) => (u32::MAX, u32::MAX),
+        };
         SessionConfig {
-            inflight_maximum: self.inflight_maximum,
+            inflight_maximum: self.inflight_maximum.min(within.inflight_maximum),
             inflight_bytes_maximum: self.inflight_bytes_maximum,
-            // Else so many that none is ever dropped: who comes back again and again sends
-            // all that is not acknowledged again.
-            queue_messages_maximum: if self.small_queues { 5 } else { u32::MAX },
-            queue_bytes_maximum: match self.small_queues {
-                true => self.queue_bytes_maximum,
-                false => u32::MAX,
-            },
+            queue_messages_maximum: messages,
+            queue_bytes_maximum: bytes,
             // A jump of the clock while the process is down is time that has passed.
             expiry_maximum_s: u32::MAX,
             expiry_3x_s: u32::MAX,
-            ..SessionConfig::default()
+            ..within
         }
     }
 
@@ -290,5 +382,6 @@ pub(super) const HEALTHY: DiskFaults = DiskFaults {
     operation_ms: 1,
     lag_one_in: 0,
     error_one_in: 0,
+    reads_one_in: 0,
     in_recovery_one_in: 0,
 };

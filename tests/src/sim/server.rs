@@ -12,9 +12,8 @@ use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use crate::recorded::Parts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use whimbrel_core::action::{Action, Peer, Verdict};
+use whimbrel_core::action::{Action, DropReason, Event, Peer, Verdict};
 use whimbrel_core::codec::frame;
-use whimbrel_core::config::SessionConfig;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
@@ -36,6 +35,8 @@ struct Shard {
     broker: RecordedBroker,
     /// What is recorded, if anything is.
     parts: Parts,
+    /// What it took when it began.
+    memory_bytes: u64,
 }
 
 /// A process that runs.
@@ -78,14 +79,20 @@ impl Process {
     }
 }
 
+/// What a connection may take when memory is used up: a packet that comes, its answers, and what is
+/// sent to it.
+const MOVING_BYTES: u64 = 16_000;
+
 /// More than the largest message counts.
 const MESSAGE_BYTES_MAXIMUM: u64 = 6_000;
 
 /// The machine with the broker on it.
 pub(super) struct Server {
     config: Config,
-    /// What sessions may have.
-    session: SessionConfig,
+    /// What it is to keep to, whatever is wrong with it.
+    promised: Config,
+    /// Whether messages may be dropped for want of room.
+    may_drop: bool,
     log_config: LogConfig,
     seed: u64,
     process: Option<Process>,
@@ -107,7 +114,8 @@ impl Server {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             config: options.broker(),
-            session: options.session(),
+            promised: options.promised(),
+            may_drop: options.may_drop(),
             log_config: options.log(),
             seed: options.seed,
             process: None,
@@ -123,6 +131,12 @@ impl Server {
             recording: options.recording.clone(),
             shards: options.shards,
         }
+    }
+
+    /// From the next process on, these are the limits.
+    pub(super) fn limit(&mut self, options: &Options) {
+        self.config = options.broker();
+        self.promised = options.promised();
     }
 
     pub(super) const fn is_up(&self) -> bool {
@@ -200,6 +214,7 @@ impl Server {
                 broker.record(options);
             }
             Shard {
+                memory_bytes: broker.statistics().memory_bytes,
                 broker,
                 parts: Parts::default(),
             }
@@ -440,8 +455,12 @@ impl Server {
         let Some(process) = self.process.as_mut() else {
             return false;
         };
-        if let Some(loaded) = process.storage.poll_loaded() {
+        scene.oracle.misread(process.storage.take_misreads());
+        if let Some(mut loaded) = process.storage.poll_loaded() {
             scene.counts.operation("load");
+            if scene.mischief.strikes(Defect::LosesWhatItReads) {
+                loaded.value = None;
+            }
             let broker = process.broker(usize::from(loaded.shard));
             broker.loaded(now, loaded.message, loaded.value.as_deref());
             return true;
@@ -507,7 +526,7 @@ impl Server {
             .process
             .iter_mut()
             .flat_map(|process| &mut process.shards);
-        for Shard { broker, parts } in shards {
+        for Shard { broker, parts, .. } in shards {
             let before = parts.files().len();
             parts.take(broker, false);
             for _ in before..parts.files().len() {
@@ -583,6 +602,7 @@ impl Server {
                     format!("batch {position} of {shard} {mark:?}: {operations}")
                 });
                 self.trace.bytes(&batch.operations);
+                scene.oracle.kept(&batch.operations);
                 scene.mischief.batch(&mut batch.operations);
                 process.storage.append(shard, &batch);
                 if scene.mischief.is(Defect::AcknowledgesBeforePersisting) {
@@ -618,7 +638,7 @@ impl Server {
                 let post = Post::Connection { line, peer, bytes };
                 self.post((shard, to.0.into()), post, scene);
             }
-            Action::Event(_) => {}
+            Action::Event(event) => hear(event, scene),
         }
     }
 
@@ -746,14 +766,22 @@ impl Server {
             return;
         };
         let statistics = process.statistics();
-        let (limits, session) = (&self.config.limits, &self.session);
+        let (limits, session) = (&self.promised.limits, &self.promised.session);
         // The last one may go beyond it.
         let inflight_bytes = u64::from(session.inflight_bytes_maximum) + MESSAGE_BYTES_MAXIMUM;
         let kept = statistics.queued_bytes + statistics.inflight_bytes - statistics.unloaded_bytes
             + statistics.retained_bytes
             + statistics.partial_bytes
             + statistics.unsent_bytes;
-        let holds = kept <= limits.memory_budget_bytes
+        let dropped = [
+            DropReason::QueueFull,
+            DropReason::TotalQueueFull,
+            DropReason::TenantQueueFull,
+        ];
+        let dropped = dropped.map(|why| statistics.dropped_because(why));
+        let holds = process.shards.iter().all(|shard| self.holds_memory(shard))
+            && (self.may_drop || kept <= limits.memory_budget_bytes)
+            && (self.may_drop || dropped == [0; 3])
             && process.shards.iter().all(|shard| self.holds_queues(shard))
             && statistics.inflight_bytes <= statistics.sessions * inflight_bytes
             && statistics.sessions <= u64::from(limits.sessions_maximum)
@@ -766,9 +794,19 @@ impl Server {
         }
     }
 
+    /// Whether a shard has no more than its part of the memory, and what it had when it began,
+    /// except for what comes and goes with each connection.
+    fn holds_memory(&self, shard: &Shard) -> bool {
+        let statistics = shard.broker.statistics();
+        let budget = self.promised.limits.memory_budget_bytes;
+        let part = budget / u64::from(self.config.identity.shards);
+        let moving = (statistics.connections_open + 1) * MOVING_BYTES;
+        statistics.memory_bytes <= part.max(shard.memory_bytes) + moving
+    }
+
     /// Whether no more waits for the sessions of a shard than may.
     fn holds_queues(&self, shard: &Shard) -> bool {
-        let (statistics, session) = (shard.broker.statistics(), &self.session);
+        let (statistics, session) = (shard.broker.statistics(), &self.promised.session);
         statistics.queued_messages
             <= statistics.sessions * u64::from(session.queue_messages_maximum)
             && statistics.queued_bytes
@@ -809,6 +847,27 @@ impl Server {
                 && process.storage.is_idle()
                 && process.posts.is_empty()
         })
+    }
+}
+
+/// What an operator is told.
+fn hear(event: Event, scene: &mut Scene) {
+    match event {
+        Event::Dropped {
+            client_id,
+            tenant: None,
+            count,
+            ..
+        } if !scene.mischief.is(Defect::DropsInSilence) => {
+            let player = client_id.strip_prefix("player-");
+            if let Some(player) = player.and_then(|index| index.parse().ok()) {
+                scene.oracle.dropped(player, count);
+            }
+        }
+        Event::Unreadable { message } if !scene.mischief.is(Defect::HidesAnError) => {
+            scene.oracle.unreadable(message);
+        }
+        _ => {}
     }
 }
 

@@ -78,7 +78,7 @@ struct Simulation<'a> {
 impl<'a> Simulation<'a> {
     fn new(options: &'a Options) -> Self {
         let rules = Rules {
-            queues_overflow: options.small_queues,
+            queues_overflow: options.may_drop(),
         };
         let story = Story {
             is_told: options.is_told,
@@ -168,6 +168,11 @@ impl<'a> Simulation<'a> {
         self.scene.pause_ms = 100.max(self.options.players as u64);
         self.server.set_capacity(None);
         self.server.hurry();
+        if self.options.memory_bytes.is_some() {
+            // Somebody gives it more memory.
+            self.server.limit(&self.options.with_ample_memory());
+            self.server.end(Ending::Killed, &mut self.scene);
+        }
     }
 
     /// Everybody gets what is owed.

@@ -107,6 +107,8 @@ pub(super) struct Storage {
     engine: Engine,
     disk: Disk,
     busy: Option<Busy>,
+    /// Reads that were made to fail.
+    misread_count: u64,
 }
 
 /// Why a log did not open.
@@ -197,6 +199,7 @@ impl Storage {
             engine,
             disk,
             busy: None,
+            misread_count: 0,
         };
         Ok((storage, restorer))
     }
@@ -219,8 +222,10 @@ impl Storage {
         if self.busy.as_ref().is_some_and(|busy| busy.until <= now)
             && let Some(busy) = self.busy.take()
         {
-            // What cannot be read is lost, and no oracle forgives that.
             let is_read = matches!(busy.action, FileAction::ReadAt { .. });
+            if is_read && self.misreads(&busy, desk) {
+                return;
+            }
             if desk.faults.error_one_in > 0
                 && !is_read
                 && desk.chance.one_in(desk.faults.error_one_in)
@@ -246,6 +251,38 @@ impl Storage {
             };
             self.busy = Some(Busy::new(operation.id, &operation.action, now + ms));
         }
+    }
+
+    /// Gives an error in place of what is read, or other bytes, if it is time for that.
+    fn misreads(&mut self, busy: &Busy, desk: &mut Desk<'_>) -> bool {
+        let one_in = desk.faults.reads_one_in;
+        if one_in == 0 || !desk.chance.one_in(one_in) {
+            return false;
+        }
+        desk.counts.fault("read error");
+        self.misread_count += 1;
+        let mut bytes = match self.disk.run(&busy.action()) {
+            Ok(Completion::Read(bytes)) => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        let is_other = desk.chance.one_in(2) && !bytes.is_empty();
+        let result = if is_other {
+            let place = desk.chance.below(bytes.len() as u64) as usize;
+            bytes[place] ^= 1 << desk.chance.below(8);
+            Ok(Completion::Read(&bytes))
+        } else {
+            Err(IoFailure {
+                kind: IoFailureKind::Other,
+                code: None,
+            })
+        };
+        self.engine.completed(busy.id, result);
+        true
+    }
+
+    /// Reads that were made to fail, since this was asked last.
+    pub(super) const fn take_misreads(&mut self) -> u64 {
+        core::mem::replace(&mut self.misread_count, 0)
     }
 
     fn carry_out(&mut self, busy: &Busy, desk: &mut Desk<'_>) -> Result<(), IoFailure> {

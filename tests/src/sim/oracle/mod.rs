@@ -8,17 +8,20 @@
 //! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart
 //! from ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
 
+mod losses;
 mod retained;
 mod session;
 mod shared;
 mod will;
 
 use crate::sim::trace::Story;
+use losses::LossBook;
 use retained::RetainedBook;
 use session::SessionBook;
 use shared::SharedBook;
 use std::fmt::Write;
 use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::id::MessageId;
 use will::WillBook;
 
 /// A message as it arrives at a client.
@@ -89,6 +92,7 @@ pub(super) struct Oracle {
     retained: RetainedBook,
     shared: SharedBook,
     wills: WillBook,
+    losses: LossBook,
     violation: Option<String>,
 }
 
@@ -306,7 +310,7 @@ impl Oracle {
         if message.topic.starts_with("r/") {
             self.retained.accepted(&message.topic, number);
         }
-        if message.expires || message.clears || self.rules.queues_overflow {
+        if message.expires || message.clears {
             return;
         }
         self.shared.accepted(number, &message.topic, message.sent);
@@ -403,20 +407,58 @@ impl Oracle {
         Ok(())
     }
 
+    // --- What the broker tells of losses ---
+
+    /// What goes to the log.
+    pub(super) fn kept(&mut self, operations: &[u8]) {
+        self.losses.kept(operations);
+    }
+
+    /// So many further reads were made to fail.
+    pub(super) const fn misread(&mut self, count: u64) {
+        self.losses.misread(count);
+    }
+
+    /// The broker says that something cannot be read back.
+    pub(super) fn unreadable(&mut self, message: MessageId) {
+        self.fact(|| format!("{message:?} is unreadable"));
+        if let Err(what) = self.losses.unreadable(message) {
+            self.fail(what);
+        }
+    }
+
+    /// The broker says that it drops messages for a client: so many in this life of its session.
+    pub(super) fn dropped(&mut self, player: usize, count: u64) {
+        self.fact(|| format!("{count} dropped for player {player}"));
+        self.losses.dropped(player, count);
+    }
+
     // --- The end ---
 
     /// All that is owed has had its time.
     pub(super) fn finish(&mut self, retained: &[(String, u64)], now: u64) {
         let mut owed = String::new();
+        // What could not be read back is told of by message.
+        let is_lost = |number: &&u64| !self.losses.excuses(&format!("m{number}"));
         for (player, book) in self.sessions.iter().enumerate() {
-            for number in &book.owed {
-                let message = &self.messages[*number as usize];
+            let lost: Vec<u64> = book.owed.iter().filter(is_lost).copied().collect();
+            if self.losses.excuse(&[player], lost.len() as u64) {
+                continue;
+            }
+            for number in lost {
+                let message = &self.messages[number as usize];
                 let _ = write!(owed, "\n  player {player} never got {number}: {message:?}");
             }
         }
-        for (group, number) in self.shared.owed() {
-            let message = &self.messages[number as usize];
-            let _ = write!(owed, "\n  {group} never got {number}: {message:?}");
+        for (group, members, lost) in self.shared.owed() {
+            let lost: Vec<u64> = lost.iter().filter(is_lost).copied().collect();
+            if self.losses.excuse(&members, lost.len() as u64) {
+                continue;
+            }
+            for number in lost {
+                let message = &self.messages[number as usize];
+                let _ = write!(owed, "\n  {group} never got {number}: {message:?}");
+            }
         }
         for (number, message) in self.messages.iter().enumerate() {
             let (publisher, life) = message.publisher;
@@ -425,9 +467,7 @@ impl Oracle {
                 let _ = write!(owed, "\n  {number} was never acknowledged: {message:?}");
             }
         }
-        if !self.rules.queues_overflow {
-            self.wills.finish(now, &mut owed);
-        }
+        self.wills.finish(now, &self.losses, &mut owed);
         let book = &self.retained;
         book.finish(&self.messages, retained, &mut owed);
         if !owed.is_empty() {

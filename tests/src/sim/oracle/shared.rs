@@ -106,9 +106,11 @@ impl SharedBook {
         Ok(())
     }
 
-    pub(super) fn owed(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.groups
-            .iter()
-            .flat_map(|(filter, group)| group.owed.iter().map(|number| (filter.as_str(), *number)))
+    /// Each group, who was ever in it, and what it has not got.
+    pub(super) fn owed(&self) -> impl Iterator<Item = (&str, Vec<usize>, &BTreeSet<u64>)> {
+        self.groups.iter().map(|(filter, group)| {
+            let members = group.known.iter().copied().collect();
+            (filter.as_str(), members, &group.owed)
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Wills: one for each connection that is lost, none for one that was closed in order.
 
 use super::Arrival;
+use super::losses::LossBook;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use whimbrel_core::codec::packet::QoS;
@@ -292,21 +293,33 @@ impl WillBook {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, now: u64, owed: &mut String) {
+    pub(super) fn finish(&mut self, now: u64, losses: &LossBook, owed: &mut String) {
         for line in self.lines.values_mut() {
             if is_due(&self.wills, line, (now, SLACK_MS)) {
                 decide(&mut self.wills, line, true);
             }
         }
+        // What was dropped for the one who hears them, or could not be read back.
+        let missing = |(name, will): (&String, &Will)| {
+            let is_owed = will.qos > QoS::AtMostOnce && !losses.excuses(name);
+            if is_owed {
+                will.owed.saturating_sub(will.arrived)
+            } else {
+                0
+            }
+        };
+        let missing = self.wills.iter().map(missing).sum();
+        let is_excused = losses.excuse(&[WATCHER], missing);
         for (name, will) in &self.wills {
             // Connections that are open still have theirs.
             let lines = self.lines.values();
             let open = lines.filter(|line| line.will == *name && line.is_known && !line.is_over);
             let possible = will.possible - open.count() as u64;
+            let is_lost = will.arrived < will.owed && !is_excused && !losses.excuses(name);
             let is_right = match will.qos {
                 QoS::AtMostOnce => will.arrived <= possible,
-                QoS::AtLeastOnce => will.owed <= will.arrived,
-                QoS::ExactlyOnce => (will.owed..=possible).contains(&will.arrived),
+                QoS::AtLeastOnce => !is_lost,
+                QoS::ExactlyOnce => !is_lost && will.arrived <= possible,
             };
             if !is_right {
                 let _ = write!(owed, "\n  the will {name}, {possible} at most: {will:?}");
