@@ -355,7 +355,7 @@ fn who_cannot_hear_of_a_refusal_is_not_refused_for_ever() {
         world.persists_at_once = false;
         let before = publish("t", b"before", QoS::AtLeastOnce, 1);
         world.send(publisher, &Packet::Publish(before));
-        world.send(publisher, &retained("second", b"no room", 2));
+        world.send(publisher, &retained("second", b"seldom", 2));
         assert!(world.is_closed(publisher));
         world.persists_at_once = true;
         world.persist();
@@ -363,6 +363,6 @@ fn who_cannot_hear_of_a_refusal_is_not_refused_for_ever() {
     world.send(other, &retained("first", b"", 1));
     world.hear(other).ack();
     let publisher = world.resume(Version::V4, "publisher");
-    world.send(publisher, &retained("second", b"room", 2));
+    world.send(publisher, &retained("second", b"seldom", 2));
     world.hear(publisher).ack();
 }

@@ -150,6 +150,8 @@ pub(super) struct Line {
     pub(super) down: Pipe,
     /// Where it is in the broker, from its accept to its end there.
     pub(super) place: Option<Place>,
+    /// Where it was when the broker closed it.
+    pub(super) closed_at: Option<Place>,
     /// It is on its way from one shard to another.
     pub(super) is_moving: bool,
     /// The broker still had it when the last bytes arrived.
@@ -200,6 +202,7 @@ impl Network {
             up: Pipe::default(),
             down: Pipe::default(),
             place: None,
+            closed_at: None,
             is_moving: false,
             was_heard: false,
             is_cut: false,

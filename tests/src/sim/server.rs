@@ -12,7 +12,7 @@ use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use crate::recorded::Parts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use whimbrel_core::action::{Action, DropReason, Event, Peer, Verdict};
+use whimbrel_core::action::{Action, CloseReason, DropReason, Event, Peer, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
@@ -566,7 +566,7 @@ impl Server {
                     scene.oracle.gone(id, scene.now);
                     let line = scene.network.lines.get_mut(&id);
                     if let Some(line) = line {
-                        line.place = None;
+                        line.closed_at = line.place.take();
                         line.is_paused = false;
                         line.down.end(scene.now + 1);
                     }
@@ -638,7 +638,7 @@ impl Server {
                 let post = Post::Connection { line, peer, bytes };
                 self.post((shard, to.0.into()), post, scene);
             }
-            Action::Event(event) => hear(event, scene),
+            Action::Event(event) => hear(shard, event, scene),
         }
     }
 
@@ -851,7 +851,7 @@ impl Server {
 }
 
 /// What an operator is told.
-fn hear(event: Event, scene: &mut Scene) {
+fn hear(shard: usize, event: Event, scene: &mut Scene) {
     match event {
         Event::Dropped {
             client_id,
@@ -866,6 +866,18 @@ fn hear(event: Event, scene: &mut Scene) {
         }
         Event::Unreadable { message } if !scene.mischief.is(Defect::HidesAnError) => {
             scene.oracle.unreadable(message);
+        }
+        // It was not read as long as the client took nothing: a DISCONNECT may lie there unread.
+        Event::Disconnected {
+            connection,
+            why: CloseReason::KeepAlive,
+            ..
+        } => {
+            let place = Some(Place { shard, connection });
+            let mut lines = scene.network.lines.values_mut();
+            if let Some(line) = lines.find(|line| line.closed_at == place) {
+                line.is_cut = true;
+            }
         }
         _ => {}
     }

@@ -383,6 +383,7 @@ impl Oracle {
         let is_undisturbed = self.disturbed < message.sent;
         let keeps_order = !self.rules.queues_overflow
             && !message.expires // dropped at first, and still fresh when it is sent again
+            && !self.losses.excuses(&format!("m{number}")) // the same, by the disk
             && !message.topic.starts_with("s/");
         let book = &mut self.sessions[player];
         if !message.topic.starts_with("s/") {
