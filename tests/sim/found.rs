@@ -366,3 +366,10 @@ fn who_cannot_hear_of_a_refusal_is_not_refused_for_ever() {
     world.send(publisher, &retained("second", b"seldom", 2));
     world.hear(publisher).ack();
 }
+
+/// One of three shards with 43 KiB of memory waited for what was left of 64 KiB that a client had
+/// begun. (Seed 273661206604.)
+#[test]
+fn a_small_shard_does_not_wait_for_a_large_packet() {
+    crate::check(273_661_206_604);
+}
