@@ -81,7 +81,10 @@ impl Process {
 
 /// What a connection may take when memory is used up: a packet that comes, its answers, and what is
 /// sent to it.
-const MOVING_BYTES: u64 = 16_000;
+const MOVING_BYTES: u64 = 6_000;
+
+/// A packet that has come in part is waited for up to this, even when memory is used up.
+const WAITED_FOR_BYTES: u64 = 64 << 10;
 
 /// More than the largest message counts.
 const MESSAGE_BYTES_MAXIMUM: u64 = 6_000;
@@ -800,8 +803,11 @@ impl Server {
         let statistics = shard.broker.statistics();
         let budget = self.promised.limits.memory_budget_bytes;
         let part = budget / u64::from(self.config.identity.shards);
-        let moving = (statistics.connections_open + 1) * MOVING_BYTES;
-        statistics.memory_bytes <= part.max(shard.memory_bytes) + moving
+        let connections = statistics.connections_open + 1;
+        let moving = connections * MOVING_BYTES;
+        let partial = statistics.partial_bytes;
+        let partial = partial.min(connections * WAITED_FOR_BYTES);
+        statistics.memory_bytes - partial <= part.max(shard.memory_bytes) + moving
     }
 
     /// Whether no more waits for the sessions of a shard than may.
