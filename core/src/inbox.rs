@@ -136,8 +136,11 @@ impl Broker {
             return;
         }
         if connection.inbox.is_empty() {
-            // Exactly what the packet needs, or what was read: idle connections own no more.
-            let size = frame::needed(rest).unwrap_or(rest.len()).min(OUTBOX_FULL);
+            // Exactly what the packet needs, or what was read: idle connections own no more. What
+            // can be no packet has no length: a recording does not have it either.
+            let is_packet = frame::packet_type(rest[0]).is_ok();
+            let needed = frame::needed(rest).filter(|_| is_packet);
+            let size = needed.unwrap_or(rest.len()).min(OUTBOX_FULL);
             connection.inbox.reserve_exact(size.max(rest.len()));
         }
         connection.inbox.extend_from_slice(rest);
