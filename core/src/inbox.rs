@@ -22,6 +22,10 @@ use crate::time::Now;
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
+/// Packets of so many bytes are waited for, even above the memory budget: what clients need to go
+/// on, such as acknowledgements, is smaller.
+const WAITED_FOR_BYTES: usize = 4 << 10;
+
 /// How many fan-out steps one input may cost: what it brings beyond that waits for the next turn.
 const STEPS_PER_INPUT: u32 = 16;
 
@@ -82,7 +86,8 @@ impl Broker {
     }
 
     /// Counts what is kept of unhandled bytes, and what else a client takes. Above the memory
-    /// budget large packets are not waited for.
+    /// budget large packets are not waited for: on small devices those that are larger than what
+    /// one connection may have unsent, so that many clients together do not exceed it by much.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -91,8 +96,10 @@ impl Broker {
         let counted = core::mem::replace(&mut connection.inbox_counted, bytes);
         self.statistics.partial_bytes += u64::from(bytes);
         self.statistics.partial_bytes -= u64::from(counted);
-        if bytes as usize > OUTBOX_FULL
-            && self.memory_bytes() > self.config.limits.memory_budget_bytes
+        let limits = &self.config.limits;
+        let pause = limits.unsent_bytes_pause as usize;
+        if bytes as usize > pause.clamp(WAITED_FOR_BYTES, OUTBOX_FULL)
+            && self.memory_bytes() > limits.memory_budget_bytes
         {
             let limit = "limits.memory_budget_bytes";
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));

@@ -277,6 +277,25 @@ fn above_the_memory_budget_new_things_are_refused_and_old_ones_go_on() {
     assert_eq!(world.take_all(away), ["again"]);
 }
 
+/// However many clients begin a packet and do not end it.
+#[test]
+fn what_came_in_part_stays_near_a_small_memory_budget() {
+    const BUDGET: u64 = 1 << 20;
+    const CLIENTS: u64 = 200;
+    let mut world = World::alone(Config::for_memory(BUDGET));
+    for number in 0..CLIENTS {
+        let client = world.connect(Version::V4, &format!("client-{number}"));
+        // PUBLISH with 60,000 bytes to come.
+        let mut half = vec![0x30, 0xE0, 0xD4, 0x03];
+        half.resize(20_000, b'x');
+        world.send_bytes(client, &half);
+    }
+    let says = world.statistics();
+    let waited_for = CLIENTS * (4 << 10);
+    assert!(says.memory_bytes <= BUDGET + waited_for, "{says:?}");
+    assert!(says.connections_open < CLIENTS, "{says:?}");
+}
+
 /// However many messages come in one read: the budget is not looked at between reads only.
 #[test]
 fn what_comes_in_one_read_stays_inside_the_memory_budget() {

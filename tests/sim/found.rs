@@ -373,3 +373,11 @@ fn who_cannot_hear_of_a_refusal_is_not_refused_for_ever() {
 fn a_small_shard_waits_for_packets_of_64_kib() {
     crate::check(273_661_206_604);
 }
+
+/// A client without keep alive had not heard that its connection ended: what had ended it lay on a
+/// line that stalled for longer than the oracle waited, and its messages waited in its session.
+/// (Seed 627860329380.)
+#[test]
+fn who_has_not_heard_of_the_end_is_waited_for() {
+    crate::check(627_860_329_380);
+}

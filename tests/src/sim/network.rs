@@ -229,6 +229,14 @@ impl Network {
         });
     }
 
+    /// Whether somebody has yet to hear what was said long ago, such as that the line has ended.
+    pub(super) fn is_stalled(&self, now: u64) -> bool {
+        self.lines.values().any(|line| {
+            let is_awaited = line.is_client_there && line.down.next_at().is_some();
+            is_awaited && line.down.stalled_until > now
+        })
+    }
+
     /// The players for whom something has arrived.
     pub(super) fn mail(&self, now: u64) -> BTreeSet<usize> {
         let lines = self.lines.values();

@@ -16,7 +16,8 @@ use crate::disk::CrashStyle;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// When faults stop, everything owed arrives within so many virtual milliseconds.
+/// When faults stop, something of what is owed arrives within so many virtual milliseconds, until
+/// nothing is left.
 const PATIENCE_MS: u64 = 180_000;
 
 /// More turns than this in one virtual millisecond: time stands still.
@@ -175,17 +176,23 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Everybody gets what is owed.
+    /// Everybody gets what is owed, however much it is: some of it before patience ends, each time.
     fn come_to_rest(&mut self) {
         let begun = self.scene.now;
+        let (mut least, mut least_at) = (u64::MAX, begun);
         while !self.is_over() {
             self.turn();
-            let waited = self.scene.now - begun;
+            let now = self.scene.now;
+            let waiting = self.server.waiting_messages();
+            if waiting < least {
+                (least, least_at) = (waiting, now);
+            }
             let is_content = || self.players.iter().all(Player::is_content);
-            if waited > 5_000 && is_content() && self.server.is_quiet() {
+            let has_heard = || !self.scene.network.is_stalled(now);
+            if now - begun > 5_000 && is_content() && has_heard() && self.server.is_quiet() {
                 return;
             }
-            if waited > PATIENCE_MS {
+            if now - least_at > PATIENCE_MS {
                 let who: Vec<usize> = (0..self.players.len())
                     .filter(|index| !self.players[*index].is_content())
                     .collect();
