@@ -60,13 +60,13 @@ impl Broker {
     fn resend(&mut self, key: Key, session_key: Key) {
         let wall = self.clock.wall();
         let now = self.clock.now();
-        // What an earlier connection began may not be durable yet.
-        let gate = self
-            .latest_gate()
-            .filter(|position| *position > self.durable)
-            .map(Gate::from);
         let mut place = 0;
         loop {
+            // What an earlier connection began may not be durable yet, nor what is given up here.
+            let gate = self
+                .latest_gate()
+                .filter(|position| *position > self.durable)
+                .map(Gate::from);
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
@@ -106,7 +106,7 @@ impl Broker {
             // What it may receive can have changed since.
             let topic = TopicName::known(exchange.delivery.message.topic_str());
             if !self.access.may_send(connection, &session.client_id, topic) {
-                self.end_forbidden(session_key, id);
+                self.give_up(session_key, id, DropReason::NotAllowed);
                 place = 0;
                 continue;
             }
@@ -115,7 +115,7 @@ impl Broker {
                     Some(true) => place = at,
                     Some(false) => return,
                     None => {
-                        self.end_unreadable(session_key, id);
+                        self.give_up(session_key, id, DropReason::Unreadable);
                         place = 0;
                     }
                 }
@@ -148,40 +148,45 @@ impl Broker {
                 self.statistics.publishes_sent += 1;
                 continue;
             }
+            (exchange.sent, exchange.counted) = (false, false);
+            traffic.unsent += 1;
             traffic.outstanding -= 1;
-            if let Some(ended) = traffic.inflight.end(id) {
-                self.finish_delivery(session_key.index, ended);
-            }
+            self.give_up(session_key, id, DropReason::TooLarge);
             place = 0;
-            self.drop_message(session_key.index, DropReason::TooLarge);
         }
     }
 
-    /// An exchange of an earlier connection whose message cannot be sent again: the disk has lost
-    /// it. At QoS 2 it is released, whether or not it has arrived: a client that has it would take
-    /// the next message with its identifier for the same one.
-    fn end_unreadable(&mut self, session_key: Key, id: PacketId) {
+    /// An exchange whose message cannot be sent, for this reason. At QoS 2 it is released when an
+    /// earlier connection has sent it, whether or not it has arrived: a client that has it would
+    /// take the next message with its identifier for the same one.
+    fn give_up(&mut self, session_key: Key, id: PacketId, why: DropReason) {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
         let number = session.number;
         let traffic = session.traffic();
-        let exactly = |exchange: &&mut Exchange| exchange.delivery.qos() == QoS::ExactlyOnce;
-        if let Some(exchange) = traffic.inflight.get_mut(id).filter(exactly) {
+        let is_known = |it: &&mut Exchange| it.was_sent && it.delivery.qos() == QoS::ExactlyOnce;
+        let message = if let Some(exchange) = traffic.inflight.get_mut(id).filter(is_known) {
             exchange.stage = Stage::Released;
             if exchange.delivery.is_recorded() {
                 self.journal.released(number, &exchange.delivery, id);
             }
             let before = exchange.delivery.cost_bytes();
-            exchange.delivery.message = self.nothing.clone();
+            let message = core::mem::replace(&mut exchange.delivery.message, self.nothing.clone());
             let freed = before - exchange.delivery.cost_bytes();
             self.statistics.inflight_bytes -= freed as u64;
             traffic.inflight.freed(freed);
+            message
         } else if let Some(ended) = traffic.inflight.end(id) {
             traffic.unsent -= 1;
+            let message = ended.exchange.delivery.message.clone();
             self.finish_delivery(session_key.index, ended);
-        }
-        self.drop_message(session_key.index, DropReason::Unreadable);
+            message
+        } else {
+            return;
+        };
+        self.drop_delivery(session_key.index, &message.view(), why);
+        self.pool.give_back(message);
     }
 
     fn start_queued(&mut self, key: Key, session_key: Key) {
@@ -331,11 +336,10 @@ impl Broker {
             self.statistics.publishes_sent += 1;
             return self.wake(key);
         }
+        (exchange.sent, exchange.counted) = (false, false);
+        traffic.unsent += 1;
         traffic.outstanding -= 1;
-        if let Some(ended) = traffic.inflight.end(packet_id) {
-            self.finish_delivery(session_key.index, ended);
-        }
-        self.drop_message(session_key.index, DropReason::TooLarge);
+        self.give_up(session_key, packet_id, DropReason::TooLarge);
         // Its place in the window is for what waits.
         self.wake(key);
     }

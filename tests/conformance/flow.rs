@@ -3,12 +3,12 @@
 use whimbrel_core::ConnectionId;
 use whimbrel_core::action::DropReason;
 use whimbrel_core::codec::Packet;
-use whimbrel_core::codec::packet::{Connect, QoS, Version};
+use whimbrel_core::codec::packet::{Connect, PacketType, QoS, Version};
 use whimbrel_core::codec::property::Property;
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::config::{Config, Protocol, SessionConfig};
 use whimbrel_tests::World;
-use whimbrel_tests::world::{VERSIONS, connect, properties, publish};
+use whimbrel_tests::world::{VERSIONS, connect, lasting, properties, publish};
 
 fn subscriber_with(world: &mut World, list: &[Property<'_>]) -> ConnectionId {
     let list = properties(list);
@@ -258,6 +258,40 @@ fn a_message_that_is_too_large_for_a_client_is_left_out_for_it() {
         assert_eq!(world.take_all(other), payloads);
         let dropped = world.statistics().dropped;
         assert_eq!(dropped[DropReason::TooLarge as usize], 1);
+    }
+}
+
+/// At QoS 2 it may have arrived: the client would take the next message with its identifier for the
+/// same one. [MQTT-2.2.1-4]
+#[test]
+fn a_message_that_is_too_large_to_be_sent_again_is_released() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut world = World::default();
+        let away = world.resume(Version::V5, "client");
+        world.subscribe(away, "t", qos);
+        let publisher = world.connect(Version::V5, "publisher");
+        world.publish(publisher, "t", "x".repeat(60).as_bytes(), qos);
+        world.answer(publisher, Packet::PubRel, 1, ReasonCode::SUCCESS);
+        let id = world.hear(away).publish().packet_id.expect("above QoS 0");
+        world.cut(away);
+        let list = properties(&[
+            Property::SessionExpiryInterval(60),
+            Property::MaximumPacketSize(40),
+        ]);
+        let (client, _) = world.enter(&Connect {
+            properties: list.as_properties(),
+            ..lasting(Version::V5, "client")
+        });
+        if qos == QoS::ExactlyOnce {
+            let released = (PacketType::PubRel, id.get(), ReasonCode::SUCCESS);
+            assert_eq!(world.hear(client).ack(), released);
+            world.answer(client, Packet::PubComp, id.get(), ReasonCode::SUCCESS);
+        }
+        world.publish(publisher, "t", b"small", qos);
+        world.answer(publisher, Packet::PubRel, 1, ReasonCode::SUCCESS);
+        assert_eq!(world.take_all(client), ["small"]);
+        assert_eq!(world.statistics().dropped_because(DropReason::TooLarge), 1);
+        assert_eq!(world.statistics().inflight_bytes, 0);
     }
 }
 

@@ -524,7 +524,7 @@ impl Reference {
             }
             return self.take_for_one(client, &heard).map(|_| ());
         };
-        session.pass_over(id);
+        session.pass_over(session.place_of(id));
         if let Some((_, open)) = session.open.iter_mut().find(|(known, _)| *known == id) {
             if !open.is_due || open.is_released || !open.delivery.is(&heard) {
                 return Err(format!("identifier {id} is in use by {open:?}"));
@@ -658,7 +658,8 @@ impl Reference {
             return Ok(());
         }
         // On a new connection the broker comes back to what it had released, once.
-        session.pass_over(heard.id);
+        let behind = session.open.len().min(session.place_of(heard.id) + 1);
+        session.pass_over(behind);
         let known = session.open.iter_mut().find(|(id, _)| *id == heard.id);
         match known {
             Some((_, open))
@@ -790,20 +791,26 @@ impl Session {
         let large: Vec<_> = owed.extract_if(.., |one| self.is_too_large(one)).collect();
         self.owed = owed;
         if self.has_room() {
-            self.pass_over(0);
+            self.pass_over(self.open.len());
         } else {
             self.perhaps.extend(large);
         }
     }
 
-    /// What comes again does so in order: what is too large, and was to come before this one, was
-    /// passed over.
-    fn pass_over(&mut self, id: u16) {
+    /// Where an exchange is among the open ones, or behind them all.
+    fn place_of(&self, id: u16) -> usize {
         let place = self.open.iter().position(|(known, _)| *known == id);
-        let before = place.unwrap_or(self.open.len());
+        place.unwrap_or(self.open.len())
+    }
+
+    /// What comes again does so in order: what is too large, and was to come before this one, was
+    /// passed over. What may have arrived at QoS 2 is released instead.
+    fn pass_over(&mut self, before: usize) {
         let mut open = std::mem::take(&mut self.open);
         open.extract_if(..before, |(_, open)| {
-            open.is_due && !open.is_released && self.is_too_large(&open.delivery)
+            let is_passed = open.is_due && !open.is_released && self.is_too_large(&open.delivery);
+            open.is_released |= is_passed && open.delivery.qos == QoS::ExactlyOnce;
+            is_passed && !open.is_released
         })
         .for_each(drop);
         self.open = open;

@@ -8,11 +8,10 @@ use crate::access::names::Names;
 use crate::access::rule::Operation;
 use crate::access::rules::{Origin, Rules, Subject};
 use crate::access::{Access, Answer, is_reserved};
-use crate::action::{CloseReason, DropReason, Event, Peer};
+use crate::action::{CloseReason, Event, Peer};
 use crate::broker::Broker;
 use crate::config::RevokedSubscription;
 use crate::connection::{Connection, Stage};
-use crate::id::PacketId;
 use crate::route::RouteSlot;
 use crate::session::{Session, Sessions};
 use crate::slab::{Key, Slab};
@@ -544,20 +543,6 @@ impl Broker {
             .get(session)
             .and_then(|session| session.traffic.as_ref());
         traffic.is_some_and(|traffic| traffic.unchecked > 0)
-    }
-
-    /// Ends an exchange that would be begun again with a message that may no longer be received.
-    pub(crate) fn end_forbidden(&mut self, session_key: Key, id: PacketId) {
-        let session = self.sessions.get_mut(session_key);
-        let Some(traffic) = session.and_then(|session| session.traffic.as_mut()) else {
-            return;
-        };
-        traffic.unsent -= 1;
-        if let Some(ended) = traffic.inflight.end(id) {
-            let message = ended.exchange.delivery.message.view();
-            self.drop_delivery(session_key.index, &message, DropReason::NotAllowed);
-            self.finish_delivery(session_key.index, ended);
-        }
     }
 
     /// Counts a denial, and tells of the 1st, 2nd, 4th, 8th, … of a connection.
