@@ -8,7 +8,7 @@ mod operation;
 mod reference;
 
 use answer::Heard;
-use operation::{FILTERS, Operation, SMALL_BYTES, TOPICS, VERSIONS};
+use operation::{Enter, FILTERS, Join, Operation, SMALL_BYTES, Say, TOPICS, VERSIONS};
 use quickcheck::{Gen, QuickCheck, TestResult};
 use reference::{Client, Hello, Reference, Will};
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,8 +181,8 @@ impl Play {
 
     fn carry_out(&mut self, operation: &Operation) -> Result<(), String> {
         match *operation {
-            Operation::Connect { client, .. } => self.connect(client, operation)?,
-            Operation::Subscribe { client, .. } => self.subscribe(client, operation)?,
+            Operation::Connect(enter) => self.connect(enter)?,
+            Operation::Subscribe(join) => self.subscribe(join)?,
             Operation::Unsubscribe { client, filter } => {
                 if self.line(client).is_some() {
                     let id = self.next_id(client);
@@ -198,7 +198,7 @@ impl Play {
                     self.send(client, &packet);
                 }
             }
-            Operation::Publish { client, .. } => self.publish(client, operation),
+            Operation::Publish(say) => self.publish(say),
             Operation::Repeat { client } => {
                 if self.line(client).is_some()
                     && let Some((id, topic, text)) = self.callers[client].unreleased.last().cloned()
@@ -332,18 +332,15 @@ impl Play {
         self.world.cut(line);
     }
 
-    fn connect(&mut self, client: Client, operation: &Operation) -> Result<(), String> {
-        let Operation::Connect {
+    fn connect(&mut self, enter: Enter) -> Result<(), String> {
+        let Enter {
+            client,
             clean,
             expiry_s,
             receive_maximum,
             will,
             extras,
-            ..
-        } = *operation
-        else {
-            return Ok(());
-        };
+        } = enter;
         let version = extras.version.unwrap_or(VERSIONS[client]);
         let is_v5 = version == Version::V5;
         let expiry_s = match (version, clean) {
@@ -442,19 +439,16 @@ impl Play {
         }
     }
 
-    fn subscribe(&mut self, client: Client, operation: &Operation) -> Result<(), String> {
-        let Operation::Subscribe {
+    fn subscribe(&mut self, join: Join) -> Result<(), String> {
+        let Join {
+            client,
             filter,
             qos,
             no_local,
             retain_as_published,
             retain_handling,
             identifier,
-            ..
-        } = *operation
-        else {
-            return Ok(());
-        };
+        } = join;
         if self.line(client).is_none() {
             return Ok(());
         }
@@ -488,8 +482,9 @@ impl Play {
         Ok(())
     }
 
-    fn publish(&mut self, client: Client, operation: &Operation) {
-        let Operation::Publish {
+    fn publish(&mut self, say: Say) {
+        let Say {
+            client,
             topic,
             qos,
             retain,
@@ -497,11 +492,7 @@ impl Play {
             expiry_s,
             has_alias,
             is_large,
-            ..
-        } = *operation
-        else {
-            return;
-        };
+        } = say;
         let Some(line) = self.line(client) else {
             return;
         };

@@ -37,17 +37,90 @@ pub(crate) struct Extras {
     pub(crate) will_expiry_s: Option<u32>,
 }
 
+/// A client comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Enter {
+    pub(crate) client: usize,
+    pub(crate) clean: bool,
+    pub(crate) expiry_s: u32,
+    pub(crate) receive_maximum: u16,
+    /// Its QoS, whether it is retained, and its delay in seconds.
+    pub(crate) will: Option<(QoS, bool, u32)>,
+    pub(crate) extras: Extras,
+}
+
+/// Its session stays for a minute, and it takes one message at a time.
+impl Default for Enter {
+    fn default() -> Self {
+        Self {
+            client: 0,
+            clean: false,
+            expiry_s: 60,
+            receive_maximum: 1,
+            will: None,
+            extras: Extras::default(),
+        }
+    }
+}
+
+/// A client subscribes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Join {
+    pub(crate) client: usize,
+    pub(crate) filter: usize,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: RetainHandling,
+    pub(crate) identifier: u32,
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Self {
+            client: 0,
+            filter: 0,
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+            identifier: 0,
+        }
+    }
+}
+
+/// A client publishes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Say {
+    pub(crate) client: usize,
+    pub(crate) topic: usize,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) is_empty: bool,
+    pub(crate) expiry_s: Option<u32>,
+    pub(crate) has_alias: bool,
+    pub(crate) is_large: bool,
+}
+
+impl Default for Say {
+    fn default() -> Self {
+        Self {
+            client: 0,
+            topic: 0,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            is_empty: false,
+            expiry_s: None,
+            has_alias: false,
+            is_large: false,
+        }
+    }
+}
+
 /// One thing that happens. Numbers that are too large count from the beginning.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    Connect {
-        client: usize,
-        clean: bool,
-        expiry_s: u32,
-        receive_maximum: u16,
-        will: Option<(QoS, bool, u32)>,
-        extras: Extras,
-    },
+    Connect(Enter),
     /// Somebody comes without a name, and leaves.
     ConnectNameless {
         version: Version,
@@ -56,29 +129,12 @@ pub(crate) enum Operation {
     Ping {
         client: usize,
     },
-    Subscribe {
-        client: usize,
-        filter: usize,
-        qos: QoS,
-        no_local: bool,
-        retain_as_published: bool,
-        retain_handling: RetainHandling,
-        identifier: u32,
-    },
+    Subscribe(Join),
     Unsubscribe {
         client: usize,
         filter: usize,
     },
-    Publish {
-        client: usize,
-        topic: usize,
-        qos: QoS,
-        retain: bool,
-        is_empty: bool,
-        expiry_s: Option<u32>,
-        has_alias: bool,
-        is_large: bool,
-    },
+    Publish(Say),
     /// The last QoS 2 message once more, as after a lost PUBREC.
     Repeat {
         client: usize,
@@ -151,15 +207,15 @@ impl Arbitrary for Operation {
         let client = usize::arbitrary(g) % VERSIONS.len();
         let filter = usize::arbitrary(g) % FILTERS.len();
         match u8::arbitrary(g) % 46 {
-            0..=6 => Self::Connect {
+            0..=6 => Self::Connect(Enter {
                 client,
                 clean: one_in(3, g),
                 expiry_s: *g.choose(&[0, 10, 60, u32::MAX, u32::MAX]).unwrap(),
                 receive_maximum: *g.choose(&[1, 2, 100]).unwrap(),
                 will: one_in(2, g).then(|| (qos(g), one_in(3, g), *g.choose(&[0, 5, 30]).unwrap())),
                 extras: extras(g),
-            },
-            7..=13 => Self::Subscribe {
+            }),
+            7..=13 => Self::Subscribe(Join {
                 client,
                 filter,
                 qos: qos(g),
@@ -173,9 +229,9 @@ impl Arbitrary for Operation {
                     ])
                     .unwrap(),
                 identifier: *g.choose(&[0, 1, 2, 300]).unwrap(),
-            },
+            }),
             14 => Self::Unsubscribe { client, filter },
-            15..=24 => Self::Publish {
+            15..=24 => Self::Publish(Say {
                 client,
                 topic: usize::arbitrary(g) % TOPICS.len(),
                 qos: qos(g),
@@ -184,7 +240,7 @@ impl Arbitrary for Operation {
                 expiry_s: one_in(5, g).then(|| *g.choose(&[4, 20]).unwrap()),
                 has_alias: one_in(3, g),
                 is_large: one_in(4, g),
-            },
+            }),
             25 => Self::Repeat { client },
             26..=27 => Self::Release { client },
             28..=33 => Self::Acknowledge {
