@@ -230,49 +230,35 @@ impl Options {
         }
     }
 
-    /// The same with something wrong, for the oracle to find: nothing is recorded.
+    /// The same with something wrong, for the oracle to find, and what it takes to show it: nothing
+    /// is recorded.
     #[must_use]
-    pub fn with(self, defect: Defect) -> Self {
-        let ignores_bytes = defect == Defect::IgnoresQueueBytes;
-        Self {
-            defect: Some(defect),
-            shards: match defect.is_between_shards() {
-                true => self.shards.several(),
-                false => self.shards,
-            },
-            recording: None,
-            crashes: self.crashes && defect != Defect::HidesAnError,
-            long_absences: self.long_absences || defect == Defect::SwallowsADelayedWill,
-            small_queues: self.small_queues
-                || ignores_bytes
-                || matches!(defect, Defect::IgnoresLimits | Defect::DropsInSilence),
-            memory_bytes: match defect {
-                Defect::IgnoresTheBudget => Some(128 << 10),
-                Defect::HidesAnError => None,
-                _ => self.memory_bytes,
-            },
-            disk: DiskFaults {
-                reads_one_in: match defect {
-                    Defect::LosesWhatItReads => 0,
-                    Defect::HidesAnError => 5,
-                    _ => self.disk.reads_one_in,
-                },
-                error_one_in: match defect {
-                    Defect::HidesAnError => 0,
-                    _ => self.disk.error_one_in,
-                },
-                ..self.disk
-            },
-            queue_memory_bytes: match defect {
-                Defect::LosesWhatItReads | Defect::HidesAnError => 0,
-                _ => self.queue_memory_bytes,
-            },
-            queue_bytes_maximum: match ignores_bytes {
-                true => 1_500,
-                false => self.queue_bytes_maximum,
-            },
-            ..self
+    pub fn with(mut self, defect: Defect) -> Self {
+        self.defect = Some(defect);
+        self.recording = None;
+        match defect {
+            Defect::IgnoresLimits | Defect::DropsInSilence => self.small_queues = true,
+            Defect::IgnoresQueueBytes => {
+                self.small_queues = true;
+                self.queue_bytes_maximum = 1_500;
+            }
+            Defect::IgnoresTheBudget => self.memory_bytes = Some(128 << 10),
+            Defect::SwallowsADelayedWill => self.long_absences = true,
+            Defect::LosesWhatItReads => {
+                self.queue_memory_bytes = 0;
+                self.disk.reads_one_in = 0;
+            }
+            Defect::HidesAnError => {
+                self.crashes = false;
+                self.memory_bytes = None;
+                self.queue_memory_bytes = 0;
+                self.disk.reads_one_in = 5;
+                self.disk.error_one_in = 0;
+            }
+            _ if defect.is_between_shards() => self.shards = self.shards.several(),
+            _ => {}
         }
+        self
     }
 
     /// Whether the process that begins goes on to the end: what a checkpoint could not read, the
