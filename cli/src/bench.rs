@@ -23,7 +23,7 @@ mod tally;
 
 use crate::arguments::with_hint;
 use crate::client_failure::advice_on_transport;
-use crate::client_options::{parse_version, server_url};
+use crate::client_options::{Login, Secret, parse_version, server_url};
 use crate::misuse;
 use crate::output::{complain, print};
 use argh::{ArgsInfo, FromArgs};
@@ -31,6 +31,7 @@ use options::{Options, Scenario};
 use process::Usage;
 use report::Report;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use thiserror::Error;
 use whimbrel_core::codec::ReasonCode;
@@ -77,6 +78,15 @@ pub(crate) struct Bench {
         default = "Version::V4"
     )]
     version: Version,
+    /// user name, of all clients
+    #[argh(option, short = 'u', arg_name = "text")]
+    username: Option<String>,
+    /// its password; better use the environment variable WHIMBREL_PASSWORD, or --password-file
+    #[argh(option, short = 'P', arg_name = "text")]
+    password: Option<Secret>,
+    /// file whose first line is the password
+    #[argh(option, arg_name = "file")]
+    password_file: Option<PathBuf>,
     /// quality of service, 0 to 2 (default: 0; offline: 1)
     #[argh(option, short = 'q', arg_name = "qos")]
     qos: Option<u8>,
@@ -225,9 +235,16 @@ impl Bench {
             )));
         }
         let address = self.address()?;
+        let login = Login {
+            username: self.username,
+            password: self.password,
+            password_file: self.password_file,
+        };
         Ok(Options {
             scenario: self.scenario,
             address,
+            password: login.password(self.version).map_err(Failure::Misuse)?,
+            username: login.username,
             version: self.version,
             qos,
             size: self.size,

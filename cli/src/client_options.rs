@@ -132,9 +132,11 @@ macro_rules! with_client_options {
                         insecure: self.insecure,
                     },
                     id: self.id.take(),
-                    username: self.username.take(),
-                    password: self.password.take(),
-                    password_file: self.password_file.take(),
+                    login: $crate::client_options::Login {
+                        username: self.username.take(),
+                        password: self.password.take(),
+                        password_file: self.password_file.take(),
+                    },
                     keep_alive: self.keep_alive,
                     persistent: self.persistent,
                     session_expiry: self.session_expiry,
@@ -167,6 +169,49 @@ impl FromStr for Secret {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// Who a client says it is.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+impl Login {
+    /// The password, from wherever it is given.
+    ///
+    /// # Errors
+    ///
+    /// What does not go together, in words; a file that cannot be read.
+    pub(crate) fn password(&self, version: Version) -> Result<Option<Vec<u8>>, String> {
+        if let Some(Secret(password)) = &self.password {
+            if self.password_file.is_some() {
+                return Err("-P and --password-file exclude each other".to_owned());
+            }
+            return self.of_user(password.clone().into_bytes(), version);
+        }
+        if let Some(path) = &self.password_file {
+            let text = std::fs::read(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            return self.of_user(line.to_vec(), version);
+        }
+        // A password that is only lying around is not sent without the name it belongs to.
+        match (&self.username, std::env::var(PASSWORD_VARIABLE)) {
+            (Some(_), Ok(password)) => Ok(Some(password.into_bytes())),
+            (_, Ok(_) | Err(_)) => Ok(None),
+        }
+    }
+
+    fn of_user(&self, password: Vec<u8>, version: Version) -> Result<Option<Vec<u8>>, String> {
+        if self.username.is_none() && version != Version::V5 {
+            return Err("a password needs a user name: -u".to_owned());
+        }
+        Ok(Some(password))
     }
 }
 
@@ -228,9 +273,7 @@ pub(crate) struct ClientOptions {
     pub(crate) port: Option<u16>,
     pub(crate) tls: TlsOptions,
     pub(crate) id: Option<String>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) login: Login,
     pub(crate) keep_alive: u16,
     pub(crate) persistent: bool,
     pub(crate) session_expiry: Option<u32>,
@@ -281,8 +324,8 @@ impl ClientOptions {
                 None => 0,
             },
             keep_alive_s: self.keep_alive,
-            username: self.username.clone(),
-            password: self.password()?,
+            username: self.login.username.clone(),
+            password: self.login.password(self.version)?,
             will: self.will(target)?,
             maximum_packet_size: PACKET_SIZE_MAX,
             ..Config::default()
@@ -343,9 +386,6 @@ impl ClientOptions {
         if self.persistent && self.id.as_deref().is_none_or(str::is_empty) {
             return Err("-c needs -i, the client identifier that names the session".to_owned());
         }
-        if self.password.is_some() && self.password_file.is_some() {
-            return Err("-P and --password-file exclude each other".to_owned());
-        }
         Ok(())
     }
 
@@ -357,31 +397,6 @@ impl ClientOptions {
             return Err(format!("{flag} needs MQTT 5.0: -V 5"));
         }
         Ok(())
-    }
-
-    fn password(&self) -> Result<Option<Vec<u8>>, String> {
-        if let Some(Secret(password)) = &self.password {
-            return self.with_user(password.clone().into_bytes()).map(Some);
-        }
-        if let Some(path) = &self.password_file {
-            let text = std::fs::read(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            return self.with_user(line.to_vec()).map(Some);
-        }
-        // A password that is only lying around is not sent without the name it belongs to.
-        match (&self.username, std::env::var(PASSWORD_VARIABLE)) {
-            (Some(_), Ok(password)) => Ok(Some(password.into_bytes())),
-            (_, Ok(_) | Err(_)) => Ok(None),
-        }
-    }
-
-    fn with_user(&self, password: Vec<u8>) -> Result<Vec<u8>, String> {
-        if self.username.is_none() && self.version != Version::V5 {
-            return Err("a password needs a user name: -u".to_owned());
-        }
-        Ok(password)
     }
 
     fn will(&self, default: Target) -> Result<Option<Will>, String> {

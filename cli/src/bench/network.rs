@@ -58,6 +58,8 @@ pub(super) struct Network {
     buffer: Vec<u8>,
     address: SocketAddr,
     version: Version,
+    username: Option<String>,
+    password: Option<Vec<u8>>,
     opened: usize,
     start: Instant,
 }
@@ -81,6 +83,8 @@ impl Network {
             buffer: vec![0; BUFFER_BYTES],
             address: options.address,
             version: options.version,
+            username: options.username.clone(),
+            password: options.password.clone(),
             opened: 0,
             start: Instant::now(),
         })
@@ -142,8 +146,8 @@ impl Network {
                 keep_alive_s: u16::MAX,
                 client_id: name,
                 will: None,
-                username: None,
-                password: None,
+                username: self.username.as_deref(),
+                password: self.password.as_deref(),
                 properties: properties.as_properties(),
             }),
         );

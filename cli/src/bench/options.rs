@@ -77,10 +77,12 @@ pub(super) struct Defaults {
 }
 
 /// What is to be measured, every default filled in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Options {
     pub(super) scenario: Scenario,
     pub(super) address: SocketAddr,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Vec<u8>>,
     pub(super) version: Version,
     pub(super) qos: QoS,
     pub(super) size: usize,

@@ -73,6 +73,23 @@ fn users_are_let_in_with_their_password() {
     }
 }
 
+#[cfg(feature = "tools")]
+#[test]
+fn load_comes_from_a_user() {
+    let home = Home::new("auth-bench", &[("alice", "secret")]);
+    let (_broker, address) = home.start();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    for (password, complaint) in [("secret", ""), ("guess", "the broker refuses a client")] {
+        let mut command = whimbrel(&["bench", "pairs", "-u", "alice", "-p", port]);
+        command.args(["--clients", "1", "--count", "100"]);
+        command.env("WHIMBREL_PASSWORD", password);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), complaint.is_empty(), "{said}");
+        assert!(said.contains(complaint), "{said}");
+    }
+}
+
 /// Class 16, secrets in logs: at no level is a password, or anything made from it, written.
 #[test]
 fn class_16_no_secret_is_written_to_the_log() {
