@@ -376,8 +376,8 @@ impl Restorer {
             return Some(());
         };
         let mut message = Message::from_bytes(value)?;
-        let stored = self.messages.entry(id).or_default();
-        self.whole_bytes -= stored.whole_bytes();
+        let before_bytes = self.stored(id).whole_bytes();
+        self.whole_bytes -= before_bytes;
         let bytes = self.whole_bytes + value.len() as u64;
         if self.budget_bytes.is_some_and(|budget| bytes > budget) {
             message = message.stub();
@@ -385,8 +385,15 @@ impl Restorer {
         } else {
             self.whole_bytes = bytes;
         }
-        stored.message = Some(message);
+        self.stored(id).message = Some(message);
         Some(())
+    }
+
+    /// A message that some record names. No start may use the epoch of it again, also when the
+    /// record of the start that used it is lost: another message would get the same name.
+    fn stored(&mut self, id: MessageId) -> &mut Stored {
+        self.boot_epoch = self.boot_epoch.max(id.boot_epoch());
+        self.messages.entry(id).or_default()
     }
 
     fn delivery(&mut self, mut name: Fields<'_>, value: Option<&[u8]>) -> Option<()> {
@@ -399,7 +406,7 @@ impl Restorer {
                 let record = record::decode_delivery(value)?;
                 let id = record.message;
                 let old = kept.deliveries.insert(sequence, record);
-                self.messages.entry(id).or_default().references += 1;
+                self.stored(id).references += 1;
                 old
             }
             None => kept.deliveries.remove(&sequence),
@@ -469,7 +476,7 @@ impl Restorer {
         let old = match value {
             Some(value) => {
                 let id = Fields(value).message_id()?;
-                self.messages.entry(id).or_default().references += 1;
+                self.stored(id).references += 1;
                 self.retained.insert(topic.into(), id)
             }
             None => self.retained.remove(topic),

@@ -6,6 +6,7 @@
 
 mod gates;
 mod golden;
+mod repair;
 
 use whimbrel_core::codec::packet::{
     Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Version, Will,
