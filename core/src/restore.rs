@@ -75,6 +75,29 @@ struct Kept {
     deliveries: BTreeMap<u64, DeliveryRecord>,
 }
 
+impl Kept {
+    /// What is lost with it; `None` when that is nothing that anybody could miss.
+    fn in_doubt(&self) -> Option<SessionInDoubt> {
+        let is_waiting =
+            |delivery: &&DeliveryRecord| !matches!(delivery.exchange, Some((Stage::Released, _)));
+        let mut lost = SessionInDoubt {
+            subscriptions: self.subscriptions.len(),
+            deliveries: self.deliveries.values().filter(is_waiting).count(),
+            receiving: self.received.len(),
+            ..SessionInDoubt::default()
+        };
+        if self.record.is_none() && lost == SessionInDoubt::default() {
+            return None;
+        }
+        if let Some(record) = &self.record {
+            lost.tenant.clone_from(&record.tenant);
+            lost.client_id = Some(record.client_id.clone());
+            lost.will_topic = record.will.as_ref().map(|will| will.topic.clone());
+        }
+        Some(lost)
+    }
+}
+
 /// What a repair of the log has cost, beside what it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedInDoubt {
@@ -82,19 +105,34 @@ pub struct EndedInDoubt {
     pub operations: Vec<u8>,
     /// The sessions that have ended.
     pub sessions: Vec<SessionInDoubt>,
-    /// Topics of retained messages that are lost, behind their tenants.
-    pub retained_lost: Vec<Box<str>>,
+    /// Retained messages that are lost.
+    pub retained_lost: Vec<RetainedLost>,
 }
 
 /// A session that has ended because some of its records may be lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionInDoubt {
-    /// Whose.
-    pub client_id: Box<str>,
+    /// In which tenant; `None` is the default one.
+    pub tenant: Option<Box<str>>,
+    /// Whose; `None` when the record that says so is lost.
+    pub client_id: Option<Box<str>>,
     /// How many are known.
     pub subscriptions: usize,
     /// Messages that waited, or were not acknowledged.
     pub deliveries: usize,
+    /// QoS 2 messages that its client was sending. One of them that comes again counts as new.
+    pub receiving: usize,
+    /// Where its will would have been published, if it had one.
+    pub will_topic: Option<Box<str>>,
+}
+
+/// A retained message of which it is known that there was one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedLost {
+    /// In which tenant; empty for the default one.
+    pub tenant: Box<str>,
+    /// Its topic.
+    pub topic: Box<str>,
 }
 
 /// Takes batches in order; knows at the end what is live.
@@ -252,13 +290,7 @@ impl Restorer {
         let mut sessions = Vec::new();
         for (number, kept) in &self.sessions {
             batch.delete(&record::session_key(record::SESSION, *number));
-            if let Some(record) = &kept.record {
-                sessions.push(SessionInDoubt {
-                    client_id: record.client_id.clone(),
-                    subscriptions: kept.subscriptions.len(),
-                    deliveries: kept.deliveries.len(),
-                });
-            }
+            sessions.extend(kept.in_doubt());
         }
         for gap in gaps {
             batch.put(&record::heeded_key(*gap), &[]);
@@ -266,10 +298,17 @@ impl Restorer {
         self.apply(&operations).ok()?;
         let is_there = |id| message_in(&self.messages, id).is_some();
         let lost = self.retained.iter().filter(|(_, id)| !is_there(**id));
+        let lost = lost.map(|(text, _)| {
+            let (tenant, topic) = record::retained_topic(text);
+            RetainedLost {
+                tenant: tenant.into(),
+                topic: topic.into(),
+            }
+        });
         Some(EndedInDoubt {
             operations,
             sessions,
-            retained_lost: lost.map(|(topic, _)| topic.clone()).collect(),
+            retained_lost: lost.collect(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a log holds when all of it is read: how much of each, and what is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use whimbrel_core::id::MessageId;
 use whimbrel_core::inspect::Record;
 use whimbrel_core::log::{BatchRef, Recovered};
@@ -9,7 +10,9 @@ use whimbrel_core::log::{BatchRef, Recovered};
 #[derive(Debug, Default)]
 pub(super) struct Census {
     sessions: BTreeMap<u64, Known>,
-    messages: BTreeSet<MessageId>,
+    /// With their topics.
+    messages: BTreeMap<MessageId, Rc<str>>,
+    topics: BTreeSet<Rc<str>>,
     /// By tenant and topic.
     retained: BTreeMap<(String, String), MessageId>,
     /// Gaps whose sessions have ended.
@@ -21,8 +24,24 @@ pub(super) struct Census {
 struct Known {
     /// `None` when the record that says so is lost.
     client_id: Option<Box<str>>,
+    /// `None` is the default one.
+    tenant: Option<Box<str>>,
+    will_topic: Option<Box<str>>,
     subscriptions: BTreeSet<String>,
     deliveries: BTreeMap<u64, Option<MessageId>>,
+    /// Packet identifiers of QoS 2 messages that its client is sending.
+    receiving: BTreeSet<u16>,
+}
+
+impl Known {
+    /// Messages that its client does not have yet, or has not acknowledged.
+    fn waiting(&self) -> impl Iterator<Item = MessageId> {
+        self.deliveries.values().flatten().copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty() && self.deliveries.is_empty() && self.receiving.is_empty()
+    }
 }
 
 impl Census {
@@ -38,7 +57,10 @@ impl Census {
     fn count_record(&mut self, record: Record<'_>) {
         match record {
             Record::Session(view) => {
-                self.known(view.session).client_id = Some(view.client_id);
+                let known = self.known(view.session);
+                known.client_id = Some(view.client_id);
+                known.tenant = view.tenant;
+                known.will_topic = view.will_topic;
             }
             Record::SessionEnded { session } => {
                 self.sessions.remove(&session);
@@ -53,7 +75,8 @@ impl Census {
                 self.known(session).subscriptions.remove(filter);
             }
             Record::Message(view) => {
-                self.messages.insert(view.id);
+                let topic = self.topic(view.topic);
+                self.messages.insert(view.id, topic);
             }
             Record::MessageGone { id } => {
                 self.messages.remove(&id);
@@ -83,12 +106,16 @@ impl Census {
             Record::Heeded { gap } => {
                 self.heeded.insert(gap);
             }
-            // Says nothing about what waits or is retained.
+            Record::Received { session, packet } => {
+                self.known(session).receiving.insert(packet);
+            }
+            Record::Completed { session, packet } => {
+                self.known(session).receiving.remove(&packet);
+            }
+            // Nobody misses it: it is made anew, or means nothing without the session.
             Record::Boot { .. }
             | Record::Clock { .. }
             | Record::Tenant { .. }
-            | Record::Received { .. }
-            | Record::Completed { .. }
             | Record::Taken { .. }
             | Record::TakenForgotten { .. }
             | Record::Owed { .. }
@@ -100,6 +127,16 @@ impl Census {
 
     fn known(&mut self, session: u64) -> &mut Known {
         self.sessions.entry(session).or_default()
+    }
+
+    /// Topics are many times fewer than messages.
+    fn topic(&mut self, topic: &str) -> Rc<str> {
+        if let Some(topic) = self.topics.get(topic) {
+            return Rc::clone(topic);
+        }
+        let topic: Rc<str> = topic.into();
+        self.topics.insert(Rc::clone(&topic));
+        topic
     }
 
     /// Whose session it is, for people.
@@ -129,7 +166,10 @@ impl Census {
         format!(
             "{count} sessions, {subscriptions} subscriptions, {deliveries} deliveries, {} retained, {} messages",
             self.retained.len(),
-            messages.intersection(&self.messages).count()
+            messages
+                .iter()
+                .filter(|id| self.messages.contains_key(id))
+                .count()
         )
     }
 
@@ -139,35 +179,76 @@ impl Census {
         let mut lines = Vec::new();
         let is_in_doubt = doubts.iter().any(|gap| !self.heeded.contains(gap));
         for (session, known) in &self.sessions {
-            let lost = known.deliveries.values().flatten();
-            let lost = lost.filter(|id| !self.messages.contains(id)).count();
+            let name = self.name(*session) + &in_tenant(known.tenant.as_deref());
             if known.client_id.is_none() {
-                let (subscriptions, deliveries) =
-                    (known.subscriptions.len(), known.deliveries.len());
-                if subscriptions + deliveries > 0 {
-                    lines.push(format!(
-                        "a session whose client cannot be read (#{session}), with {subscriptions} \
-                         subscriptions and {deliveries} messages that waited for it"
-                    ));
+                if !known.is_empty() {
+                    lines.push(format!("a session whose client cannot be read ({name})"));
+                    self.end(&name, known, &mut lines);
                 }
             } else if is_in_doubt {
-                let name = self.name(*session);
-                let (subscriptions, deliveries) =
-                    (known.subscriptions.len(), known.deliveries.len());
                 lines.push(format!(
                     "the session of client {name}, of which subscriptions may be missing: the next start \
-                     ends it, with {subscriptions} subscriptions and {deliveries} messages that waited"
+                     ends it, with {} and {} that waited",
+                    counted(known.subscriptions.len(), "subscription"),
+                    counted(known.waiting().count(), "message")
                 ));
-            } else if lost > 0 {
-                let name = self.name(*session);
-                lines.push(format!("{lost} messages that waited for client {name}"));
+                self.end(&name, known, &mut lines);
+            } else {
+                let is_lost = |id: &MessageId| !self.messages.contains_key(id);
+                let lost = known.waiting().filter(is_lost).count();
+                if lost > 0 {
+                    let messages = counted(lost, "message");
+                    lines.push(format!("{messages} that waited for client {name}"));
+                }
             }
         }
-        for ((_, topic), message) in &self.retained {
-            if !self.messages.contains(message) {
-                lines.push(format!("the retained message of topic {topic:?}"));
+        for ((tenant, topic), message) in &self.retained {
+            if !self.messages.contains_key(message) {
+                let tenant = in_tenant(Some(tenant.as_str()).filter(|tenant| !tenant.is_empty()));
+                lines.push(format!("the retained message of topic {topic:?}{tenant}"));
             }
         }
         lines
     }
+
+    /// What goes with a session.
+    fn end(&self, name: &str, known: &Known, lines: &mut Vec<String>) {
+        if let Some(topic) = &known.will_topic {
+            lines.push(format!(
+                "the will of client {name} to topic {topic:?}: it is not published"
+            ));
+        }
+        for filter in &known.subscriptions {
+            lines.push(format!("the subscription of client {name} to {filter:?}"));
+        }
+        let mut waiting: BTreeMap<Option<&Rc<str>>, usize> = BTreeMap::new();
+        for message in known.waiting() {
+            *waiting.entry(self.messages.get(&message)).or_default() += 1;
+        }
+        for (topic, count) in waiting {
+            let what = topic.map_or_else(
+                || "that cannot be read,".to_owned(),
+                |topic| format!("of topic {topic:?}"),
+            );
+            let messages = counted(count, "message");
+            lines.push(format!("{messages} {what} that waited for client {name}"));
+        }
+        if !known.receiving.is_empty() {
+            lines.push(format!(
+                "that {} of client {name} had been taken in: one that comes again is delivered again",
+                counted(known.receiving.len(), "QoS 2 message")
+            ));
+        }
+    }
+}
+
+/// So many of it.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// A tenant behind a name, unless it is the default one.
+fn in_tenant(tenant: Option<&str>) -> String {
+    tenant.map_or_else(String::new, |tenant| format!(" of tenant {tenant:?}"))
 }

@@ -33,7 +33,11 @@ impl Verify {
         match read(&self.directory, |batch| census.count(batch)) {
             Ok(summary) if summary.end == LogEnd::New => Err(Failure::NoLog(self.directory)),
             Ok(summary) => {
-                print(&report(&self.directory, &summary, &census));
+                let mut out = report(&self.directory, &summary, &census);
+                if summary.gaps > 0 {
+                    out.push_str(&missing(&summary, &census));
+                }
+                print(&out);
                 Ok(())
             }
             Err(failure) if failure.is_damage() => {
@@ -66,16 +70,23 @@ pub(super) fn outcome(verb: &str, repaired: &Summary, left: &Summary, census: &C
         let is_end = |damage: &Damage| damage.first_lsn == *first && damage.last_lsn.is_none();
         out.push_str(&match repaired.lost.iter().any(is_end) {
             true => format!("lost: records from {first} on; how many is not known\n"),
+            false if first == last => format!("lost: record {first}\n"),
             false => format!("lost: records {first} to {last}\n"),
         });
     }
     if !left.doubts.is_empty() {
-        out.push_str("lost: what these records retained or cleared, of which nothing else tells\n");
+        out.push_str(
+            "lost: what these records retained or cleared, and sessions and messages of which nothing \
+             else tells\n",
+        );
     }
-    for lost in census.missing(&left.doubts) {
-        out.push_str(&format!("lost: {lost}\n"));
-    }
-    out
+    out + &missing(left, census)
+}
+
+/// What is missing of what is known, and what ends for it.
+fn missing(left: &Summary, census: &Census) -> String {
+    let lines = census.missing(&left.doubts).into_iter();
+    lines.map(|lost| format!("lost: {lost}\n")).collect()
 }
 
 /// What was found, for people.
@@ -92,10 +103,7 @@ pub(super) fn report(directory: &str, summary: &Summary, census: &Census) -> Str
         census.totals()
     );
     if summary.gaps > 0 {
-        out.push_str(&format!("gaps left by earlier repairs: {}\n", summary.gaps));
-        for lost in census.missing(&summary.doubts) {
-            out.push_str(&format!("lost: {lost}\n"));
-        }
+        out.push_str(&format!("gaps left by repairs: {}\n", summary.gaps));
     }
     if summary.skipped > 0 {
         let skipped = summary.skipped;

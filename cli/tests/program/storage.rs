@@ -10,6 +10,8 @@ const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
 /// CONNECT of a 3.1.1 client called "a" that comes back: clean session 0.
 const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\0\0\x3c\0\x01a";
+/// The same client, with a will to "w".
+const CONNECT_WITH_WILL: &[u8] = b"\x10\x13\0\x04MQTT\x04\x0c\0\x3c\0\x01a\0\x01w\0\x01x";
 /// SUBSCRIBE to "t" with QoS 1.
 const SUBSCRIBE: &[u8] = b"\x82\x06\0\x01\0\x01t\x01";
 /// PUBLISH of "m" to "t" with QoS 1.
@@ -117,20 +119,26 @@ fn a_directory_that_cannot_be_made_is_one_clear_line() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
-/// A log of a broker that was stopped in order, with one byte of its records changed, and the
-/// segment where that was done.
+/// A log of a broker that was killed, with one byte of its records changed, and the segment where
+/// that was done. Client "a" has subscribed to "t" and has a will, one message waits for it, and it
+/// has sent one of QoS 2 that it has not released.
 fn damaged(directory: &Directory) -> (String, PathBuf) {
     let data = directory.path().join("data");
     let name = data.display().to_string();
-    for _ in 0..3 {
+    for is_last in [false, false, true] {
         let mut broker = Running::start(keeping(&name));
         let mut transport = TcpStream::connect(broker.address()).unwrap();
         let mut connack = [0; 4];
         transport.set_read_timeout(Some(PATIENCE)).unwrap();
-        transport.write_all(CONNECT).unwrap();
+        transport.write_all(CONNECT_WITH_WILL).unwrap();
         transport.read_exact(&mut connack).unwrap();
         exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
-        drop(transport);
+        if is_last {
+            exchange(&mut transport, b"\x34\x06\0\x01q\0\x05m", b"\x50\x02\0\x05");
+            let mut publisher = TcpStream::connect(broker_address(&broker)).unwrap();
+            exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+            exchange(&mut publisher, PUBLISH, b"\x40\x02\0\x02");
+        }
         broker.kill();
     }
     let segments = std::fs::read_dir(&data).unwrap();
@@ -191,11 +199,30 @@ fn a_damaged_log_is_verified_repaired_and_served() {
     }
     assert_eq!(std::fs::read(&segment).unwrap(), before, "nothing changed");
 
+    let (_, verified) = log("verify");
     let (code, said) = log("repair");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("given up: seg-"), "{said}");
-    assert!(said.contains("lost: the session of client \"a\""), "{said}");
-    assert!(said.contains("lost: what these records retained"), "{said}");
+    for lost in [
+        "record 1\n",
+        "what these records retained",
+        "the session of client \"a\", of which",
+        "with 1 subscription and 1 message that waited",
+        "the will of client \"a\" to topic \"w\": it is not published",
+        "the subscription of client \"a\" to \"t\"",
+        "1 message of topic \"t\" that waited for client \"a\"",
+        "that 1 QoS 2 message of client \"a\" had been taken in",
+    ] {
+        let line = said.lines().filter(|line| line.starts_with("lost: "));
+        let count = line
+            .filter(|line| format!("{line}\n").contains(lost))
+            .count();
+        assert_eq!(count, 1, "{lost}: {said}");
+        assert!(
+            verified.contains(lost),
+            "verify tells it before: {verified}"
+        );
+    }
     assert!(said.contains(": whole"), "{said}");
     let copy = format!("{}.damaged-1", segment.display());
     assert_eq!(std::fs::read(copy).unwrap(), before, "a copy is kept");
@@ -249,7 +276,16 @@ fn a_device_that_nobody_reaches_comes_up_without_what_cannot_be_read() {
     };
     let mut broker = start();
     broker.wait_for("given up as the configuration says");
-    broker.wait_for("lost: a session");
+    for expected in [
+        "wills=1",
+        "had retained or cleared",
+        "lost: a session",
+        "lost: a will",
+    ] {
+        let line = broker.wait_for(expected);
+        let names_it = !expected.starts_with("lost: ") || line.contains("client_id=\"a\"");
+        assert!(names_it, "{line}");
+    }
     // It may have lost subscriptions, so its client has to begin anew.
     let mut transport = TcpStream::connect(broker.address()).unwrap();
     exchange(&mut transport, CONNECT, b"\x20\x02\0\0");

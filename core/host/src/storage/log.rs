@@ -12,7 +12,7 @@ use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::log::{
     self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
 };
-use whimbrel_core::restore::{EndedInDoubt, Restorer, SessionInDoubt};
+use whimbrel_core::restore::{EndedInDoubt, Restorer, RetainedLost, SessionInDoubt};
 use whimbrel_core::runtime::StorageError;
 
 struct LogStore {
@@ -117,33 +117,68 @@ fn report(directory: &Path, summary: &Summary) {
     }
 }
 
-/// More than these are not named one by one.
+/// More than these of a kind are not named one by one.
 const NAMED: usize = 100;
 
 /// What clients have lost by a repair.
 fn tell(directory: &Path, ended: &EndedInDoubt) {
     let directory = directory.display();
-    let (sessions, retained) = (ended.sessions.len(), ended.retained_lost.len());
+    let EndedInDoubt {
+        sessions,
+        retained_lost,
+        ..
+    } = ended;
+    let wills = || sessions.iter().filter_map(with_will);
+    let (wills_count, retained) = (wills().count(), retained_lost.len());
     error!(
-        %directory, sessions, retained,
+        %directory, sessions = sessions.len(), wills = wills_count, retained,
         "after the repair of the log, sessions end, since subscriptions of them may be lost: their \
-         clients begin anew when they connect"
+         clients begin anew when they connect, and their wills are not published"
+    );
+    error!(
+        %directory,
+        "lost: what the records that were given up had retained or cleared, of which nothing else tells"
     );
     for SessionInDoubt {
+        tenant,
         client_id,
         subscriptions,
         deliveries,
-    } in ended.sessions.iter().take(NAMED)
+        receiving,
+        will_topic: _,
+    } in sessions.iter().take(NAMED)
     {
-        error!(client = %client_id, subscriptions, deliveries, "lost: a session");
+        let (tenant, client_id) = (tenant.as_deref(), client_id.as_deref());
+        let unknown = client_id.map_or(", whose client cannot be read", |_| "");
+        error!(
+            client_id,
+            tenant, subscriptions, deliveries, receiving, "lost: a session{unknown}"
+        );
     }
-    for topic in ended.retained_lost.iter().take(NAMED) {
-        error!(topic = %topic.escape_debug(), "lost: a retained message");
+    for (session, topic) in wills().take(NAMED) {
+        let SessionInDoubt {
+            tenant, client_id, ..
+        } = session;
+        let (tenant, client_id) = (tenant.as_deref(), client_id.as_deref());
+        error!(
+            client_id,
+            tenant, topic, "lost: a will, which is not published"
+        );
     }
-    let more = sessions.saturating_sub(NAMED) + retained.saturating_sub(NAMED);
+    for RetainedLost { tenant, topic } in retained_lost.iter().take(NAMED) {
+        let tenant = Some(&**tenant).filter(|tenant| !tenant.is_empty());
+        error!(tenant, topic = &**topic, "lost: a retained message");
+    }
+    let beyond = |count: usize| count.saturating_sub(NAMED);
+    let more = beyond(sessions.len()) + beyond(wills_count) + beyond(retained);
     if more > 0 {
         error!(more, "lost: more of them");
     }
+}
+
+fn with_will(session: &SessionInDoubt) -> Option<(&SessionInDoubt, &str)> {
+    let topic = session.will_topic.as_deref()?;
+    Some((session, topic))
 }
 
 impl LogStore {
