@@ -2,7 +2,8 @@
 
 use crate::harness::{Log, drive, open, repair, small, try_open, verify};
 use whimbrel_core::log::{
-    Damage, DamageKind, FileName, LogConfig, LogEnd, OnCorruption, Recovery, RecoveryError, Summary,
+    Damage, DamageKind, FileAction, FileName, LogConfig, LogEnd, OnCorruption, Recovery,
+    RecoveryError, Summary,
 };
 use whimbrel_tests::{CrashStyle, Disk, Random};
 
@@ -391,22 +392,69 @@ fn what_the_disk_does_not_read_is_damage() {
     assert_eq!(summary.doubts.len(), 1, "something may have been there");
 }
 
+/// A device that nobody reaches has to come up, and what fills its disk are the spares.
 #[test]
-fn a_repair_without_room_leaves_nothing_behind() {
-    for no_links in [false, true] {
-        for room in [0, 3_000, 20_000] {
-            let mut log = written();
-            log.disk.no_links = no_links;
-            log.disk.tamper(&segment(2), |bytes| bytes[5_000] ^= 1);
-            log.disk.capacity_bytes = Some(log.disk.used_bytes() + room);
-            let before: Vec<String> = log.disk.file_names().map(str::to_owned).collect();
-            let repaired = repair(&mut log.disk);
-            let is_enough = room > 16 << 10 && !no_links;
-            assert_eq!(repaired.is_ok(), is_enough, "{room}: {repaired:?}");
-            if !is_enough {
-                assert!(repaired.unwrap_err().is_no_space());
-                assert!(log.disk.file_names().eq(before.iter()), "{room}");
+fn a_repair_without_room_takes_that_of_spares_and_leaves_nothing_behind() {
+    for (no_links, room, spares) in [
+        (false, 0, 0),
+        (false, 0, 2),
+        (false, 3_000, 0),
+        (false, 20_000, 0),
+        (true, 0, 0),
+        (true, 0, 1),
+        (true, 0, 3),
+        (true, 20_000, 0),
+    ] {
+        let mut log = written();
+        log.disk.no_links = no_links;
+        log.disk.tamper(&segment(2), |bytes| bytes[5_000] ^= 1);
+        let used = (1..).take_while(|number| {
+            let file = log.disk.file(&segment(*number));
+            file.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0))
+        });
+        let last_used = used.max().unwrap();
+        for number in last_used + 1.. {
+            if log.disk.file(&segment(number)).is_none() {
+                break;
             }
+            log.disk.lose(&segment(number));
+        }
+        for spare in 0..spares {
+            let file = FileName::Segment(last_used + 1 + spare);
+            let (offset, bytes) = (0, small().segment_bytes);
+            for action in [
+                FileAction::Create { file },
+                FileAction::ZeroAt {
+                    file,
+                    offset,
+                    bytes,
+                },
+                FileAction::Sync { file },
+                FileAction::SyncDirectory,
+            ] {
+                log.disk.run(&action).unwrap();
+            }
+        }
+        log.disk.capacity_bytes = Some(log.disk.used_bytes() + room);
+        let what = format!("{no_links} {room} {spares}");
+        let kept = |disk: &Disk| {
+            let names = (1..=last_used)
+                .map(segment)
+                .chain(["rewrite.tmp".to_owned()]);
+            names
+                .map(|name| disk.file(&name).map(<[u8]>::to_vec))
+                .collect::<Vec<_>>()
+        };
+        let before = kept(&log.disk);
+        let by_itself = try_open(&quarantine(), log.disk.clone());
+        let repaired = repair(&mut log.disk);
+        let segments_of_room = spares as usize + usize::from(room > 16 << 10);
+        let is_enough = segments_of_room > usize::from(no_links);
+        assert_eq!(repaired.is_ok(), is_enough, "{what}: {repaired:?}");
+        assert_eq!(by_itself.is_ok(), is_enough, "{what}");
+        if !is_enough {
+            assert!(repaired.unwrap_err().is_no_space(), "{what}");
+            assert!(kept(&log.disk) == before, "{what}");
         }
     }
 }

@@ -63,8 +63,13 @@ impl Verify {
 /// What a repair gave up or would give up, and what is missing then.
 pub(super) fn outcome(verb: &str, repaired: &Summary, left: &Summary, census: &Census) -> String {
     let mut out = String::new();
+    let mut places: Vec<String> = Vec::new();
     for damage in &repaired.lost {
-        out.push_str(&format!("{verb}: {}\n", damage.place()));
+        let place = damage.place().to_string();
+        if !places.contains(&place) {
+            out.push_str(&format!("{verb}: {place}\n"));
+            places.push(place);
+        }
     }
     for (first, last) in &left.doubts {
         let is_end = |damage: &Damage| damage.first_lsn == *first && damage.last_lsn.is_none();

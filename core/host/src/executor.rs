@@ -195,6 +195,10 @@ impl Executor {
         match self.files.entry(name) {
             Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(closed) => {
+                // Some of what is none would make whoever opens it wait.
+                if !fs::metadata(&path)?.is_file() {
+                    return Err(ErrorKind::IsADirectory.into());
+                }
                 let mut options = OpenOptions::new();
                 let opened = options.read(true).write(self.writes).open(path)?;
                 Ok(closed.insert(opened))
@@ -214,6 +218,7 @@ fn failure(error: &io::Error) -> IoFailure {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => IoFailureKind::NoSpace,
         ErrorKind::NotFound => IoFailureKind::NotFound,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => IoFailureKind::Denied,
+        ErrorKind::IsADirectory => IoFailureKind::NoFile,
         _ => IoFailureKind::Other,
     };
     IoFailure {

@@ -184,6 +184,9 @@ pub enum IoFailureKind {
     /// The system does not allow it.
     #[error("permission denied")]
     Denied,
+    /// There is something else with the name of a file.
+    #[error("it is no file; whoever put it there has to move it away")]
+    NoFile,
     /// Everything else: the disk is not to be trusted.
     #[error("input/output error")]
     Other,

@@ -134,7 +134,7 @@ impl Recovery {
         plan.header.gap_before = false;
         // Whether it is needed is for the next look to find out.
         plan.header.previous = file.number - 1;
-        Phase::Rewrite(Box::new(Rewrite::new(plan)))
+        Phase::Rewrite(Box::new(Rewrite::new(plan, Vec::new())))
     }
 
     fn set_aside(&self, probe: &Probe) -> SetAside {

@@ -46,7 +46,7 @@ use reopen::{Past, Reopen};
 use rewrite::{Plan, Rewrite};
 use scan::{Scan, ScanEnd, Scanned};
 use search::Search;
-use survey::Survey;
+use survey::{SegmentFile, Survey};
 
 /// Reads a log, to open, check or repair it.
 ///
@@ -462,7 +462,7 @@ impl Recovery {
         };
         let damage = self.corruption(&scan, &search);
         if let Some((damage, plan)) = damage.or_else(|| self.unreadable(&scan, &search)) {
-            return self.corrupt(damage, plan);
+            return self.corrupt(damage, plan, &search.blank);
         }
         let found = scan.found;
         let file = FileName::Segment(scan.reader.segment);
@@ -549,12 +549,13 @@ impl Recovery {
         Phase::Reopen(Box::new(Reopen::new(&self.config, &self.survey, past)))
     }
 
-    fn corrupt(&self, damage: Damage, plan: Option<Plan>) -> Phase {
+    fn corrupt(&self, damage: Damage, plan: Option<Plan>, blank: &[SegmentFile]) -> Phase {
         // Each repair mends at least one place for good; this bound is never met by a log.
         let tries_max = self.survey.files.len() * 4 + 16;
         match plan {
             Some(plan) if self.repairing && self.summary.lost.len() < tries_max => {
-                Phase::Rewrite(Box::new(Rewrite::new(plan)))
+                let spares = self.survey.spares(blank, plan.header.number);
+                Phase::Rewrite(Box::new(Rewrite::new(plan, spares)))
             }
             _ => Phase::Failed(RecoveryError::Corrupt(damage)),
         }

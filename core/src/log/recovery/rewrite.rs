@@ -47,6 +47,8 @@ enum Step {
     /// It cannot be done: nothing half made is left behind.
     RemoveCopy,
     RemoveRewrite,
+    /// For want of room, a spare goes, and it begins anew.
+    RemoveSpare(u64),
     Failed,
     Done,
 }
@@ -55,6 +57,8 @@ enum Step {
 #[derive(Debug)]
 pub(super) struct Rewrite {
     plan: Plan,
+    /// Spares that nothing but room is lost with; the last goes first.
+    spares: Vec<u64>,
     step: Step,
     seed: Seed,
     reader: Reader,
@@ -72,7 +76,7 @@ pub(super) struct Rewrite {
 }
 
 impl Rewrite {
-    pub(super) fn new(mut plan: Plan) -> Self {
+    pub(super) fn new(mut plan: Plan, spares: Vec<u64>) -> Self {
         plan.header.file_bytes = 0;
         let header = plan.header;
         let seed = Seed::new(header.uuid, header.number);
@@ -89,6 +93,7 @@ impl Rewrite {
             expected_lsn: plan.is_base_known.then_some(header.base_lsn),
             lost: Vec::from([plan.damage]),
             plan,
+            spares,
         }
     }
 
@@ -143,6 +148,9 @@ impl Rewrite {
             Step::SyncName | Step::SyncCopyName => FileAction::SyncDirectory,
             Step::RemoveCopy => FileAction::Remove { file: copy },
             Step::RemoveRewrite => FileAction::Remove { file },
+            Step::RemoveSpare(number) => FileAction::Remove {
+                file: FileName::Segment(number),
+            },
             Step::Failed | Step::Done => return None,
         })
     }
@@ -168,6 +176,10 @@ impl Rewrite {
             return;
         }
         self.failure.get_or_insert(error);
+        if step == Step::RemoveRewrite {
+            self.step = self.make_room();
+            return;
+        }
         let is_copying = [
             Step::CreateCopy,
             Step::ReadCopy,
@@ -175,23 +187,30 @@ impl Rewrite {
             Step::SyncCopy,
         ];
         // Once the segment may be replaced, the copy is needed.
-        let is_over = [
-            Step::SyncCopyName,
-            Step::Rename,
-            Step::SyncName,
-            Step::RemoveRewrite,
-        ];
+        let is_over = [Step::SyncCopyName, Step::Rename, Step::SyncName];
         self.step = if is_copying.contains(&step) {
             Step::RemoveCopy
-        } else if is_over.contains(&step) {
+        } else if is_over.contains(&step) || matches!(step, Step::RemoveSpare(_)) {
             Step::Failed
         } else {
             Step::RemoveRewrite
         };
     }
 
+    /// What was half made is gone. A device that nobody reaches has to come up, and spares take
+    /// most of a full disk.
+    fn make_room(&mut self) -> Step {
+        let is_full = self.failure.is_some_and(|error| error.is_no_space());
+        let spare = is_full.then(|| self.spares.pop()).flatten();
+        spare.map_or(Step::Failed, Step::RemoveSpare)
+    }
+
     /// The operation was carried out; `bytes` is what was read.
     pub(super) fn completed(&mut self, bytes: &[u8]) {
+        if let Step::RemoveSpare(_) = self.step {
+            *self = Self::new(self.plan, core::mem::take(&mut self.spares));
+            return;
+        }
         self.step = match self.step {
             Step::Create => Step::Read,
             Step::Read => {
@@ -221,7 +240,8 @@ impl Rewrite {
             Step::SyncCopyName => Step::Rename,
             Step::Rename => Step::SyncName,
             Step::RemoveCopy => Step::RemoveRewrite,
-            Step::RemoveRewrite | Step::Failed => Step::Failed,
+            Step::RemoveRewrite => self.make_room(),
+            Step::RemoveSpare(_) | Step::Failed => Step::Failed,
             Step::SyncName | Step::Done => Step::Done,
         };
     }

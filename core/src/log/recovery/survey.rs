@@ -158,6 +158,16 @@ impl Survey {
         at.ok().and_then(|at| self.files.get(at)).copied()
     }
 
+    /// Those of the `blank` files that come behind this number and everything that was used.
+    pub(super) fn spares(&self, blank: &[SegmentFile], behind: u64) -> Vec<u64> {
+        let is_blank = |number: &u64| blank.iter().any(|file| file.number == *number);
+        let numbers = self.files.iter().map(|file| file.number);
+        let used = numbers.clone().filter(|number| !is_blank(number)).max();
+        let last = used.map_or(behind, |used| used.max(behind));
+        let behind_all = |number: &u64| *number > last;
+        numbers.filter(is_blank).filter(behind_all).collect()
+    }
+
     pub(super) fn uuid(&self) -> Option<LogUuid> {
         self.chain.first().map(|link| link.header.uuid)
     }

@@ -138,6 +138,10 @@ impl fmt::Display for Damage {
                 return write!(f, ", with records from {} on", self.first_lsn);
             }
             (_, Some(last)) if last == self.first_lsn => write!(f, ", record {last} is lost")?,
+            // How far the segments before go is not known yet.
+            (DamageKind::Missing, Some(last)) if self.first_lsn == 1 => {
+                write!(f, ", records up to {last} are lost")?;
+            }
             (_, Some(last)) => write!(f, ", records {} to {last} are lost", self.first_lsn)?,
             (_, None) => write!(f, ", records from {} on are lost", self.first_lsn)?,
         }
@@ -158,13 +162,19 @@ pub enum RecoveryError {
     #[error("the log is damaged: {0}")]
     Corrupt(Damage),
     /// A segment of another log, or one that was renamed.
-    #[error("{file} does not belong to this log")]
+    #[error(
+        "{file} does not belong to this log: it is of another one, or has another name than it had; move \
+         it away, or bring back what was there"
+    )]
     Foreign {
         /// Which.
         file: FileName,
     },
     /// Written by another version of Whimbrel.
-    #[error("{file} has format version {version}; this program reads version {FORMAT_VERSION}")]
+    #[error(
+        "{file} has format version {version}, and this program reads version {FORMAT_VERSION}; start the \
+         one that wrote it, or a later one"
+    )]
     UnsupportedVersion {
         /// Which.
         file: FileName,
@@ -173,7 +183,8 @@ pub enum RecoveryError {
     },
     /// A record that a newer version wrote, and that may not be skipped.
     #[error(
-        "{file} has a record of unknown kind {kind} at byte {offset}, which must not be skipped"
+        "{file} has a record of unknown kind {kind} at byte {offset}, which must not be skipped; start \
+         the version that wrote it, or a later one"
     )]
     UnknownRecord {
         /// Where.
@@ -184,7 +195,11 @@ pub enum RecoveryError {
         kind: u8,
     },
     /// A batch is whole, and not what a batch is: a defect of the program that wrote it.
-    #[error("{file} has a batch at byte {offset} that makes no sense: {error}")]
+    #[error(
+        "{file} has a batch at byte {offset} that is whole and makes no sense: {error}; the program that \
+         wrote it has a defect, and no repair helps: bring back an older copy of the directory, and \
+         report it"
+    )]
     Batch {
         /// Where.
         file: FileName,
