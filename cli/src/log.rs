@@ -69,8 +69,8 @@ impl Log {
 enum Failure {
     #[error("{0} is not a directory")]
     NoDirectory(String),
-    #[error("there is no log in {0}")]
-    NoLog(String),
+    #[error("there is no log in {0}{1}")]
+    NoLog(String, &'static str),
     #[error("{0} is in use{1}; stop the broker first")]
     InUse(String, String),
     #[error("cannot use {0}: {1}")]
@@ -95,6 +95,16 @@ impl Failure {
         matches!(**source, RecoveryError::Corrupt(_))
     }
 
+    fn no_log(directory: String) -> Self {
+        let is_database = Path::new(&directory).join("whimbrel.sqlite").exists();
+        let instead = if is_database {
+            ", but a database: SQLite has its own tools"
+        } else {
+            ""
+        };
+        Self::NoLog(directory, instead)
+    }
+
     fn of(directory: &str, source: RecoveryError) -> Self {
         let mut remedy = String::new();
         if matches!(source, RecoveryError::Corrupt(_)) {
@@ -102,6 +112,10 @@ impl Failure {
                 "\nNothing was changed. `whimbrel log repair {directory}` gives up what cannot be read, keeps \
                  a copy, and lists what is lost."
             );
+        } else if source.is_no_space() {
+            remedy.push_str("\nMake room on its file system, and do it again.");
+        } else if source.is_denied() {
+            remedy.push_str("\nDo it as the user whom the broker runs as.");
         }
         Self::Recovery {
             directory: directory.to_owned(),

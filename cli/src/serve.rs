@@ -198,8 +198,17 @@ enum Failure {
 impl Failure {
     /// What to do about it, where that is more than the failure says itself.
     fn remedy(&self) -> Option<String> {
-        let Self::Start(StartError::Storage(StorageError::Recovery { directory, source })) = self
-        else {
+        let Self::Start(StartError::Storage(error)) = self else {
+            return None;
+        };
+        if let StorageError::Database { .. } = error {
+            return Some(
+                "if it is damaged, bring back an older copy of the directory, or move whimbrel.sqlite away and \
+                 begin anew: sessions and retained messages are lost then"
+                    .to_owned(),
+            );
+        }
+        let StorageError::Recovery { directory, source } = error else {
             return None;
         };
         let directory = directory.display();
@@ -207,6 +216,11 @@ impl Failure {
             return Some(
                 "make room on its file system, or choose a smaller storage.segment_bytes, such as \"1 MiB\""
                     .to_owned(),
+            );
+        }
+        if source.is_denied() {
+            return Some(
+                "let the user whom the broker runs as read and write the files there".to_owned(),
             );
         }
         let is_damage = matches!(source, RecoveryError::Corrupt(_));

@@ -6,7 +6,7 @@ use argh::{ArgsInfo, FromArgs};
 use std::io::{BufWriter, Write};
 use whimbrel_core::id::MessageId;
 use whimbrel_core::inspect::{Record, SessionView};
-use whimbrel_core::log::{BatchRef, Marker, Op, Recovered};
+use whimbrel_core::log::{BatchRef, LogEnd, Marker, Op, Recovered};
 use whimbrel_core::message::MessageView;
 use whimbrel_core::time::UnixTime;
 
@@ -42,7 +42,10 @@ impl Dump {
             let _ = self.print(&mut out, &census, batch);
         });
         let _ = out.flush();
-        result.map(|_| ())
+        match result?.end {
+            LogEnd::New => Err(Failure::no_log(self.directory)),
+            LogEnd::Clean | LogEnd::Unclean | LogEnd::Torn { .. } => Ok(()),
+        }
     }
 
     fn print(

@@ -46,7 +46,7 @@ impl Repair {
         if left.end != LogEnd::New {
             out.push_str(&report(&directory, &left, &census));
         } else if repaired.lost.is_empty() {
-            return Err(Failure::NoLog(directory));
+            return Err(Failure::no_log(directory));
         } else {
             out.push_str(&format!(
                 "{directory}: empty; the next start begins a new log\n"

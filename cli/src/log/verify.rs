@@ -31,7 +31,7 @@ impl Verify {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut census = Census::default();
         match read(&self.directory, |batch| census.count(batch)) {
-            Ok(summary) if summary.end == LogEnd::New => Err(Failure::NoLog(self.directory)),
+            Ok(summary) if summary.end == LogEnd::New => Err(Failure::no_log(self.directory)),
             Ok(summary) => {
                 let mut out = report(&self.directory, &summary, &census);
                 if summary.gaps > 0 {

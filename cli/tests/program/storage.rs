@@ -264,6 +264,45 @@ fn who_knows_not_how_much_is_lost_says_so() {
     assert!(said.contains("on; how many is not known"), "{said}");
 }
 
+/// Neither is it read without end, nor copied.
+#[test]
+fn what_is_no_segment_is_named_with_what_to_do_about_it() {
+    let directory = Directory::new("no-segment");
+    let (data, segment) = damaged(&directory);
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let good = std::fs::read(segment.with_file_name("seg-0000000000000002")).unwrap();
+    for (is_directory, expected) in [
+        (
+            true,
+            "it is no file; whoever put it there has to move it away",
+        ),
+        (
+            false,
+            "does not belong to this log: it is of another one, or has another name",
+        ),
+    ] {
+        let _ = std::fs::remove_file(&segment);
+        let _ = std::fs::remove_dir(&segment);
+        if is_directory {
+            std::fs::create_dir(&segment).unwrap();
+        } else {
+            std::fs::write(&segment, &good).unwrap();
+        }
+        let commands = ["verify", "dump", "repair"];
+        let commands = commands.map(|command| whimbrel(&["log", command, &data]));
+        for command in commands.into_iter().chain([keeping(&data)]) {
+            let said = refused(command);
+            assert!(said.contains(name), "{said}");
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+    let is_copy = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.unwrap().file_name().display().to_string();
+        name.contains("damaged") || name.contains("rewrite")
+    };
+    assert!(!std::fs::read_dir(&data).unwrap().any(is_copy));
+}
+
 #[test]
 fn a_device_that_nobody_reaches_comes_up_without_what_cannot_be_read() {
     let directory = Directory::new("quarantine");
@@ -305,8 +344,10 @@ fn a_log_whose_only_file_is_emptied_is_not_a_new_one() {
     let data = directory.path().join("data");
     let name = data.display().to_string();
     std::fs::create_dir(&data).unwrap();
-    let said = refused(whimbrel(&["log", "verify", &name]));
-    assert!(said.contains("there is no log in"), "{said}");
+    for command in ["verify", "dump", "repair"] {
+        let said = refused(whimbrel(&["log", command, &name]));
+        assert!(said.contains("there is no log in"), "{command}: {said}");
+    }
 
     let mut broker = Running::start(keeping(&name));
     let mut transport = TcpStream::connect(broker.address()).unwrap();

@@ -133,7 +133,7 @@ pub enum StorageError {
     #[error("this program was built without SQLite; build it with the feature `sqlite`")]
     NoSqlite,
     /// The database cannot be read, or is not one of this program.
-    #[error("the database in {} cannot be used: {source}", directory.display())]
+    #[error("the database whimbrel.sqlite in {} cannot be used: {source}", directory.display())]
     Database {
         /// Where.
         directory: PathBuf,

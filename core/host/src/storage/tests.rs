@@ -3,13 +3,13 @@
 use super::store::{Store, StoreEvent};
 use super::{Opened, open};
 use std::path::{Path, PathBuf};
-use whimbrel_core::action::Batch;
+use whimbrel_core::action::{Batch, BatchMark};
 use whimbrel_core::codec::packet::{
     Connect, Disconnect, Publish, QoS, RetainHandling, Subscribe, SubscribeOptions, Version,
 };
 use whimbrel_core::codec::{self, Packet, Properties, ReasonCode, SubscribeBuffer};
 use whimbrel_core::id::{MessageId, PacketId, Position};
-use whimbrel_core::log::{BatchRef, LogConfig, Op};
+use whimbrel_core::log::{BatchRef, BatchWriter, LogConfig, OnCorruption, Op, Pressure};
 use whimbrel_core::restore::Restorer;
 #[cfg(feature = "sqlite")]
 use whimbrel_core::runtime::SqliteConfig;
@@ -393,6 +393,120 @@ fn what_follows_a_batch_that_was_refused_is_never_durable() {
         events.extend(core::iter::from_fn(|| store.poll_event()));
     }
     assert!(matches!(&events[..], [StoreEvent::Failed(_)]), "{events:?}");
+}
+
+/// What a repair has made doubtful ends before anything else is kept, also when there is no room
+/// for more; and what that frees is had again.
+#[test]
+fn sessions_in_doubt_end_on_a_full_disk_too() {
+    let directory = Directory::new("doubt-full");
+    let storage = |on_corruption| StorageConfig::Log {
+        directory: directory.0.clone(),
+        log: LogConfig {
+            segment_bytes: 64 << 10,
+            quota_bytes: Some(6 * (64 << 10)),
+            checkpoint_min_bytes: 64 << 10,
+            on_corruption,
+            ..LogConfig::default()
+        },
+    };
+    let Opened { mut store, .. } = opened(&storage(OnCorruption::Refuse));
+    let mut told = Told::default();
+    for number in 1..10_000_u64 {
+        told.work(&mut *store);
+        if told.pressure != Pressure::None {
+            break;
+        }
+        // A subscription of each of many sessions, and something that takes room.
+        let mut operations = Vec::new();
+        let mut batch = BatchWriter::new(&mut operations);
+        let key = [&b"U"[..], &number.to_le_bytes(), &[b'f'; 400]].concat();
+        batch.put(&key, &[0; 5]);
+        store.append(0, of(number, operations, 1 << 30));
+    }
+    assert!(matches!(told.pressure, Pressure::High(_)), "it is full");
+    drop(store);
+    let first = directory.0.join("seg-0000000000000001");
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[4_200] ^= 1;
+    std::fs::write(&first, bytes).unwrap();
+
+    let quarantine = storage(OnCorruption::Quarantine);
+    let Opened {
+        mut store,
+        restorer,
+    } = opened(&quarantine);
+    assert_eq!(restorer.counts(), (0, 0));
+    let mut told = Told::default();
+    // The broker comes: its positions begin with 1, and little is live.
+    let mut position = 0;
+    let mut next = |mark| {
+        position += 1;
+        let batch = of(position, Vec::new(), 0);
+        Batch { mark, ..batch }
+    };
+    store.append(0, next(None));
+    told.work(&mut *store);
+    assert!(told.durable.contains(&Position(1)), "{:?}", told.durable);
+    if told.checkpoint_wanted {
+        store.append(0, next(Some(BatchMark::CheckpointBegin)));
+        store.append(0, next(Some(BatchMark::CheckpointEnd)));
+        told.work(&mut *store);
+    }
+    assert_eq!(told.pressure, Pressure::None, "what ended gave its room");
+    drop(store);
+    let Opened { restorer, .. } = opened(&storage(OnCorruption::Refuse));
+    let text = format!("{restorer:?}");
+    assert!(
+        text.contains("sessions: {}"),
+        "they have ended for good: {text:.300}"
+    );
+}
+
+fn of(position: u64, operations: Vec<u8>, live_bytes: u64) -> Batch {
+    Batch {
+        position: Position(position),
+        mark: None,
+        live_bytes,
+        operations,
+    }
+}
+
+/// What a store has said.
+struct Told {
+    durable: Vec<Position>,
+    pressure: Pressure,
+    checkpoint_wanted: bool,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            durable: Vec::new(),
+            pressure: Pressure::None,
+            checkpoint_wanted: false,
+        }
+    }
+}
+
+impl Told {
+    fn work(&mut self, store: &mut dyn Store) {
+        loop {
+            let busy = store.step();
+            while let Some(event) = store.poll_event() {
+                match event {
+                    StoreEvent::Durable { position, .. } => self.durable.push(position),
+                    StoreEvent::Pressure(pressure) => self.pressure = pressure,
+                    StoreEvent::CheckpointWanted => self.checkpoint_wanted = true,
+                    StoreEvent::Failed(why) => panic!("{why}"),
+                    StoreEvent::Closed | StoreEvent::Loaded(_) => {}
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
 }
 
 fn message_of(key: &[u8]) -> MessageId {

@@ -584,4 +584,10 @@ impl RecoveryError {
     pub fn is_no_space(&self) -> bool {
         matches!(self, Self::Io { failure, .. } if failure.kind == IoFailureKind::NoSpace)
     }
+
+    /// Whether the log could be opened by a user who is allowed to.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { failure, .. } if failure.kind == IoFailureKind::Denied)
+    }
 }
