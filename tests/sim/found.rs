@@ -381,3 +381,10 @@ fn a_small_shard_waits_for_packets_of_64_kib() {
 fn who_has_not_heard_of_the_end_is_waited_for() {
     crate::check(627_860_329_380);
 }
+
+/// A will of QoS 0 was published, arrived when its broker had just ended, and was published again
+/// by the next one: the oracle took it for too often. (Seed 510000001497.)
+#[test]
+fn a_will_may_arrive_when_its_broker_has_ended() {
+    crate::check(510_000_001_497);
+}

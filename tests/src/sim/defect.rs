@@ -3,6 +3,8 @@
 //! A defect strikes now and then, not always, as real ones do. Nothing in the core knows of it.
 
 use super::chance::Chance;
+use super::network::Owner;
+use std::collections::BTreeSet;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{
     self, Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer, frame,
@@ -10,9 +12,6 @@ use whimbrel_core::codec::{
 use whimbrel_core::id::PacketId;
 use whimbrel_core::letter::{Letter, Parcel};
 use whimbrel_core::log::{BatchRef, BatchWriter, Op};
-
-/// The first byte of SUBSCRIBE.
-const SUBSCRIBE: u8 = 0x82;
 
 /// What is wrong with the broker under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +52,16 @@ pub enum Defect {
     CutsAPayload,
     /// A subscription of QoS 2 is one of QoS 1, and SUBACK says otherwise.
     GrantsLess,
+    /// SUBACK says more than was asked for.
+    ClaimsToGrantMore,
+    /// SUBACK says that there is no room for a subscription that is made.
+    RefusesInVain,
+    /// What SUBACK says is in another order than the filters.
+    TurnsReasonsAround,
+    /// UNSUBACK says that there was a subscription, and there was none.
+    InventsASubscription,
+    /// UNSUBACK says that there was no subscription, and there was one.
+    DeniesASubscription,
     /// Two messages change places.
     SwapsTwoPublishes,
     /// A QoS 2 message is sent again under another packet identifier.
@@ -67,6 +76,12 @@ pub enum Defect {
     DropsAWillOnTakeover,
     /// A will is published in spite of a DISCONNECT.
     InventsAWill,
+    /// A will that is to be retained is not.
+    RetainsNoWill,
+    /// A will is retained that is not to be.
+    RetainsEveryWill,
+    /// A will that was retained is missing from the log.
+    LosesARetainedWill,
     /// CONNACK denies a session that there is.
     DeniesASession,
     /// CONNACK speaks of a session that there is not.
@@ -117,7 +132,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 56] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -136,6 +151,11 @@ impl Defect {
         Self::ReusesAPacketId,
         Self::CutsAPayload,
         Self::GrantsLess,
+        Self::ClaimsToGrantMore,
+        Self::RefusesInVain,
+        Self::TurnsReasonsAround,
+        Self::InventsASubscription,
+        Self::DeniesASubscription,
         Self::SwapsTwoPublishes,
         Self::SendsQoS2Twice,
         Self::ServesTwoMembers,
@@ -143,6 +163,9 @@ impl Defect {
         Self::SwallowsADelayedWill,
         Self::DropsAWillOnTakeover,
         Self::InventsAWill,
+        Self::RetainsNoWill,
+        Self::RetainsEveryWill,
+        Self::LosesARetainedWill,
         Self::DeniesASession,
         Self::InventsASession,
         Self::LeaksInflight,
@@ -195,6 +218,8 @@ pub(super) struct Mischief {
     /// What is to be sent to another connection: a whole PUBLISH.
     pub(super) stray: Option<Vec<u8>>,
     next_id: u16,
+    /// SUBSCRIBE packets that ask for less than their client meant.
+    lowered: BTreeSet<(Owner, u16)>,
 }
 
 impl Mischief {
@@ -204,6 +229,7 @@ impl Mischief {
             chance: Chance::new(seed, 99),
             stray: None,
             next_id: 60_000,
+            lowered: BTreeSet::new(),
         }
     }
 
@@ -219,8 +245,9 @@ impl Mischief {
     /// A batch on its way to the log.
     pub(super) fn batch(&mut self, operations: &mut Vec<u8>) {
         let keeps = self.is(Defect::KeepsAReceivedRecord);
+        let loses_wills = self.is(Defect::LosesARetainedWill);
         let lost = self.defect.and_then(Defect::lost_kind);
-        if !keeps && lost.is_none() {
+        if !keeps && !loses_wills && lost.is_none() {
             return;
         }
         let mut kept = Vec::with_capacity(operations.len());
@@ -228,6 +255,7 @@ impl Mischief {
         for op in BatchRef::new(operations) {
             match op.expect("the broker writes whole operations") {
                 Op::Put { key, .. } if lost == Some(key[0]) && self.chance.one_in(4) => {}
+                Op::Put { key, .. } if loses_wills && key.starts_with(b"Rw/") => {}
                 Op::Delete { key } if keeps && key[0] == b'I' && self.chance.one_in(4) => {}
                 Op::Put { key, value } => writer.put(key, value),
                 Op::Delete { key } => writer.delete(key),
@@ -302,7 +330,7 @@ impl Mischief {
     }
 
     /// Whole packets on their way to a client.
-    pub(super) fn down(&mut self, version: Version, bytes: Vec<u8>) -> Vec<u8> {
+    pub(super) fn down(&mut self, (to, version): (Owner, Version), bytes: Vec<u8>) -> Vec<u8> {
         if self.defect.is_none() {
             return bytes;
         }
@@ -313,6 +341,7 @@ impl Mischief {
         let mut out = Vec::new();
         let mut open: Option<PacketId> = None;
         for mut packet in packets {
+            self.spoil_answer((to, version), &mut packet);
             let twin = self.spoil(version, &mut packet, &mut open);
             out.extend_from_slice(&packet);
             out.extend_from_slice(&twin.unwrap_or_default());
@@ -336,11 +365,6 @@ impl Mischief {
                 packet[2] = 1;
             }
             Packet::PubRel(_) if self.strikes(Defect::ForgetsAPubRel) => packet.clear(),
-            Packet::SubAck(_) if self.is(Defect::GrantsLess) => {
-                if let Some(granted) = packet.last_mut().filter(|granted| **granted == 1) {
-                    *granted = 2;
-                }
-            }
             Packet::Publish(publish)
                 if publish.payload.len() > 100 && self.strikes(Defect::CutsAPayload) =>
             {
@@ -384,6 +408,43 @@ impl Mischief {
         None
     }
 
+    /// Spoils what SUBACK or UNSUBACK says: a reason for each filter, at its end.
+    fn spoil_answer(&mut self, (to, version): (Owner, Version), packet: &mut [u8]) {
+        const QUOTA_EXCEEDED: u8 = ReasonCode::QUOTA_EXCEEDED.0;
+        const UNSPECIFIED: u8 = ReasonCode::UNSPECIFIED.0;
+        const SUCCESS: u8 = ReasonCode::SUCCESS.0;
+        const NO_SUBSCRIPTION_EXISTED: u8 = ReasonCode::NO_SUBSCRIPTION_EXISTED.0;
+        let (is_subscribe, id, count) = match parsed(version, packet) {
+            Some(Packet::SubAck(answer)) => (true, answer.packet_id, answer.reasons.len()),
+            Some(Packet::UnsubAck(answer)) => (false, answer.packet_id, answer.reasons.len()),
+            _ => return,
+        };
+        let (_, reasons) = packet.split_at_mut(packet.len() - count);
+        let was_lowered = self.lowered.remove(&(to, id.get()));
+        if is_subscribe && count > 1 && self.strikes(Defect::TurnsReasonsAround) {
+            reasons.reverse();
+        }
+        let Some(last) = reasons.last_mut() else {
+            return; // UNSUBACK before 5.0
+        };
+        let says_instead = match (is_subscribe, *last) {
+            (true, 1) if was_lowered => 2,
+            (true, 0 | 1) if self.strikes(Defect::ClaimsToGrantMore) => *last + 1,
+            (true, 0..=2) if self.strikes(Defect::RefusesInVain) => match version {
+                Version::V5 => QUOTA_EXCEEDED,
+                Version::V3 | Version::V4 => UNSPECIFIED,
+            },
+            (false, NO_SUBSCRIPTION_EXISTED) if self.strikes(Defect::InventsASubscription) => {
+                SUCCESS
+            }
+            (false, SUCCESS) if self.strikes(Defect::DeniesASubscription) => {
+                NO_SUBSCRIPTION_EXISTED
+            }
+            _ => *last,
+        };
+        *last = says_instead;
+    }
+
     fn swap(&mut self, version: Version, packets: &mut [Vec<u8>]) {
         let is_acknowledged = |packet: &Vec<u8>| match parsed(version, packet) {
             Some(Packet::Publish(publish)) => publish.qos > QoS::AtMostOnce,
@@ -400,7 +461,10 @@ impl Mischief {
     }
 
     /// A CONNECT on its way to the broker.
-    pub(super) fn connect(&mut self, version: Version, bytes: &mut Vec<u8>) {
+    pub(super) fn connect(&self, version: Version, bytes: &mut Vec<u8>) {
+        if self.defect.is_none() {
+            return;
+        }
         let copy = bytes.clone();
         let Some(Packet::Connect(connect)) = parsed(version, &copy) else {
             return;
@@ -409,20 +473,27 @@ impl Mischief {
             return;
         };
         let is_delayed = will.properties.will_delay_interval().unwrap_or(0) > 0;
-        if is_delayed && self.is(Defect::SwallowsADelayedWill) {
-            let mut properties = PropertyBuffer::new();
-            properties.push(Property::WillDelayInterval(u32::MAX));
-            let will = codec::packet::Will {
-                properties: properties.as_properties(),
-                ..*will
-            };
-            let connect = codec::packet::Connect {
-                will: Some(will),
-                ..connect
-            };
-            bytes.clear();
-            codec::encode(&Packet::Connect(connect), version, bytes).expect("it was a packet");
-        }
+        let mut properties = PropertyBuffer::new();
+        properties.push(Property::WillDelayInterval(u32::MAX));
+        let retain = match self.defect {
+            Some(Defect::RetainsNoWill) => false,
+            Some(Defect::RetainsEveryWill) => true,
+            _ => will.retain,
+        };
+        let spoilt = codec::packet::Will {
+            properties: match is_delayed && self.is(Defect::SwallowsADelayedWill) {
+                true => properties.as_properties(),
+                false => will.properties,
+            },
+            retain,
+            ..*will
+        };
+        let connect = codec::packet::Connect {
+            will: Some(spoilt),
+            ..connect
+        };
+        bytes.clear();
+        codec::encode(&Packet::Connect(connect), version, bytes).expect("it was a packet");
     }
 
     /// What makes a session that is as one would be that a clean start has not ended: nobody comes
@@ -463,7 +534,7 @@ impl Mischief {
     }
 
     /// Whole packets on their way to the broker. Gives what is answered without it.
-    pub(super) fn up(&mut self, version: Version, bytes: &mut Vec<u8>) -> Vec<u8> {
+    pub(super) fn up(&mut self, (from, version): (Owner, Version), bytes: &mut Vec<u8>) -> Vec<u8> {
         let mut answers = Vec::new();
         if self.defect.is_none() {
             return answers;
@@ -471,7 +542,6 @@ impl Mischief {
         let mut kept = Vec::new();
         for packet in packets_of(bytes) {
             let before = kept.len();
-            let is_subscribe = packet.first() == Some(&SUBSCRIBE);
             let swallowed = match parsed(version, packet) {
                 Some(Packet::PubAck(_) | Packet::PubComp(_)) => self.strikes(Defect::LeaksInflight),
                 Some(Packet::Disconnect(_)) => self.strikes(Defect::InventsAWill),
@@ -488,13 +558,14 @@ impl Mischief {
             if !swallowed {
                 kept.extend_from_slice(packet);
             }
-            // The options of its only filter come last.
-            if is_subscribe
-                && self.is(Defect::GrantsLess)
+            // The options of its last filter come last.
+            if self.is(Defect::GrantsLess)
+                && let Some(Packet::Subscribe(subscribe)) = parsed(version, packet)
                 && let Some(options) = kept[before..].last_mut()
                 && *options & 3 == 2
             {
                 *options -= 1;
+                self.lowered.insert((from, subscribe.packet_id.get()));
             }
         }
         *bytes = kept;

@@ -127,7 +127,7 @@ impl Pipe {
 }
 
 /// Who is at the client's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
     Player(usize),
     Hostile(usize),

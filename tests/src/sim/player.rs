@@ -2,7 +2,7 @@
 
 use super::identifiers::{Choice, Identifiers};
 use super::network::{Owner, Piece};
-use super::oracle::{Arrival, Flags, payload};
+use super::oracle::{Arrival, Ask, Flags, WillKind, payload};
 use super::scene::Scene;
 use std::collections::{BTreeMap, VecDeque};
 use whimbrel_core::Timestamp;
@@ -18,6 +18,12 @@ const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// Filters that overlap.
 const FILTERS: [&str; 7] = ["t/#", "t/+/0", "t/1/+", "t/0/0", "t/2/#", "r/#", "t/0/1"];
+
+/// How many filters a request has: one of them is drawn.
+const FILTER_COUNTS: &[usize] = &[1, 1, 1, 1, 2, 3];
+
+/// Repeated often enough, this is a filter with more levels than one may have.
+const TOO_DEEP: &str = "t/";
 
 /// So many neighbours have most to do with each other, in a crowd.
 const DISTRICT: usize = 8;
@@ -37,9 +43,10 @@ pub(super) enum Role {
 #[derive(Clone, Debug)]
 enum Request {
     Message(u64),
-    /// The filter, and the fact that it was asked for.
-    Subscribe(String, u64),
-    Unsubscribe(String),
+    /// The fact that it was sent; and filters, each with the fact that it was asked for.
+    Subscribe(u64, Vec<(String, u64)>),
+    /// The same without those.
+    Unsubscribe(u64, Vec<String>),
 }
 
 /// An event, taken out of the client that it borrows from.
@@ -48,7 +55,7 @@ enum Fact {
     Message(Arrival),
     Acknowledged(u16, bool),
     Subscribed(u16, Vec<u8>),
-    Unsubscribed(u16),
+    Unsubscribed(u16, Vec<u8>),
     Abandoned(u16),
     Over,
     Fault(String),
@@ -77,7 +84,9 @@ impl From<ClientEvent<'_>> for Fact {
             ClientEvent::Subscribed(answer) => {
                 Self::Subscribed(answer.packet_id.get(), answer.reasons.to_vec())
             }
-            ClientEvent::Unsubscribed(answer) => Self::Unsubscribed(answer.packet_id.get()),
+            ClientEvent::Unsubscribed(answer) => {
+                Self::Unsubscribed(answer.packet_id.get(), answer.reasons.to_vec())
+            }
             ClientEvent::Abandoned(id) => Self::Abandoned(id.get()),
             ClientEvent::Disconnected(End::Fault(fault)) => Self::Fault(fault.to_string()),
             ClientEvent::Refused(_) | ClientEvent::Disconnected(_) => Self::Over,
@@ -111,7 +120,7 @@ pub(super) struct Player {
     /// Its socket was full when it had its last turn.
     is_stuck: bool,
     /// What is retained, as far as it has heard.
-    pub(super) retained: Vec<(String, u64)>,
+    pub(super) retained: Vec<(String, String)>,
     /// The first subscription is granted.
     pub(super) is_ready: bool,
 }
@@ -202,11 +211,17 @@ impl Player {
         if self.version != Version::V5 || !self.persists {
             delay_s = 0; // its session does not wait, so it does not either
         }
+        let retain = scene.chance.one_in(2);
+        let kind = WillKind {
+            qos,
+            retain,
+            delay_s,
+        };
         Will {
             topic: format!("w/{}", self.index),
-            payload: scene.oracle.has_will(self.index, qos, delay_s).into_bytes(),
+            payload: scene.oracle.has_will(self.index, kind).into_bytes(),
             qos,
-            retain: false,
+            retain,
             properties,
         }
     }
@@ -267,22 +282,18 @@ impl Player {
                     }
                 }
                 Fact::Subscribed(id, reasons) => {
-                    if let Some(Request::Subscribe(filter, asked)) = self.end(id) {
-                        let is_granted = reasons.iter().all(|reason| *reason < 0x80);
-                        self.is_ready |= is_granted;
-                        if is_granted && filter.starts_with('$') {
-                            scene.sharers.push(Owner::Player(self.index));
-                        }
-                        scene
-                            .oracle
-                            .subscribed(self.index, (&filter, asked), is_granted);
+                    if let Some(Request::Subscribe(asked, filters)) = self.end(id) {
+                        self.is_ready |= reasons.iter().all(|reason| *reason < 0x80);
+                        self.subscribed(&filters, &reasons, scene);
+                        scene.oracle.answered(self.index, asked, reasons);
                     }
                 }
-                Fact::Unsubscribed(id) => {
-                    if let Some(Request::Unsubscribe(filter)) = self.end(id)
-                        && filter.starts_with('$')
-                    {
-                        scene.oracle.unsubscribed(self.index);
+                Fact::Unsubscribed(id, reasons) => {
+                    if let Some(Request::Unsubscribe(asked, filters)) = self.end(id) {
+                        if filters.iter().any(|filter| filter.starts_with('$')) {
+                            scene.oracle.unsubscribed(self.index);
+                        }
+                        scene.oracle.answered(self.index, asked, reasons);
                     }
                 }
                 Fact::Abandoned(id) => {
@@ -302,6 +313,17 @@ impl Player {
         }
     }
 
+    fn subscribed(&self, filters: &[(String, u64)], reasons: &[u8], scene: &mut Scene) {
+        for ((filter, asked), reason) in filters.iter().zip(reasons) {
+            let is_granted = *reason < 0x80;
+            if is_granted && filter.starts_with('$') {
+                scene.sharers.push(Owner::Player(self.index));
+            }
+            let oracle = &mut scene.oracle;
+            oracle.subscribed(self.index, (filter, *asked), is_granted);
+        }
+    }
+
     /// An exchange is over, and its packet identifier free.
     fn end(&mut self, id: u16) -> Option<Request> {
         self.identifiers.free(id);
@@ -311,10 +333,8 @@ impl Player {
     fn take(&mut self, arrival: Arrival, scene: &mut Scene) {
         if arrival.retain && self.role == Role::Auditor {
             let text = String::from_utf8_lossy(&arrival.payload);
-            let number = text.trim_end_matches('.').strip_prefix('m');
-            if let Some(number) = number.and_then(|number| number.parse().ok()) {
-                self.retained.push((arrival.topic.clone(), number));
-            }
+            let text = text.trim_end_matches('.').to_owned();
+            self.retained.push((arrival.topic.clone(), text));
         }
         // Counted when it is taken over: until then the broker may send it again.
         match PacketId::new(arrival.packet_id) {
@@ -433,7 +453,8 @@ impl Player {
         let mut bytes = Vec::new();
         self.client.transmit(&mut bytes);
         self.identifiers.up(&mut bytes, &mut scene.chance);
-        let answers = scene.mischief.up(self.version, &mut bytes);
+        let who = (Owner::Player(self.index), self.version);
+        let answers = scene.mischief.up(who, &mut bytes);
         line.down
             .write(scene.now, &answers, scene.weather, &mut scene.chance);
         line.up
@@ -483,13 +504,14 @@ impl Player {
 
     fn act(&mut self, scene: &mut Scene) {
         if self.role != Role::Any && !self.is_ready {
-            let filter = if self.role == Role::Watcher {
-                "w/#"
-            } else {
-                "r/#"
+            let filters: &[&str] = match self.role {
+                Role::Watcher => &["w/#"],
+                _ => &["r/#", "w/#"],
             };
             if self.requests.is_empty() {
-                self.subscribe(filter, QoS::ExactlyOnce, scene);
+                let asks = filters.iter();
+                let asks = asks.map(|filter| ((*filter).to_owned(), QoS::ExactlyOnce));
+                self.subscribe(asks.collect(), scene);
             }
             return;
         }
@@ -639,53 +661,82 @@ impl Player {
         format!("{share}{kind}/{district}/{place}")
     }
 
+    /// Mostly one filter, or some in one request; among those is one that the broker refuses, now
+    /// and then.
     fn subscribe_something(&mut self, scene: &mut Scene) {
-        let filter = self.some_filter(scene);
-        let qos = if filter.starts_with('$') {
-            QOS[1 + scene.chance.below(2) as usize]
-        } else {
-            QOS[scene.chance.pick(&[0, 1, 1, 2, 2, 2])]
-        };
-        self.subscribe(&filter, qos, scene);
+        let count = scene.chance.pick(FILTER_COUNTS);
+        let mut asks = Vec::new();
+        for _ in 0..count {
+            let filter = match count > 1 && scene.chance.one_in(8) {
+                true => TOO_DEEP.repeat(200),
+                false => self.some_filter(scene),
+            };
+            let qos = if filter.starts_with('$') {
+                QOS[1 + scene.chance.below(2) as usize]
+            } else {
+                QOS[scene.chance.pick(&[0, 1, 1, 2, 2, 2])]
+            };
+            asks.push((filter, qos));
+        }
+        self.subscribe(asks, scene);
     }
 
-    fn subscribe(&mut self, filter: &str, qos: QoS, scene: &mut Scene) {
-        let mut options = SubscribeOptions {
-            maximum_qos: qos,
-            ..SubscribeOptions::default()
-        };
-        if self.version == Version::V5 && self.role == Role::Any {
-            options.retain_handling = scene.chance.pick(&[
-                RetainHandling::Send,
-                RetainHandling::SendIfNew,
-                RetainHandling::DoNotSend,
-            ]);
+    fn subscribe(&mut self, asks: Vec<(String, QoS)>, scene: &mut Scene) {
+        let mut filters = Vec::new();
+        for (filter, qos) in &asks {
+            let mut options = SubscribeOptions {
+                maximum_qos: *qos,
+                ..SubscribeOptions::default()
+            };
+            if self.version == Version::V5 && self.role == Role::Any {
+                options.retain_handling = scene.chance.pick(&[
+                    RetainHandling::Send,
+                    RetainHandling::SendIfNew,
+                    RetainHandling::DoNotSend,
+                ]);
+            }
+            filters.push((filter.as_str(), options));
         }
         let request = SubscribeRequest {
-            filters: &[(filter, options)],
+            filters: &filters,
             ..SubscribeRequest::default()
         };
         if let Ok(id) = self.client.subscribe(Timestamp(scene.now), &request) {
             scene.counts.operation("subscribe");
-            let asked = scene.oracle.subscribing(self.index, filter, qos);
-            self.requests
-                .insert(id.get(), Request::Subscribe(filter.to_owned(), asked));
+            let (index, oracle) = (self.index, &mut scene.oracle);
+            let said = asks.iter();
+            let said = said.map(|(filter, qos)| (filter.clone(), Ask::Subscribe(*qos)));
+            let asked = oracle.asking(index, said.collect());
+            let asks = asks.into_iter().map(|(filter, qos)| {
+                let fact = oracle.subscribing(index, &filter, qos);
+                (filter, fact)
+            });
+            let request = Request::Subscribe(asked, asks.collect());
+            self.requests.insert(id.get(), request);
         }
     }
 
     fn unsubscribe_something(&mut self, scene: &mut Scene) {
-        let filter = self.some_filter(scene);
+        let count = scene.chance.pick(FILTER_COUNTS);
+        let filters: Vec<String> = (0..count).map(|_| self.some_filter(scene)).collect();
+        let texts: Vec<&str> = filters.iter().map(String::as_str).collect();
         let request = UnsubscribeRequest {
-            filters: &[&filter],
+            filters: &texts,
             ..UnsubscribeRequest::default()
         };
         if let Ok(id) = self.client.unsubscribe(Timestamp(scene.now), &request) {
             scene.counts.operation("unsubscribe");
-            if filter.starts_with('$') {
-                self.leave_group(scene);
+            let said = filters.iter();
+            let said = said.map(|filter| (filter.clone(), Ask::Unsubscribe));
+            let asked = scene.oracle.asking(self.index, said.collect());
+            for filter in &filters {
+                if filter.starts_with('$') {
+                    self.leave_group(scene);
+                }
+                scene.oracle.unsubscribing(self.index, filter);
             }
-            scene.oracle.unsubscribing(self.index, &filter);
-            self.requests.insert(id.get(), Request::Unsubscribe(filter));
+            let request = Request::Unsubscribe(asked, filters);
+            self.requests.insert(id.get(), request);
         }
     }
 }

@@ -233,6 +233,7 @@ impl Server {
 
     /// Ends the process. What its sockets still hold may arrive.
     pub(super) fn end(&mut self, ending: Ending, scene: &mut Scene) {
+        self.tell_refused(scene);
         let Some(mut process) = self.process.take() else {
             return;
         };
@@ -475,8 +476,9 @@ impl Server {
                 }
             }
             LogEvent::Pressure(pressure) => {
+                let is_full = pressure != Pressure::None;
+                scene.oracle.disk_is_full(is_full);
                 for shard in &mut process.shards {
-                    let is_full = pressure != Pressure::None;
                     shard.broker.storage_pressure(now, is_full);
                 }
             }
@@ -697,7 +699,7 @@ impl Server {
             scene.oracle.accepted(id);
         }
         let bytes = match line.owner {
-            Owner::Player(_) => scene.mischief.down(line.version, bytes),
+            Owner::Player(_) => scene.mischief.down((line.owner, line.version), bytes),
             Owner::Hostile(_) => bytes,
         };
         let version = line.version;

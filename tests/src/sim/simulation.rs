@@ -80,6 +80,7 @@ impl<'a> Simulation<'a> {
     fn new(options: &'a Options) -> Self {
         let rules = Rules {
             queues_overflow: options.may_drop(),
+            memory_is_small: options.memory_bytes.is_some(),
         };
         let story = Story {
             is_told: options.is_told,
@@ -144,6 +145,7 @@ impl<'a> Simulation<'a> {
         let retained = self.players.last().map(|player| player.retained.clone());
         let now = self.scene.now;
         let retained = retained.unwrap_or_default();
+        self.server.tell_refused(&mut self.scene);
         self.scene.oracle.finish(&retained, now);
     }
 

@@ -19,6 +19,9 @@ pub(super) struct LossBook {
     excused: BTreeSet<String>,
     /// How many messages were dropped for each player at most.
     dropped: BTreeMap<usize, u64>,
+    /// How many messages were not retained for want of room: in this life of the broker, and
+    /// before.
+    unretained: (u64, u64),
 }
 
 impl LossBook {
@@ -53,6 +56,21 @@ impl LossBook {
     /// report there may be as many again, less one.
     pub(super) fn dropped(&mut self, player: usize, count: u64) {
         *self.dropped.entry(player).or_default() += count;
+    }
+
+    /// So many were not retained in this life of the broker.
+    pub(super) const fn unretained(&mut self, count: u64) {
+        self.unretained.0 = count;
+    }
+
+    /// The broker has ended: it counts from the beginning.
+    pub(super) const fn rebooted(&mut self) {
+        self.unretained = (0, self.unretained.0 + self.unretained.1);
+    }
+
+    /// Whether so many may not have been retained.
+    pub(super) const fn excuses_unretained(&self, count: u64) -> bool {
+        count <= self.unretained.0 + self.unretained.1
     }
 
     /// Whether a message with this text could not be read back.

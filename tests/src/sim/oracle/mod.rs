@@ -8,13 +8,17 @@
 //! Retained messages (topics `r/…`, one publisher each) and wills (topics `w/…`) are kept apart
 //! from ordinary ones, because what they owe is different; shared subscriptions have `s/…`.
 
+mod answers;
 mod losses;
 mod retained;
 mod session;
 mod shared;
 mod will;
 
+pub(super) use answers::Ask;
+
 use crate::sim::trace::Story;
+use answers::Answer;
 use losses::LossBook;
 use retained::RetainedBook;
 use session::SessionBook;
@@ -23,6 +27,7 @@ use std::fmt::Write;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::MessageId;
 use will::WillBook;
+pub(super) use will::WillKind;
 
 /// A message as it arrives at a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +76,8 @@ struct Message {
 pub(super) struct Rules {
     /// Queues are so small that messages are dropped.
     pub(super) queues_overflow: bool,
+    /// Memory is so small that subscriptions are refused.
+    pub(super) memory_is_small: bool,
 }
 
 /// Judges.
@@ -93,6 +100,9 @@ pub(super) struct Oracle {
     shared: SharedBook,
     wills: WillBook,
     losses: LossBook,
+    /// The broker was told that the disk is nearly full, and the fact since which it is not.
+    disk_is_full: bool,
+    disk_has_room_since: u64,
     violation: Option<String>,
 }
 
@@ -130,6 +140,8 @@ impl Oracle {
     pub(super) fn rebooted(&mut self, now: u64) {
         self.boots += 1;
         self.booted = self.disturbance(|| "the broker has ended".into());
+        self.disk_is_full(false);
+        self.losses.rebooted();
         self.wills.crashed(now);
     }
 
@@ -217,16 +229,48 @@ impl Oracle {
     pub(super) fn disconnected(&mut self, player: usize, line: u64) {
         self.disturbance(|| format!("player {player} leaves line {line}"));
         self.wills.disconnected(line);
-        self.sessions[player].disconnected();
+        if let Err(what) = self.sessions[player].disconnected() {
+            self.fail(format!("player {player}: {what}"));
+        }
     }
 
     /// The will that a client has in this life.
-    pub(super) fn has_will(&mut self, player: usize, qos: QoS, delay_s: u32) -> String {
+    pub(super) fn has_will(&mut self, player: usize, kind: WillKind) -> String {
         let life = self.sessions[player].life;
-        self.wills.made(player, life, qos, delay_s)
+        self.wills.made(player, life, kind)
     }
 
     // --- Subscriptions ---
+
+    /// A request is sent. Gives the number of the fact, to be handed in with the answer.
+    pub(super) fn asking(&mut self, player: usize, asks: Vec<(String, Ask)>) -> u64 {
+        let asked = self.fact(|| format!("player {player} asks for {asks:?}"));
+        self.sessions[player].answers.asked(asked, asks);
+        asked
+    }
+
+    /// SUBACK or UNSUBACK has come.
+    pub(super) fn answered(&mut self, player: usize, asked: u64, reasons: Vec<u8>) {
+        self.fact(|| format!("player {player} is answered {reasons:?}"));
+        let was_full = self.disk_is_full || self.disk_has_room_since > asked;
+        let book = &mut self.sessions[player];
+        let answer = Answer {
+            reasons,
+            may_lack_room: self.rules.memory_is_small || was_full && book.is_persistent,
+        };
+        if let Err(what) = book.answers.answered(asked, answer) {
+            self.fail(format!("player {player}: {what}"));
+        }
+    }
+
+    /// The broker is told that the disk is nearly full, or is no longer.
+    pub(super) fn disk_is_full(&mut self, is_full: bool) {
+        if self.disk_is_full != is_full {
+            let fact = self.fact(|| format!("the disk is nearly full: {is_full}"));
+            self.disk_is_full = is_full;
+            self.disk_has_room_since = fact;
+        }
+    }
 
     /// Gives the number of the fact, to be handed in with the answer.
     pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) -> u64 {
@@ -428,6 +472,11 @@ impl Oracle {
         }
     }
 
+    /// So many messages were not retained in this life of the broker, for want of room.
+    pub(super) const fn unretained(&mut self, count: u64) {
+        self.losses.unretained(count);
+    }
+
     /// The broker says that it drops messages for a client: so many in this life of its session.
     pub(super) fn dropped(&mut self, player: usize, count: u64) {
         self.fact(|| format!("{count} dropped for player {player}"));
@@ -437,7 +486,7 @@ impl Oracle {
     // --- The end ---
 
     /// All that is owed has had its time.
-    pub(super) fn finish(&mut self, retained: &[(String, u64)], now: u64) {
+    pub(super) fn finish(&mut self, retained: &[(String, String)], now: u64) {
         let mut owed = String::new();
         // What could not be read back is told of by message.
         let is_lost = |number: &&u64| !self.losses.excuses(&format!("m{number}"));
@@ -469,6 +518,8 @@ impl Oracle {
             }
         }
         self.wills.finish(now, &self.losses, &mut owed);
+        let wills = &self.wills;
+        wills.finish_retained(retained, &self.losses, &mut owed);
         let book = &self.retained;
         book.finish(&self.messages, retained, &mut owed);
         if !owed.is_empty() {

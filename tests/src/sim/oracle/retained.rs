@@ -32,10 +32,15 @@ impl RetainedBook {
     }
 
     /// Compares with what a fresh subscriber has got.
-    pub(super) fn finish(&self, messages: &[Message], found: &[(String, u64)], owed: &mut String) {
+    pub(super) fn finish(
+        &self,
+        messages: &[Message],
+        found: &[(String, String)],
+        owed: &mut String,
+    ) {
         for (topic, book) in &self.topics {
             let there = found.iter().find(|(name, _)| name == topic);
-            let there = there.map(|(_, number)| *number);
+            let there = there.and_then(|(_, text)| text.strip_prefix('m')?.parse().ok());
             let message = |number: u64| &messages[number as usize];
             let candidates = &book.attempts[book.accepted.unwrap_or(0)..];
             let is_right = match there {

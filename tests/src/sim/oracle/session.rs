@@ -1,5 +1,6 @@
 //! One client: what it has subscribed to, what it was promised, what it has got.
 
+use super::answers::AnswerBook;
 use super::{Arrival, Message, matches};
 use std::collections::{BTreeMap, BTreeSet};
 use whimbrel_core::codec::packet::{QoS, Version};
@@ -53,6 +54,8 @@ pub(super) struct SessionBook {
     pub(super) owed: BTreeSet<u64>,
     /// The broker said that it has no session, and may.
     pub(super) lost_its_session: bool,
+    /// What it has asked for, and whether the answers are right.
+    pub(super) answers: AnswerBook,
     hears_session_present: bool,
     existence: Existence,
     subscriptions: BTreeMap<String, Subscription>,
@@ -71,6 +74,7 @@ impl SessionBook {
         self.life += 1;
         self.is_persistent = is_persistent;
         self.hears_session_present = version != Version::V3;
+        self.answers.begin_life(version);
         // What the life before left at the broker is there until the first clean start.
         self.subscriptions.clear();
         self.owed.clear();
@@ -85,6 +89,7 @@ impl SessionBook {
         self.latest.clear();
         self.latest_at_most_once.clear();
         self.asked.clear();
+        self.answers.end_session();
     }
 
     pub(super) fn connecting(&mut self, clean_start: bool, boot: u64) {
@@ -120,10 +125,12 @@ impl SessionBook {
         Ok(())
     }
 
-    pub(super) fn disconnected(&mut self) {
+    pub(super) fn disconnected(&mut self) -> Result<(), String> {
+        let judged = self.answers.disconnected();
         if !self.is_persistent {
             self.end_session();
         }
+        judged
     }
 
     pub(super) fn has_asked_for(&self, topic: &str) -> bool {

@@ -16,9 +16,22 @@ const SLACK_MS: u64 = 1_000;
 /// The one who hears all wills.
 pub(crate) const WATCHER: usize = 0;
 
+/// What a will says beside its text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WillKind {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) delay_s: u32,
+}
+
 #[derive(Debug)]
 struct Will {
+    /// Whose, and in which life.
+    player: usize,
+    life: u64,
     qos: QoS,
+    /// The last one of its topic that is published is retained.
+    retain: bool,
     delay_s: u32,
     /// How many are owed for sure.
     owed: u64,
@@ -53,6 +66,8 @@ struct Line {
     wait: Wait,
     /// Some of its CONNECT has reached the broker.
     is_known: bool,
+    /// The process that it reached has ended; what it has sent may still arrive.
+    has_ended: bool,
     /// The broker has sent CONNACK.
     is_accepted: bool,
     is_parting: bool,
@@ -113,10 +128,13 @@ fn is_due(wills: &BTreeMap<String, Will>, line: &Line, (now, slack_ms): (u64, u6
 }
 
 impl WillBook {
-    pub(super) fn made(&mut self, player: usize, life: u64, qos: QoS, delay_s: u32) -> String {
+    pub(super) fn made(&mut self, player: usize, life: u64, kind: WillKind) -> String {
         let will = Will {
-            qos,
-            delay_s,
+            player,
+            life,
+            qos: kind.qos,
+            retain: kind.retain,
+            delay_s: kind.delay_s,
             owed: 0,
             possible: 0,
             arrived: 0,
@@ -133,6 +151,7 @@ impl WillBook {
             is_clean,
             wait: Wait::Open,
             is_known: false,
+            has_ended: false,
             is_accepted: false,
             is_parting: false,
             is_over: false,
@@ -246,6 +265,7 @@ impl WillBook {
             }
         }
         for line in self.lines.values_mut().filter(|line| line.is_known) {
+            line.has_ended = true;
             // Published so long ago that it is written down.
             let is_kept = is_due(&self.wills, line, (now, SLACK_MS + LAZY_MS));
             match line.wait {
@@ -281,9 +301,19 @@ impl WillBook {
         let Some(will) = self.wills.get_mut(text) else {
             return Err(format!("nobody has the will {text}"));
         };
+        if arrival.retain {
+            return Err(format!(
+                "the will {text} comes as if it had been there before"
+            ));
+        }
         will.arrived += 1;
         if arrival.qos < QoS::ExactlyOnce {
-            will.fresh.push(now);
+            let mut lines = self.lines.values().rev();
+            let line = lines.find(|line| line.player == WATCHER);
+            match line.is_some_and(|line| line.has_ended) {
+                true => will.possible += 1, // the crash after it was published has been
+                false => will.fresh.push(now),
+            }
         }
         let is_too_often = will.arrived > will.possible
             && (will.qos != QoS::AtLeastOnce || arrival.qos == QoS::ExactlyOnce);
@@ -311,10 +341,7 @@ impl WillBook {
         let missing = self.wills.iter().map(missing).sum();
         let is_excused = losses.excuse(&[WATCHER], missing);
         for (name, will) in &self.wills {
-            // Connections that are open still have theirs.
-            let lines = self.lines.values();
-            let open = lines.filter(|line| line.will == *name && line.is_known && !line.is_over);
-            let possible = will.possible - open.count() as u64;
+            let possible = self.possible(name, will);
             let is_lost = will.arrived < will.owed && !is_excused && !losses.excuses(name);
             let is_right = match will.qos {
                 QoS::AtMostOnce => will.arrived <= possible,
@@ -324,6 +351,59 @@ impl WillBook {
             if !is_right {
                 let _ = write!(owed, "\n  the will {name}, {possible} at most: {will:?}");
             }
+        }
+    }
+
+    /// How often it may have been published. Connections that are open still have theirs.
+    fn possible(&self, name: &str, will: &Will) -> u64 {
+        let lines = self.lines.values();
+        let open = lines.filter(|line| line.will == name && line.is_known && !line.is_over);
+        will.possible - open.count() as u64
+    }
+
+    /// Compares with what a fresh subscriber has got: the last will of a client that was to be
+    /// retained and is owed for sure, or a later one that may have been published.
+    pub(super) fn finish_retained(
+        &self,
+        found: &[(String, String)],
+        losses: &LossBook,
+        owed: &mut String,
+    ) {
+        let mut by_topic: BTreeMap<String, Vec<(&String, &Will)>> = BTreeMap::new();
+        for (name, will) in &self.wills {
+            let topic = format!("w/{}", will.player);
+            by_topic.entry(topic).or_default().push((name, will));
+        }
+        let (mut missing, mut told) = (0, String::new());
+        for (topic, wills) in &by_topic {
+            let there = found.iter().find(|(name, _)| name == topic);
+            let there = there.map(|(_, text)| text);
+            let is_sure = |(name, will): &&(&String, &Will)| {
+                let is_owed = will.owed > 0 && will.qos > QoS::AtMostOnce;
+                will.retain && is_owed && !losses.excuses(name)
+            };
+            let sure = wills.iter().filter(is_sure).map(|(_, will)| will.life);
+            let sure = sure.max();
+            let may_be = |(name, will): &&(&String, &Will)| {
+                let is_late = sure.is_none_or(|life| will.life >= life);
+                will.retain && is_late && self.possible(name, will) + will.arrived > 0
+            };
+            let mut candidates = wills.iter().filter(may_be);
+            let is_right = match there {
+                Some(text) => candidates.any(|(name, _)| *name == text),
+                None => sure.is_none(),
+            };
+            if is_right {
+                continue;
+            }
+            // Where there was no room for the last one, an earlier one is there, or none.
+            let is_other = |(name, will): &(&String, &Will)| will.retain && Some(*name) == there;
+            let is_missing = there.is_none() || wills.iter().any(is_other);
+            missing += if is_missing { 1 } else { u64::MAX / 2 };
+            let _ = write!(told, "\n  {topic} retains {there:?}, of {wills:?}");
+        }
+        if !losses.excuses_unretained(missing) {
+            owed.push_str(&told);
         }
     }
 }

@@ -51,6 +51,14 @@ impl Server {
         }
     }
 
+    /// Tells the oracle what was not retained for want of room.
+    pub(in crate::sim) fn tell_refused(&self, scene: &mut Scene) {
+        if let Some(process) = &self.process {
+            let count = process.statistics().retained_refused;
+            scene.oracle.unretained(count);
+        }
+    }
+
     /// Whether a shard has no more than its part of the memory, and what it had when it began,
     /// except for what comes and goes with each connection.
     fn holds_memory(&self, shard: &Shard) -> bool {
