@@ -4,6 +4,7 @@
 mod explain;
 mod secrets;
 
+use whimbrel_core::action::{Action, CloseReason, Event};
 use whimbrel_core::codec::packet::{Connect, Publish, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::recording::{
@@ -125,6 +126,46 @@ fn what_a_thousand_clients_did_is_done_again() {
     let steps = world.replay();
     assert!(steps > 10_000, "{steps} steps");
     assert!(is_in(PAYLOAD, &world.parts.files().concat()));
+}
+
+/// Which limit it is that ends a connection is told by event, and so it is in the replay. One that
+/// no setting has ends what is recorded: nothing is told that was not.
+#[test]
+fn a_limit_that_ends_a_connection_is_named_again() {
+    for (limit, stop) in [
+        ("", Stop::Ended),
+        ("limits.memory_budget_bytes", Stop::Ended),
+        ("quotas.connections_per_user_maximum", Stop::Ended),
+        ("a limit of somebody else", Stop::CutOff),
+    ] {
+        let why = CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit);
+        let mut world = durable();
+        world.record(RecordOptions::default());
+        let client = world.connect(Version::V5, "client");
+        world.expel(client, why);
+        world.replay();
+        let part = &world.parts.files()[0];
+        assert_eq!(
+            play(part).expect("it can be played").0,
+            Some(stop),
+            "{limit}"
+        );
+        let mut replay = Replay::new(part).expect("it can be played");
+        let mut told = Vec::new();
+        while let Some(step) = replay.step().expect("it can be played") {
+            match step {
+                Step::Input(Input::Disconnect(_, why), _)
+                | Step::Action(Action::Event(Event::Disconnected { why, .. })) => told.push(why),
+                _ => {}
+            }
+        }
+        let wanted = if stop == Stop::Ended {
+            vec![why; 2]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(told, wanted, "{limit}");
+    }
 }
 
 /// Each part is complete in itself, wherever it begins.

@@ -164,14 +164,34 @@ const CLOSE_REASONS: [CloseReason; 17] = [
     CloseReason::PublishRate,
 ];
 
-/// `None` for a violation: that is for the broker itself to find.
+/// The settings that a limit may name, by number.
+const LIMITS: [&str; 11] = [
+    "",
+    "limits.connections_maximum",
+    "limits.sessions_maximum",
+    "limits.memory_budget_bytes",
+    "listener.connections_maximum",
+    "quotas.connections_per_address_maximum",
+    "quotas.connections_per_address_per_second_maximum",
+    "quotas.connections_per_user_maximum",
+    "tenants.maximum",
+    "tenants.connections_maximum",
+    "tenants.sessions_maximum",
+];
+
+/// The first of them.
+const LIMIT: u8 = 0x82;
+
+/// `None` for a violation: that is for the broker itself to find. And for a limit that is none of
+/// its settings: what cannot be told again would come out as something else.
 pub(super) fn put_close_reason(why: CloseReason, out: &mut Vec<u8>) -> Option<()> {
     let (kind, code) = if let CloseReason::ClientDisconnect(code) = why {
         (0x80, code)
     } else if let CloseReason::Refused(code) = why {
         (0x81, code)
-    } else if let CloseReason::Limit(code, _) = why {
-        (0x82, code)
+    } else if let CloseReason::Limit(code, limit) = why {
+        let place = LIMITS.iter().position(|known| *known == limit)?;
+        (LIMIT + u8::try_from(place).ok()?, code)
     } else {
         let place = CLOSE_REASONS.iter().position(|known| *known == why)?;
         (u8::try_from(place).ok()?, ReasonCode::SUCCESS)
@@ -185,7 +205,7 @@ fn take_close_reason(from: &mut Reader<'_>) -> Option<CloseReason> {
     Some(match kind {
         0x80 => CloseReason::ClientDisconnect(code),
         0x81 => CloseReason::Refused(code),
-        0x82 => CloseReason::Limit(code, ""),
+        LIMIT.. => CloseReason::Limit(code, LIMITS.get(usize::from(kind - LIMIT))?),
         place => *CLOSE_REASONS.get(usize::from(place))?,
     })
 }
