@@ -67,9 +67,10 @@ pub(crate) struct Replay {
     /// client with this identifier is connected
     #[argh(option, arg_name = "time or client id")]
     until: Option<String>,
-    /// write what was played of one shard, of the last part, to this new file, and what came of it
-    /// to FILE.expected, for a test: tests/recordings/*.whimrec are played by
-    /// `cargo test -p whimbrel-tests --test recording`
+    /// write what was played of the last part to this new file, and what came of it to
+    /// FILE.expected, for a test: tests/recordings/*.whimrec are played by `cargo test -p
+    /// whimbrel-tests --test recording`; of several shards, each to a file of its own, with its
+    /// number before the extension: FILE.0.whimrec
     #[argh(option, arg_name = "file")]
     save: Option<PathBuf>,
 }
@@ -200,20 +201,19 @@ impl Replay {
         let until = self.check()?;
         let found = files::find(&self.file, self.shard)?;
         let is_whole = matches!(found, Found::Shards(_)) && self.shard.is_none();
+        let mut saved = save::Saved::new(self.save.as_deref(), None);
         let rows: Vec<_> = match found {
             Found::Part(path) => vec![[(None, path)].into()],
             Found::Shards(shards) => {
+                saved = save::Saved::new(self.save.as_deref(), Some(&shards));
                 let rows = shards.into_values();
                 let numbered = |(number, path)| (Some(number), path);
                 rows.map(|parts| parts.into_iter().map(numbered).collect())
                     .collect()
             }
         };
-        if self.save.is_some() && rows.len() > 1 {
-            let why = "--save writes a part of one shard: say which with --shard";
-            return Err(Failure::Misuse(why.to_owned()));
-        }
-        let mut summary = Play::new(self, until, rows, out).run()?;
+        saved.check()?;
+        let mut summary = Play::new(self, until, (rows, saved), out).run()?;
         if is_whole && summary.shards.len() < usize::from(summary.shard_count) {
             let (played, all) = (summary.shards.len(), summary.shard_count);
             complain(&format!(
@@ -239,9 +239,6 @@ impl Replay {
             return wrong(format!(
                 "what is to be explained is no topic or filter: {error}"
             ));
-        }
-        if let Some(file) = &self.save {
-            save::check(file)?;
         }
         let Some(until) = &self.until else {
             return Ok(None);

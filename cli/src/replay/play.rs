@@ -1,15 +1,14 @@
 //! Playing all shards of a recording, by time, and telling of it.
 
 use super::line::{Teller, number_of, plain, seconds, wall};
-use super::row::{Findings, Open, Row};
-use super::save::save;
+use super::row::{Findings, Open, Parts, Row};
+use super::save::Saved;
 use super::silence::{Silences, Where};
 use super::timeline::Timeline;
 use super::{Failure, Replay, Summary, Until};
 use crate::output::complain;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use whimbrel_core::Event;
 use whimbrel_core::action::Action;
 use whimbrel_core::recording::{Replay as Player, ReplayError, Step};
@@ -19,6 +18,7 @@ pub(super) struct Play<'a, W> {
     wanted: &'a Replay,
     until: Option<Until>,
     rows: Vec<Row<'a>>,
+    saved: Saved,
     timeline: Timeline,
     silences: Silences<'a>,
     /// Those of the clients that were asked for who were there.
@@ -37,7 +37,7 @@ impl<'a, W: Write> Play<'a, W> {
     pub(super) fn new(
         wanted: &'a Replay,
         until: Option<Until>,
-        rows: Vec<VecDeque<(Option<u64>, PathBuf)>>,
+        (rows, saved): (Vec<Parts>, Saved),
         out: W,
     ) -> Self {
         let client = wanted.client.as_deref();
@@ -50,6 +50,7 @@ impl<'a, W: Write> Play<'a, W> {
             wanted,
             until,
             rows,
+            saved,
             timeline: Timeline::default(),
             seen: BTreeSet::new(),
             processes: Vec::new(),
@@ -80,11 +81,10 @@ impl<'a, W: Write> Play<'a, W> {
             self.write(&line);
         }
         let never_came = matches!(self.until, Some(Until::Client(_))) && !self.has_stopped;
-        if !never_came
-            && let Some(file) = &self.wanted.save
-            && let Some(open) = self.rows.first().and_then(|row| row.open.as_ref())
-        {
-            save(file, &open.player, None)?;
+        if !never_came {
+            for line in self.saved.write(&self.rows, None)? {
+                self.write(&line);
+            }
         }
         self.conclude()?;
         Ok(self.summary)
@@ -315,10 +315,11 @@ impl<'a, W: Write> Play<'a, W> {
         };
         let (from, to) = (open.same_step, open.player.step_count());
         let file = open.name.clone();
-        let saving = self.wanted.save.as_ref();
-        if let Some(Err(failure)) = saving.map(|file| save(file, &open.player, Some(to))) {
+        let saved = self.saved.write(&self.rows, Some((at, to)));
+        let saved = saved.unwrap_or_else(|failure| {
             complain(&failure.to_string());
-        }
+            Vec::new()
+        });
         if !self.wanted.trace {
             let part = std::fs::read(&open.path);
             let (shard, began) = (open.player.shard(), self.timeline.began());
@@ -339,7 +340,7 @@ impl<'a, W: Write> Play<'a, W> {
             to,
             file,
         };
-        for line in self.silences.end() {
+        for line in self.silences.end().into_iter().chain(saved) {
             self.write(&line);
         }
         differs

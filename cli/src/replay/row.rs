@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use whimbrel_core::recording::{PART_NUMBER_MAX, Replay as Player, ReplayError, Stop, part_number};
 use whimbrel_core::time::Timestamp;
 
+/// Parts of one shard, each with its number if its name says one, oldest first.
+pub(super) type Parts = VecDeque<(Option<u64>, PathBuf)>;
+
 /// The parts of one shard that are still to be played, and the one that is being played.
 pub(super) struct Row<'a> {
-    parts: VecDeque<(Option<u64>, PathBuf)>,
+    parts: Parts,
     /// Only of this client.
     client: Option<&'a str>,
     /// The part that is being played, or was the last one.
@@ -71,10 +74,7 @@ pub(super) struct Findings {
 }
 
 impl<'a> Row<'a> {
-    pub(super) const fn new(
-        parts: VecDeque<(Option<u64>, PathBuf)>,
-        client: Option<&'a str>,
-    ) -> Self {
+    pub(super) const fn new(parts: Parts, client: Option<&'a str>) -> Self {
         Self {
             parts,
             client,

@@ -552,6 +552,48 @@ fn what_is_saved_writes_over_nothing_and_is_for_its_owner() {
     assert!(said.contains(steps), "{said}, {expected}");
 }
 
+/// Each shard has a file of its own, which says what came of it.
+#[cfg(unix)]
+#[test]
+fn of_several_shards_each_is_saved() {
+    let directory = Directory::new("recorded-saved-shards");
+    let file = file_of(&directory);
+    let (mut broker, port) = recording(&file, &["-t", "2"]);
+    bench(&port, "pairs --count 500 --qos 1 --clients 8");
+    broker.signal("TERM");
+    assert!(broker.wait().success());
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (said, complaint, code) = replay(&[&file, "--save", &path("saved.whimrec")]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""), "{said}");
+    for shard in 0..2 {
+        let saved = path(&format!("saved.{shard}.whimrec"));
+        let line = format!("--- saved of shard {shard}: {saved}\n");
+        assert!(said.contains(&line), "{said}");
+        let expected = std::fs::read_to_string(format!("{saved}.expected")).unwrap();
+        let steps = expected.strip_prefix("the same: ").unwrap().trim_end();
+        let (alone, _, code) = replay(&[&saved]);
+        assert_eq!(code, Some(0), "{alone}");
+        assert!(alone.contains(steps), "{alone}, {expected}");
+        assert!(!steps.starts_with("0 "), "{expected}");
+    }
+    assert!(!Path::new(&path("saved.whimrec")).exists());
+
+    // Nothing is written over, and then nothing is written.
+    std::fs::write(path("other.1.whimrec"), "mine").unwrap();
+    let (_, complaint, code) = replay(&[&file, "--save", &path("other.whimrec")]);
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains("other.1.whimrec already"), "{complaint}");
+    assert!(!Path::new(&path("other.0.whimrec")).exists());
+
+    // One of them alone is called as it was said, and before the beginning there is only that.
+    let (said, ..) = replay(&[&file, "--shard", "1", "--save", &path("one")]);
+    assert!(!said.contains("saved"), "{said}");
+    assert!(Path::new(&path("one.expected")).exists());
+    let (said, complaint, code) = replay(&[&file, "--until", "0s", "--save", &path("none")]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("--- saved of shard 0: "), "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_typed_wrong_is_said() {
