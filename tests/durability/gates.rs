@@ -1,14 +1,15 @@
 //! Which answer waits for which record, row by row, in every version; and what a full disk leaves.
 
 use crate::{durable, id_of, persistent};
-use whimbrel_core::ConnectionId;
 use whimbrel_core::codec::packet::{
     Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
 };
 use whimbrel_core::codec::{
     Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer, UnsubscribeBuffer,
 };
+use whimbrel_core::config::{QueueOverflow, SessionConfig};
 use whimbrel_core::id::PacketId;
+use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::world::{VERSIONS, connect, publish};
 use whimbrel_tests::{Received, World};
 
@@ -325,6 +326,58 @@ fn on_a_full_disk_messages_are_refused_and_the_rest_goes_on() {
             taken * 2,
             "who was not told waits"
         );
+    }
+}
+
+/// What is refused for want of room on the disk costs nobody a place in a queue, whatever goes
+/// first when that is full; and what the queue has kept is kept, also by the next process.
+#[test]
+fn on_a_full_disk_a_full_queue_stays_as_it_is() {
+    for (queue_overflow, expected) in [
+        (QueueOverflow::DropNewest, ["0", "1", "2"]),
+        (QueueOverflow::DropOldest, ["2", "3", "4"]),
+        (QueueOverflow::Disconnect, ["0", "1", "2"]),
+    ] {
+        for (version, crashes) in VERSIONS.into_iter().flat_map(|v| [(v, false), (v, true)]) {
+            let what = format!("{queue_overflow:?} {version:?} {crashes}");
+            let mut world = World::new(Config {
+                durable: true,
+                session: SessionConfig {
+                    queue_messages_maximum: 3,
+                    queue_overflow,
+                    ..SessionConfig::default()
+                },
+                ..Config::default()
+            });
+            let (away, _) = persistent(&mut world, Version::V5, "away");
+            world.subscribe(away, "t", QoS::AtLeastOnce);
+            world.cut(away);
+            let publisher = world.connect(version, "publisher");
+            for number in 0..5 {
+                let payload = number.to_string();
+                world.publish(publisher, "t", payload.as_bytes(), QoS::AtLeastOnce);
+                assert!(world.next(publisher).is_some(), "{what}");
+            }
+            world.broker.storage_pressure(world.now, true);
+            world.run();
+            world.publish(publisher, "t", b"5", QoS::AtLeastOnce);
+            let answers = world.drain(publisher).len();
+            assert_eq!(answers, usize::from(version == Version::V5), "{what}");
+            if crashes {
+                world.crash();
+                world.broker.storage_pressure(world.now, true);
+                world.run();
+            }
+            let (away, is_present) = persistent(&mut world, Version::V5, "away");
+            assert!(is_present, "{what}");
+            assert_eq!(world.take_all(away), expected, "{what}");
+            world.broker.storage_pressure(world.now, false);
+            world.run();
+            // Who was told, or is gone, has to send it again.
+            let waited = version != Version::V5 && !crashes;
+            let late = world.take_all(away);
+            assert_eq!(late, ["5"][..usize::from(waited)], "{what}");
+        }
     }
 }
 
