@@ -386,6 +386,7 @@ impl Broker {
     /// The transport is gone, or its peer will send no more. This is what fires wills.
     pub fn closed(&mut self, now: Now, connection: ConnectionId) {
         self.tick(now);
+        self.hear_goodbye(connection.key());
         self.close(connection.key(), CloseReason::TransportClosed);
         self.settle();
     }

@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::codec;
 use crate::codec::ReasonCode;
 use crate::codec::frame::{self, Frame};
-use crate::codec::packet::QoS;
+use crate::codec::packet::{PacketType, QoS};
 use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
 use crate::id::ConnectionId;
@@ -307,6 +307,28 @@ impl Broker {
             self.consume(key, &inbox);
         }
         self.count_inbox(key);
+    }
+
+    /// A DISCONNECT that has come counts, though it waits for its turn: its will is not for
+    /// publishing. What waits before it is for nobody any more, as when the transport breaks.
+    pub(crate) fn hear_goodbye(&mut self, key: Key) {
+        let takes_part = |connection: &&mut Connection| {
+            connection.session().is_some() && !connection.stalls.has(Stalls::DOOMED)
+        };
+        let Some(connection) = self.connections.get_mut(key).filter(takes_part) else {
+            return;
+        };
+        let inbox = core::mem::take(&mut connection.inbox);
+        let mut rest = &*inbox;
+        while let Ok(Some((frame, length))) = frame::split(rest, u32::MAX) {
+            if frame::packet_type(frame.first_byte) == Ok(PacketType::Disconnect) {
+                if let Err(violation) = self.dispatch(key, frame) {
+                    self.close(key, CloseReason::Violation(violation));
+                }
+                return;
+            }
+            rest = rest.get(length..).unwrap_or_default();
+        }
     }
 
     /// Asks the runtime to read a connection again that has no more than this in its inbox.

@@ -388,3 +388,31 @@ fn who_has_not_heard_of_the_end_is_waited_for() {
 fn a_will_may_arrive_when_its_broker_has_ended() {
     crate::check(510_000_001_497);
 }
+
+/// A client said DISCONNECT behind so many messages that the rest had to wait for its turn, and
+/// closed the connection before that came: its will was published. (Seed 520000000555.)
+#[test]
+fn a_disconnect_counts_though_it_waits_for_its_turn() {
+    let mut world = one_at_a_time();
+    let watcher = world.connect(Version::V4, "watcher");
+    world.subscribe(watcher, "wills", QoS::AtMostOnce);
+    let subscriber = world.connect(Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtMostOnce);
+    let will = whimbrel_tests::world::will("wills", b"gone");
+    let hello = Connect {
+        will: Some(will),
+        ..connect(Version::V4, "publisher")
+    };
+    let (publisher, _) = world.enter(&hello);
+    let mut bytes = Vec::new();
+    for _ in 0..40 {
+        let message = Packet::Publish(publish("t", b"much", QoS::AtMostOnce, 0));
+        codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+    }
+    bytes.extend([0xE0, 0]);
+    world.broker.receive(world.now, publisher, &bytes);
+    world.broker.closed(world.now, publisher);
+    world.run();
+    world.pass_ms(1_000);
+    world.hears_nothing(watcher);
+}
