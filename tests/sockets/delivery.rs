@@ -1,10 +1,12 @@
 //! Messages and who gets them.
 
 use crate::client::{ALL_QOS, Client, Dial, VERSIONS};
+use crate::peer::{Peer, publish};
 use crate::runtime::Runtime;
 use std::thread;
 use whimbrel_core::Config;
 use whimbrel_core::codec::packet::QoS;
+use whimbrel_core::config::Limits;
 
 pub(crate) fn every_qos_arrives<R: Runtime>() {
     let broker = R::start(Config::default());
@@ -195,6 +197,35 @@ pub(crate) fn ten_thousand_messages_keep_their_order<R: Runtime>() {
                 );
             }
             counting.join().expect("all is published").disconnect();
+        }
+    }
+    broker.stop();
+}
+
+/// Its messages wait for their turn when its connection ends.
+pub(crate) fn who_says_much_and_leaves_is_heard<R: Runtime>() {
+    const MESSAGES: usize = 500;
+    let limits = Limits {
+        fanout_step: 1,
+        ..Limits::default()
+    };
+    let broker = R::start(Config {
+        limits,
+        ..Config::default()
+    });
+    for version in VERSIONS {
+        let subscriber = Client::connect(&broker, version, "subscriber");
+        subscriber.subscribe("t", QoS::AtMostOnce);
+        let mut publisher = Peer::connected(&broker, version, "publisher");
+        let mut all = Vec::new();
+        for number in 0..MESSAGES {
+            all.extend(publish(version, b"t", number.to_string().as_bytes()));
+        }
+        all.extend([0xE0, 0]);
+        assert!(publisher.send(&all));
+        drop(publisher);
+        for number in 0..MESSAGES {
+            assert_eq!(subscriber.message().text(), number.to_string());
         }
     }
     broker.stop();

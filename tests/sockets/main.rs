@@ -70,6 +70,7 @@ tell_of!(
         shared_subscriptions_divide_the_work,
         a_payload_of_1_mib_arrives_whole,
         ten_thousand_messages_keep_their_order,
+        who_says_much_and_leaves_is_heard,
         unsubscribing_ends_delivery,
     ]
     embedded: [
@@ -170,6 +171,7 @@ tell_of!(
         shared_subscriptions_divide_the_work,
         a_payload_of_1_mib_arrives_whole,
         ten_thousand_messages_keep_their_order,
+        who_says_much_and_leaves_is_heard,
         unsubscribing_ends_delivery,
     ]
     sessions: [

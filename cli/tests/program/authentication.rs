@@ -1,7 +1,9 @@
 //! Passwords at a broker that runs, and what SIGHUP changes about it.
 
 use crate::harness::{Directory, Running, forgetful, whimbrel};
-use crate::raw::{ACCEPTED, BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, answer, connect};
+use crate::raw::{
+    ACCEPTED, BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, answer, connect, dial_as, text,
+};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -71,6 +73,22 @@ fn users_are_let_in_with_their_password() {
     ] {
         assert_eq!(answer(&address, user, password), expected, "{user}");
     }
+}
+
+/// Its password is looked at when it has said all it had to say, and left: it need not
+/// wait for the answer (MQTT 5.0, 3.1.4).
+#[test]
+fn who_does_not_wait_for_the_answer_is_heard() {
+    let home = Home::new("auth-in-passing", &[("alice", "secret")]);
+    let (_broker, address) = home.start();
+    let (mut listener, _) = connect(&address, "alice", "secret");
+    assert_eq!(listener.subscribe("news"), 0);
+    let mut passing = dial_as(&address, "passing", "alice", "secret");
+    passing.send(0x30, &[&text(b"news")[..], b"\0rain"].concat());
+    passing.send(0xE0, &[]);
+    drop(passing);
+    let (_, message) = listener.next();
+    assert!(message.ends_with(b"rain"), "{message:?}");
 }
 
 #[cfg(feature = "tools")]

@@ -90,6 +90,14 @@ pub(crate) fn connect(address: &str, user: &str, password: &str) -> (Raw, u8) {
 
 /// The same with this client identifier.
 pub(crate) fn connect_as(address: &str, client_id: &str, user: &str, password: &str) -> (Raw, u8) {
+    let mut client = dial_as(address, client_id, user, password);
+    let (first, answer) = client.next();
+    assert_eq!(first, 0x20, "a CONNACK");
+    (client, answer[1])
+}
+
+/// One that has yet to hear the answer.
+pub(crate) fn dial_as(address: &str, client_id: &str, user: &str, password: &str) -> Raw {
     let mut body = b"\0\x04MQTT\x05".to_vec();
     body.push(if user.is_empty() { 0x02 } else { 0xC2 });
     body.extend(b"\0\x3c\0");
@@ -100,9 +108,7 @@ pub(crate) fn connect_as(address: &str, client_id: &str, user: &str, password: &
     }
     let mut client = Raw::dial(address);
     client.send(0x10, &body);
-    let (first, answer) = client.next();
-    assert_eq!(first, 0x20, "a CONNACK");
-    (client, answer[1])
+    client
 }
 
 pub(crate) fn answer(address: &str, user: &str, password: &str) -> u8 {

@@ -580,7 +580,7 @@ impl<D: Driver> Shard<D> {
 
     fn pause(&mut self, id: ConnectionId, paused: bool) {
         if let Some(socket) = self.sockets.get_mut(id) {
-            socket.paused = paused;
+            socket.set_paused(paused);
             if paused {
                 self.looks.ask(self.now.monotonic);
             }

@@ -161,8 +161,14 @@ impl<T: Transport> Socket<T> {
         }
     }
 
-    /// It is looked at because it may be paused: whether it is, was not read since the last time,
-    /// and has nobody at the other end.
+    /// It is not to be read, or read again: the core goes on with what it has.
+    pub(crate) const fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.missed &= paused;
+    }
+
+    /// It is looked at because it may be paused: whether it is, was not to be read since the last
+    /// time, and has nobody at the other end.
     pub(crate) fn is_gone(&mut self) -> bool {
         self.paused && core::mem::replace(&mut self.missed, true) && self.transport.has_left()
     }
@@ -313,6 +319,7 @@ mod tests {
         room: usize,
         taken: Vec<u8>,
         has_finished: bool,
+        has_left: bool,
     }
 
     impl Transport for Narrow {
@@ -356,7 +363,7 @@ mod tests {
         }
 
         fn has_left(&self) -> bool {
-            false
+            self.has_left
         }
 
         fn has_goodbye(&self) -> bool {
@@ -408,6 +415,19 @@ mod tests {
         let transport = lingering.socket.transport;
         assert_eq!(transport.taken, b"slowbye");
         assert!(transport.has_finished);
+    }
+
+    /// A burst to many takes longer than a look.
+    #[test]
+    fn who_has_left_is_gone_when_nothing_goes_on() {
+        let mut socket = socket(0);
+        socket.transport.has_left = true;
+        socket.set_paused(true);
+        assert!(!socket.is_gone(), "it was only just paused");
+        socket.set_paused(false);
+        socket.set_paused(true);
+        assert!(!socket.is_gone(), "it goes on");
+        assert!(socket.is_gone());
     }
 
     #[test]
