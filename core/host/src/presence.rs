@@ -9,9 +9,9 @@ use whimbrel_core::Timestamp;
 /// How often those who are paused are looked at, in milliseconds.
 pub const LOOK_MS: u64 = 10_000;
 
-/// When to look at those who are paused. Whoever is paused at two looks, not to be read between them
-/// and has left by the second is gone: what it had sent and was not read is lost, as if the network
-/// had lost it. Mostly pausing ends before, and nothing is lost.
+/// When to look at those who are paused. Whoever is paused at two looks, not to be read between
+/// them and has left by the second is gone: what it had sent and was not read is lost, as if the
+/// network had lost it. Mostly pausing ends before, and nothing is lost.
 #[derive(Debug, Default)]
 pub struct Looks {
     next: Option<Timestamp>,
