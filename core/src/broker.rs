@@ -451,6 +451,7 @@ impl Broker {
                 .arm(TimerKey::Connection(key), &mut connection.armed, due);
         } else {
             // [MQTT-3.1.2-22]
+            self.hear_goodbye(key);
             self.close(key, CloseReason::KeepAlive);
         }
     }
@@ -535,6 +536,7 @@ impl Broker {
     fn close_all(&mut self, why: CloseReason) {
         let mut slot = 0;
         while let Some(key) = self.connections.key_from(slot) {
+            self.hear_goodbye(key);
             self.close(key, why);
             slot = key.index + 1;
         }

@@ -87,7 +87,8 @@ impl Broker {
 
     /// Counts what is kept of unhandled bytes, and what else a client takes. Above the memory
     /// budget large packets are not waited for: on small devices those that are larger than what
-    /// one connection may have unsent, so that many clients together do not exceed it by much.
+    /// one connection may have unsent, so that many clients together do not exceed it by much. What
+    /// waits for the broker is no fault of its client, and no more than a packet and a read.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -97,10 +98,11 @@ impl Broker {
         self.statistics.partial_bytes += u64::from(bytes);
         self.statistics.partial_bytes -= u64::from(counted);
         let limits = &self.config.limits;
-        let pause = limits.unsent_bytes_pause as usize;
-        if bytes as usize > pause.clamp(WAITED_FOR_BYTES, OUTBOX_FULL)
-            && self.memory_bytes() > limits.memory_budget_bytes
-        {
+        let most = match connection.stalls.are_ours() {
+            true => OUTBOX_FULL,
+            false => (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL),
+        };
+        if bytes as usize > most && self.memory_bytes() > limits.memory_budget_bytes {
             let limit = "limits.memory_budget_bytes";
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
@@ -320,12 +322,18 @@ impl Broker {
         };
         let inbox = core::mem::take(&mut connection.inbox);
         let mut rest = &*inbox;
-        while let Ok(Some((frame, length))) = frame::split(rest, u32::MAX) {
-            if frame::packet_type(frame.first_byte) == Ok(PacketType::Disconnect) {
-                if let Err(violation) = self.dispatch(key, frame) {
-                    self.close(key, CloseReason::Violation(violation));
+        let limit = self.config.protocol.maximum_packet_size;
+        while let Ok(Some((frame, length))) = frame::split(rest, limit) {
+            match frame::packet_type(frame.first_byte) {
+                Ok(PacketType::Disconnect) => {
+                    if let Err(violation) = self.dispatch(key, frame) {
+                        self.close(key, CloseReason::Violation(violation));
+                    }
+                    return;
                 }
-                return;
+                // For that it would have been thrown out before.
+                Ok(PacketType::Connect) | Err(_) => return,
+                Ok(_) => {}
             }
             rest = rest.get(length..).unwrap_or_default();
         }

@@ -62,6 +62,7 @@ impl Broker {
         let now = self.clock.now();
         let mut place = 0;
         loop {
+            self.cut();
             // What an earlier connection began may not be durable yet, nor what is given up here.
             let gate = self
                 .latest_gate()
@@ -106,8 +107,7 @@ impl Broker {
             // What it may receive can have changed since.
             let topic = TopicName::known(exchange.delivery.message.topic_str());
             if !self.access.may_send(connection, &session.client_id, topic) {
-                self.give_up(session_key, id, DropReason::NotAllowed);
-                place = 0;
+                place = self.give_up(session_key, (at, id), DropReason::NotAllowed);
                 continue;
             }
             if exchange.delivery.message.is_stub() {
@@ -115,8 +115,7 @@ impl Broker {
                     Some(true) => place = at,
                     Some(false) => return,
                     None => {
-                        self.give_up(session_key, id, DropReason::Unreadable);
-                        place = 0;
+                        place = self.give_up(session_key, (at, id), DropReason::Unreadable);
                     }
                 }
                 continue;
@@ -151,20 +150,24 @@ impl Broker {
             (exchange.sent, exchange.counted) = (false, false);
             traffic.unsent += 1;
             traffic.outstanding -= 1;
-            self.give_up(session_key, id, DropReason::TooLarge);
-            place = 0;
+            place = self.give_up(session_key, (at, id), DropReason::TooLarge);
         }
     }
 
     /// An exchange whose message cannot be sent, for this reason. At QoS 2 it is released when an
     /// earlier connection has sent it, whether or not it has arrived: a client that has it would
-    /// take the next message with its identifier for the same one.
-    fn give_up(&mut self, session_key: Key, id: PacketId, why: DropReason) {
+    /// take the next message with its identifier for the same one. Gives the place from which to
+    /// go on with the others.
+    fn give_up(&mut self, session_key: Key, (at, id): (usize, PacketId), why: DropReason) -> usize {
         let Some(session) = self.sessions.get_mut(session_key) else {
-            return;
+            return at;
         };
+        let mut place = at;
         let number = session.number;
         let traffic = session.traffic();
+        // Without it, places stay what they are, unless others become stragglers.
+        let stragglers = traffic.inflight.straggler_count();
+        let stragglers = stragglers - usize::from(at < stragglers);
         let is_known = |it: &&mut Exchange| it.was_sent && it.delivery.qos() == QoS::ExactlyOnce;
         let message = if let Some(exchange) = traffic.inflight.get_mut(id).filter(is_known) {
             exchange.stage = Stage::Released;
@@ -179,14 +182,18 @@ impl Broker {
             message
         } else if let Some(ended) = traffic.inflight.end(id) {
             traffic.unsent -= 1;
+            if traffic.inflight.straggler_count() != stragglers {
+                place = 0;
+            }
             let message = ended.exchange.delivery.message.clone();
             self.finish_delivery(session_key.index, ended);
             message
         } else {
-            return;
+            return at;
         };
         self.drop_delivery(session_key.index, &message.view(), why);
         self.pool.give_back(message);
+        place
     }
 
     fn start_queued(&mut self, key: Key, session_key: Key) {
@@ -339,7 +346,7 @@ impl Broker {
         (exchange.sent, exchange.counted) = (false, false);
         traffic.unsent += 1;
         traffic.outstanding -= 1;
-        self.give_up(session_key, packet_id, DropReason::TooLarge);
+        self.give_up(session_key, (0, packet_id), DropReason::TooLarge);
         // Its place in the window is for what waits.
         self.wake(key);
     }

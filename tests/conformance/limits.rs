@@ -296,6 +296,29 @@ fn what_came_in_part_stays_near_a_small_memory_budget() {
     assert!(says.connections_open < CLIENTS, "{says:?}");
 }
 
+/// Who is not read because the disk is full does nothing wrong.
+#[test]
+fn what_waits_for_the_broker_is_kept_above_a_small_memory_budget() {
+    let mut world = World::new(Config {
+        durable: true,
+        limits: Limits {
+            memory_budget_bytes: 9_000,
+            unsent_bytes_pause: 4_096,
+            ..Limits::default()
+        },
+        ..Config::default()
+    });
+    let client = world.connect(Version::V4, "client");
+    world.broker.storage_pressure(world.now, true);
+    for id in 1..=10 {
+        let message = publish("t", &[b'x'; 1_000], QoS::AtLeastOnce, id);
+        world.send(client, &Packet::Publish(message));
+    }
+    let says = world.statistics();
+    assert!(says.memory_bytes > 9_000, "{says:?}");
+    assert!(!world.is_closed(client));
+}
+
 /// However many messages come in one read: the budget is not looked at between reads only.
 #[test]
 fn what_comes_in_one_read_stays_inside_the_memory_budget() {

@@ -460,6 +460,17 @@ fn a_repair_without_room_takes_that_of_spares_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_repair_that_finds_no_header_takes_the_room_of_spares_too() {
+    let mut log = young();
+    log.disk.tamper(&segment(1), |bytes| bytes[20] ^= 1);
+    log.disk.capacity_bytes = Some(log.disk.used_bytes());
+    let summary = repair(&mut log.disk).unwrap();
+    assert_eq!(summary.lost[0].kind, DamageKind::Header);
+    log.disk.capacity_bytes = None;
+    assert_eq!(repaired(&log.disk).0, 5, "nothing is lost");
+}
+
+#[test]
 fn a_copy_ends_where_there_are_only_zeros() {
     let mut log = young();
     log.disk.no_links = true;

@@ -372,7 +372,7 @@ fn add_growth(
     count: u64,
     used: &Used,
 ) {
-    if let Some(bytes) = used.broker_grown_bytes {
-        report.add(key, label, bytes / count.max(1) as f64);
+    if let Some(bytes) = used.broker_grown_bytes.filter(|_| count > 0) {
+        report.add(key, label, bytes / count as f64);
     }
 }

@@ -5,6 +5,7 @@ use super::rehearsal::Rehearsal;
 use super::{Disk, Failure, drive, end, locked, read};
 use crate::output::print;
 use argh::{ArgsInfo, FromArgs};
+use std::collections::BTreeSet;
 use whimbrel_core::log::{Damage, LogEnd, Recovered, Recovery, Summary};
 use whimbrel_host::{Executor, new_uuid};
 
@@ -63,12 +64,11 @@ impl Verify {
 /// What a repair gave up or would give up, and what is missing then.
 pub(super) fn outcome(verb: &str, repaired: &Summary, left: &Summary, census: &Census) -> String {
     let mut out = String::new();
-    let mut places: Vec<String> = Vec::new();
+    let mut places = BTreeSet::new();
     for damage in &repaired.lost {
         let place = damage.place().to_string();
-        if !places.contains(&place) {
+        if places.insert(place.clone()) {
             out.push_str(&format!("{verb}: {place}\n"));
-            places.push(place);
         }
     }
     for (first, last) in &left.doubts {

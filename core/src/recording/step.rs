@@ -164,7 +164,7 @@ const CLOSE_REASONS: [CloseReason; 17] = [
     CloseReason::PublishRate,
 ];
 
-/// The settings that a limit may name, by number.
+/// The settings that a limit may name, by number: recordings have that, so what is new comes last.
 const LIMITS: [&str; 11] = [
     "",
     "limits.connections_maximum",

@@ -131,6 +131,11 @@ impl Inflight {
         self.last.map_or(PacketId::FIRST, PacketId::next)
     }
 
+    /// How many exchanges the ring has given away.
+    pub(crate) fn straggler_count(&self) -> usize {
+        self.stragglers.len()
+    }
+
     /// Where among the stragglers an exchange is.
     fn straggler(&self, id: PacketId) -> Option<usize> {
         self.stragglers.iter().position(|(known, _)| *known == id)

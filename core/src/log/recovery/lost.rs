@@ -3,7 +3,7 @@
 use super::reader::READ_BYTES;
 use super::rewrite::{Plan, Rewrite};
 use super::search::Search;
-use super::survey::{Link, Survey};
+use super::survey::{Link, SegmentFile, Survey};
 use super::verdict::{Damage, DamageKind};
 use super::{Phase, Recovery};
 use crate::log::frame::{LogUuid, SEGMENT_HEADER_BYTES};
@@ -134,7 +134,10 @@ impl Recovery {
         plan.header.gap_before = false;
         // Whether it is needed is for the next look to find out.
         plan.header.previous = file.number - 1;
-        Phase::Rewrite(Box::new(Rewrite::new(plan, Vec::new())))
+        let is_blank = |file: &&SegmentFile| !probe.used.contains(&file.number);
+        let blank: Vec<SegmentFile> = self.survey.files.iter().filter(is_blank).copied().collect();
+        let spares = self.survey.spares(&blank, file.number);
+        Phase::Rewrite(Box::new(Rewrite::new(plan, spares)))
     }
 
     fn set_aside(&self, probe: &Probe) -> SetAside {

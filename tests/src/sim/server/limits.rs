@@ -8,10 +8,8 @@ use whimbrel_core::action::DropReason;
 /// sent to it.
 const MOVING_BYTES: u64 = 6_000;
 
-/// A packet that has come in part is waited for up to this, even when memory is used up, or up to
-/// what one connection may have unsent, but for the largest.
-const WAITED_FOR_BYTES: u64 = 4 << 10;
-const WAITED_FOR_BYTES_MAXIMUM: u64 = 64 << 10;
+/// What waits for the broker, or came in part, may take so much even when memory is used up.
+const UNHANDLED_BYTES: u64 = 64 << 10;
 
 /// More than the largest message counts.
 const MESSAGE_BYTES_MAXIMUM: u64 = 6_000;
@@ -67,9 +65,8 @@ impl Server {
         let part = budget / u64::from(self.config.identity.shards);
         let connections = statistics.connections_open + 1;
         let moving = connections * MOVING_BYTES;
-        let waited_for = u64::from(self.promised.limits.unsent_bytes_pause)
-            .clamp(WAITED_FOR_BYTES, WAITED_FOR_BYTES_MAXIMUM);
-        let partial = statistics.partial_bytes.min(connections * waited_for);
+        let partial = statistics.partial_bytes;
+        let partial = partial.min(connections * UNHANDLED_BYTES);
         statistics.memory_bytes - partial <= part.max(shard.memory_bytes) + moving
     }
 
