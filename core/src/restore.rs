@@ -86,7 +86,7 @@ impl Kept {
             receiving: self.received.len(),
             ..SessionInDoubt::default()
         };
-        if self.record.is_none() && lost == SessionInDoubt::default() {
+        if self.record.is_none() && lost.subscriptions + lost.deliveries + lost.receiving == 0 {
             return None;
         }
         if let Some(record) = &self.record {

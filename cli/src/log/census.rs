@@ -1,7 +1,6 @@
 //! What a log holds when all of it is read: how much of each, and what is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use whimbrel_core::id::MessageId;
 use whimbrel_core::inspect::Record;
 use whimbrel_core::log::{BatchRef, Recovered};
@@ -10,13 +9,11 @@ use whimbrel_core::log::{BatchRef, Recovered};
 #[derive(Debug, Default)]
 pub(super) struct Census {
     sessions: BTreeMap<u64, Known>,
-    /// With their topics.
-    messages: BTreeMap<MessageId, Rc<str>>,
-    topics: BTreeSet<Rc<str>>,
+    messages: BTreeSet<MessageId>,
     /// By tenant and topic.
     retained: BTreeMap<(String, String), MessageId>,
     /// Gaps whose sessions have ended.
-    heeded: BTreeSet<(u64, u64)>,
+    heeded: Vec<(u64, u64)>,
 }
 
 /// What is known of one session.
@@ -29,8 +26,6 @@ struct Known {
     will_topic: Option<Box<str>>,
     subscriptions: BTreeSet<String>,
     deliveries: BTreeMap<u64, Option<MessageId>>,
-    /// Packet identifiers of QoS 2 messages that its client is sending.
-    receiving: BTreeSet<u16>,
 }
 
 impl Known {
@@ -40,7 +35,7 @@ impl Known {
     }
 
     fn is_empty(&self) -> bool {
-        self.subscriptions.is_empty() && self.deliveries.is_empty() && self.receiving.is_empty()
+        self.subscriptions.is_empty() && self.deliveries.is_empty()
     }
 }
 
@@ -75,8 +70,7 @@ impl Census {
                 self.known(session).subscriptions.remove(filter);
             }
             Record::Message(view) => {
-                let topic = self.topic(view.topic);
-                self.messages.insert(view.id, topic);
+                self.messages.insert(view.id);
             }
             Record::MessageGone { id } => {
                 self.messages.remove(&id);
@@ -104,18 +98,14 @@ impl Census {
                 self.retained.remove(&(tenant.to_owned(), topic.to_owned()));
             }
             Record::Heeded { gap } => {
-                self.heeded.insert(gap);
-            }
-            Record::Received { session, packet } => {
-                self.known(session).receiving.insert(packet);
-            }
-            Record::Completed { session, packet } => {
-                self.known(session).receiving.remove(&packet);
+                self.heeded.push(gap);
             }
             // Nobody misses it: it is made anew, or means nothing without the session.
             Record::Boot { .. }
             | Record::Clock { .. }
             | Record::Tenant { .. }
+            | Record::Received { .. }
+            | Record::Completed { .. }
             | Record::Taken { .. }
             | Record::TakenForgotten { .. }
             | Record::Owed { .. }
@@ -127,16 +117,6 @@ impl Census {
 
     fn known(&mut self, session: u64) -> &mut Known {
         self.sessions.entry(session).or_default()
-    }
-
-    /// Topics are many times fewer than messages.
-    fn topic(&mut self, topic: &str) -> Rc<str> {
-        if let Some(topic) = self.topics.get(topic) {
-            return Rc::clone(topic);
-        }
-        let topic: Rc<str> = topic.into();
-        self.topics.insert(Rc::clone(&topic));
-        topic
     }
 
     /// Whose session it is, for people.
@@ -156,7 +136,8 @@ impl Census {
         let whole = sessions.filter(|known| known.client_id.is_some());
         let (mut count, mut subscriptions, mut deliveries) = (0, 0, 0);
         // No record says that a message is gone: that is when nothing refers to it.
-        let mut messages: BTreeSet<_> = self.retained.values().copied().collect();
+        let mut messages = BTreeSet::new();
+        messages.extend(self.retained.values());
         for known in whole {
             count += 1;
             subscriptions += known.subscriptions.len();
@@ -168,7 +149,7 @@ impl Census {
             self.retained.len(),
             messages
                 .iter()
-                .filter(|id| self.messages.contains_key(id))
+                .filter(|id| self.messages.contains(id))
                 .count()
         )
     }
@@ -180,72 +161,39 @@ impl Census {
         let is_in_doubt = doubts.iter().any(|gap| !self.heeded.contains(gap));
         for (session, known) in &self.sessions {
             let name = self.name(*session) + &in_tenant(known.tenant.as_deref());
-            if known.client_id.is_none() {
-                if !known.is_empty() {
-                    lines.push(format!("a session whose client cannot be read ({name})"));
-                    self.end(&name, known, &mut lines);
+            let ends = match known.client_id.is_none() {
+                true if known.is_empty() => continue,
+                true => "has no readable record",
+                false if is_in_doubt => "may lack subscriptions, so the next start ends it",
+                false => {
+                    let is_lost = |id: &MessageId| !self.messages.contains(id);
+                    let lost = known.waiting().filter(is_lost).count();
+                    if lost > 0 {
+                        lines.push(format!("{lost} messages that waited for client {name}"));
+                    }
+                    continue;
                 }
-            } else if is_in_doubt {
+            };
+            lines.push(format!(
+                "the session of client {name}, which {ends}, with {} subscriptions and {} messages that \
+                 waited",
+                known.subscriptions.len(),
+                known.waiting().count()
+            ));
+            if let Some(topic) = &known.will_topic {
                 lines.push(format!(
-                    "the session of client {name}, of which subscriptions may be missing: the next start \
-                     ends it, with {} and {} that waited",
-                    counted(known.subscriptions.len(), "subscription"),
-                    counted(known.waiting().count(), "message")
+                    "the will of client {name} to topic {topic:?}: it is not published"
                 ));
-                self.end(&name, known, &mut lines);
-            } else {
-                let is_lost = |id: &MessageId| !self.messages.contains_key(id);
-                let lost = known.waiting().filter(is_lost).count();
-                if lost > 0 {
-                    let messages = counted(lost, "message");
-                    lines.push(format!("{messages} that waited for client {name}"));
-                }
             }
         }
         for ((tenant, topic), message) in &self.retained {
-            if !self.messages.contains_key(message) {
+            if !self.messages.contains(message) {
                 let tenant = in_tenant(Some(tenant.as_str()).filter(|tenant| !tenant.is_empty()));
                 lines.push(format!("the retained message of topic {topic:?}{tenant}"));
             }
         }
         lines
     }
-
-    /// What goes with a session.
-    fn end(&self, name: &str, known: &Known, lines: &mut Vec<String>) {
-        if let Some(topic) = &known.will_topic {
-            lines.push(format!(
-                "the will of client {name} to topic {topic:?}: it is not published"
-            ));
-        }
-        for filter in &known.subscriptions {
-            lines.push(format!("the subscription of client {name} to {filter:?}"));
-        }
-        let mut waiting: BTreeMap<Option<&Rc<str>>, usize> = BTreeMap::new();
-        for message in known.waiting() {
-            *waiting.entry(self.messages.get(&message)).or_default() += 1;
-        }
-        for (topic, count) in waiting {
-            let what = topic.map_or_else(
-                || "that cannot be read,".to_owned(),
-                |topic| format!("of topic {topic:?}"),
-            );
-            let messages = counted(count, "message");
-            lines.push(format!("{messages} {what} that waited for client {name}"));
-        }
-        if !known.receiving.is_empty() {
-            lines.push(format!(
-                "that {} of client {name} had been taken in: one that comes again is delivered again",
-                counted(known.receiving.len(), "QoS 2 message")
-            ));
-        }
-    }
-}
-
-/// So many of it.
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
 }
 
 /// A tenant behind a name, unless it is the default one.

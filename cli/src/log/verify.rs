@@ -75,15 +75,11 @@ pub(super) fn outcome(verb: &str, repaired: &Summary, left: &Summary, census: &C
         let is_end = |damage: &Damage| damage.first_lsn == *first && damage.last_lsn.is_none();
         out.push_str(&match repaired.lost.iter().any(is_end) {
             true => format!("lost: records from {first} on; how many is not known\n"),
-            false if first == last => format!("lost: record {first}\n"),
             false => format!("lost: records {first} to {last}\n"),
         });
     }
     if !left.doubts.is_empty() {
-        out.push_str(
-            "lost: what these records retained or cleared, and sessions and messages of which nothing \
-             else tells\n",
-        );
+        out.push_str("lost: what these records retained or cleared, and what they alone told of\n");
     }
     out + &missing(left, census)
 }

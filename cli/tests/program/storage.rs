@@ -204,14 +204,11 @@ fn a_damaged_log_is_verified_repaired_and_served() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("given up: seg-"), "{said}");
     for lost in [
-        "record 1\n",
+        "records 1 to 1\n",
         "what these records retained",
-        "the session of client \"a\", of which",
-        "with 1 subscription and 1 message that waited",
+        "the session of client \"a\", which may lack subscriptions, so the next start ends it",
+        "with 1 subscriptions and 1 messages that waited",
         "the will of client \"a\" to topic \"w\": it is not published",
-        "the subscription of client \"a\" to \"t\"",
-        "1 message of topic \"t\" that waited for client \"a\"",
-        "that 1 QoS 2 message of client \"a\" had been taken in",
     ] {
         let line = said.lines().filter(|line| line.starts_with("lost: "));
         let count = line
@@ -272,10 +269,7 @@ fn what_is_no_segment_is_named_with_what_to_do_about_it() {
     let name = segment.file_name().unwrap().to_str().unwrap();
     let good = std::fs::read(segment.with_file_name("seg-0000000000000002")).unwrap();
     for (is_directory, expected) in [
-        (
-            true,
-            "it is no file; whoever put it there has to move it away",
-        ),
+        (true, "it is no file; move it away"),
         (
             false,
             "does not belong to this log: it is of another one, or has another name",
@@ -315,15 +309,11 @@ fn a_device_that_nobody_reaches_comes_up_without_what_cannot_be_read() {
     };
     let mut broker = start();
     broker.wait_for("given up as the configuration says");
-    for expected in [
-        "wills=1",
-        "had retained or cleared",
-        "lost: a session",
-        "lost: a will",
-    ] {
+    for expected in ["had retained or cleared", "lost: a session"] {
         let line = broker.wait_for(expected);
-        let names_it = !expected.starts_with("lost: ") || line.contains("client_id=\"a\"");
-        assert!(names_it, "{line}");
+        let names_it = ["client_id=\"a\"", "will_topic=\"w\""];
+        let is_named = names_it.iter().all(|name| line.contains(name));
+        assert!(is_named || !expected.starts_with("lost: "), "{line}");
     }
     // It may have lost subscriptions, so its client has to begin anew.
     let mut transport = TcpStream::connect(broker.address()).unwrap();

@@ -185,7 +185,7 @@ pub enum IoFailureKind {
     #[error("permission denied")]
     Denied,
     /// There is something else with the name of a file.
-    #[error("it is no file; whoever put it there has to move it away")]
+    #[error("it is no file; move it away")]
     NoFile,
     /// Everything else: the disk is not to be trusted.
     #[error("input/output error")]

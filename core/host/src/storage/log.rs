@@ -12,7 +12,7 @@ use whimbrel_core::id::{MessageId, Position};
 use whimbrel_core::log::{
     self, AppendError, Engine, LogConfig, LogEnd, LogEvent, LogUuid, Recovery, Statistics, Summary,
 };
-use whimbrel_core::restore::{EndedInDoubt, Restorer, RetainedLost, SessionInDoubt};
+use whimbrel_core::restore::{EndedInDoubt, Restorer, RetainedLost};
 use whimbrel_core::runtime::StorageError;
 
 struct LogStore {
@@ -128,57 +128,27 @@ fn tell(directory: &Path, ended: &EndedInDoubt) {
         retained_lost,
         ..
     } = ended;
-    let wills = || sessions.iter().filter_map(with_will);
-    let (wills_count, retained) = (wills().count(), retained_lost.len());
     error!(
-        %directory, sessions = sessions.len(), wills = wills_count, retained,
-        "after the repair of the log, sessions end, since subscriptions of them may be lost: their \
-         clients begin anew when they connect, and their wills are not published"
+        %directory, sessions = sessions.len(), retained = retained_lost.len(),
+        "after the repair of the log, sessions end, since subscriptions may be lost, and wills are not \
+         published; lost, too: what the records given up had retained or cleared"
     );
-    error!(
-        %directory,
-        "lost: what the records that were given up had retained or cleared, of which nothing else tells"
-    );
-    for SessionInDoubt {
-        tenant,
-        client_id,
-        subscriptions,
-        deliveries,
-        receiving,
-        will_topic: _,
-    } in sessions.iter().take(NAMED)
-    {
-        let (tenant, client_id) = (tenant.as_deref(), client_id.as_deref());
-        let unknown = client_id.map_or(", whose client cannot be read", |_| "");
+    for session in sessions.iter().take(NAMED) {
         error!(
-            client_id,
-            tenant, subscriptions, deliveries, receiving, "lost: a session{unknown}"
-        );
-    }
-    for (session, topic) in wills().take(NAMED) {
-        let SessionInDoubt {
-            tenant, client_id, ..
-        } = session;
-        let (tenant, client_id) = (tenant.as_deref(), client_id.as_deref());
-        error!(
-            client_id,
-            tenant, topic, "lost: a will, which is not published"
+            // None where the record that says so is lost.
+            client_id = session.client_id.as_deref(),
+            tenant = session.tenant.as_deref(),
+            subscriptions = session.subscriptions,
+            deliveries = session.deliveries,
+            receiving = session.receiving,
+            will_topic = session.will_topic.as_deref(),
+            "lost: a session"
         );
     }
     for RetainedLost { tenant, topic } in retained_lost.iter().take(NAMED) {
         let tenant = Some(&**tenant).filter(|tenant| !tenant.is_empty());
         error!(tenant, topic = &**topic, "lost: a retained message");
     }
-    let beyond = |count: usize| count.saturating_sub(NAMED);
-    let more = beyond(sessions.len()) + beyond(wills_count) + beyond(retained);
-    if more > 0 {
-        error!(more, "lost: more of them");
-    }
-}
-
-fn with_will(session: &SessionInDoubt) -> Option<(&SessionInDoubt, &str)> {
-    let topic = session.will_topic.as_deref()?;
-    Some((session, topic))
 }
 
 impl LogStore {

@@ -162,10 +162,7 @@ pub enum RecoveryError {
     #[error("the log is damaged: {0}")]
     Corrupt(Damage),
     /// A segment of another log, or one that was renamed.
-    #[error(
-        "{file} does not belong to this log: it is of another one, or has another name than it had; move \
-         it away, or bring back what was there"
-    )]
+    #[error("{file} does not belong to this log; move it away, or bring back what was there")]
     Foreign {
         /// Which.
         file: FileName,
