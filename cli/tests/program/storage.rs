@@ -272,7 +272,7 @@ fn what_is_no_segment_is_named_with_what_to_do_about_it() {
         (true, "it is no file; move it away"),
         (
             false,
-            "does not belong to this log: it is of another one, or has another name",
+            "does not belong to this log; move it away, or bring back what was there",
         ),
     ] {
         let _ = std::fs::remove_file(&segment);
