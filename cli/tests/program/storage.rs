@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::thread;
+use std::time::Instant;
 
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
@@ -248,14 +250,27 @@ fn who_knows_not_how_much_is_lost_says_so() {
         publish.resize(3 + 0x4B0, b'x');
         exchange(&mut transport, &publish, &[0x40, 2, topic, 1]);
     }
-    broker.kill();
-    let entries = std::fs::read_dir(&data).unwrap();
-    let segments = entries.map(|entry| entry.unwrap().path()).filter(|path| {
+    let is_used = |path: &PathBuf| {
         let payload = [b'x'; 100];
         let bytes = std::fs::read(path).unwrap();
         bytes.windows(payload.len()).any(|part| part == payload)
-    });
-    std::fs::remove_file(segments.max().unwrap()).unwrap();
+    };
+    // What is lost shows by the segment behind it, which is made ahead, in its own time.
+    let started = Instant::now();
+    let last = loop {
+        let entries = std::fs::read_dir(&data).unwrap();
+        let paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        let is_segment = |path: &&PathBuf| path.display().to_string().contains("/seg-");
+        let newest = paths.iter().filter(is_segment).max().cloned();
+        let last = paths.into_iter().filter(is_used).max();
+        if last < newest {
+            break last.unwrap();
+        }
+        assert!(started.elapsed() < PATIENCE, "no segment is made ahead");
+        thread::yield_now();
+    };
+    broker.kill();
+    std::fs::remove_file(last).unwrap();
     let Output { stdout, .. } = whimbrel(&["log", "verify", &name]).output().unwrap();
     let said = String::from_utf8(stdout).unwrap();
     assert!(said.contains("on; how many is not known"), "{said}");
@@ -344,8 +359,8 @@ fn a_log_whose_only_file_is_emptied_is_not_a_new_one() {
     exchange(&mut transport, CONNECT, b"\x20\x02\0\0");
     exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
     let spare = data.join("seg-0000000000000003");
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !spare.exists() && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + PATIENCE;
+    while !spare.exists() && Instant::now() < deadline {
         std::thread::yield_now();
     }
     broker.kill();
