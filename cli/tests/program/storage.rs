@@ -361,7 +361,7 @@ fn a_log_whose_only_file_is_emptied_is_not_a_new_one() {
     let spare = data.join("seg-0000000000000003");
     let deadline = Instant::now() + PATIENCE;
     while !spare.exists() && Instant::now() < deadline {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     broker.kill();
     std::fs::write(data.join("seg-0000000000000001"), "").unwrap();
