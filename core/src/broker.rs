@@ -386,7 +386,6 @@ impl Broker {
     /// The transport is gone, or its peer will send no more. This is what fires wills.
     pub fn closed(&mut self, now: Now, connection: ConnectionId) {
         self.tick(now);
-        self.hear_goodbye(connection.key());
         self.close(connection.key(), CloseReason::TransportClosed);
         self.settle();
     }
@@ -451,7 +450,6 @@ impl Broker {
                 .arm(TimerKey::Connection(key), &mut connection.armed, due);
         } else {
             // [MQTT-3.1.2-22]
-            self.hear_goodbye(key);
             self.close(key, CloseReason::KeepAlive);
         }
     }
@@ -536,7 +534,6 @@ impl Broker {
     fn close_all(&mut self, why: CloseReason) {
         let mut slot = 0;
         while let Some(key) = self.connections.key_from(slot) {
-            self.hear_goodbye(key);
             self.close(key, why);
             slot = key.index + 1;
         }

@@ -174,10 +174,8 @@ impl Broker {
         };
         if self.has_worked_enough() {
             // Its turn comes again with the next `advance`, which is due now.
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.stalls.add(Stalls::TURN);
-                self.resumable.push_back(key);
-            }
+            self.stall(key, Stalls::TURN);
+            self.resumable.push_back(key);
             return None;
         }
         // [MQTT-3.2.2-15]
@@ -311,8 +309,8 @@ impl Broker {
         self.count_inbox(key);
     }
 
-    /// A DISCONNECT that has come counts, though it waits for its turn: its will is not for
-    /// publishing. What waits before it is for nobody any more, as when the transport breaks.
+    /// Does what a DISCONNECT wants that waits for its turn: its will is not for publishing. What
+    /// waits before it is for nobody any more, as when the transport breaks.
     pub(crate) fn hear_goodbye(&mut self, key: Key) {
         let takes_part = |connection: &&mut Connection| {
             connection.session().is_some() && !connection.stalls.has(Stalls::DOOMED)

@@ -14,7 +14,7 @@ use crate::explain::Outcome;
 use crate::gate::{AckKind, Gate, Gated};
 use crate::id::PacketId;
 use crate::message::Message;
-use crate::session::inflight::{Exchange, Stage};
+use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
 use crate::time::Timestamp;
@@ -147,9 +147,6 @@ impl Broker {
                 self.statistics.publishes_sent += 1;
                 continue;
             }
-            (exchange.sent, exchange.counted) = (false, false);
-            traffic.unsent += 1;
-            traffic.outstanding -= 1;
             place = self.give_up(session_key, (at, id), DropReason::TooLarge);
         }
     }
@@ -162,34 +159,38 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return at;
         };
-        let mut place = at;
         let number = session.number;
         let traffic = session.traffic();
-        // Without it, places stay what they are, unless others become stragglers.
-        let stragglers = traffic.inflight.straggler_count();
-        let stragglers = stragglers - usize::from(at < stragglers);
-        let is_known = |it: &&mut Exchange| it.was_sent && it.delivery.qos() == QoS::ExactlyOnce;
-        let message = if let Some(exchange) = traffic.inflight.get_mut(id).filter(is_known) {
-            exchange.stage = Stage::Released;
+        let Some(exchange) = traffic.inflight.get_mut(id) else {
+            return at;
+        };
+        if core::mem::take(&mut exchange.sent) {
+            exchange.counted = false;
+            traffic.outstanding -= 1;
+            traffic.unsent += 1;
+        }
+        let mut place = at;
+        let message = if exchange.was_sent && exchange.delivery.qos() == QoS::ExactlyOnce {
             if exchange.delivery.is_recorded() {
                 self.journal.released(number, &exchange.delivery, id);
             }
-            let before = exchange.delivery.cost_bytes();
-            let message = core::mem::replace(&mut exchange.delivery.message, self.nothing.clone());
-            let freed = before - exchange.delivery.cost_bytes();
+            let (message, freed) = exchange.release(self.nothing.clone());
             self.statistics.inflight_bytes -= freed as u64;
             traffic.inflight.freed(freed);
             message
-        } else if let Some(ended) = traffic.inflight.end(id) {
-            traffic.unsent -= 1;
-            if traffic.inflight.straggler_count() != stragglers {
-                place = 0;
-            }
-            let message = ended.exchange.delivery.message.clone();
-            self.finish_delivery(session_key.index, ended);
-            message
         } else {
-            return at;
+            let message = exchange.delivery.message.clone();
+            // Without it, places stay what they are, unless others become stragglers.
+            let stragglers = traffic.inflight.straggler_count();
+            let stragglers = stragglers - usize::from(at < stragglers);
+            traffic.unsent -= 1;
+            if let Some(ended) = traffic.inflight.end(id) {
+                if traffic.inflight.straggler_count() != stragglers {
+                    place = 0;
+                }
+                self.finish_delivery(session_key.index, ended);
+            }
+            message
         };
         self.drop_delivery(session_key.index, &message.view(), why);
         self.pool.give_back(message);
@@ -343,9 +344,6 @@ impl Broker {
             self.statistics.publishes_sent += 1;
             return self.wake(key);
         }
-        (exchange.sent, exchange.counted) = (false, false);
-        traffic.unsent += 1;
-        traffic.outstanding -= 1;
         self.give_up(session_key, (0, packet_id), DropReason::TooLarge);
         // Its place in the window is for what waits.
         self.wake(key);

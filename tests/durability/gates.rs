@@ -2,7 +2,7 @@
 
 use crate::{durable, id_of, persistent};
 use whimbrel_core::codec::packet::{
-    Ack, Connect, Publish, QoS, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
+    Ack, Connect, PacketType, Publish, QoS, Subscribe, SubscribeOptions, Unsubscribe, Version, Will,
 };
 use whimbrel_core::codec::{
     Packet, Properties, Property, PropertyBuffer, ReasonCode, SubscribeBuffer, UnsubscribeBuffer,
@@ -10,7 +10,7 @@ use whimbrel_core::codec::{
 use whimbrel_core::config::{QueueOverflow, SessionConfig};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Config, ConnectionId};
-use whimbrel_tests::world::{VERSIONS, connect, publish};
+use whimbrel_tests::world::{VERSIONS, connect, lasting, properties, publish};
 use whimbrel_tests::{Received, World};
 
 const ID: PacketId = PacketId::FIRST;
@@ -226,6 +226,39 @@ fn entering(world: &mut World, packet: &Connect<'_>) -> [Vec<Received>; 2] {
     world.persist();
     world.persists_at_once = true;
     [before, world.drain(connection)]
+}
+
+/// What is too large for the new connection is released as what has arrived is.
+#[test]
+fn what_is_given_up_is_released_when_the_log_knows() {
+    let mut world = durable();
+    let client = world.resume(Version::V5, "client");
+    world.subscribe(client, "t", QoS::ExactlyOnce);
+    let publisher = world.connect(Version::V5, "publisher");
+    world.publish_exactly_once(publisher, "t", &[b'x'; 60]);
+    world.hear(client).publish();
+    world.cut(client);
+    let list = properties(&[
+        Property::SessionExpiryInterval(3600), // as before
+        Property::MaximumPacketSize(40),
+    ]);
+    let small = Connect {
+        properties: list.as_properties(),
+        ..lasting(Version::V5, "client")
+    };
+    let released = (PacketType::PubRel, 1, ReasonCode::SUCCESS);
+    let [before, after] = entering(&mut world, &small);
+    assert!(before[0].conn_ack().session_present);
+    assert_eq!(before.len(), 1, "{before:?}");
+    assert_eq!(
+        after.iter().map(Received::ack).collect::<Vec<_>>(),
+        [released]
+    );
+    // Whoever comes next, after a crash, too.
+    world.crash();
+    let client = world.resume(Version::V5, "client");
+    assert_eq!(world.hear(client).ack(), released);
+    world.hears_nothing(client);
 }
 
 #[test]

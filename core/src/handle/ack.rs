@@ -90,15 +90,11 @@ impl Broker {
         let reason = match traffic.inflight.get_mut(id) {
             Some(exchange) if exchange.delivery.qos() == QoS::ExactlyOnce => {
                 if exchange.stage == Stage::Published {
-                    exchange.stage = Stage::Released; // [MQTT-4.3.3-6]
                     if exchange.delivery.is_recorded() {
                         self.journal.released(number, &exchange.delivery, id);
                     }
-                    let before = exchange.delivery.cost_bytes();
-                    let message =
-                        core::mem::replace(&mut exchange.delivery.message, self.nothing.clone());
+                    let (message, freed) = exchange.release(self.nothing.clone());
                     self.pool.give_back(message);
-                    let freed = before - exchange.delivery.cost_bytes();
                     self.statistics.inflight_bytes -= freed as u64;
                     traffic.inflight.freed(freed);
                 }

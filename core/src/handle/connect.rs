@@ -385,7 +385,6 @@ impl Broker {
 
     /// The connection that had the session is closed; its client is told why. [MQTT-3.1.4-3]
     fn take_over(&mut self, other: Key, session: Option<Key>, clean_start: bool) {
-        self.hear_goodbye(other);
         let goes_on = !clean_start
             && session
                 .and_then(|session| self.sessions.get(session))

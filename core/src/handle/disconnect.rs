@@ -45,7 +45,15 @@ impl Broker {
     ///
     /// Whatever was to be said is in the last bytes; after that there is no connection to say more
     /// on. [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
+    ///
+    /// A DISCONNECT that has come counts first, though it waits for its turn.
     pub(crate) fn close(&mut self, key: Key, why: CloseReason) {
+        if !matches!(
+            why,
+            CloseReason::Violation(_) | CloseReason::ClientDisconnect(_)
+        ) {
+            self.hear_goodbye(key);
+        }
         let Some(mut connection) = self.connections.remove(key) else {
             return;
         };

@@ -15,6 +15,7 @@
 
 use crate::codec::packet::QoS;
 use crate::id::PacketId;
+use crate::message::Message;
 use crate::session::queue::Delivery;
 use crate::time::Timestamp;
 use alloc::collections::VecDeque;
@@ -44,6 +45,17 @@ pub(crate) struct Exchange {
     pub(crate) sent: bool,
     /// It counts in the window of this connection.
     pub(crate) counted: bool,
+}
+
+impl Exchange {
+    /// The message is not needed any more, the packet identifier is until PUBCOMP. Gives the
+    /// message, and how many bytes less this costs. [MQTT-4.3.3-6]
+    pub(crate) fn release(&mut self, nothing: Message) -> (Message, usize) {
+        self.stage = Stage::Released;
+        let before = self.delivery.cost_bytes();
+        let message = core::mem::replace(&mut self.delivery.message, nothing);
+        (message, before - self.delivery.cost_bytes())
+    }
 }
 
 /// An exchange that is over.
