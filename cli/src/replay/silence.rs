@@ -74,12 +74,15 @@ impl<'a> Silences<'a> {
             }
             return self.push(tell(explanation));
         };
-        if self.answered.contains(&message) {
+        // Each shard that it came to and that does not have the client says the same.
+        if self.answered.contains(&message) || self.waiting.contains_key(&message) {
             return;
         }
         let alone = |why: &str| tell(explanation).trim_end().to_owned() + why + "\n";
         let player = (place.player_of)(shard.0);
         let Some(player) = player.filter(|player| player.process() == place.process) else {
+            self.answered.insert(message);
+            self.heard.push_back((place.now, message));
             return self.push(alone(", and was not recorded then"));
         };
         let broker = player.broker();
@@ -88,7 +91,8 @@ impl<'a> Silences<'a> {
                 outcome,
                 ..explanation.clone()
             }),
-            None => alone(", and it has not come there"),
+            // What it has already, because a publisher sent it again, it passes over in silence.
+            None => alone(", and nothing was decided there: it has not come, or had come before"),
         };
         let at = self.first + self.lines.len() as u64;
         self.waiting.insert(message, (at, line));

@@ -247,6 +247,43 @@ fn all_shards_are_played_and_answer_together() {
     assert_eq!(code, Some(1));
 }
 
+/// A message that comes to two shards, neither of which has the client, is told of once, and what
+/// is told of those behind it is not held up.
+#[cfg(unix)]
+#[test]
+fn two_shards_that_leave_the_answer_to_a_third_get_one() {
+    let directory = Directory::new("recorded-three");
+    let file = file_of(&directory);
+    let (mut broker, port) = recording(&file, &["-t", "3"]);
+    // Which shard has a session follows from its name, for ever: 0, 1, and of "absent" 2.
+    let mut pumps = ["pump-1", "pump-2"].map(|name| client(&port, name));
+    for pump in &mut pumps {
+        pump.subscribe("sensors/#");
+    }
+    let mut meter = client(&port, "meter");
+    for topic in ["sensors/1", "sensors/2"] {
+        meter.publish(topic);
+        for pump in &mut pumps {
+            assert_eq!(pump.next().0, 0x30);
+        }
+    }
+    broker.signal("TERM");
+    broker.wait();
+    let (said, complaint, code) = replay(&[&file, "--explain", "absent", "sensors/#"]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""), "{said}");
+    for topic in ["sensors/1", "sensors/2"] {
+        let answer = format!("{topic}: not delivered: the client has no session");
+        assert_eq!(said.matches(&answer).count(), 1, "{said}");
+    }
+    std::fs::remove_file(format!("{file}.2.000001")).unwrap();
+    let (said, ..) = replay(&[&file, "--explain", "absent", "sensors/#"]);
+    assert_eq!(
+        said.matches("and was not recorded then").count(),
+        2,
+        "{said}"
+    );
+}
+
 /// Of each process every shard is there, and the files of one do not tell of another's time.
 #[cfg(unix)]
 #[test]
