@@ -1,9 +1,9 @@
 //! `whimbrel check`: what is wrong with a configuration, or what it would run.
 
-use crate::config::{Flags, Loaded, Problem, complain_about, example_file, load};
+use crate::config::{Flags, Loaded, Problem, complain_about, example_file, gather};
 use crate::misuse;
 use crate::output::{complain, print};
-use crate::reload::prepare;
+use crate::reload::judge;
 use crate::summary;
 use crate::surroundings::Surroundings;
 use argh::{ArgsInfo, FromArgs};
@@ -63,18 +63,14 @@ impl Check {
 
 /// What would run; `None` when there is nothing to check.
 fn read(file: Option<&str>) -> Result<Option<String>, Vec<Problem>> {
-    let loaded = load(file, std::env::vars_os(), &Flags::default())?;
-    if loaded.file.is_none() && loaded.variables.is_empty() {
+    let (loaded, problems) = gather(file, std::env::vars_os(), &Flags::default(), None);
+    if loaded.file.is_none() && loaded.variables.is_empty() && problems.is_empty() {
         return Ok(None);
     }
-    let prepared = prepare(&loaded)?;
     let mut found = Surroundings::of(&loaded);
     found.unusable.append(&mut found.errors);
-    found.unusable.sort();
-    match found.unusable.is_empty() {
-        true => Ok(Some(report(&loaded, &prepared, &found.notes))),
-        false => Err(found.unusable),
-    }
+    let prepared = judge(&loaded, problems, &mut found)?;
+    Ok(Some(report(&loaded, &prepared, &found.notes)))
 }
 
 fn report(loaded: &Loaded, prepared: &Prepared, more: &[Problem]) -> String {

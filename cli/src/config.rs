@@ -226,6 +226,21 @@ pub(crate) fn load_over(
     flags: &Flags,
     running: Option<&Settings>,
 ) -> Result<Loaded, Vec<Problem>> {
+    let (loaded, problems) = gather(file, environment, flags, running);
+    match problems.is_empty() {
+        true => Ok(loaded),
+        false => Err(in_order(problems)),
+    }
+}
+
+/// The same for who looks at what the configuration names as well: what of it is good, and every
+/// mistake found.
+pub(crate) fn gather(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    flags: &Flags,
+    running: Option<&Settings>,
+) -> (Loaded, Vec<Problem>) {
     let mut problems = Vec::new();
     let environment = environment::Environment::take(environment, &mut problems);
     let file = file.map(str::to_owned).or_else(|| environment.file());
@@ -282,19 +297,21 @@ pub(crate) fn load_over(
         });
     }
     notes.extend(contradictions::find(&settings, &places));
-    if problems.is_empty() {
-        Ok(Loaded {
-            settings,
-            file,
-            variables: environment.names(),
-            notes,
-            places,
-        })
-    } else {
-        problems.sort();
-        problems.dedup();
-        Err(problems)
-    }
+    let loaded = Loaded {
+        settings,
+        file,
+        variables: environment.names(),
+        notes,
+        places,
+    };
+    (loaded, problems)
+}
+
+/// In the order of their places, each once.
+pub(crate) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort();
+    problems.dedup();
+    problems
 }
 
 /// Reads the text of a configuration file that is called `path`, and tells what is wrong with it,

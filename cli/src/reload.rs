@@ -1,7 +1,7 @@
 //! What a running broker can take over: everything is read and checked first, then taken over at
 //! once; or nothing is, and the reason is told.
 
-use crate::config::{Flags, Loaded, Problem, Settings, changed, load_over, take_over};
+use crate::config::{Flags, Loaded, Problem, Settings, changed, in_order, load_over, take_over};
 use crate::logging;
 use crate::runtime::Handle;
 use crate::surroundings::Surroundings;
@@ -23,6 +23,22 @@ pub(crate) fn prepare(loaded: &Loaded) -> Result<Prepared, Vec<Problem>> {
         };
         problems.into_iter().map(with_place).collect()
     })
+}
+
+/// The same for a configuration with these problems, and with what was found around it. So that
+/// every mistake is told at once, whatever it is about.
+pub(crate) fn judge(
+    loaded: &Loaded,
+    mut problems: Vec<Problem>,
+    found: &mut Surroundings,
+) -> Result<Prepared, Vec<Problem>> {
+    problems.append(&mut found.unusable);
+    match prepare(loaded) {
+        Ok(prepared) if problems.is_empty() => return Ok(prepared),
+        Ok(_) => {}
+        Err(more) => problems.extend(more),
+    }
+    Err(in_order(problems))
 }
 
 /// Reloads a broker again and again.

@@ -1,9 +1,9 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
-use crate::config::{Flags, Format, Level, Listen, Loaded, Problem, complain_about, load};
+use crate::config::{Flags, Format, Level, Listen, Loaded, Problem, complain_about, gather};
 use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
-use crate::reload::{Reloader, prepare};
+use crate::reload::{Reloader, judge};
 use crate::runtime::{self, Handle, RECORDS, Server, THREADS, or};
 use crate::signals::{Signal, Signals};
 use crate::surroundings::Surroundings;
@@ -156,12 +156,9 @@ fn read(
     file: Option<&str>,
     flags: &Flags,
 ) -> Result<(Loaded, Prepared, Vec<Problem>), Vec<Problem>> {
-    let loaded = load(file, std::env::vars_os(), flags)?;
-    let prepared = prepare(&loaded)?;
-    let found = Surroundings::of_listeners(&loaded);
-    if !found.unusable.is_empty() {
-        return Err(found.unusable);
-    }
+    let (loaded, problems) = gather(file, std::env::vars_os(), flags, None);
+    let mut found = Surroundings::of_listeners(&loaded);
+    let prepared = judge(&loaded, problems, &mut found)?;
     // A certificate that has expired keeps out those who look at it, and no others.
     let notes = found.errors.into_iter().chain(found.notes).collect();
     Ok((loaded, prepared, notes))

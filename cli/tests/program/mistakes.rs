@@ -34,6 +34,44 @@ fn serve_says_the_same_and_does_not_start() {
     assert_eq!(served.stderr, checked.stderr);
 }
 
+/// One group of files that cannot be used does not hide what is wrong with the others, nor does a
+/// mistake in the configuration itself.
+#[test]
+fn every_file_that_cannot_be_used_is_named_at_once() {
+    let directory = Directory::new("no-files");
+    let mut lines = vec![
+        (
+            "[access]\nfile = \"/nowhere/rules\"\nban_file = \"/nowhere/bans\"\n",
+            &["2:8: `access.file`", "3:12: `access.ban_file`"][..],
+        ),
+        (
+            "[authentication]\npassword_file = \"/nowhere/users\"\n",
+            &["5:17: authentication.password_file"],
+        ),
+    ];
+    if cfg!(feature = "tls") {
+        lines.push((
+            "[[listener]]\nurl = \"tls://127.0.0.1:1\"\nkey = \"/nowhere/key\"\n\
+             certificate = \"/nowhere/certificate\"\n",
+            &["9:15: tls://127.0.0.1:1"],
+        ));
+    }
+    lines.push(("[log]\ncolour = true\n", &[": unknown key `colour`"]));
+    let (texts, expected): (String, Vec<_>) = lines.into_iter().unzip();
+    let file = directory.write("test.toml", &texts);
+    for arguments in [["check", &file], ["-c", &file]] {
+        let output = whimbrel(&arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let problems: Vec<&str> = stderr.lines().collect();
+        let expected = expected.concat();
+        assert_eq!(problems.len(), expected.len(), "{stderr}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.contains(expected), "{expected}: {stderr}");
+        }
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
 /// What the other runtime has is a mistake with this one, and not found out at the start only.
 #[cfg(not(feature = "tokio"))]
 #[test]
