@@ -240,6 +240,17 @@ fn misuse(what: &str, path: &str) -> NoProgram {
     NoProgram::Misuse(with_hint(what, path))
 }
 
+/// A number that is not negative. Where it is none, or too large, its range is said.
+pub(crate) fn number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let number: Option<u64> = text.parse().ok();
+    number
+        .and_then(|number| number.try_into().ok())
+        .ok_or_else(|| {
+            let most = u64::MAX >> (64 - 8 * size_of::<N>());
+            format!("expected a number from 0 to {most}")
+        })
+}
+
 /// What is wrong with the arguments of a command, and where to read what they are. The command is
 /// named by its whole `path`, such as `ban add`.
 pub(crate) fn with_hint(what: &str, path: &str) -> String {

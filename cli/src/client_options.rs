@@ -37,7 +37,12 @@ macro_rules! with_client_options {
             #[argh(option, short = 'h', arg_name = "name", default = "\"localhost\".to_owned()")]
             pub(crate) host: String,
             /// its port; default 1883, or that of the URL
-            #[argh(option, short = 'p', arg_name = "number")]
+            #[argh(
+                option,
+                short = 'p',
+                arg_name = "number",
+                from_str_fn($crate::arguments::number)
+            )]
             pub(crate) port: Option<u16>,
             /// file with the authorities whose certificates are believed; default those of this
             /// system. May be there several times. mqtts, wss, quic
@@ -76,14 +81,25 @@ macro_rules! with_client_options {
             )]
             pub(crate) qos: QoS,
             /// seconds of silence after which to ping, 0 for never; default 60
-            #[argh(option, short = 'k', arg_name = "seconds", default = "60")]
+            #[argh(
+                option,
+                short = 'k',
+                arg_name = "seconds",
+                from_str_fn($crate::arguments::number),
+                default = "60"
+            )]
             pub(crate) keep_alive: u16,
             /// go on with the session of an earlier connection, and leave it behind; needs -i
             #[argh(switch, short = 'c')]
             pub(crate) persistent: bool,
             /// how long the session outlives the connection; with -c and without this, for ever.
             /// 5.0
-            #[argh(option, short = 'x', arg_name = "seconds")]
+            #[argh(
+                option,
+                short = 'x',
+                arg_name = "seconds",
+                from_str_fn($crate::arguments::number)
+            )]
             pub(crate) session_expiry: Option<u32>,
             /// version of MQTT: 3.1, 3.1.1 or 5; default 5
             #[argh(
@@ -111,7 +127,11 @@ macro_rules! with_client_options {
             #[argh(switch)]
             pub(crate) will_retain: bool,
             /// how long the server waits with the will. 5.0
-            #[argh(option, arg_name = "seconds")]
+            #[argh(
+                option,
+                arg_name = "seconds",
+                from_str_fn($crate::arguments::number)
+            )]
             pub(crate) will_delay: Option<u32>,
             /// a property, as name=value or packet:name=value; see below. May be there several
             /// times. 5.0

@@ -1,5 +1,6 @@
 //! `whimbrel serve`: runs the broker until a signal stops it.
 
+use crate::arguments::number;
 use crate::config::{Flags, Format, Level, Listen, Loaded, Problem, complain_about, gather};
 use crate::notify::{feed_watchdog, notify};
 use crate::output::{complain, say};
@@ -63,7 +64,7 @@ pub(crate) struct Serve {
     pub(crate) record: Option<PathBuf>,
     /// what these files may take in all, in MiB, shared evenly by the threads; default: 256. What
     /// the broker keeps in memory has to fit into a quarter of a thread's share
-    #[argh(option, arg_name = "mebibytes")]
+    #[argh(option, arg_name = "mebibytes", from_str_fn(number))]
     pub(crate) record_size: Option<u64>,
     /// leave payloads out of them
     #[argh(switch)]
@@ -89,10 +90,16 @@ fn threads(text: &str) -> Result<u16, String> {
     })
 }
 
-/// Whether files can be named after this one.
-fn can_name_files(file: &Path) -> bool {
+/// Why files cannot be named after this one.
+fn cannot_name_files(file: &Path) -> Option<String> {
     let text = file.as_os_str().to_string_lossy();
-    file.file_name().is_some() && !text.ends_with(std::path::is_separator) && !file.is_dir()
+    if file.file_name().is_none() || text.ends_with(std::path::is_separator) || file.is_dir() {
+        return Some("expected the name of a file, which is no directory".to_owned());
+    }
+    let directory = file.parent().filter(|parent| *parent != Path::new(""))?;
+    let shown = directory.display();
+    (!directory.is_dir())
+        .then(|| format!("there is no directory {shown}; make it first: mkdir -p {shown}"))
 }
 
 impl Serve {
@@ -104,22 +111,8 @@ impl Serve {
             );
             return misuse();
         }
-        let has_more = self.record_redact_payloads || self.record_size.is_some();
-        if self.record_size == Some(0) || (self.record.is_none() && has_more) {
-            complain(
-                "--record-redact-payloads and --record-size are about what --record says, and the \
-                 size is at least 1",
-            );
-            return misuse();
-        }
-        if self.record.is_some() && !RECORDS {
-            complain("--record: this program cannot record; take the one with the tokio runtime");
-            return misuse();
-        }
-        if let Some(file) = &self.record
-            && !can_name_files(file)
-        {
-            complain("--record: expected the name of a file, which is no directory");
+        if let Some(why) = self.cannot_record() {
+            complain(&why);
             return misuse();
         }
         let recording = self.record.map(|file| RecordingConfig {
@@ -147,6 +140,28 @@ impl Serve {
                 misuse()
             }
         }
+    }
+}
+
+impl Serve {
+    /// What is wrong with what was typed about a recording.
+    fn cannot_record(&self) -> Option<String> {
+        let has_more = self.record_redact_payloads || self.record_size.is_some();
+        let why = match &self.record {
+            None if !has_more => return None,
+            _ if !RECORDS => {
+                "--record: this program cannot record; take the one with the tokio runtime"
+            }
+            None => {
+                "--record-size and --record-redact-payloads are about the files of a recording; \
+                 name them with --record, or leave these out"
+            }
+            Some(_) if self.record_size == Some(0) => {
+                "--record-size: a recording takes at least 1 MiB"
+            }
+            Some(file) => return cannot_name_files(file).map(|why| format!("--record: {why}")),
+        };
+        Some(why.to_owned())
     }
 }
 

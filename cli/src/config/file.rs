@@ -6,6 +6,7 @@ use super::problem::{Place, Problem};
 use super::value::Written;
 use super::{BAD_URL, Places, Settings};
 use crate::nearest::nearest;
+use std::io::ErrorKind;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use whimbrel_core::runtime::ListenerConfig;
@@ -26,10 +27,15 @@ pub(super) fn read(
             problems,
         }
         .read(),
-        Err(error) => problems.push(Problem {
-            place: Place::File(path.to_owned()),
-            message: format!("cannot be read: {error}"),
-        }),
+        Err(error) => {
+            let mut message = format!("cannot be read: {error}");
+            if error.kind() == ErrorKind::NotFound {
+                message.push_str("; to begin with one: whimbrel check --print-defaults > ");
+                message.push_str(path);
+            }
+            let place = Place::File(path.to_owned());
+            problems.push(Problem { place, message });
+        }
     }
 }
 

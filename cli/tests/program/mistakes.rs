@@ -72,6 +72,35 @@ fn every_file_that_cannot_be_used_is_named_at_once() {
     }
 }
 
+/// What is wrong with a number, and a file that is not there, come with what would be right.
+#[test]
+fn what_would_be_right_is_said() {
+    for (arguments, expected) in [
+        (
+            &["check", "/nowhere/a.toml"][..],
+            "whimbrel check --print-defaults > /nowhere/a.toml",
+        ),
+        (
+            &["-c", "/nowhere/a.toml"],
+            "check --print-defaults > /nowhere/a.toml",
+        ),
+        (
+            &["pub", "-t", "a", "-n", "-k", "70000"],
+            "a number from 0 to 65535",
+        ),
+        (&["sub", "-t", "a", "-p", "-1"], "a number from 0 to 65535"),
+        (
+            &["sub", "-t", "a", "-x", "1h"],
+            "a number from 0 to 4294967295",
+        ),
+    ] {
+        let output = whimbrel(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
 /// What the other runtime has is a mistake with this one, and not found out at the start only.
 #[cfg(not(feature = "tokio"))]
 #[test]

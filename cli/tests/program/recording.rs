@@ -704,22 +704,31 @@ fn what_cannot_be_played_is_said() {
     assert_eq!(code, Some(1));
     assert!(complaint.contains("no part of a recording"), "{complaint}");
     let nowhere = format!("{file}/nowhere/incident");
-    let output = forgetful(&["serve", "-l", ANY_PORT, "--record", &nowhere]).output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot record to"));
     let slash = format!("{}/", directory.path().display());
-    for arguments in [
-        &["--record-redact-payloads"][..],
-        &["--record-size", "1"],
-        &["--record", ""],
-        &["--record", &slash],
-        &["--record", slash.trim_end_matches('/')],
+    for (arguments, why) in [
+        (&["--record-redact-payloads"][..], "name them with --record"),
+        (&["--record-size", "1"], "name them with --record"),
+        (&["--record", &file, "--record-size", "0"], "at least 1 MiB"),
+        (
+            &["--record", &file, "--record-size", "-1"],
+            "from 0 to 1844",
+        ),
+        (&["--record", ""], "the name of a file"),
+        (&["--record", &slash], "the name of a file"),
+        (
+            &["--record", slash.trim_end_matches('/')],
+            "the name of a file",
+        ),
+        (&["--record", &nowhere], "make it first: mkdir -p"),
     ] {
-        let output = forgetful(&["serve", "-l", ANY_PORT])
+        let kept = directory.path().join("kept").display().to_string();
+        let output = whimbrel(&["serve", "-l", ANY_PORT, "-d", &kept])
             .args(arguments)
             .output()
             .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(complaint.contains(why), "{arguments:?}: {complaint}");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!Path::new(&kept).exists(), "{arguments:?}");
     }
 }
