@@ -63,13 +63,13 @@ impl Check {
 
 /// What would run; `None` when there is nothing to check.
 fn read(file: Option<&str>) -> Result<Option<String>, Vec<Problem>> {
-    let (loaded, problems) = gather(file, std::env::vars_os(), &Flags::default(), None);
+    let (loaded, mut problems) = gather(file, std::env::vars_os(), &Flags::default(), None);
     if loaded.file.is_none() && loaded.variables.is_empty() && problems.is_empty() {
         return Ok(None);
     }
-    let mut found = Surroundings::of(&loaded);
-    found.unusable.append(&mut found.errors);
-    let prepared = judge(&loaded, problems, &mut found)?;
+    let found = Surroundings::of(&loaded);
+    problems.extend(found.unusable.into_iter().chain(found.errors));
+    let prepared = judge(&loaded, problems)?;
     Ok(Some(report(&loaded, &prepared, &found.notes)))
 }
 

@@ -215,18 +215,7 @@ pub(crate) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Loaded, Vec<Problem>> {
-    load_over(file, environment, flags, None)
-}
-
-/// The same for a broker that runs, with these settings: its listeners are those that rules are
-/// about, whatever listeners there will be after a restart.
-pub(crate) fn load_over(
-    file: Option<&str>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    flags: &Flags,
-    running: Option<&Settings>,
-) -> Result<Loaded, Vec<Problem>> {
-    let (loaded, problems) = gather(file, environment, flags, running);
+    let (loaded, problems) = gather(file, environment, flags, None);
     match problems.is_empty() {
         true => Ok(loaded),
         false => Err(in_order(problems)),
@@ -234,7 +223,8 @@ pub(crate) fn load_over(
 }
 
 /// The same for who looks at what the configuration names as well: what of it is good, and every
-/// mistake found.
+/// mistake found. Of a broker that is `running` with these settings, the listeners are those that
+/// rules are about, whatever listeners there will be after a restart.
 pub(crate) fn gather(
     file: Option<&str>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

@@ -1,7 +1,7 @@
 //! What a running broker can take over: everything is read and checked first, then taken over at
 //! once; or nothing is, and the reason is told.
 
-use crate::config::{Flags, Loaded, Problem, Settings, changed, in_order, load_over, take_over};
+use crate::config::{Flags, Loaded, Problem, Settings, changed, gather, in_order, take_over};
 use crate::logging;
 use crate::runtime::Handle;
 use crate::surroundings::Surroundings;
@@ -14,7 +14,7 @@ use whimbrel_core::runtime::Stopped;
 /// # Errors
 ///
 /// Every mistake, with the place of the setting that names the file it is in.
-pub(crate) fn prepare(loaded: &Loaded) -> Result<Prepared, Vec<Problem>> {
+fn prepare(loaded: &Loaded) -> Result<Prepared, Vec<Problem>> {
     let settings = &loaded.settings;
     Prepared::read(&settings.authentication, &settings.server.listeners).map_err(|problems| {
         let with_place = |problem: whimbrel_auth::Problem| Problem {
@@ -25,14 +25,9 @@ pub(crate) fn prepare(loaded: &Loaded) -> Result<Prepared, Vec<Problem>> {
     })
 }
 
-/// The same for a configuration with these problems, and with what was found around it. So that
-/// every mistake is told at once, whatever it is about.
-pub(crate) fn judge(
-    loaded: &Loaded,
-    mut problems: Vec<Problem>,
-    found: &mut Surroundings,
-) -> Result<Prepared, Vec<Problem>> {
-    problems.append(&mut found.unusable);
+/// The same for a configuration of which these problems are known. So that every mistake is told at
+/// once, whatever it is about.
+pub(crate) fn judge(loaded: &Loaded, mut problems: Vec<Problem>) -> Result<Prepared, Vec<Problem>> {
     match prepare(loaded) {
         Ok(prepared) if problems.is_empty() => return Ok(prepared),
         Ok(_) => {}
@@ -55,28 +50,23 @@ impl Reloader {
     /// Takes over what has changed, or says why not.
     pub(crate) async fn reload(&mut self, broker: &Handle) -> Result<(), Stopped> {
         let (file, running) = (self.file.as_deref(), Some(&self.settings));
-        let read = load_over(file, std::env::vars_os(), &self.flags, running)
-            .and_then(|loaded| self.fit(loaded));
-        let (loaded, prepared, waits) = match read {
-            Ok(read) => read,
-            Err(problems) => {
-                for problem in problems {
+        let (new, problems) = gather(file, std::env::vars_os(), &self.flags, running);
+        let (loaded, waits) = self.fit(new);
+        let certificates = broker.read_certificates(&loaded.settings.server.listeners);
+        let (prepared, certificates) = match (judge(&loaded, problems), certificates) {
+            (Ok(prepared), Ok(certificates)) => (prepared, certificates),
+            (judged, certificates) => {
+                for problem in judged.err().into_iter().flatten() {
                     warn!("{problem}");
                 }
-                error!("not reloaded: everything stays as it was; see the lines above");
-                return Ok(());
-            }
-        };
-        match broker.read_certificates(&loaded.settings.server.listeners) {
-            Ok(certificates) => certificates.apply(),
-            Err(errors) => {
-                for error in errors {
+                for error in certificates.err().into_iter().flatten() {
                     warn!("{error}");
                 }
                 error!("not reloaded: everything stays as it was; see the lines above");
                 return Ok(());
             }
-        }
+        };
+        certificates.apply();
         for warning in prepared.warnings() {
             warn!("{warning}");
         }
@@ -109,12 +99,10 @@ impl Reloader {
 
     /// The settings that hold, with the new values of those that can be taken over; and the names
     /// of those that have changed and cannot.
-    fn fit(&self, new: Loaded) -> Result<(Loaded, Prepared, Vec<String>), Vec<Problem>> {
+    fn fit(&self, new: Loaded) -> (Loaded, Vec<String>) {
         let waits = changed(&self.settings, &new.settings);
         let mut settings = self.settings.clone();
         take_over(&mut settings, &new.settings);
-        let loaded = new.with(settings);
-        let prepared = prepare(&loaded)?;
-        Ok((loaded, prepared, waits))
+        (new.with(settings), waits)
     }
 }

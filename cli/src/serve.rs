@@ -171,9 +171,10 @@ fn read(
     file: Option<&str>,
     flags: &Flags,
 ) -> Result<(Loaded, Prepared, Vec<Problem>), Vec<Problem>> {
-    let (loaded, problems) = gather(file, std::env::vars_os(), flags, None);
-    let mut found = Surroundings::of_listeners(&loaded);
-    let prepared = judge(&loaded, problems, &mut found)?;
+    let (loaded, mut problems) = gather(file, std::env::vars_os(), flags, None);
+    let found = Surroundings::of_listeners(&loaded);
+    problems.extend(found.unusable);
+    let prepared = judge(&loaded, problems)?;
     // A certificate that has expired keeps out those who look at it, and no others.
     let notes = found.errors.into_iter().chain(found.notes).collect();
     Ok((loaded, prepared, notes))

@@ -29,7 +29,7 @@ pub(crate) fn changed(old: &Settings, new: &Settings) -> Vec<String> {
 }
 
 /// Gives `running` the new values of the settings that it can take over. Listeners are told by
-/// their URLs; the new rules have to be about those of `running`, see `load_over`.
+/// their URLs; the new rules have to be about those of `running`, see `gather`.
 pub(crate) fn take_over(running: &mut Settings, new: &Settings) {
     running.authentication = new.authentication.clone();
     running.access = new.access.clone();

@@ -449,8 +449,20 @@ fn certificates_are_replaced_by_sighup_while_clients_stay() {
     let renewed = Authority::new("sighup-renewed");
     let other = renewed.server("server", &["localhost"]);
     std::fs::copy(&other.certificate, &pair.certificate).unwrap();
+    // A mistake elsewhere does not hide this one, nor this one a mistake elsewhere.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let more = "[authentication]\npassword_file = \"/nowhere/users\"\n[log]\ncolour = true\n";
+    directory.write("whimbrel.toml", &format!("{text}{more}"));
     broker.signal("HUP");
-    broker.wait_for("not reloaded");
+    for told in [
+        "password_file: /nowhere/users",
+        "`colour`",
+        "tls://",
+        "not reloaded",
+    ] {
+        broker.wait_for(told);
+    }
+    directory.write("whimbrel.toml", &text);
     assert!(say(&ca, "before"), "half of a pair changes nothing");
     assert_eq!(heard.next().unwrap().unwrap(), "before");
     assert!(subscriber.wait().unwrap().success());
