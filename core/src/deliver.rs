@@ -95,8 +95,8 @@ impl Broker {
         self.work += 1;
         let slot = target.slot;
         let qos = publication.view.qos.min(target.maximum_qos); // [MQTT-3.8.4-8]
-        // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-        let retain = publication.retain && target.retain_as_published;
+        // [MQTT-3.3.1-12] [MQTT-3.3.1-13] [MQTT311-3.3.1-9]
+        let retain = publication.retain && target.retain_as_published && self.has_options_of(slot);
         let (wall, is_tight) = (self.clock.wall(), self.is_tight());
         // While a letter was on its way, or a large fan-out under way.
         if publication.view.is_late(wall) {
@@ -209,6 +209,14 @@ impl Broker {
         }
         let retain = publication.retain && target.retain_as_published;
         self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
+    }
+
+    /// Whether the options count that the subscriptions of this session have.
+    pub(crate) fn has_options_of(&self, slot: u32) -> bool {
+        self.sessions
+            .at(slot)
+            .and_then(|session| self.connections.get(session.connection?))
+            .is_none_or(|connection| connection.profile.has_subscription_options())
     }
 
     fn connection_of_slot(&mut self, slot: u32) -> Option<&mut Connection> {

@@ -1,5 +1,8 @@
 //! What differs by version after decoding: questions with answers, so that no handler compares
 //! versions.
+//!
+//! What MQTT 3.1 has of its own before that: DUP on what a client sends again, flags of a will that
+//! is not there, and a name and a password that the packet ends before; see `codec`.
 
 use crate::codec::packet::Version;
 
@@ -75,7 +78,13 @@ impl Profile {
         matches!(self.version, Version::V5)
     }
 
-    /// Whether RETAIN on a delivered message can be asked to stay as published.
+    /// Whether a subscription can ask for more than a QoS. Who goes on with a session of 5.0 in an
+    /// earlier version has asked for no more.
+    pub(crate) const fn has_subscription_options(self) -> bool {
+        matches!(self.version, Version::V5)
+    }
+
+    /// Whether packets have properties.
     pub(crate) const fn has_properties(self) -> bool {
         matches!(self.version, Version::V5)
     }

@@ -77,3 +77,24 @@ fn an_acknowledgement_that_comes_twice_counts_once() {
         assert!(!world.is_closed(subscriber));
     }
 }
+
+/// MQTT 3.1 has DUP on what a client sends again, not only on PUBLISH.
+#[test]
+fn in_3_1_pubrel_subscribe_and_unsubscribe_may_be_repetitions() {
+    for version in VERSIONS {
+        let mut world = World::default();
+        let client = world.resume(version, "client");
+        world.publish(client, "t", b"x", QoS::ExactlyOnce);
+        assert_eq!(world.hear(client).ack().0, PacketType::PubRec);
+        world.send_bytes(client, &[0x6A, 2, 0, 1]);
+        if version != Version::V3 {
+            assert!(world.is_closed(client), "{version:?}");
+            continue;
+        }
+        assert_eq!(world.hear(client).ack().0, PacketType::PubComp);
+        world.send_bytes(client, b"\x8A\x06\0\x02\0\x01t\0");
+        assert!(matches!(world.hear(client).packet(), Packet::SubAck(_)));
+        world.send_bytes(client, b"\xAA\x05\0\x03\0\x01t");
+        assert!(matches!(world.hear(client).packet(), Packet::UnsubAck(_)));
+    }
+}

@@ -1,7 +1,9 @@
 //! MQTT 5.0 §3.8, §3.9, §3.3.4: subscriptions.
 
 use whimbrel_core::ConnectionId;
-use whimbrel_core::codec::packet::{PacketType, QoS, Subscribe, SubscribeOptions, Version};
+use whimbrel_core::codec::packet::{
+    PacketType, Publish, QoS, Subscribe, SubscribeOptions, Version,
+};
 use whimbrel_core::codec::property::Property;
 use whimbrel_core::codec::reason::ReasonCode;
 use whimbrel_core::codec::{Packet, Properties, SubscribeBuffer};
@@ -217,6 +219,31 @@ fn no_local_looks_at_the_client_identifier_and_not_at_the_connection() {
     let client = world.resume(Version::V5, "client");
     world.publish(client, "t", b"mine", QoS::AtMostOnce);
     world.hears_nothing(client);
+}
+
+/// [MQTT311-3.3.1-9]
+#[test]
+fn what_a_session_of_5_0_has_asked_for_does_not_count_in_an_earlier_version() {
+    for version in [Version::V3, Version::V4] {
+        let mut world = World::default();
+        let client = world.resume(Version::V5, "client");
+        let options = SubscribeOptions {
+            no_local: true,
+            retain_as_published: true,
+            ..at(QoS::AtMostOnce)
+        };
+        world.subscribe_with(client, "t", options, Properties::EMPTY);
+        let client = world.resume(version, "client");
+        let retained = Publish {
+            retain: true,
+            ..publish("t", b"mine", QoS::AtMostOnce, 0)
+        };
+        world.send(client, &Packet::Publish(retained));
+        assert!(!world.hear(client).publish().retain, "{version:?}");
+        let client = world.resume(Version::V5, "client");
+        world.send(client, &Packet::Publish(retained));
+        world.hears_nothing(client);
+    }
 }
 
 /// [MQTT-3.8.3-4]

@@ -347,7 +347,8 @@ impl Reference {
                 if filter.starts_with("$share/") {
                     let group = groups.entry(filter.clone()).or_default();
                     group.insert(*client, vec![one]);
-                } else if !(options.no_local && publisher == Some(*client)) {
+                } else if !(options.no_local && session.has_options() && publisher == Some(*client))
+                {
                     match &mut merged {
                         None => merged = Some(one),
                         Some(all) => {
@@ -834,11 +835,16 @@ impl Session {
         self.is_connected && self.owed.is_empty() && self.has_room()
     }
 
+    /// Who is here with an earlier version has asked for no options, whatever the session was.
+    fn has_options(&self) -> bool {
+        !self.is_connected || self.version == Version::V5
+    }
+
     /// A message as a subscription of this session wants it.
     fn wanted(&self, message: &Delivery, options: SubscribeOptions, identifier: u32) -> Delivery {
         Delivery {
             qos: message.qos.min(options.maximum_qos),
-            retain: message.retain && options.retain_as_published,
+            retain: message.retain && options.retain_as_published && self.has_options(),
             identifiers: named(identifier),
             ..message.clone()
         }

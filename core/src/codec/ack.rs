@@ -21,6 +21,8 @@ pub fn decode_ack(version: Version, frame: Frame<'_>) -> Result<Ack<'_>, Violati
         0x40 => PropertyContext::PubAck,
         0x50 => PropertyContext::PubRec,
         0x62 => PropertyContext::PubRel,
+        0x6A if version == Version::V3 => PropertyContext::PubRel,
+        0x6A => return Err(Malformed::FixedHeaderFlags.into()),
         0x70 => PropertyContext::PubComp,
         _ => return Err(Malformed::PacketType.into()),
     };

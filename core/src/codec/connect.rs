@@ -80,6 +80,8 @@ impl ConnectFlags {
             let qos = QoS::from_bits((byte & Self::WILL_QOS) >> 3);
             let qos = qos.ok_or(Malformed::QoS)?; // [MQTT-3.1.2-12] [MQTT311-3.1.2-14]
             Some((qos, has(Self::WILL_RETAIN)))
+        } else if version == Version::V3 {
+            None // There these bits do not count without a will.
         } else {
             // [MQTT311-3.1.2-11]
             if has(Self::WILL_QOS) {

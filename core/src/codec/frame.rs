@@ -124,7 +124,8 @@ impl PublishFlags {
     }
 }
 
-/// The packet type, once the flags beside it are known to be right.
+/// The packet type, once the flags beside it are known to be right. The flag of a repetition counts
+/// as such here: whether this version has it is for [`is_repetition`] and the decoder.
 #[inline]
 pub(crate) fn packet_type(first_byte: u8) -> Result<PacketType, Malformed> {
     let Some(packet_type) = PacketType::from_bits(first_byte >> 4) else {
@@ -133,9 +134,16 @@ pub(crate) fn packet_type(first_byte: u8) -> Result<PacketType, Malformed> {
     match reserved_flags(packet_type) {
         None => PublishFlags::from_first_byte(first_byte).map(|_| packet_type),
         Some(flags) if flags == first_byte & 0x0F => Ok(packet_type),
+        Some(_) if is_repetition(first_byte) => Ok(packet_type),
         // [MQTT-2.1.3-1] [MQTT311-2.2.2-1] [MQTT311-2.2.2-2]
         Some(_) => Err(Malformed::FixedHeaderFlags),
     }
+}
+
+/// Whether this is a PUBREL, SUBSCRIBE or UNSUBSCRIBE with DUP: in 3.1 a client says so that it
+/// sends one again; in later versions that is malformed.
+pub(super) const fn is_repetition(first_byte: u8) -> bool {
+    matches!(first_byte, 0x6A | 0x8A | 0xAA)
 }
 
 /// The flags that this packet type must have; `None` for PUBLISH, where they carry meaning.

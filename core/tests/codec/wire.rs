@@ -206,10 +206,13 @@ fn what_can_be_no_packet_is_refused_from_its_first_byte() {
                 | 0x40
                 | 0x50
                 | 0x62
+                | 0x6A
                 | 0x70
                 | 0x82
+                | 0x8A
                 | 0x90
                 | 0xA2
+                | 0xAA
                 | 0xB0
                 | 0xC0
                 | 0xD0
