@@ -385,6 +385,15 @@ fn a_difference_is_found_where_it_is() {
     assert_eq!(Some(after), sent_at);
 }
 
+/// Of several shards one may have a client before another is ready.
+#[test]
+fn a_broker_at_rest_is_recorded_from_the_first_input_on() {
+    let mut world = durable();
+    world.broker.record(RecordOptions::default());
+    let begun = world.broker.poll_chunk(false);
+    assert!(matches!(begun, Some(Chunk::Begin)));
+}
+
 const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings");
 
 /// What happened elsewhere and was kept here: `whimbrel replay FILE --until … --save

@@ -291,6 +291,13 @@ impl Tape {
         }
     }
 
+    /// Begins a part at once, if that can be.
+    fn begin_at_rest(&mut self, broker: &Broker) {
+        if self.chunks.is_empty() && broker.is_at_rest() {
+            self.begin_part(broker);
+        }
+    }
+
     fn begin_part(&mut self, broker: &Broker) {
         self.chunks.push_back(Chunk::Begin);
         let now = Now {
@@ -490,9 +497,10 @@ impl From<Broker> for RecordedBroker {
 impl RecordedBroker {
     // --- Recording ---
 
-    /// Records from the next moment on in which the broker is at rest.
+    /// Records from now on, or from the next moment in which the broker is at rest.
     pub fn record(&mut self, options: RecordOptions) {
-        self.tape = Some(Box::new(Tape::new(options)));
+        let tape = self.tape.insert(Box::new(Tape::new(options)));
+        tape.begin_at_rest(&self.broker);
     }
 
     /// What is to be written next. Call it until `None` when actions are drained: chunks that
@@ -533,9 +541,7 @@ impl RecordedBroker {
             && tape.phase == Phase::Suspended
         {
             tape.phase = Phase::Waiting;
-            if tape.chunks.is_empty() && self.broker.is_at_rest() {
-                tape.begin_part(&self.broker);
-            }
+            tape.begin_at_rest(&self.broker);
         }
     }
 
