@@ -253,6 +253,10 @@ fn nothing_acknowledged_is_lost_by_killing_a_broker_of_two_threads() {
 }
 
 fn kill_again_and_again(threads: u16) {
+    if threads > 1 && backend() == "sqlite" {
+        println!("not run: a database is written by one thread");
+        return;
+    }
     let kills = number("WHIMBREL_KILLS", 20);
     let seed = number("WHIMBREL_SEED", seed());
     println!("{threads} threads: WHIMBREL_KILLS={kills} WHIMBREL_SEED={seed}");

@@ -105,7 +105,7 @@ const SERVER: &[Key] = &[
         "threads",
         |s| &mut s.server.threads,
         "Threads that serve clients, each with its share of the connections and sessions; 0 is one \
-         for each core. It may differ after a restart. Limits on connections, sessions and memory \
+         for each core, and one with `sqlite`. It may differ after a restart. Limits on connections, sessions and memory \
          are divided among them.",
         "One core is enough for some hundred thousand messages a second.",
     )
@@ -566,7 +566,8 @@ const SESSION: &[Key] = &[
     Key::new(
         "queue_qos0",
         |s| &mut s.server.broker.session.queue_qos0,
-        "Whether QoS 0 messages are queued for clients that are away.",
+        "Whether QoS 0 messages are queued for clients that are away. In memory only: they are gone \
+         with the process.",
         "QoS 0 asks for no such effort.",
     ),
     Key::new(

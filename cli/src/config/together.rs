@@ -25,7 +25,8 @@ pub(super) fn check(settings: &Settings, places: &Places, problems: &mut Vec<Pro
             message: format!("{error}{}", values(settings, &blamed, error.remedy)),
         });
     }
-    check_storage(&settings.storage, places, problems);
+    let storage = (&settings.storage, settings.server.threads);
+    check_storage(storage, places, problems);
     check_listeners(settings, places, problems);
 }
 
@@ -178,7 +179,11 @@ fn is_set(config: &ListenerConfig, name: &str) -> bool {
 }
 
 /// The log's own rules. What is only for the log may be wrong while nothing is logged.
-fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>) {
+fn check_storage(
+    (storage, threads): (&Storage, u16),
+    places: &Places,
+    problems: &mut Vec<Problem>,
+) {
     if storage.backend == Backend::Memory {
         return;
     }
@@ -195,6 +200,11 @@ fn check_storage(storage: &Storage, places: &Places, problems: &mut Vec<Problem>
             let message = "storage.backend: this program was built without SQLite; build it with \
                            `--features sqlite`, or take \"log\"";
             complain("storage.backend", message.to_owned());
+        }
+        if threads > 1 {
+            let message = "server.threads: a database is written by one thread; leave this out, or \
+                           take the backend \"log\"";
+            complain("server.threads", message.to_owned());
         }
         if storage.sync != storage::Sync::Always {
             let message = "storage.sync: a database always syncs; leave this out, or take the \

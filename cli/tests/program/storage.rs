@@ -515,6 +515,17 @@ fn a_program_without_sqlite_says_how_to_get_it() {
 
 #[cfg(feature = "sqlite")]
 #[test]
+fn a_database_is_for_one_thread() {
+    let mut command = whimbrel(&["-l", ANY_PORT, "-t", "2"]);
+    command.env("WHIMBREL_STORAGE_BACKEND", "sqlite");
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("server.threads"), "{stderr}");
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
 fn neither_backend_forgets_what_the_other_keeps() {
     for (first, second) in [("log", "sqlite"), ("sqlite", "log")] {
         let directory = Directory::new(&format!("{first}-then-{second}"));

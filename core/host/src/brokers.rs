@@ -85,6 +85,8 @@ pub(crate) fn fitted(config: &ServerConfig) -> (Config, Option<LogConfig>) {
 /// How many shards there will be.
 pub(crate) fn shards(config: &ServerConfig) -> u16 {
     match config.threads {
+        // Several leave it to checkpoints to find out what nobody needs any more.
+        _ if matches!(config.storage, StorageConfig::Sqlite { .. }) => 1,
         // One for each core.
         0 => thread::available_parallelism().map_or(1, |cores| {
             u16::try_from(cores.get()).unwrap_or(u16::MAX).min(64)

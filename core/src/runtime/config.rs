@@ -28,7 +28,7 @@ pub struct ServerConfig {
     /// `whimbrel replay`. Default: no.
     pub recording: Option<RecordingConfig>,
     /// Shards, each with a thread of its own, 1 to 64; 0 is one for each core that this process may
-    /// use. Default 1.
+    /// use. Default 1, and always that with SQLite.
     pub threads: u16,
     /// How long a graceful stop waits for clients to take their last bytes, in milliseconds.
     /// Default 5 s: enough for a slow link's last round trip, and well below the 10 s after which
