@@ -204,21 +204,31 @@ impl Broker {
         self.peers.entrusted() != mark.entrusted
     }
 
-    /// What to wait for, if anything was written or told since `mark`.
-    pub(crate) fn gate_since(&self, mark: Mark) -> Option<Gate> {
-        let position = self.journal.written_since(mark.journal);
+    /// What the acknowledgement of a message waits for that was taken in since `mark`.
+    pub(crate) fn gate_since(&self, mark: Mark) -> Gate {
         let told = self.has_told(mark);
-        (position.is_some() || told).then(|| Gate {
-            position: position.unwrap_or_default(),
+        Gate {
+            position: self.position_since(mark.journal),
             letter: if told { self.peers.latest() } else { 0 },
             estate: 0,
-        })
+        }
+    }
+
+    /// The same in the log of this shard.
+    pub(crate) fn position_since(&self, mark: JournalMark) -> Position {
+        let written = self.journal.written_since(mark);
+        written.unwrap_or_else(|| self.journal.narrowed())
     }
 
     /// What an answer has to wait for that says who has which session: what an earlier one has
-    /// left to others, too.
-    pub(crate) fn session_gate(&self) -> Option<Gate> {
-        self.latest_gate().map(|position| Gate {
+    /// left to others, too. If it `changes` nothing, it may still be about a session begun anew, of
+    /// which an earlier connection was not told yet.
+    pub(crate) fn session_gate(&self, changes: bool) -> Option<Gate> {
+        let position = match changes {
+            true => self.journal.latest(),
+            false => self.journal.narrowed(),
+        };
+        self.journal.is_on().then(|| Gate {
             position,
             letter: 0,
             estate: self.estates.opened(),

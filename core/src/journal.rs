@@ -67,6 +67,8 @@ pub(crate) struct Journal {
     closed: VecDeque<Batch>,
     /// The position that the open batch will have.
     next: u64,
+    /// The position that covers the last end of a subscription or a session.
+    narrowed: Position,
     mark: Option<BatchMark>,
     stored: HashTable<Stored>,
     /// What these messages take together.
@@ -99,6 +101,7 @@ impl State for Journal {
             batch: _,
             closed: _,
             next,
+            narrowed,
             mark: _,
             stored,
             stored_bytes: _,
@@ -117,6 +120,7 @@ impl State for Journal {
         on.save(to);
         is_alone.save(to);
         next.save(to);
+        narrowed.save(to);
         checkpoint.save(to);
         clock_at.save(to);
         unpersisted.save(to);
@@ -133,6 +137,7 @@ impl State for Journal {
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         let mut journal = Self::new(State::load(from)?, State::load(from)?);
         journal.next = State::load(from)?;
+        journal.narrowed = State::load(from)?;
         journal.checkpoint = State::load(from)?;
         journal.clock_at = State::load(from)?;
         journal.unpersisted = State::load(from)?;
@@ -190,6 +195,7 @@ impl Journal {
             batch: Vec::new(),
             closed: VecDeque::new(),
             next: 1,
+            narrowed: Position(0),
             mark: None,
             stored: HashTable::new(),
             stored_bytes: 0,
@@ -244,6 +250,12 @@ impl Journal {
             return None;
         }
         Some(self.latest())
+    }
+
+    /// What an acknowledgement waits for whose message had nobody to be kept for: that nobody is
+    /// there has to be durable as well, or a subscription might come back that has missed it.
+    pub(crate) const fn narrowed(&self) -> Position {
+        self.narrowed
     }
 
     /// Everything so far is whole, and leaves as a batch of its own whatever follows.
@@ -639,7 +651,7 @@ impl Journal {
     pub(crate) fn session(&mut self, session: &Session, tenants: &Tenants) {
         let key = session_key(record::SESSION, session.number);
         if !session.is_worth_recording() {
-            return self.delete(&key);
+            return self.session_ended(session.number);
         }
         self.scratch.clear();
         let tenant = tenants.name(session.tenant);
@@ -651,6 +663,7 @@ impl Journal {
     /// not there, so its deliveries and subscriptions need no record of their own.
     pub(crate) fn session_ended(&mut self, number: u64) {
         self.delete(&session_key(record::SESSION, number));
+        self.narrowed = self.latest();
     }
 
     fn filter_key(&mut self, kind: u8, session: u64, filter: &str) -> Vec<u8> {
@@ -670,6 +683,7 @@ impl Journal {
     pub(crate) fn unsubscribed(&mut self, session: u64, filter: &str) {
         let key = self.filter_key(record::SUBSCRIPTION, session, filter);
         self.delete(&key);
+        self.narrowed = self.latest();
         self.scratch = key;
     }
 
@@ -837,6 +851,7 @@ impl Broker {
             + self.sessions.len() as u64 * SESSION
             + self.statistics.subscriptions * SUBSCRIPTION
             + self.statistics.queued_messages * DELIVERY
+            + self.statistics.will_bytes
             + self.retained.usage().messages * RETAINED / u64::from(self.placement.shards);
         bytes + bytes / 8
     }

@@ -10,7 +10,7 @@ use whimbrel_core::codec::{
 use whimbrel_core::config::{QueueOverflow, SessionConfig};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Config, ConnectionId};
-use whimbrel_tests::world::{VERSIONS, connect, lasting, properties, publish};
+use whimbrel_tests::world::{VERSIONS, connect, lasting, properties, publish, will};
 use whimbrel_tests::{Received, World};
 
 const ID: PacketId = PacketId::FIRST;
@@ -67,6 +67,32 @@ fn a_message_for_somebody_who_is_away_is_acknowledged_when_it_is_kept() {
             let packet = Packet::Publish(publish("t", b"x", qos, 1));
             let answer = heard(&mut world, publisher, send(packet, publisher));
             waits(answer, &format!("{version:?}, {qos:?}"));
+        }
+    }
+}
+
+/// That nobody is there has to be durable as well: a subscription that comes back has missed
+/// nothing.
+#[test]
+fn a_message_for_nobody_is_acknowledged_when_the_last_subscriber_is_gone_for_good() {
+    for version in VERSIONS {
+        for ends_session in [false, true] {
+            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                let mut world = durable();
+                let (subscriber, _) = persistent(&mut world, version, "subscriber");
+                world.subscribe(subscriber, "t", qos);
+                let publisher = world.connect(version, "publisher");
+                let packet = Packet::Publish(publish("t", b"x", qos, 1));
+                let answer = heard(&mut world, publisher, |world| {
+                    if ends_session {
+                        world.open_with(&connect(version, "subscriber"));
+                    } else {
+                        unsubscribe(world, version, subscriber);
+                    }
+                    world.send(publisher, &packet);
+                });
+                waits(answer, &format!("{version:?}, {ends_session}, {qos:?}"));
+            }
         }
     }
 }
@@ -277,6 +303,52 @@ fn who_is_let_in_anew_waits_until_the_session_before_is_gone_for_good() {
     }
 }
 
+/// Though the session is there: what was before it must not be, after a crash.
+#[test]
+fn who_comes_back_to_a_session_begun_anew_waits_as_well() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (before, _) = persistent(&mut world, version, "client");
+        world.cut(before);
+        let anew = Connect {
+            clean_start: true,
+            ..lasting(version, "client")
+        };
+        let again = lasting(version, "client");
+        if version != Version::V5 {
+            continue; // There a session begun anew ends with its connection.
+        }
+        world.persists_at_once = false;
+        world.open_with(&anew);
+        let present = waits(entering(&mut world, &again), &format!("{version:?}"));
+        assert!(present.conn_ack().session_present);
+        does_not_wait(entering(&mut world, &again), &format!("{version:?}"));
+    }
+}
+
+#[test]
+fn who_comes_back_in_time_is_let_in_when_its_will_is_gone_for_good() {
+    let mut world = durable();
+    let list = properties(&[Property::WillDelayInterval(10)]);
+    let first = Connect {
+        will: Some(Will {
+            properties: list.as_properties(),
+            ..will("will", b"x")
+        }),
+        ..lasting(Version::V5, "client")
+    };
+    let again = lasting(Version::V5, "client");
+    // It takes its own connection over, or comes back to its session.
+    for is_cut in [false, true] {
+        let (connection, _) = world.enter(&first);
+        if is_cut {
+            world.cut(connection);
+        }
+        waits(entering(&mut world, &again), &format!("{is_cut}"));
+        does_not_wait(entering(&mut world, &again), &format!("{is_cut}"));
+    }
+}
+
 #[test]
 fn who_has_a_will_is_let_in_when_that_is_kept() {
     let mut properties = PropertyBuffer::new();
@@ -412,6 +484,66 @@ fn on_a_full_disk_a_full_queue_stays_as_it_is() {
             assert_eq!(late, ["5"][..usize::from(waited)], "{what}");
         }
     }
+}
+
+/// What would have to be kept is refused; who makes room is let in.
+#[test]
+fn on_a_full_disk_nobody_brings_a_new_session_or_will() {
+    for version in VERSIONS {
+        let mut world = durable();
+        world.resume(version, "known");
+        world.broker.storage_pressure(world.now, true);
+        let with_will = Connect {
+            will: Some(will("will", b"x")),
+            ..connect(version, "with a will")
+        };
+        let known_with_will = Connect {
+            will: Some(will("will", b"x")),
+            ..lasting(version, "known")
+        };
+        for (packet, is_let_in) in [
+            (lasting(version, "new"), false),
+            (with_will, false),
+            (connect(version, "passes by"), true),
+            (lasting(version, "known"), true),
+            (known_with_will, true),
+            (connect(version, "known"), true),
+        ] {
+            let connection = world.open_with(&packet);
+            let reason = world.hear(connection).conn_ack().reason;
+            let refusal = match version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V3 | Version::V4 => ReasonCode::SERVER_UNAVAILABLE,
+            };
+            let expected = if is_let_in {
+                ReasonCode::SUCCESS
+            } else {
+                refusal
+            };
+            assert_eq!(reason, expected, "{version:?} {packet:?}");
+        }
+    }
+}
+
+/// It has been kept since its client came.
+#[test]
+fn on_a_full_disk_a_will_is_retained() {
+    let mut world = durable();
+    let packet = Connect {
+        will: Some(Will {
+            retain: true,
+            qos: QoS::AtLeastOnce,
+            ..will("status", b"offline")
+        }),
+        ..connect(Version::V5, "client")
+    };
+    let (client, _) = world.enter(&packet);
+    world.publish(client, "status", b"online", QoS::AtMostOnce);
+    world.broker.storage_pressure(world.now, true);
+    world.cut(client);
+    let other = world.connect(Version::V5, "other");
+    world.subscribe(other, "status", QoS::AtMostOnce);
+    assert_eq!(world.payloads(other), ["offline"]);
 }
 
 /// [MQTT-3.1.0-1] Messages wait for room; one before CONNECT does not, and is not passed over.

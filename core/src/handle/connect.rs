@@ -218,6 +218,7 @@ impl Broker {
         };
         let (mut clean_start, client_id) = (handshake.clean_start, handshake.client_id.clone());
         let has_will = handshake.will.is_some();
+        let expiry_s = handshake.session_expiry_s;
         let auth_data = grant.data.take();
         let tenant = match self.tenant_granted(&grant) {
             Ok(tenant) => tenant,
@@ -235,6 +236,7 @@ impl Broker {
         if !self.learn_names(key) || !self.may_bring_will(key) {
             return self.close(key, CloseReason::Refused(ReasonCode::NOT_AUTHORIZED));
         }
+        let changes = self.changes_promise(existing, expiry_s);
         if let Some(other) = taken {
             self.take_over(other, existing, clean_start);
             existing = self.sessions.find(tenant, &client_id);
@@ -267,7 +269,6 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.belongs_to(user.as_deref(), has_rules);
         }
-        let changes = self.changes_promise(session_key, &handshake);
         self.attach(key, session_key, &mut handshake);
         let revoked = match session_present {
             true => self.recheck_resumed(key, session_key),
@@ -277,8 +278,7 @@ impl Broker {
         // The end of an earlier session, and a will, are promises, and so are the end of an earlier
         // will and a longer life; a new or resumed session alone is kept by what is promised for it
         // later.
-        let owes = !session_present || has_will || changes;
-        let gate = self.session_gate().filter(|_| owes);
+        let gate = self.session_gate(!session_present || has_will || changes);
         let answer = Answer {
             handshake: &handshake,
             session_present,
@@ -362,10 +362,24 @@ impl Broker {
             let limit = "quotas.connections_per_user_maximum";
             return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
+        // Who has a session comes in, and makes room.
+        if existing.is_none() && self.must_spare_storage() && self.brings_something_to_keep(key) {
+            let limit = "storage.quota_bytes";
+            return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
+        }
         if let Some(holder) = taken {
             self.check_takeover(key, holder, client_id)?;
         }
         Ok(claim)
+    }
+
+    /// Whether the log would have to keep a will or a session of this client.
+    fn brings_something_to_keep(&self, key: Key) -> bool {
+        let Some(Stage::Parked(handshake)) = self.connections.get(key).map(|it| &it.stage) else {
+            return false;
+        };
+        let maximum = self.config.session.expiry_maximum_s;
+        handshake.will.is_some() || handshake.session_expiry_s.min(maximum) > 0
     }
 
     /// What a client may do with the session that its identifier names. A session belongs to the
@@ -416,13 +430,13 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether the log knows other things of a session than its client will be told: a will that is
-    /// not to come any more, or an earlier end.
-    fn changes_promise(&self, session: Key, handshake: &Handshake) -> bool {
-        let maximum = self.config.session.expiry_maximum_s;
-        self.sessions.get(session).is_some_and(|session| {
-            let lasts_longer = session.expiry_s < handshake.session_expiry_s.min(maximum);
-            session.is_recorded && (session.will.is_some() || lasts_longer)
+    /// Whether the log knows other things of a session than a client that asks for this expiry will
+    /// be told: a will that is not to come any more, or an earlier end.
+    fn changes_promise(&self, session: Option<Key>, expiry_s: u32) -> bool {
+        let expiry_s = expiry_s.min(self.config.session.expiry_maximum_s);
+        let session = session.and_then(|key| self.sessions.get(key));
+        session.is_some_and(|session| {
+            session.is_recorded && (session.will.is_some() || session.expiry_s < expiry_s)
         })
     }
 

@@ -69,8 +69,8 @@ impl Broker {
         match self.fanouts.back_mut() {
             Some(fanout) => fanout.await_by(receipt),
             None => {
-                let position = self.journal.written_since(mark);
-                self.peers.taken(receipt, position, self.durable);
+                let position = self.position_since(mark);
+                self.peers.taken(receipt, Some(position), self.durable);
             }
         }
         self.peers.confirmed(from, confirms);

@@ -48,6 +48,8 @@ pub(crate) struct Origin {
     pub(crate) session: Option<u32>,
     /// It comes from another shard: it is not routed on.
     pub(crate) from_peer: bool,
+    /// It is a will: the log had room for it before its time came.
+    pub(crate) is_will: bool,
     /// The exchange by which it came in, when shards have to remember that they have it.
     pub(crate) exchange: Option<ExchangeId>,
     /// Sessions with these slots have it already.
@@ -333,7 +335,7 @@ impl Broker {
         // What is retained may be so by an earlier message that the log has not written yet.
         let gate = match publish.retain {
             true => self.latest_gate_everywhere(),
-            false => self.gate_since(mark),
+            false => Some(self.gate_since(mark)),
         };
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         self.acknowledge(key, gate, (kind, packet_id, reason));
@@ -518,6 +520,7 @@ impl Broker {
         // Retained or not as the will says. [MQTT-3.1.2-14] [MQTT-3.1.2-15]
         let mut publication = Publication::new(tenant, view, will.retain);
         let origin = Origin {
+            is_will: true,
             exchange,
             skip_slots: self.taken_slots(exchange),
             ..Origin::default()
@@ -551,7 +554,7 @@ impl Broker {
             .is_some_and(|exchange| self.was_interrupted(exchange));
         let has_room = clears
             || is_owed
-            || (!self.must_spare_storage()
+            || ((origin.is_will || !self.must_spare_storage())
                 && self.has_retained_room(publication.tenant, &publication.view));
         if has_room {
             self.keep(publication);
@@ -605,7 +608,7 @@ impl Broker {
     }
 
     /// The disk is nearly full, and what is retained goes there.
-    const fn must_spare_storage(&self) -> bool {
+    pub(crate) const fn must_spare_storage(&self) -> bool {
         self.storage_is_full && self.journal.is_on()
     }
 
@@ -680,6 +683,7 @@ impl Broker {
         }
         if let Some(publisher) = origin.session
             && self.routes.peek(slot).hides_from(publisher)
+            && self.has_options_of(publisher)
             && let Ok(name) = TopicName::new(topic)
         {
             let access = &self.access;

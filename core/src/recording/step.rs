@@ -165,7 +165,7 @@ const CLOSE_REASONS: [CloseReason; 17] = [
 ];
 
 /// The settings that a limit may name, by number: recordings have that, so what is new comes last.
-const LIMITS: [&str; 11] = [
+const LIMITS: [&str; 12] = [
     "",
     "limits.connections_maximum",
     "limits.sessions_maximum",
@@ -177,6 +177,7 @@ const LIMITS: [&str; 11] = [
     "tenants.maximum",
     "tenants.connections_maximum",
     "tenants.sessions_maximum",
+    "storage.quota_bytes",
 ];
 
 /// The first of them.

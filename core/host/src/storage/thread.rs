@@ -364,7 +364,10 @@ impl Writer {
                         }
                         Pressure::Full(why) => {
                             let short = short_of(why, "");
-                            error!("{short}: nothing can be kept at present");
+                            error!(
+                                "{short}: nothing can be kept before there is more room; make \
+                                 some on the disk, or raise storage.quota_bytes"
+                            );
                         }
                     }
                     let is_full = pressure != Pressure::None;
