@@ -96,10 +96,22 @@ fn cannot_name_files(file: &Path) -> Option<String> {
     if file.file_name().is_none() || text.ends_with(std::path::is_separator) || file.is_dir() {
         return Some("expected the name of a file, which is no directory".to_owned());
     }
+    None
+}
+
+/// Where there is no directory for them, which may be there at the next start.
+fn missing_directory(file: &Path) -> Option<String> {
     let directory = file.parent().filter(|parent| *parent != Path::new(""))?;
     let shown = directory.display();
-    (!directory.is_dir())
-        .then(|| format!("there is no directory {shown}; make it first: mkdir -p {shown}"))
+    if directory.is_dir() {
+        None
+    } else if directory.exists() {
+        Some(format!("--record: {shown} is no directory"))
+    } else {
+        Some(format!(
+            "--record: there is no directory {shown}; make it first: mkdir -p {shown}"
+        ))
+    }
 }
 
 impl Serve {
@@ -114,6 +126,10 @@ impl Serve {
         if let Some(why) = self.cannot_record() {
             complain(&why);
             return misuse();
+        }
+        if let Some(why) = self.record.as_deref().and_then(missing_directory) {
+            complain(&why);
+            return ExitCode::FAILURE;
         }
         let recording = self.record.map(|file| RecordingConfig {
             ring_bytes: self.record_size.unwrap_or(256).saturating_mul(1 << 20),

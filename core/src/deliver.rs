@@ -207,7 +207,7 @@ impl Broker {
         if publication.view.is_late(self.clock.wall()) {
             return self.drop_delivery(slot, &publication.view, DropReason::Expired);
         }
-        let retain = publication.retain && target.retain_as_published;
+        let retain = publication.retain && target.retain_as_published && self.has_options_of(slot);
         self.enqueue(publication, slot, (qos, retain), &target.identifiers, how);
     }
 

@@ -171,7 +171,10 @@ impl Broker {
                         session.record_waits = false;
                         self.record_session(key);
                     }
-                    None => self.record_end(number),
+                    None => {
+                        self.record_end(number);
+                        self.journal.narrow();
+                    }
                 }
                 Stage::Recorded(self.journal.latest())
             }

@@ -210,7 +210,7 @@ impl Broker {
         Gate {
             position: self.position_since(mark.journal),
             letter: if told { self.peers.latest() } else { 0 },
-            estate: 0,
+            estate: self.estates.opened(),
         }
     }
 

@@ -67,7 +67,7 @@ pub(crate) struct Journal {
     closed: VecDeque<Batch>,
     /// The position that the open batch will have.
     next: u64,
-    /// The position that covers the last end of a subscription or a session.
+    /// The position that covers the last time when less was to be kept for somebody.
     narrowed: Position,
     mark: Option<BatchMark>,
     stored: HashTable<Stored>,
@@ -256,6 +256,11 @@ impl Journal {
     /// there has to be durable as well, or a subscription might come back that has missed it.
     pub(crate) const fn narrowed(&self) -> Position {
         self.narrowed
+    }
+
+    /// What was said last is that less is to be kept for somebody.
+    pub(crate) const fn narrow(&mut self) {
+        self.narrowed = self.latest();
     }
 
     /// Everything so far is whole, and leaves as a batch of its own whatever follows.
@@ -651,7 +656,7 @@ impl Journal {
     pub(crate) fn session(&mut self, session: &Session, tenants: &Tenants) {
         let key = session_key(record::SESSION, session.number);
         if !session.is_worth_recording() {
-            return self.session_ended(session.number);
+            return self.delete(&key);
         }
         self.scratch.clear();
         let tenant = tenants.name(session.tenant);
@@ -663,7 +668,6 @@ impl Journal {
     /// not there, so its deliveries and subscriptions need no record of their own.
     pub(crate) fn session_ended(&mut self, number: u64) {
         self.delete(&session_key(record::SESSION, number));
-        self.narrowed = self.latest();
     }
 
     fn filter_key(&mut self, kind: u8, session: u64, filter: &str) -> Vec<u8> {
@@ -683,7 +687,7 @@ impl Journal {
     pub(crate) fn unsubscribed(&mut self, session: u64, filter: &str) {
         let key = self.filter_key(record::SUBSCRIPTION, session, filter);
         self.delete(&key);
-        self.narrowed = self.latest();
+        self.narrow();
         self.scratch = key;
     }
 

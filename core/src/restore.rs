@@ -741,6 +741,7 @@ impl Broker {
         for cursor in kept.cursors.into_values() {
             session.traffic().cursors.push(cursor);
         }
+        session.has_kept = session.is_persistent();
         if record.is_connected && self.journal.is_on() {
             self.journal.session(&session, &self.tenants);
         }

@@ -149,6 +149,8 @@ pub(crate) struct Session {
     pub(crate) traffic: Option<Box<Traffic>>,
     /// The log knows of it.
     pub(crate) is_recorded: bool,
+    /// The log may have subscriptions and messages of it: it was to outlive its connection.
+    pub(crate) has_kept: bool,
     /// What the log knows is left as it is for now; see `estate`.
     pub(crate) record_waits: bool,
     /// Some of its subscriptions match more than it may receive.
@@ -175,6 +177,7 @@ impl Session {
             subscriptions: Vec::new(),
             traffic: None,
             is_recorded: false,
+            has_kept: false,
             record_waits: false,
             is_filtered: false,
             will_counted: 0,

@@ -306,23 +306,56 @@ fn who_is_let_in_anew_waits_until_the_session_before_is_gone_for_good() {
 /// Though the session is there: what was before it must not be, after a crash.
 #[test]
 fn who_comes_back_to_a_session_begun_anew_waits_as_well() {
+    let mut world = durable();
+    let (before, _) = persistent(&mut world, Version::V5, "client");
+    world.cut(before);
+    let anew = Connect {
+        clean_start: true,
+        ..lasting(Version::V5, "client")
+    };
+    let again = lasting(Version::V5, "client");
+    world.persists_at_once = false;
+    world.open_with(&anew);
+    let present = waits(entering(&mut world, &again), "begun anew");
+    assert!(present.conn_ack().session_present);
+    does_not_wait(entering(&mut world, &again), "as before");
+}
+
+/// Though their wills are in the log.
+#[test]
+fn nobody_waits_for_the_end_of_clients_that_have_nothing_kept() {
     for version in VERSIONS {
         let mut world = durable();
-        let (before, _) = persistent(&mut world, version, "client");
-        world.cut(before);
-        let anew = Connect {
-            clean_start: true,
-            ..lasting(version, "client")
+        let with_will = Connect {
+            will: Some(will("will", b"x")),
+            ..connect(version, "passer-by")
         };
-        let again = lasting(version, "client");
-        if version != Version::V5 {
-            continue; // There a session begun anew ends with its connection.
-        }
-        world.persists_at_once = false;
-        world.open_with(&anew);
-        let present = waits(entering(&mut world, &again), &format!("{version:?}"));
-        assert!(present.conn_ack().session_present);
-        does_not_wait(entering(&mut world, &again), &format!("{version:?}"));
+        let (passer_by, _) = world.enter(&with_will);
+        world.subscribe(passer_by, "t", QoS::AtLeastOnce);
+        let publisher = world.connect(version, "publisher");
+        let packet = Packet::Publish(publish("t", b"x", QoS::AtLeastOnce, 1));
+        let answer = heard(&mut world, publisher, |world| {
+            world.cut(passer_by);
+            world.send(publisher, &packet);
+        });
+        does_not_wait(answer, &format!("{version:?}"));
+    }
+}
+
+/// As when it ends: a message is delivered as the new one says, and nothing is kept.
+#[test]
+fn a_subscription_that_asks_for_less_is_an_end_of_the_one_before() {
+    for version in VERSIONS {
+        let mut world = durable();
+        let (subscriber, _) = persistent(&mut world, version, "subscriber");
+        world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+        let publisher = world.connect(version, "publisher");
+        let packet = Packet::Publish(publish("t", b"x", QoS::AtLeastOnce, 1));
+        let answer = heard(&mut world, publisher, |world| {
+            subscribe(world, version, subscriber);
+            world.send(publisher, &packet);
+        });
+        waits(answer, &format!("{version:?}"));
     }
 }
 

@@ -7,7 +7,7 @@ use whimbrel_core::codec::{self, Packet, ReasonCode};
 use whimbrel_core::config::Limits;
 use whimbrel_core::{Config, ConnectionId};
 use whimbrel_tests::World;
-use whimbrel_tests::world::{connect, publish};
+use whimbrel_tests::world::{connect, lasting, properties, publish};
 
 /// A broker that delivers to one session at a time.
 fn one_at_a_time() -> World {
@@ -420,4 +420,50 @@ fn a_disconnect_counts_though_it_waits_for_its_turn() {
         world.pass_ms(1_000);
         world.hears_nothing(watcher);
     }
+}
+
+/// The same where it ends the session and asks for the will: the client came back, and the will was
+/// taken for one that it had come back in time for.
+#[test]
+fn a_disconnect_that_waits_for_its_turn_ends_the_session_before_the_takeover() {
+    let mut world = one_at_a_time();
+    let watcher = world.connect(Version::V5, "watcher");
+    world.subscribe(watcher, "wills", QoS::AtMostOnce);
+    let subscriber = world.connect(Version::V5, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtMostOnce);
+    let list = properties(&[Property::WillDelayInterval(60)]);
+    let hello = Connect {
+        will: Some(Will {
+            properties: list.as_properties(),
+            ..whimbrel_tests::world::will("wills", b"gone")
+        }),
+        ..lasting(Version::V5, "publisher")
+    };
+    let (publisher, _) = world.enter(&hello);
+    let mut bytes = Vec::new();
+    for _ in 0..40 {
+        let message = Packet::Publish(publish("t", b"much", QoS::AtMostOnce, 0));
+        codec::encode(&message, Version::V5, &mut bytes).expect("it can be said");
+    }
+    bytes.extend([0xE0, 7, 0x04, 5, 0x11, 0, 0, 0, 0]);
+    world.broker.receive(world.now, publisher, &bytes);
+    let (_, is_present) = world.enter(&lasting(Version::V5, "publisher"));
+    assert!(!is_present);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+}
+
+/// A delayed will was published by a broker whose log had thousands of records to catch up with.
+/// The power failed, the next broker knew nothing of it, and the client came back in time: the
+/// oracle missed the will. (Seeds 7106009, 7110851 and 7207382 of 31edf2e, crowds all.)
+#[test]
+fn a_delayed_will_that_was_not_written_down_may_be_called_off() {
+    crate::check(7_110_851);
+    crate::check(7_207_382);
+}
+
+/// What waits in a letter is retained before it is delivered, so it is in one batch of the log: the
+/// oracle took it for more memory than there may be. (Seed 7209083 of 31edf2e.)
+#[test]
+fn what_other_shards_send_takes_room() {
+    crate::check(7_209_083);
 }

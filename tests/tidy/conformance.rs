@@ -317,7 +317,16 @@ fn page(list: &Conformance, tags: &Tags) -> String {
         "# Conformance\n\n\
          Every normative statement of MQTT 5.0 and MQTT 3.1.1, in our words, with the place in \
          `core/src` that decides it\nand the tests that show it. MQTT 3.1 has no numbered \
-         statements; it is handled as 3.1.1 except where `profile` says otherwise.\n\n\
+         statements; it is handled as 3.1.1, except that\n\n\
+         - CONNECT names `MQIsdp` 3, may end before the name and the password that its flags \
+         announce, and may have bits of a will that is not there;\n\
+         - PUBREL, SUBSCRIBE and UNSUBSCRIBE may have DUP, when a client sends them again;\n\
+         - CONNACK does not say whether there is a session, and the client identifier must not be \
+         empty; one of more than 23 characters is welcome.\n\n\
+         A subscription that was not granted is answered with 0x80, which 3.1 does not know; \
+         its clients would otherwise wait for ever.\n\n\
+         No local ([MQTT-3.8.3-3]) is about messages when they are published: who has published \
+         a retained one is not kept, so a new subscription\nbrings it to that client, too.\n\n\
          Made from [conformance.toml](conformance.toml), and the tags in code and tests:\n\
          `{BLESS}`.\n\n"
     );

@@ -362,8 +362,10 @@ impl Broker {
             let limit = "quotas.connections_per_user_maximum";
             return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
-        // Who has a session comes in, and makes room.
-        if existing.is_none() && self.must_spare_storage() && self.brings_something_to_keep(key) {
+        // Who has a session that is kept comes in, and makes room.
+        let session = existing.and_then(|session| self.sessions.get(session));
+        let is_known = session.is_some_and(|session| session.is_recorded);
+        if !is_known && self.must_spare_storage() && self.brings_something_to_keep(key) {
             let limit = "storage.quota_bytes";
             return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
@@ -399,6 +401,8 @@ impl Broker {
 
     /// The connection that had the session is closed; its client is told why. [MQTT-3.1.4-3]
     fn take_over(&mut self, other: Key, session: Option<Key>, clean_start: bool) {
+        // With it the session may end.
+        self.hear_goodbye(other);
         let goes_on = !clean_start
             && session
                 .and_then(|session| self.sessions.get(session))

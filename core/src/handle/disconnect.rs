@@ -46,7 +46,8 @@ impl Broker {
     /// Whatever was to be said is in the last bytes; after that there is no connection to say more
     /// on. [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-3.2.2-7] [MQTT-4.13.2-1]
     ///
-    /// A DISCONNECT that has come counts first, though it waits for its turn.
+    /// A DISCONNECT that has come counts first, though it waits for its turn, unless the connection
+    /// was to be closed before.
     pub(crate) fn close(&mut self, key: Key, why: CloseReason) {
         if !matches!(
             why,
@@ -296,6 +297,10 @@ impl Broker {
         if may_write && (worthwhile || session.is_recorded) {
             session.is_recorded = worthwhile;
             self.journal.session(session, &self.tenants);
+            if session.has_kept && !session.is_persistent() {
+                self.journal.narrow();
+            }
+            session.has_kept |= session.is_persistent();
         }
     }
 
@@ -353,6 +358,9 @@ impl Broker {
             self.bequeath((key, session.number, session.record_waits), None);
         } else if session.is_recorded && !session.record_waits {
             self.record_end(session.number);
+            if session.has_kept {
+                self.journal.narrow();
+            }
         }
         if !quiet {
             self.event(Event::SessionEnded {

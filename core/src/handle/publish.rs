@@ -607,7 +607,7 @@ impl Broker {
         }
     }
 
-    /// The disk is nearly full, and what is retained goes there.
+    /// The disk is nearly full, and sessions and what is retained are kept there.
     pub(crate) const fn must_spare_storage(&self) -> bool {
         self.storage_is_full && self.journal.is_on()
     }

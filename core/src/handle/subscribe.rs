@@ -99,7 +99,8 @@ impl Broker {
         let Some(session) = self.sessions.get(session_key) else {
             return Ok(ReasonCode::UNSPECIFIED);
         };
-        let is_new = !self.has_subscription(session_key, &parsed);
+        let before = self.subscription_to(session_key, &parsed);
+        let is_new = before.is_none();
         if is_new
             && (session.subscriptions.len() >= limit
                 || (self.storage_is_full && session.is_persistent())
@@ -120,6 +121,9 @@ impl Broker {
         };
         if self.journal.is_on() && session.is_persistent() {
             self.journal.subscribed(session.number, text, subscription);
+            if before.is_some_and(|before| before != subscription) {
+                self.journal.narrow();
+            }
         }
         // Not for shared subscriptions. MQTT 5.0 §4.8.2
         let wants_retained = match options.retain_handling {
@@ -178,17 +182,14 @@ impl Broker {
         (!fits).then_some(ReasonCode::TOPIC_FILTER_INVALID)
     }
 
-    fn has_subscription(&self, session: Key, parsed: &ParsedFilter<'_>) -> bool {
+    /// What a session asks for by this very filter.
+    fn subscription_to(&self, session: Key, parsed: &ParsedFilter<'_>) -> Option<Subscription> {
         let key = SubscriberKey(session.index);
-        let Some(session) = self.sessions.get(session) else {
-            return false;
-        };
+        let session = self.sessions.get(session)?;
         let subscriptions = &self.tenants[session.tenant].subscriptions;
         match parsed.share {
-            None => subscriptions.get(parsed.filter, key).is_some(),
-            Some(share) => subscriptions
-                .get_shared(parsed.filter, share, key)
-                .is_some(),
+            None => Some(subscriptions.get(parsed.filter, key)?.1),
+            Some(share) => Some(subscriptions.get_shared(parsed.filter, share, key)?.1),
         }
     }
 

@@ -248,6 +248,7 @@ state!(Session {
     subscriptions,
     traffic,
     is_recorded,
+    has_kept,
     record_waits,
     is_filtered,
     will_counted,

@@ -74,6 +74,8 @@ struct Line {
     is_over: bool,
     is_counted: bool,
     parted_at: Option<u64>,
+    /// When it was found that its will, delayed, is owed.
+    due_at: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -103,17 +105,19 @@ fn owe(wills: &mut BTreeMap<String, Will>, line: &mut Line) {
     }
 }
 
-/// A delayed will is owed now, or never for this connection.
-fn decide(wills: &mut BTreeMap<String, Will>, line: &mut Line, is_owed: bool) {
+/// A delayed will is owed now, or never for this connection. Whether it is.
+fn decide(wills: &mut BTreeMap<String, Will>, line: &mut Line, is_owed: bool) -> bool {
     let is_lost = line.is_accepted && line.is_over && !line.is_parting;
+    line.wait = Wait::Decided;
     if is_owed
         && is_lost
         && let Some(will) = wills.get_mut(&line.will)
         && will.delay_s > 0
     {
         will.owed += 1;
+        return true;
     }
-    line.wait = Wait::Decided;
+    false
 }
 
 /// Whether a connection is gone for longer than the delay of its will.
@@ -157,6 +161,7 @@ impl WillBook {
             is_over: false,
             is_counted: false,
             parted_at: None,
+            due_at: None,
         };
         self.lines.insert(line, line_of);
     }
@@ -180,7 +185,7 @@ impl WillBook {
                 continue;
             }
             let is_owed = is_due(&self.wills, line, (now, SLACK_MS)) || is_clean && is_alone;
-            decide(&mut self.wills, line, is_owed);
+            line.due_at = decide(&mut self.wills, line, is_owed).then_some(now);
         }
     }
 
@@ -264,13 +269,28 @@ impl WillBook {
                 line.parted_at = Some(0);
             }
         }
+        // Nor that a delayed will was published: to the next process its client has been there
+        // until now, and may come back in time. The log of a crowd may be far behind.
+        const CROWD: usize = 100;
+        let behind_ms = match self.wills.len() {
+            0..CROWD => SLACK_MS,
+            CROWD.. => LAZY_MS,
+        };
+        for line in self.lines.values_mut() {
+            let is_fresh = line.due_at.take().is_some_and(|at| at + behind_ms > now);
+            if is_fresh && let Some(will) = self.wills.get_mut(&line.will) {
+                will.owed -= 1;
+            }
+        }
         for line in self.lines.values_mut().filter(|line| line.is_known) {
             line.has_ended = true;
             // Published so long ago that it is written down.
             let is_kept = is_due(&self.wills, line, (now, SLACK_MS + LAZY_MS));
             match line.wait {
                 Wait::Open if line.is_accepted => line.wait = Wait::Restart { was_gone: false },
-                Wait::Since(_) if is_kept => decide(&mut self.wills, line, true),
+                Wait::Since(_) if is_kept => {
+                    decide(&mut self.wills, line, true);
+                }
                 Wait::Since(_) => line.wait = Wait::Restart { was_gone: true },
                 Wait::Restart { .. } => {}
                 Wait::Open | Wait::Decided => line.wait = Wait::Decided,

@@ -34,7 +34,9 @@ impl Server {
             DropReason::TenantQueueFull,
         ];
         let dropped = dropped.map(|why| statistics.dropped_because(why));
-        let holds = process.shards.iter().all(|shard| self.holds_memory(shard))
+        let connections = statistics.connections_open;
+        let holds_memory = |shard| self.holds_memory(shard, connections);
+        let holds = process.shards.iter().all(holds_memory)
             && (self.may_drop || kept <= limits.memory_budget_bytes)
             && (self.may_drop || dropped == [0; 3])
             && process.shards.iter().all(|shard| self.holds_queues(shard))
@@ -58,15 +60,14 @@ impl Server {
     }
 
     /// Whether a shard has no more than its part of the memory, and what it had when it began,
-    /// except for what comes and goes with each connection.
-    fn holds_memory(&self, shard: &Shard) -> bool {
+    /// except for what comes and goes with each connection: those of other shards send it letters.
+    fn holds_memory(&self, shard: &Shard, connections: u64) -> bool {
         let statistics = shard.broker.statistics();
         let budget = self.promised.limits.memory_budget_bytes;
         let part = budget / u64::from(self.config.identity.shards);
-        let connections = statistics.connections_open + 1;
-        let moving = connections * MOVING_BYTES;
+        let moving = (connections + 1) * MOVING_BYTES;
         let partial = statistics.partial_bytes;
-        let partial = partial.min(connections * UNHANDLED_BYTES);
+        let partial = partial.min((statistics.connections_open + 1) * UNHANDLED_BYTES);
         statistics.memory_bytes - partial <= part.max(shard.memory_bytes) + moving
     }
 
