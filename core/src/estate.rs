@@ -83,6 +83,11 @@ impl Estates {
         self.opened - self.open.len() as u64
     }
 
+    /// Whether all are.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Whether the log holds records that are to be changed, and must be left until then.
     pub(crate) fn owes_records(&self) -> bool {
         let owes = |estate: &Estate| matches!(estate.stage, Stage::Telling | Stage::Told(_));

@@ -205,13 +205,16 @@ impl Broker {
     }
 
     /// What the acknowledgement of a message waits for that was taken in since `mark`.
-    pub(crate) fn gate_since(&self, mark: Mark) -> Gate {
+    pub(crate) fn gate_since(&self, mark: Mark) -> Option<Gate> {
         let told = self.has_told(mark);
-        Gate {
-            position: self.position_since(mark.journal),
+        let position = self.position_since(mark.journal);
+        // Mostly there is nothing, and that is found out sooner here.
+        let waits = told || position > self.durable || !self.estates.are_settled();
+        waits.then(|| Gate {
+            position,
             letter: if told { self.peers.latest() } else { 0 },
             estate: self.estates.opened(),
-        }
+        })
     }
 
     /// The same in the log of this shard.

@@ -105,8 +105,8 @@ const SERVER: &[Key] = &[
         "threads",
         |s| &mut s.server.threads,
         "Threads that serve clients, each with its share of the connections and sessions; 0 is one \
-         for each core, and one with `sqlite`. It may differ after a restart. Limits on connections, sessions and memory \
-         are divided among them.",
+         for each core, and one with `sqlite`. It may differ after a restart. Limits on \
+         connections, sessions and memory are divided among them.",
         "One core is enough for some hundred thousand messages a second.",
     )
     .range(*THREADS.start() as u64, *THREADS.end() as u64),

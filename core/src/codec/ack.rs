@@ -1,7 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP, which come with every message above QoS 0.
 
 use crate::codec::decode::ack;
-use crate::codec::frame::{Frame, reserved_flags};
+use crate::codec::frame::{Frame, packet_type_in, reserved_flags};
 use crate::codec::packet::{Ack, PacketType, Version};
 use crate::codec::property::PropertyContext;
 use crate::codec::reason::ReasonCode;
@@ -21,9 +21,8 @@ pub fn decode_ack(version: Version, frame: Frame<'_>) -> Result<Ack<'_>, Violati
         0x40 => PropertyContext::PubAck,
         0x50 => PropertyContext::PubRec,
         0x62 => PropertyContext::PubRel,
-        0x6A if version == Version::V3 => PropertyContext::PubRel,
-        0x6A => return Err(Malformed::FixedHeaderFlags.into()),
         0x70 => PropertyContext::PubComp,
+        again if packet_type_in(version, again)? == PacketType::PubRel => PropertyContext::PubRel,
         _ => return Err(Malformed::PacketType.into()),
     };
     ack(frame.reader(), version, context)

@@ -19,10 +19,7 @@ use crate::error::{Malformed, Violation};
 ///
 /// The peer's fault, and final: see [`Malformed`] and [`Violation`].
 pub fn decode<'a>(version: Version, frame: Frame<'a>) -> Result<Packet<'a>, Violation> {
-    let packet_type = frame::packet_type(frame.first_byte)?;
-    if version != Version::V3 && frame::is_repetition(frame.first_byte) {
-        return Err(Malformed::FixedHeaderFlags.into());
-    }
+    let packet_type = frame::packet_type_in(version, frame.first_byte)?;
     let reader = frame.reader();
     Ok(match packet_type {
         PacketType::Connect => Packet::Connect(connect::decode(reader)?),

@@ -3,7 +3,7 @@
 //!
 //! Nothing here looks into the body, and nothing is kept between calls: the caller holds the bytes.
 
-use crate::codec::packet::{PacketType, QoS};
+use crate::codec::packet::{PacketType, QoS, Version};
 use crate::codec::reader::{Reader, variable_byte_integer};
 use crate::error::{Malformed, Violation};
 
@@ -124,26 +124,59 @@ impl PublishFlags {
     }
 }
 
-/// The packet type, once the flags beside it are known to be right. The flag of a repetition counts
-/// as such here: whether this version has it is for [`is_repetition`] and the decoder.
+/// The packet type, once the flags beside it are known to be right in some version; see
+/// [`packet_type_in`].
 #[inline]
 pub(crate) fn packet_type(first_byte: u8) -> Result<PacketType, Malformed> {
-    let Some(packet_type) = PacketType::from_bits(first_byte >> 4) else {
-        return Err(Malformed::PacketType);
-    };
-    match reserved_flags(packet_type) {
-        None => PublishFlags::from_first_byte(first_byte).map(|_| packet_type),
-        Some(flags) if flags == first_byte & 0x0F => Ok(packet_type),
-        Some(_) if is_repetition(first_byte) => Ok(packet_type),
-        // [MQTT-2.1.3-1] [MQTT311-2.2.2-1] [MQTT311-2.2.2-2]
-        Some(_) => Err(Malformed::FixedHeaderFlags),
+    match KINDS[usize::from(first_byte)] {
+        Some(packet_type) => Ok(packet_type),
+        None => judge(first_byte),
     }
 }
 
-/// Whether this is a PUBREL, SUBSCRIBE or UNSUBSCRIBE with DUP: in 3.1 a client says so that it
-/// sends one again; in later versions that is malformed.
-pub(super) const fn is_repetition(first_byte: u8) -> bool {
-    matches!(first_byte, 0x6A | 0x8A | 0xAA)
+/// The same in one version. MQTT 3.1 has DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE, for what a
+/// client sends again; in later versions that is malformed.
+#[inline]
+pub(super) fn packet_type_in(version: Version, first_byte: u8) -> Result<PacketType, Malformed> {
+    let packet_type = packet_type(first_byte)?;
+    if matches!(first_byte, 0x6A | 0x8A | 0xAA) && version != Version::V3 {
+        return Err(Malformed::FixedHeaderFlags);
+    }
+    Ok(packet_type)
+}
+
+/// What can begin with each byte: every packet is looked up here, some twice.
+static KINDS: [Option<PacketType>; 256] = {
+    let mut kinds = [None; 256];
+    let mut first_byte = 0;
+    while first_byte < kinds.len() {
+        if let Ok(packet_type) = judge(first_byte as u8) {
+            kinds[first_byte] = Some(packet_type);
+        }
+        first_byte += 1;
+    }
+    kinds
+};
+
+/// What the table is made from, and why a byte is not in it.
+#[cold]
+const fn judge(first_byte: u8) -> Result<PacketType, Malformed> {
+    let Some(packet_type) = PacketType::from_bits(first_byte >> 4) else {
+        return Err(Malformed::PacketType);
+    };
+    let Some(flags) = reserved_flags(packet_type) else {
+        return match PublishFlags::from_first_byte(first_byte) {
+            Ok(_) => Ok(packet_type),
+            Err(error) => Err(error),
+        };
+    };
+    let given = first_byte & 0x0F;
+    // [MQTT-2.1.3-1] [MQTT311-2.2.2-1] [MQTT311-2.2.2-2]
+    if given == flags || flags != 0 && given == flags | DUP {
+        Ok(packet_type)
+    } else {
+        Err(Malformed::FixedHeaderFlags)
+    }
 }
 
 /// The flags that this packet type must have; `None` for PUBLISH, where they carry meaning.

@@ -335,7 +335,7 @@ impl Broker {
         // What is retained may be so by an earlier message that the log has not written yet.
         let gate = match publish.retain {
             true => self.latest_gate_everywhere(),
-            false => Some(self.gate_since(mark)),
+            false => self.gate_since(mark),
         };
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
         self.acknowledge(key, gate, (kind, packet_id, reason));
