@@ -122,10 +122,15 @@ pub enum StorageError {
         source: RecoveryError,
     },
     /// What is kept can be read, but not understood.
-    #[error("what is kept in {} cannot be used: {source}", directory.display())]
+    #[error(
+        "frame {frame} of the log in {at} cannot be used (`whimbrel log dump {at}` shows it): {source}",
+        at = directory.display()
+    )]
     Restore {
         /// Where.
         directory: PathBuf,
+        /// In which frame of the log.
+        frame: u64,
         /// Why.
         source: RestoreError,
     },

@@ -57,6 +57,7 @@ pub(super) fn open(
                 .apply(recovered.batch.ops)
                 .map_err(|source| StorageError::Restore {
                     directory: directory.to_path_buf(),
+                    frame: recovered.lsn,
                     source,
                 })?;
         }

@@ -109,9 +109,9 @@ pub(super) fn open(
     read.all(&database, &mut restorer)
         .map_err(|error| match error {
             ReadError::Sqlite(error) => broken(error.into()),
-            ReadError::Restore(source) => StorageError::Restore {
+            ReadError::Restore(source) => StorageError::Database {
                 directory: directory.to_path_buf(),
-                source,
+                source: source.into(),
             },
         })?;
     let mut store = SqliteStore {

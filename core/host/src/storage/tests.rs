@@ -266,6 +266,31 @@ fn every_store_gives_back_what_the_broker_said() {
     }
 }
 
+/// Whoever starts an earlier version by mistake is told so, where it stands, and what to start.
+#[test]
+fn what_this_version_does_not_know_is_named_with_its_place() {
+    let directory = Directory::new("later");
+    for (name, storage) in every_backend(&directory.0) {
+        let Opened { mut store, .. } = opened(&storage);
+        let mut operations = Vec::new();
+        BatchWriter::new(&mut operations).put(b"zebra", b"");
+        store.append(0, of(1, operations, 0));
+        work(&mut *store);
+        drop(store);
+        let config = ServerConfig {
+            storage,
+            ..ServerConfig::default()
+        };
+        let refused = open(&config).err().expect("it is refused").to_string();
+        let place = directory.0.join(name).display().to_string();
+        let kind = "records of kind 0x7a, which this version does not know; start the version";
+        for expected in [&*place, kind] {
+            assert!(refused.contains(expected), "{expected}: {refused}");
+        }
+        assert_eq!(refused.contains("frame "), name == "log", "{refused}");
+    }
+}
+
 #[test]
 fn what_waits_in_every_store_becomes_durable_together() {
     let directory = Directory::new("together");
