@@ -7,7 +7,7 @@ use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{self, Packet};
 use whimbrel_core::id::PeerId;
-use whimbrel_core::letter::{Confirmation, Interest, Letter, Parcel};
+use whimbrel_core::letter::{Confirmation, Interest, Letter, Narrowed, Parcel};
 use whimbrel_core::{Broker, Config, ConnectionId, Now};
 
 const VERSIONS: [Version; 3] = [Version::V3, Version::V4, Version::V5];
@@ -103,6 +103,7 @@ fn messages_for_another_shard_allocate_together() {
         number: 1,
         clock: 0,
         confirms: Confirmation::default(),
+        narrowed: Narrowed::default(),
         parcels: vec![interest],
     };
     broker.routed(now, PeerId(1), letter);

@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::letter::{ExchangeId, Letter};
 use crate::message::Message;
 use crate::message::pool::Pool;
+use crate::narrowing::Narrowing;
 use crate::peers::Peers;
 use crate::placement::Placement;
 use crate::quota::Quotas;
@@ -103,6 +104,7 @@ pub struct Broker {
     /// By which of them messages came in that may be passed on before that is recorded.
     pub(crate) lent: BTreeMap<MessageId, ExchangeId>,
     pub(crate) estates: Estates,
+    pub(crate) narrowing: Narrowing,
     pub(crate) routes: Routes,
     pub(crate) retained: Retained,
     pub(crate) retained_armed: Timestamp,
@@ -197,6 +199,7 @@ impl Broker {
             taken: BTreeMap::new(),
             lent: BTreeMap::new(),
             estates: Estates::default(),
+            narrowing: Narrowing::default(),
             routes: Routes::new(seed),
             retained: Retained::default(),
             retained_armed: Timestamp::MAX,
@@ -555,8 +558,8 @@ impl Broker {
         self.tell_counts();
         self.tell_users();
         // Others can begin while this shard writes.
-        if let Some((to, letter)) = self.peers.poll_letter(self.sequence) {
-            return Some(Action::Route { to, letter });
+        if let Some(action) = self.poll_letter() {
+            return Some(action);
         }
         loop {
             // The disk begins with what was said while answers to what it has finished go out.

@@ -245,7 +245,9 @@ impl Broker {
 
     fn walk_retained(&mut self, mut tenant: TenantId, mut after: Option<Box<str>>) -> Walk {
         for _ in 0..64 {
-            let Some(message) = self.retained.next(tenant, after.as_deref()).cloned() else {
+            let next = self.retained.next(tenant, after.as_deref());
+            let Some((message, author)) = next.map(|(message, author)| (message.clone(), author))
+            else {
                 let Some(next) = self.tenants.after(tenant) else {
                     return Walk::Taken { after: None };
                 };
@@ -253,7 +255,7 @@ impl Broker {
                 continue;
             };
             if self.records_retained(message.topic_str()) {
-                self.journal.retained_again(&message);
+                self.journal.retained_again(&message, author);
             }
             after = Some(message.topic_str().into());
         }

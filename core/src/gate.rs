@@ -58,12 +58,17 @@ pub(crate) struct Gate {
     pub(crate) letter: u64,
     /// What so many sessions have left to others is settled.
     pub(crate) estate: u64,
+    /// What other shards want less, as so many of their letters said, is durable there.
+    pub(crate) narrowed: u64,
 }
 
 impl Gate {
     /// Whether what waits for this need not wait, when everything has come as far as `now`.
-    const fn is_open(&self, now: Self) -> bool {
-        self.position.0 <= now.position.0 && self.letter <= now.letter && self.estate <= now.estate
+    pub(crate) const fn is_open(&self, now: Self) -> bool {
+        self.position.0 <= now.position.0
+            && self.letter <= now.letter
+            && self.estate <= now.estate
+            && self.narrowed <= now.narrowed
     }
 }
 
@@ -116,7 +121,8 @@ pub(crate) struct Gates {
 crate::state::state!(Gate {
     position,
     letter,
-    estate
+    estate,
+    narrowed
 });
 crate::state::state!(Gates {
     waiting,
@@ -132,6 +138,7 @@ impl Gates {
             position: last.position.max(gate.position),
             letter: last.letter.max(gate.letter),
             estate: last.estate.max(gate.estate),
+            narrowed: last.narrowed.max(gate.narrowed),
         };
         self.bytes += gated.bytes();
         self.waiting.push_back((gate, key, gated));
@@ -187,7 +194,16 @@ impl Broker {
         Some(Gate {
             position: self.latest_gate().unwrap_or_default(),
             letter: self.peers.latest(),
-            estate: 0,
+            ..Gate::default()
+        })
+    }
+
+    /// The same, and no subscription can come back that has missed what this broker has: what the
+    /// acknowledgement of a message waits for that everybody has to have.
+    pub(crate) fn message_gate_everywhere(&self) -> Option<Gate> {
+        self.latest_gate_everywhere().map(|gate| Gate {
+            narrowed: self.narrowing.heard(),
+            ..gate
         })
     }
 
@@ -209,11 +225,13 @@ impl Broker {
         let told = self.has_told(mark);
         let position = self.position_since(mark.journal);
         // Mostly there is nothing, and that is found out sooner here.
-        let waits = told || position > self.durable || !self.estates.are_settled();
+        let is_settled = self.estates.are_settled() && self.narrowing.are_durable();
+        let waits = told || position > self.durable || !is_settled;
         waits.then(|| Gate {
             position,
             letter: if told { self.peers.latest() } else { 0 },
             estate: self.estates.opened(),
+            narrowed: self.narrowing.heard(),
         })
     }
 
@@ -233,9 +251,15 @@ impl Broker {
         };
         self.journal.is_on().then(|| Gate {
             position,
-            letter: 0,
             estate: self.estates.opened(),
+            ..Gate::default()
         })
+    }
+
+    /// When it is durable what is wanted no more here; `None` when it is.
+    pub(crate) fn narrowing_gate(&self) -> Option<Gate> {
+        self.session_gate(false)
+            .filter(|gate| !gate.is_open(self.gate_now()))
     }
 
     /// How far everything has come.
@@ -244,6 +268,7 @@ impl Broker {
             position: self.durable,
             letter: self.peers.kept(),
             estate: self.estates.settled(),
+            narrowed: self.narrowing.durable(),
         }
     }
 
@@ -319,6 +344,9 @@ impl Broker {
         self.peers.check_returned(self.durable);
         self.settle_estates();
         let now = self.gate_now();
+        while let Some(peer) = self.narrowing.settled(now) {
+            self.peers.owe_letter(peer);
+        }
         while let Some((key, gated)) = self.gates.pop(now) {
             let Some(connection) = self.connections.get_mut(key) else {
                 self.gates.forsaken -= 1;

@@ -362,7 +362,7 @@ impl<'a> Record<'a> {
                     Some(value) => Self::Retained {
                         tenant,
                         topic,
-                        message: Fields(value).message_id()?,
+                        message: record::decode_retained(value)?.0,
                     },
                 })
             }

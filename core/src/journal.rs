@@ -13,6 +13,7 @@ use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::BatchWriter;
 use crate::message::Message;
 use crate::record::{self, delivery_key, message_key, received_key, session_key};
+use crate::retained::Author;
 use crate::session::Session;
 use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
@@ -717,14 +718,23 @@ impl Journal {
     }
 
     /// A message is retained, in the place of another.
-    pub(crate) fn retained(&mut self, message: &Message, old: Option<&Message>) {
+    pub(crate) fn retained(
+        &mut self,
+        (message, author): (&Message, Option<Author>),
+        old: Option<&Message>,
+    ) {
         let id = self.refer(message);
-        let key = self.retained_key(message);
-        self.put(&key, &record::message_id_bytes(id));
-        self.scratch = key;
+        self.put_retained(message, (id, author));
         if let Some(old) = old {
             self.release(old.view().id);
         }
+    }
+
+    fn put_retained(&mut self, message: &Message, named: (MessageId, Option<Author>)) {
+        let key = self.retained_key(message);
+        let (value, length) = record::encode_retained(named);
+        self.put(&key, &value[..length]);
+        self.scratch = key;
     }
 
     pub(crate) fn retained_cleared(&mut self, old: &Message) {
@@ -794,11 +804,9 @@ impl Journal {
     }
 
     /// Writes a retained message once more.
-    pub(crate) fn retained_again(&mut self, message: &Message) {
+    pub(crate) fn retained_again(&mut self, message: &Message, author: Option<Author>) {
         let id = self.write_again(message);
-        let key = self.retained_key(message);
-        self.put(&key, &record::message_id_bytes(id));
-        self.scratch = key;
+        self.put_retained(message, (id, author));
     }
 
     /// Bytes that the open batch holds.

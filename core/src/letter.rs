@@ -8,6 +8,7 @@ use crate::bundle::Bundle;
 use crate::codec::packet::QoS;
 use crate::id::{ConnectionId, PacketId};
 use crate::message::{self, Message};
+pub use crate::retained::Author;
 use crate::tenant::Counts;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -23,6 +24,8 @@ pub struct Letter {
     pub clock: u64,
     /// How far the writer has come with the letters of the receiver.
     pub confirms: Confirmation,
+    /// What the writer wants less than before, and since when that is durable.
+    pub narrowed: Narrowed,
     /// To be taken in in this order, before the confirmation.
     pub parcels: Vec<Parcel>,
 }
@@ -34,6 +37,16 @@ pub struct Confirmation {
     pub taken_bytes: u64,
     /// What the letters up to this number made it record is on stable storage.
     pub kept: u64,
+}
+
+/// Whether what a shard does not want any more could be wanted again after a crash: messages that
+/// it is not sent for that are not acknowledged before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Narrowed {
+    /// As this letter has it, it could.
+    pub less: bool,
+    /// As letters up to this number had it, it could not any more.
+    pub until: u64,
 }
 
 /// One thing in a letter.
@@ -113,6 +126,8 @@ pub struct RoutedMessage {
     pub retain: bool,
     /// It is retained, or clears what was; so it is where it was taken in.
     pub kept: bool,
+    /// Who published it, if it is retained.
+    pub author: Option<Author>,
     /// The connection of the writer that it came by, if one can be asked to wait.
     pub publisher: Option<ConnectionId>,
     /// To be taken in once.
@@ -149,8 +164,10 @@ crate::state::state!(Letter {
     number,
     clock,
     confirms,
+    narrowed,
     parcels
 });
+crate::state::state!(Narrowed { less, until });
 crate::state::state!(enum Parcel {
     0 Interest(interest),
     1 Message(routed),
@@ -177,6 +194,7 @@ crate::state::state!(RoutedMessage {
     message,
     retain,
     kept,
+    author,
     publisher,
     exchange
 });

@@ -35,6 +35,7 @@ pub mod letter;
 pub mod log;
 mod memory;
 pub mod message;
+mod narrowing;
 mod peers;
 mod placement;
 mod profile;

@@ -11,7 +11,7 @@ use crate::codec::packet::QoS;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
-use crate::letter::{COST_BYTES_MINIMUM, Confirmation, Letter, Parcel};
+use crate::letter::{COST_BYTES_MINIMUM, Confirmation, Letter, Narrowed, Parcel};
 use crate::route::RouteSlot;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
@@ -299,8 +299,16 @@ impl Peers {
         }
     }
 
-    /// The next letter, if there is one to send.
-    pub(crate) fn poll_letter(&mut self, clock: u64) -> Option<(PeerId, Letter)> {
+    /// A letter goes to this peer even if there is no parcel for it.
+    pub(crate) fn owe_letter(&mut self, peer: PeerId) {
+        if let Some(link) = self.link(peer) {
+            link.confirms = true;
+            self.is_due = true;
+        }
+    }
+
+    /// To whom the next letter goes, and its number, if there is one to send.
+    pub(crate) fn next_letter(&mut self) -> Option<(PeerId, u64)> {
         if !self.is_due {
             return None;
         }
@@ -308,19 +316,29 @@ impl Peers {
             self.is_due = false;
             return None;
         };
+        Some((PeerId(u16::try_from(place).ok()?), self.writing))
+    }
+
+    /// That letter.
+    pub(crate) fn write_letter(
+        &mut self,
+        peer: PeerId,
+        clock: u64,
+        narrowed: Narrowed,
+    ) -> Option<Letter> {
         let number = self.writing;
-        self.writing += 1;
-        let link = &mut self.links[place];
+        let link = self.link(peer)?;
         link.confirms = false;
         link.told = link.here;
         let letter = Letter {
             number,
             clock,
             confirms: link.here,
+            narrowed,
             parcels: core::mem::take(&mut link.parcels),
         };
-        let peer = PeerId(u16::try_from(place).unwrap_or(u16::MAX));
-        Some((peer, letter))
+        self.writing += 1;
+        Some(letter)
     }
 
     // --- What this shard waits for ---

@@ -14,6 +14,7 @@ use crate::explain::Outcome;
 use crate::gate::{AckKind, Gate, Gated};
 use crate::id::PacketId;
 use crate::message::Message;
+use crate::retained::Author;
 use crate::session::inflight::Stage;
 use crate::session::queue::{Delivery, Identifiers};
 use crate::slab::Key;
@@ -394,7 +395,7 @@ impl Broker {
             };
             let after = cursor.after.as_deref();
             let message = match self.retained.search(tenant, filter, after, &mut steps) {
-                Found::Match(message, ()) => message.clone(),
+                Found::Match(message, author) => (message.clone(), *author),
                 Found::Paused(message) => {
                     cursor.after = Some(message.topic_str().into());
                     cursor.has_moved = true;
@@ -431,7 +432,12 @@ impl Broker {
     }
 
     /// Starts one, unless the window is full.
-    fn start_one_retained(&mut self, key: Key, session_key: Key, message: Message) -> bool {
+    fn start_one_retained(
+        &mut self,
+        key: Key,
+        session_key: Key,
+        (message, author): (Message, Option<Author>),
+    ) -> bool {
         let Some(connection) = self.connections.get(key) else {
             return false;
         };
@@ -456,8 +462,18 @@ impl Broker {
         }
         cursor.after = Some(view.topic.into());
         cursor.has_moved = true;
-        let is_expired = view.is_expired(self.clock.wall());
-        if cursor.is_behind(view.id) || !is_allowed || is_expired {
+        let is_local = author.is_some() && author == cursor.without;
+        let outcome = match () {
+            () if cursor.is_behind(view.id) => return true,
+            () if is_local => Some(Outcome::NoLocal),
+            () if !is_allowed => Some(Outcome::Denied),
+            () if view.is_expired(self.clock.wall()) => Some(Outcome::Dropped(DropReason::Expired)),
+            () => None,
+        };
+        if let Some(outcome) = outcome {
+            if self.question.is_some() {
+                self.explain_delivery(session_key.index, &view, outcome);
+            }
             return true;
         }
         let mut identifiers = Identifiers::default();

@@ -24,6 +24,7 @@ use crate::id::{MessageId, PacketId};
 use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::batch::SKIPPABLE;
 use crate::message::Message;
+use crate::retained::Author;
 use crate::session::Session;
 use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
@@ -252,6 +253,23 @@ pub(crate) fn retained_topic(text: &str) -> (&str, &str) {
     text.split_once('\0').unwrap_or(("", text))
 }
 
+/// The message that is retained, and in eight more bytes its author, if that is known.
+pub(crate) fn encode_retained((id, author): (MessageId, Option<Author>)) -> ([u8; 24], usize) {
+    let mut value = [0; 24];
+    value[..16].copy_from_slice(&message_id_bytes(id));
+    let Some(author) = author else {
+        return (value, 16);
+    };
+    value[16..].copy_from_slice(&author.get().to_le_bytes());
+    (value, 24)
+}
+
+pub(crate) fn decode_retained(value: &[u8]) -> Option<(MessageId, Option<Author>)> {
+    let mut fields = Fields(value);
+    let id = fields.message_id()?;
+    Some((id, fields.u64().and_then(Author::new)))
+}
+
 fn counted(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
@@ -360,6 +378,7 @@ pub(crate) fn decode_cursor(filter: &str, value: &[u8]) -> Option<Cursor> {
         after: (!after.is_empty()).then(|| after.into()),
         maximum_qos,
         identifier,
+        without: None,
         last,
         elsewhere,
         is_recorded: true,
@@ -455,5 +474,23 @@ mod tests {
         let decoded = decode_session(&value).unwrap();
         assert_eq!(decoded.user.as_deref(), Some("alice"));
         assert_eq!(decoded.tenant.as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn a_retained_message_remembers_its_author_and_one_of_an_earlier_version_has_none() {
+        let id = MessageId {
+            origin: 1,
+            sequence: 2,
+        };
+        for author in [None, Author::of("client")] {
+            let (value, length) = encode_retained((id, author));
+            assert_eq!(decode_retained(&value[..length]), Some((id, author)));
+            assert_eq!(
+                value[..16],
+                message_id_bytes(id),
+                "as every version wrote it"
+            );
+        }
+        assert_eq!(decode_retained(&[0; 15]), None);
     }
 }

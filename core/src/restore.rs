@@ -15,6 +15,7 @@ use crate::log::{BatchError, BatchRef, BatchWriter, Op};
 use crate::message::Message;
 use crate::placement::Placement;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
+use crate::retained::Author;
 use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
@@ -47,7 +48,10 @@ pub enum RestoreError {
         kind: u8,
     },
     /// A record that does not say what its kind must say.
-    #[error("a record of kind {:?} cannot be understood", char::from(*kind))]
+    #[error(
+        "a record of kind {:?} cannot be understood; it may be of a later version: start that one",
+        char::from(*kind)
+    )]
     BadRecord {
         /// The first byte of its key.
         kind: u8,
@@ -143,7 +147,7 @@ pub struct Restorer {
     sessions: BTreeMap<u64, Kept>,
     messages: HashMap<MessageId, Stored, ById<MANY>>,
     /// By what stands in their keys: the topic, behind the tenant if there is one.
-    retained: BTreeMap<Box<str>, MessageId>,
+    retained: BTreeMap<Box<str>, (MessageId, Option<Author>)>,
     /// Incoming QoS 2 messages, as each shard has taken them in.
     taken: BTreeMap<(ExchangeId, u16), Box<[u8]>>,
     /// The same of all shards together, once that is known.
@@ -204,7 +208,7 @@ impl Restorer {
         if !self.has_stubs {
             return Vec::new();
         }
-        let retained = self.retained.values().copied();
+        let retained = self.retained.values().map(|(id, _)| *id);
         let is_stub =
             |id: &MessageId| message_in(&self.messages, *id).is_some_and(Message::is_stub);
         retained.filter(is_stub).collect()
@@ -297,7 +301,7 @@ impl Restorer {
         }
         self.apply(&operations).ok()?;
         let is_there = |id| message_in(&self.messages, id).is_some();
-        let lost = self.retained.iter().filter(|(_, id)| !is_there(**id));
+        let lost = self.retained.iter().filter(|(_, (id, _))| !is_there(*id));
         let lost = lost.map(|(text, _)| {
             let (tenant, topic) = record::retained_topic(text);
             RetainedLost {
@@ -514,13 +518,13 @@ impl Restorer {
         let topic = core::str::from_utf8(name.0).ok()?;
         let old = match value {
             Some(value) => {
-                let id = Fields(value).message_id()?;
+                let (id, author) = record::decode_retained(value)?;
                 self.stored(id).references += 1;
-                self.retained.insert(topic.into(), id)
+                self.retained.insert(topic.into(), (id, author))
             }
             None => self.retained.remove(topic),
         };
-        if let Some(old) = old {
+        if let Some((old, _)) = old {
             self.release(old);
         }
         Some(())
@@ -591,7 +595,7 @@ impl Restorer {
             first.complete = self.complete;
         }
         for part in &mut parts {
-            let ids = part.retained.values().copied();
+            let ids = part.retained.values().map(|(id, _)| *id);
             let messages: Vec<_> = messages_of(&self.messages, ids).collect();
             part.messages.extend(messages);
         }
@@ -667,7 +671,7 @@ impl Broker {
             broker.journal.forget_taken(exchange, shard);
         }
         broker.journal.expect(messages.len());
-        for id in retained.into_values() {
+        for (id, author) in retained.into_values() {
             if let Some(message) = message_in(&messages, id) {
                 if message.is_stub() {
                     broker.statistics.loads_failed += 1;
@@ -678,7 +682,7 @@ impl Broker {
                     broker.journal.restored_retained(message);
                 }
                 let tenant = broker.tenant_named(message.view().tenant);
-                broker.retained.set(tenant, message.clone());
+                broker.retained.set(tenant, message.clone(), author);
             }
         }
         let mut keys = Vec::new();
@@ -738,7 +742,11 @@ impl Broker {
         if let Some(last) = kept.moved.last() {
             session.traffic().next_sequence = last + 1;
         }
-        for cursor in kept.cursors.into_values() {
+        for (filter, mut cursor) in kept.cursors {
+            let subscription = kept.subscriptions.get(&filter);
+            if subscription.is_some_and(|subscription| subscription.options.no_local) {
+                cursor.without = Author::of(&session.client_id);
+            }
             session.traffic().cursors.push(cursor);
         }
         session.has_kept = session.is_persistent();

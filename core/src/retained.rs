@@ -10,6 +10,9 @@ use crate::topic::{Found, TopicKey, TopicMap};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::num::NonZeroU64;
+use siphasher::sip::SipHasher13;
 
 impl TopicKey for Message {
     fn topic(&self) -> &str {
@@ -18,6 +21,39 @@ impl TopicKey for Message {
 
     fn topic_bytes(&self) -> &[u8] {
         self.topic_bytes()
+    }
+}
+
+/// Who published what is retained: a client that wants no local is not sent its own by a new
+/// subscription either; see [`route`](crate::route). A hash of the client identifier, the same for
+/// ever. Not known of a will, nor of what an earlier version kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author(NonZeroU64);
+
+impl Author {
+    pub(crate) fn of(client_id: &str) -> Option<Self> {
+        const AUTHOR: u64 = 0xa074;
+        let mut hasher = SipHasher13::new_with_keys(0, AUTHOR);
+        hasher.write(client_id.as_bytes());
+        Self::new(hasher.finish())
+    }
+
+    pub(crate) fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    pub(crate) const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl State for Author {
+    fn save(&self, to: &mut Writer<'_>) {
+        self.get().save(to);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Self::new(State::load(from)?)
     }
 }
 
@@ -37,7 +73,7 @@ pub(crate) struct Retained {
 /// What is retained for one tenant.
 #[derive(Default)]
 struct OfTenant {
-    by_topic: TopicMap<Message, ()>,
+    by_topic: TopicMap<Message, Option<Author>>,
     usage: Usage,
     /// Topics that were cleared, and by which message, while other shards may not know of it.
     cleared: BTreeMap<Box<str>, MessageId>,
@@ -55,8 +91,9 @@ impl State for Retained {
         self.by_tenant.len().save(to);
         for of in &self.by_tenant {
             of.by_topic.len().save(to);
-            for (message, ()) in of.by_topic.iter() {
+            for (message, author) in of.by_topic.iter() {
                 message.save(to);
+                author.save(to);
             }
             of.cleared.save(to);
         }
@@ -67,7 +104,8 @@ impl State for Retained {
         for number in 0..u32::try_from(usize::load(from)?).ok()? {
             let tenant = TenantId::numbered(number);
             for _ in 0..usize::load(from)? {
-                retained.set(tenant, State::load(from)?);
+                let message = State::load(from)?;
+                retained.set(tenant, message, State::load(from)?);
             }
             for (topic, id) in BTreeMap::<Box<str>, MessageId>::load(from)? {
                 retained.bury(tenant, &topic, id);
@@ -78,7 +116,7 @@ impl State for Retained {
 }
 
 /// What a retained message takes beside its own bytes: its place in the map.
-const OVERHEAD: u64 = 80;
+const OVERHEAD: u64 = 88;
 
 fn cost(message: &Message) -> u64 {
     message.as_bytes().len() as u64 + OVERHEAD
@@ -141,7 +179,7 @@ impl Retained {
         let old = self
             .of(tenant)
             .and_then(|of| of.by_topic.get_key_value(view.topic))
-            .map(|(message, ())| message);
+            .map(|(message, _)| message);
         let grows = u64::from(old.is_none());
         let without_old = |usage: Usage| Usage {
             bytes: usage.bytes - old.map_or(0, cost),
@@ -154,10 +192,15 @@ impl Retained {
     /// Keeps a message for its topic. Gives back the one it replaces.
     ///
     /// Only one message is retained for a topic. [MQTT-3.3.1-5]
-    pub(crate) fn set(&mut self, tenant: TenantId, message: Message) -> Option<Message> {
+    pub(crate) fn set(
+        &mut self,
+        tenant: TenantId,
+        message: Message,
+        author: Option<Author>,
+    ) -> Option<Message> {
         let of = self.of_mut(tenant);
-        let replaced = of.by_topic.insert(message.clone(), ());
-        let old = replaced.map(|(old, ())| old);
+        let replaced = of.by_topic.insert(message.clone(), author);
+        let old = replaced.map(|(old, _)| old);
         if let Some(old) = &old {
             self.forget(tenant, old);
         }
@@ -175,7 +218,7 @@ impl Retained {
 
     /// Forgets what is retained for a topic, and gives it back.
     pub(crate) fn clear(&mut self, tenant: TenantId, topic: &str) -> Option<Message> {
-        let (message, ()) = self.of_mut(tenant).by_topic.remove(topic)?;
+        let (message, _) = self.of_mut(tenant).by_topic.remove(topic)?;
         self.forget(tenant, &message);
         Some(message)
     }
@@ -186,7 +229,7 @@ impl Retained {
             return false;
         };
         let kept = of.by_topic.get_key_value(topic);
-        kept.is_some_and(|(message, ())| message.view().id.is_later_than(id))
+        kept.is_some_and(|(message, _)| message.view().id.is_later_than(id))
             || of
                 .cleared
                 .get(topic)
@@ -238,7 +281,7 @@ impl Retained {
         filter: TopicFilter<'_>,
         after: Option<&str>,
         steps: &mut usize,
-    ) -> Found<'_, Message, ()> {
+    ) -> Found<'_, Message, Option<Author>> {
         match self.of(tenant) {
             Some(of) => of.by_topic.search(filter, after, steps),
             None => Found::Done,
@@ -246,9 +289,13 @@ impl Retained {
     }
 
     /// The next message of a tenant in topic order, whatever its topic.
-    pub(crate) fn next(&self, tenant: TenantId, after: Option<&str>) -> Option<&Message> {
-        let (message, ()) = self.of(tenant)?.by_topic.next(after)?;
-        Some(message)
+    pub(crate) fn next(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+    ) -> Option<(&Message, Option<Author>)> {
+        let (message, author) = self.of(tenant)?.by_topic.next(after)?;
+        Some((message, *author))
     }
 
     /// When the next one expires, and which.

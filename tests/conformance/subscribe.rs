@@ -207,6 +207,32 @@ fn with_no_local_a_client_does_not_hear_itself() {
     assert_eq!(world.payloads(client), ["mine"]);
 }
 
+/// [MQTT-3.8.3-3] Also of what was retained before it subscribes, by whichever subscription.
+#[test]
+fn with_no_local_a_client_is_not_brought_what_it_retained() {
+    for version in VERSIONS {
+        let mut world = World::default();
+        let client = world.connect(version, "client");
+        let other = world.connect(version, "other");
+        for (publisher, topic) in [(client, "t/1"), (other, "t/2"), (client, "t/3")] {
+            let packet = Publish {
+                retain: true,
+                ..publish(topic, topic.as_bytes(), QoS::AtMostOnce, 0)
+            };
+            world.send(publisher, &Packet::Publish(packet));
+        }
+        let client = world.connect(Version::V5, "client");
+        let no_local = SubscribeOptions {
+            no_local: true,
+            ..at(QoS::AtLeastOnce)
+        };
+        world.subscribe_with(client, "t/#", no_local, Properties::EMPTY);
+        assert_eq!(world.payloads(client), ["t/2"]);
+        world.subscribe(client, "t/+", QoS::AtMostOnce);
+        assert_eq!(world.payloads(client), ["t/1", "t/2", "t/3"]);
+    }
+}
+
 #[test]
 fn no_local_looks_at_the_client_identifier_and_not_at_the_connection() {
     let mut world = World::default();

@@ -3,6 +3,7 @@
 //! closed for nothing. Failures shrink to a short list of operations.
 
 mod answer;
+mod filter;
 mod found;
 mod operation;
 mod reference;

@@ -6,6 +6,7 @@
 //! message is up to the broker, as long as it is one.
 
 use crate::answer::{Answer, Heard};
+use crate::filter::matches;
 use crate::operation::SMALL_BYTES;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,27 +120,8 @@ pub(crate) struct Reference {
     /// When it last came to rest: what is heard was sent since.
     rested_at: u64,
     sessions: BTreeMap<Client, Session>,
-    retained: BTreeMap<String, Delivery>,
+    retained: BTreeMap<String, (Delivery, Option<Client>)>,
     for_one: Vec<ForOne>,
-}
-
-/// Whether a filter matches a topic, level by level.
-pub(crate) fn matches(filter: &str, topic: &str) -> bool {
-    let filter = filter.strip_prefix("$share/g/").unwrap_or(filter);
-    if topic.starts_with('$') && filter.starts_with(['#', '+']) {
-        return false;
-    }
-    let mut levels = topic.split('/');
-    for wanted in filter.split('/') {
-        match (wanted, levels.next()) {
-            ("#", _) => return true,
-            (_, None) => return false,
-            ("+", Some(_)) => {}
-            (wanted, Some(level)) if wanted == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
 
 impl Reference {
@@ -262,10 +244,13 @@ impl Reference {
             return;
         }
         session.excuse(|known, _| known == filter);
-        let found = self.retained.values().filter(|message| {
-            matches(filter, &message.topic) && message.expires_at.is_none_or(|at| at > now)
+        let found = self.retained.values().filter(|(message, from)| {
+            let is_local = options.no_local && *from == Some(client);
+            matches(filter, &message.topic)
+                && !is_local
+                && message.expires_at.is_none_or(|at| at > now)
         });
-        for message in found {
+        for (message, _) in found {
             let delivery = Delivery {
                 qos: message.qos.min(options.maximum_qos),
                 identifiers: named(identifier),
@@ -331,7 +316,8 @@ impl Reference {
             if message.payload.is_empty() {
                 self.retained.remove(&message.topic);
             } else {
-                self.retained.insert(message.topic.clone(), message.clone());
+                let kept = (message.clone(), publisher);
+                self.retained.insert(message.topic.clone(), kept);
             }
         }
         let mut is_wanted = false;

@@ -4,7 +4,7 @@ use crate::durable;
 use std::sync::Arc;
 use whimbrel_core::access::rules::Rules;
 use whimbrel_core::action::DropReason;
-use whimbrel_core::codec::packet::{Connect, QoS, SubscribeOptions, Version};
+use whimbrel_core::codec::packet::{Connect, Publish, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::property::{Property, PropertyBuffer};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode};
 use whimbrel_core::config::SessionConfig;
@@ -162,6 +162,36 @@ fn who_does_not_want_its_own_messages_does_not_get_them() {
     );
 }
 
+/// What a new subscription brings, and what it does not.
+#[test]
+fn a_retained_message_that_a_subscription_does_not_bring_is_explained() {
+    let mut world = World::default();
+    let client = world.connect(Version::V5, "client");
+    let other = world.connect(Version::V5, "other");
+    for publisher in [client, other] {
+        let packet = Publish {
+            retain: true,
+            ..publish("t", b"x", QoS::AtMostOnce, 0)
+        };
+        world.send(publisher, &Packet::Publish(packet));
+        world.drain(client);
+        world.broker.explain("", "client", "t");
+        let options = SubscribeOptions {
+            no_local: true,
+            ..SubscribeOptions::default()
+        };
+        world.subscribe_with(client, "+", options, Properties::EMPTY);
+        let outcome = match publisher == client {
+            true => Outcome::NoLocal,
+            false => Outcome::Sent {
+                qos: QoS::AtMostOnce,
+                packet_id: None,
+            },
+        };
+        assert_eq!(outcomes(&mut world), [outcome]);
+    }
+}
+
 #[test]
 fn another_member_of_the_group_is_named() {
     let mut world = World::default();
@@ -198,7 +228,7 @@ fn what_waits_for_who_is_away_is_queued_and_sent_later_or_has_expired() {
     assert_eq!(asked(&mut world, publisher, QoS::AtLeastOnce), [away]);
     let mut properties = PropertyBuffer::new();
     properties.push(Property::MessageExpiryInterval(1));
-    let message = whimbrel_core::codec::packet::Publish {
+    let message = Publish {
         properties: properties.as_properties(),
         ..publish("t", b"short", QoS::AtLeastOnce, 79)
     };

@@ -325,8 +325,8 @@ fn page(list: &Conformance, tags: &Tags) -> String {
          empty; one of more than 23 characters is welcome.\n\n\
          A subscription that was not granted is answered with 0x80, which 3.1 does not know; \
          its clients would otherwise wait for ever.\n\n\
-         No local ([MQTT-3.8.3-3]) is about messages when they are published: who has published \
-         a retained one is not kept, so a new subscription\nbrings it to that client, too.\n\n\
+         No local ([MQTT-3.8.3-3]) holds for what is retained as well, with one exception: a will \
+         has no publishing connection any more.\n\n\
          Made from [conformance.toml](conformance.toml), and the tags in code and tests:\n\
          `{BLESS}`.\n\n"
     );

@@ -1,6 +1,6 @@
 //! Letters: what other shards say, and what is said to them.
 
-use crate::action::DropReason;
+use crate::action::{Action, DropReason};
 use crate::backpressure::Publisher;
 use crate::broker::Broker;
 use crate::bundle::{self, Bundled};
@@ -25,6 +25,7 @@ impl Broker {
             number,
             clock,
             confirms,
+            narrowed,
             parcels,
         } = letter;
         let mark = self.journal.mark();
@@ -73,11 +74,20 @@ impl Broker {
                 self.peers.taken(receipt, Some(position), self.durable);
             }
         }
+        self.narrowing.hear(from, number, narrowed);
         self.peers.confirmed(from, confirms);
         self.release_gated();
         for publisher in self.peers.relieved(from) {
             self.unstall(publisher, Stalls::PEER);
         }
+    }
+
+    /// The next letter, if there is one to send.
+    pub(crate) fn poll_letter(&mut self) -> Option<Action> {
+        let (to, number) = self.peers.next_letter()?;
+        let narrowed = self.narrowing.say(to, number, self.narrowing_gate());
+        let letter = self.peers.write_letter(to, self.sequence, narrowed)?;
+        Some(Action::Route { to, letter })
     }
 
     /// What another shard took in is for the subscribers of this one, and retained here as there.
@@ -93,7 +103,7 @@ impl Broker {
         let mut publication = Publication::shared(tenant, (&routed.message, view), routed.retain);
         self.recall_route(from, &mut publication);
         if routed.kept {
-            self.keep_routed(&mut publication);
+            self.keep_routed(&mut publication, routed.author);
         }
         let origin = Origin {
             publisher: Publisher::there(from, routed.publisher),
@@ -184,7 +194,7 @@ impl Broker {
         let until = Gate {
             position: self.journal.latest(),
             letter: self.peers.latest(),
-            estate: 0,
+            ..Gate::default()
         };
         self.peers.hold_for_returned(from, until);
     }
@@ -279,6 +289,7 @@ impl Broker {
                 message: publication.message(&mut self.pool),
                 retain,
                 kept: publication.kept,
+                author: publication.kept.then(|| self.author(origin)).flatten(),
                 publisher,
                 exchange: origin.exchange,
             };

@@ -15,6 +15,7 @@ use crate::letter::{DeliveryId, ExchangeId};
 use crate::message::{Message, MessageView};
 use crate::peers::Receipt;
 use crate::placement::Placement;
+use crate::retained::Author;
 use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
 use crate::session::Session;
 use crate::slab::Key;
@@ -268,7 +269,7 @@ impl Broker {
         if arrival.was_received && !exchange.is_some_and(|exchange| self.was_interrupted(exchange))
         {
             // Acknowledged again, delivered once. [MQTT-4.3.3-10]
-            let gate = self.latest_gate_everywhere();
+            let gate = self.message_gate_everywhere();
             self.acknowledge(key, gate, (kind, packet_id, ReasonCode::SUCCESS));
             return Ok(());
         }
@@ -334,7 +335,7 @@ impl Broker {
         };
         // What is retained may be so by an earlier message that the log has not written yet.
         let gate = match publish.retain {
-            true => self.latest_gate_everywhere(),
+            true => self.message_gate_everywhere(),
             false => self.gate_since(mark),
         };
         // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
@@ -557,7 +558,7 @@ impl Broker {
             || ((origin.is_will || !self.must_spare_storage())
                 && self.has_retained_room(publication.tenant, &publication.view));
         if has_room {
-            self.keep(publication);
+            self.keep(publication, self.author(origin));
         } else {
             self.statistics.retained_refused += 1;
         }
@@ -565,7 +566,7 @@ impl Broker {
     }
 
     /// Retains it, or clears what was retained before. One shard tells the log of a topic.
-    fn keep(&mut self, publication: &mut Publication<'_>) {
+    fn keep(&mut self, publication: &mut Publication<'_>, author: Option<Author>) {
         let (tenant, topic) = (publication.tenant, publication.view.topic);
         let records = self.journal.is_on() && self.records_retained(topic);
         if publication.view.payload.is_empty() {
@@ -577,19 +578,29 @@ impl Broker {
             self.bury(tenant, topic, publication.view.id);
         } else {
             let message = publication.message(&mut self.pool);
-            let old = self.retained.set(tenant, message.clone());
+            let old = self.retained.set(tenant, message.clone(), author);
             if records {
-                self.journal.retained(&message, old.as_ref());
+                self.journal.retained((&message, author), old.as_ref());
             }
         }
         self.arm_retained();
     }
 
+    /// Whose message it is, if a client of this shard publishes it.
+    pub(crate) fn author(&self, origin: Origin) -> Option<Author> {
+        let session = self.sessions.at(origin.session?)?;
+        Author::of(&session.client_id)
+    }
+
     /// What another shard retains or clears; unless something later was retained or cleared there.
-    pub(crate) fn keep_routed(&mut self, publication: &mut Publication<'_>) {
+    pub(crate) fn keep_routed(
+        &mut self,
+        publication: &mut Publication<'_>,
+        author: Option<Author>,
+    ) {
         let (topic, id) = (publication.view.topic, publication.view.id);
         if !self.retained.has_later(publication.tenant, topic, id) {
-            self.keep(publication);
+            self.keep(publication, author);
         }
     }
 
@@ -833,7 +844,7 @@ impl Broker {
                 }
             }
             if let Some((key, kind, id)) = fanout.then.ack {
-                let gate = self.latest_gate_everywhere();
+                let gate = self.message_gate_everywhere();
                 self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
             }
             for receipt in fanout.then.receipts {

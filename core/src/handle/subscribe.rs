@@ -10,6 +10,7 @@ use crate::error::Violation;
 use crate::gate::Gate;
 use crate::id::MessageId;
 use crate::letter::Interest;
+use crate::retained::Author;
 use crate::session::cursors::Cursor;
 use crate::session::{Session, SubscriptionRef};
 use crate::slab::Key;
@@ -51,7 +52,7 @@ impl Broker {
         let gate = Gate {
             position: self.journal.written_since(mark).unwrap_or_default(),
             letter: self.peers.latest_interest(),
-            estate: 0,
+            ..Gate::default()
         };
         // [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-6]
         let answer = SubAck {
@@ -131,38 +132,50 @@ impl Broker {
             RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false,  // [MQTT-3.3.1-11]
         };
-        if wants_retained
-            && parsed.share.is_none()
-            && self.retained.usage_of(session.tenant).messages > 0
-        {
-            let filter: Arc<str> = parsed.filter.as_str().into();
-            let last = MessageId {
-                origin: self.origin,
-                sequence: self.sequence,
-            };
-            let (number, is_persistent) = (session.number, session.is_persistent());
-            let traffic = session.traffic();
-            // Subscribing again starts again. [MQTT-3.8.4-4]
-            if !is_new {
-                traffic.drop_cursor(number, &filter, &mut self.journal);
-            }
-            let cursor = Cursor {
-                filter,
-                after: None,
-                maximum_qos: granted,
-                identifier,
-                last,
-                elsewhere: self.peers.last_sequences().collect(),
-                // What comes at QoS 0 may be lost with the broker.
-                is_recorded: self.journal.is_on() && is_persistent && granted > QoS::AtMostOnce,
-                has_moved: false,
-            };
-            if cursor.is_recorded {
-                self.journal.cursor(number, &cursor);
-            }
-            traffic.cursors.push(cursor);
+        if wants_retained && parsed.share.is_none() {
+            self.owe_retained(session_key, parsed.filter, subscription);
         }
         Ok(ReasonCode(granted as u8)) // [MQTT-3.8.4-7]
+    }
+
+    /// What is retained by now is for a subscription that was made or replaced.
+    fn owe_retained(&mut self, key: Key, filter: TopicFilter<'_>, subscription: Subscription) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if self.retained.usage_of(session.tenant).messages == 0 {
+            return;
+        }
+        let Subscription {
+            options,
+            identifier,
+        } = subscription;
+        let filter: Arc<str> = filter.as_str().into();
+        let (number, is_persistent) = (session.number, session.is_persistent());
+        let without = Author::of(&session.client_id).filter(|_| options.no_local);
+        let traffic = session.traffic();
+        // Subscribing again starts again. [MQTT-3.8.4-4]
+        traffic.drop_cursor(number, &filter, &mut self.journal);
+        // What comes at QoS 0 may be lost with the broker.
+        let may_be_lost = options.maximum_qos == QoS::AtMostOnce;
+        let cursor = Cursor {
+            filter,
+            after: None,
+            maximum_qos: options.maximum_qos,
+            identifier,
+            without,
+            last: MessageId {
+                origin: self.origin,
+                sequence: self.sequence,
+            },
+            elsewhere: self.peers.last_sequences().collect(),
+            is_recorded: self.journal.is_on() && is_persistent && !may_be_lost,
+            has_moved: false,
+        };
+        if cursor.is_recorded {
+            self.journal.cursor(number, &cursor);
+        }
+        traffic.cursors.push(cursor);
     }
 
     /// What the configuration or the limits do not allow.

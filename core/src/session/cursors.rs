@@ -1,6 +1,7 @@
 //! Retained messages that a client is owed: where it stands in those of each subscription.
 
 use crate::id::MessageId;
+use crate::retained::Author;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -14,6 +15,8 @@ pub(crate) struct Cursor {
     pub(crate) after: Option<Box<str>>,
     pub(crate) maximum_qos: crate::codec::packet::QoS,
     pub(crate) identifier: u32,
+    /// Whose messages it does not bring: those of the client itself, with no local.
+    pub(crate) without: Option<Author>,
     /// The last message that was taken in before the subscription. Later ones came live.
     pub(crate) last: MessageId,
     /// The sequences of the last messages that came from other shards before it.
@@ -29,6 +32,7 @@ crate::state::state!(Cursor {
     after,
     maximum_qos,
     identifier,
+    without,
     last,
     elsewhere,
     is_recorded,
@@ -134,6 +138,7 @@ mod tests {
             after: None,
             maximum_qos: QoS::AtLeastOnce,
             identifier: 0,
+            without: None,
             last: MessageId {
                 origin: 0,
                 sequence: 0,

@@ -342,6 +342,7 @@ impl Broker {
             taken,
             lent,
             estates,
+            narrowing,
             routes: _,
             retained,
             retained_armed,
@@ -398,6 +399,7 @@ impl Broker {
         taken.save(to);
         lent.save(to);
         estates.save(to);
+        narrowing.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -446,6 +448,7 @@ impl Broker {
             taken: State::load(from)?,
             lent: State::load(from)?,
             estates: State::load(from)?,
+            narrowing: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,

@@ -15,7 +15,7 @@ use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::{
-    Confirmation, DeliveryId, Interest, Letter, Parcel, RoutedMessage, SharedMessage,
+    Confirmation, DeliveryId, Interest, Letter, Narrowed, Parcel, RoutedMessage, SharedMessage,
 };
 use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::message::MessageView;
@@ -437,6 +437,7 @@ impl<'a> Play<'a> {
             number: self.letters,
             clock: self.routed,
             confirms: self.confirmation,
+            narrowed: Narrowed::default(),
             parcels,
         };
         self.broker.routed(self.now, PeerId(1), letter);
@@ -510,6 +511,7 @@ impl<'a> Play<'a> {
                     message,
                     retain: kept || self.script.flag(),
                     kept,
+                    author: None,
                     publisher,
                     exchange: None,
                 })
