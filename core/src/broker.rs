@@ -134,7 +134,9 @@ pub struct Broker {
     pub(crate) unread_until: Timestamp,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
-    /// How many of these are announced before the log is told what they have led to.
+    /// Those that are ready, but have had their share of this turn; see [`pump`](crate::pump).
+    pub(crate) resting: VecDeque<Key>,
+    /// How many of the ready ones are announced before the log is told what they have led to.
     pub(crate) sends_left: usize,
     /// Connections that no longer stall, and have bytes to be handled.
     pub(crate) resumable: VecDeque<Key>,
@@ -219,6 +221,7 @@ impl Broker {
             storage_is_full: false,
             unread_until: Timestamp::default(),
             ready: VecDeque::new(),
+            resting: VecDeque::new(),
             sends_left: 0,
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -416,6 +419,7 @@ impl Broker {
             }
         }
         self.continue_fanouts();
+        self.wake_resting();
         self.continue_recheck();
         self.spill();
         self.settle();
@@ -557,6 +561,7 @@ impl Broker {
         }
         self.tell_counts();
         self.tell_users();
+        self.tell_present();
         // Others can begin while this shard writes.
         if let Some(action) = self.poll_letter() {
             return Some(action);
@@ -647,6 +652,7 @@ impl Broker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let is_busy = !self.resumable.is_empty()
+            || !self.resting.is_empty()
             || !self.fanouts.is_empty()
             || !self.doomed.is_empty()
             || self.spill.is_under_way

@@ -129,8 +129,8 @@ impl Broker {
             false => Stage::Told(self.peers.latest()),
         };
         let mut open = self.estates.open.iter_mut().rev();
-        let earlier = open.find(|estate| waits && estate.number == number);
-        if let Some(estate) = earlier {
+        let earlier = waits.then(|| open.find(|estate| estate.number == number));
+        if let Some(estate) = earlier.flatten() {
             estate.stage = stage;
             estate.exchange = estate.exchange.or(exchange);
         } else {

@@ -9,6 +9,7 @@ use crate::codec::packet::QoS;
 use crate::id::{ConnectionId, PacketId};
 use crate::message::{self, Message};
 pub use crate::retained::Author;
+pub use crate::shared::Declined;
 use crate::tenant::Counts;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -149,6 +150,8 @@ pub struct SharedMessage {
     pub exchange: Option<ExchangeId>,
     /// What it was for a session that has ended.
     pub moved: Option<DeliveryId>,
+    /// Where it has been already, and nobody may have it.
+    pub declined: Declined,
 }
 
 /// A delivery to a session that lasts, as the log names it.
@@ -204,7 +207,8 @@ crate::state::state!(SharedMessage {
     publisher,
     group,
     exchange,
-    moved
+    moved,
+    declined
 });
 crate::state::state!(DeliveryId { session, sequence });
 

@@ -13,9 +13,12 @@ use crate::gate::Gate;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::{COST_BYTES_MINIMUM, Confirmation, Letter, Narrowed, Parcel};
 use crate::route::RouteSlot;
+use crate::session::SubscriptionRef;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
-use alloc::collections::{BTreeSet, VecDeque};
+use crate::tenant::TenantId;
+use crate::topic::GroupId;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// Bytes of messages on their way to one shard, at most, before publishers to it wait: some
@@ -66,6 +69,8 @@ crate::state::state!(Peers {
     kept,
     returned,
     keeping,
+    regrouped,
+    regrouped_letter,
     is_due,
     window_bytes,
 });
@@ -147,6 +152,10 @@ pub(crate) struct Peers {
     returned: Option<(u64, Gate)>,
     /// Letters of others that are kept when the log has come so far.
     keeping: VecDeque<(Position, PeerId, u64)>,
+    /// Groups of which others are to hear how many members can take messages; and the letter that
+    /// told them so last.
+    regrouped: BTreeMap<(TenantId, GroupId), SubscriptionRef>,
+    regrouped_letter: u64,
     /// There may be a letter to send.
     is_due: bool,
     window_bytes: u64,
@@ -175,6 +184,8 @@ impl Peers {
             kept: u64::MAX,
             returned: None,
             keeping: VecDeque::new(),
+            regrouped: BTreeMap::new(),
+            regrouped_letter: 0,
             is_due: false,
             window_bytes: window_bytes.clamp(WINDOW_BYTES_MINIMUM, WINDOW_BYTES_MAXIMUM),
         }
@@ -201,6 +212,26 @@ impl Peers {
     fn link(&mut self, peer: PeerId) -> Option<&mut Link> {
         let place = usize::from(peer.0);
         self.links.get_mut(place).filter(|_| place != self.me)
+    }
+
+    /// Another number of members of a group can take messages here.
+    pub(crate) fn regroup(&mut self, tenant: TenantId, group: SubscriptionRef) {
+        if let Some(id) = group.group {
+            self.regrouped.insert((tenant, id), group);
+        }
+    }
+
+    /// The next group of which the others are to hear that, once they have heard it of the others.
+    pub(crate) fn next_regrouped(&mut self) -> Option<(TenantId, SubscriptionRef)> {
+        let ((tenant, _), group) = match self.regrouped_letter {
+            // More of them may stand in the letter that is being written.
+            letter if letter == self.writing || letter <= self.kept => {
+                self.regrouped.pop_first()?
+            }
+            _ => return None,
+        };
+        self.regrouped_letter = self.writing;
+        Some((tenant, group))
     }
 
     /// Adds something to the next letter. `false` when so much is on its way that whoever sends it

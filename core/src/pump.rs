@@ -25,6 +25,9 @@ use crate::topic::{Found, TopicFilter, TopicName};
 /// Retained messages that one turn of one connection looks at, whether they match or not.
 const RETAINED_STEPS: usize = 4_096;
 
+/// So many connections do so in one turn: some milliseconds.
+const WALKS_PER_TURN: usize = 4;
+
 impl Broker {
     /// Starts deliveries for a connection while it has room: what an earlier connection left open
     /// first, in the order in which it began; then the queue; then retained messages.
@@ -377,7 +380,7 @@ impl Broker {
         let mut steps = RETAINED_STEPS;
         while self.may_start_retained(key, session_key) {
             if steps == 0 {
-                return self.wake(key);
+                return self.rest(key);
             }
             if self.is_batch_large() && !self.is_fanning_out() {
                 self.record_cursor(session_key);
@@ -412,6 +415,20 @@ impl Broker {
                 return;
             }
         }
+    }
+
+    /// Wakes a connection, but not before the next turn: others come first.
+    fn rest(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key).filter(|c| !c.ready) {
+            connection.ready = true;
+            self.resting.push_back(key);
+        }
+    }
+
+    /// A turn begins for those that rest.
+    pub(crate) fn wake_resting(&mut self) {
+        let count = self.resting.len().min(WALKS_PER_TURN);
+        self.ready.extend(self.resting.drain(..count));
     }
 
     /// Whether it is the turn of retained messages, and there are some.

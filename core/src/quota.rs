@@ -252,7 +252,7 @@ impl Broker {
         };
         let replaced = replaced.and_then(|key| self.connections.get(key));
         let is_own = replaced.is_some_and(|connection| connection.user() == Some(user));
-        self.quotas.of_user(user) < maximum + u32::from(is_own)
+        self.quotas.of_user(user) < maximum.saturating_add(u32::from(is_own))
     }
 
     /// A client of this user is in.

@@ -243,6 +243,13 @@ impl Routes {
         recipients
     }
 
+    /// What finding routes has cost since this was asked last, in deliveries.
+    pub(crate) fn take_cost(&mut self) -> u32 {
+        /// So many nodes of the index that are looked at cost as much as a delivery.
+        const NODES_PER_DELIVERY: u32 = 8;
+        self.matches.take_visited() / NODES_PER_DELIVERY
+    }
+
     /// Takes the recipients out for the time they are walked; give them back with `put_back`.
     pub(crate) fn take(&mut self, slot: RouteSlot) -> Option<Box<Recipients>> {
         self.slots[usize::from(slot.0)].recipients.take()

@@ -29,43 +29,77 @@ struct Rank {
     open: usize,
 }
 
+/// So many members that are looked at cost as much as a delivery.
+const MEMBERS_PER_DELIVERY: u32 = 8;
+
+/// Where the next message of a group goes.
+enum Place {
+    Here(GroupId),
+    There(PeerId),
+}
+
+/// The shards that have members of a group none of whom may have a message, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Declined(u64);
+
+crate::state::state!(Declined(bits));
+
+impl Declined {
+    const fn has(self, shard: u16) -> bool {
+        self.0 & 1 << shard != 0
+    }
+
+    pub(crate) const fn with(self, shard: u16) -> Self {
+        Self(self.0 | 1 << shard)
+    }
+}
+
 impl Broker {
-    /// Delivers to one member of a shared subscription, here or on another shard. [MQTT-4.8.2-4]
+    /// Delivers to one member of a shared subscription, here or on another shard, but for those
+    /// that have declined. [MQTT-4.8.2-4]
     pub(crate) fn deliver_to_group(
         &mut self,
         publication: &mut Publication<'_>,
         group: Group,
         origin: Origin,
+        mut declined: Declined,
     ) {
         if let Some(exchange) = origin.exchange
             && self.has_taken(exchange, &self.group_text(publication.tenant, group))
         {
             return;
         }
-        match (self.choose_place(publication.tenant, group), group.here) {
-            (Some(peer), here) => {
-                if let Some(here) = here
-                    && self.question.is_some()
-                {
-                    self.explain_choice(publication, here, None);
+        loop {
+            match self.choose_place(publication.tenant, group, declined) {
+                Some(Place::There(peer)) => {
+                    if let Some(here) = group.here
+                        && self.question.is_some()
+                    {
+                        self.explain_choice(publication, here, None);
+                    }
+                    return self.route_to_group(publication, (peer, group), origin, declined);
                 }
-                self.route_to_group(publication, (peer, group), origin);
+                Some(Place::Here(here)) => {
+                    if self.deliver_to_member(publication, here, origin) {
+                        return;
+                    }
+                    declined = declined.with(self.config.identity.shard);
+                }
+                None => return,
             }
-            (None, Some(here)) => self.deliver_to_member(publication, here, origin),
-            (None, None) => {}
         }
     }
 
-    /// The same to a member here.
+    /// The same to a member here; `false` when there is none that may have it.
     pub(crate) fn deliver_to_member(
         &mut self,
         publication: &mut Publication<'_>,
         group: GroupId,
         origin: Origin,
-    ) {
+    ) -> bool {
         let tenant = publication.tenant;
         let Some(chosen) = self.choose_member((tenant, group), publication.view.topic) else {
-            return;
+            return false;
         };
         if self.question.is_some() {
             self.explain_choice(publication, group, Some(chosen.key));
@@ -87,18 +121,19 @@ impl Broker {
         if let Some(moved) = origin.moved.filter(|_| lasts && self.journal.is_on()) {
             self.journal.moved(moved);
         }
-        let Some(exchange) = origin.exchange else {
-            return;
-        };
-        if !lasts {
-            return self.lend(exchange, publication.view.id);
+        match origin.exchange {
+            Some(exchange) if lasts => {
+                let group = Group {
+                    here: Some(group),
+                    there: None,
+                };
+                let text = self.group_text(tenant, group);
+                self.take_for_group(exchange, &text);
+            }
+            Some(exchange) => self.lend(exchange, publication.view.id),
+            None => {}
         }
-        let group = Group {
-            here: Some(group),
-            there: None,
-        };
-        let text = self.group_text(tenant, group);
-        self.take_for_group(exchange, &text);
+        true
     }
 
     /// Filter text of a group, with its `$share/` prefix.
@@ -128,6 +163,7 @@ impl Broker {
         publication: &mut Publication<'_>,
         (peer, group): (PeerId, Group),
         origin: Origin,
+        declined: Declined,
     ) {
         let text = self.group_text(publication.tenant, group);
         let shared = SharedMessage {
@@ -137,52 +173,67 @@ impl Broker {
             group: text.into(),
             exchange: origin.exchange,
             moved: origin.moved,
+            declined,
         };
         self.tell(peer, Parcel::Shared(shared), origin.connection());
     }
 
-    /// The shard whose turn it is; `None` is this one. Each gets as many messages as it has members
-    /// that can take them; when nobody can, one that has members gets it. How busy members are is
-    /// only known where they are.
-    fn choose_place(&mut self, tenant: TenantId, group: Group) -> Option<PeerId> {
-        let there = self.tenants[tenant].interests.group(group.there?)?;
-        let able = group.here.map_or(0, |here| self.count_able(tenant, here));
-        let others: u32 = there.members().iter().map(present).sum();
+    /// The shard whose turn it is. Each gets as many messages as it has members that can take
+    /// them; when nobody can, one that has members gets it. How busy members are, and what they may
+    /// receive, is only known where they are.
+    fn choose_place(
+        &mut self,
+        tenant: TenantId,
+        group: Group,
+        declined: Declined,
+    ) -> Option<Place> {
+        let me = self.config.identity.shard;
+        let here = group.here.filter(|_| !declined.has(me));
+        let able = match group.there {
+            Some(_) => here.map_or(0, |here| self.count_able(tenant, here)),
+            None => 0,
+        };
+        let here = here.map(Place::Here);
+        let interests = &mut self.tenants[tenant].interests;
+        let Some(there) = group.there.and_then(|there| interests.group_mut(there)) else {
+            return here;
+        };
+        let may_take = |member: &&Subscriber| !declined.has(peer_of(member.key).0);
+        let others: u32 = there.members().iter().filter(may_take).map(present).sum();
         let total = able + others;
         if total == 0 {
-            let first = there.members().first().map(|member| peer_of(member.key));
-            return first.filter(|_| group.here.is_none());
+            let first = there.members().iter().find(may_take);
+            return here.or_else(|| first.map(|member| Place::There(peer_of(member.key))));
         }
-        let me = self.config.identity.shard;
         let mut turn = match self.config.protocol.shared_strategy {
             // The first shard that has somebody, as all shards see it.
             SharedStrategy::Sticky => {
-                let peers = there.members().iter().filter(|member| present(member) > 0);
+                let peers = there.members().iter().filter(may_take);
+                let peers = peers.filter(|member| present(member) > 0);
                 let first = peers.map(|member| peer_of(member.key)).min();
-                return first.filter(|peer| able == 0 || peer.0 < me);
+                let first = first.filter(|peer| able == 0 || peer.0 < me);
+                return first.map(Place::There).or(here);
             }
             SharedStrategy::Random => u32::try_from(self.random.below(total as usize)).unwrap_or(0),
             SharedStrategy::RoundRobin | SharedStrategy::LeastInflight => {
-                let interests = &mut self.tenants[tenant].interests;
-                let there = interests.group_mut(group.there?)?;
                 there.turn = (there.turn + 1) % total;
                 there.turn
             }
         };
-        let there = self.tenants[tenant].interests.group(group.there?)?;
-        for member in there.members() {
+        for member in there.members().iter().filter(may_take) {
             if turn < present(member) {
-                return Some(peer_of(member.key));
+                return Some(Place::There(peer_of(member.key)));
             }
             turn -= present(member);
         }
-        None
+        here
     }
 
     /// How many members here can take a message now.
-    fn count_able(&self, tenant: TenantId, group: GroupId) -> u32 {
+    fn count_able(&mut self, tenant: TenantId, group: GroupId) -> u32 {
         let members = self.tenants[tenant].subscriptions.group(group);
         let members = members.map_or(&[][..], SharedGroup::members);
+        self.work += members.len() as u32 / MEMBERS_PER_DELIVERY;
         let able = members.iter().filter(|member| self.rank(member).class == 0);
         u32::try_from(able.count()).unwrap_or(u32::MAX)
     }
@@ -205,7 +256,9 @@ impl Broker {
             SharedStrategy::LeastInflight => 0,
         };
         let mut best: Option<(Rank, usize)> = None;
+        let mut looked_at = 0;
         for step in 0..count {
+            looked_at += 1;
             let place = (start + step) % count;
             let member = subscriptions.group(group)?.members()[place];
             let rank = self.rank(&member);
@@ -221,6 +274,7 @@ impl Broker {
                 break;
             }
         }
+        self.work += looked_at / MEMBERS_PER_DELIVERY;
         let (_, place) = best?;
         let group = self.tenants[tenant].subscriptions.group_mut(group)?;
         let member = *group.members().get(place)?;
@@ -291,11 +345,11 @@ impl Broker {
             ..Origin::default()
         };
         self.encoder.begin();
-        self.deliver_to_group(&mut publication, group, origin);
+        self.deliver_to_group(&mut publication, group, origin, Declined::default());
     }
 
     /// A session that may be a member of shared subscriptions has got a connection, or has lost it:
-    /// the other shards hear how many can take messages here.
+    /// the other shards are to hear how many can take messages here.
     pub(crate) fn count_present(&mut self, session: Key, comes: bool) {
         if self.peers.is_alone() {
             return;
@@ -318,6 +372,17 @@ impl Broker {
                 true => group.present + 1,
                 false => group.present.saturating_sub(1),
             };
+            self.peers.regroup(tenant, reference);
+        }
+    }
+
+    /// Tells of all groups that so many can take messages now, once in a while: each shard has
+    /// heard what it was told the last time. Whoever comes and goes fills no letters.
+    pub(crate) fn tell_present(&mut self) {
+        while let Some((tenant, reference)) = self.peers.next_regrouped() {
+            let group = reference.group;
+            let group = group.and_then(|id| self.tenants[tenant].subscriptions.group(id));
+            let Some(group) = group else { continue };
             let members = u32::try_from(group.members().len()).unwrap_or(u32::MAX);
             let present = group.present;
             let mut filter = String::new();

@@ -1,10 +1,11 @@
 //! Rules at work: what is asked, when, and how a refusal is told.
 
-use crate::{connect_as, enter_as, rules, with_config, with_rules};
+use crate::{by_name, connect_as, enter_as, rules, with_config, with_rules};
 use whimbrel_core::access::identity::{Certificate, Grant};
 use whimbrel_core::access::rule::{Effect, Operation, Operations, Pattern, Rule};
 use whimbrel_core::codec::packet::{Connect, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode};
+use whimbrel_core::config::AccessConfig;
 use whimbrel_core::{Config, Event, Peer, Verdict};
 use whimbrel_tests::world::{VERSIONS, World, connect, lasting, publish, will};
 
@@ -340,6 +341,45 @@ fn somebody_else_of_the_group_gets_what_a_member_may_not_receive() {
     }
     assert_eq!(world.payloads(narrow), Vec::<String>::new());
     assert_eq!(world.payloads(wide), ["b"; 4]);
+}
+
+/// Wherever that one is: a shard whose members may not have it hands it on.
+#[test]
+fn somebody_else_of_the_group_on_another_shard_gets_it() {
+    for wide_count in [3, 0] {
+        let access = AccessConfig {
+            rules: Some(rules(WIDE)),
+            ..AccessConfig::default()
+        };
+        let config = Config {
+            access,
+            ..Config::default()
+        };
+        let mut world = World::with_shards(config, 4);
+        world.judge(by_name);
+        let members: Vec<_> = (0..12)
+            .map(|number| {
+                let user = if number < wide_count { "root" } else { "u" };
+                let member = enter_as(&mut world, Version::V5, &format!("m{number}"), user);
+                world.subscribe(member, "$share/g/#", QoS::AtLeastOnce);
+                member
+            })
+            .collect();
+        for number in 0..8 {
+            let publisher = enter_as(&mut world, Version::V5, &format!("p{number}"), "p");
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+                for _ in 0..10 {
+                    world.publish(publisher, "b", b"b", qos);
+                }
+            }
+            assert_eq!(world.drain(publisher).len(), 10, "each is acknowledged");
+        }
+        let heard = members.iter().map(|member| world.take_all(*member).len());
+        let heard: Vec<_> = heard.collect();
+        let expected = if wide_count == 0 { 0 } else { 160 };
+        assert_eq!(heard.iter().sum::<usize>(), expected, "{heard:?}");
+        assert!(heard[wide_count..].iter().all(|count| *count == 0));
+    }
 }
 
 #[test]

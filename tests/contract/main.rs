@@ -1,6 +1,8 @@
 //! The contract of `Broker`, line by line, as properties. Its first and last line are tried with
 //! much wilder scripts by `tests/fuzz`.
 
+mod effort;
+
 use quickcheck::{Arbitrary, Gen, QuickCheck, quickcheck};
 use whimbrel_core::action::{Action, Peer};
 use whimbrel_core::codec::packet::{Connect, Packet, QoS, Version};

@@ -3,6 +3,7 @@
 mod backpressure;
 mod bundles;
 mod expiry;
+mod groups;
 mod retained;
 
 use whimbrel_core::action::CloseReason;

@@ -801,6 +801,12 @@ impl World {
         self.letters.values().map(VecDeque::len).sum()
     }
 
+    /// How much is in them.
+    pub fn parcel_count(&self) -> usize {
+        let letters = self.letters.values().flatten();
+        letters.map(|letter| letter.parcels.len()).sum()
+    }
+
     /// The line that a connection of a shard is.
     fn line_at(&mut self, shard: usize, id: ConnectionId) -> &mut Line {
         let connection = self.by_shard[&(shard, id)];

@@ -146,8 +146,8 @@ impl Broker {
         }
     }
 
-    /// One member of a shared subscription gets it. When none is left here, it goes back: who sent
-    /// it knows who else there is.
+    /// One member of a shared subscription gets it. When none is left here that may, it goes back:
+    /// who sent it knows who else there is.
     fn publish_shared(&mut self, from: PeerId, shared: SharedMessage) {
         if shared
             .exchange
@@ -170,7 +170,11 @@ impl Broker {
             moved: shared.moved,
             ..Origin::default()
         };
-        self.deliver_to_member(&mut publication, here, origin);
+        if !self.deliver_to_member(&mut publication, here, origin) {
+            let declined = shared.declined.with(self.config.identity.shard);
+            let shared = SharedMessage { declined, ..shared };
+            self.tell(from, Parcel::Returned(shared), None);
+        }
     }
 
     /// Another shard had nobody left for it: somebody else gets it. Who waits for that shard waits
@@ -190,7 +194,7 @@ impl Broker {
             moved: shared.moved,
             ..Origin::default()
         };
-        self.deliver_to_group(&mut publication, group, origin);
+        self.deliver_to_group(&mut publication, group, origin, shared.declined);
         let until = Gate {
             position: self.journal.latest(),
             letter: self.peers.latest(),

@@ -18,6 +18,7 @@ use crate::placement::Placement;
 use crate::retained::Author;
 use crate::route::{Group, Indexes, Recipients, RouteSlot, Target};
 use crate::session::Session;
+use crate::shared::Declined;
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::time::{Timestamp, UnixTime};
@@ -684,8 +685,10 @@ impl Broker {
                 };
                 let access = &self.access;
                 let holders = (&self.sessions, &self.connections, &self.tenants);
-                self.routes
-                    .find(name, indexes, |slot| access.may_route(slot, name, holders))
+                let may_receive = |slot| access.may_route(slot, name, holders);
+                let slot = self.routes.find(name, indexes, may_receive);
+                self.work = self.work.saturating_add(self.routes.take_cost());
+                slot
             }
         };
         let connection = origin.connection();
@@ -702,6 +705,7 @@ impl Broker {
             let may_receive = |slot| access.may_route(slot, name, holders);
             let routes = &mut self.routes;
             let recipients = routes.without_local(name, indexes, publisher, may_receive);
+            self.work = self.work.saturating_add(routes.take_cost());
             return self.walk(publication, &recipients, origin);
         }
         let Some(recipients) = self.routes.take(slot) else {
@@ -876,7 +880,7 @@ impl Broker {
         origin: Origin,
     ) {
         for group in groups {
-            self.deliver_to_group(publication, *group, origin);
+            self.deliver_to_group(publication, *group, origin, Declined::default());
         }
     }
 }

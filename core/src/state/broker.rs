@@ -316,6 +316,7 @@ impl Broker {
     pub(crate) fn is_at_rest(&self) -> bool {
         self.actions.is_empty()
             && self.ready.is_empty()
+            && self.resting.is_empty()
             && self.resumable.is_empty()
             && self.doomed.is_empty()
             && self.fanouts.is_empty()
@@ -363,6 +364,7 @@ impl Broker {
             storage_is_full,
             unread_until,
             ready: _,
+            resting: _,
             sends_left: _,
             resumable: _,
             leaving: _,
@@ -469,6 +471,7 @@ impl Broker {
             storage_is_full: State::load(from)?,
             unread_until: State::load(from)?,
             ready: VecDeque::new(),
+            resting: VecDeque::new(),
             sends_left: 0,
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),

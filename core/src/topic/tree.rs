@@ -322,6 +322,7 @@ impl Tree {
         });
         let mut levels = name.levels();
         while let Some(Step { node: id, depth }) = walk.steps.pop() {
+            walk.visited += 1;
             let node = self.nodes.at(id);
             let wildcards = id != ROOT || !name.is_dollar();
             if wildcards && node.below != NONE {
@@ -390,6 +391,8 @@ pub(super) struct Walk {
     steps: Vec<Step>,
     /// The levels of the name that the walk has reached.
     levels: Vec<HashedLevel>,
+    /// How many nodes were looked at, in all walks since somebody asked.
+    pub(super) visited: u32,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -95,6 +95,12 @@ impl Matches {
         Self::default()
     }
 
+    /// How much had to be looked at in all matches since this was asked last: nodes of the tree of
+    /// filters with wildcards. Filters can be chosen so that it is many, whatever is found.
+    pub fn take_visited(&mut self) -> u32 {
+        core::mem::take(&mut self.walk.visited)
+    }
+
     /// Whether nobody wants it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

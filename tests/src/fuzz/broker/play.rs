@@ -15,7 +15,8 @@ use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::{
-    Confirmation, DeliveryId, Interest, Letter, Narrowed, Parcel, RoutedMessage, SharedMessage,
+    Confirmation, Declined, DeliveryId, Interest, Letter, Narrowed, Parcel, RoutedMessage,
+    SharedMessage,
 };
 use whimbrel_core::log::{BatchRef, Op};
 use whimbrel_core::message::MessageView;
@@ -487,6 +488,7 @@ impl<'a> Play<'a> {
                 session: u64::from(self.script.u8()),
                 sequence: u64::from(self.script.u8()),
             }),
+            declined: Declined::default(),
         };
         // Its identifiers look like ours.
         let publisher = self.lines.first().map(|line| line.id);

@@ -1,0 +1,102 @@
+//! Bounded, the fourth line of the contract: what is little to ask and much to do is done in many
+//! turns, and others have theirs between them.
+
+use whimbrel_core::codec::packet::{Publish, QoS, Subscribe, SubscribeOptions, Version};
+use whimbrel_core::codec::{self, Packet, Properties, SubscribeBuffer};
+use whimbrel_core::id::PacketId;
+use whimbrel_core::{Action, Config, ConnectionId};
+use whimbrel_tests::World;
+use whimbrel_tests::world::publish;
+
+fn subscribe(filters: impl Iterator<Item = String>) -> Vec<u8> {
+    let mut buffer = SubscribeBuffer::new();
+    for filter in filters {
+        assert!(buffer.push(&filter, SubscribeOptions::default()));
+    }
+    let packet = Subscribe {
+        packet_id: PacketId::FIRST,
+        properties: Properties::EMPTY,
+        filters: buffer.as_filters(Version::V4),
+    };
+    let mut bytes = Vec::new();
+    codec::encode(&Packet::Subscribe(packet), Version::V4, &mut bytes).expect("it can be said");
+    bytes
+}
+
+/// Filters of many levels, all of which match the beginning of a topic: each is looked at up to its
+/// end.
+#[test]
+fn class_18_messages_that_are_hard_to_match_are_many_turns() {
+    const FILTERS: usize = 1_500;
+    const MESSAGES: u64 = 10;
+    let mut world = World::default();
+    let hostile = world.connect(Version::V4, "hostile");
+    let mut dice = 1_u64;
+    let filters = (0..FILTERS).map(|_| {
+        let level = |_| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if dice >> 63 == 0 { "a/" } else { "+/" }
+        };
+        (0..120).map(level).collect::<String>() + "zz"
+    });
+    world.send_bytes(hostile, &subscribe(filters));
+    world.drain(hostile);
+    let publisher = world.connect(Version::V4, "publisher");
+    let mut bytes = Vec::new();
+    for number in 0..MESSAGES {
+        let topic = "a/".repeat(120) + &format!("{number}");
+        let message = Packet::Publish(publish(&topic, b"", QoS::AtMostOnce, 1));
+        codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+    }
+    let before = world.statistics().publishes_received;
+    let handled = |world: &World| world.statistics().publishes_received - before;
+    world.broker.receive(world.now, publisher, &bytes);
+    assert_eq!(handled(&world), 1);
+    world.broker.advance(world.now);
+    assert_eq!(handled(&world), 2);
+    world.run();
+    assert_eq!(handled(&world), MESSAGES);
+}
+
+/// How often a client has its turn until the broker has nothing to do but what waits for time.
+fn turns_of(world: &mut World, client: ConnectionId) -> usize {
+    let mut turns = 0;
+    while let Some(action) = world.broker.poll_action() {
+        if action == Action::Send(client) {
+            turns += 1;
+            let mut out = Vec::new();
+            world.broker.transmit(world.now, client, &mut out);
+        }
+    }
+    turns
+}
+
+/// Filters that match nothing of all that is retained: for each of them all of it is looked at.
+#[test]
+fn class_18_a_search_of_what_is_retained_is_many_turns() {
+    let mut world = World::new(Config::default());
+    let publisher = world.connect(Version::V4, "publisher");
+    for number in 0..6_000 {
+        let topic = format!("{number}/t");
+        let message = Publish {
+            retain: true,
+            ..publish(&topic, b"x", QoS::AtMostOnce, 0)
+        };
+        world.send(publisher, &Packet::Publish(message));
+    }
+    let hostile = world.connect(Version::V4, "hostile");
+    let filters = (0..20).map(|number| format!("+/+/{number}"));
+    let packet = subscribe(filters);
+    world.broker.receive(world.now, hostile, &packet);
+    let mut rounds = 0;
+    loop {
+        let turns = turns_of(&mut world, hostile);
+        assert!(turns <= 1, "others come first: {turns}");
+        if world.broker.next_deadline() != Some(world.now.monotonic) {
+            break;
+        }
+        world.broker.advance(world.now);
+        rounds += 1;
+    }
+    assert!((20..60).contains(&rounds), "{rounds}");
+}
