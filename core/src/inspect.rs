@@ -362,7 +362,7 @@ impl<'a> Record<'a> {
                     Some(value) => Self::Retained {
                         tenant,
                         topic,
-                        message: record::decode_retained(value)?.0,
+                        message: record::decode_retained(value)?.id,
                     },
                 })
             }

@@ -13,7 +13,7 @@ use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::BatchWriter;
 use crate::message::Message;
 use crate::record::{self, delivery_key, message_key, received_key, session_key};
-use crate::retained::Author;
+use crate::retained::{Author, Last};
 use crate::session::Session;
 use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
@@ -724,15 +724,15 @@ impl Journal {
         old: Option<&Message>,
     ) {
         let id = self.refer(message);
-        self.put_retained(message, (id, author));
+        self.put_retained(message, Last { id, author });
         if let Some(old) = old {
             self.release(old.view().id);
         }
     }
 
-    fn put_retained(&mut self, message: &Message, named: (MessageId, Option<Author>)) {
+    fn put_retained(&mut self, message: &Message, last: Last) {
         let key = self.retained_key(message);
-        let (value, length) = record::encode_retained(named);
+        let (value, length) = record::encode_retained(last);
         self.put(&key, &value[..length]);
         self.scratch = key;
     }
@@ -806,7 +806,7 @@ impl Journal {
     /// Writes a retained message once more.
     pub(crate) fn retained_again(&mut self, message: &Message, author: Option<Author>) {
         let id = self.write_again(message);
-        self.put_retained(message, (id, author));
+        self.put_retained(message, Last { id, author });
     }
 
     /// Bytes that the open batch holds.

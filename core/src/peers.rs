@@ -17,8 +17,7 @@ use crate::session::SubscriptionRef;
 use crate::slab::Key;
 use crate::state::{Reader, State, Writer};
 use crate::tenant::TenantId;
-use crate::topic::GroupId;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// Bytes of messages on their way to one shard, at most, before publishers to it wait: some
@@ -154,7 +153,7 @@ pub(crate) struct Peers {
     keeping: VecDeque<(Position, PeerId, u64)>,
     /// Groups of which others are to hear how many members can take messages; and the letter that
     /// told them so last.
-    regrouped: BTreeMap<(TenantId, GroupId), SubscriptionRef>,
+    regrouped: Vec<(TenantId, SubscriptionRef)>,
     regrouped_letter: u64,
     /// There may be a letter to send.
     is_due: bool,
@@ -184,7 +183,7 @@ impl Peers {
             kept: u64::MAX,
             returned: None,
             keeping: VecDeque::new(),
-            regrouped: BTreeMap::new(),
+            regrouped: Vec::new(),
             regrouped_letter: 0,
             is_due: false,
             window_bytes: window_bytes.clamp(WINDOW_BYTES_MINIMUM, WINDOW_BYTES_MAXIMUM),
@@ -216,22 +215,17 @@ impl Peers {
 
     /// Another number of members of a group can take messages here.
     pub(crate) fn regroup(&mut self, tenant: TenantId, group: SubscriptionRef) {
-        if let Some(id) = group.group {
-            self.regrouped.insert((tenant, id), group);
-        }
+        self.regrouped.push((tenant, group));
     }
 
     /// The next group of which the others are to hear that, once they have heard it of the others.
     pub(crate) fn next_regrouped(&mut self) -> Option<(TenantId, SubscriptionRef)> {
-        let ((tenant, _), group) = match self.regrouped_letter {
-            // More of them may stand in the letter that is being written.
-            letter if letter == self.writing || letter <= self.kept => {
-                self.regrouped.pop_first()?
-            }
-            _ => return None,
-        };
+        // More of them may stand in the letter that is being written.
+        let told = self.regrouped_letter;
+        let may_tell = told == self.writing || told <= self.kept;
+        let group = self.regrouped.pop_if(|_| may_tell)?;
         self.regrouped_letter = self.writing;
-        Some((tenant, group))
+        Some(group)
     }
 
     /// Adds something to the next letter. `false` when so much is on its way that whoever sends it

@@ -24,7 +24,7 @@ use crate::id::{MessageId, PacketId};
 use crate::letter::{DeliveryId, ExchangeId};
 use crate::log::batch::SKIPPABLE;
 use crate::message::Message;
-use crate::retained::Author;
+use crate::retained::{Author, Last};
 use crate::session::Session;
 use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
@@ -254,20 +254,22 @@ pub(crate) fn retained_topic(text: &str) -> (&str, &str) {
 }
 
 /// The message that is retained, and in eight more bytes its author, if that is known.
-pub(crate) fn encode_retained((id, author): (MessageId, Option<Author>)) -> ([u8; 24], usize) {
+pub(crate) fn encode_retained(last: Last) -> ([u8; 24], usize) {
     let mut value = [0; 24];
-    value[..16].copy_from_slice(&message_id_bytes(id));
-    let Some(author) = author else {
+    value[..16].copy_from_slice(&message_id_bytes(last.id));
+    let Some(author) = last.author else {
         return (value, 16);
     };
     value[16..].copy_from_slice(&author.get().to_le_bytes());
     (value, 24)
 }
 
-pub(crate) fn decode_retained(value: &[u8]) -> Option<(MessageId, Option<Author>)> {
+pub(crate) fn decode_retained(value: &[u8]) -> Option<Last> {
     let mut fields = Fields(value);
-    let id = fields.message_id()?;
-    Some((id, fields.u64().and_then(Author::new)))
+    Some(Last {
+        id: fields.message_id()?,
+        author: fields.u64().and_then(Author::new),
+    })
 }
 
 fn counted(bytes: &[u8], out: &mut Vec<u8>) {
@@ -483,8 +485,9 @@ mod tests {
             sequence: 2,
         };
         for author in [None, Author::of("client")] {
-            let (value, length) = encode_retained((id, author));
-            assert_eq!(decode_retained(&value[..length]), Some((id, author)));
+            let last = Last { id, author };
+            let (value, length) = encode_retained(last);
+            assert_eq!(decode_retained(&value[..length]), Some(last));
             assert_eq!(
                 value[..16],
                 message_id_bytes(id),

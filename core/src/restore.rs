@@ -15,7 +15,7 @@ use crate::log::{BatchError, BatchRef, BatchWriter, Op};
 use crate::message::Message;
 use crate::placement::Placement;
 use crate::record::{self, DeliveryRecord, Fields, SessionRecord};
-use crate::retained::Author;
+use crate::retained::{Author, Last};
 use crate::session::cursors::Cursor;
 use crate::session::inflight::Stage;
 use crate::session::queue::Delivery;
@@ -147,7 +147,7 @@ pub struct Restorer {
     sessions: BTreeMap<u64, Kept>,
     messages: HashMap<MessageId, Stored, ById<MANY>>,
     /// By what stands in their keys: the topic, behind the tenant if there is one.
-    retained: BTreeMap<Box<str>, (MessageId, Option<Author>)>,
+    retained: BTreeMap<Box<str>, Last>,
     /// Incoming QoS 2 messages, as each shard has taken them in.
     taken: BTreeMap<(ExchangeId, u16), Box<[u8]>>,
     /// The same of all shards together, once that is known.
@@ -208,7 +208,7 @@ impl Restorer {
         if !self.has_stubs {
             return Vec::new();
         }
-        let retained = self.retained.values().map(|(id, _)| *id);
+        let retained = self.retained.values().map(|last| last.id);
         let is_stub =
             |id: &MessageId| message_in(&self.messages, *id).is_some_and(Message::is_stub);
         retained.filter(is_stub).collect()
@@ -301,7 +301,7 @@ impl Restorer {
         }
         self.apply(&operations).ok()?;
         let is_there = |id| message_in(&self.messages, id).is_some();
-        let lost = self.retained.iter().filter(|(_, (id, _))| !is_there(*id));
+        let lost = self.retained.iter().filter(|(_, last)| !is_there(last.id));
         let lost = lost.map(|(text, _)| {
             let (tenant, topic) = record::retained_topic(text);
             RetainedLost {
@@ -518,14 +518,14 @@ impl Restorer {
         let topic = core::str::from_utf8(name.0).ok()?;
         let old = match value {
             Some(value) => {
-                let (id, author) = record::decode_retained(value)?;
-                self.stored(id).references += 1;
-                self.retained.insert(topic.into(), (id, author))
+                let last = record::decode_retained(value)?;
+                self.stored(last.id).references += 1;
+                self.retained.insert(topic.into(), last)
             }
             None => self.retained.remove(topic),
         };
-        if let Some((old, _)) = old {
-            self.release(old);
+        if let Some(old) = old {
+            self.release(old.id);
         }
         Some(())
     }
@@ -595,7 +595,7 @@ impl Restorer {
             first.complete = self.complete;
         }
         for part in &mut parts {
-            let ids = part.retained.values().map(|(id, _)| *id);
+            let ids = part.retained.values().map(|last| last.id);
             let messages: Vec<_> = messages_of(&self.messages, ids).collect();
             part.messages.extend(messages);
         }
@@ -671,7 +671,7 @@ impl Broker {
             broker.journal.forget_taken(exchange, shard);
         }
         broker.journal.expect(messages.len());
-        for (id, author) in retained.into_values() {
+        for Last { id, author } in retained.into_values() {
             if let Some(message) = message_in(&messages, id) {
                 if message.is_stub() {
                     broker.statistics.loads_failed += 1;

@@ -57,6 +57,15 @@ impl State for Author {
     }
 }
 
+/// The last message of a topic: what is retained, or has cleared it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub(crate) id: MessageId,
+    pub(crate) author: Option<Author>,
+}
+
+crate::state::state!(Last { id, author });
+
 /// The retained messages of a shard.
 #[derive(Default)]
 pub(crate) struct Retained {
@@ -76,7 +85,7 @@ struct OfTenant {
     by_topic: TopicMap<Message, Option<Author>>,
     usage: Usage,
     /// Topics that were cleared, and by which message, while other shards may not know of it.
-    cleared: BTreeMap<Box<str>, MessageId>,
+    cleared: BTreeMap<Box<str>, Last>,
 }
 
 /// How many messages there are, and what they take.
@@ -107,8 +116,8 @@ impl State for Retained {
                 let message = State::load(from)?;
                 retained.set(tenant, message, State::load(from)?);
             }
-            for (topic, id) in BTreeMap::<Box<str>, MessageId>::load(from)? {
-                retained.bury(tenant, &topic, id);
+            for (topic, last) in BTreeMap::<Box<str>, Last>::load(from)? {
+                retained.bury(tenant, &topic, last.id);
             }
         }
         Some(retained)
@@ -233,16 +242,17 @@ impl Retained {
             || of
                 .cleared
                 .get(topic)
-                .is_some_and(|cleared| cleared.is_later_than(id))
+                .is_some_and(|cleared| cleared.id.is_later_than(id))
     }
 
     /// Remembers what cleared a topic: what another shard retained before may still come.
     pub(crate) fn bury(&mut self, tenant: TenantId, topic: &str, id: MessageId) {
         self.cleared_order
             .insert((id.sequence, id.origin), (tenant, topic.into()));
-        if let Some(earlier) = self.of_mut(tenant).cleared.insert(topic.into(), id) {
+        let last = Last { id, author: None };
+        if let Some(earlier) = self.of_mut(tenant).cleared.insert(topic.into(), last) {
             self.cleared_order
-                .remove(&(earlier.sequence, earlier.origin));
+                .remove(&(earlier.id.sequence, earlier.id.origin));
         }
     }
 

@@ -372,7 +372,9 @@ impl Broker {
                 true => group.present + 1,
                 false => group.present.saturating_sub(1),
             };
-            self.peers.regroup(tenant, reference);
+            if !core::mem::replace(&mut group.is_untold, true) {
+                self.peers.regroup(tenant, reference);
+            }
         }
     }
 
@@ -380,9 +382,10 @@ impl Broker {
     /// heard what it was told the last time. Whoever comes and goes fills no letters.
     pub(crate) fn tell_present(&mut self) {
         while let Some((tenant, reference)) = self.peers.next_regrouped() {
-            let group = reference.group;
-            let group = group.and_then(|id| self.tenants[tenant].subscriptions.group(id));
+            let subscriptions = &mut self.tenants[tenant].subscriptions;
+            let group = reference.group.and_then(|id| subscriptions.group_mut(id));
             let Some(group) = group else { continue };
+            group.is_untold = false;
             let members = u32::try_from(group.members().len()).unwrap_or(u32::MAX);
             let present = group.present;
             let mut filter = String::new();

@@ -2,7 +2,7 @@
 //!
 //! Responsible for who belongs to a group and in which order they joined. Not responsible for
 //! choosing one of them: that is the broker's policy, which keeps its state in
-//! [`SharedGroup::cursor`] and [`SharedGroup::sticky`].
+//! [`SharedGroup::cursor`].
 
 use crate::topic::filter::ShareName;
 use crate::topic::subscribers::{Subscriber, SubscriberKey, Subscription};
@@ -23,10 +23,10 @@ pub struct SharedGroup {
     /// For policies that go around: an index into the members, kept on the same member when one
     /// before it leaves, and below the number of members.
     pub cursor: u32,
-    /// For policies that stay with one member; forgotten when that member leaves.
-    pub sticky: Option<SubscriberKey>,
     /// How many members can be reached at present, by the count of whoever connects them.
     pub present: u32,
+    /// Others are still to hear of that.
+    pub is_untold: bool,
     /// For choosing among places that have members: messages so far.
     pub turn: u32,
 }
@@ -36,8 +36,8 @@ crate::state::state!(SharedGroup {
     share,
     members,
     cursor,
-    sticky,
     present,
+    is_untold,
     turn
 });
 
@@ -48,8 +48,8 @@ impl SharedGroup {
             share: share.as_str().into(),
             members: Vec::new(),
             cursor: 0,
-            sticky: None,
             present: 0,
+            is_untold: false,
             turn: 0,
         }
     }
@@ -105,9 +105,6 @@ impl SharedGroup {
         if self.cursor as usize >= self.members.len() {
             self.cursor = 0;
         }
-        if self.sticky == Some(key) {
-            self.sticky = None;
-        }
         Some(removed.subscription)
     }
 }
@@ -123,13 +120,12 @@ mod tests {
             group.insert(SubscriberKey(key), Subscription::default());
         }
         group.cursor = 2;
-        group.sticky = Some(SubscriberKey(3));
         group.remove(SubscriberKey(0));
         assert_eq!((group.cursor, group.members()[1].key.0), (1, 2));
         group.remove(SubscriberKey(2));
         assert_eq!((group.cursor, group.members()[1].key.0), (1, 3));
         group.remove(SubscriberKey(3));
-        assert_eq!((group.cursor, group.sticky), (0, None));
+        assert_eq!(group.cursor, 0);
         assert_eq!(group.remove(SubscriberKey(3)), None);
     }
 }
