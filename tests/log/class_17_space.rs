@@ -319,7 +319,11 @@ fn what_was_cut_does_not_come_back() {
 /// where the directory is gone, so are the names of the files that are written to.
 #[test]
 fn files_that_cannot_be_made_are_told_from_a_directory_that_is_gone() {
-    for kind in [IoFailureKind::Denied, IoFailureKind::Other] {
+    for kind in [
+        IoFailureKind::Denied,
+        IoFailureKind::NoDescriptor,
+        IoFailureKind::Other,
+    ] {
         let (mut log, ..) = open(&small(), Disk::default());
         log.disk.refuses_files = Some(kind);
         fill(&mut log);

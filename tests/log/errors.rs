@@ -132,6 +132,7 @@ fn a_lying_disk_that_is_full_is_not_believed() {
 fn a_failure_of_any_operation_costs_nothing_durable() {
     for kind in [
         IoFailureKind::NoSpace,
+        IoFailureKind::NoDescriptor,
         IoFailureKind::Other,
         IoFailureKind::Denied,
         IoFailureKind::NotFound,
@@ -161,7 +162,11 @@ fn fail_at(step: u64, kind: IoFailureKind) -> bool {
     let (mut log, ..) = open(&small(), disk);
     story(&mut log);
     let what = format!("{kind:?} at {step}");
-    if kind == IoFailureKind::NoSpace && !log.poisoned {
+    assert!(
+        kind != IoFailureKind::NoDescriptor || !log.poisoned,
+        "{what}"
+    );
+    if matches!(kind, IoFailureKind::NoSpace | IoFailureKind::NoDescriptor) && !log.poisoned {
         assert_eq!(log.durable, log.position, "{what}: it goes on by itself");
     }
     let reached = log.disk.step_count > step;

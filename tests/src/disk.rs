@@ -114,6 +114,18 @@ impl Disk {
         self.step_count += 1;
         let is_sync = matches!(action, FileAction::Sync { .. });
         let planned = self.failures.get(&step).copied();
+        let opens_none = matches!(
+            action,
+            FileAction::List
+                | FileAction::SyncDirectory
+                | FileAction::Rename { .. }
+                | FileAction::Link { .. }
+                | FileAction::Remove { .. }
+        );
+        let planned = planned.filter(|kind| !opens_none || *kind != IoFailureKind::NoDescriptor);
+        if planned == Some(IoFailureKind::NoDescriptor) {
+            return Err(failure(IoFailureKind::NoDescriptor));
+        }
         if let Some(kind) = planned.or_else(|| self.fails_next_sync.take_if(|_| is_sync)) {
             self.half_do(action, step);
             return Err(failure(kind));

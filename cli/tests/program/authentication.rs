@@ -316,25 +316,16 @@ mod reload {
     #[cfg(target_os = "linux")]
     #[test]
     fn class_08_a_reload_without_descriptors_keeps_what_holds() {
-        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
         let home = Home::new("auth-emfile", &[("alice", "secret")]);
         let (mut broker, address) = home.start();
         assert_eq!(answer(&address, "alice", "secret"), ACCEPTED);
-        let pid = Pid::from_raw(i32::try_from(broker.id()).unwrap()).unwrap();
-        let limit = |current| {
-            let limit = Rlimit {
-                current: Some(current),
-                maximum: getrlimit(Resource::Nofile).maximum,
-            };
-            prlimit(Some(pid), Resource::Nofile, limit).unwrap();
-        };
         // One client is in and stays; not a single descriptor more can be had.
         let (_alice, _) = connect(&address, "alice", "secret");
-        limit(3);
+        broker.limit_descriptors(3);
         broker.signal("HUP");
         broker.wait_for("Too many open files");
         broker.wait_for("not reloaded");
-        limit(1_024);
+        broker.limit_descriptors(1_024);
         assert_eq!(answer(&address, "", ""), NOT_AUTHORIZED);
         assert_eq!(
             answer(&address, "alice", "guess"),

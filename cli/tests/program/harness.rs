@@ -143,6 +143,18 @@ impl Running {
         assert!(status.unwrap().success());
     }
 
+    /// From now on it has no descriptor of this number or a higher one.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_descriptors(&self, current: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let pid = Pid::from_raw(i32::try_from(self.id()).unwrap()).unwrap();
+        let limit = Rlimit {
+            current: Some(current),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

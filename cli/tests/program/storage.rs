@@ -609,11 +609,49 @@ fn a_log_that_is_not_there_is_not_made() {
     assert!(!directory.path().join("data").exists());
 }
 
+/// PUBLISH of 10,000 bytes to "t" with QoS 1. The identifier is the publisher's first, and the
+/// broker's later.
+fn large(number: u32) -> Vec<u8> {
+    let mut packet = b"\x32\x95\x4e\0\x01t".to_vec();
+    packet.extend_from_slice(&u16::try_from(number + 1).unwrap().to_be_bytes());
+    packet.resize(packet.len() + 10_000 - 4, 0);
+    packet.extend_from_slice(&number.to_be_bytes());
+    packet
+}
+
+fn publish_large(publisher: &mut TcpStream, number: u32) {
+    let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
+    exchange(publisher, &large(number), &[0x40, 2, high, low]);
+}
+
+/// Clients have taken every descriptor that there is; the log goes from file to file with its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_takes_all_descriptors_does_not_stop_the_log() {
+    let directory = Directory::new("descriptors");
+    let data = directory.path().join("data").display().to_string();
+    let mut broker = Running::start(keeping(&data));
+    let address = broker.address();
+    let mut subscriber = TcpStream::connect(&address).unwrap();
+    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    leave(subscriber);
+    let mut publisher = TcpStream::connect(&address).unwrap();
+    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    broker.limit_descriptors(64);
+    let crowd: Vec<_> = (0..64).map(|_| TcpStream::connect(&address)).collect();
+    broker.wait_for("cannot accept connections");
+    (0..200).for_each(|number| publish_large(&mut publisher, number));
+    let files = std::fs::read_dir(&data).unwrap().count();
+    assert!(files > 30, "{files}");
+    drop(crowd);
+    broker.wait_for("everybody is accepted again");
+}
+
 /// Two megabytes wait, and 64 KiB of them may be in memory.
 #[test]
 fn what_waits_on_disk_comes_back_in_order_after_a_crash() {
     const COUNT: u32 = 200;
-    const PAYLOAD: usize = 10_000;
     let directory = Directory::new("on-disk");
     let data = directory.path().join("data").display().to_string();
     let start = || {
@@ -627,23 +665,8 @@ fn what_waits_on_disk_comes_back_in_order_after_a_crash() {
     exchange(&mut transport, SUBSCRIBE, b"\x90\x03\0\x01\x01");
     leave(transport);
     let mut publisher = TcpStream::connect(broker_address(&broker)).unwrap();
-    exchange(
-        &mut publisher,
-        b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01p",
-        b"\x20\x02\0\0",
-    );
-    let of = |number: u32| {
-        // The identifier is the publisher's first, and the broker's later.
-        let mut packet = b"\x32\x95\x4e\0\x01t".to_vec();
-        packet.extend_from_slice(&u16::try_from(number + 1).unwrap().to_be_bytes());
-        packet.resize(packet.len() + PAYLOAD - 4, 0);
-        packet.extend_from_slice(&number.to_be_bytes());
-        packet
-    };
-    for number in 0..COUNT {
-        let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
-        exchange(&mut publisher, &of(number), &[0x40, 2, high, low]);
-    }
+    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    (0..COUNT).for_each(|number| publish_large(&mut publisher, number));
     broker.kill();
 
     let mut broker = start();
@@ -651,7 +674,7 @@ fn what_waits_on_disk_comes_back_in_order_after_a_crash() {
     exchange(&mut transport, CONNECT, b"\x20\x02\x01\0");
     for number in 0..COUNT {
         let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
-        exchange(&mut transport, b"", &of(number));
+        exchange(&mut transport, b"", &large(number));
         transport.write_all(&[0x40, 2, high, low]).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Carries out what the log asks for, on real files, on the calling thread. It decides nothing.
 
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ const ZEROS_BYTES: u64 = 64 << 10;
 /// Room for what is read that is kept for the next time: a scan reads more at once, but is rare.
 const READ_KEPT_BYTES: usize = 32 << 10;
 
-/// Open files are kept, up to this many: a scan goes through all segments.
+/// Open files are kept, up to this many: a scan goes through all segments. A directory that is
+/// written to has as many descriptors from the start, so that connections cannot take the last.
 const OPEN_FILES_MAX: usize = 16;
 
 /// The file that is locked while somebody has the directory, and says who.
@@ -25,7 +26,12 @@ const LOCK: &str = "LOCK";
 #[derive(Debug)]
 pub struct Executor {
     directory: PathBuf,
+    /// Open where names are made durable: that takes no descriptor, and cannot fail for want of
+    /// one.
+    opened: Option<File>,
     files: BTreeMap<FileName, File>,
+    /// Descriptors for files to come.
+    reserve: Vec<File>,
     buffer: Vec<u8>,
     entries: Vec<DirectoryEntry>,
     writes: bool,
@@ -55,7 +61,11 @@ impl Executor {
         // For who finds it locked. A disk may be too full even for that.
         let _ = lock.set_len(0);
         let _ = writeln!(lock, "{}", process::id());
-        Ok(Self::new(directory, true, Some(lock)))
+        let opened = open_directory(directory)?;
+        Ok(Self {
+            opened,
+            ..Self::new(directory, true, Some(lock))
+        })
     }
 
     /// The number of the process that opened this directory last, if it has said so.
@@ -85,7 +95,9 @@ impl Executor {
     fn new(directory: &Path, writes: bool, lock: Option<File>) -> Self {
         Self {
             directory: directory.to_path_buf(),
+            opened: None,
             files: BTreeMap::new(),
+            reserve: Vec::new(),
             buffer: Vec::new(),
             entries: Vec::new(),
             writes,
@@ -103,17 +115,21 @@ impl Executor {
             Ok(Answer::Done) => Ok(Completion::Done),
             Ok(Answer::Listed) => Ok(Completion::Listed(&self.entries)),
             Ok(Answer::Read) => Ok(Completion::Read(&self.buffer)),
-            Err(error) => Err(failure(&error)),
+            Err(Failed::Open(error)) if is_for_want_of_descriptors(&error) => Err(IoFailure {
+                kind: IoFailureKind::NoDescriptor,
+                code: error.raw_os_error(),
+            }),
+            Err(Failed::Open(error) | Failed::Io(error)) => Err(failure(&error)),
         }
     }
 
-    fn try_run(&mut self, action: &FileAction<'_>) -> io::Result<Answer> {
+    fn try_run(&mut self, action: &FileAction<'_>) -> Result<Answer, Failed> {
         let reads = matches!(action, FileAction::ReadAt { .. });
         if !reads && self.buffer.capacity() > READ_KEPT_BYTES {
             self.buffer = Vec::new();
         }
         match *action {
-            FileAction::List => return self.list(),
+            FileAction::List => return Ok(self.list()?),
             FileAction::Create { file } => self.create(file)?,
             FileAction::ReadAt {
                 file,
@@ -131,16 +147,21 @@ impl Executor {
                 bytes,
             } => zero(self.file(file)?, offset, bytes)?,
             FileAction::Sync { file } => self.file(file)?.sync_data()?,
-            FileAction::SyncDirectory => sync_directory(&self.directory)?,
+            FileAction::SyncDirectory => {
+                if let Some(directory) = &self.opened {
+                    directory.sync_all()?;
+                }
+                self.hold_reserve();
+            }
             FileAction::SetLength { file, bytes } => self.file(file)?.set_len(bytes)?,
             FileAction::Rename { from, to } => {
-                self.files.remove(&from);
-                self.files.remove(&to);
+                self.let_go(from);
+                self.let_go(to);
                 fs::rename(self.path(from), self.path(to))?;
             }
             FileAction::Link { from, to } => fs::hard_link(self.path(from), self.path(to))?,
             FileAction::Remove { file } => {
-                self.files.remove(&file);
+                self.let_go(file);
                 fs::remove_file(self.path(file))?;
             }
         }
@@ -160,15 +181,16 @@ impl Executor {
         Ok(Answer::Listed)
     }
 
-    fn create(&mut self, file: FileName) -> io::Result<()> {
+    fn create(&mut self, file: FileName) -> Result<(), Failed> {
+        self.files.remove(&file);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        let opened = private(&mut options).open(self.path(file))?;
+        let opened = self.open_file(private(&mut options), &self.path(file))?;
         self.files.insert(file, opened);
         Ok(())
     }
 
-    fn read(&mut self, file: FileName, offset: u64, bytes: u32) -> io::Result<Answer> {
+    fn read(&mut self, file: FileName, offset: u64, bytes: u32) -> Result<Answer, Failed> {
         let mut buffer = core::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.resize(bytes as usize, 0);
@@ -179,7 +201,7 @@ impl Executor {
                 Ok(0) => break,
                 Ok(count) => read += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         buffer.truncate(read);
@@ -187,28 +209,84 @@ impl Executor {
         Ok(Answer::Read)
     }
 
-    fn file(&mut self, name: FileName) -> io::Result<&File> {
-        if self.files.len() >= OPEN_FILES_MAX && !self.files.contains_key(&name) {
-            self.files.pop_first();
-        }
-        let path = self.path(name);
-        match self.files.entry(name) {
-            Entry::Occupied(open) => Ok(open.into_mut()),
-            Entry::Vacant(closed) => {
-                // Some of what is none would make whoever opens it wait.
-                if !fs::metadata(&path)?.is_file() {
-                    return Err(ErrorKind::IsADirectory.into());
-                }
-                let mut options = OpenOptions::new();
-                let opened = options.read(true).write(self.writes).open(path)?;
-                Ok(closed.insert(opened))
+    fn file(&mut self, name: FileName) -> Result<&File, Failed> {
+        if !self.files.contains_key(&name) {
+            let path = self.path(name);
+            // Some of what is none would make whoever opens it wait.
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::Error::from(ErrorKind::IsADirectory).into());
             }
+            let mut options = OpenOptions::new();
+            let opened = self.open_file(options.read(true).write(self.writes), &path)?;
+            self.files.insert(name, opened);
+        }
+        Ok(&self.files[&name])
+    }
+
+    /// Opens a file, in the place of another if need be.
+    fn open_file(&mut self, options: &OpenOptions, path: &Path) -> Result<File, Failed> {
+        if self.files.len() + self.reserve.len() >= OPEN_FILES_MAX {
+            self.make_room();
+        }
+        loop {
+            match options.open(path) {
+                // Somebody else was quicker.
+                Err(error) if is_for_want_of_descriptors(&error) && self.make_room() => {}
+                opened => return opened.map_err(Failed::Open),
+            }
+        }
+    }
+
+    /// Gives up a descriptor: whether there was one.
+    fn make_room(&mut self) -> bool {
+        self.reserve.pop().is_some() || self.files.pop_first().is_some()
+    }
+
+    /// Closes a file, and keeps its descriptor.
+    fn let_go(&mut self, file: FileName) {
+        if self.files.remove(&file).is_some() {
+            self.hold_reserve();
+        }
+    }
+
+    /// Takes what descriptors there are up to its share.
+    fn hold_reserve(&mut self) {
+        let taken = self.files.len() + self.reserve.len();
+        if let Some(directory) = &self.opened {
+            let more = (taken..OPEN_FILES_MAX).map_while(|_| directory.try_clone().ok());
+            self.reserve.extend(more);
         }
     }
 
     fn path(&self, file: FileName) -> PathBuf {
         self.directory.join(file.to_string())
     }
+}
+
+/// Why an operation was not carried out.
+enum Failed {
+    /// Its file could not be opened.
+    Open(io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Whether a file was not opened because there are too many, here or in the whole system.
+#[cfg(unix)]
+fn is_for_want_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let why = Errno::from_io_error(error);
+    why.is_some_and(|why| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].contains(&why))
+}
+
+#[cfg(not(unix))]
+fn is_for_want_of_descriptors(_: &io::Error) -> bool {
+    false
 }
 
 /// What the system says, in the log's terms.
@@ -297,13 +375,59 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    open_directory(directory)?.map_or(Ok(()), |directory| directory.sync_all())
+}
+
+#[cfg(unix)]
+fn open_directory(directory: &Path) -> io::Result<Option<File>> {
+    File::open(directory).map(Some)
 }
 
 /// Elsewhere a directory cannot be opened as a file; names are kept by the system's journal.
 #[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> io::Result<()> {
-    Ok(())
+fn open_directory(_directory: &Path) -> io::Result<Option<File>> {
+    Ok(None)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// How many descriptors of this process are for that directory or what is in it.
+    fn descriptors(directory: &Path) -> usize {
+        let all = fs::read_dir("/proc/self/fd")
+            .into_iter()
+            .flatten()
+            .flatten();
+        all.filter_map(|entry| fs::read_link(entry.path()).ok())
+            .filter(|path| path.starts_with(directory))
+            .count()
+    }
+
+    /// From the start as many as ever, so that whoever takes the rest leaves these.
+    #[test]
+    fn it_has_as_many_descriptors_as_ever_from_the_start() {
+        let name = format!("whimbrel-{}-descriptors", process::id());
+        let directory = std::env::temp_dir().join(name);
+        let mut executor = Executor::open(&directory).unwrap();
+        // Its lock and the directory are open besides.
+        let most = OPEN_FILES_MAX + 2;
+        executor.run(&FileAction::SyncDirectory).unwrap();
+        assert_eq!(descriptors(&directory), most);
+        for number in 0..100 {
+            let file = FileName::Segment(number);
+            executor.run(&FileAction::Create { file }).unwrap();
+            executor.run(&FileAction::SyncDirectory).unwrap();
+            assert_eq!(descriptors(&directory), most, "after {number}");
+        }
+        for number in 0..99 {
+            let file = FileName::Segment(number);
+            executor.run(&FileAction::Sync { file }).unwrap();
+            executor.run(&FileAction::Remove { file }).unwrap();
+            assert_eq!(descriptors(&directory), most, "without {number}");
+        }
+        drop(executor);
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }

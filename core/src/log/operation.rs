@@ -187,6 +187,9 @@ pub enum IoFailureKind {
     /// There is something else with the name of a file.
     #[error("it is no file; move it away")]
     NoFile,
+    /// No more files can be opened, so that nothing was tried. Survived: it is tried again.
+    #[error("no more files can be opened; raise the limit (LimitNOFILE, ulimit -n)")]
+    NoDescriptor,
     /// Everything else: the disk is not to be trusted.
     #[error("input/output error")]
     Other,

@@ -80,7 +80,8 @@ pub struct Engine {
     sync_at: Option<Timestamp>,
     /// Until when what is queued waits for company.
     window_ends: Option<Timestamp>,
-    /// A write found no space. It is repeated, unchanged and in its place, once there is some.
+    /// A write found no space, or neither it nor its sync a descriptor. It is repeated, unchanged
+    /// and in its place, once there is some.
     write_blocked: bool,
     /// The queue cannot go anywhere until there is a spare that is long enough.
     queue_blocked: bool,
@@ -350,7 +351,8 @@ impl Engine {
         if self.syncing
             && let Some(number) = self.chain.first_unsynced()
         {
-            return Some(Step::Sync(number));
+            // One that could not be tried is waited for, and everything behind it.
+            return (!self.write_blocked).then_some(Step::Sync(number));
         }
         if self.flight.loaded && !self.write_blocked {
             return Some(Step::Write);

@@ -127,6 +127,7 @@ impl Engine {
                 self.write_blocked = true;
                 self.upkeep.found_no_space(self.now, Shortage::Disk);
             }
+            _ if failure.kind == IoFailureKind::NoDescriptor => self.not_tried(step, failure),
             Step::Chore(chore) => self.chore_failed(chore, step, failure),
             Step::Write | Step::Sync(_) | Step::Read(_) => self.poison(step, failure),
         }
@@ -178,6 +179,31 @@ impl Engine {
             | Chore::SyncSpare(_)
             | Chore::SyncSpareName(_) => self.poison(step, failure),
         }
+    }
+
+    /// There was no descriptor for the file: nothing has happened, so all of it can wait, also a
+    /// sync.
+    fn not_tried(&mut self, step: Step, failure: IoFailure) {
+        self.warn(step, failure);
+        match step {
+            Step::Write | Step::Sync(_) => self.write_blocked = true,
+            Step::Chore(chore @ (Chore::WriteSeal(_) | Chore::SyncSeal(_))) => {
+                return self.upkeep.completed(chore, self.spare_plan());
+            }
+            Step::Chore(Chore::CreateSpare(_) | Chore::ZeroSpare { .. } | Chore::SyncSpare(_)) => {
+                self.upkeep.abandon_spare();
+            }
+            Step::Chore(Chore::Grow(_) | Chore::SyncGrowth(_)) => {}
+            // None of these opens a file.
+            Step::Read(_)
+            | Step::Chore(
+                Chore::Remove(_)
+                | Chore::SyncRemovals
+                | Chore::SyncSpareName(_)
+                | Chore::AbandonSpare { .. },
+            ) => return self.poison(step, failure),
+        }
+        self.upkeep.found_no_space(self.now, Shortage::Files);
     }
 
     /// A failed sync is never repeated: the system may have forgotten what it could not write, and
