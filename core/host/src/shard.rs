@@ -501,7 +501,8 @@ impl<D: Driver> Shard<D> {
         loop {
             match socket.read(&mut self.read_buffer) {
                 Arrived::Nothing => return,
-                Arrived::Later if D::IS_LEVEL => return,
+                // What is left is reported again, unless a layer holds it.
+                Arrived::Later if D::IS_LEVEL && !socket.transport.has_more() => return,
                 Arrived::Later => return self.again.push(id),
                 Arrived::End => {
                     if let Some((address, fault)) = socket.transport.fault() {

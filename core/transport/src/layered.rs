@@ -92,17 +92,21 @@ impl Layered {
         if buffer.is_empty() {
             return Ok(0);
         }
-        for _ in 0..READS_MAXIMUM {
+        let mut reads = 0;
+        loop {
             if self.taken < self.arrived.len() {
                 return Ok(self.deliver(buffer));
             }
             if self.ended.is_some() {
                 return Ok(0);
             }
+            if reads == READS_MAXIMUM {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            reads += 1;
             // The room for MQTT is lent for the wire before, which never says less.
             self.read_wire(stream, buffer)?;
         }
-        Err(ErrorKind::Interrupted.into())
     }
 
     /// Whether [`read`](Self::read) says something at once, also when the stream does not: there is
@@ -212,5 +216,51 @@ impl Layered {
             self.taken = 0;
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whimbrel_core::Peer;
+
+    /// Says one of these each time, the last first, and then no more.
+    struct Pieces(Vec<&'static [u8]>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let piece = self.0.pop().unwrap_or_default();
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    impl Write for Pieces {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What was read last is told, whatever it is: nobody is told of it again.
+    #[test]
+    fn others_are_served_first_only_when_there_is_nothing_to_tell() {
+        let header = b"PROXY UNKNOWN\r\n";
+        for (last, told) in [(&b"\n\xC0"[..], Some(1)), (b"", Some(0)), (b"\n", None)] {
+            let mut layers = Layers::of(Peer::default());
+            layers.expect_proxy_header();
+            let mut layered = Layered::new(layers, Vec::new());
+            let cuts = [0, 2, 4, 6, 8, 10, 12, header.len() - 1];
+            assert_eq!(cuts.len(), READS_MAXIMUM);
+            let before = cuts.windows(2).map(|cut| &header[cut[0]..cut[1]]);
+            let mut pieces: Vec<&[u8]> = before.chain([last]).collect();
+            pieces.reverse();
+            let read = layered.read(&mut Pieces(pieces), &mut [0; 64]);
+            assert_eq!(read.ok(), told, "{last:?}");
+            assert!(!layered.is_ready() || told == Some(0));
+        }
     }
 }
