@@ -826,10 +826,16 @@ impl<D: Driver> Shard<D> {
         if watch(&mut self.driver, socket, source_of(id)).is_err() {
             return self.ended.push(id);
         }
-        if D::IS_LEVEL || was_read || !socket.watched.is_some_and(reads) {
+        if was_read || !socket.watched.is_some_and(reads) {
             return;
         }
         match is_new {
+            // What a layer holds is not reported, such as the end of who was paused.
+            _ if D::IS_LEVEL => {
+                if socket.transport.has_more() {
+                    self.again.push(id);
+                }
+            }
             // Usually finds nothing, and makes the system report what comes. Who must not be read
             // now was not asked, and will be.
             true => {

@@ -1,4 +1,5 @@
-//! The turn over a runtime that is made up, which reports once what has become ready.
+//! The turn over a runtime that is made up, which reports once what has become ready; or, for one
+//! story, what is watched for.
 
 use super::*;
 use crate::inbox::Inbox;
@@ -107,14 +108,14 @@ impl Accept for Nowhere {
     }
 }
 
-struct Edges;
+struct Reports<const IS_LEVEL: bool>;
 
-impl Driver for Edges {
+impl<const IS_LEVEL: bool> Driver for Reports<IS_LEVEL> {
     type Broker = Box<Broker>;
     type Transport = End;
     type Acceptor = Nowhere;
 
-    const IS_LEVEL: bool = false;
+    const IS_LEVEL: bool = IS_LEVEL;
     const WRITE_BUFFER_KEPT_BYTES: usize = 1 << 10;
     const LINGERING_MAXIMUM: usize = 1;
 
@@ -123,10 +124,13 @@ impl Driver for Edges {
         transport: &mut End,
         source: Source,
         before: Option<Interest>,
-        _: Interest,
+        wanted: Interest,
     ) -> io::Result<()> {
         if before.is_none() {
             transport.1 = Some(source);
+            if IS_LEVEL && wanted.read {
+                transport.0.lock().unwrap().waits = Some(source);
+            }
         }
         Ok(())
     }
@@ -140,14 +144,16 @@ impl Driver for Edges {
     }
 }
 
-struct World {
-    shard: Shard<Edges>,
+type World = WorldOf<false>;
+
+struct WorldOf<const IS_LEVEL: bool> {
+    shard: Shard<Reports<IS_LEVEL>>,
     inbox: Arc<Inbox<End>>,
     /// Has no thread.
     log: LogSender,
 }
 
-impl World {
+impl<const IS_LEVEL: bool> WorldOf<IS_LEVEL> {
     fn new() -> Self {
         Self::with(ServerConfig::default().broker())
     }
@@ -168,7 +174,7 @@ impl World {
             inboxes: [Arc::clone(&inbox)].into(),
             log: Some(log.clone()),
         };
-        let shard = Shard::new(seat, Edges, []).unwrap();
+        let shard = Shard::new(seat, Reports, []).unwrap();
         Self { shard, inbox, log }
     }
 
@@ -366,4 +372,33 @@ fn who_is_alone_does_not_wait_for_another_thread() {
         assert_ne!(publish(2), here);
     }
     while publish(1) != here {}
+}
+
+/// Its end was read and nobody reports it again, as when a layer has told of it.
+#[test]
+fn who_ends_and_is_paused_is_gone_when_it_is_resumed() {
+    fn tell_of<const IS_LEVEL: bool>() {
+        let mut world = WorldOf::<IS_LEVEL>::new();
+        let wire = world.connect();
+        world.run(&[&wire]);
+        {
+            let mut wire = wire.lock().unwrap();
+            wire.to_broker.extend([CONNECT, PINGREQ].concat());
+            wire.has_left = true;
+        }
+        let socket = world.shard.sockets.iter_mut().next();
+        let id = socket.expect("it is connected").id;
+        world.shard.begin();
+        world.shard.serve(source_of(id), true, true);
+        world.shard.pause(id, true);
+        world.shard.finish();
+        wire.lock().unwrap().waits = None;
+        world.run(&[&wire]);
+        assert_eq!(Arc::strong_count(&wire), 2, "the core holds bytes of it");
+        world.shard.pause(id, false);
+        world.run(&[&wire]);
+        assert_eq!(Arc::strong_count(&wire), 1, "level: {IS_LEVEL}");
+    }
+    tell_of::<false>();
+    tell_of::<true>();
 }
