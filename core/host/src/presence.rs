@@ -1,31 +1,31 @@
 //! Whether peers that are not read are still there.
 //!
-//! The end of a connection is found by reading it. Who is paused is not read, perhaps for as long
-//! as a disk is full; meanwhile its peer may be gone, and the descriptor, the session and the will
-//! would wait for nobody.
+//! The end of a connection is found by reading it. Who is paused, or waits for the log, is not
+//! read, perhaps for as long as a disk is full; meanwhile its peer may be gone, and the descriptor,
+//! the session and the will would wait for nobody.
 
 use whimbrel_core::Timestamp;
 
-/// How often those who are paused are looked at, in milliseconds.
+/// How often those who are not read are looked at, in milliseconds.
 pub const LOOK_MS: u64 = 10_000;
 
-/// When to look at those who are paused. Whoever is paused at two looks, not to be read between
-/// them and has left by the second is gone: what it had sent and was not read is lost, as if the
-/// network had lost it. Mostly pausing ends before, and nothing is lost.
+/// When to look at those who are not read. Whoever is not to be read from one look to the next and
+/// has left by the second is gone: what it had sent and was not read is lost, as if the network had
+/// lost it. Mostly pausing ends before, and nothing is lost.
 #[derive(Debug, Default)]
 pub struct Looks {
     next: Option<Timestamp>,
 }
 
 impl Looks {
-    /// Somebody is paused now.
+    /// Somebody is not read now.
     pub fn ask(&mut self, now: Timestamp) {
         if self.next.is_none() {
             self.next = Some(now.after_ms(LOOK_MS));
         }
     }
 
-    /// When to look, if anybody is paused.
+    /// When to look, if anybody is not read.
     #[must_use]
     pub const fn next_deadline(&self) -> Option<Timestamp> {
         self.next

@@ -405,7 +405,8 @@ impl<D: Driver> Shard<D> {
         if level == StopLevel::Promptly {
             // Everybody is told once, without waiting for who does not listen.
             self.drain_all();
-            self.stopping_until = Some(self.now.monotonic);
+            let now = self.now.monotonic;
+            self.stopping_until = self.stopping_until.map(|until| until.min(now));
         }
     }
 
@@ -492,7 +493,9 @@ impl<D: Driver> Shard<D> {
             return;
         }
         if self.broker.log_is_behind() {
-            if !core::mem::replace(&mut socket.waits_for_log, true) {
+            if !socket.is_unread() {
+                socket.set_waits_for_log(true);
+                self.looks.ask(self.now.monotonic);
                 self.waiting_for_log.push(id);
             }
             return;
@@ -709,7 +712,7 @@ impl<D: Driver> Shard<D> {
         if !self.waiting_for_log.is_empty() && !self.broker.log_is_behind() {
             for id in core::mem::take(&mut self.waiting_for_log) {
                 if let Some(socket) = self.sockets.get_mut(id) {
-                    socket.waits_for_log = false;
+                    socket.set_waits_for_log(false);
                     self.watch(id);
                 }
             }
@@ -755,7 +758,7 @@ impl<D: Driver> Shard<D> {
     /// and its end is found again when it is resumed, unless that takes long.
     fn see_off(&mut self) {
         if self.looks.is_due(self.now.monotonic) {
-            self.look_at_the_paused();
+            self.look_at_the_unread();
         }
         let mut ended = core::mem::take(&mut self.ended);
         for id in ended.drain(..) {
@@ -768,19 +771,21 @@ impl<D: Driver> Shard<D> {
             // It may have shut down only its sending side, and wait for what is left.
             self.close(id, &[]);
         }
+        // Keeps the allocation, and who ended meanwhile.
+        ended.append(&mut self.ended);
         self.ended = ended;
         while let Some((number, mut late)) = self.lingering.pop_late(self.now.monotonic) {
             self.unwatch(&mut late.socket, Source::Lingering(number));
         }
     }
 
-    fn look_at_the_paused(&mut self) {
+    fn look_at_the_unread(&mut self) {
         for socket in self.sockets.iter_mut() {
             if socket.is_gone() {
                 socket.paused = false;
                 self.ended.push(socket.id);
             }
-            if socket.paused {
+            if socket.is_unread() {
                 self.looks.ask(self.now.monotonic);
             }
         }

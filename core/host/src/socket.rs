@@ -117,7 +117,7 @@ pub(crate) struct Socket<T> {
     /// Not read since it was looked at.
     missed: bool,
     /// It is not read until the log has caught up.
-    pub(crate) waits_for_log: bool,
+    waits_for_log: bool,
     /// The core has more for it, to be pulled once `unsent` is gone.
     pub(crate) send_due: bool,
     /// The peer takes no more bytes: they are dropped. What it has sent before can still be read,
@@ -167,10 +167,21 @@ impl<T: Transport> Socket<T> {
         self.missed &= paused;
     }
 
-    /// It is looked at because it may be paused: whether it is, was not to be read since the last
-    /// time, and has nobody at the other end.
+    /// It is not to be read until the log has caught up, or it has.
+    pub(crate) const fn set_waits_for_log(&mut self, waits: bool) {
+        self.waits_for_log = waits;
+        self.missed &= waits;
+    }
+
+    /// Whether it is not to be read now.
+    pub(crate) const fn is_unread(&self) -> bool {
+        self.paused || self.waits_for_log
+    }
+
+    /// It is looked at because it may be unread: whether it is, was so since the last time, and has
+    /// nobody at the other end.
     pub(crate) fn is_gone(&mut self) -> bool {
-        self.paused && core::mem::replace(&mut self.missed, true) && self.transport.has_left()
+        self.is_unread() && core::mem::replace(&mut self.missed, true) && self.transport.has_left()
     }
 
     /// Whether bytes of an earlier write are left.
@@ -186,7 +197,7 @@ impl<T: Transport> Socket<T> {
     /// What has to be known of it now: what is not to be read is not watched.
     pub(crate) const fn interest(&self) -> Interest {
         Interest {
-            read: !self.paused && !self.waits_for_log,
+            read: !self.is_unread(),
             write: self.is_blocked,
         }
     }
@@ -427,6 +438,11 @@ mod tests {
         socket.set_paused(false);
         socket.set_paused(true);
         assert!(!socket.is_gone(), "it goes on");
+        assert!(socket.is_gone());
+
+        socket.set_paused(false);
+        socket.set_waits_for_log(true);
+        assert!(!socket.is_gone(), "it only just waits");
         assert!(socket.is_gone());
     }
 

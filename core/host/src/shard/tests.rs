@@ -24,6 +24,8 @@ struct Wire {
     has_finished: bool,
     /// Nothing can be written to it.
     is_full: bool,
+    /// The system cannot watch it for more than it does.
+    is_lost: bool,
     /// Under which name it is reported that there is something to be read, or that it takes bytes
     /// again, once that is so.
     waits: Option<Source>,
@@ -132,7 +134,10 @@ impl<const IS_LEVEL: bool> Driver for Reports<IS_LEVEL> {
                 transport.0.lock().unwrap().waits = Some(source);
             }
         }
-        Ok(())
+        match transport.0.lock().unwrap().is_lost {
+            true => Err(io::ErrorKind::OutOfMemory.into()),
+            false => Ok(()),
+        }
     }
 
     fn send(&mut self, _: PeerId, _: Letter) {
@@ -268,6 +273,40 @@ fn a_stop_tells_everybody_and_ends_when_they_have_left() {
     assert!(world.shard.has_stopped());
     drop(world.shard);
     assert!(world.inbox.is_closed());
+}
+
+#[test]
+fn a_prompt_stop_has_one_end() {
+    let mut world = World::new();
+    world.inbox.stop(StopLevel::Promptly);
+    world.shard.begin();
+    let began = world.shard.now().monotonic;
+    assert_eq!(world.shard.stopping_until(), Some(began));
+    while world.shard.now().monotonic == began {
+        world.shard.begin();
+    }
+    assert_eq!(world.shard.stopping_until(), Some(began));
+}
+
+/// What follows from the end of one is the end of another.
+#[test]
+fn who_ends_while_others_are_seen_off_is_seen_off_too() {
+    let mut world = World::new();
+    let (one, other) = (world.connect(), world.connect());
+    // With a will to `w`, to which the other has subscribed.
+    let connect = b"\x10\x13\0\x04MQTT\x04\x06\0\0\0\x01a\0\x01w\0\x01x";
+    one.lock().unwrap().to_broker.extend(connect);
+    let subscribe = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01b\x82\x06\0\x01\0\x01w\0";
+    other.lock().unwrap().to_broker.extend(subscribe);
+    world.run(&[&one, &other]);
+    one.lock().unwrap().has_left = true;
+    {
+        let mut other = other.lock().unwrap();
+        (other.is_full, other.is_lost) = (true, true);
+    }
+    world.run(&[&one]);
+    assert_eq!(Arc::strong_count(&one), 1);
+    assert_eq!(Arc::strong_count(&other), 1);
 }
 
 #[test]
