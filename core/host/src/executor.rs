@@ -1,6 +1,5 @@
 //! Carries out what the log asks for, on real files, on the calling thread. It decides nothing.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -29,7 +28,8 @@ pub struct Executor {
     /// Open where names are made durable: that takes no descriptor, and cannot fail for want of
     /// one.
     opened: Option<File>,
-    files: BTreeMap<FileName, File>,
+    /// Those that are open, the one that was wanted last at the end.
+    files: Vec<(FileName, File)>,
     /// Descriptors for files to come.
     reserve: Vec<File>,
     buffer: Vec<u8>,
@@ -96,7 +96,7 @@ impl Executor {
         Self {
             directory: directory.to_path_buf(),
             opened: None,
-            files: BTreeMap::new(),
+            files: Vec::new(),
             reserve: Vec::new(),
             buffer: Vec::new(),
             entries: Vec::new(),
@@ -182,11 +182,11 @@ impl Executor {
     }
 
     fn create(&mut self, file: FileName) -> Result<(), Failed> {
-        self.files.remove(&file);
+        self.take(file);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let opened = self.open_file(private(&mut options), &self.path(file))?;
-        self.files.insert(file, opened);
+        self.files.push((file, opened));
         Ok(())
     }
 
@@ -210,17 +210,26 @@ impl Executor {
     }
 
     fn file(&mut self, name: FileName) -> Result<&File, Failed> {
-        if !self.files.contains_key(&name) {
-            let path = self.path(name);
-            // Some of what is none would make whoever opens it wait.
-            if !fs::metadata(&path)?.is_file() {
-                return Err(io::Error::from(ErrorKind::IsADirectory).into());
+        let opened = match self.take(name) {
+            Some(opened) => opened,
+            None => {
+                let path = self.path(name);
+                // Some of what is none would make whoever opens it wait.
+                if !fs::metadata(&path)?.is_file() {
+                    return Err(io::Error::from(ErrorKind::IsADirectory).into());
+                }
+                let mut options = OpenOptions::new();
+                self.open_file(options.read(true).write(self.writes), &path)?
             }
-            let mut options = OpenOptions::new();
-            let opened = self.open_file(options.read(true).write(self.writes), &path)?;
-            self.files.insert(name, opened);
-        }
-        Ok(&self.files[&name])
+        };
+        self.files.push((name, opened));
+        Ok(&self.files[self.files.len() - 1].1)
+    }
+
+    /// Takes out a file that is open.
+    fn take(&mut self, file: FileName) -> Option<File> {
+        let place = self.files.iter().position(|(name, _)| *name == file)?;
+        Some(self.files.remove(place).1)
     }
 
     /// Opens a file, in the place of another if need be.
@@ -239,12 +248,13 @@ impl Executor {
 
     /// Gives up a descriptor: whether there was one.
     fn make_room(&mut self) -> bool {
-        self.reserve.pop().is_some() || self.files.pop_first().is_some()
+        let spare = self.reserve.pop();
+        spare.is_some() || self.files.drain(..1.min(self.files.len())).count() > 0
     }
 
     /// Closes a file, and keeps its descriptor.
     fn let_go(&mut self, file: FileName) {
-        if self.files.remove(&file).is_some() {
+        if self.take(file).is_some() {
             self.hold_reserve();
         }
     }
