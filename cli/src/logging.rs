@@ -1,4 +1,5 @@
-//! Where the log goes: standard error, for people or as JSON, a line for each event.
+//! Where the log goes: standard error, for people or as JSON, a line for each event. Nobody waits
+//! for who reads it: what is not taken at once is lost, and counted.
 //!
 //! There are no spans in this program, and no filter but a level, so this is all it takes; what is
 //! made for more would be a tenth of the program for small devices.
@@ -6,16 +7,25 @@
 use crate::config::{Format, Level as Lowest, Log};
 use crate::message_format::{Object, rfc3339};
 use std::fmt::{self, Write as _};
-use std::io::{IsTerminal, Write as _, stderr};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::io::{IsTerminal, StderrLock, Write as _, stderr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber, warn};
+
+/// What a pipe takes at once, in bytes, if it takes anything.
+const PIECE_BYTES: usize = 4_096;
 
 /// The least important lines that are written: a number of `Lowest`. It may change at any time.
 static LOWEST: AtomicU8 = AtomicU8::new(Lowest::Info as u8);
+
+/// Lines that were not written since the last that was.
+static LOST: AtomicU32 = AtomicU32::new(0);
+
+/// The last that was written has no end.
+static TORN: AtomicBool = AtomicBool::new(false);
 
 /// Starts to log. Call it once.
 pub(crate) fn start(log: &Log) {
@@ -66,8 +76,7 @@ impl Subscriber for Lines {
             Format::Json => json(event, SystemTime::now()),
         };
         line.push('\n');
-        // Should nobody read it, there is nobody to tell.
-        let _ = stderr().lock().write_all(line.as_bytes());
+        write_line(line.as_bytes());
     }
 
     // Spans: nobody opens one.
@@ -82,6 +91,44 @@ impl Subscriber for Lines {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// Writes as much of it as is taken at once: whoever logs has others to serve.
+fn write_line(line: &[u8]) {
+    let mut out = stderr().lock();
+    if LOST.load(Ordering::Relaxed) > 0 && takes_bytes(&out) {
+        if TORN.swap(false, Ordering::Relaxed) {
+            let _ = out.write_all(b"\n");
+        }
+        let lost = LOST.swap(0, Ordering::Relaxed);
+        // Comes back here first.
+        warn!(lost, "lines of this log were lost: nobody has read them");
+    }
+    for (number, piece) in line.chunks(PIECE_BYTES).enumerate() {
+        if !takes_bytes(&out) {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            TORN.fetch_or(number > 0, Ordering::Relaxed);
+            return;
+        }
+        // Should nobody be there, there is nobody to tell.
+        let _ = out.write_all(piece);
+    }
+}
+
+/// Whether nobody would wait for a piece of a line to be written.
+#[cfg(unix)]
+fn takes_bytes(out: &StderrLock<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&at_once)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(not(unix))]
+fn takes_bytes(_: &StderrLock<'_>) -> bool {
+    true
 }
 
 fn human(event: &Event<'_>, time: SystemTime, has_colours: bool) -> String {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take. Far more than it needs, far less than a hung test run.
@@ -71,13 +71,27 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts it.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        let (sender, lines) = channel();
+        Self::start_heard(command, lines, move |line| sender.send(line).is_ok())
+    }
+
+    /// Starts it. What it says is read only while it is waited for.
+    pub(crate) fn start_unheard(command: Command) -> Self {
+        let (sender, lines) = sync_channel(0);
+        Self::start_heard(command, lines, move |line| sender.send(line).is_ok())
+    }
+
+    fn start_heard(
+        mut command: Command,
+        lines: Receiver<String>,
+        mut hear: impl FnMut(String) -> bool + Send + 'static,
+    ) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+                if !hear(line) {
                     break;
                 }
             }

@@ -274,6 +274,30 @@ fn the_level_of_the_log_is_taken_over() {
 }
 
 #[cfg(unix)]
+/// Each of them has a line; a pipe that nobody reads takes a few hundred.
+#[cfg(unix)]
+#[test]
+fn nobody_waits_for_who_reads_the_log() {
+    let mut broker = Running::start_unheard(forgetful(&["-l", ANY_PORT]));
+    let address = broker.address();
+    let (mut witness, _) = connect(&address);
+    for _ in 0..2_000 {
+        assert_eq!(crate::raw::answer(&address, "", ""), 0);
+    }
+    witness.write_all(b"\xc0\0").unwrap();
+    let mut pong = [0; 2];
+    witness.read_exact(&mut pong).unwrap();
+    assert_eq!(pong, *b"\xd0\0");
+    // Whoever reads it again is told, with the next line.
+    std::thread::spawn(move || {
+        while let Ok(mut stream) = TcpStream::connect(&address) {
+            let _ = stream.write_all(CONNECT);
+            let _ = stream.read(&mut [0; 64]);
+        }
+    });
+    broker.wait_for("lines of this log were lost: nobody has read them");
+}
+
 #[test]
 fn a_unix_socket_is_open_to_whoever_may_open_its_file() {
     use std::os::unix::net::UnixStream;
