@@ -389,14 +389,24 @@ fn class_12_nothing_is_done_for_an_address_that_has_not_answered() {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     };
-    let flight = first_flight(&authority, &socket());
+    // More than are asked in one turn.
+    let flights: Vec<_> = (0..70)
+        .map(|_| first_flight(&authority, &socket()))
+        .collect();
     let socket = socket();
-    for _ in 0..100 {
-        socket.send_to(&flight, broker.address()).unwrap();
+    let is_asked = || {
         let mut answer = [0; 2_000];
         let count = socket.recv(&mut answer).unwrap();
         let is_retry = answer[0] & 0xF0 == 0xF0;
         assert!(is_retry && count < 200, "{count}: {:#x}", answer[0]);
+    };
+    for _ in 0..100 {
+        socket.send_to(&flights[0], broker.address()).unwrap();
+        is_asked();
     }
+    for flight in &flights {
+        socket.send_to(flight, broker.address()).unwrap();
+    }
+    flights.iter().for_each(|_| is_asked());
     assert_eq!(broker.statistics().connections_accepted, 0);
 }

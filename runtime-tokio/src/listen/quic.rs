@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use whimbrel_core::runtime::ListenerConfig;
 use whimbrel_host::Threads;
@@ -25,6 +26,10 @@ use whimbrel_transport::Security;
 
 /// How long the thread stays to tell peers that it is over, once nobody uses it any more.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Addresses that are asked in a row; then a shard serves others. Whoever forges them can send them
+/// as fast as they are asked.
+const RETRIES_IN_A_ROW: u32 = 64;
 
 /// An open socket; clones share it and its thread.
 #[derive(Clone)]
@@ -110,12 +115,15 @@ impl Acceptor {
 fn next(endpoint: Endpoint) -> Pin<Box<dyn Future<Output = Option<Incoming>>>> {
     Box::pin(async move {
         loop {
-            let incoming = endpoint.accept().await?;
-            if incoming.remote_address_validated() {
-                return Some(incoming);
+            for _ in 0..RETRIES_IN_A_ROW {
+                let incoming = endpoint.accept().await?;
+                if incoming.remote_address_validated() {
+                    return Some(incoming);
+                }
+                // Who cannot be asked to show it has shown it.
+                let _ = incoming.retry();
             }
-            // Who cannot be asked to show it has shown it.
-            let _ = incoming.retry();
+            yield_now().await;
         }
     })
 }
