@@ -113,14 +113,11 @@ impl Publish {
         }
         let payload = match (&self.message, &self.file) {
             (Some(message), _) => Ok(message.clone().into_bytes()),
-            (None, Some(path)) if path != Path::new("-") => read_file(path),
-            (None, None) if self.null => Ok(Vec::new()),
-            (None, _) => {
-                let mut payload = Vec::new();
-                let read = io::stdin().lock().read_to_end(&mut payload);
-                read.map(|_| payload)
-                    .map_err(|error| format!("cannot read the standard input: {error}"))
+            (None, Some(path)) if path != Path::new("-") => {
+                read_all(File::open(path), &path.display().to_string())
             }
+            (None, None) if self.null => Ok(Vec::new()),
+            (None, _) => read_all(Ok(io::stdin().lock()), "the standard input"),
         };
         payload.map(Source::Whole).map_err(Failure::Failed)
     }
@@ -159,11 +156,19 @@ impl Publish {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+/// No packet has more bytes.
+const PAYLOAD_BYTES_MAXIMUM: u64 = 268_435_455;
+
+fn read_all(from: io::Result<impl Read>, called: &str) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut payload))
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let most = PAYLOAD_BYTES_MAXIMUM + 1;
+    from.and_then(|from| from.take(most).read_to_end(&mut payload))
+        .map_err(|error| format!("cannot read {called}: {error}"))?;
+    if payload.len() as u64 == most {
+        return Err(format!(
+            "{called} is too large: MQTT has no packets above 256 MiB"
+        ));
+    }
     Ok(payload)
 }
 

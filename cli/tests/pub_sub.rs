@@ -173,6 +173,11 @@ async fn payloads_come_from_files_and_the_standard_input() {
     }
     let missing = broker.run(&["pub", "-t", "t", "-f", "/nonexistent/file"]);
     assert_failure(&missing, 1, "cannot read /nonexistent/file");
+    #[cfg(unix)]
+    {
+        let endless = broker.run(&["pub", "-t", "t", "-f", "/dev/zero"]);
+        assert_failure(&endless, 1, "/dev/zero is too large");
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Limits that each can hold and together mean something else than was probably meant. The broker
 //! runs with them, so they are notes.
 
+use super::storage::Backend;
 use super::value::Unit;
 use super::{Places, Problem, Settings, place_of};
-use whimbrel_core::runtime::StorageConfig;
 
 /// A number and the key it belongs to.
 struct Limit {
@@ -37,9 +37,9 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
     let total = || bytes("limits.queue_bytes_total_maximum", total);
     // With a log, what waits is held in memory up to a limit of its own.
     let in_memory = limits.queued_payload_memory_bytes;
-    let (waiting, until) = match settings.server.storage {
-        StorageConfig::Memory => (total(), "the queues are full"),
-        StorageConfig::Log { .. } | StorageConfig::Sqlite { .. } => (
+    let (waiting, until) = match settings.storage.backend {
+        Backend::Memory => (total(), "the queues are full"),
+        Backend::Log | Backend::Sqlite => (
             bytes("limits.queued_payload_memory_bytes", in_memory),
             "what waits is left to the log alone",
         ),

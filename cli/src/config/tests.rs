@@ -216,6 +216,28 @@ fn what_is_wrong_with_the_log_is_blamed_on_the_setting() {
     }
 }
 
+/// What is on disk is not what the memory budget is about.
+#[test]
+fn limits_are_compared_as_the_backend_has_them() {
+    let budget = ("WHIMBREL_LIMITS_MEMORY_BUDGET_BYTES", "4 MiB");
+    for (backend, key) in [
+        ("log", "queued_payload_memory_bytes"),
+        ("memory", "queue_bytes_total_maximum"),
+    ] {
+        let variable = format!("WHIMBREL_LIMITS_{}", key.to_uppercase());
+        let held = (&*variable, "8 MiB");
+        let found = format!("limits.{key} = \"8 MiB\" is above");
+        let kept = ("WHIMBREL_STORAGE_BACKEND", backend);
+        let notes_of = |variables: &[(&str, &str)]| {
+            let loaded = with_environment(variables, &Flags::default()).unwrap();
+            loaded.notes.into_iter().map(|note| note.message)
+        };
+        let mut notes = notes_of(&[budget, held, kept]);
+        assert!(notes.any(|note| note.starts_with(&found)), "{backend}");
+        assert_eq!(notes_of(&[budget, kept]).len(), 0, "{backend}");
+    }
+}
+
 #[test]
 fn flags_decide_where_things_are_kept() {
     let memory = [("WHIMBREL_STORAGE_BACKEND", "memory")];

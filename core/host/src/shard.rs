@@ -627,6 +627,8 @@ impl<D: Driver> Shard<D> {
             && self.lingering.bytes() + lingering.left_bytes <= LINGERING_BYTES_MAXIMUM
         {
             let until = self.now.monotonic.after_ms(LINGER.as_millis() as u64);
+            // Who stops has its own patience.
+            let until = self.stopping_until.map_or(until, |end| until.max(end));
             let number = self.lingering.add(until, lingering);
             self.linger_on(number);
         }

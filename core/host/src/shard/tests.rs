@@ -275,6 +275,23 @@ fn a_stop_tells_everybody_and_ends_when_they_have_left() {
     assert!(world.inbox.is_closed());
 }
 
+/// Whoever does not take its last bytes has as long as is configured, and not as long as one that
+/// is closed while others stay.
+#[test]
+fn who_is_told_of_a_stop_has_all_the_time_until_then() {
+    let mut world = World::new();
+    let wire = world.connect();
+    let connect = b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01a";
+    wire.lock().unwrap().to_broker.extend(connect);
+    world.run(&[&wire]);
+    wire.lock().unwrap().is_full = true;
+    world.inbox.stop(StopLevel::Gracefully);
+    world.run(&[&wire]);
+    let until = world.shard.stopping_until();
+    assert!(until > Some(world.shard.now().monotonic.after_ms(3_500)));
+    assert_eq!(world.shard.lingering.next_deadline(), until);
+}
+
 #[test]
 fn a_prompt_stop_has_one_end() {
     let mut world = World::new();
