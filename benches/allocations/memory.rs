@@ -101,7 +101,7 @@ fn a_subscription() {
 
 #[test]
 fn a_retained_message_of_64_bytes() {
-    check("retained message of 64 bytes", 210.0, |count| {
+    check("retained message of 64 bytes", 218.0, |count| {
         let stage = &mut roomy();
         let id = stage.connect(&connect(Version::V4, "publisher"));
         bytes_each(count, stage, |stage, number| {

@@ -96,12 +96,22 @@ pub(crate) fn advice_on_transport(error: &io::Error, scheme: Scheme) -> &'static
         "nobody answers there: check -h and -p, and firewalls"
     } else if is_hangup(kind) && scheme != Scheme::Tcp {
         "check the port, and what stands before :// in -h"
+    } else if kind == io::ErrorKind::Other && has(error, "CaUsedAsEndEntity") {
+        "that is an authority's certificate: for a server, make one with CA:FALSE, as in \
+         `openssl req -x509 -addext basicConstraints=critical,CA:FALSE …`"
+    } else if kind == io::ErrorKind::Other && has(error, "UnknownIssuer") {
+        "name its authority with --ca, or the certificate itself if it is its own"
     } else if kind == io::ErrorKind::Other && scheme.has_tls() {
         // Files and certificates. Everything else, such as a name that nobody knows, comes before.
         "check -h, -p and --ca, and --cert if the server asks for one"
     } else {
         "check -h and -p"
     }
+}
+
+/// Whether the library for TLS says that it is this.
+fn has(error: &io::Error, name: &str) -> bool {
+    error.to_string().contains(name)
 }
 
 /// Whether the server ended a handshake without a word, as one does that expects something else.

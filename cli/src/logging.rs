@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber, warn};
+use tracing::{Event, Level, Metadata, Subscriber, error, warn};
 
 /// What a pipe takes at once, in bytes, if it takes anything.
 const PIECE_BYTES: usize = 4_096;
@@ -101,8 +101,15 @@ fn write_line(line: &[u8]) {
             let _ = out.write_all(b"\n");
         }
         let lost = LOST.swap(0, Ordering::Relaxed);
-        // Comes back here first.
-        warn!(lost, "lines of this log were lost: nobody has read them");
+        // Comes back here first, and may be lost itself.
+        const TOLD: &str = "lines of this log were lost: nobody has read them";
+        match lowest() >= Level::WARN {
+            true => warn!(lost, "{TOLD}"),
+            false => error!(lost, "{TOLD}"),
+        }
+        if LOST.load(Ordering::Relaxed) > 0 {
+            LOST.fetch_add(lost, Ordering::Relaxed);
+        }
     }
     for (number, piece) in line.chunks(PIECE_BYTES).enumerate() {
         if !takes_bytes(&out) {
@@ -119,11 +126,15 @@ fn write_line(line: &[u8]) {
 #[cfg(unix)]
 fn takes_bytes(out: &StderrLock<'_>) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::retry_on_intr;
     let at_once = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&at_once)).is_ok_and(|ready| ready > 0)
+    let mut asked = [PollFd::new(out, PollFlags::OUT)];
+    // A signal that comes in between says nothing.
+    let ready = retry_on_intr(|| poll(&mut asked, Some(&at_once)));
+    ready.is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(not(unix))]

@@ -162,7 +162,14 @@ impl Subscribe {
             stopped(&mut signals).await;
             Ok(None)
         };
-        let Some((connection, mut events)) = or(opening, interrupted).await? else {
+        let mut time_is_up = pin!(wait(self.wait));
+        let late = async {
+            (&mut time_is_up).await;
+            let seconds = self.wait.unwrap_or_default();
+            let why = format!("nobody has answered within {seconds} seconds");
+            Err(Failure::Failed(why))
+        };
+        let Some((connection, mut events)) = or(or(opening, interrupted), late).await? else {
             return Ok(());
         };
         let mut written = 0;
@@ -170,7 +177,6 @@ impl Subscribe {
             let filters = self.filters();
             let mut asking = pin!(self.ask(&connection, filters, properties));
             let mut asked = false;
-            let mut time_is_up = pin!(wait(self.wait));
             loop {
                 if self.count.is_some_and(|count| written >= count) {
                     break Stop::Done;

@@ -255,6 +255,12 @@ fn sub_leaves_out_what_is_not_wanted() {
         "1",
     ]);
     assert_failure(&output, 1, "0 of 1 messages came within 1 seconds");
+    // Nor does it wait longer for who takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let arguments = ["sub", "-p", &port, "-t", "#", "-W", "1"];
+    let output = program(&arguments).output().unwrap();
+    assert_failure(&output, 1, "nobody has answered within 1 seconds");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ use crate::message::pool::Pool;
 use crate::narrowing::Narrowing;
 use crate::peers::Peers;
 use crate::placement::Placement;
+use crate::pump::Searches;
 use crate::quota::Quotas;
 use crate::random::Random;
 use crate::retained::{Retained, Usage};
@@ -134,8 +135,8 @@ pub struct Broker {
     pub(crate) unread_until: Timestamp,
     /// Connections with something to send.
     pub(crate) ready: VecDeque<Key>,
-    /// Those that are ready, but have had their share of this turn; see [`pump`](crate::pump).
-    pub(crate) resting: VecDeque<Key>,
+    /// Who looks for retained messages.
+    pub(crate) searches: Searches,
     /// How many of the ready ones are announced before the log is told what they have led to.
     pub(crate) sends_left: usize,
     /// Connections that no longer stall, and have bytes to be handled.
@@ -221,7 +222,7 @@ impl Broker {
             storage_is_full: false,
             unread_until: Timestamp::default(),
             ready: VecDeque::new(),
-            resting: VecDeque::new(),
+            searches: Searches::default(),
             sends_left: 0,
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -652,7 +653,7 @@ impl Broker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let is_busy = !self.resumable.is_empty()
-            || !self.resting.is_empty()
+            || self.searches.are_resting()
             || !self.fanouts.is_empty()
             || !self.doomed.is_empty()
             || self.spill.is_under_way

@@ -236,6 +236,8 @@ pub(crate) struct Connection {
     pub(crate) slow: bool,
     /// CONNACK waits for the log: nothing may overtake it.
     pub(crate) connack_gated: bool,
+    /// It looks for no more retained messages in this turn.
+    pub(crate) rests: bool,
     /// Who it has shown to be, if it has shown anything.
     pub(crate) identity: Option<Box<Identity>>,
     pub(crate) extra: Option<Box<Extra>>,
@@ -282,6 +284,7 @@ impl Connection {
             ready: false,
             slow: false,
             connack_gated: false,
+            rests: false,
             identity,
             extra: None,
         }

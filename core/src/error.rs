@@ -93,9 +93,12 @@ pub enum Violation {
     /// A client identifier that cannot be accepted.
     #[error("the client identifier cannot be accepted")]
     ClientId,
-    /// A topic name that is empty, too long, too deep, or has wildcards.
+    /// A topic name that is empty or has wildcards.
     #[error("the topic name is not valid here")]
     TopicName,
+    /// A topic name that is too long or too deep for this broker.
+    #[error("the topic name is above limits.topic_bytes_maximum or topic_levels_maximum")]
+    TopicSize,
     /// A topic filter that is empty, too long, too deep, or has misplaced wildcards.
     #[error("the topic filter is not valid here")]
     TopicFilter,
@@ -153,7 +156,7 @@ impl Violation {
             | Self::Auth => ReasonCode::PROTOCOL_ERROR,
             Self::Version => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
             Self::ClientId => ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
-            Self::TopicName => ReasonCode::TOPIC_NAME_INVALID,
+            Self::TopicName | Self::TopicSize => ReasonCode::TOPIC_NAME_INVALID,
             Self::TopicFilter => ReasonCode::TOPIC_FILTER_INVALID,
             Self::TopicAlias => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::PacketTooLarge => ReasonCode::PACKET_TOO_LARGE,

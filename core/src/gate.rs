@@ -11,6 +11,7 @@ use crate::codec::reason::ReasonCode;
 use crate::connection::{Connection, Stalls};
 use crate::id::{PacketId, Position};
 use crate::journal::JournalMark;
+use crate::narrowing::Narrowing;
 use crate::slab::Key;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -164,9 +165,9 @@ impl Gates {
     }
 
     /// The next thing that may go, when everything has come as far as `now`.
-    pub(crate) fn pop(&mut self, now: Gate) -> Option<(Key, Gated)> {
+    pub(crate) fn pop(&mut self, now: Gate, narrowing: &Narrowing) -> Option<(Key, Gated)> {
         let (gate, ..) = self.waiting.front()?;
-        if !gate.is_open(now) {
+        if !gate.is_open(now) || narrowing.holds(gate.letter) {
             return None;
         }
         let (_, key, gated) = self.waiting.pop_front()?;
@@ -347,7 +348,7 @@ impl Broker {
         while let Some(peer) = self.narrowing.settled(now) {
             self.peers.owe_letter(peer);
         }
-        while let Some((key, gated)) = self.gates.pop(now) {
+        while let Some((key, gated)) = self.gates.pop(now, &self.narrowing) {
             let Some(connection) = self.connections.get_mut(key) else {
                 self.gates.forsaken -= 1;
                 continue;
@@ -401,7 +402,7 @@ mod tests {
             assert!(gates.waiting.len() < 100);
         }
         let mut answered = 0;
-        while let Some((key, _)) = gates.pop(gate) {
+        while let Some((key, _)) = gates.pop(gate, &Narrowing::default()) {
             answered += usize::from(key == living);
         }
         assert_eq!(answered, 10, "nobody who is there was passed over");

@@ -61,7 +61,7 @@ pub enum Parcel {
     Bundle(Bundle),
     /// A message for one member of a shared subscription there.
     Shared(SharedMessage),
-    /// The same, back: nobody is left there to take it.
+    /// The same, back: nobody is left there who may take it.
     Returned(SharedMessage),
     /// An exchange is complete: nobody has to remember the message.
     Completed(ExchangeId),

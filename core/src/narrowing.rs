@@ -3,60 +3,82 @@
 //! A message for nobody is acknowledged when it is durable that nobody is there: a subscription
 //! that comes back after a crash must not have missed it. On one shard the acknowledgement waits
 //! for [the last record by which less is to be kept](crate::journal::Journal::narrowed). Another
-//! shard is not even sent a message once it has said that nobody there wants it. So with whatever
-//! is said to be wanted no more goes that it is not durable yet, a later letter says when it is,
-//! and until then every acknowledgement of a message waits for that. Nothing else does, and what
-//! they wait for waits for no acknowledgement, so there is no circle.
+//! shard is not even sent a message once it has said that nobody there wants it. So the letter that
+//! says so says, too, that it is not durable yet, a later one says when it is, and until then every
+//! acknowledgement of a message waits for that. So does one that waits already for what others are
+//! to confirm: they may have got the message when it was for nobody any more. What a shard says
+//! here waits for its own log and sessions, and they for no acknowledgement, so there is no circle.
 
 use crate::gate::Gate;
 use crate::id::PeerId;
 use crate::letter::Narrowed;
 use alloc::collections::VecDeque;
 
-/// A letter from this shard or to it, by which less is wanted.
+/// So many letters to one peer say that less is wanted and are not durable. What more is not wanted
+/// is durable with the last of them.
+const SAID_MAXIMUM: usize = 8;
+
+/// A letter from this shard by which less is wanted, and when that is durable.
 #[derive(Clone, Copy, Debug)]
 struct Said {
     peer: PeerId,
     letter: u64,
-    /// Of those from here: when it is durable.
     gate: Gate,
+}
+
+/// A letter to it.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    peer: PeerId,
+    letter: u64,
+    is_durable: bool,
 }
 
 /// What this shard has said to others that is not durable here, and the other way round.
 #[derive(Debug, Default)]
 pub(crate) struct Narrowing {
     here: VecDeque<Said>,
-    elsewhere: VecDeque<Said>,
+    elsewhere: VecDeque<Heard>,
     /// How many letters from elsewhere said so, those that are not durable included.
     heard: u64,
+    /// What waits for a later letter than the first of two to be confirmed waits for so many.
+    raised: VecDeque<(u64, u64)>,
 }
 
 crate::state::state!(Said { peer, letter, gate });
+crate::state::state!(Heard {
+    peer,
+    letter,
+    is_durable
+});
 crate::state::state!(Narrowing {
     here,
     elsewhere,
-    heard
+    heard,
+    raised
 });
 
 impl Narrowing {
     // --- Here ---
 
-    /// What the next letter to a peer says, when what is wanted no more here is durable with
-    /// `gate`; `None` when it is so by now.
+    /// What the next letter to a peer says. `gate` is when it is durable that less is wanted here
+    /// than the peer has heard; `None` when it is so by now, or the letter does not say so.
     pub(crate) fn say(&mut self, peer: PeerId, letter: u64, gate: Option<Gate>) -> Narrowed {
-        let mut said = self.here.iter().filter(|said| said.peer == peer);
-        let first = said.next().map(|said| said.letter);
-        let mut latest = self.here.iter().rev().filter(|said| said.peer == peer);
-        let known = latest.next().map(|said| said.gate);
-        let gate = gate.filter(|gate| known != Some(*gate));
+        let count = self.here.iter().filter(|said| said.peer == peer).count();
+        let mut less = false;
         if let Some(gate) = gate {
-            self.here.push_back(Said { peer, letter, gate });
+            let last = self.here.iter_mut().rev().find(|said| said.peer == peer);
+            match last.filter(|last| count >= SAID_MAXIMUM || last.gate == gate) {
+                Some(last) => last.gate = gate,
+                None => {
+                    self.here.push_back(Said { peer, letter, gate });
+                    less = true;
+                }
+            }
         }
-        let first = first.or_else(|| gate.map(|_| letter));
-        Narrowed {
-            less: gate.is_some(),
-            until: first.map_or(letter, |first| first - 1),
-        }
+        let first = self.here.iter().find(|said| said.peer == peer);
+        let until = first.map_or(letter, |first| first.letter - 1);
+        Narrowed { less, until }
     }
 
     /// Everything here has come as far as `now`: the next peer that has to hear of that.
@@ -70,22 +92,32 @@ impl Narrowing {
 
     // --- Elsewhere ---
 
-    /// What a letter of a peer says.
-    pub(crate) fn hear(&mut self, peer: PeerId, letter: u64, narrowed: Narrowed) {
+    /// What a letter of a peer says; its confirmations come next. All have confirmed the letters up
+    /// to `kept` by now.
+    pub(crate) fn hear(&mut self, peer: PeerId, letter: u64, narrowed: Narrowed, kept: u64) {
         if narrowed.less {
             self.heard += 1;
-            let gate = Gate::default();
-            self.elsewhere.push_back(Said { peer, letter, gate });
+            self.elsewhere.push_back(Heard {
+                peer,
+                letter,
+                is_durable: false,
+            });
+            self.raised.push_back((kept, self.heard));
+        }
+        for heard in &mut self.elsewhere {
+            heard.is_durable |= heard.peer == peer && heard.letter <= narrowed.until;
         }
         // What is durable before its time waits for the others.
-        let is_over = |said: &Said| said.peer == peer && said.letter <= narrowed.until;
-        self.elsewhere.iter_mut().for_each(|said| {
-            if is_over(said) {
-                said.letter = 0;
-            }
-        });
-        while self.elsewhere.front().is_some_and(|said| said.letter == 0) {
+        while self.elsewhere.front().is_some_and(|heard| heard.is_durable) {
             self.elsewhere.pop_front();
+        }
+        let durable = self.durable();
+        while self
+            .raised
+            .front()
+            .is_some_and(|raised| raised.1 <= durable)
+        {
+            self.raised.pop_front();
         }
     }
 
@@ -102,5 +134,11 @@ impl Narrowing {
     /// Whether all are.
     pub(crate) fn are_durable(&self) -> bool {
         self.elsewhere.is_empty()
+    }
+
+    /// Whether what waits until others have confirmed this letter waits for more than it knew.
+    pub(crate) fn holds(&self, letter: u64) -> bool {
+        let raised = self.raised.front();
+        raised.is_some_and(|(kept, _)| *kept < letter)
     }
 }

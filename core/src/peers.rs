@@ -28,11 +28,17 @@ const WINDOW_BYTES_MAXIMUM: u64 = 512 << 10;
 /// publishers wait: a read.
 const WINDOW_BYTES_MINIMUM: u64 = 16 << 10;
 
+/// So many groups are told of together. That is advice; who is not told sends to a member that is
+/// away, or to fewer than it could.
+const REGROUPED_MAXIMUM: usize = 1 << 16;
+
 /// What stands between this shard and one other.
 #[derive(Default)]
 struct Link {
     /// The letter that is being written.
     parcels: Vec<Parcel>,
+    /// It says that something is not wanted any more.
+    wants_less: bool,
     /// It has something to confirm that its writer waits for.
     confirms: bool,
     /// The number of the last letter to it with something that it has to keep.
@@ -79,6 +85,7 @@ impl State for Link {
     fn save(&self, to: &mut Writer<'_>) {
         let Self {
             parcels: _,
+            wants_less: _,
             confirms: _,
             awaited,
             confirmed,
@@ -107,6 +114,7 @@ impl State for Link {
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             parcels: Vec::new(),
+            wants_less: false,
             confirms: false,
             awaited: State::load(from)?,
             confirmed: State::load(from)?,
@@ -214,8 +222,13 @@ impl Peers {
     }
 
     /// Another number of members of a group can take messages here.
-    pub(crate) fn regroup(&mut self, tenant: TenantId, group: SubscriptionRef) {
-        self.regrouped.push((tenant, group));
+    /// Whether that will be told; not when too much is to be told already.
+    pub(crate) fn regroup(&mut self, tenant: TenantId, group: SubscriptionRef) -> bool {
+        let has_room = self.regrouped.len() < REGROUPED_MAXIMUM;
+        if has_room {
+            self.regrouped.push((tenant, group));
+        }
+        has_room
     }
 
     /// The next group of which the others are to hear that, once they have heard it of the others.
@@ -237,6 +250,7 @@ impl Peers {
         let Some(link) = self.link(peer) else {
             return true;
         };
+        link.wants_less |= matches!(&parcel, Parcel::Interest(interest) if interest.members == 0);
         link.parcels.push(parcel);
         let has_room = self.told(peer, cost_bytes, must_be_kept);
         if is_interest {
@@ -332,8 +346,9 @@ impl Peers {
         }
     }
 
-    /// To whom the next letter goes, and its number, if there is one to send.
-    pub(crate) fn next_letter(&mut self) -> Option<(PeerId, u64)> {
+    /// To whom the next letter goes, its number, and whether it says that something is not wanted
+    /// any more; if there is one to send.
+    pub(crate) fn next_letter(&mut self) -> Option<(PeerId, u64, bool)> {
         if !self.is_due {
             return None;
         }
@@ -341,7 +356,8 @@ impl Peers {
             self.is_due = false;
             return None;
         };
-        Some((PeerId(u16::try_from(place).ok()?), self.writing))
+        let wants_less = self.links[place].wants_less;
+        Some((PeerId(u16::try_from(place).ok()?), self.writing, wants_less))
     }
 
     /// That letter.
@@ -354,6 +370,7 @@ impl Peers {
         let number = self.writing;
         let link = self.link(peer)?;
         link.confirms = false;
+        link.wants_less = false;
         link.told = link.here;
         let letter = Letter {
             number,

@@ -8,6 +8,7 @@ use crate::action::{CloseReason, DropReason};
 use crate::broker::Broker;
 use crate::codec::packet::{Ack, Packet, QoS};
 use crate::codec::reason::ReasonCode;
+use crate::connection::Connection;
 use crate::deliver::OUTBOX_FULL;
 use crate::encoder::Form;
 use crate::explain::Outcome;
@@ -21,12 +22,44 @@ use crate::slab::Key;
 use crate::time::Timestamp;
 use crate::timer::TimerKey;
 use crate::topic::{Found, TopicFilter, TopicName};
+use alloc::collections::VecDeque;
 
 /// Retained messages that one turn of one connection looks at, whether they match or not.
 const RETAINED_STEPS: usize = 4_096;
 
-/// So many connections do so in one turn: some milliseconds.
-const WALKS_PER_TURN: usize = 4;
+/// So many connections may do so in one turn, or more that look at as much together: some
+/// milliseconds.
+const SEARCHES_PER_TURN: usize = 4;
+
+/// Who looks for retained messages, and how much is looked at.
+#[derive(Debug)]
+pub(crate) struct Searches {
+    /// Those that go on in the next turn.
+    resting: VecDeque<Key>,
+    /// How many retained messages may still be looked at in this turn.
+    steps_left: usize,
+}
+
+crate::state::state!(Searches {
+    resting,
+    steps_left
+});
+
+impl Default for Searches {
+    fn default() -> Self {
+        Self {
+            resting: VecDeque::new(),
+            steps_left: SEARCHES_PER_TURN * RETAINED_STEPS,
+        }
+    }
+}
+
+impl Searches {
+    /// Whether the next turn is wanted now.
+    pub(crate) fn are_resting(&self) -> bool {
+        !self.resting.is_empty()
+    }
+}
 
 impl Broker {
     /// Starts deliveries for a connection while it has room: what an earlier connection left open
@@ -357,7 +390,10 @@ impl Broker {
     /// not apply, and none is left out. The walk over the retained messages is bounded as well: a
     /// filter may match few of many.
     fn start_retained(&mut self, key: Key, session_key: Key) {
-        self.walk_retained_messages(key, session_key);
+        let share = RETAINED_STEPS.min(self.searches.steps_left);
+        let mut steps = share;
+        self.walk_retained_messages(key, session_key, &mut steps);
+        self.searches.steps_left -= share - steps;
         self.record_cursor(session_key);
     }
 
@@ -376,10 +412,9 @@ impl Broker {
         }
     }
 
-    fn walk_retained_messages(&mut self, key: Key, session_key: Key) {
-        let mut steps = RETAINED_STEPS;
+    fn walk_retained_messages(&mut self, key: Key, session_key: Key, steps: &mut usize) {
         while self.may_start_retained(key, session_key) {
-            if steps == 0 {
+            if *steps == 0 {
                 return self.rest(key);
             }
             if self.is_batch_large() && !self.is_fanning_out() {
@@ -397,7 +432,7 @@ impl Broker {
                 return;
             };
             let after = cursor.after.as_deref();
-            let message = match self.retained.search(tenant, filter, after, &mut steps) {
+            let message = match self.retained.search(tenant, filter, after, steps) {
                 Found::Match(message, author) => (message.clone(), *author),
                 Found::Paused(message) => {
                     cursor.after = Some(message.topic_str().into());
@@ -405,6 +440,7 @@ impl Broker {
                     continue;
                 }
                 Found::Done => {
+                    *steps = steps.saturating_sub(1);
                     if let Some(cursor) = session.traffic().cursors.pop_front() {
                         self.journal.cursor_done(number, &cursor);
                     }
@@ -417,18 +453,35 @@ impl Broker {
         }
     }
 
-    /// Wakes a connection, but not before the next turn: others come first.
+    /// A connection looks no further before the next turn: others come first.
     fn rest(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key).filter(|c| !c.ready) {
-            connection.ready = true;
-            self.resting.push_back(key);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.rests = true;
+            self.searches.resting.push_back(key);
         }
     }
 
     /// A turn begins for those that rest.
     pub(crate) fn wake_resting(&mut self) {
-        let count = self.resting.len().min(WALKS_PER_TURN);
-        self.ready.extend(self.resting.drain(..count));
+        self.searches.steps_left = SEARCHES_PER_TURN * RETAINED_STEPS;
+        let mut woken = 0;
+        while woken < SEARCHES_PER_TURN
+            && let Some(key) = self.searches.resting.pop_front()
+        {
+            // Of who has left nothing is left but the key.
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.rests = false;
+                woken += 1;
+                self.wake(key);
+            }
+        }
+    }
+
+    /// Whoever leaves rests no more.
+    pub(crate) fn forget_resting(&mut self, connection: &Connection) {
+        if connection.rests {
+            self.searches.resting.retain(|key| *key != connection.key);
+        }
     }
 
     /// Whether it is the turn of retained messages, and there are some.
@@ -441,7 +494,8 @@ impl Broker {
             return false;
         };
         // Not before a SUBACK that waits for other shards.
-        !traffic.cursors.is_empty()
+        !connection.rests
+            && !traffic.cursors.is_empty()
             && (connection.answers_gated == 0 || self.peers.is_alone())
             && traffic.queue.is_empty()
             && traffic.unsent == 0

@@ -85,7 +85,10 @@ impl Broker {
                     }
                     declined = declined.with(self.config.identity.shard);
                 }
-                None => return,
+                None => {
+                    self.statistics.dropped[DropReason::NotAllowed as usize] += 1;
+                    return;
+                }
             }
         }
     }
@@ -233,9 +236,17 @@ impl Broker {
     fn count_able(&mut self, tenant: TenantId, group: GroupId) -> u32 {
         let members = self.tenants[tenant].subscriptions.group(group);
         let members = members.map_or(&[][..], SharedGroup::members);
-        self.work += members.len() as u32 / MEMBERS_PER_DELIVERY;
+        let looked_at = members.len();
         let able = members.iter().filter(|member| self.rank(member).class == 0);
-        u32::try_from(able.count()).unwrap_or(u32::MAX)
+        let able = u32::try_from(able.count()).unwrap_or(u32::MAX);
+        self.count_members(looked_at);
+        able
+    }
+
+    /// So many members were looked at: that is work.
+    fn count_members(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.work = self.work.saturating_add(1 + count / MEMBERS_PER_DELIVERY);
     }
 
     /// The member whose turn it is: connected ones with room in their window before connected ones,
@@ -274,7 +285,7 @@ impl Broker {
                 break;
             }
         }
-        self.work += looked_at / MEMBERS_PER_DELIVERY;
+        self.count_members(looked_at);
         let (_, place) = best?;
         let group = self.tenants[tenant].subscriptions.group_mut(group)?;
         let member = *group.members().get(place)?;
@@ -372,8 +383,8 @@ impl Broker {
                 true => group.present + 1,
                 false => group.present.saturating_sub(1),
             };
-            if !core::mem::replace(&mut group.is_untold, true) {
-                self.peers.regroup(tenant, reference);
+            if !group.is_untold {
+                group.is_untold = self.peers.regroup(tenant, reference);
             }
         }
     }

@@ -98,5 +98,34 @@ fn class_18_a_search_of_what_is_retained_is_many_turns() {
         world.broker.advance(world.now);
         rounds += 1;
     }
-    assert!((20..60).contains(&rounds), "{rounds}");
+    assert!((6..60).contains(&rounds), "{rounds}");
+}
+
+/// Who leaves meanwhile leaves nothing behind, and keeps nobody waiting.
+#[test]
+fn who_leaves_while_it_rests_is_forgotten() {
+    let mut world = World::new(Config::default());
+    let publisher = world.connect(Version::V4, "publisher");
+    for number in 0..5_000 {
+        let topic = format!("{number}/t");
+        let message = Publish {
+            retain: true,
+            ..publish(&topic, b"x", QoS::AtMostOnce, 0)
+        };
+        world.send(publisher, &Packet::Publish(message));
+    }
+    let packet = subscribe((0..20).map(|number| format!("+/+/{number}")));
+    for number in 0..50 {
+        let hostile = world.connect(Version::V4, &format!("hostile-{number}"));
+        world.broker.receive(world.now, hostile, &packet);
+        turns_of(&mut world, hostile);
+        world.broker.closed(world.now, hostile);
+    }
+    turns_of(&mut world, publisher);
+    world.broker.advance(world.now);
+    assert_ne!(
+        world.broker.next_deadline(),
+        Some(world.now.monotonic),
+        "nobody is left to go on"
+    );
 }

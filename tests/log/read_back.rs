@@ -128,6 +128,31 @@ fn a_read_that_fails_is_answered_and_the_log_goes_on() {
     assert!(!log.poisoned);
 }
 
+/// What cannot be opened for now is not unreadable: it is read when there are descriptors again.
+#[test]
+fn a_read_without_a_descriptor_waits_for_one() {
+    let (mut log, ..) = open(&small(), Disk::default());
+    log.append(&[(&message(0).key(), Some(b"value"))]).unwrap();
+    log.run();
+    for number in [0, 1] {
+        log.engine.read_back(0, message(number));
+    }
+    let step = log.disk.step_count;
+    log.disk
+        .fail(step, whimbrel_core::log::IoFailureKind::NoDescriptor);
+    log.run();
+    assert_eq!(log.engine.poll_loaded(), None);
+    let retry = log.engine.next_deadline().expect("it is tried again");
+    log.engine.advance(retry);
+    log.run();
+    let answer = log.engine.poll_loaded().expect("an answer");
+    assert_eq!(answer.message, message(0));
+    assert!(answer.value.is_some());
+    let answer = log.engine.poll_loaded().expect("another");
+    assert_eq!((answer.message, answer.value), (message(1), None));
+    assert!(!log.poisoned);
+}
+
 /// Who comes back frees room: that may not wait for room.
 #[test]
 fn a_full_disk_is_read() {

@@ -3,7 +3,7 @@
 use whimbrel_tests::sim::{Defect, Options, run};
 
 /// How many runs a defect may stay hidden for.
-const RUNS_MAX: u64 = 60;
+const RUNS_MAX: u64 = 120;
 
 /// After how many runs a defect shows, and by what.
 fn found(defect: Defect) -> Option<(u64, String)> {

@@ -81,6 +81,14 @@ impl Authority {
         self.issue(file, names, &[], |_| {})
     }
 
+    /// A server whose certificate says that it is an authority, as many tools make them.
+    #[must_use]
+    pub fn server_as_authority(&self, file: &str, names: &[&str]) -> Pair {
+        self.issue(file, names, &[], |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        })
+    }
+
     /// A client with this common name and organisation.
     #[must_use]
     pub fn client(&self, file: &str, common_name: &str, organisation: &str) -> Pair {

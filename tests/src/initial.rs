@@ -136,7 +136,12 @@ impl Initial {
     /// It says nothing.
     pub fn is_answered(&self) -> io::Result<()> {
         let mut answer = [0; 2 * DATAGRAM_BYTES];
-        self.socket.recv(&mut answer).map(drop)
+        loop {
+            match self.socket.recv(&mut answer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answered => return answered.map(drop),
+            }
+        }
     }
 
     /// How much of the handshake fits into a datagram.

@@ -46,7 +46,8 @@ impl Scenario {
             Self::Idle => (1_000, None, QoS::AtMostOnce),
             Self::Subscriptions => (10, Some(100_000), QoS::AtMostOnce),
             Self::Retained => (1, Some(100_000), QoS::AtMostOnce),
-            Self::Offline => (1, Some(100_000), QoS::AtLeastOnce),
+            // What one queue takes of a broker as it comes.
+            Self::Offline => (1, Some(10_000), QoS::AtLeastOnce),
         };
         Defaults {
             clients,

@@ -80,10 +80,17 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "queues above the budget",
-        text: "[limits]\nmemory_budget_bytes = \"1 MiB\"\nqueue_bytes_total_maximum = \"2 MiB\"\n",
+        text: "[limits]\nmemory_budget_bytes = \"1 MiB\"\nqueue_bytes_total_maximum = \"2 MiB\"\n[storage]\nbackend = \"memory\"\n",
         code: 0,
         found: ":3:29: limits.queue_bytes_total_maximum = \"2 MiB\"",
         remedy: "limits.memory_budget_bytes = \"1 MiB\"",
+    },
+    Mistake {
+        name: "what waits in memory above the budget",
+        text: "[limits]\nmemory_budget_bytes = \"1 MiB\"\nqueued_payload_memory_bytes = \"2 MiB\"\n",
+        code: 0,
+        found: ":3:31: limits.queued_payload_memory_bytes = \"2 MiB\"",
+        remedy: "what waits is left to the log alone",
     },
     Mistake {
         name: "one queue above all queues",
@@ -408,6 +415,40 @@ fn serve_finds_what_check_finds_of_listeners_before_it_makes_anything() {
         assert!(said.contains(expected), "{said}");
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(!directory.path().join("whimbrel-data").exists());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_with_a_remedy() {
+    use crate::harness::{Running, forgetful};
+
+    let authority = Authority::new("wrong");
+    let other = Authority::new("wrong-other");
+    for (pair, ca, remedy) in [
+        (
+            authority.server_as_authority("as-authority", &["localhost"]),
+            authority.file(),
+            "basicConstraints=critical,CA:FALSE",
+        ),
+        (
+            authority.server("server", &["localhost"]),
+            other.file(),
+            "name its authority with --ca",
+        ),
+    ] {
+        let listener = format!(
+            "tls://127.0.0.1:0?certificate={}&key={}",
+            pair.certificate, pair.key
+        );
+        let mut broker = Running::start(forgetful(&["-l", &listener]));
+        let address = broker.address_of("tls");
+        let (_, port) = address.rsplit_once(':').unwrap();
+        let url = format!("mqtts://localhost:{port}");
+        let arguments = ["pub", "-h", &url, "--ca", &ca, "-t", "t", "-m", "x"];
+        let output = whimbrel(&arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(remedy), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
     }
 }
 

@@ -273,7 +273,6 @@ fn the_level_of_the_log_is_taken_over() {
     assert!(broker.wait().success());
 }
 
-#[cfg(unix)]
 /// Each of them has a line; a pipe that nobody reads takes a few hundred.
 #[cfg(unix)]
 #[test]
@@ -298,6 +297,7 @@ fn nobody_waits_for_who_reads_the_log() {
     broker.wait_for("lines of this log were lost: nobody has read them");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_unix_socket_is_open_to_whoever_may_open_its_file() {
     use std::os::unix::net::UnixStream;

@@ -61,11 +61,12 @@ impl Executor {
         // For who finds it locked. A disk may be too full even for that.
         let _ = lock.set_len(0);
         let _ = writeln!(lock, "{}", process::id());
-        let opened = open_directory(directory)?;
-        Ok(Self {
-            opened,
+        let mut executor = Self {
+            opened: open_directory(directory)?,
             ..Self::new(directory, true, Some(lock))
-        })
+        };
+        executor.hold_reserve();
+        Ok(executor)
     }
 
     /// The number of the process that opened this directory last, if it has said so.

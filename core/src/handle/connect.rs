@@ -19,7 +19,6 @@ use crate::slab::Key;
 use crate::tenant::{Quota, TenantId};
 use crate::time::{Timestamp, UnixTime};
 use crate::timer::TimerKey;
-use crate::topic::name::TopicName;
 use crate::will::Will;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -106,7 +105,7 @@ impl Broker {
     }
 
     fn check_will(&self, will: &WillPacket<'_>) -> Result<(), Violation> {
-        let (protocol, limits) = (&self.config.protocol, &self.config.limits);
+        let protocol = &self.config.protocol;
         self.check_user_properties(will.properties)?;
         if will.qos > protocol.maximum_qos {
             return Err(Violation::QoSNotSupported); // [MQTT-3.2.2-12]
@@ -114,12 +113,7 @@ impl Broker {
         if will.retain && !protocol.retain_available {
             return Err(Violation::RetainNotSupported); // [MQTT-3.2.2-13]
         }
-        let name = TopicName::new(will.topic).map_err(|_| Violation::TopicName)?;
-        if will.topic.len() > usize::from(limits.topic_bytes_maximum)
-            || name.level_count() > usize::from(limits.topic_levels_maximum)
-        {
-            return Err(Violation::TopicName);
-        }
+        self.checked_topic(will.topic)?;
         if protocol.check_payload_format
             && will.properties.payload_format_indicator() == Some(true)
             && core::str::from_utf8(will.payload).is_err()

@@ -67,6 +67,7 @@ impl Broker {
         self.uncount(&connection);
         self.uncount_address(&connection);
         self.forsake_gated(&connection);
+        self.forget_resting(&connection);
         self.unsent_bytes -= connection.unsent_bytes();
         self.statistics.partial_bytes -= u64::from(connection.inbox_counted);
         self.footprints -= u64::from(connection.footprint);

@@ -74,7 +74,8 @@ impl Broker {
                 self.peers.taken(receipt, Some(position), self.durable);
             }
         }
-        self.narrowing.hear(from, number, narrowed);
+        let kept = self.peers.kept();
+        self.narrowing.hear(from, number, narrowed, kept);
         self.peers.confirmed(from, confirms);
         self.release_gated();
         for publisher in self.peers.relieved(from) {
@@ -84,8 +85,9 @@ impl Broker {
 
     /// The next letter, if there is one to send.
     pub(crate) fn poll_letter(&mut self) -> Option<Action> {
-        let (to, number) = self.peers.next_letter()?;
-        let narrowed = self.narrowing.say(to, number, self.narrowing_gate());
+        let (to, number, wants_less) = self.peers.next_letter()?;
+        let gate = wants_less.then(|| self.narrowing_gate()).flatten();
+        let narrowed = self.narrowing.say(to, number, gate);
         let letter = self.peers.write_letter(to, self.sequence, narrowed)?;
         Some(Action::Route { to, letter })
     }

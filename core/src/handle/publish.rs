@@ -222,7 +222,7 @@ impl Broker {
     }
 
     /// A topic name inside the limits. Names that have a route were checked when it was found.
-    fn checked_topic<'a>(&self, topic: &'a str) -> Result<TopicName<'a>, Violation> {
+    pub(super) fn checked_topic<'a>(&self, topic: &'a str) -> Result<TopicName<'a>, Violation> {
         let name = TopicName::new(topic).map_err(|_| Violation::TopicName)?; // [MQTT-3.3.2-2]
         let limits = &self.config.limits;
         let fits = topic.len() <= usize::from(limits.topic_bytes_maximum)
@@ -230,7 +230,7 @@ impl Broker {
         if fits {
             Ok(name)
         } else {
-            Err(Violation::TopicName)
+            Err(Violation::TopicSize)
         }
     }
 

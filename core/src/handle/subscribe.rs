@@ -152,7 +152,8 @@ impl Broker {
         } = subscription;
         let filter: Arc<str> = filter.as_str().into();
         let (number, is_persistent) = (session.number, session.is_persistent());
-        let without = Author::of(&session.client_id).filter(|_| options.no_local);
+        let is_own = options.no_local.then(|| Author::of(&session.client_id));
+        let without = is_own.flatten();
         let traffic = session.traffic();
         // Subscribing again starts again. [MQTT-3.8.4-4]
         traffic.drop_cursor(number, &filter, &mut self.journal);

@@ -188,7 +188,7 @@ pub enum IoFailureKind {
     #[error("it is no file; move it away")]
     NoFile,
     /// No more files can be opened, so that nothing was tried. Survived: it is tried again.
-    #[error("no more files can be opened; raise the limit (LimitNOFILE, ulimit -n)")]
+    #[error("no more files can be opened, here (LimitNOFILE, ulimit -n) or in the whole system")]
     NoDescriptor,
     /// Everything else: the disk is not to be trusted.
     #[error("input/output error")]

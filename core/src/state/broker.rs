@@ -150,6 +150,7 @@ impl State for Connection {
             ready,
             slow,
             connack_gated,
+            rests,
             extra,
         } = self;
         let redaction = self.redaction(to.without_payloads);
@@ -183,6 +184,7 @@ impl State for Connection {
         ready.save(to);
         slow.save(to);
         connack_gated.save(to);
+        rests.save(to);
         extra.save(to);
     }
 
@@ -213,6 +215,7 @@ impl State for Connection {
             ready: State::load(from)?,
             slow: State::load(from)?,
             connack_gated: State::load(from)?,
+            rests: State::load(from)?,
             extra: State::load(from)?,
         })
     }
@@ -316,7 +319,6 @@ impl Broker {
     pub(crate) fn is_at_rest(&self) -> bool {
         self.actions.is_empty()
             && self.ready.is_empty()
-            && self.resting.is_empty()
             && self.resumable.is_empty()
             && self.doomed.is_empty()
             && self.fanouts.is_empty()
@@ -364,7 +366,7 @@ impl Broker {
             storage_is_full,
             unread_until,
             ready: _,
-            resting: _,
+            searches,
             sends_left: _,
             resumable: _,
             leaving: _,
@@ -402,6 +404,7 @@ impl Broker {
         lent.save(to);
         estates.save(to);
         narrowing.save(to);
+        searches.save(to);
         retained.save(to);
         retained_armed.save(to);
         timers.save(to);
@@ -451,6 +454,7 @@ impl Broker {
             lent: State::load(from)?,
             estates: State::load(from)?,
             narrowing: State::load(from)?,
+            searches: State::load(from)?,
             routes: Routes::new(seed),
             retained: State::load(from)?,
             retained_armed: State::load(from)?,
@@ -471,7 +475,6 @@ impl Broker {
             storage_is_full: State::load(from)?,
             unread_until: State::load(from)?,
             ready: VecDeque::new(),
-            resting: VecDeque::new(),
             sends_left: 0,
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),

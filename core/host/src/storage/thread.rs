@@ -362,6 +362,10 @@ impl Writer {
                                  of what waits for them, or there is more room"
                             );
                         }
+                        Pressure::Full(Shortage::Files) => error!(
+                            "the log cannot open or make files, as was said before: nothing can \
+                             be kept before it can"
+                        ),
                         Pressure::Full(why) => {
                             let short = short_of(why, "");
                             error!(
@@ -392,7 +396,7 @@ fn short_of(why: Shortage, nearly: &str) -> String {
     match why {
         Shortage::Quota => format!("storage.quota_bytes is {nearly}used up"),
         Shortage::Disk => format!("the disk is {nearly}full"),
-        Shortage::Files => "the log cannot make files, as was said before".to_owned(),
+        Shortage::Files => "the log cannot open or make files, as was said before".to_owned(),
     }
 }
 

@@ -552,6 +552,7 @@ impl Engine {
     const fn retry_now(&mut self) {
         self.upkeep.retry_now();
         self.write_blocked = false;
+        self.reads.blocked = false;
     }
 
     fn is_within_quota(&self, more_bytes: u64) -> bool {
@@ -608,7 +609,7 @@ impl Engine {
         }
         let complete = self.chain.spare_count() >= self.spares_wanted();
         let stuck = self.write_blocked || self.queue_blocked;
-        if complete && !stuck {
+        if complete && !stuck && !self.reads.blocked {
             self.upkeep.found_space();
         } else if !complete && !self.is_within_quota(self.missing_bytes()) {
             // What was found to be short first is the reason, until there is enough.

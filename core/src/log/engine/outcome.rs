@@ -194,7 +194,7 @@ impl Engine {
                 self.upkeep.abandon_spare();
             }
             Step::Chore(Chore::Grow(_) | Chore::SyncGrowth(_)) => {}
-            // None of these opens a file.
+            // A read has its own answer, and the others open no file.
             Step::Read(_)
             | Step::Chore(
                 Chore::Remove(_)

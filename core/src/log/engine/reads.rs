@@ -1,9 +1,10 @@
 //! Reading back, while the log is written: a few between two other steps, all when there are none.
 
+use super::report::Shortage;
 use super::{Engine, Step};
 use crate::id::MessageId;
 use crate::log::index::{Index, Place};
-use crate::log::operation::{Completion, FileAction, FileName, IoFailure};
+use crate::log::operation::{Completion, FileAction, FileName, IoFailure, IoFailureKind};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -36,6 +37,8 @@ pub(super) struct Reads {
     giving: usize,
     /// In a row.
     count: u32,
+    /// No file could be opened for one: they wait for another time.
+    pub(super) blocked: bool,
 }
 
 /// One read.
@@ -71,7 +74,9 @@ impl Reads {
 
     /// The next read.
     pub(super) fn next(&mut self, index: &Index) -> Option<Read> {
-        while let Some((shard, message)) = self.asked.pop_front() {
+        while !self.blocked
+            && let Some((shard, message)) = self.asked.pop_front()
+        {
             if let Some(place) = index.find(message) {
                 return Some(Read {
                     shard,
@@ -113,6 +118,12 @@ impl Engine {
             Ok(Completion::Done | Completion::Listed(_)) => None,
             Err(failure) => {
                 self.warn(Step::Read(read), failure);
+                if failure.kind == IoFailureKind::NoDescriptor {
+                    // What is on disk is not unreadable for that.
+                    self.reads.asked.push_front((read.shard, read.message));
+                    self.reads.blocked = true;
+                    return self.upkeep.found_no_space(self.now, Shortage::Files);
+                }
                 None
             }
         };
