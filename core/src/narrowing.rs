@@ -12,7 +12,7 @@
 use crate::gate::Gate;
 use crate::id::PeerId;
 use crate::letter::Narrowed;
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 /// So many letters to one peer say that less is wanted and are not durable. What more is not wanted
 /// is durable with the last of them.
@@ -34,15 +34,16 @@ struct Heard {
     is_durable: bool,
 }
 
-/// What this shard has said to others that is not durable here, and the other way round.
+/// What this shard has said to others that is not durable here, and the other way round: little,
+/// for each peer [so much](SAID_MAXIMUM) at most.
 #[derive(Debug, Default)]
 pub(crate) struct Narrowing {
-    here: VecDeque<Said>,
-    elsewhere: VecDeque<Heard>,
+    here: Vec<Said>,
+    elsewhere: Vec<Heard>,
     /// How many letters from elsewhere said so, those that are not durable included.
     heard: u64,
     /// What waits for a later letter than the first of two to be confirmed waits for so many.
-    raised: VecDeque<(u64, u64)>,
+    raised: Vec<(u64, u64)>,
 }
 
 crate::state::state!(Said { peer, letter, gate });
@@ -71,7 +72,7 @@ impl Narrowing {
             match last.filter(|last| count >= SAID_MAXIMUM || last.gate == gate) {
                 Some(last) => last.gate = gate,
                 None => {
-                    self.here.push_back(Said { peer, letter, gate });
+                    self.here.push(Said { peer, letter, gate });
                     less = true;
                 }
             }
@@ -83,11 +84,8 @@ impl Narrowing {
 
     /// Everything here has come as far as `now`: the next peer that has to hear of that.
     pub(crate) fn settled(&mut self, now: Gate) -> Option<PeerId> {
-        let said = self.here.front()?;
-        if !said.gate.is_open(now) {
-            return None;
-        }
-        self.here.pop_front().map(|said| said.peer)
+        let is_settled = self.here.first()?.gate.is_open(now);
+        is_settled.then(|| self.here.remove(0).peer)
     }
 
     // --- Elsewhere ---
@@ -97,28 +95,22 @@ impl Narrowing {
     pub(crate) fn hear(&mut self, peer: PeerId, letter: u64, narrowed: Narrowed, kept: u64) {
         if narrowed.less {
             self.heard += 1;
-            self.elsewhere.push_back(Heard {
+            self.elsewhere.push(Heard {
                 peer,
                 letter,
                 is_durable: false,
             });
-            self.raised.push_back((kept, self.heard));
+            self.raised.push((kept, self.heard));
         }
         for heard in &mut self.elsewhere {
             heard.is_durable |= heard.peer == peer && heard.letter <= narrowed.until;
         }
         // What is durable before its time waits for the others.
-        while self.elsewhere.front().is_some_and(|heard| heard.is_durable) {
-            self.elsewhere.pop_front();
+        while self.elsewhere.first().is_some_and(|heard| heard.is_durable) {
+            self.elsewhere.remove(0);
         }
         let durable = self.durable();
-        while self
-            .raised
-            .front()
-            .is_some_and(|raised| raised.1 <= durable)
-        {
-            self.raised.pop_front();
-        }
+        self.raised.retain(|(_, heard)| *heard > durable);
     }
 
     /// How many letters were heard so far: to be compared with those that are durable.
@@ -138,7 +130,7 @@ impl Narrowing {
 
     /// Whether what waits until others have confirmed this letter waits for more than it knew.
     pub(crate) fn holds(&self, letter: u64) -> bool {
-        let raised = self.raised.front();
+        let raised = self.raised.first();
         raised.is_some_and(|(kept, _)| *kept < letter)
     }
 }
