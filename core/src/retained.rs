@@ -25,7 +25,7 @@ impl TopicKey for Message {
 }
 
 /// Who published what is retained: a client that wants no local is not sent its own by a new
-/// subscription either; see [`route`](crate::route). A hash of the client identifier, the same for
+/// subscription either; see `route`. A hash of the client identifier, the same for
 /// ever. Not known of a will, nor of what an earlier version kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Author(NonZeroU64);
