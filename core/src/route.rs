@@ -24,6 +24,9 @@ const SLOTS: usize = 1_024;
 /// Routes with more targets are not kept: matching is a small part of such a fan-out.
 const TARGETS_KEPT: usize = 4_096;
 
+/// So many nodes of the index that are looked at cost as much as a delivery.
+const NODES_PER_DELIVERY: u32 = 8;
+
 /// One recipient of a message, with what its subscriptions ask for together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -121,6 +124,9 @@ pub(crate) struct Route {
     recipients: Option<Box<Recipients>>,
     /// Some target has a subscription with no local.
     no_local: bool,
+    /// What finding it costs, in deliveries. Counted for each message, found anew or not: a replay
+    /// that begins in between has to find it.
+    pub(crate) cost: u32,
 }
 
 impl Route {
@@ -217,6 +223,7 @@ impl Routes {
         resolve(topic, indexes, None, &mut self.matches, recipients);
         let targets = &mut recipients.targets;
         targets.retain(|target| may_receive(target.slot));
+        route.cost = self.matches.take_visited() / NODES_PER_DELIVERY;
         self.found += 1;
         route.serial = self.found;
         route.no_local = targets.iter().any(|target| target.no_local);
@@ -243,10 +250,8 @@ impl Routes {
         recipients
     }
 
-    /// What finding routes has cost since this was asked last, in deliveries.
+    /// What finding recipients has cost since this was asked last, in deliveries.
     pub(crate) fn take_cost(&mut self) -> u32 {
-        /// So many nodes of the index that are looked at cost as much as a delivery.
-        const NODES_PER_DELIVERY: u32 = 8;
         self.matches.take_visited() / NODES_PER_DELIVERY
     }
 

@@ -467,3 +467,12 @@ fn a_delayed_will_that_was_not_written_down_may_be_called_off() {
 fn what_other_shards_send_takes_room() {
     crate::check(7_209_083);
 }
+
+/// What finding a route costs was counted when it was found, and not when it was remembered: a
+/// recording that began in between had forgotten it, found it again, and counted it. So a fan-out
+/// was begun elsewhere. (Seeds 867274621532 and 867275621563, of a commit that never landed.)
+#[test]
+fn what_is_remembered_costs_what_it_cost_to_find() {
+    crate::check(867_274_621_532);
+    crate::check(867_275_621_563);
+}

@@ -686,11 +686,10 @@ impl Broker {
                 let access = &self.access;
                 let holders = (&self.sessions, &self.connections, &self.tenants);
                 let may_receive = |slot| access.may_route(slot, name, holders);
-                let slot = self.routes.find(name, indexes, may_receive);
-                self.work = self.work.saturating_add(self.routes.take_cost());
-                slot
+                self.routes.find(name, indexes, may_receive)
             }
         };
+        self.work = self.work.saturating_add(self.routes.peek(slot).cost);
         let connection = origin.connection();
         if let Some(connection) = connection.and_then(|key| self.connections.get_mut(key)) {
             connection.route = slot;
