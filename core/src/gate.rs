@@ -203,6 +203,7 @@ impl Broker {
     /// acknowledgement of a message waits for that everybody has to have.
     pub(crate) fn message_gate_everywhere(&self) -> Option<Gate> {
         self.latest_gate_everywhere().map(|gate| Gate {
+            estate: self.estates.opened(),
             narrowed: self.narrowing.heard(),
             ..gate
         })

@@ -7,7 +7,7 @@ use crate::connection::Connection;
 use crate::deliver::{How, Publication};
 use crate::handle::publish::Origin;
 use crate::id::{ConnectionId, PeerId};
-use crate::letter::{DeliveryId, Interest, Parcel, SharedMessage};
+use crate::letter::{DeliveryId, Parcel, SharedMessage};
 use crate::route::{Group, Target, peer_of};
 use crate::session::queue::Delivery;
 use crate::session::{Session, SubscriptionRef};
@@ -398,15 +398,9 @@ impl Broker {
             let Some(group) = group else { continue };
             group.is_untold = false;
             let members = u32::try_from(group.members().len()).unwrap_or(u32::MAX);
-            let present = group.present;
             let mut filter = String::new();
             self.text(tenant, reference, &mut filter);
-            self.announce(&Interest {
-                tenant: self.tenants.name(tenant),
-                filter: filter.into(),
-                members,
-                present,
-            });
+            self.announce_members(tenant, filter, (members, reference.group));
         }
     }
 }

@@ -58,6 +58,19 @@ fn class_18_messages_that_are_hard_to_match_are_many_turns() {
     assert_eq!(handled(&world), MESSAGES);
 }
 
+/// So many messages are retained, each for a topic of its own.
+fn retain(world: &mut World, count: usize) {
+    let publisher = world.connect(Version::V4, "publisher");
+    for number in 0..count {
+        let topic = format!("{number}/t");
+        let message = Publish {
+            retain: true,
+            ..publish(&topic, b"x", QoS::AtMostOnce, 0)
+        };
+        world.send(publisher, &Packet::Publish(message));
+    }
+}
+
 /// How often a client has its turn until the broker has nothing to do but what waits for time.
 fn turns_of(world: &mut World, client: ConnectionId) -> usize {
     let mut turns = 0;
@@ -75,15 +88,7 @@ fn turns_of(world: &mut World, client: ConnectionId) -> usize {
 #[test]
 fn class_18_a_search_of_what_is_retained_is_many_turns() {
     let mut world = World::new(Config::default());
-    let publisher = world.connect(Version::V4, "publisher");
-    for number in 0..6_000 {
-        let topic = format!("{number}/t");
-        let message = Publish {
-            retain: true,
-            ..publish(&topic, b"x", QoS::AtMostOnce, 0)
-        };
-        world.send(publisher, &Packet::Publish(message));
-    }
+    retain(&mut world, 6_000);
     let hostile = world.connect(Version::V4, "hostile");
     let filters = (0..20).map(|number| format!("+/+/{number}"));
     let packet = subscribe(filters);
@@ -105,15 +110,7 @@ fn class_18_a_search_of_what_is_retained_is_many_turns() {
 #[test]
 fn who_leaves_while_it_rests_is_forgotten() {
     let mut world = World::new(Config::default());
-    let publisher = world.connect(Version::V4, "publisher");
-    for number in 0..5_000 {
-        let topic = format!("{number}/t");
-        let message = Publish {
-            retain: true,
-            ..publish(&topic, b"x", QoS::AtMostOnce, 0)
-        };
-        world.send(publisher, &Packet::Publish(message));
-    }
+    retain(&mut world, 5_000);
     let packet = subscribe((0..20).map(|number| format!("+/+/{number}")));
     for number in 0..50 {
         let hostile = world.connect(Version::V4, &format!("hostile-{number}"));
@@ -121,7 +118,7 @@ fn who_leaves_while_it_rests_is_forgotten() {
         turns_of(&mut world, hostile);
         world.broker.closed(world.now, hostile);
     }
-    turns_of(&mut world, publisher);
+    while world.broker.poll_action().is_some() {}
     world.broker.advance(world.now);
     assert_ne!(
         world.broker.next_deadline(),

@@ -469,12 +469,7 @@ fn a_directory_that_is_removed_stops_it() {
     let data = directory.path().join("data").display().to_string();
     let mut broker = Running::start(keeping(&data));
     let address = broker.address();
-    let mut subscriber = TcpStream::connect(&address).unwrap();
-    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
-    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
-    leave(subscriber);
-    let mut publisher = TcpStream::connect(&address).unwrap();
-    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    let mut publisher = publisher_to_who_is_away(&address);
     // The broker makes files all the time, so removing them may not be done the first time.
     while Path::new(&data).exists() {
         let _ = std::fs::remove_dir_all(&data);
@@ -619,6 +614,18 @@ fn large(number: u32) -> Vec<u8> {
     packet
 }
 
+/// Whoever has subscribed to "t" has left, and its session stays: a publisher to it.
+#[cfg(target_os = "linux")]
+fn publisher_to_who_is_away(address: &str) -> TcpStream {
+    let mut subscriber = TcpStream::connect(address).unwrap();
+    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
+    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
+    leave(subscriber);
+    let mut publisher = TcpStream::connect(address).unwrap();
+    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    publisher
+}
+
 fn publish_large(publisher: &mut TcpStream, number: u32) {
     let [high, low] = u16::try_from(number + 1).unwrap().to_be_bytes();
     exchange(publisher, &large(number), &[0x40, 2, high, low]);
@@ -632,12 +639,7 @@ fn who_takes_all_descriptors_does_not_stop_the_log() {
     let data = directory.path().join("data").display().to_string();
     let mut broker = Running::start(keeping(&data));
     let address = broker.address();
-    let mut subscriber = TcpStream::connect(&address).unwrap();
-    exchange(&mut subscriber, CONNECT, b"\x20\x02\0\0");
-    exchange(&mut subscriber, SUBSCRIBE, b"\x90\x03\0\x01\x01");
-    leave(subscriber);
-    let mut publisher = TcpStream::connect(&address).unwrap();
-    exchange(&mut publisher, &CONNECT_OTHER, b"\x20\x02\0\0");
+    let mut publisher = publisher_to_who_is_away(&address);
     broker.limit_descriptors(64);
     let crowd: Vec<_> = (0..64).map(|_| TcpStream::connect(&address)).collect();
     broker.wait_for("cannot accept connections");

@@ -152,8 +152,10 @@ impl Broker {
         } = subscription;
         let filter: Arc<str> = filter.as_str().into();
         let (number, is_persistent) = (session.number, session.is_persistent());
-        let is_own = options.no_local.then(|| Author::of(&session.client_id));
-        let without = is_own.flatten();
+        let without = match options.no_local {
+            true => Author::of(&session.client_id),
+            false => None,
+        };
         let traffic = session.traffic();
         // Subscribing again starts again. [MQTT-3.8.4-4]
         traffic.drop_cursor(number, &filter, &mut self.journal);
@@ -297,7 +299,7 @@ impl Broker {
     }
 
     /// Tells the other shards how many subscribers a filter has here now.
-    fn announce_members(
+    pub(crate) fn announce_members(
         &mut self,
         tenant: TenantId,
         filter: String,
