@@ -289,6 +289,24 @@ pub enum Event {
         /// How many so far on this connection.
         count: u64,
     },
+    /// A message of a client was not taken in, or not retained, for another reason than the rules.
+    /// Reported at the 1st, 2nd, 4th, 8th, … of a connection.
+    PublishRefused {
+        /// Whose.
+        client_id: Box<str>,
+        /// In which tenant; `None` is the default one.
+        tenant: Option<Arc<str>>,
+        /// Where to.
+        topic: Box<str>,
+        /// What a client of 5.0 hears.
+        reason: ReasonCode,
+        /// The settings that say how much there may be; empty where none does.
+        limits: &'static str,
+        /// Whether it was delivered all the same, and only not retained.
+        was_delivered: bool,
+        /// How many so far on this connection.
+        count: u64,
+    },
     /// A client did what the shadow rules would deny. Reported as `Denied` is.
     WouldDeny {
         /// Who.

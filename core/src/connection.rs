@@ -163,6 +163,8 @@ pub(crate) struct Extra {
     /// allowed.
     pub(crate) denied: u64,
     pub(crate) shadow_denied: u64,
+    /// How many of its messages were refused for other reasons.
+    pub(crate) publishes_refused: u64,
     /// What the last `Verdict::Continue` left for the client's answer.
     pub(crate) authentication_state: Option<Secret>,
     /// When the authentication ends; `MAX` is never.
@@ -185,6 +187,7 @@ impl Default for Extra {
             throttle_armed: Timestamp::MAX,
             denied: 0,
             shadow_denied: 0,
+            publishes_refused: 0,
             authentication_state: None,
             authentication_armed: Timestamp::MAX,
         }

@@ -28,7 +28,7 @@ pub enum Malformed {
     #[error("there is no such packet type")]
     PacketType,
     /// The flags of the fixed header are not the ones this packet type must have.
-    #[error("the fixed header has flags that are reserved")]
+    #[error("the fixed header has flags that are reserved (TLS and HTTP look like this)")]
     FixedHeaderFlags,
     /// QoS 3.
     #[error("QoS 3 does not exist")]

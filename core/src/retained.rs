@@ -31,7 +31,9 @@ impl TopicKey for Message {
 pub struct Author(NonZeroU64);
 
 impl Author {
-    pub(crate) fn of(client_id: &str) -> Option<Self> {
+    /// Of a client's identifier; `None` where the hash happens to be 0.
+    #[must_use]
+    pub fn of(client_id: &str) -> Option<Self> {
         const AUTHOR: u64 = 0xa074;
         let mut hasher = SipHasher13::new_with_keys(0, AUTHOR);
         hasher.write(client_id.as_bytes());
@@ -56,6 +58,14 @@ impl State for Author {
         Self::new(State::load(from)?)
     }
 }
+
+/// The settings that say how much may be retained.
+pub(crate) const RETAINED_LIMITS: &str =
+    "limits.retained_messages_maximum, limits.retained_bytes_maximum";
+
+/// Those that say how much of it may be one tenant's.
+pub(crate) const TENANT_RETAINED_LIMITS: &str =
+    "tenants.retained_messages_maximum, tenants.retained_bytes_maximum";
 
 /// The last message of a topic: what is retained, or has cleared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +142,12 @@ fn cost(message: &Message) -> u64 {
 }
 
 impl Usage {
+    /// As much as there is.
+    pub(crate) const ANY: Self = Self {
+        messages: u64::MAX,
+        bytes: u64::MAX,
+    };
+
     /// What of it there may be at most: whether this is no more.
     const fn is_within(self, maximum: Self) -> bool {
         self.messages <= maximum.messages && self.bytes <= maximum.bytes

@@ -49,7 +49,9 @@ impl Declined {
         self.0 & 1 << shard != 0
     }
 
-    pub(crate) const fn with(self, shard: u16) -> Self {
+    /// The same, and this shard.
+    #[must_use]
+    pub const fn with(self, shard: u16) -> Self {
         Self(self.0 | 1 << shard)
     }
 }

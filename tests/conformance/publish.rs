@@ -1,5 +1,6 @@
 //! MQTT 5.0 §3.3, §4.5: PUBLISH, and who gets it.
 
+use whimbrel_core::action::{CloseReason, Event};
 use whimbrel_core::codec::packet::{PacketType, Publish, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::property::Property;
 use whimbrel_core::codec::reason::ReasonCode;
@@ -277,5 +278,19 @@ fn what_cannot_be_kept_now_is_refused_or_ends_the_connection() {
             assert!(world.is_closed(client));
         }
         assert_eq!(world.statistics().retained_messages, 1);
+        let of_retained = "limits.retained_messages_maximum, limits.retained_bytes_maximum";
+        let says_why = |event: &Event| match event {
+            Event::PublishRefused { topic, limits, .. } => {
+                &**topic == "b" && *limits == of_retained
+            }
+            Event::Disconnected { why, .. } => {
+                *why == CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, of_retained)
+            }
+            _ => false,
+        };
+        assert_eq!(
+            world.events.iter().filter(|event| says_why(event)).count(),
+            1
+        );
     }
 }

@@ -248,6 +248,9 @@ fn a_request_has_to_ask_for_the_right_thing() {
         (request("/mqtt", "", "no header\r\n"), "400"),
         (request("/mqtt", "", &long), "431"),
         (request("/mqtt", "", &many), "431"),
+        // Who speaks MQTT or TLS without it waits for an answer, and is not waited for.
+        ("\x10\x0c\0\x04MQTT".to_owned(), "400"),
+        ("\x16\x03\x01".to_owned(), "400"),
     ] {
         let (mut stream, head) = asked(&broker, &request);
         assert!(

@@ -170,7 +170,29 @@ fn report(event: &Event, facts: Facts) {
         Event::Denied { .. } | Event::WouldDeny { .. } | Event::SubscriptionRevoked { .. } => {
             report_access(event);
         }
-        other @ (Event::Refused { .. } | _) => debug!(event = ?other, "event"),
+        Event::PublishRefused {
+            client_id,
+            tenant,
+            topic,
+            reason,
+            limits,
+            was_delivered,
+            count,
+        } => info!(
+            client_id = &**client_id,
+            tenant = tenant.as_deref(),
+            topic = &**topic,
+            %reason,
+            limits,
+            count,
+            "{}",
+            match was_delivered {
+                true => "message not retained",
+                false => "message refused",
+            }
+        ),
+        // The former is told by `Reporter::event`, and all others above.
+        Event::Refused { .. } | _ => {}
     }
 }
 
@@ -288,7 +310,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),
-            None => f.write_str("this machine"),
+            None => f.write_str("none"),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::connection::Stalls;
 use crate::deliver::{How, Publication};
 use crate::error::Violation;
 use crate::gate::{AckKind, Gate};
+use crate::handle::refuse::Obstacle;
 use crate::id::{MessageId, PacketId};
 use crate::letter::{DeliveryId, ExchangeId};
 use crate::message::{Message, MessageView};
@@ -285,19 +286,20 @@ impl Broker {
             true => self.was_refused(session, (packet_id, to.topic), publish),
             false => None,
         };
-        let reason = refused_before.or_else(|| self.refusal(key, to, publish));
-        let lacks_room = reason == Some(ReasonCode::QUOTA_EXCEEDED);
+        let obstacle = refused_before.or_else(|| self.refusal(key, to, publish));
+        let lacks_room = obstacle.is_some_and(Obstacle::is_want_of_room);
         // Some have it: were it refused for now, they would not know it when it comes again.
         let has_part = exchange.is_some_and(|exchange| self.was_interrupted(exchange));
-        if let Some(reason) = reason.filter(|_| !(has_part && lacks_room)) {
+        if let Some(obstacle) = obstacle.filter(|_| !(has_part && lacks_room)) {
             if refused_before.is_none() && lacks_room && hears {
                 self.note_refusal(session, (packet_id, to.topic), publish);
             }
             if self.question.is_some() {
-                self.explain_refusal(key, to.topic.as_str(), reason);
+                self.explain_refusal(key, to.topic.as_str(), obstacle.reason);
             }
             let gate = exchange.and_then(|exchange| self.forget_received(session, exchange));
-            return self.refuse_publish(key, gate, (kind, packet_id, reason));
+            self.refuse_publish(key, gate, (kind, packet_id, to.topic), obstacle);
+            return Ok(());
         }
         let mark = self.mark();
         if arrival.has_refusals {
@@ -371,7 +373,9 @@ impl Broker {
         session: Key,
         (to, publish): (Destination<'_>, &Publish<'_>),
     ) -> Result<(), Violation> {
-        let refusal = self.refusal(key, to, publish);
+        let refusal = self
+            .refusal(key, to, publish)
+            .map(|obstacle| obstacle.reason);
         if let Some(reason) = refusal
             && self.question.is_some()
         {
@@ -554,16 +558,21 @@ impl Broker {
         let is_owed = origin
             .exchange
             .is_some_and(|exchange| self.was_interrupted(exchange));
-        let has_room = clears
-            || is_owed
-            || ((origin.is_will || !self.must_spare_storage())
-                && self.has_retained_room(publication.tenant, &publication.view));
-        if has_room {
+        let lacks = match () {
+            () if clears || is_owed => None,
+            () if !origin.is_will && self.must_spare_storage() => Some("storage.quota_bytes"),
+            () => self.retained_shortage(publication.tenant, &publication.view),
+        };
+        let Some(limits) = lacks else {
             self.keep(publication, self.author(origin));
-        } else {
-            self.statistics.retained_refused += 1;
+            return true;
+        };
+        self.statistics.retained_refused += 1;
+        if let Some(Publisher::Here(key)) = origin.publisher {
+            let obstacle = Obstacle::new(ReasonCode::QUOTA_EXCEEDED, limits);
+            self.tell_refused(key, publication.view.topic, obstacle, true);
         }
-        has_room
+        false
     }
 
     /// Retains it, or clears what was retained before. One shard tells the log of a topic.

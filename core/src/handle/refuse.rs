@@ -1,19 +1,38 @@
 //! Messages that are not taken in: why, what their clients hear, and that it stays so.
 
-use crate::action::CloseReason;
+use crate::action::{CloseReason, Event};
 use crate::broker::Broker;
 use crate::codec::ReasonCode;
 use crate::codec::packet::{Publish, QoS};
-use crate::error::Violation;
 use crate::gate::{AckKind, Gate};
 use crate::handle::publish::Destination;
 use crate::id::PacketId;
 use crate::message::MessageView;
-use crate::retained::Usage;
+use crate::retained::{RETAINED_LIMITS, TENANT_RETAINED_LIMITS, Usage};
 use crate::session::refusals::Refusal;
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::topic::TopicName;
+
+/// What keeps a well-formed message out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Obstacle {
+    /// What its client hears.
+    pub(super) reason: ReasonCode,
+    /// The settings that say how much there may be; empty where none does.
+    pub(super) limits: &'static str,
+}
+
+impl Obstacle {
+    pub(super) const fn new(reason: ReasonCode, limits: &'static str) -> Self {
+        Self { reason, limits }
+    }
+
+    /// Whether it may pass later.
+    pub(super) fn is_want_of_room(self) -> bool {
+        self.reason == ReasonCode::QUOTA_EXCEEDED
+    }
+}
 
 impl Broker {
     /// Why a well-formed message is not taken in, if so.
@@ -22,42 +41,58 @@ impl Broker {
         key: Key,
         to: Destination<'_>,
         publish: &Publish<'_>,
-    ) -> Option<ReasonCode> {
+    ) -> Option<Obstacle> {
         if !self.may_publish(key, to.topic, to.route) {
-            return Some(ReasonCode::NOT_AUTHORIZED);
+            return Some(Obstacle::new(ReasonCode::NOT_AUTHORIZED, ""));
         }
         if self.config.protocol.check_payload_format
             && publish.properties.payload_format_indicator() == Some(true)
             && core::str::from_utf8(publish.payload).is_err()
         {
-            return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
+            return Some(Obstacle::new(ReasonCode::PAYLOAD_FORMAT_INVALID, ""));
         }
         let clears = publish.retain && publish.payload.is_empty();
         if publish.qos > QoS::AtMostOnce {
             self.measure_memory();
-            if self.is_tight() || (self.storage_is_full && !clears) {
-                return Some(ReasonCode::QUOTA_EXCEEDED);
+            let limits = match () {
+                () if self.is_tight() => "limits.memory_budget_bytes",
+                () if self.storage_is_full && !clears => "storage.quota_bytes",
+                () => "",
+            };
+            if !limits.is_empty() {
+                return Some(Obstacle::new(ReasonCode::QUOTA_EXCEEDED, limits));
             }
         }
         if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
             let name = self.tenants.name(to.tenant);
             let view = self.view(name.as_deref(), to.topic, (publish, &[]));
-            if !self.has_retained_room(to.tenant, &view) {
-                return Some(ReasonCode::QUOTA_EXCEEDED);
-            }
+            let lacks = self.retained_shortage(to.tenant, &view);
+            return lacks.map(|limits| Obstacle::new(ReasonCode::QUOTA_EXCEEDED, limits));
         }
         None
     }
 
-    pub(super) fn has_retained_room(&self, tenant: TenantId, view: &MessageView<'_>) -> bool {
+    /// The settings that keep a message from being retained, if there are any.
+    pub(super) fn retained_shortage(
+        &self,
+        tenant: TenantId,
+        view: &MessageView<'_>,
+    ) -> Option<&'static str> {
         let limits = &self.config.limits;
         let maximum = Usage {
             messages: limits.retained_messages_maximum,
             bytes: limits.retained_bytes_maximum,
         };
         let of_tenant = self.retained_maximum(tenant);
-        self.retained.has_room(tenant, view, (maximum, of_tenant))
-            && self.memory_bytes() + view.encoded_len() as u64 <= limits.memory_budget_bytes
+        if !self.retained.has_room(tenant, view, (maximum, of_tenant)) {
+            let has_in_all = self.retained.has_room(tenant, view, (maximum, Usage::ANY));
+            return Some(match has_in_all {
+                true => TENANT_RETAINED_LIMITS,
+                false => RETAINED_LIMITS,
+            });
+        }
+        let is_over = self.memory_bytes() + view.encoded_len() as u64 > limits.memory_budget_bytes;
+        is_over.then_some("limits.memory_budget_bytes")
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
@@ -66,23 +101,61 @@ impl Broker {
         &mut self,
         key: Key,
         gate: Option<Gate>,
-        (kind, id, reason): (AckKind, PacketId, ReasonCode),
-    ) -> Result<(), Violation> {
+        (kind, id, topic): (AckKind, PacketId, TopicName<'_>),
+        obstacle: Obstacle,
+    ) {
+        let Obstacle { reason, limits } = obstacle;
         self.statistics.publishes_refused += 1;
         let hears = self
             .connections
             .get(key)
             .is_some_and(|c| c.profile.hears_refusals());
         if hears {
+            if reason != ReasonCode::NOT_AUTHORIZED {
+                self.tell_refused(key, topic.as_str(), obstacle, false);
+            }
             self.acknowledge(key, gate, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
             // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
             // nothing to release.
             self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doom(key, CloseReason::Limit(reason, "")); // [MQTT311-4.8.0-2]
+            self.doom(key, CloseReason::Limit(reason, limits)); // [MQTT311-4.8.0-2]
         }
-        Ok(())
+    }
+
+    /// Counts a refusal that no rule has made, and tells of the 1st, 2nd, 4th, 8th, … of a
+    /// connection.
+    #[cold]
+    pub(super) fn tell_refused(
+        &mut self,
+        key: Key,
+        topic: &str,
+        Obstacle { reason, limits }: Obstacle,
+        was_delivered: bool,
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let count = &mut connection.extra().publishes_refused;
+        *count += 1;
+        let count = *count;
+        let session = connection.session();
+        if let Some(session) = session.and_then(|session| self.sessions.get(session))
+            && count.is_power_of_two()
+        {
+            let client_id = session.client_id.clone();
+            let tenant = self.tenants.name(session.tenant);
+            self.event(Event::PublishRefused {
+                client_id,
+                tenant,
+                topic: topic.into(),
+                reason,
+                limits,
+                was_delivered,
+                count,
+            });
+        }
     }
 
     /// Whether this is a message that was refused, and then others were taken in: its answer
@@ -93,12 +166,12 @@ impl Broker {
         session: Key,
         (id, topic): (PacketId, TopicName<'_>),
         publish: &Publish<'_>,
-    ) -> Option<ReasonCode> {
+    ) -> Option<Obstacle> {
         let session = self.sessions.get_mut(session)?;
         let refusals = session.traffic.as_mut()?.refusals.as_mut()?;
         let refusal = Refusal::of(id, publish, topic.as_str());
         if publish.dup && refusals.has(refusal) {
-            return Some(ReasonCode::QUOTA_EXCEEDED);
+            return Some(Obstacle::new(ReasonCode::QUOTA_EXCEEDED, ""));
         }
         if refusals.forget(id) && self.journal.is_on() {
             self.journal.refusal_forgotten(session.number, id);

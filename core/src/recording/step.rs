@@ -8,6 +8,7 @@ use crate::codec::reason::ReasonCode;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
 use crate::message::Message;
+use crate::retained::{RETAINED_LIMITS, TENANT_RETAINED_LIMITS};
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
 use alloc::sync::Arc;
@@ -165,7 +166,7 @@ const CLOSE_REASONS: [CloseReason; 17] = [
 ];
 
 /// The settings that a limit may name, by number: recordings have that, so what is new comes last.
-const LIMITS: [&str; 12] = [
+const LIMITS: [&str; 14] = [
     "",
     "limits.connections_maximum",
     "limits.sessions_maximum",
@@ -178,6 +179,8 @@ const LIMITS: [&str; 12] = [
     "tenants.connections_maximum",
     "tenants.sessions_maximum",
     "storage.quota_bytes",
+    RETAINED_LIMITS,
+    TENANT_RETAINED_LIMITS,
 ];
 
 /// The first of them.

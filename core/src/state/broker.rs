@@ -53,6 +53,7 @@ state!(Extra {
     throttle_armed,
     denied,
     shadow_denied,
+    publishes_refused,
 });
 
 impl State for crate::action::Peer {

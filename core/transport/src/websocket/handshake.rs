@@ -61,6 +61,17 @@ impl Refusal {
     }
 }
 
+/// Who speaks something else would wait for an answer, while its request is waited for.
+const fn other_protocol(first_byte: u8) -> Option<Refusal> {
+    match first_byte {
+        0x10 => Some(Refusal::BadRequest("its client speaks MQTT without it")),
+        0x16 => Some(Refusal::BadRequest(
+            "its client speaks TLS, and this listener does not",
+        )),
+        _ => None,
+    }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self::WebSocket(match refusal {
@@ -98,6 +109,10 @@ impl Accept {
             answers.extend_from_slice(Refusal::TooLarge.response().as_bytes());
             return Err(Refusal::TooLarge.into());
         };
+        if let Some(refusal) = self.head.first().and_then(|first| other_protocol(*first)) {
+            answers.extend_from_slice(refusal.response().as_bytes());
+            return Err(refusal.into());
+        }
         if !is_complete(&self.head) {
             return Ok((used, None));
         }

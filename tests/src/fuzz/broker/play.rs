@@ -15,7 +15,7 @@ use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::id::{MessageId, PeerId, Position};
 use whimbrel_core::letter::{
-    Confirmation, Declined, DeliveryId, Interest, Letter, Narrowed, Parcel, RoutedMessage,
+    Author, Confirmation, Declined, DeliveryId, Interest, Letter, Narrowed, Parcel, RoutedMessage,
     SharedMessage,
 };
 use whimbrel_core::log::{BatchRef, Op};
@@ -55,6 +55,8 @@ pub(super) struct Play<'a> {
     letters: u64,
     /// How far it has come with those of this one: it takes them in at once.
     confirmation: Confirmation,
+    /// Since when it is durable there that less is wanted.
+    narrowed: Narrowed,
 }
 
 impl<'a> Play<'a> {
@@ -96,6 +98,7 @@ impl<'a> Play<'a> {
                 taken_bytes: u64::MAX,
                 kept: 0,
             },
+            narrowed: Narrowed::default(),
         };
         if let Some(options) = recorded {
             play.broker.record(options);
@@ -432,13 +435,21 @@ impl<'a> Play<'a> {
         self.write_letter(vec![parcel]);
     }
 
+    /// A letter by which less may be wanted than before; an empty one says that this is durable.
     fn write_letter(&mut self, parcels: Vec<Parcel>) {
         self.letters += 1;
+        if parcels.is_empty() {
+            self.narrowed.until = self.letters;
+        }
+        let narrowed = Narrowed {
+            less: !parcels.is_empty() && self.letters.is_multiple_of(3),
+            ..self.narrowed
+        };
         let letter = Letter {
             number: self.letters,
             clock: self.routed,
             confirms: self.confirmation,
-            narrowed: Narrowed::default(),
+            narrowed,
             parcels,
         };
         self.broker.routed(self.now, PeerId(1), letter);
@@ -488,7 +499,11 @@ impl<'a> Play<'a> {
                 session: u64::from(self.script.u8()),
                 sequence: u64::from(self.script.u8()),
             }),
-            declined: Declined::default(),
+            // Sometimes it has been here already, or nobody there may have it.
+            declined: match self.routed % 8 {
+                shard @ (0 | 1) => Declined::default().with(shard as u16),
+                _ => Declined::default(),
+            },
         };
         // Its identifiers look like ours.
         let publisher = self.lines.first().map(|line| line.id);
@@ -513,7 +528,7 @@ impl<'a> Play<'a> {
                     message,
                     retain: kept || self.script.flag(),
                     kept,
-                    author: None,
+                    author: Author::of("one").filter(|_| kept),
                     publisher,
                     exchange: None,
                 })
@@ -685,6 +700,9 @@ impl<'a> Play<'a> {
             self.transmit(index);
         }
         self.broker.storage_pressure(self.now, false);
+        if self.config.identity.shards == 2 {
+            self.write_letter(Vec::new());
+        }
         for _ in 0..TURNS {
             self.rest();
             let decided = self.unjudged.is_empty();
