@@ -128,11 +128,13 @@ pub enum Defect {
     LosesAWillOnTheWay,
     /// A publisher is not told that it need not wait for a subscriber elsewhere any longer.
     LosesARelease,
+    /// Who published what is retained is not told to other shards.
+    ForgetsAnAuthor,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -189,6 +191,7 @@ impl Defect {
         Self::LosesATakenRecord,
         Self::LosesAWillOnTheWay,
         Self::LosesARelease,
+        Self::ForgetsAnAuthor,
     ];
 
     /// Whether it takes several shards to show.
@@ -272,7 +275,12 @@ impl Mischief {
         if self.is(Defect::ConfirmsTooSoon) {
             letter.confirms.kept = u64::MAX / 2;
         }
-        for parcel in core::mem::take(&mut letter.parcels) {
+        for mut parcel in core::mem::take(&mut letter.parcels) {
+            if let Parcel::Message(routed) = &mut parcel
+                && self.is(Defect::ForgetsAnAuthor)
+            {
+                routed.author = None;
+            }
             let is_lost = match &parcel {
                 Parcel::Interest(interest) => {
                     interest.members > 0 && self.strikes(Defect::LosesAnInterest)

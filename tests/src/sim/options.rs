@@ -3,8 +3,12 @@
 use super::chance::Chance;
 use super::defect::Defect;
 use super::network::Weather;
+use super::scene::{SECRET, is_secret_to};
+use std::sync::Arc;
 use whimbrel_core::Config;
-use whimbrel_core::config::{Limits, Protocol, SessionConfig, SharedStrategy};
+use whimbrel_core::access::rule::{Effect, Name, Operation, Operations, Pattern, Rule, Who};
+use whimbrel_core::access::rules::{RuleSet, Rules, WideSubscriptions};
+use whimbrel_core::config::{AccessConfig, Limits, Protocol, SessionConfig, SharedStrategy};
 use whimbrel_core::log::LogConfig;
 use whimbrel_core::recording::RecordOptions;
 
@@ -105,6 +109,10 @@ pub struct Options {
     pub(super) long_absences: bool,
     /// The broker has so much memory as long as there are faults, and limits that fit into it.
     pub(super) memory_bytes: Option<u64>,
+    /// Some clients of 5.0 do not want to hear what they say themselves.
+    pub(super) no_local: bool,
+    /// There are access rules, by which some members of a group may not have all of it.
+    pub(super) has_rules: bool,
 }
 
 impl Options {
@@ -175,14 +183,20 @@ impl Options {
                 Some(128 << 10),
                 Some(256 << 10),
             ]),
+            no_local: false,
+            has_rules: false,
         };
         let reads_one_in = later.pick(&[0, 5, 40]);
         if options.has_one_process() {
             options.disk.reads_one_in = reads_one_in;
         }
-        match later.one_in(200) {
-            true => options.with_players(later.between(200, 1_000) as usize),
-            false => options,
+        if later.one_in(200) {
+            options = options.with_players(later.between(200, 1_000) as usize);
+        }
+        Self {
+            no_local: later.one_in(2),
+            has_rules: later.one_in(3),
+            ..options
         }
     }
 
@@ -214,6 +228,8 @@ impl Options {
             long_absences: false,
             queue_bytes_maximum: u32::MAX,
             memory_bytes: None,
+            no_local: false,
+            has_rules: false,
             disk: DiskFaults {
                 reads_one_in: 0,
                 ..self.disk
@@ -255,9 +271,18 @@ impl Options {
                 self.disk.reads_one_in = 5;
                 self.disk.error_one_in = 0;
             }
-            _ if defect.is_between_shards() => self.shards = self.shards.several(),
+            Defect::ForgetsAnAuthor => {
+                self.no_local = true;
+                self.crashes = true;
+                self.players = 9;
+            }
             _ => {}
         }
+        if defect.is_between_shards() {
+            self.shards = self.shards.several();
+        }
+        // Who has published something moves away from what is retained of it.
+        self.shards.varies |= defect == Defect::ForgetsAnAuthor;
         self
     }
 
@@ -301,7 +326,40 @@ impl Options {
             },
             session: self.session(),
             limits: self.limits(),
+            access: self.access(),
             ..Config::default()
+        }
+    }
+
+    /// Who may have what.
+    fn access(&self) -> AccessConfig {
+        let topics = |filter| vec![Pattern::new(filter).expect("a filter")];
+        let secrets = Rule {
+            who: Who {
+                // Without any, it would be a rule for all.
+                clients: (0..FEW)
+                    .filter(|index| is_secret_to(*index))
+                    .map(|index| Name::new(&format!("player-{index}")))
+                    .collect(),
+                ..Who::default()
+            },
+            ..Rule::new(
+                Effect::Deny,
+                Operations::default().with(Operation::Receive),
+                topics(SECRET),
+            )
+        };
+        let all_else = Rule::new(Effect::Allow, Operations::ALL, topics("#"));
+        let rules = self.has_rules.then(|| {
+            Arc::new(Rules::new(RuleSet {
+                rules: vec![secrets, all_else],
+                wide_subscriptions: WideSubscriptions::Filter,
+                ..RuleSet::default()
+            }))
+        });
+        AccessConfig {
+            rules,
+            ..AccessConfig::default()
         }
     }
 

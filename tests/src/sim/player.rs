@@ -170,7 +170,9 @@ impl Player {
         self.persists = persists;
         self.is_purged = false;
         self.leave_group(scene);
-        scene.oracle.born(self.index, self.version, persists);
+        let no_local = self.no_local(scene);
+        let kind = (persists, no_local);
+        scene.oracle.born(self.index, self.version, kind);
         self.requests.clear();
         self.identifiers.clear();
         self.held.clear();
@@ -621,6 +623,12 @@ impl Player {
         Ok(())
     }
 
+    /// Whether it does not want to hear what it says itself.
+    fn no_local(&self, scene: &Scene) -> bool {
+        let can = self.version == Version::V5 && self.role == Role::Any;
+        scene.no_local && can && self.index.is_multiple_of(2)
+    }
+
     /// The group that it is in, if it is in one.
     const fn group(index: usize) -> Option<&'static str> {
         match index % 3 {
@@ -688,6 +696,7 @@ impl Player {
                 maximum_qos: *qos,
                 ..SubscribeOptions::default()
             };
+            options.no_local = self.no_local(scene) && !filter.starts_with('$');
             if self.version == Version::V5 && self.role == Role::Any {
                 options.retain_handling = scene.chance.pick(&[
                     RetainHandling::Send,

@@ -9,6 +9,14 @@ use super::oracle::Oracle;
 use super::trace::Story;
 use std::collections::BTreeSet;
 
+/// Topics that some may not receive, where there are rules.
+pub(super) const SECRET: &str = "s/+/1";
+
+/// Whether these are kept from a player: of every group there are others from whom they are not.
+pub(super) const fn is_secret_to(player: usize) -> bool {
+    player / 3 % 2 == 1
+}
+
 /// The world between clients and broker.
 pub(super) struct Scene {
     /// Virtual milliseconds since the run began.
@@ -21,6 +29,8 @@ pub(super) struct Scene {
     pub(super) is_crowd: bool,
     /// Clients stay away for longer than their wills wait, now and then.
     pub(super) long_absences: bool,
+    /// Some clients of 5.0 do not want to hear what they say themselves.
+    pub(super) no_local: bool,
     pub(super) pause_ms: u64,
     pub(super) chance: Chance,
     pub(super) network: Network,

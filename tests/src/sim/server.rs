@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use whimbrel_core::action::{Action, CloseReason, Event, Peer, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::id::PeerId;
+use whimbrel_core::letter::Parcel;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
 use whimbrel_core::recording::{RecordOptions, RecordedBroker};
 use whimbrel_core::restore::Restorer;
@@ -613,6 +614,10 @@ impl Server {
             }
             Action::Route { to, mut letter } => {
                 scene.counts.operation("letter");
+                let is_returned = |parcel: &Parcel| matches!(parcel, Parcel::Returned(_));
+                for _ in letter.parcels.iter().filter(|parcel| is_returned(parcel)) {
+                    scene.counts.operation("returned by a group");
+                }
                 scene.mischief.letter(&mut letter);
                 self.post((shard, to.0.into()), Post::Letter(letter), scene);
             }

@@ -81,6 +81,7 @@ impl<'a> Simulation<'a> {
         let rules = Rules {
             queues_overflow: options.may_drop(),
             memory_is_small: options.memory_bytes.is_some(),
+            has_secrets: options.has_rules,
         };
         let story = Story {
             is_told: options.is_told,
@@ -92,6 +93,7 @@ impl<'a> Simulation<'a> {
             is_calm: false,
             is_crowd: options.is_crowd(),
             long_absences: options.long_absences,
+            no_local: options.no_local,
             pause_ms: options.pause_ms,
             chance: Chance::new(options.seed, 2),
             network: Network::default(),

@@ -17,6 +17,7 @@ mod will;
 
 pub(super) use answers::Ask;
 
+use crate::sim::scene::{SECRET, is_secret_to};
 use crate::sim::trace::Story;
 use answers::Answer;
 use losses::LossBook;
@@ -78,6 +79,8 @@ pub(super) struct Rules {
     pub(super) queues_overflow: bool,
     /// Memory is so small that subscriptions are refused.
     pub(super) memory_is_small: bool,
+    /// Some may not have all that they subscribe to.
+    pub(super) has_secrets: bool,
 }
 
 /// Judges.
@@ -158,7 +161,13 @@ impl Oracle {
     // --- Sessions ---
 
     /// A client exists, or has forgotten everything and begins again.
-    pub(super) fn born(&mut self, player: usize, version: Version, is_persistent: bool) {
+    /// A client begins, which has forgotten everything.
+    pub(super) fn born(
+        &mut self,
+        player: usize,
+        version: Version,
+        (is_persistent, no_local): (bool, bool),
+    ) {
         let fact =
             self.disturbance(|| format!("player {player} begins life, persistent {is_persistent}"));
         if self.sessions.len() <= player {
@@ -167,6 +176,7 @@ impl Oracle {
         self.shared.left(player, fact);
         let book = &mut self.sessions[player];
         book.begin_life(version, is_persistent);
+        book.no_local = no_local;
     }
 
     /// CONNECT is sent.
@@ -357,10 +367,21 @@ impl Oracle {
         if message.expires || message.clears {
             return;
         }
-        self.shared.accepted(number, &message.topic, message.sent);
-        for book in &mut self.sessions {
+        let is_secret = self.is_secret(&message.topic);
+        let may = |player| !is_secret || !is_secret_to(player);
+        self.shared
+            .accepted(number, (&message.topic, message.sent), may);
+        for (player, book) in self.sessions.iter_mut().enumerate() {
+            if book.no_local && message.publisher.0 == player {
+                continue;
+            }
             book.accepted(number, &message.topic, message.sent);
         }
+    }
+
+    /// Whether a topic is kept from some.
+    fn is_secret(&self, topic: &str) -> bool {
+        self.rules.has_secrets && matches(SECRET, topic)
     }
 
     pub(super) fn abandoned(&mut self, number: u64) {
@@ -415,6 +436,13 @@ impl Oracle {
         message: &Message,
         arrival: &Arrival,
     ) -> Result<(), String> {
+        if self.is_secret(&message.topic) && is_secret_to(player) {
+            return Err("it may not have it".into());
+        }
+        let is_own = message.publisher.0 == player && !message.topic.starts_with("s/");
+        if is_own && self.sessions[player].no_local {
+            return Err("it did not want to hear itself".into());
+        }
         if arrival.retain {
             return Ok(()); // once more for who subscribes
         }

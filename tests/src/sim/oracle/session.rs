@@ -47,6 +47,8 @@ pub(super) struct SessionBook {
     /// Counts up when the client forgets everything.
     pub(super) life: u64,
     pub(super) is_persistent: bool,
+    /// It does not want to hear what it says itself.
+    pub(super) no_local: bool,
     /// Connections so far.
     pub(super) connections: u64,
     /// The life of the broker that the last one began in.

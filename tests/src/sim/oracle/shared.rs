@@ -66,12 +66,18 @@ impl SharedBook {
         }
     }
 
-    pub(super) fn accepted(&mut self, number: u64, topic: &str, sent: u64) {
+    /// `may` is who may have it.
+    pub(super) fn accepted(
+        &mut self,
+        number: u64,
+        (topic, sent): (&str, u64),
+        may: impl Fn(usize) -> bool,
+    ) {
         for (filter, group) in &mut self.groups {
             let is_there = group
                 .members
-                .values()
-                .any(|since| since.is_some_and(|since| since < sent));
+                .iter()
+                .any(|(member, since)| may(*member) && since.is_some_and(|since| since < sent));
             if is_there
                 && matches(filter, topic)
                 && group.disturbed < sent
