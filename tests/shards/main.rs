@@ -287,6 +287,42 @@ fn puback_waits_until_it_is_durable_elsewhere_that_nobody_wants_it() {
     }
 }
 
+/// The same of a message that was on its way when its subscriber ended: what that one leaves to the
+/// others of its group is settled first, and until then it could come back.
+#[test]
+fn puback_waits_for_the_end_of_who_leaves_something_to_others() {
+    let mut world = World::with_shards(durable(), 3);
+    let (heir, _) = client_on(&mut world, 2, "heir");
+    let (publisher, _) = client_on(&mut world, 0, "publisher");
+    let (ends, name) = client_on(&mut world, 1, "ends");
+    for filter in ["t", "$share/g/x"] {
+        world.subscribe(ends, filter, QoS::ExactlyOnce);
+    }
+    world.cut(ends);
+    world.publish(publisher, "x", b"left", QoS::AtLeastOnce);
+    world.hear(publisher).ack();
+    world.subscribe(heir, "$share/g/x", QoS::ExactlyOnce);
+    world.persists_at_once = false;
+    world.letters_wait = true;
+    world.publish(publisher, "t", b"x", QoS::AtLeastOnce);
+    world.open_with(&connect(Version::V5, &name));
+    while world.deliver_one(0, 1) || world.deliver_one(1, 0) {
+        world.run();
+    }
+    // The shard of the heir has not even heard of what it gets.
+    while world.persist_one(false) {
+        while world.deliver_one(0, 1) || world.deliver_one(1, 0) {
+            world.run();
+        }
+    }
+    world.hears_nothing(publisher);
+    world.letters_wait = false;
+    world.run();
+    world.persist();
+    assert_eq!(world.hear(publisher).ack().0, PacketType::PubAck);
+    assert_eq!(world.take_all(heir), ["left"]);
+}
+
 /// [MQTT-4.8.2-4] Every message goes to one member, wherever members are, and all get as many.
 #[test]
 fn a_shared_subscription_has_members_on_all_shards() {
