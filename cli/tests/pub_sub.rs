@@ -401,6 +401,30 @@ fn what_is_wrong_is_told_in_one_line() {
     }
 }
 
+#[test]
+fn a_will_that_waits_needs_a_session_that_does() {
+    let broker = Broker::start();
+    for (arguments, waits) in [
+        (&["--will-delay", "5"][..], false),
+        (&["--will-delay", "5", "-x", "0"], false),
+        (&["--will-delay", "5", "-c", "-i", "me", "-x", "0"], false),
+        (&["--will-delay", "0"], true),
+        (&["--will-delay", "5", "-x", "9"], true),
+        (&["--will-delay", "5", "-c", "-i", "me"], true),
+    ] {
+        let own = ["pub", "-t", "t", "-n", "--will-topic", "w"];
+        let output = broker.run(&[&own, arguments].concat());
+        match waits {
+            true => assert_silent_success(&output),
+            false => assert_failure(
+                &output,
+                2,
+                "--will-delay needs -x: the will is sent when the",
+            ),
+        }
+    }
+}
+
 /// Answers one connection with these bytes and gives the CONNECT it got.
 fn play_server(answer: &'static [u8]) -> (String, std::thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
