@@ -1,8 +1,9 @@
 //! What was typed, as a [`Program`] to run. Each flag is one field of a subcommand, in the file of
 //! that subcommand; help comes from there.
 //!
-//! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
-//! `--flag value`, `-q1` is `-q 1`, and whoever mistypes is told what is near.
+//! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `whimbrel help pub` is
+//! `whimbrel pub --help`, `--flag=value` is `--flag value`, `-q1` is `-q 1`, and whoever mistypes
+//! is told what is near.
 
 use crate::acl::Acl;
 use crate::ban::Ban;
@@ -101,19 +102,27 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Program
     })
 }
 
-/// Puts `serve` in front when no command was named.
+/// Puts `serve` in front when no command was named, and what asks for help behind it.
 fn with_command(
     program: &CommandInfoWithArgs,
     mut arguments: Vec<String>,
 ) -> Result<Vec<String>, NoProgram> {
-    const OWN: [&str; 5] = ["help", "--help", "-h", "--version", "-V"];
+    const HELP: [&str; 3] = ["help", "--help", "-h"];
+    const VERSION: [&str; 2] = ["--version", "-V"];
+    if let [first, _, ..] = &arguments[..]
+        && HELP.contains(&first.as_str())
+    {
+        arguments.remove(0);
+        arguments.push("--help".to_owned());
+    }
     let names: Vec<&str> = program
         .commands
         .iter()
         .map(|command| command.name)
         .collect();
     match arguments.first().map(String::as_str) {
-        Some(first) if OWN.contains(&first) || names.contains(&first) => {}
+        Some(first) if HELP.contains(&first) || VERSION.contains(&first) => {}
+        Some(first) if names.contains(&first) => {}
         Some(first) if !first.starts_with('-') => {
             let hint = match nearest(first, names.iter().copied()) {
                 _ if first.ends_with(".toml") => format!(
@@ -226,7 +235,24 @@ fn is_called(flag: &FlagInfo<'_>, name: &str) -> bool {
         || flag.short.is_some() && flag.short == letters.next() && letters.next().is_none()
 }
 
+/// What mosquitto's clients call otherwise, and is not told by what is near.
+const OF_MOSQUITTO: [(&str, &str); 8] = [
+    ("--cafile", "--ca"),
+    ("--capath", "--ca, once for each file"),
+    ("--disable-clean-session", "-c"),
+    ("--null-message", "-n"),
+    ("--pw", "-P"),
+    ("--stdin-file", "-s"),
+    ("--stdin-line", "-l"),
+    ("--unix", "-h unix://PATH"),
+];
+
 fn unknown_flag(command: &CommandInfoWithArgs, path: &str, name: &str) -> NoProgram {
+    let mut known = OF_MOSQUITTO.iter();
+    let ours = known.find(|(theirs, _)| *theirs == name && ["pub", "sub"].contains(&path));
+    if let Some((_, ours)) = ours {
+        return misuse(&format!("unknown flag {name}; write {ours}"), path);
+    }
     let hint = match nearest(name, command.flags.iter().map(|flag| flag.long)) {
         Some(meant) => format!("; did you mean {meant}?"),
         None => glued(command, name)
@@ -326,6 +352,11 @@ mod tests {
             ("sub -t=lamp", "unknown flag -t=lamp; write -t lamp"),
             ("sub -topic", "unknown flag -topic; did you mean --topic?"),
             ("sub -v1", "unknown flag -v1"),
+            ("pub --cafile f", "unknown flag --cafile; write --ca\n"),
+            ("sub --capath d", "--capath; write --ca, once for each file"),
+            ("sub --unix /s", "--unix; write -h unix://PATH"),
+            ("serve --cafile f", "unknown flag --cafile\n"),
+            ("help pbu", "unknown command pbu; did you mean pub?"),
             (
                 "check --print-defaults=1",
                 "--print-defaults takes no value",
@@ -367,6 +398,22 @@ mod tests {
         let apart = typed("pub -q 1 -p 1884 -h 127.0.0.1 -t a -m x");
         assert_eq!(typed("pub -q1 -p1884 -h127.0.0.1 -t a -m x"), apart);
         assert!(apart.is_ok());
+    }
+
+    #[test]
+    fn help_of_a_command_is_the_same_however_it_is_asked_for() {
+        let asked = |line: &str| match parsed(line) {
+            Err(NoProgram::Help(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        };
+        for command in ["serve", "pub", "sub", "check", "log", "log dump", "ban add"] {
+            let expected = asked(&format!("{command} --help"));
+            assert!(expected.starts_with(&format!("Usage: whimbrel {command}")));
+            for line in ["help", "--help", "-h"] {
+                assert_eq!(asked(&format!("{line} {command}")), expected);
+            }
+        }
+        assert_eq!(asked("help"), asked("--help"));
     }
 
     #[test]

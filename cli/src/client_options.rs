@@ -268,6 +268,12 @@ pub(crate) fn server_url(host: &str, port: Option<u16>) -> Result<ServerUrl, Str
             None => url,
         });
     }
+    if let Some(path) = host
+        .strip_prefix("unix:")
+        .filter(|path| path.starts_with('/'))
+    {
+        return Err(format!("-h {host}: write -h unix://{path}"));
+    }
     if let Some((name, port)) = with_port(host) {
         return Err(format!(
             "-h {host}: the port is an option of its own: -h {name} -p {port}"

@@ -389,6 +389,18 @@ fn what_is_wrong_is_told_in_one_line() {
             "-h 127.0.0.1 -p 1884",
         ),
         (&["sub", "-t", "t", "-h", "[::1]:1884"], "-h [::1] -p 1884"),
+        (
+            &["pub", "-t", "t", "-n", "-h", "unix:/run/s"],
+            "write -h unix:///run/s",
+        ),
+        (
+            &["pub", "-t", "t", "-n", "--cafile", "f"],
+            "unknown flag --cafile; write --ca",
+        ),
+        (
+            &["pub", "-t", "t", "-n", "--insecure"],
+            "write -h mqtts://NAME",
+        ),
         (&["sub", "-t", "a/#/b"], "`#` is not the whole last level"),
         (&["sub", "-t", "t", "-c"], "-c needs -i"),
         (&["sub", "-t", "t", "--hex", "--json"], "exclude each other"),
