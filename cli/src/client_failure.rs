@@ -160,7 +160,32 @@ pub(crate) fn in_words(ended: &Ended) -> String {
         | Ended::Transport(_)
         | Ended::Fault(_) => "",
     };
-    format!("{ended}{advice}")
+    let told = match ended {
+        Ended::Refused(reason, Some(text)) => {
+            format!("the server refused the connection: {}", once(*reason, text))
+        }
+        Ended::Server(reason, Some(text)) => {
+            format!("the server closed the connection: {}", once(*reason, text))
+        }
+        Ended::Refused(_, None)
+        | Ended::Server(_, None)
+        | Ended::Local
+        | Ended::Timeout
+        | Ended::Transport(_)
+        | Ended::Fault(_) => ended.to_string(),
+    };
+    told + advice
+}
+
+/// A reason and what the server says of it, which often is the reason again.
+fn once(reason: ReasonCode, text: &str) -> String {
+    let reason = reason.to_string();
+    let is_in_text = text.to_lowercase().contains(&reason.to_lowercase());
+    match is_in_text {
+        // So begins what a Whimbrel says.
+        true => text.strip_prefix("refused: ").unwrap_or(text).to_owned(),
+        false => format!("{reason} ({text})"),
+    }
 }
 
 /// Why a request came to nothing: what cannot be asked, or the end of the connection.
@@ -180,6 +205,51 @@ pub(crate) async fn explain(error: RequestError, events: &mut Events) -> Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_twice_is_told_once() {
+        let text = |text: &str| Some(text.to_owned());
+        for (ended, expected) in [
+            (
+                Ended::Refused(ReasonCode::BANNED, text("banned")),
+                "the server refused the connection: banned",
+            ),
+            (
+                Ended::Refused(
+                    ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+                    text("refused: bad user name or password"),
+                ),
+                "the server refused the connection: bad user name or password; check -u and the \
+                 password",
+            ),
+            (
+                Ended::Refused(ReasonCode::QUOTA_EXCEEDED, text("Quota exceeded: 3 of 3")),
+                "the server refused the connection: Quota exceeded: 3 of 3",
+            ),
+            (
+                Ended::Server(
+                    ReasonCode::QUOTA_EXCEEDED,
+                    text("broker limit: quota exceeded (limits.sessions_maximum)"),
+                ),
+                "the server closed the connection: broker limit: quota exceeded \
+                 (limits.sessions_maximum)",
+            ),
+            (
+                Ended::Server(ReasonCode::SESSION_TAKEN_OVER, text("session taken over")),
+                "the server closed the connection: session taken over; another client has the \
+                 same identifier (-i)",
+            ),
+            (
+                Ended::Server(
+                    ReasonCode::NOT_AUTHORIZED,
+                    text("the credentials were revoked"),
+                ),
+                "the server closed the connection: not authorized (the credentials were revoked)",
+            ),
+        ] {
+            assert_eq!(in_words(&ended), expected);
+        }
+    }
 
     #[test]
     fn certificates_are_spoken_of_only_where_they_can_matter() {

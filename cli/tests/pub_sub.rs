@@ -464,6 +464,10 @@ fn the_reason_of_the_server_is_told() {
             "not authorized (no way); check -u",
         ),
         (
+            b"\x20\x0C\0\x8A\x09\x1F\0\x06banned",
+            "refused the connection: banned\n",
+        ),
+        (
             b"\x20\x03\0\x85\0",
             "client identifier not valid; name another with -i",
         ),
