@@ -107,10 +107,9 @@ fn with_command(
     program: &CommandInfoWithArgs,
     mut arguments: Vec<String>,
 ) -> Result<Vec<String>, NoProgram> {
-    const HELP: [&str; 3] = ["help", "--help", "-h"];
-    const VERSION: [&str; 2] = ["--version", "-V"];
+    const OWN: [&str; 5] = ["help", "--help", "-h", "--version", "-V"];
     if let [first, _, ..] = &arguments[..]
-        && HELP.contains(&first.as_str())
+        && OWN[..3].contains(&first.as_str())
     {
         arguments.remove(0);
         arguments.push("--help".to_owned());
@@ -121,8 +120,7 @@ fn with_command(
         .map(|command| command.name)
         .collect();
     match arguments.first().map(String::as_str) {
-        Some(first) if HELP.contains(&first) || VERSION.contains(&first) => {}
-        Some(first) if names.contains(&first) => {}
+        Some(first) if OWN.contains(&first) || names.contains(&first) => {}
         Some(first) if !first.starts_with('-') => {
             let hint = match nearest(first, names.iter().copied()) {
                 _ if first.ends_with(".toml") => format!(
@@ -235,25 +233,15 @@ fn is_called(flag: &FlagInfo<'_>, name: &str) -> bool {
         || flag.short.is_some() && flag.short == letters.next() && letters.next().is_none()
 }
 
-/// What mosquitto's clients call otherwise, and is not told by what is near.
-const OF_MOSQUITTO: [(&str, &str); 8] = [
-    ("--cafile", "--ca"),
-    ("--capath", "--ca, once for each file"),
-    ("--disable-clean-session", "-c"),
-    ("--null-message", "-n"),
-    ("--pw", "-P"),
-    ("--stdin-file", "-s"),
-    ("--stdin-line", "-l"),
-    ("--unix", "-h unix://PATH"),
-];
-
 fn unknown_flag(command: &CommandInfoWithArgs, path: &str, name: &str) -> NoProgram {
-    let mut known = OF_MOSQUITTO.iter();
-    let ours = known.find(|(theirs, _)| *theirs == name && ["pub", "sub"].contains(&path));
-    if let Some((_, ours)) = ours {
-        return misuse(&format!("unknown flag {name}; write {ours}"), path);
-    }
-    let hint = match nearest(name, command.flags.iter().map(|flag| flag.long)) {
+    let is_client = matches!(path, "pub" | "sub");
+    let meant = match name {
+        // As mosquitto's clients call it, and what is near would be something else.
+        "--cafile" | "--capath" if is_client => Some("--ca"),
+        "--unix" if is_client => Some("-h unix://PATH"),
+        _ => nearest(name, command.flags.iter().map(|flag| flag.long)),
+    };
+    let hint = match meant {
         Some(meant) => format!("; did you mean {meant}?"),
         None => glued(command, name)
             .map(|(flag, value)| format!("; write {flag} {}", value.trim_start_matches('=')))
@@ -352,9 +340,12 @@ mod tests {
             ("sub -t=lamp", "unknown flag -t=lamp; write -t lamp"),
             ("sub -topic", "unknown flag -topic; did you mean --topic?"),
             ("sub -v1", "unknown flag -v1"),
-            ("pub --cafile f", "unknown flag --cafile; write --ca\n"),
-            ("sub --capath d", "--capath; write --ca, once for each file"),
-            ("sub --unix /s", "--unix; write -h unix://PATH"),
+            (
+                "pub --cafile f",
+                "unknown flag --cafile; did you mean --ca?",
+            ),
+            ("sub --capath d", "--capath; did you mean --ca?"),
+            ("sub --unix /s", "--unix; did you mean -h unix://PATH?"),
             ("serve --cafile f", "unknown flag --cafile\n"),
             ("help pbu", "unknown command pbu; did you mean pub?"),
             (

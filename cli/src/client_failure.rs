@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use whimbrel_core::client::Fault;
 use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::error::Malformed;
-use whimbrel_core::runtime::{Scheme, ServerUrl};
+use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
 
 /// Why it was not done.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,11 +50,13 @@ pub(crate) fn exit_code(command: &str, result: Result<(), Failure>) -> ExitCode 
 pub(crate) fn run(command: &str, client: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     match block_on(client) {
         Ok(result) => exit_code(command, result),
-        Err(error) => {
-            let why = format!("cannot start: {error}");
-            exit_code(command, Err(Failure::Failed(why)))
-        }
+        Err(error) => exit_code(command, Err(cannot_start(error))),
     }
+}
+
+/// The system does not give what every client needs.
+pub(crate) fn cannot_start(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot start: {error}"))
 }
 
 /// Connects.
@@ -70,21 +72,43 @@ pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection,
     opened.map_err(|error| match error {
         OpenError::Misuse(misuse) => Failure::Usage(misuse.to_string()),
         OpenError::Url(error) => Failure::Usage(error.to_string()),
-        OpenError::Connect(error) => Failure::Failed(format!(
-            "cannot connect to {address}: {error}; {}",
-            advice_on_transport(&error, url.scheme())
-        )),
+        OpenError::Connect(error) => match blamed(&error, tls) {
+            Some(option) => Failure::Usage(format!("{option} needs a file in PEM: {error}")),
+            None => Failure::Failed(format!(
+                "cannot connect to {address}: {error}; {}",
+                advice_on_transport(&error, url.scheme())
+            )),
+        },
         OpenError::Ended(ended) => {
-            let told = in_words(&ended);
-            Failure::Failed(match advice_on_other_ports(&ended, url) {
-                Some(advice) if is_nonsense(&ended) => {
-                    format!("{address}: what answers there speaks no plain MQTT; {advice}")
-                }
-                Some(advice) => format!("{address}: {told}; {advice}"),
-                None => format!("{address}: {told}"),
-            })
+            let mut told = match is_nonsense(&ended) && url.scheme() == Scheme::Tcp {
+                true => "what answers there speaks no plain MQTT".to_owned(),
+                false => in_words(&ended),
+            };
+            if let Some(advice) = advice_on_other_ports(&ended, url) {
+                told.push_str(&advice);
+            }
+            Failure::Failed(format!("{address}: {told}"))
         }
     })
+}
+
+/// The option whose file is not what it should be, if that is the error: it begins with the file,
+/// or with the file that cannot be read. Files are read before anybody is connected to.
+fn blamed(error: &io::Error, tls: &TlsOptions) -> Option<&'static str> {
+    let text = error.to_string();
+    let text = text.strip_prefix("cannot read ").unwrap_or(&text);
+    let options = [
+        ("--ca", tls.ca.as_slice()),
+        ("--cert", tls.certificate.as_slice()),
+        ("--key", tls.key.as_slice()),
+    ];
+    let is_named = |file: &String| {
+        let rest = text.strip_prefix(file.as_str());
+        rest.is_some_and(|rest| matches!(rest.as_bytes().first(), Some(b' ' | b':')))
+    };
+    let mut options = options.into_iter();
+    let found = options.find(|(_, files)| files.iter().any(is_named));
+    found.map(|(option, _)| option)
 }
 
 /// What to do when there is no transport.
@@ -129,7 +153,7 @@ fn advice_on_other_ports(ended: &Ended, url: &ServerUrl) -> Option<String> {
     (url.scheme() == Scheme::Tcp && may_be_another).then(|| {
         let authority = url.authority();
         format!(
-            "if that port is for TLS, write -h mqtts://{authority}, if for WebSocket, \
+            "; if that port is for TLS, write -h mqtts://{authority}, if for WebSocket, \
              -h ws://{authority}"
         )
     })
@@ -160,45 +184,34 @@ pub(crate) fn in_words(ended: &Ended) -> String {
         | Ended::Transport(_)
         | Ended::Fault(_) => "",
     };
-    let told = match ended {
-        Ended::Refused(reason, Some(text)) => {
-            format!("the server refused the connection: {}", once(*reason, text))
+    let mut told = ended.to_string();
+    if let Ended::Refused(reason, Some(text)) | Ended::Server(reason, Some(text)) = ended {
+        // Brokers, ours among them, like to repeat the reason: reason (refused: reason).
+        let reason = reason.to_string();
+        if text.contains(&reason) {
+            told.truncate(told.len() - reason.len() - " (".len() - text.len() - ")".len());
+            told.push_str(text.strip_prefix("refused: ").unwrap_or(text));
         }
-        Ended::Server(reason, Some(text)) => {
-            format!("the server closed the connection: {}", once(*reason, text))
-        }
-        Ended::Refused(_, None)
-        | Ended::Server(_, None)
-        | Ended::Local
-        | Ended::Timeout
-        | Ended::Transport(_)
-        | Ended::Fault(_) => ended.to_string(),
-    };
-    told + advice
-}
-
-/// A reason and what the server says of it, which often is the reason again.
-fn once(reason: ReasonCode, text: &str) -> String {
-    let reason = reason.to_string();
-    let is_in_text = text.to_lowercase().contains(&reason.to_lowercase());
-    match is_in_text {
-        // So begins what a Whimbrel says.
-        true => text.strip_prefix("refused: ").unwrap_or(text).to_owned(),
-        false => format!("{reason} ({text})"),
     }
+    told + advice
 }
 
 /// Why a request came to nothing: what cannot be asked, or the end of the connection.
 pub(crate) async fn explain(error: RequestError, events: &mut Events) -> Failure {
     match error {
         RequestError::Misuse(misuse) => Failure::Failed(misuse.to_string()),
-        RequestError::Ended => loop {
-            match events.next().await {
-                Some(Event::Message { .. }) => {}
-                Some(Event::Ended(ended)) => return Failure::Failed(in_words(&ended)),
-                None => return Failure::failed("the connection ended"),
-            }
-        },
+        RequestError::Ended => ended(events).await,
+    }
+}
+
+/// Waits for the end of the connection, and drops what arrives before it.
+pub(crate) async fn ended(events: &mut Events) -> Failure {
+    loop {
+        match events.next().await {
+            Some(Event::Message { .. }) => {}
+            Some(Event::Ended(ended)) => return Failure::Failed(in_words(&ended)),
+            None => return Failure::failed("the connection ended"),
+        }
     }
 }
 
@@ -223,8 +236,8 @@ mod tests {
                  password",
             ),
             (
-                Ended::Refused(ReasonCode::QUOTA_EXCEEDED, text("Quota exceeded: 3 of 3")),
-                "the server refused the connection: Quota exceeded: 3 of 3",
+                Ended::Refused(ReasonCode::QUOTA_EXCEEDED, text("quota exceeded: 3 of 3")),
+                "the server refused the connection: quota exceeded: 3 of 3",
             ),
             (
                 Ended::Server(

@@ -395,7 +395,7 @@ fn what_is_wrong_is_told_in_one_line() {
         ),
         (
             &["pub", "-t", "t", "-n", "--cafile", "f"],
-            "unknown flag --cafile; write --ca",
+            "unknown flag --cafile; did you mean --ca?",
         ),
         (
             &["pub", "-t", "t", "-n", "--insecure"],
@@ -413,6 +413,83 @@ fn what_is_wrong_is_told_in_one_line() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_file_that_is_not_what_it_should_be_is_a_mistake() {
+    let authority = whimbrel_tests::authority::Authority::new("pub-files");
+    let (good, other) = (
+        authority.client("a", "a", "b"),
+        authority.client("c", "c", "d"),
+    );
+    let (ca, text) = (authority.file(), authority.write("text", "no PEM"));
+    let none = authority.path("none");
+    let (certificate, key) = (good.certificate.as_str(), good.key.as_str());
+    for (arguments, flag, file, expected) in [
+        (&["--ca", &none][..], "--ca", &*none, "cannot read"),
+        (
+            &["--ca", &ca, "--ca", &text],
+            "--ca",
+            &text,
+            "no certificate; name a file",
+        ),
+        (
+            &["--ca", key],
+            "--ca",
+            key,
+            "no certificate; it has a private key",
+        ),
+        (
+            &["--cert", &none, "--key", key],
+            "--cert",
+            &none,
+            "cannot read",
+        ),
+        (
+            &["--cert", &text, "--key", key],
+            "--cert",
+            &text,
+            "no certificate; name a file",
+        ),
+        (
+            &["--cert", certificate, "--key", &none],
+            "--key",
+            &none,
+            "cannot read",
+        ),
+        (
+            &["--cert", certificate, "--key", &text],
+            "--key",
+            &text,
+            "should have one in PEM",
+        ),
+        (
+            &["--cert", certificate, "--key", &other.key],
+            "--key",
+            &other.key,
+            "is not the key of",
+        ),
+    ] {
+        for command in [&["pub", "-n"][..], &["sub"]] {
+            let server = ["-t", "t", "-h", "mqtts://127.0.0.1:1"];
+            let output = program(&[command, &server, arguments].concat())
+                .output()
+                .unwrap();
+            assert_failure(
+                &output,
+                2,
+                &format!("whimbrel: {flag} needs a file in PEM: "),
+            );
+            assert_failure(&output, 2, file);
+            assert_failure(&output, 2, expected);
+        }
+    }
+    // With good ones it is tried.
+    let server = ["pub", "-n", "-t", "t", "-h", "mqtts://127.0.0.1:1"];
+    let files = ["--ca", &ca, "--cert", certificate, "--key", key];
+    let output = program(&[&server[..], &files].concat()).output().unwrap();
+    assert_failure(&output, 1, "cannot connect to tls://127.0.0.1:1: ");
+}
+
 #[test]
 fn a_will_that_waits_needs_a_session_that_does() {
     let broker = Broker::start();
@@ -428,11 +505,7 @@ fn a_will_that_waits_needs_a_session_that_does() {
         let output = broker.run(&[&own, arguments].concat());
         match waits {
             true => assert_silent_success(&output),
-            false => assert_failure(
-                &output,
-                2,
-                "--will-delay needs -x: the will is sent when the",
-            ),
+            false => assert_failure(&output, 2, "--will-delay needs -x: a will is sent"),
         }
     }
 }

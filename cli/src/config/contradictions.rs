@@ -76,7 +76,7 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
         (
             packet(),
             queue(),
-            "the largest messages can never wait for a client that is away",
+            "the largest messages can never wait for a client",
         ),
         (
             queue(),
