@@ -203,6 +203,34 @@ async fn lines_arrive_in_order_and_all_of_them() {
     }
 }
 
+#[tokio::test]
+async fn a_line_that_no_message_can_be_is_named() {
+    let broker = Broker::start();
+    let (_watching, mut events) = broker.watch(Config::default()).await;
+    let mut child = spawn(broker.program(&["pub", "-t", "t", "-q", "1", "-l"]));
+    let mut stdin = child.stdin.take().unwrap();
+    // More than this broker takes.
+    let large = vec![b'x'; 2 << 20];
+    stdin.write_all(b"first\n\n").unwrap();
+    stdin.write_all(&large).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_failure(
+        &output,
+        1,
+        "line 3: the packet is larger than the server takes",
+    );
+    assert_eq!(next(&mut events).await.payload, b"first");
+    assert_eq!(next(&mut events).await.payload, b"");
+    #[cfg(unix)]
+    {
+        let endless = std::fs::File::open("/dev/zero").unwrap();
+        let mut program = broker.program(&["pub", "-t", "t", "-l"]);
+        let output = program.stdin(endless).output().unwrap();
+        assert_failure(&output, 1, "line 1: the packet is larger than");
+    }
+}
+
 #[test]
 fn sub_writes_in_every_format() {
     let broker = Broker::start();
