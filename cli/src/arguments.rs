@@ -1,8 +1,9 @@
 //! What was typed, as a [`Program`] to run. Each flag is one field of a subcommand, in the file of
 //! that subcommand; help comes from there.
 //!
-//! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `--flag=value` is
-//! `--flag value`, `-q1` is `-q 1`, and whoever mistypes is told what is near.
+//! argh parses. Added here: `whimbrel` alone is `whimbrel serve`, `whimbrel help pub` is
+//! `whimbrel pub --help`, `--flag=value` is `--flag value`, `-q1` is `-q 1`, and whoever mistypes
+//! is told what is near.
 
 use crate::acl::Acl;
 use crate::ban::Ban;
@@ -101,12 +102,18 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Program
     })
 }
 
-/// Puts `serve` in front when no command was named.
+/// Puts `serve` in front when no command was named, and what asks for help behind it.
 fn with_command(
     program: &CommandInfoWithArgs,
     mut arguments: Vec<String>,
 ) -> Result<Vec<String>, NoProgram> {
     const OWN: [&str; 5] = ["help", "--help", "-h", "--version", "-V"];
+    if let [first, _, ..] = &arguments[..]
+        && OWN[..3].contains(&first.as_str())
+    {
+        arguments.remove(0);
+        arguments.push("--help".to_owned());
+    }
     let names: Vec<&str> = program
         .commands
         .iter()
@@ -227,7 +234,14 @@ fn is_called(flag: &FlagInfo<'_>, name: &str) -> bool {
 }
 
 fn unknown_flag(command: &CommandInfoWithArgs, path: &str, name: &str) -> NoProgram {
-    let hint = match nearest(name, command.flags.iter().map(|flag| flag.long)) {
+    let is_client = matches!(path, "pub" | "sub");
+    let meant = match name {
+        // As mosquitto's clients call it, and what is near would be something else.
+        "--cafile" | "--capath" if is_client => Some("--ca"),
+        "--unix" if is_client => Some("-h unix://PATH"),
+        _ => nearest(name, command.flags.iter().map(|flag| flag.long)),
+    };
+    let hint = match meant {
         Some(meant) => format!("; did you mean {meant}?"),
         None => glued(command, name)
             .map(|(flag, value)| format!("; write {flag} {}", value.trim_start_matches('=')))
@@ -327,6 +341,14 @@ mod tests {
             ("sub -topic", "unknown flag -topic; did you mean --topic?"),
             ("sub -v1", "unknown flag -v1"),
             (
+                "pub --cafile f",
+                "unknown flag --cafile; did you mean --ca?",
+            ),
+            ("sub --capath d", "--capath; did you mean --ca?"),
+            ("sub --unix /s", "--unix; did you mean -h unix://PATH?"),
+            ("serve --cafile f", "unknown flag --cafile\n"),
+            ("help pbu", "unknown command pbu; did you mean pub?"),
+            (
                 "check --print-defaults=1",
                 "--print-defaults takes no value",
             ),
@@ -367,6 +389,22 @@ mod tests {
         let apart = typed("pub -q 1 -p 1884 -h 127.0.0.1 -t a -m x");
         assert_eq!(typed("pub -q1 -p1884 -h127.0.0.1 -t a -m x"), apart);
         assert!(apart.is_ok());
+    }
+
+    #[test]
+    fn help_of_a_command_is_the_same_however_it_is_asked_for() {
+        let asked = |line: &str| match parsed(line) {
+            Err(NoProgram::Help(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        };
+        for command in ["serve", "pub", "sub", "check", "log", "log dump", "ban add"] {
+            let expected = asked(&format!("{command} --help"));
+            assert!(expected.starts_with(&format!("Usage: whimbrel {command}")));
+            for line in ["help", "--help", "-h"] {
+                assert_eq!(asked(&format!("{line} {command}")), expected);
+            }
+        }
+        assert_eq!(asked("help"), asked("--help"));
     }
 
     #[test]

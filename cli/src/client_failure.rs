@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use whimbrel_core::client::Fault;
 use whimbrel_core::codec::ReasonCode;
 use whimbrel_core::error::Malformed;
-use whimbrel_core::runtime::{Scheme, ServerUrl};
+use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
 
 /// Why it was not done.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,11 +50,13 @@ pub(crate) fn exit_code(command: &str, result: Result<(), Failure>) -> ExitCode 
 pub(crate) fn run(command: &str, client: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     match block_on(client) {
         Ok(result) => exit_code(command, result),
-        Err(error) => {
-            let why = format!("cannot start: {error}");
-            exit_code(command, Err(Failure::Failed(why)))
-        }
+        Err(error) => exit_code(command, Err(cannot_start(error))),
     }
+}
+
+/// The system does not give what every client needs.
+pub(crate) fn cannot_start(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot start: {error}"))
 }
 
 /// Connects.
@@ -70,21 +72,43 @@ pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection,
     opened.map_err(|error| match error {
         OpenError::Misuse(misuse) => Failure::Usage(misuse.to_string()),
         OpenError::Url(error) => Failure::Usage(error.to_string()),
-        OpenError::Connect(error) => Failure::Failed(format!(
-            "cannot connect to {address}: {error}; {}",
-            advice_on_transport(&error, url.scheme())
-        )),
+        OpenError::Connect(error) => match blamed(&error, tls) {
+            Some(option) => Failure::Usage(format!("{option} needs a file in PEM: {error}")),
+            None => Failure::Failed(format!(
+                "cannot connect to {address}: {error}; {}",
+                advice_on_transport(&error, url.scheme())
+            )),
+        },
         OpenError::Ended(ended) => {
-            let told = in_words(&ended);
-            Failure::Failed(match advice_on_other_ports(&ended, url) {
-                Some(advice) if is_nonsense(&ended) => {
-                    format!("{address}: what answers there speaks no plain MQTT; {advice}")
-                }
-                Some(advice) => format!("{address}: {told}; {advice}"),
-                None => format!("{address}: {told}"),
-            })
+            let mut told = match is_nonsense(&ended) && url.scheme() == Scheme::Tcp {
+                true => "what answers there speaks no plain MQTT".to_owned(),
+                false => in_words(&ended),
+            };
+            if let Some(advice) = advice_on_other_ports(&ended, url) {
+                told.push_str(&advice);
+            }
+            Failure::Failed(format!("{address}: {told}"))
         }
     })
+}
+
+/// The option whose file is not what it should be, if that is the error: it begins with the file,
+/// or with the file that cannot be read. Files are read before anybody is connected to.
+fn blamed(error: &io::Error, tls: &TlsOptions) -> Option<&'static str> {
+    let text = error.to_string();
+    let text = text.strip_prefix("cannot read ").unwrap_or(&text);
+    let options = [
+        ("--ca", tls.ca.as_slice()),
+        ("--cert", tls.certificate.as_slice()),
+        ("--key", tls.key.as_slice()),
+    ];
+    let is_named = |file: &String| {
+        let rest = text.strip_prefix(file.as_str());
+        rest.is_some_and(|rest| matches!(rest.as_bytes().first(), Some(b' ' | b':')))
+    };
+    let mut options = options.into_iter();
+    let found = options.find(|(_, files)| files.iter().any(is_named));
+    found.map(|(option, _)| option)
 }
 
 /// What to do when there is no transport.
@@ -129,7 +153,7 @@ fn advice_on_other_ports(ended: &Ended, url: &ServerUrl) -> Option<String> {
     (url.scheme() == Scheme::Tcp && may_be_another).then(|| {
         let authority = url.authority();
         format!(
-            "if that port is for TLS, write -h mqtts://{authority}, if for WebSocket, \
+            "; if that port is for TLS, write -h mqtts://{authority}, if for WebSocket, \
              -h ws://{authority}"
         )
     })
@@ -160,26 +184,85 @@ pub(crate) fn in_words(ended: &Ended) -> String {
         | Ended::Transport(_)
         | Ended::Fault(_) => "",
     };
-    format!("{ended}{advice}")
+    let mut told = ended.to_string();
+    if let Ended::Refused(reason, Some(text)) | Ended::Server(reason, Some(text)) = ended {
+        // Brokers, ours among them, like to repeat the reason: reason (refused: reason).
+        let reason = reason.to_string();
+        if text.contains(&reason) {
+            told.truncate(told.len() - reason.len() - " (".len() - text.len() - ")".len());
+            told.push_str(text.strip_prefix("refused: ").unwrap_or(text));
+        }
+    }
+    told + advice
 }
 
 /// Why a request came to nothing: what cannot be asked, or the end of the connection.
 pub(crate) async fn explain(error: RequestError, events: &mut Events) -> Failure {
     match error {
         RequestError::Misuse(misuse) => Failure::Failed(misuse.to_string()),
-        RequestError::Ended => loop {
-            match events.next().await {
-                Some(Event::Message { .. }) => {}
-                Some(Event::Ended(ended)) => return Failure::Failed(in_words(&ended)),
-                None => return Failure::failed("the connection ended"),
-            }
-        },
+        RequestError::Ended => ended(events).await,
+    }
+}
+
+/// Waits for the end of the connection, and drops what arrives before it.
+pub(crate) async fn ended(events: &mut Events) -> Failure {
+    loop {
+        match events.next().await {
+            Some(Event::Message { .. }) => {}
+            Some(Event::Ended(ended)) => return Failure::Failed(in_words(&ended)),
+            None => return Failure::failed("the connection ended"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_twice_is_told_once() {
+        let text = |text: &str| Some(text.to_owned());
+        for (ended, expected) in [
+            (
+                Ended::Refused(ReasonCode::BANNED, text("banned")),
+                "the server refused the connection: banned",
+            ),
+            (
+                Ended::Refused(
+                    ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+                    text("refused: bad user name or password"),
+                ),
+                "the server refused the connection: bad user name or password; check -u and the \
+                 password",
+            ),
+            (
+                Ended::Refused(ReasonCode::QUOTA_EXCEEDED, text("quota exceeded: 3 of 3")),
+                "the server refused the connection: quota exceeded: 3 of 3",
+            ),
+            (
+                Ended::Server(
+                    ReasonCode::QUOTA_EXCEEDED,
+                    text("broker limit: quota exceeded (limits.sessions_maximum)"),
+                ),
+                "the server closed the connection: broker limit: quota exceeded \
+                 (limits.sessions_maximum)",
+            ),
+            (
+                Ended::Server(ReasonCode::SESSION_TAKEN_OVER, text("session taken over")),
+                "the server closed the connection: session taken over; another client has the \
+                 same identifier (-i)",
+            ),
+            (
+                Ended::Server(
+                    ReasonCode::NOT_AUTHORIZED,
+                    text("the credentials were revoked"),
+                ),
+                "the server closed the connection: not authorized (the credentials were revoked)",
+            ),
+        ] {
+            assert_eq!(in_words(&ended), expected);
+        }
+    }
 
     #[test]
     fn certificates_are_spoken_of_only_where_they_can_matter() {

@@ -126,7 +126,7 @@ macro_rules! with_client_options {
             /// the server keeps the will for later subscribers
             #[argh(switch)]
             pub(crate) will_retain: bool,
-            /// how long the server waits with the will. 5.0
+            /// how long the server waits with the will; needs -x or -c. 5.0
             #[argh(
                 option,
                 arg_name = "seconds",
@@ -268,6 +268,12 @@ pub(crate) fn server_url(host: &str, port: Option<u16>) -> Result<ServerUrl, Str
             None => url,
         });
     }
+    if let Some(path) = host
+        .strip_prefix("unix:")
+        .filter(|path| path.starts_with('/'))
+    {
+        return Err(format!("-h {host}: write -h unix://{path}"));
+    }
     if let Some((name, port)) = with_port(host) {
         return Err(format!(
             "-h {host}: the port is an option of its own: -h {name} -p {port}"
@@ -338,11 +344,7 @@ impl ClientOptions {
             version: self.version,
             client_id: self.id.clone().unwrap_or_default(),
             clean_start: !self.persistent,
-            session_expiry_s: match self.session_expiry {
-                Some(seconds) => seconds,
-                None if self.persistent => u32::MAX,
-                None => 0,
-            },
+            session_expiry_s: self.session_expiry_s(),
             keep_alive_s: self.keep_alive,
             username: self.login.username.clone(),
             password: self.login.password(self.version)?,
@@ -358,6 +360,12 @@ impl ClientOptions {
             property.configure(&mut config)?;
         }
         Ok(config)
+    }
+
+    /// How long the session outlives the connection.
+    fn session_expiry_s(&self) -> u32 {
+        let unless_given = if self.persistent { u32::MAX } else { 0 };
+        self.session_expiry.unwrap_or(unless_given)
     }
 
     /// The properties given for one kind of packet.
@@ -405,6 +413,14 @@ impl ClientOptions {
         }
         if self.persistent && self.id.as_deref().is_none_or(str::is_empty) {
             return Err("-c needs -i, the client identifier that names the session".to_owned());
+        }
+        // A will is sent when its delay has passed or its session ends, whichever comes first (MQTT
+        // 5.0 §3.1.3.2.2).
+        if self.will_delay.is_some_and(|seconds| seconds > 0) && self.session_expiry_s() == 0 {
+            return Err(
+                "--will-delay needs -x: a will is sent when its session ends, at the latest"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

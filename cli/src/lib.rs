@@ -13,6 +13,7 @@ mod client_options;
 mod client_property;
 mod config;
 mod edit;
+mod input;
 mod log;
 mod logging;
 mod message_format;

@@ -1,16 +1,15 @@
 //! `whimbrel pub`: publishes what it is given, and ends when the server has it.
 
-use crate::client_failure::{Failure, exit_code, explain, in_words, open, run};
+use crate::client_failure::{Failure, ended, exit_code, explain, open, run};
 use crate::client_options::{ClientOptions, Server, with_client_options};
 use crate::client_property::Target;
-use crate::runtime::client::{
-    Acknowledgement, Config, Connection, Event, Events, Message, RequestError,
-};
+use crate::input::read_line;
+use crate::runtime::client::{Acknowledgement, Config, Connection, Message, RequestError};
 use crate::runtime::or;
 use argh::{ArgsInfo, FromArgs};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use whimbrel_core::codec::packet::{QoS, Version};
@@ -172,22 +171,23 @@ fn read_all(from: io::Result<impl Read>, called: &str) -> Result<Vec<u8>, String
     Ok(payload)
 }
 
-/// Drops what arrives of an earlier session, until the connection ends.
-async fn ended(events: &mut Events) -> Failure {
-    loop {
-        match events.next().await {
-            Some(Event::Message { .. }) => {}
-            Some(Event::Ended(ended)) => return Failure::Failed(in_words(&ended)),
-            None => return Failure::failed("the connection ended"),
-        }
-    }
-}
-
 /// Why something was not published.
 enum Unpublished {
     Request(RequestError),
     Failed(String),
     Ended(Failure),
+}
+
+impl Unpublished {
+    /// Says which line it is that was not published.
+    fn of_line(self, number: u64) -> Self {
+        let why = match self {
+            Self::Request(RequestError::Misuse(misuse)) => misuse.to_string(),
+            Self::Failed(why) => why,
+            Self::Request(RequestError::Ended) | Self::Ended(_) => return self,
+        };
+        Self::Failed(format!("line {number}: {why}"))
+    }
 }
 
 impl From<RequestError> for Unpublished {
@@ -223,34 +223,49 @@ async fn accepted(taken: Acknowledgement) -> Result<(), Unpublished> {
 async fn publish_lines(connection: &Connection, template: Message) -> Result<(), Unpublished> {
     let lines = read_lines();
     let mut open = VecDeque::new();
-    while let Ok(line) = lines.recv().await {
-        let payload = line.map_err(|error| {
-            Unpublished::Failed(format!("cannot read the standard input: {error}"))
-        })?;
-        let message = Message {
-            payload,
-            ..template.clone()
-        };
-        let taken = connection.publish(message).await?;
-        open.push_back(taken);
-        if open.len() > AHEAD
+    let mut taken_count = 0_u64;
+    loop {
+        let mut ahead = 0;
+        if let Ok(line) = lines.recv().await {
+            ahead = AHEAD;
+            let payload = line.map_err(|error| {
+                Unpublished::Failed(format!("cannot read the standard input: {error}"))
+            })?;
+            let message = Message {
+                payload,
+                ..template.clone()
+            };
+            open.push_back(connection.publish(message).await?);
+        }
+        while open.len() > ahead
             && let Some(oldest) = open.pop_front()
         {
-            accepted(oldest).await?;
+            taken_count += 1;
+            let taken = accepted(oldest).await;
+            taken.map_err(|why| why.of_line(taken_count))?;
+        }
+        if ahead == 0 {
+            return Ok(());
         }
     }
-    for taken in open {
-        accepted(taken).await?;
-    }
-    Ok(())
 }
 
-/// Reads on a thread of its own, which a terminal may keep waiting for ever.
+/// Reads on a thread of its own, which a terminal may keep waiting for ever. A line that is longer
+/// than any packet is cut to what is still too long, and is the last.
 fn read_lines() -> async_channel::Receiver<io::Result<Vec<u8>>> {
     let (sender, lines) = async_channel::bounded(AHEAD);
     std::thread::spawn(move || {
-        for line in io::stdin().lock().split(b'\n') {
-            if sender.send_blocking(line).is_err() {
+        loop {
+            let mut line = read_line(PAYLOAD_BYTES_MAXIMUM + 1);
+            let mut is_last = true;
+            if let Ok(line) = &mut line {
+                if line.is_empty() {
+                    return;
+                }
+                is_last = line.len() as u64 > PAYLOAD_BYTES_MAXIMUM;
+                line.pop_if(|end| *end == b'\n');
+            }
+            if sender.send_blocking(line).is_err() || is_last {
                 return;
             }
         }

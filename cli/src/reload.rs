@@ -86,7 +86,8 @@ impl Reloader {
         if has_changed {
             broker.set_access(access).await?;
         }
-        let disconnected_clients = broker.reconsider().await?;
+        let disconnected = broker.reconsider().await?;
+        let disconnected_clients = (disconnected > 0).then_some(disconnected);
         info!(disconnected_clients, "reloaded");
         if !waits.is_empty() {
             warn!(

@@ -4,7 +4,7 @@
 //! A QoS 1 or 2 message is acknowledged when it has been written, so that what this program did not
 //! write is still the server's.
 
-use crate::client_failure::{Failure, exit_code, explain, in_words, open, run};
+use crate::client_failure::{Failure, cannot_start, exit_code, explain, in_words, open, run};
 use crate::client_options::{ClientOptions, Server, with_client_options};
 use crate::client_property::Target;
 use crate::message_format::Format;
@@ -155,8 +155,7 @@ impl Subscribe {
         config: Config,
         properties: PropertyBuffer,
     ) -> Result<(), Failure> {
-        let mut signals =
-            Signals::take().map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+        let mut signals = Signals::take().map_err(cannot_start)?;
         let opening = async { open(&server, config).await.map(Some) };
         let interrupted = async {
             stopped(&mut signals).await;
@@ -262,8 +261,11 @@ impl Subscribe {
             granted.first(),
         ) {
             let filters = self.topic.join(", ");
-            let why = format!("the server refused to subscribe to {filters}: {reason}");
-            return Err(Unanswered::Refused(why));
+            return Err(Unanswered::Refused(refused(
+                "subscribe to",
+                &filters,
+                *reason,
+            )));
         }
         complain_about(&self.topic, &granted, "subscribe to");
         Ok(())
@@ -345,9 +347,13 @@ impl From<RequestError> for Unanswered {
 fn complain_about(filters: &[String], reasons: &[ReasonCode], what: &str) {
     for (filter, reason) in filters.iter().zip(reasons) {
         if reason.is_error() {
-            complain(&format!("the server refused to {what} {filter}: {reason}"));
+            complain(&refused(what, filter, *reason));
         }
     }
+}
+
+fn refused(what: &str, filters: &str, reason: ReasonCode) -> String {
+    format!("the server refused to {what} {filters}: {reason}")
 }
 
 async fn wait(seconds: Option<u64>) {

@@ -203,6 +203,34 @@ async fn lines_arrive_in_order_and_all_of_them() {
     }
 }
 
+#[tokio::test]
+async fn a_line_that_no_message_can_be_is_named() {
+    let broker = Broker::start();
+    let (_watching, mut events) = broker.watch(Config::default()).await;
+    let mut child = spawn(broker.program(&["pub", "-t", "t", "-q", "1", "-l"]));
+    let mut stdin = child.stdin.take().unwrap();
+    // More than this broker takes.
+    let large = vec![b'x'; 2 << 20];
+    stdin.write_all(b"first\n\n").unwrap();
+    stdin.write_all(&large).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_failure(
+        &output,
+        1,
+        "line 3: the packet is larger than the server takes",
+    );
+    assert_eq!(next(&mut events).await.payload, b"first");
+    assert_eq!(next(&mut events).await.payload, b"");
+    #[cfg(unix)]
+    {
+        let endless = std::fs::File::open("/dev/zero").unwrap();
+        let mut program = broker.program(&["pub", "-t", "t", "-l"]);
+        let output = program.stdin(endless).output().unwrap();
+        assert_failure(&output, 1, "line 1: the packet is larger than");
+    }
+}
+
 #[test]
 fn sub_writes_in_every_format() {
     let broker = Broker::start();
@@ -389,6 +417,18 @@ fn what_is_wrong_is_told_in_one_line() {
             "-h 127.0.0.1 -p 1884",
         ),
         (&["sub", "-t", "t", "-h", "[::1]:1884"], "-h [::1] -p 1884"),
+        (
+            &["pub", "-t", "t", "-n", "-h", "unix:/run/s"],
+            "write -h unix:///run/s",
+        ),
+        (
+            &["pub", "-t", "t", "-n", "--cafile", "f"],
+            "unknown flag --cafile; did you mean --ca?",
+        ),
+        (
+            &["pub", "-t", "t", "-n", "--insecure"],
+            "write -h mqtts://NAME",
+        ),
         (&["sub", "-t", "a/#/b"], "`#` is not the whole last level"),
         (&["sub", "-t", "t", "-c"], "-c needs -i"),
         (&["sub", "-t", "t", "--hex", "--json"], "exclude each other"),
@@ -398,6 +438,103 @@ fn what_is_wrong_is_told_in_one_line() {
         ),
     ] {
         assert_failure(&program(arguments).output().unwrap(), 2, expected);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_file_that_is_not_what_it_should_be_is_a_mistake() {
+    let authority = whimbrel_tests::authority::Authority::new("pub-files");
+    let (good, other) = (
+        authority.client("a", "a", "b"),
+        authority.client("c", "c", "d"),
+    );
+    let (ca, text) = (authority.file(), authority.write("text", "no PEM"));
+    let none = authority.path("none");
+    let (certificate, key) = (good.certificate.as_str(), good.key.as_str());
+    for (arguments, flag, file, expected) in [
+        (&["--ca", &none][..], "--ca", &*none, "cannot read"),
+        (
+            &["--ca", &ca, "--ca", &text],
+            "--ca",
+            &text,
+            "no certificate; name a file",
+        ),
+        (
+            &["--ca", key],
+            "--ca",
+            key,
+            "no certificate; it has a private key",
+        ),
+        (
+            &["--cert", &none, "--key", key],
+            "--cert",
+            &none,
+            "cannot read",
+        ),
+        (
+            &["--cert", &text, "--key", key],
+            "--cert",
+            &text,
+            "no certificate; name a file",
+        ),
+        (
+            &["--cert", certificate, "--key", &none],
+            "--key",
+            &none,
+            "cannot read",
+        ),
+        (
+            &["--cert", certificate, "--key", &text],
+            "--key",
+            &text,
+            "should have one in PEM",
+        ),
+        (
+            &["--cert", certificate, "--key", &other.key],
+            "--key",
+            &other.key,
+            "is not the key of",
+        ),
+    ] {
+        for command in [&["pub", "-n"][..], &["sub"]] {
+            let server = ["-t", "t", "-h", "mqtts://127.0.0.1:1"];
+            let output = program(&[command, &server, arguments].concat())
+                .output()
+                .unwrap();
+            assert_failure(
+                &output,
+                2,
+                &format!("whimbrel: {flag} needs a file in PEM: "),
+            );
+            assert_failure(&output, 2, file);
+            assert_failure(&output, 2, expected);
+        }
+    }
+    // With good ones it is tried.
+    let server = ["pub", "-n", "-t", "t", "-h", "mqtts://127.0.0.1:1"];
+    let files = ["--ca", &ca, "--cert", certificate, "--key", key];
+    let output = program(&[&server[..], &files].concat()).output().unwrap();
+    assert_failure(&output, 1, "cannot connect to tls://127.0.0.1:1: ");
+}
+
+#[test]
+fn a_will_that_waits_needs_a_session_that_does() {
+    let broker = Broker::start();
+    for (arguments, waits) in [
+        (&["--will-delay", "5"][..], false),
+        (&["--will-delay", "5", "-x", "0"], false),
+        (&["--will-delay", "5", "-c", "-i", "me", "-x", "0"], false),
+        (&["--will-delay", "0"], true),
+        (&["--will-delay", "5", "-x", "9"], true),
+        (&["--will-delay", "5", "-c", "-i", "me"], true),
+    ] {
+        let own = ["pub", "-t", "t", "-n", "--will-topic", "w"];
+        let output = broker.run(&[&own, arguments].concat());
+        match waits {
+            true => assert_silent_success(&output),
+            false => assert_failure(&output, 2, "--will-delay needs -x: a will is sent"),
+        }
     }
 }
 
@@ -426,6 +563,10 @@ fn the_reason_of_the_server_is_told() {
         (
             b"\x20\x0C\0\x87\x09\x1F\0\x06no way",
             "not authorized (no way); check -u",
+        ),
+        (
+            b"\x20\x0C\0\x8A\x09\x1F\0\x06banned",
+            "refused the connection: banned\n",
         ),
         (
             b"\x20\x03\0\x85\0",

@@ -50,12 +50,21 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
         seconds => seconds.into(),
     };
     let asked = protocol.server_keep_alive_s.unwrap_or_default();
+    let packet = || {
+        bytes(
+            "protocol.maximum_packet_size",
+            protocol.maximum_packet_size.into(),
+        )
+    };
+    let queue = || {
+        bytes(
+            "session.queue_bytes_maximum",
+            session.queue_bytes_maximum.into(),
+        )
+    };
     let pairs = [
         (
-            bytes(
-                "protocol.maximum_packet_size",
-                protocol.maximum_packet_size.into(),
-            ),
+            packet(),
             budget(),
             "the largest packets will be refused for want of memory",
         ),
@@ -65,10 +74,12 @@ pub(super) fn find(settings: &Settings, places: &Places) -> Vec<Problem> {
             &*format!("the budget is used up before {until}"),
         ),
         (
-            bytes(
-                "session.queue_bytes_maximum",
-                session.queue_bytes_maximum as u64,
-            ),
+            packet(),
+            queue(),
+            "the largest messages can never wait for a client",
+        ),
+        (
+            queue(),
             total(),
             "all queues together are full before one is",
         ),

@@ -1,7 +1,8 @@
 //! Asks for a password: on the terminal without showing it, or as a line of standard input.
 
 use super::Failure;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use crate::input::read_line;
+use std::io::{self, IsTerminal, Write};
 
 /// How often a password is asked for on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +41,7 @@ fn ask(prompt: &str) -> io::Result<Vec<u8>> {
 
 /// One line without its end.
 fn line() -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    let mut input = io::stdin().lock().take(BYTES_MAXIMUM);
-    input.read_until(b'\n', &mut line)?;
+    let mut line = read_line(BYTES_MAXIMUM)?;
     for end in [b'\n', b'\r'] {
         if line.last() == Some(&end) {
             line.pop();

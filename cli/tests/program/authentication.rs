@@ -201,7 +201,7 @@ mod reload {
         let (mut alice, _) = connect(&address, "alice", "secret");
         broker.signal("HUP");
         let line = broker.wait_for("reloaded");
-        assert!(line.contains("disconnected_clients=0"), "{line}");
+        assert!(!line.contains("disconnected_clients"), "{line}");
         alice.is_there();
     }
 

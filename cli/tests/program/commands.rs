@@ -37,6 +37,12 @@ fn help_names_commands_flags_and_exit_codes() {
 }
 
 #[test]
+fn help_may_stand_before_a_command() {
+    assert_eq!(stdout(&["help", "pub"]), stdout(&["pub", "--help"]));
+    assert_eq!(stdout(&["help"]), stdout(&["--help"]));
+}
+
+#[test]
 fn misuse_says_what_to_do_and_ends_with_2() {
     for (arguments, expected) in [
         (&["serv"][..], "did you mean serve?"),

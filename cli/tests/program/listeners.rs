@@ -100,6 +100,20 @@ const MISTAKES: &[Mistake] = &[
         remedy: "limits.queue_bytes_total_maximum = \"1 MiB\"",
     },
     Mistake {
+        name: "a packet above one queue",
+        text: "[protocol]\nmaximum_packet_size = \"32 MiB\"\n",
+        code: 0,
+        found: ":2:23: protocol.maximum_packet_size = \"32 MiB\"",
+        remedy: "above session.queue_bytes_maximum = \"16 MiB\": the largest messages can never wait",
+    },
+    Mistake {
+        name: "a queue below one packet",
+        text: "[session]\nqueue_bytes_maximum = \"1 MiB\"\n",
+        code: 0,
+        found: ":2:23: protocol.maximum_packet_size = \"1088 KiB\"",
+        remedy: "above session.queue_bytes_maximum = \"1 MiB\"",
+    },
+    Mistake {
         name: "more connections than sessions",
         text: "[limits]\nconnections_maximum = 200\nsessions_maximum = 100\n",
         code: 0,
