@@ -184,16 +184,7 @@ pub(crate) fn in_words(ended: &Ended) -> String {
         | Ended::Transport(_)
         | Ended::Fault(_) => "",
     };
-    let mut told = ended.to_string();
-    if let Ended::Refused(reason, Some(text)) | Ended::Server(reason, Some(text)) = ended {
-        // Brokers, ours among them, like to repeat the reason: reason (refused: reason).
-        let reason = reason.to_string();
-        if text.contains(&reason) {
-            told.truncate(told.len() - reason.len() - " (".len() - text.len() - ")".len());
-            told.push_str(text.strip_prefix("refused: ").unwrap_or(text));
-        }
-    }
-    told + advice
+    ended.to_string() + advice
 }
 
 /// Why a request came to nothing: what cannot be asked, or the end of the connection.
@@ -258,6 +249,11 @@ mod tests {
                     text("the credentials were revoked"),
                 ),
                 "the server closed the connection: not authorized (the credentials were revoked)",
+            ),
+            // What a server says does nothing to the terminal.
+            (
+                Ended::Server(ReasonCode::UNSPECIFIED, text("\u{1b}[2Jhello")),
+                "the server closed the connection: unspecified error (\u{FFFD}[2Jhello)",
             ),
         ] {
             assert_eq!(in_words(&ended), expected);

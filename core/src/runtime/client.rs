@@ -60,10 +60,18 @@ pub enum Ended {
     Timeout,
 }
 
+/// The reason, and what the server says beside it. Servers, ours among them, like to repeat the
+/// reason; and what somebody else says moves no cursor of who reads it.
 fn reason_in_words(reason: ReasonCode, text: &Option<String>) -> String {
-    match text {
-        Some(text) => format!("{reason} ({text})"),
-        None => reason.to_string(),
+    let reason = reason.to_string();
+    let Some(text) = text else {
+        return reason;
+    };
+    let plain = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
+    let text: String = text.chars().map(plain).collect();
+    match text.contains(&reason) {
+        true => text.strip_prefix("refused: ").unwrap_or(&text).into(),
+        false => format!("{reason} ({text})"),
     }
 }
 
