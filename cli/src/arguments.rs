@@ -107,11 +107,16 @@ fn with_command(
     program: &CommandInfoWithArgs,
     mut arguments: Vec<String>,
 ) -> Result<Vec<String>, NoProgram> {
-    const OWN: [&str; 5] = ["help", "--help", "-h", "--version", "-V"];
+    const HELP: [&str; 3] = ["help", "--help", "-h"];
+    const VERSION: [&str; 2] = ["--version", "-V"];
+    // Of what stands behind it only the names of commands count: an option might take `--help` for
+    // its value.
     if let [first, _, ..] = &arguments[..]
-        && OWN[..3].contains(&first.as_str())
+        && HELP.contains(&first.as_str())
     {
-        arguments.remove(0);
+        let is_name = |argument: &String| !argument.starts_with('-');
+        let names = arguments.drain(..).skip(1).take(2).take_while(is_name);
+        arguments = names.collect();
         arguments.push("--help".to_owned());
     }
     let names: Vec<&str> = program
@@ -120,7 +125,8 @@ fn with_command(
         .map(|command| command.name)
         .collect();
     match arguments.first().map(String::as_str) {
-        Some(first) if OWN.contains(&first) || names.contains(&first) => {}
+        Some(first)
+            if HELP.contains(&first) || VERSION.contains(&first) || names.contains(&first) => {}
         Some(first) if !first.starts_with('-') => {
             let hint = match nearest(first, names.iter().copied()) {
                 _ if first.ends_with(".toml") => format!(
@@ -237,7 +243,8 @@ fn unknown_flag(command: &CommandInfoWithArgs, path: &str, name: &str) -> NoProg
     let is_client = matches!(path, "pub" | "sub");
     let meant = match name {
         // As mosquitto's clients call it, and what is near would be something else.
-        "--cafile" | "--capath" if is_client => Some("--ca"),
+        "--cafile" if is_client => Some("--ca"),
+        "--capath" if is_client => Some("--ca FILE"),
         "--unix" if is_client => Some("-h unix://PATH"),
         _ => nearest(name, command.flags.iter().map(|flag| flag.long)),
     };
@@ -344,7 +351,7 @@ mod tests {
                 "pub --cafile f",
                 "unknown flag --cafile; did you mean --ca?",
             ),
-            ("sub --capath d", "--capath; did you mean --ca?"),
+            ("sub --capath d", "--capath; did you mean --ca FILE?"),
             ("sub --unix /s", "--unix; did you mean -h unix://PATH?"),
             ("serve --cafile f", "unknown flag --cafile\n"),
             ("help pbu", "unknown command pbu; did you mean pub?"),
@@ -405,6 +412,9 @@ mod tests {
             }
         }
         assert_eq!(asked("help"), asked("--help"));
+        // An option does not take it for its value.
+        assert_eq!(asked("help pub -n -t"), asked("pub --help"));
+        assert_eq!(asked("-h -p 1883"), asked("--help"));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) async fn open(server: &Server, config: Config) -> Result<(Connection,
         OpenError::Misuse(misuse) => Failure::Usage(misuse.to_string()),
         OpenError::Url(error) => Failure::Usage(error.to_string()),
         OpenError::Connect(error) => match blamed(&error, tls) {
-            Some(option) => Failure::Usage(format!("{option} needs a file in PEM: {error}")),
+            Some(option) => Failure::Usage(format!("{option}: {error}")),
             None => Failure::Failed(format!(
                 "cannot connect to {address}: {error}; {}",
                 advice_on_transport(&error, url.scheme())

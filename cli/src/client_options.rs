@@ -418,7 +418,7 @@ impl ClientOptions {
         // 5.0 §3.1.3.2.2).
         if self.will_delay.is_some_and(|seconds| seconds > 0) && self.session_expiry_s() == 0 {
             return Err(
-                "--will-delay needs -x: a will is sent when its session ends, at the latest"
+                "--will-delay needs -x or -c: a will is sent when its session ends, at the latest"
                     .to_owned(),
             );
         }

@@ -113,10 +113,13 @@ impl Publish {
         let payload = match (&self.message, &self.file) {
             (Some(message), _) => Ok(message.clone().into_bytes()),
             (None, Some(path)) if path != Path::new("-") => {
-                read_all(File::open(path), &path.display().to_string())
+                let file = File::open(path).map_err(|error| {
+                    Failure::Usage(format!("cannot read {}: {error}", path.display()))
+                })?;
+                read_all(file, &path.display().to_string())
             }
             (None, None) if self.null => Ok(Vec::new()),
-            (None, _) => read_all(Ok(io::stdin().lock()), "the standard input"),
+            (None, _) => read_all(io::stdin().lock(), "the standard input"),
         };
         payload.map(Source::Whole).map_err(Failure::Failed)
     }
@@ -158,10 +161,11 @@ impl Publish {
 /// No packet has more bytes.
 const PAYLOAD_BYTES_MAXIMUM: u64 = 268_435_455;
 
-fn read_all(from: io::Result<impl Read>, called: &str) -> Result<Vec<u8>, String> {
+fn read_all(from: impl Read, called: &str) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
     let most = PAYLOAD_BYTES_MAXIMUM + 1;
-    from.and_then(|from| from.take(most).read_to_end(&mut payload))
+    from.take(most)
+        .read_to_end(&mut payload)
         .map_err(|error| format!("cannot read {called}: {error}"))?;
     if payload.len() as u64 == most {
         return Err(format!(
@@ -186,7 +190,9 @@ impl Unpublished {
             Self::Failed(why) => why,
             Self::Request(RequestError::Ended) | Self::Ended(_) => return self,
         };
-        Self::Failed(format!("line {number}: {why}"))
+        Self::Failed(format!(
+            "line {number}: {why}; lines behind it may have been published"
+        ))
     }
 }
 

@@ -296,13 +296,14 @@ pub enum Event {
         client_id: Box<str>,
         /// In which tenant; `None` is the default one.
         tenant: Option<Arc<str>>,
+        /// Who it has shown to be; `None` when it is anonymous.
+        user: Option<Box<str>>,
         /// Where to.
         topic: Box<str>,
-        /// What a client of 5.0 hears.
-        reason: ReasonCode,
-        /// The settings that say how much there may be; empty where none does.
-        limits: &'static str,
-        /// Whether it was delivered all the same, and only not retained.
+        /// Why.
+        why: PublishRefusal,
+        /// Whether it was delivered all the same, and only not retained: then its publisher does
+        /// not hear of that.
         was_delivered: bool,
         /// How many so far on this connection.
         count: u64,
@@ -466,6 +467,80 @@ impl fmt::Display for CloseReason {
             Self::StorageFailed => f.write_str("storage failed"),
             Self::Administrative => f.write_str("administrative action"),
         }
+    }
+}
+
+/// The settings that say how much may be retained.
+pub(crate) const RETAINED_LIMITS: &str =
+    "limits.retained_messages_maximum, limits.retained_bytes_maximum";
+
+/// Those that say how much of it may be one tenant's.
+pub(crate) const TENANT_RETAINED_LIMITS: &str =
+    "tenants.retained_messages_maximum, tenants.retained_bytes_maximum";
+
+/// Why a well-formed message was not taken in, or not retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishRefusal {
+    /// Its publisher may not.
+    NotAllowed,
+    /// Its payload is not the UTF-8 that it is declared to be.
+    PayloadFormat,
+    /// There is no memory for it.
+    Memory,
+    /// The disk, or what the log may take of it, is nearly full.
+    Storage,
+    /// There is no room for it among what is retained.
+    Retained,
+    /// There is none for its tenant.
+    TenantRetained,
+    /// It was refused before, and its publisher has gone on since.
+    Repeated,
+}
+
+impl PublishRefusal {
+    /// What a client of 5.0 is told.
+    #[must_use]
+    pub const fn reason_code(self) -> ReasonCode {
+        match self {
+            Self::NotAllowed => ReasonCode::NOT_AUTHORIZED,
+            Self::PayloadFormat => ReasonCode::PAYLOAD_FORMAT_INVALID,
+            Self::Memory
+            | Self::Storage
+            | Self::Retained
+            | Self::TenantRetained
+            | Self::Repeated => ReasonCode::QUOTA_EXCEEDED,
+        }
+    }
+
+    /// The settings that say how much there may be, where it is they that do.
+    #[must_use]
+    pub const fn limits(self) -> Option<&'static str> {
+        match self {
+            Self::Memory => Some("limits.memory_budget_bytes"),
+            Self::Retained => Some(RETAINED_LIMITS),
+            Self::TenantRetained => Some(TENANT_RETAINED_LIMITS),
+            Self::NotAllowed | Self::PayloadFormat | Self::Storage | Self::Repeated => None,
+        }
+    }
+
+    /// Whether it may pass later.
+    pub(crate) fn is_want_of_room(self) -> bool {
+        self.reason_code() == ReasonCode::QUOTA_EXCEEDED
+    }
+}
+
+impl fmt::Display for PublishRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAllowed => "not allowed",
+            Self::PayloadFormat => "the payload is not UTF-8, as it says",
+            Self::Memory => "no memory",
+            Self::Storage => "the disk or its quota is nearly full",
+            Self::Retained => "no room among what is retained",
+            Self::TenantRetained => "no room among what is retained for the tenant",
+            Self::Repeated => "refused before",
+        })
     }
 }
 

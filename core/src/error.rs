@@ -28,7 +28,7 @@ pub enum Malformed {
     #[error("there is no such packet type")]
     PacketType,
     /// The flags of the fixed header are not the ones this packet type must have.
-    #[error("the fixed header has flags that are reserved (TLS and HTTP look like this)")]
+    #[error("the fixed header has flags that are reserved")]
     FixedHeaderFlags,
     /// QoS 3.
     #[error("QoS 3 does not exist")]
@@ -70,7 +70,7 @@ pub enum Violation {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// The first packet is not CONNECT.
-    #[error("the first packet is not CONNECT")]
+    #[error("what comes first is no CONNECT (is it TLS, or HTTP?)")]
     FirstPacket,
     /// A second CONNECT.
     #[error("a second CONNECT")]

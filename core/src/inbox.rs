@@ -15,6 +15,7 @@ use crate::codec::frame::{self, Frame};
 use crate::codec::packet::{PacketType, QoS};
 use crate::connection::{Connection, Stage, Stalls};
 use crate::deliver::OUTBOX_FULL;
+use crate::error::Violation;
 use crate::id::ConnectionId;
 use crate::slab::Key;
 use crate::time::Now;
@@ -135,7 +136,18 @@ impl Broker {
                     }
                 }
                 Ok(None) => break,
-                Err(violation) => return self.close(key, CloseReason::Violation(violation)),
+                Err(violation) => {
+                    let connection = self.connections.get(key);
+                    // Nobody who speaks MQTT begins like that.
+                    let is_first = connection.is_some_and(|c| matches!(c.stage, Stage::Waiting))
+                        && violation != Violation::PacketTooLarge;
+                    let violation = if is_first {
+                        Violation::FirstPacket
+                    } else {
+                        violation
+                    };
+                    return self.close(key, CloseReason::Violation(violation));
+                }
             }
         }
         let Some(connection) = self.connections.get_mut(key) else {

@@ -59,14 +59,6 @@ impl State for Author {
     }
 }
 
-/// The settings that say how much may be retained.
-pub(crate) const RETAINED_LIMITS: &str =
-    "limits.retained_messages_maximum, limits.retained_bytes_maximum";
-
-/// Those that say how much of it may be one tenant's.
-pub(crate) const TENANT_RETAINED_LIMITS: &str =
-    "tenants.retained_messages_maximum, tenants.retained_bytes_maximum";
-
 /// The last message of a topic: what is retained, or has cleared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Last {

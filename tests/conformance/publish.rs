@@ -1,6 +1,6 @@
 //! MQTT 5.0 §3.3, §4.5: PUBLISH, and who gets it.
 
-use whimbrel_core::action::{CloseReason, Event};
+use whimbrel_core::action::{CloseReason, Event, PublishRefusal};
 use whimbrel_core::codec::packet::{PacketType, Publish, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::property::Property;
 use whimbrel_core::codec::reason::ReasonCode;
@@ -248,6 +248,59 @@ fn the_brokers_own_topics_are_not_for_clients() {
     }
 }
 
+/// What its properties take counts, too: it is not acknowledged and then not retained.
+#[test]
+fn what_is_retained_is_measured_with_its_properties() {
+    let mut config = Config::default();
+    config.limits.retained_bytes_maximum = 500;
+    let mut world = World::new(config);
+    let client = world.connect(Version::V5, "client");
+    let reason = |world: &mut World, topic, text: &str| {
+        let buffer = properties(&[Property::UserProperty("why", text)]);
+        let message = Publish {
+            retain: true,
+            properties: buffer.as_properties(),
+            ..publish(topic, b"x", QoS::AtLeastOnce, 1)
+        };
+        world.send(client, &Packet::Publish(message));
+        world.hear(client).ack().2
+    };
+    let long = "x".repeat(600);
+    assert_eq!(reason(&mut world, "a", &long), ReasonCode::QUOTA_EXCEEDED);
+    assert!(!reason(&mut world, "b", "short").is_error());
+    let statistics = world.statistics();
+    assert_eq!(statistics.retained_messages, 1);
+    assert_eq!(statistics.publishes_refused, 1);
+    assert_eq!(statistics.retained_refused, 0);
+}
+
+/// Of each connection the 1st, 2nd, 4th, … is told, also what was delivered and no more.
+#[test]
+fn what_is_not_retained_is_told_ever_more_rarely() {
+    let mut config = Config::default();
+    config.limits.retained_messages_maximum = 0;
+    let mut world = World::new(config);
+    let client = world.connect(Version::V5, "client");
+    for _ in 0..9 {
+        let message = Publish {
+            retain: true,
+            ..publish("a", b"x", QoS::AtMostOnce, 0)
+        };
+        world.send(client, &Packet::Publish(message));
+    }
+    let told = world.events.iter().filter_map(|event| match event {
+        Event::PublishRefused {
+            why: PublishRefusal::Retained,
+            was_delivered: true,
+            count,
+            ..
+        } => Some(*count),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [1, 2, 4, 8]);
+    assert_eq!(world.statistics().retained_refused, 9);
+}
+
 /// [MQTT311-4.8.0-2]
 #[test]
 fn what_cannot_be_kept_now_is_refused_or_ends_the_connection() {
@@ -280,8 +333,8 @@ fn what_cannot_be_kept_now_is_refused_or_ends_the_connection() {
         assert_eq!(world.statistics().retained_messages, 1);
         let of_retained = "limits.retained_messages_maximum, limits.retained_bytes_maximum";
         let says_why = |event: &Event| match event {
-            Event::PublishRefused { topic, limits, .. } => {
-                &**topic == "b" && *limits == of_retained
+            Event::PublishRefused { topic, why, .. } => {
+                &**topic == "b" && why.limits() == Some(of_retained)
             }
             Event::Disconnected { why, .. } => {
                 *why == CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, of_retained)

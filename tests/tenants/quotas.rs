@@ -1,7 +1,7 @@
 //! How much a tenant may have: all its clients together, on all shards together, and nobody else's.
 
 use crate::{answer, by_name, retained};
-use whimbrel_core::action::DropReason;
+use whimbrel_core::action::{DropReason, Event, PublishRefusal};
 use whimbrel_core::codec::packet::{Connect, QoS, Version};
 use whimbrel_core::codec::{Packet, ReasonCode};
 use whimbrel_core::config::TenantsConfig;
@@ -149,6 +149,18 @@ fn a_tenant_retains_so_much() {
         assert_eq!(retain("b", b""), done);
         assert_eq!(retain("c", &[1; 700]), done);
         assert_eq!(world.statistics().retained_messages, 2);
+        let is_tenants = |event: &Event| match event {
+            Event::PublishRefused { why, .. } => *why == PublishRefusal::TenantRetained,
+            _ => false,
+        };
+        assert_eq!(
+            world
+                .events
+                .iter()
+                .filter(|event| is_tenants(event))
+                .count(),
+            2
+        );
         let nobody = world.connect(Version::V5, "nobody");
         for topic in ["a", "b", "c"] {
             world.send(nobody, &retained(topic, b"x"));

@@ -314,6 +314,25 @@ impl<'a> Teller<'a> {
                 client_id,
                 format!("does not get a message: {why}; {count} so far"),
             ),
+            Event::Denied {
+                client_id,
+                operation,
+                topic,
+                ..
+            } => (client_id, format!("may not {operation} {topic}")),
+            Event::PublishRefused {
+                client_id,
+                topic,
+                why,
+                was_delivered,
+                ..
+            } => {
+                let what = match was_delivered {
+                    true => "is not retained",
+                    false => "is refused",
+                };
+                (client_id, format!("a message to {topic} {what}: {why}"))
+            }
             Event::EventsLost { .. } | _ => return Ok(()),
         };
         if self.client.is_none_or(|wanted| *wanted == **client) {

@@ -1,10 +1,11 @@
 //! Makes log lines of the core's events: one line for a connection's life at `info`, what loses
-//! messages by a limit at `warn`, the rest at `debug`. Never payloads, topics' contents or secrets.
+//! messages by a limit at `warn`, what is denied or refused at `info`, the rest at `debug`. Never
+//! payloads, topics' contents or secrets.
 
-use core::fmt;
 use core::mem::{Discriminant, discriminant};
 use core::net::SocketAddr;
 use std::sync::Arc;
+use tracing::field::{DisplayValue, display};
 use tracing::{debug, error, info, warn};
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::{CloseReason, Event, Timestamp};
@@ -59,29 +60,29 @@ impl Reporter {
         else {
             return report(event, facts);
         };
-        let (client_id, address) = (&**client_id, Address(*address));
+        let (client_id, address) = (&**client_id, shown(*address));
         let of_itself = matches!(why, CloseReason::TransportClosed | CloseReason::Shutdown);
         // Somebody only looked at the port: nothing to tell.
         if client_id.is_empty() && of_itself {
-            return debug!(%address, "connection closed before CONNECT");
+            return debug!(address, "connection closed before CONNECT");
         }
         let username = username.as_deref();
         match self.count(now, Refusal::Mqtt(*why)) {
             (count, true) => {
-                info!(client_id, username, %address, reason = %why, count, "client refused");
+                info!(client_id, username, address, reason = %why, count, "client refused");
             }
             (count, false) => {
-                debug!(client_id, username, %address, reason = %why, count, "client refused");
+                debug!(client_id, username, address, reason = %why, count, "client refused");
             }
         }
     }
 
     /// Writes the line for a connection that was cut off below MQTT.
     pub fn fault(&mut self, now: Timestamp, address: Option<SocketAddr>, fault: &Fault) {
-        let address = Address(address);
+        let address = shown(address);
         match self.count(now, Refusal::Below(discriminant(fault))) {
-            (count, true) => info!(%address, reason = %fault, count, "connection refused"),
-            (count, false) => debug!(%address, reason = %fault, count, "connection refused"),
+            (count, true) => info!(address, reason = %fault, count, "connection refused"),
+            (count, false) => debug!(address, reason = %fault, count, "connection refused"),
         }
     }
 
@@ -118,7 +119,7 @@ fn report(event: &Event, facts: Facts) {
             client_id = &**client_id,
             tenant = tenant.as_deref(),
             user = user.as_deref(),
-            address = %Address(*address),
+            address = shown(*address),
             %version,
             session_present,
             keep_alive_s,
@@ -134,8 +135,8 @@ fn report(event: &Event, facts: Facts) {
         } => info!(
             client_id = &**client_id,
             tenant = tenant.as_deref(),
-            address = %Address(*address),
-            version = facts.version.map(tracing::field::display),
+            address = shown(*address),
+            version = facts.version.map(display),
             seconds = facts.open_ms as f64 / 1e3,
             session_kept,
             reason = %why,
@@ -161,8 +162,8 @@ fn report(event: &Event, facts: Facts) {
         } => warn!(
             client_id = &**client_id,
             tenant = tenant.as_deref(),
-            address = %Address(*address),
-            newcomer = %Address(*newcomer),
+            address = shown(*address),
+            newcomer = shown(*newcomer),
             takeovers,
             back_off_ms,
             "clients with one identifier push each other off; newcomers are refused for a while"
@@ -173,17 +174,18 @@ fn report(event: &Event, facts: Facts) {
         Event::PublishRefused {
             client_id,
             tenant,
+            user,
             topic,
-            reason,
-            limits,
+            why,
             was_delivered,
             count,
         } => info!(
             client_id = &**client_id,
             tenant = tenant.as_deref(),
+            user = user.as_deref(),
             topic = &**topic,
-            %reason,
-            limits,
+            reason = %why,
+            limits = why.limits(),
             count,
             "{}",
             match was_delivered {
@@ -191,7 +193,7 @@ fn report(event: &Event, facts: Facts) {
                 false => "message refused",
             }
         ),
-        // The former is told by `Reporter::event`, and all others above.
+        // The former is told by `Reporter::event`, and clippy says what else there is.
         Event::Refused { .. } | _ => {}
     }
 }
@@ -303,16 +305,9 @@ fn report_access(event: &Event) {
     );
 }
 
-/// An address, or that there is none.
-struct Address(Option<SocketAddr>);
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("none"),
-        }
-    }
+/// An address as it is told; nothing where there is none.
+fn shown(address: Option<SocketAddr>) -> Option<DisplayValue<SocketAddr>> {
+    address.map(display)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! PUBLISH, and every other way in which a message comes in: wills, and other shards.
 
-use crate::action::CloseReason;
+use crate::action::{CloseReason, PublishRefusal};
 use crate::backpressure::Publisher;
 use crate::broker::Broker;
 use crate::codec::packet::{Publish, QoS};
@@ -10,7 +10,6 @@ use crate::connection::Stalls;
 use crate::deliver::{How, Publication};
 use crate::error::Violation;
 use crate::gate::{AckKind, Gate};
-use crate::handle::refuse::Obstacle;
 use crate::id::{MessageId, PacketId};
 use crate::letter::{DeliveryId, ExchangeId};
 use crate::message::{Message, MessageView};
@@ -286,19 +285,19 @@ impl Broker {
             true => self.was_refused(session, (packet_id, to.topic), publish),
             false => None,
         };
-        let obstacle = refused_before.or_else(|| self.refusal(key, to, publish));
-        let lacks_room = obstacle.is_some_and(Obstacle::is_want_of_room);
+        let refusal = refused_before.or_else(|| self.refusal(key, to, publish));
+        let lacks_room = refusal.is_some_and(PublishRefusal::is_want_of_room);
         // Some have it: were it refused for now, they would not know it when it comes again.
         let has_part = exchange.is_some_and(|exchange| self.was_interrupted(exchange));
-        if let Some(obstacle) = obstacle.filter(|_| !(has_part && lacks_room)) {
+        if let Some(why) = refusal.filter(|_| !(has_part && lacks_room)) {
             if refused_before.is_none() && lacks_room && hears {
                 self.note_refusal(session, (packet_id, to.topic), publish);
             }
             if self.question.is_some() {
-                self.explain_refusal(key, to.topic.as_str(), obstacle.reason);
+                self.explain_refusal(key, to.topic.as_str(), why.reason_code());
             }
             let gate = exchange.and_then(|exchange| self.forget_received(session, exchange));
-            self.refuse_publish(key, gate, (kind, packet_id, to.topic), obstacle);
+            self.refuse_publish(key, gate, (kind, packet_id, to.topic), why);
             return Ok(());
         }
         let mark = self.mark();
@@ -373,16 +372,14 @@ impl Broker {
         session: Key,
         (to, publish): (Destination<'_>, &Publish<'_>),
     ) -> Result<(), Violation> {
-        let refusal = self
-            .refusal(key, to, publish)
-            .map(|obstacle| obstacle.reason);
-        if let Some(reason) = refusal
+        let refusal = self.refusal(key, to, publish);
+        if let Some(why) = refusal
             && self.question.is_some()
         {
-            self.explain_refusal(key, to.topic.as_str(), reason);
+            self.explain_refusal(key, to.topic.as_str(), why.reason_code());
         }
         match refusal {
-            Some(ReasonCode::PAYLOAD_FORMAT_INVALID) => Err(Violation::PayloadFormat),
+            Some(PublishRefusal::PayloadFormat) => Err(Violation::PayloadFormat),
             Some(_) => {
                 self.statistics.publishes_refused += 1;
                 Ok(())
@@ -558,19 +555,20 @@ impl Broker {
         let is_owed = origin
             .exchange
             .is_some_and(|exchange| self.was_interrupted(exchange));
-        let lacks = match () {
-            () if clears || is_owed => None,
-            () if !origin.is_will && self.must_spare_storage() => Some("storage.quota_bytes"),
-            () => self.retained_shortage(publication.tenant, &publication.view),
+        let lacks = if clears || is_owed {
+            None
+        } else if !origin.is_will && self.must_spare_storage() {
+            Some(PublishRefusal::Storage)
+        } else {
+            self.retained_shortage(publication.tenant, &publication.view)
         };
-        let Some(limits) = lacks else {
+        let Some(why) = lacks else {
             self.keep(publication, self.author(origin));
             return true;
         };
         self.statistics.retained_refused += 1;
-        if let Some(Publisher::Here(key)) = origin.publisher {
-            let obstacle = Obstacle::new(ReasonCode::QUOTA_EXCEEDED, limits);
-            self.tell_refused(key, publication.view.topic, obstacle, true);
+        if let Some(key) = origin.connection() {
+            self.tell_refused(key, publication.view.topic, why, true);
         }
         false
     }

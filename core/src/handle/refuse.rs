@@ -1,6 +1,6 @@
 //! Messages that are not taken in: why, what their clients hear, and that it stays so.
 
-use crate::action::{CloseReason, Event};
+use crate::action::{CloseReason, Event, PublishRefusal};
 use crate::broker::Broker;
 use crate::codec::ReasonCode;
 use crate::codec::packet::{Publish, QoS};
@@ -8,31 +8,12 @@ use crate::gate::{AckKind, Gate};
 use crate::handle::publish::Destination;
 use crate::id::PacketId;
 use crate::message::MessageView;
-use crate::retained::{RETAINED_LIMITS, TENANT_RETAINED_LIMITS, Usage};
+use crate::retained::Usage;
 use crate::session::refusals::Refusal;
 use crate::slab::Key;
 use crate::tenant::TenantId;
 use crate::topic::TopicName;
-
-/// What keeps a well-formed message out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Obstacle {
-    /// What its client hears.
-    pub(super) reason: ReasonCode,
-    /// The settings that say how much there may be; empty where none does.
-    pub(super) limits: &'static str,
-}
-
-impl Obstacle {
-    pub(super) const fn new(reason: ReasonCode, limits: &'static str) -> Self {
-        Self { reason, limits }
-    }
-
-    /// Whether it may pass later.
-    pub(super) fn is_want_of_room(self) -> bool {
-        self.reason == ReasonCode::QUOTA_EXCEEDED
-    }
-}
+use alloc::boxed::Box;
 
 impl Broker {
     /// Why a well-formed message is not taken in, if so.
@@ -41,43 +22,45 @@ impl Broker {
         key: Key,
         to: Destination<'_>,
         publish: &Publish<'_>,
-    ) -> Option<Obstacle> {
+    ) -> Option<PublishRefusal> {
         if !self.may_publish(key, to.topic, to.route) {
-            return Some(Obstacle::new(ReasonCode::NOT_AUTHORIZED, ""));
+            return Some(PublishRefusal::NotAllowed);
         }
         if self.config.protocol.check_payload_format
             && publish.properties.payload_format_indicator() == Some(true)
             && core::str::from_utf8(publish.payload).is_err()
         {
-            return Some(Obstacle::new(ReasonCode::PAYLOAD_FORMAT_INVALID, ""));
+            return Some(PublishRefusal::PayloadFormat);
         }
         let clears = publish.retain && publish.payload.is_empty();
         if publish.qos > QoS::AtMostOnce {
             self.measure_memory();
-            let limits = match () {
-                () if self.is_tight() => "limits.memory_budget_bytes",
-                () if self.storage_is_full && !clears => "storage.quota_bytes",
-                () => "",
-            };
-            if !limits.is_empty() {
-                return Some(Obstacle::new(ReasonCode::QUOTA_EXCEEDED, limits));
+            if self.is_tight() {
+                return Some(PublishRefusal::Memory);
+            }
+            if self.storage_is_full && !clears {
+                return Some(PublishRefusal::Storage);
             }
         }
         if publish.retain && !publish.payload.is_empty() && publish.qos > QoS::AtMostOnce {
+            let mut forwarded = core::mem::take(&mut self.forwarded);
+            forwarded.clear();
+            publish.properties.forwardable(&mut forwarded);
             let name = self.tenants.name(to.tenant);
-            let view = self.view(name.as_deref(), to.topic, (publish, &[]));
+            let view = self.view(name.as_deref(), to.topic, (publish, &forwarded));
             let lacks = self.retained_shortage(to.tenant, &view);
-            return lacks.map(|limits| Obstacle::new(ReasonCode::QUOTA_EXCEEDED, limits));
+            self.forwarded = forwarded;
+            return lacks;
         }
         None
     }
 
-    /// The settings that keep a message from being retained, if there are any.
+    /// What keeps a message from being retained, if anything does.
     pub(super) fn retained_shortage(
         &self,
         tenant: TenantId,
         view: &MessageView<'_>,
-    ) -> Option<&'static str> {
+    ) -> Option<PublishRefusal> {
         let limits = &self.config.limits;
         let maximum = Usage {
             messages: limits.retained_messages_maximum,
@@ -85,14 +68,14 @@ impl Broker {
         };
         let of_tenant = self.retained_maximum(tenant);
         if !self.retained.has_room(tenant, view, (maximum, of_tenant)) {
-            let has_in_all = self.retained.has_room(tenant, view, (maximum, Usage::ANY));
-            return Some(match has_in_all {
-                true => TENANT_RETAINED_LIMITS,
-                false => RETAINED_LIMITS,
+            let is_tenants_alone = self.retained.has_room(tenant, view, (maximum, Usage::ANY));
+            return Some(match is_tenants_alone {
+                true => PublishRefusal::TenantRetained,
+                false => PublishRefusal::Retained,
             });
         }
-        let is_over = self.memory_bytes() + view.encoded_len() as u64 > limits.memory_budget_bytes;
-        is_over.then_some("limits.memory_budget_bytes")
+        let bytes = self.memory_bytes() + view.encoded_len() as u64;
+        (bytes > limits.memory_budget_bytes).then_some(PublishRefusal::Memory)
     }
 
     /// Refuses a message in an acknowledgement; where the version has no words for it, acknowledges
@@ -102,39 +85,41 @@ impl Broker {
         key: Key,
         gate: Option<Gate>,
         (kind, id, topic): (AckKind, PacketId, TopicName<'_>),
-        obstacle: Obstacle,
+        why: PublishRefusal,
     ) {
-        let Obstacle { reason, limits } = obstacle;
+        let reason = why.reason_code();
         self.statistics.publishes_refused += 1;
         let hears = self
             .connections
             .get(key)
             .is_some_and(|c| c.profile.hears_refusals());
         if hears {
-            if reason != ReasonCode::NOT_AUTHORIZED {
-                self.tell_refused(key, topic.as_str(), obstacle, false);
-            }
+            self.tell_refused(key, topic.as_str(), why, false);
             self.acknowledge(key, gate, (kind, id, reason));
         } else if reason == ReasonCode::NOT_AUTHORIZED {
             // [MQTT311-3.3.5-2] A QoS 2 exchange goes on as if it had been taken in; PUBREL finds
             // nothing to release.
             self.acknowledge(key, gate, (kind, id, ReasonCode::SUCCESS));
         } else {
-            self.doom(key, CloseReason::Limit(reason, limits)); // [MQTT311-4.8.0-2]
+            self.doom(
+                key,
+                CloseReason::Limit(reason, why.limits().unwrap_or_default()),
+            ); // [MQTT311-4.8.0-2]
         }
     }
 
-    /// Counts a refusal that no rule has made, and tells of the 1st, 2nd, 4th, 8th, … of a
-    /// connection.
+    /// Counts a refusal, and tells of the 1st, 2nd, 4th, 8th, … of a connection. What is told
+    /// otherwise is not: what rules do not allow, and what was refused before.
     #[cold]
     pub(super) fn tell_refused(
         &mut self,
         key: Key,
         topic: &str,
-        Obstacle { reason, limits }: Obstacle,
+        why: PublishRefusal,
         was_delivered: bool,
     ) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let is_told = matches!(why, PublishRefusal::NotAllowed | PublishRefusal::Repeated);
+        let Some(connection) = self.connections.get_mut(key).filter(|_| !is_told) else {
             return;
         };
         let count = &mut connection.extra().publishes_refused;
@@ -145,13 +130,14 @@ impl Broker {
             && count.is_power_of_two()
         {
             let client_id = session.client_id.clone();
+            let user = connection.user().map(Box::from);
             let tenant = self.tenants.name(session.tenant);
             self.event(Event::PublishRefused {
                 client_id,
                 tenant,
+                user,
                 topic: topic.into(),
-                reason,
-                limits,
+                why,
                 was_delivered,
                 count,
             });
@@ -166,12 +152,12 @@ impl Broker {
         session: Key,
         (id, topic): (PacketId, TopicName<'_>),
         publish: &Publish<'_>,
-    ) -> Option<Obstacle> {
+    ) -> Option<PublishRefusal> {
         let session = self.sessions.get_mut(session)?;
         let refusals = session.traffic.as_mut()?.refusals.as_mut()?;
         let refusal = Refusal::of(id, publish, topic.as_str());
         if publish.dup && refusals.has(refusal) {
-            return Some(Obstacle::new(ReasonCode::QUOTA_EXCEEDED, ""));
+            return Some(PublishRefusal::Repeated);
         }
         if refusals.forget(id) && self.journal.is_on() {
             self.journal.refusal_forgotten(session.number, id);

@@ -3,12 +3,11 @@
 use super::REDACTED;
 use crate::access::ban::Bans;
 use crate::access::rules::Rules;
-use crate::action::{Action, CloseReason, Peer, Verdict};
+use crate::action::{Action, CloseReason, Peer, RETAINED_LIMITS, TENANT_RETAINED_LIMITS, Verdict};
 use crate::codec::reason::ReasonCode;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::letter::Letter;
 use crate::message::Message;
-use crate::retained::{RETAINED_LIMITS, TENANT_RETAINED_LIMITS};
 use crate::state::{Reader, State, Writer};
 use crate::time::Now;
 use alloc::sync::Arc;

@@ -67,9 +67,13 @@ fn reason_in_words(reason: ReasonCode, text: &Option<String>) -> String {
     let Some(text) = text else {
         return reason;
     };
-    let plain = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
+    let plain = |c: char| match c {
+        '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => '\u{FFFD}',
+        c if c.is_control() => '\u{FFFD}',
+        c => c,
+    };
     let text: String = text.chars().map(plain).collect();
-    match text.contains(&reason) {
+    match text.to_ascii_lowercase().contains(&reason) {
         true => text.strip_prefix("refused: ").unwrap_or(&text).into(),
         false => format!("{reason} ({text})"),
     }

@@ -161,7 +161,6 @@ impl Oracle {
     // --- Sessions ---
 
     /// A client exists, or has forgotten everything and begins again.
-    /// A client begins, which has forgotten everything.
     pub(super) fn born(
         &mut self,
         player: usize,
