@@ -322,11 +322,17 @@ impl Broker {
         self.settle();
     }
 
-    /// Takes note of the time an input brought.
+    /// Takes note of the time an input brought, which may cost anew.
     pub(crate) fn tick(&mut self, now: Now) {
+        self.work = 0;
+        self.note(now);
+    }
+
+    /// The same of an input that follows from another one, and has a part in what that may cost: a
+    /// turn with many outputs is no longer for who has had its share of it.
+    fn note(&mut self, now: Now) {
         let before = self.clock.now();
         self.clock.tick(now);
-        self.work = 0;
         self.measure_memory();
         let expected = self
             .machine_wall
@@ -588,7 +594,7 @@ impl Broker {
     /// Call it only when everything that an earlier call gave was taken by the transport: that is
     /// how the broker knows what is unsent.
     pub fn transmit(&mut self, now: Now, connection: ConnectionId, out: &mut Vec<u8>) {
-        self.tick(now);
+        self.note(now);
         let key = connection.key();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -617,7 +623,7 @@ impl Broker {
     /// transport takes no more for now. To be told whenever a write was left incomplete, so that
     /// they count as memory; until the next `transmit`, which says that they are gone.
     pub fn blocked(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
-        self.tick(now);
+        self.note(now);
         if let Some(connection) = self.connections.get_mut(connection.key()) {
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             self.unsent_bytes += bytes as usize;

@@ -20,6 +20,9 @@ use crate::id::ConnectionId;
 use crate::slab::Key;
 use crate::time::Now;
 
+/// The first byte of CONNECT.
+const CONNECT: u8 = 0x10;
+
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
@@ -87,9 +90,11 @@ impl Broker {
     }
 
     /// Counts what is kept of unhandled bytes, and what else a client takes. Above the memory
-    /// budget large packets are not waited for: on small devices those that are larger than what
-    /// one connection may have unsent, so that many clients together do not exceed it by much. What
-    /// waits for the broker is no fault of its client, and no more than a packet and a read.
+    /// budget large packets are not waited for, nor when their parts take a quarter of it: who
+    /// sends half of a packet and goes silent must not keep everybody else out. Large are, on small
+    /// devices, those above what one connection may have unsent, so that many clients together do
+    /// not exceed it by much. What waits for the broker is no fault of its client, and no more than
+    /// a packet and a read.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -99,11 +104,11 @@ impl Broker {
         self.statistics.partial_bytes += u64::from(bytes);
         self.statistics.partial_bytes -= u64::from(counted);
         let limits = &self.config.limits;
-        let most = match connection.stalls.are_ours() {
-            true => OUTBOX_FULL,
-            false => (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL),
-        };
-        if bytes as usize > most && self.memory_bytes() > limits.memory_budget_bytes {
+        let budget = limits.memory_budget_bytes;
+        let parts = self.statistics.partial_bytes;
+        let most = (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL);
+        let is_large = bytes as usize > most && !connection.stalls.are_ours();
+        if is_large && (parts > budget / 4 || self.memory_bytes() > budget) {
             let limit = "limits.memory_budget_bytes";
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
@@ -138,13 +143,11 @@ impl Broker {
                 Ok(None) => break,
                 Err(violation) => {
                     let connection = self.connections.get(key);
-                    // Nobody who speaks MQTT begins like that.
-                    let is_first = connection.is_some_and(|c| matches!(c.stage, Stage::Waiting))
-                        && violation != Violation::PacketTooLarge;
-                    let violation = if is_first {
-                        Violation::FirstPacket
-                    } else {
-                        violation
+                    let is_waiting = connection.is_some_and(|c| matches!(c.stage, Stage::Waiting));
+                    // Nobody who speaks MQTT begins with anything else.
+                    let violation = match is_waiting && rest[0] != CONNECT {
+                        true => Violation::FirstPacket,
+                        false => violation,
                     };
                     return self.close(key, CloseReason::Violation(violation));
                 }

@@ -126,3 +126,73 @@ fn who_leaves_while_it_rests_is_forgotten() {
         "nobody is left to go on"
     );
 }
+
+/// A flood, all in one read, of a broker in which an input may cost little.
+fn flood(config: Config) -> (World, ConnectionId, usize) {
+    const MESSAGES: usize = 2_000;
+    let mut config = config;
+    config.limits.fanout_step = 1;
+    let mut world = World::new(config);
+    let subscriber = world.connect(Version::V4, "subscriber");
+    world.subscribe(subscriber, "t", QoS::AtMostOnce);
+    let publisher = world.connect(Version::V4, "publisher");
+    let message = Packet::Publish(publish("t", &[b'x'; 90], QoS::AtMostOnce, 1));
+    let mut bytes = Vec::new();
+    for _ in 0..MESSAGES {
+        codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+    }
+    world.broker.receive(world.now, publisher, &bytes);
+    (world, subscriber, MESSAGES)
+}
+
+/// What it causes for others to be sent is no further share of the turn.
+#[test]
+fn who_has_had_its_share_waits_until_the_turn_is_over() {
+    let (mut world, subscriber, count) = flood(Config::default());
+    let handled = world.statistics().publishes_received;
+    assert!(handled > 0 && handled < 100, "{handled}");
+    let mut out = Vec::new();
+    for _ in 0..100 {
+        world.broker.transmit(world.now, subscriber, &mut out);
+        world.broker.blocked(world.now, subscriber, 0);
+    }
+    assert_eq!(world.statistics().publishes_received, handled);
+    world.broker.advance(world.now);
+    assert!(world.statistics().publishes_received > handled);
+    world.run();
+    assert_eq!(world.statistics().publishes_received, count as u64);
+}
+
+/// Above the memory budget, too: what it has sent waits for the broker, and is no fault of its.
+#[test]
+fn who_waits_for_its_turn_is_not_closed_for_what_waits() {
+    let mut config = Config::default();
+    config.limits.memory_budget_bytes = 100_000;
+    let (mut world, _, count) = flood(config);
+    assert!(world.statistics().memory_bytes > 100_000);
+    world.run();
+    assert_eq!(world.statistics().publishes_received, count as u64);
+    assert_eq!(world.statistics().clients_connected, 2);
+}
+
+/// Halves of packets are one part of what there is: whoever comes later is let in.
+#[test]
+fn class_12_halves_of_packets_keep_nobody_out() {
+    const BUDGET: u64 = 16 << 20;
+    let mut config = Config::default();
+    config.limits.memory_budget_bytes = BUDGET;
+    let mut world = World::new(config);
+    let message = Packet::Publish(publish("t", &[b'x'; 1 << 20], QoS::AtMostOnce, 1));
+    let mut bytes = Vec::new();
+    codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+    for number in 0..40 {
+        let hostile = world.connect(Version::V4, &format!("hostile-{number}"));
+        for part in bytes[..bytes.len() / 2].chunks(64 << 10) {
+            world.send_bytes(hostile, part);
+        }
+    }
+    assert!(world.statistics().partial_bytes < BUDGET / 2);
+    let client = world.connect(Version::V4, "client");
+    world.send_bytes(client, &[0xC0, 0]);
+    assert_eq!(world.drain(client).len(), 1, "PINGRESP");
+}
