@@ -43,6 +43,13 @@ fn what_a_disk_does_not_give_back_is_excused_and_nothing_else() {
 
 /// With the last one, a spare that was to make room for a large batch on a full disk never did, and
 /// the log was busy for ever.
+/// A publisher that waits for the broker keeps what it had sent, also when memory is used up: a read,
+/// and what lay there before it. It is not closed for that.
+#[test]
+fn who_waits_for_the_broker_keeps_what_has_come() {
+    check(739_072_926_938);
+}
+
 #[test]
 fn fixed_seeds_keep_every_promise() {
     for seed in 0..24 {
