@@ -371,7 +371,7 @@ fn who_cannot_hear_of_a_refusal_is_not_refused_for_ever() {
 /// may: the oracle had counted with less. (Seed 273661206604.)
 #[test]
 fn a_small_shard_waits_for_packets_of_64_kib() {
-    crate::check(273_661_206_604);
+    crate::check_before_rules(273_661_206_604);
 }
 
 /// A client without keep alive had not heard that its connection ended: what had ended it lay on a
@@ -379,14 +379,14 @@ fn a_small_shard_waits_for_packets_of_64_kib() {
 /// (Seed 627860329380.)
 #[test]
 fn who_has_not_heard_of_the_end_is_waited_for() {
-    crate::check(627_860_329_380);
+    crate::check_before_rules(627_860_329_380);
 }
 
 /// A will of QoS 0 was published, arrived when its broker had just ended, and was published again
 /// by the next one: the oracle took it for too often. (Seed 510000001497.)
 #[test]
 fn a_will_may_arrive_when_its_broker_has_ended() {
-    crate::check(510_000_001_497);
+    crate::check_before_rules(510_000_001_497);
 }
 
 /// A client said DISCONNECT behind so many messages that the rest had to wait for its turn, and
@@ -457,15 +457,15 @@ fn a_disconnect_that_waits_for_its_turn_ends_the_session_before_the_takeover() {
 /// oracle missed the will. (Seeds 7106009, 7110851 and 7207382 of 31edf2e, crowds all.)
 #[test]
 fn a_delayed_will_that_was_not_written_down_may_be_called_off() {
-    crate::check(7_110_851);
-    crate::check(7_207_382);
+    crate::check_before_rules(7_110_851);
+    crate::check_before_rules(7_207_382);
 }
 
 /// What waits in a letter is retained before it is delivered, so it is in one batch of the log: the
 /// oracle took it for more memory than there may be. (Seed 7209083 of 31edf2e.)
 #[test]
 fn what_other_shards_send_takes_room() {
-    crate::check(7_209_083);
+    crate::check_before_rules(7_209_083);
 }
 
 /// What finding a route costs was counted when it was found, and not when it was remembered: a
@@ -473,6 +473,6 @@ fn what_other_shards_send_takes_room() {
 /// was begun elsewhere. (Seeds 867274621532 and 867275621563, of a commit that never landed.)
 #[test]
 fn what_is_remembered_costs_what_it_cost_to_find() {
-    crate::check(867_274_621_532);
-    crate::check(867_275_621_563);
+    crate::check_before_rules(867_274_621_532);
+    crate::check_before_rules(867_275_621_563);
 }

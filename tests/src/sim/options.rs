@@ -228,12 +228,21 @@ impl Options {
             long_absences: false,
             queue_bytes_maximum: u32::MAX,
             memory_bytes: None,
-            no_local: false,
-            has_rules: false,
             disk: DiskFaults {
                 reads_one_in: 0,
                 ..self.disk
             },
+            ..self.before_rules()
+        }
+    }
+
+    /// The same where everybody may have everything, and wants to, for seeds that were found
+    /// before.
+    #[must_use]
+    pub fn before_rules(self) -> Self {
+        Self {
+            no_local: false,
+            has_rules: false,
             ..self
         }
     }

@@ -8,8 +8,8 @@ use whimbrel_core::action::DropReason;
 /// sent to it.
 const MOVING_BYTES: u64 = 6_000;
 
-/// What waits for the broker, or came in part, may take so much even when memory is used up: a read,
-/// and what was kept before it.
+/// What waits for the broker, or came in part, may take so much even when memory is used up: a
+/// read, and what was kept before it.
 const UNHANDLED_BYTES: u64 = (64 + 16) << 10;
 
 /// More than the largest message counts.
