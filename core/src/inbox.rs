@@ -106,9 +106,14 @@ impl Broker {
         let limits = &self.config.limits;
         let budget = limits.memory_budget_bytes;
         let parts = self.statistics.partial_bytes;
-        let most = (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL);
-        let is_large = bytes as usize > most && !connection.stalls.are_ours();
-        if is_large && (parts > budget / 4 || self.memory_bytes() > budget) {
+        let is_theirs = !connection.stalls.are_ours();
+        let most = match is_theirs {
+            true => (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL),
+            false => STASH_BYTES + OUTBOX_FULL,
+        };
+        let is_large = bytes as usize > most;
+        let are_many = is_theirs && parts > budget / 4;
+        if is_large && (are_many || self.memory_bytes() > budget) {
             let limit = "limits.memory_budget_bytes";
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }

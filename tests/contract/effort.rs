@@ -129,7 +129,7 @@ fn who_leaves_while_it_rests_is_forgotten() {
 
 /// A flood, all in one read, of a broker in which an input may cost little.
 fn flood(config: Config) -> (World, ConnectionId, usize) {
-    const MESSAGES: usize = 2_000;
+    const MESSAGES: usize = 600;
     let mut config = config;
     config.limits.fanout_step = 1;
     let mut world = World::new(config);
@@ -167,9 +167,9 @@ fn who_has_had_its_share_waits_until_the_turn_is_over() {
 #[test]
 fn who_waits_for_its_turn_is_not_closed_for_what_waits() {
     let mut config = Config::default();
-    config.limits.memory_budget_bytes = 100_000;
+    config.limits.memory_budget_bytes = 50_000;
     let (mut world, _, count) = flood(config);
-    assert!(world.statistics().memory_bytes > 100_000);
+    assert!(world.statistics().memory_bytes > 50_000);
     world.run();
     assert_eq!(world.statistics().publishes_received, count as u64);
     assert_eq!(world.statistics().clients_connected, 2);

@@ -372,7 +372,7 @@ impl Broker {
             resumable: _,
             leaving: _,
             doomed: _,
-            work: _,
+            work,
             fanouts: _,
             fanout_publishers,
             pool: _,
@@ -427,6 +427,7 @@ impl Broker {
         spill.save(to);
         events_waiting.save(to);
         events_lost_told.save(to);
+        work.save(to);
     }
 
     /// Takes out what [`save`](Self::save) has appended.
@@ -438,7 +439,7 @@ impl Broker {
         let clock = State::load(from)?;
         let random: crate::random::Random = State::load(from)?;
         let seed = random.seed();
-        let broker = Self {
+        let mut broker = Self {
             config,
             access,
             bans,
@@ -496,6 +497,7 @@ impl Broker {
             events_waiting: State::load(from)?,
             events_lost_told: State::load(from)?,
         };
+        broker.work = State::load(from)?;
         broker.is_whole().then_some(broker)
     }
 
