@@ -20,9 +20,6 @@ use crate::id::ConnectionId;
 use crate::slab::Key;
 use crate::time::Now;
 
-/// The first byte of CONNECT.
-const CONNECT: u8 = 0x10;
-
 /// Bytes that are kept for a stalled connection before the runtime is asked not to read it.
 const STASH_BYTES: usize = 16 << 10;
 
@@ -150,7 +147,8 @@ impl Broker {
                     let connection = self.connections.get(key);
                     let is_waiting = connection.is_some_and(|c| matches!(c.stage, Stage::Waiting));
                     // Nobody who speaks MQTT begins with anything else.
-                    let violation = match is_waiting && rest[0] != CONNECT {
+                    let begins = frame::packet_type(rest[0]);
+                    let violation = match is_waiting && begins != Ok(PacketType::Connect) {
                         true => Violation::FirstPacket,
                         false => violation,
                     };

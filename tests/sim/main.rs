@@ -57,10 +57,20 @@ fn fixed_seeds_keep_every_promise() {
 }
 
 /// A publisher that waits for the broker keeps what it had sent, also when memory is used up: a
-/// read, and what lay there before it. It is not closed for that.
+/// read, and what lay there before it. It is not closed for that, and has no
+/// more. (Seeds of 2dd3376 and b1dc8eb.)
 #[test]
 fn who_waits_for_the_broker_keeps_what_has_come() {
-    check(739_072_926_938);
+    for seed in [739_072_926_938, 8_103_634, 8_104_276, 8_200_721, 8_202_780] {
+        check(seed);
+    }
+}
+
+/// What the last input has cost counts for the output that follows from it: a recording that begins
+/// between them has to know. (Seed 8101290 of b1dc8eb.)
+#[test]
+fn a_replay_knows_what_was_left_of_a_share() {
+    check(8_101_290);
 }
 
 /// `SIM_SEED` repeats what has failed.

@@ -439,7 +439,7 @@ impl Broker {
         let clock = State::load(from)?;
         let random: crate::random::Random = State::load(from)?;
         let seed = random.seed();
-        let mut broker = Self {
+        let broker = Self {
             config,
             access,
             bans,
@@ -481,7 +481,6 @@ impl Broker {
             resumable: VecDeque::new(),
             leaving: VecDeque::new(),
             doomed: Vec::new(),
-            work: 0,
             fanouts: VecDeque::new(),
             fanout_publishers: State::load(from)?,
             pool,
@@ -496,8 +495,8 @@ impl Broker {
             actions: VecDeque::new(),
             events_waiting: State::load(from)?,
             events_lost_told: State::load(from)?,
+            work: State::load(from)?,
         };
-        broker.work = State::load(from)?;
         broker.is_whole().then_some(broker)
     }
 
