@@ -22,7 +22,6 @@ use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::journal::Journal;
 use crate::letter::{ExchangeId, Letter};
-use crate::message::Message;
 use crate::message::pool::Pool;
 use crate::narrowing::Narrowing;
 use crate::peers::Peers;
@@ -159,8 +158,6 @@ pub struct Broker {
     pub(crate) last_topic: LastTopic,
     /// Who takes messages in: the first half of every message identifier.
     pub(crate) origin: u64,
-    /// Stands in for a message that is no longer needed.
-    pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
     /// Why somebody gets messages, or does not.
     pub(crate) question: Option<Box<Question>>,
@@ -235,7 +232,6 @@ impl Broker {
             alias_text: String::new(),
             last_topic: LastTopic::default(),
             origin: config.identity.origin(),
-            nothing: Message::nothing(),
             buffers: Buffers::default(),
             question: None,
             spill: Spill::default(),
@@ -350,28 +346,29 @@ impl Broker {
         !self.fanouts.is_empty()
     }
 
-    pub(crate) fn dispatch(&mut self, key: Key, frame: Frame<'_>) -> Result<(), Violation> {
+    pub(crate) fn dispatch(&mut self, key: Key, frame: &Frame<'_>) -> Result<(), Violation> {
         self.cut();
         let Some(connection) = self.connections.get_mut(key) else {
             return Ok(());
         };
         let version = connection.profile.version();
         let session = match &connection.stage {
-            Stage::Waiting => return self.handle_first(key, frame),
-            Stage::Parked(_) => return self.handle_parked(key, frame),
+            Stage::Waiting => return self.handle_first(key, *frame),
+            Stage::Parked(_) => return self.handle_parked(key, *frame),
             Stage::Connected { session } => *session,
         };
         if frame::is_publish(frame.first_byte) {
             let mut last = core::mem::take(&mut self.last_topic);
-            let publish = codec::decode_publish_after(version, frame, &mut last);
-            let result = publish.and_then(|publish| self.handle_publish(key, session, &publish));
+            let result = codec::with_publish_after(version, *frame, &mut last, |publish| {
+                self.handle_publish(key, session, publish)
+            });
             self.last_topic = last;
             return result;
         }
         if let Some(kind) = AckKind::of(frame.first_byte) {
-            return self.handle_ack(key, session, (kind, codec::decode_ack(version, frame)?));
+            return self.handle_ack(key, session, (kind, codec::decode_ack(version, *frame)?));
         }
-        match codec::decode(version, frame)? {
+        match codec::decode(version, *frame)? {
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, session, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, session, &unsubscribe),
             Packet::PingReq => {

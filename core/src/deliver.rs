@@ -8,6 +8,7 @@
 use crate::action::{CloseReason, DropReason, Event};
 use crate::backpressure::Publisher;
 use crate::broker::Broker;
+use crate::codec::PublishFlags;
 use crate::codec::packet::QoS;
 use crate::config::QueueOverflow;
 use crate::connection::Connection;
@@ -119,9 +120,8 @@ impl Broker {
             return;
         };
         let mut form = Form {
-            qos,
-            retain,
-            dup: false, // Whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
+            // No DUP, whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
+            flags: PublishFlags::new(false, qos, retain),
             packet_id: None,
             identifiers: target.identifiers.view(),
         };
@@ -171,12 +171,12 @@ impl Broker {
         }
         if let Some(id) = packet_id {
             // It waits for its acknowledgement.
+            let traffic = session.traffic.get_or_insert_default();
             let message = publication.message(&mut self.pool);
             let mut delivery = Delivery::new(message, qos, retain, target.identifiers.clone());
             if let Some(group) = how.group {
                 delivery.set_shared(group, publication.retain);
             }
-            let traffic = session.traffic.get_or_insert_default();
             let cost = traffic.inflight.begin(id, delivery, self.clock.now());
             traffic.outstanding += 1;
             self.statistics.inflight_bytes += cost as u64;
@@ -353,10 +353,13 @@ impl Broker {
     }
 
     /// An exchange is over, and its delivery with it.
+    #[inline]
     pub(crate) fn finish_delivery(&mut self, slot: u32, ended: Ended) {
         self.statistics.inflight_bytes -= ended.cost as u64;
-        self.forget(slot, &ended.exchange.delivery);
-        self.pool.give_back(ended.exchange.delivery.message);
+        if ended.delivery.is_recorded() {
+            self.forget(slot, &ended.delivery);
+        }
+        self.pool.give_back(ended.delivery.message);
     }
 
     /// Tells the log that a delivery is over, however it ended.

@@ -1,8 +1,8 @@
 //! Encoding a PUBLISH for one client, or once for many of a kind.
 
-use crate::codec::PublishParts;
-use crate::codec::packet::{QoS, Version};
+use crate::codec::packet::Version;
 use crate::codec::property::{Property, PropertyBuffer};
+use crate::codec::{PublishFlags, PublishParts};
 use crate::connection::{Aliased, Connection};
 use crate::id::PacketId;
 use crate::message::MessageView;
@@ -17,9 +17,7 @@ const ALIASED_BYTES: usize = 5 + 2 + 2 + 4 + 3;
 /// How a PUBLISH to one client looks.
 #[derive(Clone, Copy)]
 pub(crate) struct Form<'a> {
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) dup: bool,
+    pub(crate) flags: PublishFlags,
     pub(crate) packet_id: Option<PacketId>,
     pub(crate) identifiers: IdentifiersRef<'a>,
 }
@@ -30,7 +28,7 @@ pub(crate) struct Encoder {
     properties: PropertyBuffer,
     /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned
     /// out.
-    templates: [Template; 12],
+    templates: [Template; 16],
     /// Which of them are of the present message, one bit each.
     valid: u16,
 }
@@ -57,22 +55,22 @@ impl Encoder {
         wall: UnixTime,
     ) -> bool {
         let version = connection.profile.version();
-        self.properties.clear();
         let called = connection
             .names()
             .and_then(|names| names.called(view.topic));
         let mut topic = called.as_deref().unwrap_or(view.topic);
+        let mut properties = [view.properties, &[]];
         if connection.profile.has_properties() {
+            self.properties.clear();
             self.expiry(view.expires_at, wall);
             for identifier in form.identifiers.iter() {
                 self.properties
                     .push(Property::SubscriptionIdentifier(identifier));
             }
             // Room for the alias as well, or the client would not hear which topic it stands for.
-            let plain = [view.properties, self.properties.as_properties().as_bytes()];
             let has_room = connection.maximum_packet_size as usize
                 >= (ALIASED_BYTES + topic.len() + view.payload.len())
-                    .saturating_add(plain[0].len() + plain[1].len());
+                    .saturating_add(view.properties.len() + self.properties.len());
             if let Some(extra) = connection.extra.as_mut() {
                 let aliased = match has_room {
                     true => extra.outbound.choose(topic),
@@ -89,14 +87,15 @@ impl Encoder {
                     }
                 }
             }
+            if !self.properties.is_empty() {
+                properties[1] = self.properties.as_properties().as_bytes();
+            }
         }
         let parts = PublishParts {
-            dup: form.dup,
-            qos: form.qos,
-            retain: form.retain,
+            flags: form.flags,
             topic,
             packet_id: form.packet_id,
-            properties: [view.properties, self.properties.as_properties().as_bytes()],
+            properties,
             payload: view.payload,
         };
         let maximum = connection.maximum_packet_size;
@@ -134,8 +133,8 @@ impl Encoder {
             return self.publish(connection, view, form, wall);
         }
         let version = connection.profile.version();
-        let class = usize::from(connection.profile.has_properties());
-        let place = class * 6 + form.qos as usize * 2 + usize::from(form.retain);
+        let class = u8::from(connection.profile.has_properties());
+        let place = usize::from(class << 3 | form.flags.bits() & 0b0111);
         if self.valid & 1 << place == 0 {
             self.fill(place, view, form, (version, wall));
         }
@@ -165,9 +164,7 @@ impl Encoder {
             self.expiry(view.expires_at, wall);
         }
         let parts = PublishParts {
-            dup: false,
-            qos: form.qos,
-            retain: form.retain,
+            flags: form.flags,
             topic: view.topic,
             packet_id: form.packet_id,
             properties: [view.properties, self.properties.as_properties().as_bytes()],

@@ -124,24 +124,8 @@ impl Broker {
             let Some(limit) = self.may_handle_more(key, Stalls::default()) else {
                 break;
             };
-            match frame::split(rest, limit) {
-                Ok(Some((frame, _))) if self.must_wait_for_storage(key, frame, false) => {
-                    if let Some(connection) = self.connections.get_mut(key) {
-                        connection.stalls.add(Stalls::STORAGE);
-                    }
-                    break;
-                }
-                Ok(Some((frame, _))) if self.must_wait_for_others(frame) => {
-                    self.await_fanouts(key);
-                    break;
-                }
-                Ok(Some((frame, _))) if self.must_go_elsewhere(key, frame) => break,
-                Ok(Some((frame, length))) => {
-                    rest = rest.get(length..).unwrap_or_default();
-                    if let Err(violation) = self.dispatch(key, frame) {
-                        return self.close(key, CloseReason::Violation(violation));
-                    }
-                }
+            let (frame, length) = match frame::split(rest, limit) {
+                Ok(Some(whole)) => whole,
                 Ok(None) => break,
                 Err(violation) => {
                     let connection = self.connections.get(key);
@@ -154,6 +138,13 @@ impl Broker {
                     };
                     return self.close(key, CloseReason::Violation(violation));
                 }
+            };
+            if self.must_wait(key, &frame) {
+                break;
+            }
+            rest = rest.get(length..).unwrap_or_default();
+            if let Err(violation) = self.dispatch(key, &frame) {
+                return self.close(key, CloseReason::Violation(violation));
             }
         }
         let Some(connection) = self.connections.get_mut(key) else {
@@ -172,6 +163,24 @@ impl Broker {
         }
         connection.inbox.extend_from_slice(rest);
         self.sift(key);
+    }
+
+    /// Whether this packet is not handled now, or not here; and neither what is behind it.
+    #[inline]
+    fn must_wait(&mut self, key: Key, frame: &Frame<'_>) -> bool {
+        if self.must_wait_for_storage(key, frame, false) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.stalls.add(Stalls::STORAGE);
+            }
+            return true;
+        }
+        // An earlier message is not yet with everybody it is for: this one would only join a queue,
+        // and what the log is told of both be one batch.
+        if self.is_fanning_out() && frame::is_publish(frame.first_byte) {
+            self.await_fanouts(key);
+            return true;
+        }
+        self.must_go_elsewhere(key, frame)
     }
 
     /// Whether the next packet of a connection may be handled, unless for these reasons, and how
@@ -221,10 +230,10 @@ impl Broker {
                 Ok(None) => break,
                 Err(violation) => return self.close(key, CloseReason::Violation(violation)),
             };
-            if self.must_wait_for_storage(key, frame, awaiting > 0) {
+            if self.must_wait_for_storage(key, &frame, awaiting > 0) {
                 inbox.copy_within(at..at + length, awaiting);
                 awaiting += length;
-            } else if let Err(violation) = self.dispatch(key, frame) {
+            } else if let Err(violation) = self.dispatch(key, &frame) {
                 return self.close(key, CloseReason::Violation(violation));
             }
             at += length;
@@ -241,12 +250,17 @@ impl Broker {
     /// Whether this packet needs room on a disk that has none, and its client cannot be told: then
     /// it waits until there is room, and so does what is behind another message that waits. Not
     /// before CONNECT: nothing may come before that one, and nothing is done of what does.
-    fn must_wait_for_storage(&self, key: Key, frame: Frame<'_>, is_behind: bool) -> bool {
+    #[inline]
+    fn must_wait_for_storage(&self, key: Key, frame: &Frame<'_>, is_behind: bool) -> bool {
+        self.storage_is_full
+            && frame::is_publish(frame.first_byte)
+            && self.needs_storage(key, frame, is_behind)
+    }
+
+    #[cold]
+    fn needs_storage(&self, key: Key, frame: &Frame<'_>, is_behind: bool) -> bool {
         const QOS: u8 = 0b0110;
-        if !self.storage_is_full
-            || !frame::is_publish(frame.first_byte)
-            || frame.first_byte & QOS == 0
-        {
+        if frame.first_byte & QOS == 0 {
             return false;
         }
         let knows_no_refusal = |connection: &&Connection| !connection.profile.hears_refusals();
@@ -256,7 +270,7 @@ impl Broker {
         let Some(session) = connection.session() else {
             return false;
         };
-        let Ok(publish) = codec::decode_publish(connection.profile.version(), frame) else {
+        let Ok(publish) = codec::decode_publish(connection.profile.version(), *frame) else {
             return false;
         };
         let clears = publish.retain && publish.payload.is_empty();
@@ -267,12 +281,6 @@ impl Broker {
                 .zip(publish.packet_id)
                 .is_some_and(|(traffic, id)| traffic.received.contains(id));
         !is_known && (is_behind || !clears)
-    }
-
-    /// Whether this is a message, and an earlier one is not yet with everybody it is for: it would
-    /// only join a queue, and what the log is told of both be one batch.
-    fn must_wait_for_others(&self, frame: Frame<'_>) -> bool {
-        self.is_fanning_out() && frame::is_publish(frame.first_byte)
     }
 
     fn pause_if_full(&mut self, key: Key) {
@@ -342,7 +350,7 @@ impl Broker {
         while let Ok(Some((frame, length))) = frame::split(rest, limit) {
             match frame::packet_type(frame.first_byte) {
                 Ok(PacketType::Disconnect) => {
-                    if let Err(violation) = self.dispatch(key, frame) {
+                    if let Err(violation) = self.dispatch(key, &frame) {
                         self.close(key, CloseReason::Violation(violation));
                     }
                     return;

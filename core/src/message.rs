@@ -36,7 +36,21 @@ const TENANT_LENGTH_AT: usize = 25;
 
 /// A published message. Cloning shares it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message(Arc<[u8]>);
+pub struct Message(
+    /// The stored form; `None` is [`NOTHING`], which costs no counting.
+    Option<Arc<[u8]>>,
+);
+
+/// A message without topic and payload that never expires.
+static NOTHING: [u8; HEADER] = {
+    let mut bytes = [0; HEADER];
+    let mut at = 16;
+    while at < FLAGS_AT {
+        bytes[at] = u8::MAX;
+        at += 1;
+    }
+    bytes
+};
 
 /// The fields of a message, borrowed: what [`Message`] is built from and taken apart to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +90,17 @@ impl<'a> MessageView<'a> {
         scratch.clear();
         scratch.reserve(self.encoded_len());
         self.write(scratch);
-        Message(Arc::from(scratch.as_slice()))
+        Message(Some(Arc::from(scratch.as_slice())))
     }
 
     /// Appends the stored form.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        for piece in self.pieces(&self.header()) {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER]);
+        if let Some(header) = out[start..].first_chunk_mut() {
+            self.write_header(header);
+        }
+        for piece in self.pieces() {
             if !piece.is_empty() {
                 out.extend_from_slice(piece);
             }
@@ -90,20 +109,25 @@ impl<'a> MessageView<'a> {
 
     /// The stored form, into as many bytes as it has.
     fn fill(&self, out: &mut [u8]) {
-        let mut at = 0;
-        for piece in self.pieces(&self.header()) {
-            out[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
+        let Some((header, mut rest)) = out.split_first_chunk_mut() else {
+            return;
+        };
+        self.write_header(header);
+        for piece in self.pieces() {
+            let (place, behind) = rest.split_at_mut(piece.len());
+            place.copy_from_slice(piece);
+            rest = behind;
         }
     }
 
-    fn header(&self) -> [u8; HEADER] {
+    /// Field by field into its place: bytes that were written one by one are slow to copy at once.
+    #[inline]
+    fn write_header(&self, header: &mut [u8; HEADER]) {
         let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
         let topic_len = u16::try_from(self.topic.len()).unwrap_or(u16::MAX);
         let properties_len = u32::try_from(self.properties.len()).unwrap_or(u32::MAX);
         debug_assert_eq!(usize::from(tenant_len), self.tenant.len(), "it fits");
         debug_assert_eq!(usize::from(topic_len), self.topic.len(), "it fits");
-        let mut header = [0; HEADER];
         header[..8].copy_from_slice(&self.id.origin.to_le_bytes());
         header[8..16].copy_from_slice(&self.id.sequence.to_le_bytes());
         header[16..FLAGS_AT].copy_from_slice(&self.expires_at.0.to_le_bytes());
@@ -111,12 +135,11 @@ impl<'a> MessageView<'a> {
         header[TENANT_LENGTH_AT] = tenant_len;
         header[26..28].copy_from_slice(&topic_len.to_le_bytes());
         header[28..].copy_from_slice(&properties_len.to_le_bytes());
-        header
     }
 
-    const fn pieces<'b>(&'b self, header: &'b [u8; HEADER]) -> [&'b [u8]; 5] {
+    /// What follows the header.
+    const fn pieces(&self) -> [&[u8]; 4] {
         [
-            header,
             self.tenant.as_bytes(),
             self.topic.as_bytes(),
             self.properties,
@@ -132,6 +155,7 @@ impl<'a> MessageView<'a> {
 
     /// Takes stored bytes apart; `None` when they are no message.
     #[must_use]
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
         let u64_at = |at: usize| {
@@ -165,58 +189,49 @@ impl<'a> MessageView<'a> {
 
 impl Message {
     /// A message without topic and payload, to stand in for one that is no longer needed.
-    pub(crate) fn nothing() -> Self {
-        let view = MessageView {
-            id: MessageId {
-                origin: 0,
-                sequence: 0,
-            },
-            qos: QoS::AtMostOnce,
-            expires_at: UnixTime::MAX,
-            tenant: "",
-            topic: "",
-            properties: &[],
-            payload: &[],
-        };
-        view.to_message(&mut Vec::new())
+    pub(crate) const fn nothing() -> Self {
+        Self(None)
     }
 
     /// Takes stored bytes as a message; `None` when they are none.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         MessageView::parse(bytes)?;
-        (bytes.get(FLAGS_AT)? & FLAG_STUB == 0).then(|| Self(Arc::from(bytes)))
+        (bytes.get(FLAGS_AT)? & FLAG_STUB == 0).then(|| Self(Some(Arc::from(bytes))))
     }
 
     /// The same for what was in memory: it may be a [stub](Self::stub).
     pub(crate) fn from_state(bytes: &[u8]) -> Option<Self> {
         let payload = MessageView::parse(bytes)?.payload;
         let is_stub = bytes[FLAGS_AT] & FLAG_STUB != 0;
-        (!is_stub || payload.len() == 8).then(|| Self(Arc::from(bytes)))
+        (!is_stub || payload.len() == 8).then(|| match bytes == NOTHING {
+            true => Self::nothing(),
+            false => Self(Some(Arc::from(bytes))),
+        })
     }
 
     /// What is kept of it in memory while its properties and its payload are not.
     pub(crate) fn stub(&self) -> Self {
         let (_, topic_end) = self.topic_range();
         let mut bytes = Vec::with_capacity(topic_end + 8);
-        bytes.extend_from_slice(&self.0[..topic_end]);
+        bytes.extend_from_slice(&self.as_bytes()[..topic_end]);
         bytes[FLAGS_AT] |= FLAG_STUB;
         bytes[28..HEADER].fill(0);
-        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(self.as_bytes().len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&length.to_le_bytes());
-        let checksum = Crc32c::new().update(&self.0).finish();
+        let checksum = Crc32c::new().update(self.as_bytes()).finish();
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        Self(Arc::from(bytes))
+        Self(Some(Arc::from(bytes)))
     }
 
     pub(crate) fn is_stub(&self) -> bool {
-        self.0[FLAGS_AT] & FLAG_STUB != 0
+        self.as_bytes()[FLAGS_AT] & FLAG_STUB != 0
     }
 
     /// The whole message of which this is the stub, from what was read back; `None` when that is
     /// not what was kept.
     pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Self> {
-        let [.., a, b, c, d] = *self.0 else {
+        let [.., a, b, c, d] = *self.as_bytes() else {
             return None;
         };
         let is_it = bytes.len() == self.stored_len()
@@ -226,18 +241,18 @@ impl Message {
 
     /// Bytes of the stored form, also of a stub.
     pub(crate) fn stored_len(&self) -> usize {
-        match self.0.split_last_chunk::<8>() {
+        match self.as_bytes().split_last_chunk::<8>() {
             Some((_, [a, b, c, d, ..])) if self.is_stub() => {
                 u32::from_le_bytes([*a, *b, *c, *d]) as usize
             }
-            _ => self.0.len(),
+            _ => self.as_bytes().len(),
         }
     }
 
     /// Its name.
     pub(crate) fn id(&self) -> MessageId {
         let number = |at: usize| {
-            let bytes = self.0[at..].first_chunk::<8>();
+            let bytes = self.as_bytes()[at..].first_chunk::<8>();
             bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
         MessageId {
@@ -248,13 +263,17 @@ impl Message {
 
     /// The QoS it was published with.
     pub(crate) fn qos(&self) -> QoS {
-        QoS::from_bits(self.0[FLAGS_AT] & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
+        QoS::from_bits(self.as_bytes()[FLAGS_AT] & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
     }
 
     /// The stored form.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Some(bytes) => bytes,
+            None => &NOTHING,
+        }
     }
 
     /// Where it was published to.
@@ -266,19 +285,22 @@ impl Message {
     /// The bytes of that text.
     pub(crate) fn topic_bytes(&self) -> &[u8] {
         let (start, end) = self.topic_range();
-        &self.0[start..end]
+        &self.as_bytes()[start..end]
     }
 
     fn topic_range(&self) -> (usize, usize) {
-        let start = HEADER + usize::from(self.0[TENANT_LENGTH_AT]);
-        let length = usize::from(u16::from_le_bytes([self.0[26], self.0[27]]));
+        let start = HEADER + usize::from(self.as_bytes()[TENANT_LENGTH_AT]);
+        let length = usize::from(u16::from_le_bytes([
+            self.as_bytes()[26],
+            self.as_bytes()[27],
+        ]));
         (start, start + length)
     }
 
     /// Its fields.
     #[must_use]
     pub fn view(&self) -> MessageView<'_> {
-        MessageView::parse(&self.0).expect("checked when it was made")
+        MessageView::parse(self.as_bytes()).expect("checked when it was made")
     }
 }
 

@@ -260,21 +260,20 @@ impl Peers {
     }
 
     /// The same for a message that goes with others like it.
-    pub(crate) fn bundle(&mut self, peer: PeerId, bundled: Bundled<'_>) -> bool {
+    pub(crate) fn bundle(&mut self, peer: PeerId, bundled: &Bundled<'_>) -> bool {
         let Some(link) = self.link(peer) else {
             return true;
         };
-        let mut bundle = match link.parcels.pop() {
-            Some(Parcel::Bundle(last)) if !last.is_full() => last,
-            other => {
-                link.parcels.extend(other);
-                Bundle::default()
-            }
+        let last = link.parcels.last();
+        if !last.is_some_and(|last| matches!(last, Parcel::Bundle(last) if !last.is_full())) {
+            link.parcels.push(Parcel::Bundle(Bundle::default()));
+        }
+        let Some(Parcel::Bundle(bundle)) = link.parcels.last_mut() else {
+            return true; // It was put there just now.
         };
         let before = bundle.cost_bytes();
         bundle.push(bundled);
         let cost_bytes = bundle.cost_bytes() - before;
-        link.parcels.push(Parcel::Bundle(bundle));
         self.told(peer, cost_bytes, bundled.view.qos > QoS::AtMostOnce)
     }
 

@@ -171,9 +171,7 @@ impl Broker {
                 continue;
             }
             let form = Form {
-                qos: exchange.delivery.qos(),
-                retain: exchange.delivery.retain(),
-                dup: exchange.was_sent, // [MQTT-3.3.1-1]
+                flags: exchange.delivery.publish_flags(exchange.was_sent), // [MQTT-3.3.1-1]
                 packet_id: Some(id),
                 identifiers: exchange.delivery.identifiers(),
             };
@@ -211,7 +209,7 @@ impl Broker {
             if exchange.delivery.is_recorded() {
                 self.journal.released(number, &exchange.delivery, id);
             }
-            let (message, freed) = exchange.release(self.nothing.clone());
+            let (message, freed) = exchange.release();
             self.statistics.inflight_bytes -= freed as u64;
             traffic.inflight.freed(freed);
             message
@@ -302,9 +300,7 @@ impl Broker {
         };
         let gated = position.is_some();
         let form = Form {
-            qos,
-            retain: delivery.retain(),
-            dup: false,
+            flags: delivery.publish_flags(false),
             packet_id,
             identifiers: delivery.identifiers(),
         };
@@ -366,9 +362,7 @@ impl Broker {
             return;
         }
         let form = Form {
-            qos: exchange.delivery.qos(),
-            retain: exchange.delivery.retain(),
-            dup: exchange.was_sent,
+            flags: exchange.delivery.publish_flags(exchange.was_sent),
             packet_id: Some(packet_id),
             identifiers: exchange.delivery.identifiers(),
         };
@@ -632,9 +626,7 @@ impl Broker {
                         crate::broker::encode(&ack, connection);
                     } else {
                         let form = Form {
-                            qos: exchange.delivery.qos(),
-                            retain: exchange.delivery.retain(),
-                            dup: true,
+                            flags: exchange.delivery.publish_flags(true),
                             packet_id: Some(id),
                             identifiers: exchange.delivery.identifiers(),
                         };

@@ -16,6 +16,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::Hasher;
+use core::num::NonZeroU16;
 use siphasher::sip::SipHasher13;
 
 /// How many topics are remembered. At about 100 bytes each.
@@ -160,8 +161,26 @@ pub(crate) struct Routes {
 
 /// Where a route lies. It may belong to another topic by now; who remembers one asks
 /// [`Routes::recall`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RouteSlot(u16);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteSlot(NonZeroU16);
+
+impl Default for RouteSlot {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl RouteSlot {
+    /// Not 0 inside, so that perhaps none is one number as well: every message carries it along.
+    const fn new(index: u16) -> Self {
+        Self(NonZeroU16::MIN.saturating_add(index))
+    }
+
+    #[inline]
+    const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 impl Routes {
     pub(crate) fn new(seed: u64) -> Self {
@@ -176,7 +195,7 @@ impl Routes {
     fn slot(&self, tenant: TenantId, topic: &str) -> RouteSlot {
         let mut hasher = SipHasher13::new_with_keys(self.seed, tenant.key(0x407e));
         hasher.write(topic.as_bytes());
-        RouteSlot((hasher.finish() % SLOTS as u64) as u16)
+        RouteSlot::new((hasher.finish() % SLOTS as u64) as u16)
     }
 
     /// The route of a topic if it is known and still holds. The topic has then been found valid
@@ -192,7 +211,7 @@ impl Routes {
         topic: &str,
         indexes: Indexes<'_>,
     ) -> Option<RouteSlot> {
-        let route = self.slots.get(usize::from(slot.0))?;
+        let route = self.slots.get(slot.index())?;
         let holds = route.generation == indexes.generation()
             && route.tenant == indexes.tenant
             && route.topic == topic;
@@ -214,7 +233,7 @@ impl Routes {
             });
         }
         let slot = self.slot(indexes.tenant, topic.as_str());
-        let route = &mut self.slots[usize::from(slot.0)];
+        let route = &mut self.slots[slot.index()];
         route.generation = indexes.generation();
         route.tenant = indexes.tenant;
         route.topic.clear();
@@ -257,11 +276,11 @@ impl Routes {
 
     /// Takes the recipients out for the time they are walked; give them back with `put_back`.
     pub(crate) fn take(&mut self, slot: RouteSlot) -> Option<Box<Recipients>> {
-        self.slots[usize::from(slot.0)].recipients.take()
+        self.slots[slot.index()].recipients.take()
     }
 
     pub(crate) fn put_back(&mut self, slot: RouteSlot, recipients: Box<Recipients>) {
-        let route = &mut self.slots[usize::from(slot.0)];
+        let route = &mut self.slots[slot.index()];
         if recipients.targets.len() > TARGETS_KEPT {
             route.generation = u64::MAX;
             return;
@@ -270,7 +289,7 @@ impl Routes {
     }
 
     pub(crate) fn peek(&self, slot: RouteSlot) -> &Route {
-        &self.slots[usize::from(slot.0)]
+        &self.slots[slot.index()]
     }
 }
 

@@ -150,7 +150,7 @@ fn what_goes_into_a_bundle_comes_out() {
         publisher,
     });
     let mut bundle = Bundle::default();
-    bundled.iter().for_each(|one| bundle.push(*one));
+    bundled.iter().for_each(|one| bundle.push(one));
     assert_eq!(bundle.iter().collect::<Vec<_>>(), bundled);
     let said = format!("{bundle:?}");
     assert!(said.contains("a/b") && !said.contains(SECRET), "{said}");

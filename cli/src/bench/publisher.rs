@@ -3,8 +3,8 @@
 use super::network::{BUFFER_BYTES, Network};
 use super::options::Options;
 use super::tally::Stamp;
-use whimbrel_core::codec::PublishParts;
 use whimbrel_core::codec::packet::{QoS, Version};
+use whimbrel_core::codec::{PublishFlags, PublishParts};
 use whimbrel_core::id::PacketId;
 
 /// A publisher with its one topic.
@@ -62,9 +62,7 @@ impl Publisher {
         retain: bool,
     ) {
         let parts = PublishParts {
-            dup: false,
-            qos: self.qos,
-            retain,
+            flags: PublishFlags::new(false, self.qos, retain),
             topic,
             packet_id: None,
             properties: [&[], &[]],

@@ -58,6 +58,7 @@ pub const fn is_publish(first_byte: u8) -> bool {
 
 /// Whether what begins here may become a CONNECT.
 #[must_use]
+#[inline]
 pub fn is_connect(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|first_byte| first_byte >> 4 == 1)
 }
@@ -79,13 +80,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The flags of a PUBLISH.
+/// What a PUBLISH says in its first byte beside its type, as it stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PublishFlags {
-    pub(super) dup: bool,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-}
+pub struct PublishFlags(u8);
 
 const PUBLISH: u8 = 0x30;
 const DUP: u8 = 0b1000;
@@ -93,34 +90,63 @@ const QOS: u8 = 0b0110;
 const RETAIN: u8 = 0b0001;
 
 impl PublishFlags {
+    /// These.
+    #[must_use]
+    #[inline]
+    pub const fn new(dup: bool, qos: QoS, retain: bool) -> Self {
+        Self((dup as u8) << 3 | (qos as u8) << 1 | retain as u8)
+    }
+
+    /// Whether it may have been delivered before.
+    #[must_use]
+    #[inline]
+    pub const fn dup(self) -> bool {
+        self.0 & DUP != 0
+    }
+
+    /// How it is delivered.
+    #[must_use]
+    #[inline]
+    pub const fn qos(self) -> QoS {
+        match self.0 & QOS {
+            0 => QoS::AtMostOnce,
+            0b0010 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    /// Whether it was retained, or is to be.
+    #[must_use]
+    #[inline]
+    pub const fn retain(self) -> bool {
+        self.0 & RETAIN != 0
+    }
+
+    /// As a number below 16.
+    #[inline]
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
     #[inline]
     pub(super) const fn from_first_byte(first_byte: u8) -> Result<Self, Malformed> {
         if first_byte & 0xF0 != PUBLISH {
             return Err(Malformed::PacketType);
         }
-        let dup = first_byte & DUP != 0;
-        let Some(qos) = QoS::from_bits((first_byte & QOS) >> 1) else {
+        let flags = Self(first_byte & 0x0F);
+        let qos = flags.0 & QOS;
+        if qos == QOS {
             return Err(Malformed::QoS); // [MQTT-3.3.1-4] [MQTT311-3.3.1-4]
-        };
-        if dup && matches!(qos, QoS::AtMostOnce) {
+        }
+        if flags.dup() && qos == 0 {
             return Err(Malformed::DupAtMostOnce); // [MQTT-3.3.1-2] [MQTT311-3.3.1-2]
         }
-        Ok(Self {
-            dup,
-            qos,
-            retain: first_byte & RETAIN != 0,
-        })
+        Ok(flags)
     }
 
+    #[inline]
     pub(super) const fn first_byte(self) -> u8 {
-        let mut byte = PUBLISH | (self.qos as u8) << 1;
-        if self.dup {
-            byte |= DUP;
-        }
-        if self.retain {
-            byte |= RETAIN;
-        }
-        byte
+        PUBLISH | self.0
     }
 }
 

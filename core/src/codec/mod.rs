@@ -44,8 +44,10 @@ pub use filters::{
     UnsubscribeFiltersIter,
 };
 pub use frame::Frame;
+pub use frame::PublishFlags;
 pub use packet::Packet;
 pub use property::{Properties, Property, PropertyBuffer, PropertyContext};
+pub(crate) use publish::with_publish_after;
 pub use publish::{LastTopic, PublishParts, decode_publish, decode_publish_after};
 pub use reason::ReasonCode;
 

@@ -1,10 +1,9 @@
 //! PUBLISH, the packet that a broker spends its time on.
 
 use crate::codec::REMAINING_LENGTH_MAX;
-use crate::codec::decode::properties;
 use crate::codec::frame::{Frame, PublishFlags};
 use crate::codec::packet::{Publish, QoS, Version};
-use crate::codec::property::PropertyContext;
+use crate::codec::property::{Properties, PropertyContext};
 use crate::codec::reader::string;
 use crate::codec::writer::{
     put_u16, put_variable_byte_integer, variable_byte_integer, variable_byte_integer_len,
@@ -21,7 +20,7 @@ use alloc::vec::Vec;
 /// The peer's fault; or the frame is not a PUBLISH.
 #[inline]
 pub fn decode_publish(version: Version, frame: Frame<'_>) -> Result<Publish<'_>, Violation> {
-    parse(version, frame, string)
+    parse(version, frame, string, |publish| Ok(*publish))
 }
 
 /// The same, with the topic of the last one at hand.
@@ -35,7 +34,18 @@ pub fn decode_publish_after<'a>(
     frame: Frame<'a>,
     last: &'a mut LastTopic,
 ) -> Result<Publish<'a>, Violation> {
-    parse(version, frame, |bytes| last.text(bytes))
+    with_publish_after(version, frame, last, |publish| Ok(*publish))
+}
+
+/// The same, and gives what it decodes to `then`.
+#[inline]
+pub(crate) fn with_publish_after<'a, R>(
+    version: Version,
+    frame: Frame<'a>,
+    last: &'a mut LastTopic,
+    then: impl FnOnce(&Publish<'a>) -> Result<R, Violation>,
+) -> Result<R, Violation> {
+    parse(version, frame, |bytes| last.text(bytes), then)
 }
 
 /// The topic of the last PUBLISH. Who publishes in batches mostly publishes to one topic, and its
@@ -47,49 +57,61 @@ impl LastTopic {
     #[inline]
     fn text(&mut self, bytes: &[u8]) -> Result<&str, Malformed> {
         if bytes != self.0.as_bytes() {
-            let text = string(bytes)?;
-            self.0.clear();
-            self.0.push_str(text);
+            self.look_at(bytes)?;
         }
         Ok(&self.0)
     }
+
+    fn look_at(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let text = string(bytes)?;
+        self.0.clear();
+        self.0.push_str(text);
+        Ok(())
+    }
 }
 
+/// Gives the packet to `then`, because to move it is slow: what was written in parts is read at
+/// once.
 #[inline]
-fn parse<'a>(
+fn parse<'a, R>(
     version: Version,
     frame: Frame<'a>,
     text: impl FnOnce(&'a [u8]) -> Result<&'a str, Malformed>,
-) -> Result<Publish<'a>, Violation> {
-    let PublishFlags { dup, qos, retain } = PublishFlags::from_first_byte(frame.first_byte)?;
+    then: impl FnOnce(&Publish<'a>) -> Result<R, Violation>,
+) -> Result<R, Violation> {
+    let flags = PublishFlags::from_first_byte(frame.first_byte)?;
     let mut reader = frame.reader();
-    let topic = text(reader.binary()?)?; // [MQTT-3.3.2-1] [MQTT311-3.3.2-1]
-    let packet_id = match qos {
-        QoS::AtMostOnce => None, // [MQTT-2.2.1-2] [MQTT311-2.3.1-5]
-        QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
+    let mut publish = Publish {
+        dup: flags.dup(),
+        qos: flags.qos(),
+        retain: flags.retain(),
+        topic: text(reader.binary()?)?, // [MQTT-3.3.2-1] [MQTT311-3.3.2-1]
+        packet_id: None,                // [MQTT-2.2.1-2] [MQTT311-2.3.1-5]
+        properties: Properties::EMPTY,
+        payload: &[],
     };
-    let properties = properties(&mut reader, version, PropertyContext::Publish)?;
-    Ok(Publish {
-        dup,
-        qos,
-        retain,
-        topic,
-        packet_id,
-        properties,
-        payload: reader.rest(),
-    })
+    if publish.qos > QoS::AtMostOnce {
+        publish.packet_id = Some(reader.packet_id()?);
+    }
+    if version == Version::V5 {
+        let length = reader.variable_byte_integer()?;
+        if length > 0 {
+            let bytes = reader.bytes(length as usize)?;
+            publish.properties = Properties::decode(bytes, PropertyContext::Publish)?;
+        }
+    }
+    publish.payload = reader.rest();
+    then(&publish)
 }
 
 /// What a PUBLISH to be sent is put together from. Nothing is checked that a message which came in
 /// through [`decode_publish`] has proven already.
 ///
 /// ```
-/// use whimbrel_core::codec::{PublishParts, packet::{QoS, Version}};
+/// use whimbrel_core::codec::{PublishFlags, PublishParts, packet::{QoS, Version}};
 ///
 /// let template = PublishParts {
-///     dup: false,
-///     qos: QoS::AtLeastOnce,
-///     retain: false,
+///     flags: PublishFlags::new(false, QoS::AtLeastOnce, false),
 ///     topic: "a/b",
 ///     packet_id: None, // differs between recipients
 ///     properties: [&[], &[]],
@@ -102,12 +124,8 @@ fn parse<'a>(
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishParts<'a> {
-    /// Whether this is a re-delivery.
-    pub dup: bool,
-    /// How it is delivered.
-    pub qos: QoS,
-    /// Whether it was retained, or is to be.
-    pub retain: bool,
+    /// DUP, QoS and RETAIN.
+    pub flags: PublishFlags,
     /// At most 65,535 bytes.
     pub topic: &'a str,
     /// Written above QoS 0 only, and as zero when absent, to be patched.
@@ -142,23 +160,20 @@ impl PublishParts<'_> {
         if lengths.whole() > maximum as usize {
             return None;
         }
-        let flags = PublishFlags {
-            dup: self.dup,
-            qos: self.qos,
-            retain: self.retain,
-        };
-        // First byte, remaining length and the length of the topic at once: it happens often.
+        // First byte, remaining length and the length of the topic as one number: it happens often,
+        // and bytes that were written one by one are slow to read as one.
         let (remaining, len) = variable_byte_integer(lengths.remaining);
-        let [high, low] = (self.topic.len() as u16).to_be_bytes();
-        let mut head = [flags.first_byte(), 0, 0, 0, 0, high, low];
-        head[1..5].copy_from_slice(&remaining);
-        head[1 + len] = high;
-        head[2 + len] = low;
-        out.reserve(lengths.whole());
-        out.extend_from_slice(&head[..3 + len]);
+        let topic_len = (self.topic.len() as u16).swap_bytes(); // its high byte comes first
+        let head = u64::from(self.flags.first_byte())
+            | u64::from(remaining) << 8
+            | u64::from(topic_len) << (8 + 8 * len);
+        let topic_at = out.len() + 3 + len;
+        out.reserve(lengths.whole().max(size_of_val(&head)));
+        out.extend_from_slice(&head.to_le_bytes());
+        out.truncate(topic_at);
         out.extend_from_slice(self.topic.as_bytes());
         let packet_id_at = out.len();
-        if self.qos != QoS::AtMostOnce {
+        if self.flags.qos() != QoS::AtMostOnce {
             put_u16(out, self.packet_id.map_or(0, PacketId::get));
         }
         if version == Version::V5 {
@@ -179,7 +194,7 @@ impl PublishParts<'_> {
         let [first, second] = self.properties;
         let properties = up_to_max(first.len() as u64 + second.len() as u64)?;
         let mut remaining = 2 + self.topic.len() as u64 + self.payload.len() as u64;
-        if self.qos != QoS::AtMostOnce {
+        if self.flags.qos() != QoS::AtMostOnce {
             remaining += 2;
         }
         if version == Version::V5 {
@@ -222,9 +237,7 @@ pub(super) fn put_publish(
     }
     publish.properties.check(PropertyContext::Publish)?;
     let parts = PublishParts {
-        dup: publish.dup,
-        qos: publish.qos,
-        retain: publish.retain,
+        flags: PublishFlags::new(publish.dup, publish.qos, publish.retain),
         topic: publish.topic,
         packet_id: publish.packet_id,
         properties: [publish.properties.as_bytes(), &[]],

@@ -39,28 +39,26 @@ pub(super) const fn variable_byte_integer_len(value: u32) -> usize {
     }
 }
 
-/// `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form, and how many of these
-/// bytes that is.
+/// `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form: as the low bytes of a
+/// little-endian number with nothing above them, and how many bytes that is.
 #[inline]
-pub(super) fn variable_byte_integer(value: u32) -> ([u8; 4], usize) {
+pub(super) fn variable_byte_integer(value: u32) -> (u32, usize) {
     debug_assert!(value <= REMAINING_LENGTH_MAX, "checked by the caller");
-    // The low seven bits of each byte, all but the last marked.
-    let mut bytes = [
-        value as u8 | 0x80,
-        (value >> 7) as u8 | 0x80,
-        (value >> 14) as u8 | 0x80,
-        (value >> 21) as u8 | 0x80,
-    ];
     let len = variable_byte_integer_len(value);
-    bytes[len - 1] &= 0x7F;
-    (bytes, len)
+    // The low seven bits of each byte, all but the last marked.
+    let spread = value & 0x7F
+        | (value & 0x3F80) << 1
+        | (value & 0x1F_C000) << 2
+        | (value & 0x0FE0_0000) << 3;
+    let marks = 0x0080_8080 & !(u32::MAX << (8 * (len - 1)));
+    (spread | marks, len)
 }
 
 /// Appends `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form.
 #[inline]
 pub(super) fn put_variable_byte_integer(out: &mut Vec<u8>, value: u32) {
     let (bytes, len) = variable_byte_integer(value);
-    out.extend_from_slice(&bytes[..len]);
+    out.extend_from_slice(&bytes.to_le_bytes()[..len]);
 }
 
 /// Appends a whole packet: `first_byte`, the remaining length, and what `body` writes.

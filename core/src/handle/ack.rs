@@ -8,7 +8,7 @@ use crate::error::Violation;
 use crate::gate::{AckKind, Gate};
 use crate::id::PacketId;
 use crate::letter::ExchangeId;
-use crate::session::inflight::{NotEnded, Stage};
+use crate::session::inflight::{NotAwaited, Stage};
 use crate::slab::Key;
 
 impl Broker {
@@ -93,7 +93,7 @@ impl Broker {
                     if exchange.delivery.is_recorded() {
                         self.journal.released(number, &exchange.delivery, id);
                     }
-                    let (message, freed) = exchange.release(self.nothing.clone());
+                    let (message, freed) = exchange.release();
                     self.pool.give_back(message);
                     self.statistics.inflight_bytes -= freed as u64;
                     traffic.inflight.freed(freed);
@@ -168,19 +168,21 @@ impl Broker {
         let Some(traffic) = session.traffic.as_mut() else {
             return Ok(());
         };
-        let ended = match traffic.inflight.end_at(id, qos, stage) {
-            Ok(ended) => ended,
-            Err(NotEnded::Unknown) => return Ok(()),
-            Err(NotEnded::Otherwise) => return Err(Violation::Acknowledgement),
+        let exchange = match traffic.inflight.awaiting(id, qos, stage) {
+            Ok(exchange) => exchange,
+            Err(NotAwaited::Unknown) => return Ok(()),
+            Err(NotAwaited::Otherwise) => return Err(Violation::Acknowledgement),
         };
-        if ended.exchange.counted {
+        if exchange.counted {
             traffic.outstanding -= 1;
         }
-        if !ended.exchange.sent {
+        if !exchange.sent {
             traffic.unsent -= 1;
         }
         let waiting = traffic.is_waiting();
-        self.finish_delivery(session_key.index, ended);
+        if let Some(ended) = traffic.inflight.end(id) {
+            self.finish_delivery(session_key.index, ended);
+        }
         if waiting {
             self.wake(key);
         }

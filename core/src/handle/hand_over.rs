@@ -4,7 +4,7 @@
 use crate::action::Action;
 use crate::broker::Broker;
 use crate::codec;
-use crate::codec::frame::Frame;
+use crate::codec::frame::{self, Frame};
 use crate::codec::packet::Packet;
 use crate::connection::{Stage, Stalls};
 use crate::id::PeerId;
@@ -15,10 +15,14 @@ use crate::timer::TimerKey;
 impl Broker {
     /// Whether this is a CONNECT for a session that another shard has: then everything from there
     /// on goes to that shard, with the connection. What is wrong with a CONNECT is answered here.
-    pub(crate) fn must_go_elsewhere(&mut self, key: Key, frame: Frame<'_>) -> bool {
-        if self.peers.is_alone() {
-            return false;
-        }
+    #[inline]
+    pub(crate) fn must_go_elsewhere(&mut self, key: Key, frame: &Frame<'_>) -> bool {
+        !self.peers.is_alone()
+            && frame::is_connect(&[frame.first_byte])
+            && self.goes_elsewhere(key, *frame)
+    }
+
+    fn goes_elsewhere(&mut self, key: Key, frame: Frame<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };

@@ -289,7 +289,7 @@ impl Broker {
                 retain,
                 publisher,
             };
-            self.peers.bundle(peer, bundled)
+            self.peers.bundle(peer, &bundled)
         } else {
             let routed = RoutedMessage {
                 message: publication.message(&mut self.pool),

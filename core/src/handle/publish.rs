@@ -261,7 +261,7 @@ impl Broker {
         let to = self.destination(key, publish.topic)?;
         // QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC. [MQTT-3.3.4-1]
         let Some(packet_id) = publish.packet_id else {
-            return self.take_in_unacknowledged(key, session, (to, publish));
+            return self.take_in_unacknowledged(key, session, (&to, publish));
         };
         let Some(arrival) = self.count_in(key, session, (publish.qos, packet_id))? else {
             return Ok(());
@@ -285,7 +285,7 @@ impl Broker {
             true => self.was_refused(session, (packet_id, to.topic), publish),
             false => None,
         };
-        let refusal = refused_before.or_else(|| self.refusal(key, to, publish));
+        let refusal = refused_before.or_else(|| self.refusal(key, &to, publish));
         let lacks_room = refusal.is_some_and(PublishRefusal::is_want_of_room);
         // Some have it: were it refused for now, they would not know it when it comes again.
         let has_part = exchange.is_some_and(|exchange| self.was_interrupted(exchange));
@@ -319,7 +319,7 @@ impl Broker {
             skip_slots: self.taken_slots(exchange),
             ..Origin::default()
         };
-        let routed = self.publish_packet(to, publish, origin);
+        let routed = self.publish_packet(&to, publish, origin);
         if let Some(exchange) = exchange
             && (routed == Routed::Later || self.has_told(mark) || self.was_interrupted(exchange))
         {
@@ -370,7 +370,7 @@ impl Broker {
         &mut self,
         key: Key,
         session: Key,
-        (to, publish): (Destination<'_>, &Publish<'_>),
+        (to, publish): (&Destination<'_>, &Publish<'_>),
     ) -> Result<(), Violation> {
         let refusal = self.refusal(key, to, publish);
         if let Some(why) = refusal
@@ -461,7 +461,7 @@ impl Broker {
 
     fn publish_packet(
         &mut self,
-        to: Destination<'_>,
+        to: &Destination<'_>,
         publish: &Publish<'_>,
         origin: Origin,
     ) -> Routed {

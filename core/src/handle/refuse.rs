@@ -20,7 +20,7 @@ impl Broker {
     pub(super) fn refusal(
         &mut self,
         key: Key,
-        to: Destination<'_>,
+        to: &Destination<'_>,
         publish: &Publish<'_>,
     ) -> Option<PublishRefusal> {
         if !self.may_publish(key, to.topic, to.route) {

@@ -23,7 +23,7 @@ const MESSAGE_BYTES_MAXIMUM: usize = 2 << 10;
 
 /// Messages that nobody has any more.
 pub(crate) struct Pool {
-    places: Vec<Vec<Message>>,
+    places: Vec<Vec<Arc<[u8]>>>,
     bytes: usize,
     bytes_maximum: usize,
     scratch: Vec<u8>,
@@ -45,13 +45,13 @@ impl Pool {
     pub(crate) fn make(&mut self, view: &MessageView<'_>) -> Message {
         let length = view.encoded_len();
         let kept = self.places.get_mut(length % PLACES).and_then(Vec::pop);
-        if let Some(mut message) = kept {
-            self.bytes -= message.0.len();
-            if message.0.len() == length
-                && let Some(bytes) = Arc::get_mut(&mut message.0)
+        if let Some(mut bytes) = kept {
+            self.bytes -= bytes.len();
+            if bytes.len() == length
+                && let Some(place) = Arc::get_mut(&mut bytes)
             {
-                view.fill(bytes);
-                return message;
+                view.fill(place);
+                return Message(Some(bytes));
             }
         }
         view.to_message(&mut self.scratch)
@@ -60,18 +60,21 @@ impl Pool {
     /// Takes a message back that somebody no longer needs. It is kept if nobody else has it.
     #[inline]
     pub(crate) fn give_back(&mut self, message: Message) {
-        let length = message.0.len();
-        if Arc::strong_count(&message.0) == 1 && length <= MESSAGE_BYTES_MAXIMUM {
-            self.keep(message, length);
+        if let Some(bytes) = message.0
+            && Arc::strong_count(&bytes) == 1
+            && bytes.len() <= MESSAGE_BYTES_MAXIMUM
+        {
+            self.keep(bytes);
         }
     }
 
-    fn keep(&mut self, message: Message, length: usize) {
+    fn keep(&mut self, bytes: Arc<[u8]>) {
+        let length = bytes.len();
         if self.places.is_empty() {
             self.places.resize_with(PLACES, Vec::new);
         }
         let place = &mut self.places[length % PLACES];
-        if let Some(kept) = place.last().map(|kept| kept.0.len())
+        if let Some(kept) = place.last().map(|kept| kept.len())
             && kept != length
         {
             self.bytes -= kept * place.len();
@@ -79,7 +82,7 @@ impl Pool {
         }
         if self.bytes + length <= self.bytes_maximum {
             self.bytes += length;
-            place.push(message);
+            place.push(bytes);
         }
     }
 }
@@ -135,7 +138,7 @@ mod tests {
                     (0..1_000).map(|at| pool.make(&view(at, payload))).collect();
                 assert_eq!(pool.bytes, 0);
                 many.into_iter().for_each(|message| pool.give_back(message));
-                let kept: usize = pool.places.iter().flatten().map(|it| it.0.len()).sum();
+                let kept: usize = pool.places.iter().flatten().map(|it| it.len()).sum();
                 assert_eq!(pool.bytes, kept);
                 assert!(pool.bytes > maximum - 2_000 && pool.bytes <= maximum);
                 drop(pool.make(&view(1, &[0; 4])));

@@ -50,25 +50,25 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// The message is not needed any more, the packet identifier is until PUBCOMP. Gives the
     /// message, and how many bytes less this costs. [MQTT-4.3.3-6]
-    pub(crate) fn release(&mut self, nothing: Message) -> (Message, usize) {
+    pub(crate) fn release(&mut self) -> (Message, usize) {
         self.stage = Stage::Released;
         let before = self.delivery.cost_bytes();
-        let message = core::mem::replace(&mut self.delivery.message, nothing);
+        let message = core::mem::replace(&mut self.delivery.message, Message::nothing());
         (message, before - self.delivery.cost_bytes())
     }
 }
 
-/// An exchange that is over.
+/// What is left of an exchange that is over.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) exchange: Exchange,
+    pub(crate) delivery: Delivery,
     /// What it has cost, in bytes.
     pub(crate) cost: usize,
 }
 
-/// Why an acknowledgement ends no exchange.
+/// Why nobody waits for an acknowledgement.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NotEnded {
+pub(crate) enum NotAwaited {
     /// No such exchange.
     Unknown,
     /// The exchange under that identifier is of another kind, or at another stage.
@@ -155,42 +155,59 @@ impl Inflight {
 
     /// Begins an exchange under the [next identifier](Self::next_identifier), and says what it
     /// costs, in bytes. The caller has asked `has_identifier`.
+    #[inline(always)] // Put together in its place: to be moved there costs more.
     pub(crate) fn begin(&mut self, id: PacketId, delivery: Delivery, now: Timestamp) -> usize {
         debug_assert!(self.has_identifier() && id == self.next_identifier());
-        self.push(
-            id,
-            Exchange {
-                stage: Stage::Published,
-                delivery,
-                sent_at: now,
-                resent: 0,
-                was_sent: false,
-                sent: true,
-                counted: true,
-            },
-        )
+        let exchange = Exchange {
+            stage: Stage::Published,
+            delivery,
+            sent_at: now,
+            resent: 0,
+            was_sent: false,
+            sent: true,
+            counted: true,
+        };
+        self.append(id, exchange)
     }
 
     /// Appends an exchange, behind gaps for the identifiers that were passed over.
-    fn push(&mut self, id: PacketId, exchange: Exchange) -> usize {
-        while !self.ring.is_empty() && self.following() != id {
-            self.ring.push_back(None);
-            self.last = Some(self.following());
-        }
+    #[inline(always)] // As `begin`.
+    fn append(&mut self, id: PacketId, exchange: Exchange) -> usize {
         if self.ring.is_empty() {
             self.first = Some(id);
+        } else if self.following() != id {
+            self.pass_over(id);
         }
         let cost = exchange.delivery.cost_bytes();
         self.bytes += cost;
-        self.ring.push_back(Some(exchange));
         self.last = Some(id);
         self.len += 1;
+        self.ring.push_back(None);
+        if let Some(place) = self.ring.back_mut() {
+            *place = Some(exchange);
+        }
         cost
+    }
+
+    #[cold]
+    fn pass_over(&mut self, id: PacketId) {
+        while self.following() != id {
+            self.ring.push_back(None);
+            self.last = Some(self.following());
+        }
     }
 
     /// Puts back an exchange that was open when the broker stopped, in the order in which they
     /// began.
     pub(crate) fn restore(&mut self, id: PacketId, stage: Stage, delivery: Delivery) {
+        if !self.has_identifier() {
+            return;
+        }
+        // Identifiers in between completed before the stop.
+        let gaps = self.last.map_or(0, |last| distance(last, id));
+        if gaps > GAPS_MINIMUM {
+            self.leave_behind(0);
+        }
         let exchange = Exchange {
             stage,
             delivery,
@@ -200,15 +217,7 @@ impl Inflight {
             sent: false,
             counted: false,
         };
-        if !self.has_identifier() {
-            return;
-        }
-        // Identifiers in between completed before the stop.
-        let gaps = self.last.map_or(0, |last| distance(last, id));
-        if gaps > GAPS_MINIMUM {
-            self.leave_behind(0);
-        }
-        self.push(id, exchange);
+        self.append(id, exchange);
     }
 
     /// Makes stragglers of the oldest until the ring is no longer than this.
@@ -231,6 +240,16 @@ impl Inflight {
         (place < self.ring.len()).then_some(place)
     }
 
+    fn get(&self, id: PacketId) -> Option<&Exchange> {
+        if let Some(place) = self.place(id)
+            && let Some(exchange) = &self.ring[place]
+        {
+            return Some(exchange);
+        }
+        let place = self.straggler(id)?;
+        Some(&self.stragglers[place].1)
+    }
+
     pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut Exchange> {
         if let Some(place) = self.place(id)
             && self.ring[place].is_some()
@@ -241,41 +260,48 @@ impl Inflight {
         Some(&mut self.stragglers[place].1)
     }
 
-    /// Ends the exchange, and takes its delivery out.
-    pub(crate) fn end(&mut self, id: PacketId) -> Option<Ended> {
-        self.end_if(id, |_| true).ok()
-    }
-
-    /// The same if it is of this QoS, and at this stage.
-    pub(crate) fn end_at(
-        &mut self,
+    /// The exchange that an acknowledgement is for: it has to be of this QoS, and at this stage.
+    #[inline]
+    pub(crate) fn awaiting(
+        &self,
         id: PacketId,
         qos: QoS,
         stage: Stage,
-    ) -> Result<Ended, NotEnded> {
-        self.end_if(id, |exchange| {
-            exchange.stage == stage && exchange.delivery.qos() == qos
-        })
+    ) -> Result<&Exchange, NotAwaited> {
+        match self.get(id) {
+            Some(it) if it.stage == stage && it.delivery.qos() == qos => Ok(it),
+            Some(_) => Err(NotAwaited::Otherwise),
+            None => Err(NotAwaited::Unknown),
+        }
     }
 
-    fn end_if(
-        &mut self,
-        id: PacketId,
-        is_right: impl FnOnce(&Exchange) -> bool,
-    ) -> Result<Ended, NotEnded> {
+    /// Ends the exchange, and takes its delivery out.
+    #[inline(always)] // As `begin`.
+    pub(crate) fn end(&mut self, id: PacketId) -> Option<Ended> {
         let place = self.place(id).map(|place| &mut self.ring[place]);
-        let exchange = match place.filter(|place| place.is_some()) {
-            Some(place) => match place.take_if(|exchange| is_right(exchange)) {
-                Some(exchange) => exchange,
-                None => return Err(NotEnded::Otherwise),
-            },
-            None => self.end_straggler(id, is_right)?,
+        let Some(Exchange { delivery, .. }) = place.and_then(Option::take) else {
+            return self.end_straggler(id);
         };
-        let cost = exchange.delivery.cost_bytes();
+        let cost = self.trim(delivery.cost_bytes());
+        Some(Ended { delivery, cost })
+    }
+
+    #[cold]
+    fn end_straggler(&mut self, id: PacketId) -> Option<Ended> {
+        let place = self.straggler(id)?;
+        let (_, Exchange { delivery, .. }) = self.stragglers.remove(place)?;
+        let cost = self.trim(delivery.cost_bytes());
+        Some(Ended { delivery, cost })
+    }
+
+    /// An exchange is over that has cost so much: the ring needs no place for it, nor for the gaps
+    /// that are in front now.
+    fn trim(&mut self, cost: usize) -> usize {
         self.len -= 1;
         self.bytes -= cost;
         while let Some(None) = self.ring.front() {
-            self.ring.pop_front();
+            // There is nothing in it to be dropped.
+            core::mem::forget(self.ring.pop_front());
             self.first = self.first.map(PacketId::next);
         }
         if self.ring.is_empty() {
@@ -288,23 +314,7 @@ impl Inflight {
         if self.ring.capacity() > 4 * self.ring.len() + 8 * GAPS_MINIMUM {
             self.ring.shrink_to(2 * self.ring.len());
         }
-        Ok(Ended { exchange, cost })
-    }
-
-    #[cold]
-    fn end_straggler(
-        &mut self,
-        id: PacketId,
-        is_right: impl FnOnce(&Exchange) -> bool,
-    ) -> Result<Exchange, NotEnded> {
-        let place = self.straggler(id).ok_or(NotEnded::Unknown)?;
-        if !is_right(&self.stragglers[place].1) {
-            return Err(NotEnded::Otherwise);
-        }
-        let straggler = self.stragglers.remove(place);
-        straggler
-            .map(|(_, exchange)| exchange)
-            .ok_or(NotEnded::Unknown)
+        cost
     }
 
     /// The open exchanges, oldest first.

@@ -1,5 +1,6 @@
 //! Messages that wait: for room in the in-flight window, or for their client to come back.
 
+use crate::codec::PublishFlags;
 use crate::codec::packet::QoS;
 use crate::message::Message;
 use crate::topic::GroupId;
@@ -88,6 +89,7 @@ impl Identifiers {
         }
     }
 
+    #[inline]
     pub(crate) fn view(&self) -> IdentifiersRef<'_> {
         IdentifiersRef {
             first: self.first,
@@ -97,6 +99,7 @@ impl Identifiers {
 }
 
 impl Delivery {
+    #[inline]
     pub(crate) fn new(message: Message, qos: QoS, retain: bool, identifiers: Identifiers) -> Self {
         let flags = qos as u8 | if retain { RETAIN } else { 0 };
         Self {
@@ -118,12 +121,18 @@ impl Delivery {
         self.flags & RETAIN != 0
     }
 
+    /// What its PUBLISH says, with this DUP.
+    pub(crate) fn publish_flags(&self, dup: bool) -> PublishFlags {
+        PublishFlags::new(dup, self.qos(), self.retain())
+    }
+
     /// It came by a shared subscription: should its session end first, another member gets it.
     pub(crate) const fn is_shared(&self) -> bool {
         self.flags & SHARED != 0
     }
 
     /// Should its session end first, whoever gets it instead may want to know how it was published.
+    #[inline]
     pub(crate) const fn set_shared(&mut self, group: GroupId, published_retained: bool) {
         self.flags |= SHARED;
         if published_retained {
@@ -185,6 +194,7 @@ impl Delivery {
 
     /// What it counts against the limits: the message, as if nobody shared it, and its place here;
     /// the same on machines of every width, so that all drop the same.
+    #[inline]
     pub(crate) fn cost_bytes(&self) -> usize {
         self.message.stored_len() + PLACE
     }

@@ -5,8 +5,8 @@ use crate::notation::hex;
 use quickcheck::{QuickCheck, TestResult};
 use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::codec::{
-    LastTopic, Packet, Properties, PropertyBuffer, PropertyContext, PublishParts, decode,
-    decode_publish, decode_publish_after, encode, frame,
+    LastTopic, Packet, Properties, PropertyBuffer, PropertyContext, PublishFlags, PublishParts,
+    decode, decode_publish, decode_publish_after, encode, frame,
 };
 use whimbrel_core::id::PacketId;
 
@@ -39,9 +39,7 @@ fn the_fast_paths_of_publish_agree_with_the_general_ones() {
         };
         let raw = publish.properties.as_bytes();
         let parts = PublishParts {
-            dup: publish.dup,
-            qos: publish.qos,
-            retain: publish.retain,
+            flags: PublishFlags::new(publish.dup, publish.qos, publish.retain),
             topic: publish.topic,
             packet_id: None,
             properties: raw.split_at(raw.len() / 2).into(),
@@ -141,9 +139,7 @@ fn lengths_at_every_boundary_are_stated_and_read_right() {
             let overhead = if version == Version::V5 { 4 } else { 3 };
             let payload = vec![0x2A; remaining - overhead];
             let parts = PublishParts {
-                dup: false,
-                qos: QoS::AtMostOnce,
-                retain: false,
+                flags: PublishFlags::new(false, QoS::AtMostOnce, false),
                 topic: "t",
                 packet_id: PacketId::new(1),
                 properties: [&[], &[]],

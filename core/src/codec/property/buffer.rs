@@ -61,6 +61,12 @@ impl PropertyBuffer {
         self.bytes.is_empty()
     }
 
+    /// How many bytes they take.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// What has been appended.
     #[must_use]
     pub fn as_properties(&self) -> Properties<'_> {

@@ -514,7 +514,7 @@ impl<'a> Play<'a> {
                 let mut bundle = Bundle::default();
                 for _ in 0..=self.script.u8() & 3 {
                     let retain = self.script.flag();
-                    bundle.push(Bundled {
+                    bundle.push(&Bundled {
                         view,
                         retain,
                         publisher,
