@@ -71,6 +71,8 @@ struct Line {
     /// The broker has sent CONNACK.
     is_accepted: bool,
     is_parting: bool,
+    /// When it said so, it waited for the answer to a message.
+    is_unanswered: bool,
     is_over: bool,
     is_counted: bool,
     parted_at: Option<u64>,
@@ -158,6 +160,7 @@ impl WillBook {
             has_ended: false,
             is_accepted: false,
             is_parting: false,
+            is_unanswered: false,
             is_over: false,
             is_counted: false,
             parted_at: None,
@@ -241,10 +244,16 @@ impl WillBook {
         }
     }
 
-    pub(super) fn parting(&mut self, line: u64) {
+    pub(super) fn parting(&mut self, line: u64, is_unanswered: bool) {
         if let Some(line) = self.lines.get_mut(&line) {
             line.is_parting = true;
+            line.is_unanswered = is_unanswered;
         }
+    }
+
+    /// Whether the client said DISCONNECT behind a message that it had no answer to.
+    pub(super) fn parted_unanswered(&self, line: u64) -> bool {
+        self.lines.get(&line).is_some_and(|line| line.is_unanswered)
     }
 
     /// The broker has read the DISCONNECT: this will is not for publishing.
