@@ -520,3 +520,48 @@ fn a_disconnect_behind_a_message_that_there_is_no_room_for_does_not_count() {
         crate::check(seed);
     }
 }
+
+/// A delayed will was published while the disk was full, and the power failed: to the next broker
+/// its client had been there until then, and it came back in time. It had come back before, too
+/// late, and was not answered, for nothing could be written; the oracle missed the will. (Seed
+/// 8353879 of 81f8cd5.)
+#[test]
+fn who_comes_too_late_for_a_will_is_answered_when_that_is_written_down() {
+    let list = properties(&[Property::WillDelayInterval(10)]);
+    let hello = Connect {
+        will: Some(Will {
+            qos: QoS::AtLeastOnce,
+            properties: list.as_properties(),
+            ..whimbrel_tests::world::will("wills", b"gone")
+        }),
+        ..lasting(Version::V5, "mortal")
+    };
+    for has_room in [false, true] {
+        let mut world = World::new(Config {
+            durable: true,
+            ..Config::default()
+        });
+        let watcher = world.resume(Version::V5, "watcher");
+        world.subscribe(watcher, "wills", QoS::AtLeastOnce);
+        world.cut(watcher);
+        let (mortal, _) = world.enter(&hello);
+        world.persists_at_once = false;
+        world.cut(mortal);
+        world.pass_ms(10_000);
+        let mortal = world.open_with(&hello);
+        world.hears_nothing(mortal);
+        if has_room {
+            world.persist();
+            assert!(world.hear(mortal).conn_ack().session_present);
+        }
+        world.persists_at_once = true;
+        world.crash();
+        let (_, is_present) = world.enter(&hello);
+        assert!(is_present);
+        world.pass_ms(20_000);
+        let watcher = world.resume(Version::V5, "watcher");
+        let came = world.payloads(watcher);
+        assert_eq!(came.len(), usize::from(has_room), "{came:?}");
+    }
+    crate::check(8_353_879);
+}

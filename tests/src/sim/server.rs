@@ -480,6 +480,8 @@ impl Server {
             LogEvent::Pressure(pressure) => {
                 let is_full = pressure != Pressure::None;
                 scene.oracle.disk_is_full(is_full);
+                let is_stuck = matches!(pressure, Pressure::Full(_));
+                scene.oracle.log_is_stuck(is_stuck, scene.now);
                 for shard in &mut process.shards {
                     shard.broker.storage_pressure(now, is_full);
                 }

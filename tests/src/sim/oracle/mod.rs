@@ -293,6 +293,11 @@ impl Oracle {
         }
     }
 
+    /// The log is told that nothing can be written, or that it can again.
+    pub(super) const fn log_is_stuck(&mut self, is_stuck: bool, now: u64) {
+        self.wills.log_is_stuck(is_stuck, now);
+    }
+
     /// Gives the number of the fact, to be handed in with the answer.
     pub(super) fn subscribing(&mut self, player: usize, filter: &str, qos: QoS) -> u64 {
         let fact = self.disturbance(|| format!("player {player} subscribes to {filter} {qos:?}"));
