@@ -476,3 +476,92 @@ fn what_is_remembered_costs_what_it_cost_to_find() {
     crate::check_before_rules(867_274_621_532);
     crate::check_before_rules(867_275_621_563);
 }
+
+/// There was no room for a message, which a client of 3.1.1 cannot be told: it is closed, and what
+/// it has said behind that message does not count, as if it had come a moment later. The oracle
+/// took a DISCONNECT that stood there for heard, and the will for one too many. (Seeds 8314922,
+/// 8328618, 8349430 and 8444878 of 81f8cd5.)
+#[test]
+fn a_disconnect_behind_a_message_that_there_is_no_room_for_does_not_count() {
+    let retained = |topic, id| Publish {
+        retain: true,
+        ..publish(topic, b"there", QoS::AtLeastOnce, id)
+    };
+    for is_at_once in [true, false] {
+        let mut world = World::new(Config {
+            limits: Limits {
+                retained_messages_maximum: 1,
+                ..Limits::default()
+            },
+            ..Config::default()
+        });
+        let watcher = world.connect(Version::V4, "watcher");
+        world.subscribe(watcher, "wills", QoS::AtMostOnce);
+        let (publisher, _) = world.enter(&Connect {
+            will: Some(whimbrel_tests::world::will("wills", b"gone")),
+            ..connect(Version::V4, "publisher")
+        });
+        world.send(publisher, &Packet::Publish(retained("first", 1)));
+        world.hear(publisher).ack();
+        let mut bytes = Vec::new();
+        let message = Packet::Publish(retained("second", 2));
+        codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+        let goodbye = [0xE0, 0];
+        match is_at_once {
+            true => bytes.extend(goodbye),
+            false => world.send_bytes(publisher, &bytes),
+        }
+        let rest = if is_at_once { &*bytes } else { &goodbye };
+        world.send_bytes(publisher, rest);
+        assert!(world.is_closed(publisher));
+        assert_eq!(world.payloads(watcher), ["gone"]);
+    }
+    for seed in [8_314_922, 8_328_618, 8_349_430, 8_444_878] {
+        crate::check(seed);
+    }
+}
+
+/// A delayed will was published while the disk was full, and the power failed: to the next broker
+/// its client had been there until then, and it came back in time. It had come back before, too
+/// late, and was not answered, for nothing could be written; the oracle missed the will. (Seed
+/// 8353879 of 81f8cd5.)
+#[test]
+fn who_comes_too_late_for_a_will_is_answered_when_that_is_written_down() {
+    let list = properties(&[Property::WillDelayInterval(10)]);
+    let hello = Connect {
+        will: Some(Will {
+            qos: QoS::AtLeastOnce,
+            properties: list.as_properties(),
+            ..whimbrel_tests::world::will("wills", b"gone")
+        }),
+        ..lasting(Version::V5, "mortal")
+    };
+    for has_room in [false, true] {
+        let mut world = World::new(Config {
+            durable: true,
+            ..Config::default()
+        });
+        let watcher = world.resume(Version::V5, "watcher");
+        world.subscribe(watcher, "wills", QoS::AtLeastOnce);
+        world.cut(watcher);
+        let (mortal, _) = world.enter(&hello);
+        world.persists_at_once = false;
+        world.cut(mortal);
+        world.pass_ms(10_000);
+        let mortal = world.open_with(&hello);
+        world.hears_nothing(mortal);
+        if has_room {
+            world.persist();
+            assert!(world.hear(mortal).conn_ack().session_present);
+        }
+        world.persists_at_once = true;
+        world.crash();
+        let (_, is_present) = world.enter(&hello);
+        assert!(is_present);
+        world.pass_ms(20_000);
+        let watcher = world.resume(Version::V5, "watcher");
+        let came = world.payloads(watcher);
+        assert_eq!(came.len(), usize::from(has_room), "{came:?}");
+    }
+    crate::check(8_353_879);
+}

@@ -549,7 +549,7 @@ impl Player {
         scene.counts.operation("disconnect");
         let now = Timestamp(scene.now);
         if let Some(line) = self.line {
-            scene.oracle.parting(line);
+            scene.oracle.parting(self.index, line);
         }
         let parted = self.client.disconnect(now, &DisconnectRequest::default());
         debug_assert!(parted.is_ok(), "it is connected");

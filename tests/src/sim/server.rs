@@ -16,6 +16,7 @@ use crate::recorded::Parts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use whimbrel_core::action::{Action, CloseReason, Event, Peer, Verdict};
 use whimbrel_core::codec::frame;
+use whimbrel_core::codec::packet::Version;
 use whimbrel_core::id::PeerId;
 use whimbrel_core::letter::Parcel;
 use whimbrel_core::log::{LogConfig, LogEvent, Pressure};
@@ -479,6 +480,8 @@ impl Server {
             LogEvent::Pressure(pressure) => {
                 let is_full = pressure != Pressure::None;
                 scene.oracle.disk_is_full(is_full);
+                let is_stuck = matches!(pressure, Pressure::Full(_));
+                scene.oracle.log_is_stuck(is_stuck, scene.now);
                 for shard in &mut process.shards {
                     shard.broker.storage_pressure(now, is_full);
                 }
@@ -780,16 +783,22 @@ fn hear(shard: usize, event: Event, scene: &mut Scene) {
         Event::Unreadable { message } if !scene.mischief.is(Defect::HidesAnError) => {
             scene.oracle.unreadable(message);
         }
-        // It was not read as long as the client took nothing: a DISCONNECT may lie there unread.
+        // A DISCONNECT may have come that was not heard.
         Event::Disconnected {
-            connection,
-            why: CloseReason::KeepAlive,
-            ..
+            connection, why, ..
         } => {
             let place = Some(Place { shard, connection });
-            let mut lines = scene.network.lines.values_mut();
-            if let Some(line) = lines.find(|line| line.closed_at == place) {
-                line.is_cut = true;
+            let mut lines = scene.network.lines.iter_mut();
+            if let Some((id, line)) = lines.find(|(_, line)| line.closed_at == place) {
+                line.is_cut |= match why {
+                    // It was not read as long as the client took nothing.
+                    CloseReason::KeepAlive => true,
+                    // What stands behind a message that was refused so is not looked at.
+                    CloseReason::Limit(..) if line.version != Version::V5 => {
+                        scene.oracle.may_refuse_before_parting(*id)
+                    }
+                    _ => false,
+                };
             }
         }
         _ => {}

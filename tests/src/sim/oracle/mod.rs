@@ -225,8 +225,20 @@ impl Oracle {
     }
 
     /// The client said DISCONNECT.
-    pub(super) fn parting(&mut self, line: u64) {
-        self.wills.parting(line);
+    pub(super) fn parting(&mut self, player: usize, line: u64) {
+        let client = (player, self.sessions[player].life);
+        let is_unanswered = |message: &Message| {
+            let is_open = message.qos > QoS::AtMostOnce && message.fate == Fate::Open;
+            is_open && message.publisher == client
+        };
+        let is_unanswered = self.messages.iter().any(is_unanswered);
+        self.wills.parting(line, is_unanswered);
+    }
+
+    /// Whether a client of 3.x may be closed over a message in front of its DISCONNECT: for want of
+    /// room, which it cannot be told in other words.
+    pub(super) fn may_refuse_before_parting(&self, line: u64) -> bool {
+        self.rules.memory_is_small && self.wills.parted_unanswered(line)
     }
 
     /// Everything that the client sent has arrived, the DISCONNECT last.
@@ -279,6 +291,11 @@ impl Oracle {
             self.disk_is_full = is_full;
             self.disk_has_room_since = fact;
         }
+    }
+
+    /// The log is told that nothing can be written, or that it can again.
+    pub(super) const fn log_is_stuck(&mut self, is_stuck: bool, now: u64) {
+        self.wills.log_is_stuck(is_stuck, now);
     }
 
     /// Gives the number of the fact, to be handed in with the answer.

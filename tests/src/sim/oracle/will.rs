@@ -71,11 +71,22 @@ struct Line {
     /// The broker has sent CONNACK.
     is_accepted: bool,
     is_parting: bool,
+    /// When it said so, it waited for the answer to a message.
+    is_unanswered: bool,
     is_over: bool,
     is_counted: bool,
     parted_at: Option<u64>,
-    /// When it was found that its will, delayed, is owed.
-    due_at: Option<u64>,
+    /// It was found that its will, delayed, is owed.
+    due: Option<Due>,
+}
+
+/// A delayed will is owed, and perhaps not written down.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    /// Since this moment at the latest.
+    at: u64,
+    /// By the connection that came too late for it, which is not answered before it is.
+    late: u64,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +96,10 @@ pub(super) struct WillBook {
     lines: BTreeMap<u64, Line>,
     /// The wall clock has jumped since the last process began.
     has_jumped: bool,
+    /// Nothing can be written, for want of room.
+    log_is_stuck: bool,
+    /// When that was so last.
+    stuck_at: u64,
 }
 
 fn name(player: usize, life: u64) -> String {
@@ -158,10 +173,11 @@ impl WillBook {
             has_ended: false,
             is_accepted: false,
             is_parting: false,
+            is_unanswered: false,
             is_over: false,
             is_counted: false,
             parted_at: None,
-            due_at: None,
+            due: None,
         };
         self.lines.insert(line, line_of);
     }
@@ -185,7 +201,8 @@ impl WillBook {
                 continue;
             }
             let is_owed = is_due(&self.wills, line, (now, SLACK_MS)) || is_clean && is_alone;
-            line.due_at = decide(&mut self.wills, line, is_owed).then_some(now);
+            let is_owed = decide(&mut self.wills, line, is_owed);
+            line.due = is_owed.then_some(Due { at: now, late: id });
         }
     }
 
@@ -220,6 +237,14 @@ impl WillBook {
         self.has_jumped = true;
     }
 
+    /// Nothing can be written, or it can again.
+    pub(super) const fn log_is_stuck(&mut self, is_stuck: bool, now: u64) {
+        if self.log_is_stuck {
+            self.stuck_at = now;
+        }
+        self.log_is_stuck = is_stuck;
+    }
+
     /// A process begins: what was lost with the last one waits from now on.
     pub(super) fn booted(&mut self, now: u64) {
         for line in self.lines.values_mut() {
@@ -234,17 +259,27 @@ impl WillBook {
     }
 
     /// The broker has sent CONNACK, whether or not it arrives: from now on the will is its affair.
-    pub(super) fn accepted(&mut self, line: u64) {
-        if let Some(line) = self.lines.get_mut(&line) {
+    /// And a will that was due before it is written down.
+    pub(super) fn accepted(&mut self, id: u64) {
+        if let Some(line) = self.lines.get_mut(&id) {
             line.is_accepted = true;
             owe(&mut self.wills, line);
         }
+        for line in self.lines.values_mut() {
+            line.due = line.due.filter(|due| due.late != id);
+        }
     }
 
-    pub(super) fn parting(&mut self, line: u64) {
+    pub(super) fn parting(&mut self, line: u64, is_unanswered: bool) {
         if let Some(line) = self.lines.get_mut(&line) {
             line.is_parting = true;
+            line.is_unanswered = is_unanswered;
         }
+    }
+
+    /// Whether the client said DISCONNECT behind a message that it had no answer to.
+    pub(super) fn parted_unanswered(&self, line: u64) -> bool {
+        self.lines.get(&line).is_some_and(|line| line.is_unanswered)
     }
 
     /// The broker has read the DISCONNECT: this will is not for publishing.
@@ -270,14 +305,17 @@ impl WillBook {
             }
         }
         // Nor that a delayed will was published: to the next process its client has been there
-        // until now, and may come back in time. The log of a crowd may be far behind.
+        // until now, and may come back in time. The log of a crowd may be far behind, and any that
+        // has had no room.
+        self.log_is_stuck(false, now);
         const CROWD: usize = 100;
         let behind_ms = match self.wills.len() {
             0..CROWD => SLACK_MS,
             CROWD.. => LAZY_MS,
         };
         for line in self.lines.values_mut() {
-            let is_fresh = line.due_at.take().is_some_and(|at| at + behind_ms > now);
+            let due = line.due.take();
+            let is_fresh = due.is_some_and(|due| due.at.max(self.stuck_at) + behind_ms > now);
             if is_fresh && let Some(will) = self.wills.get_mut(&line.will) {
                 will.owed -= 1;
             }
