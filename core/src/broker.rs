@@ -22,6 +22,7 @@ use crate::handle::publish::Fanout;
 use crate::id::{ConnectionId, MessageId, PeerId, Position};
 use crate::journal::Journal;
 use crate::letter::{ExchangeId, Letter};
+use crate::message::Message;
 use crate::message::pool::Pool;
 use crate::narrowing::Narrowing;
 use crate::peers::Peers;
@@ -158,6 +159,8 @@ pub struct Broker {
     pub(crate) last_topic: LastTopic,
     /// Who takes messages in: the first half of every message identifier.
     pub(crate) origin: u64,
+    /// Stands in for a message that is no longer needed.
+    pub(crate) nothing: Message,
     pub(crate) buffers: Buffers,
     /// Why somebody gets messages, or does not.
     pub(crate) question: Option<Box<Question>>,
@@ -232,6 +235,7 @@ impl Broker {
             alias_text: String::new(),
             last_topic: LastTopic::default(),
             origin: config.identity.origin(),
+            nothing: Message::nothing(),
             buffers: Buffers::default(),
             question: None,
             spill: Spill::default(),

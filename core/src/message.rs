@@ -36,21 +36,7 @@ const TENANT_LENGTH_AT: usize = 25;
 
 /// A published message. Cloning shares it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message(
-    /// The stored form; `None` is [`NOTHING`], which costs no counting.
-    Option<Arc<[u8]>>,
-);
-
-/// A message without topic and payload that never expires.
-static NOTHING: [u8; HEADER] = {
-    let mut bytes = [0; HEADER];
-    let mut at = 16;
-    while at < FLAGS_AT {
-        bytes[at] = u8::MAX;
-        at += 1;
-    }
-    bytes
-};
+pub struct Message(Arc<[u8]>);
 
 /// The fields of a message, borrowed: what [`Message`] is built from and taken apart to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +76,7 @@ impl<'a> MessageView<'a> {
         scratch.clear();
         scratch.reserve(self.encoded_len());
         self.write(scratch);
-        Message(Some(Arc::from(scratch.as_slice())))
+        Message(Arc::from(scratch.as_slice()))
     }
 
     /// Appends the stored form.
@@ -189,25 +175,34 @@ impl<'a> MessageView<'a> {
 
 impl Message {
     /// A message without topic and payload, to stand in for one that is no longer needed.
-    pub(crate) const fn nothing() -> Self {
-        Self(None)
+    pub(crate) fn nothing() -> Self {
+        let view = MessageView {
+            id: MessageId {
+                origin: 0,
+                sequence: 0,
+            },
+            qos: QoS::AtMostOnce,
+            expires_at: UnixTime::MAX,
+            tenant: "",
+            topic: "",
+            properties: &[],
+            payload: &[],
+        };
+        view.to_message(&mut Vec::new())
     }
 
     /// Takes stored bytes as a message; `None` when they are none.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         MessageView::parse(bytes)?;
-        (bytes.get(FLAGS_AT)? & FLAG_STUB == 0).then(|| Self(Some(Arc::from(bytes))))
+        (bytes.get(FLAGS_AT)? & FLAG_STUB == 0).then(|| Self(Arc::from(bytes)))
     }
 
     /// The same for what was in memory: it may be a [stub](Self::stub).
     pub(crate) fn from_state(bytes: &[u8]) -> Option<Self> {
         let payload = MessageView::parse(bytes)?.payload;
         let is_stub = bytes[FLAGS_AT] & FLAG_STUB != 0;
-        (!is_stub || payload.len() == 8).then(|| match bytes == NOTHING {
-            true => Self::nothing(),
-            false => Self(Some(Arc::from(bytes))),
-        })
+        (!is_stub || payload.len() == 8).then(|| Self(Arc::from(bytes)))
     }
 
     /// What is kept of it in memory while its properties and its payload are not.
@@ -221,7 +216,7 @@ impl Message {
         bytes.extend_from_slice(&length.to_le_bytes());
         let checksum = Crc32c::new().update(self.as_bytes()).finish();
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        Self(Some(Arc::from(bytes)))
+        Self(Arc::from(bytes))
     }
 
     pub(crate) fn is_stub(&self) -> bool {
@@ -270,10 +265,7 @@ impl Message {
     #[must_use]
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Some(bytes) => bytes,
-            None => &NOTHING,
-        }
+        &self.0
     }
 
     /// Where it was published to.

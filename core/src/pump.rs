@@ -209,7 +209,7 @@ impl Broker {
             if exchange.delivery.is_recorded() {
                 self.journal.released(number, &exchange.delivery, id);
             }
-            let (message, freed) = exchange.release();
+            let (message, freed) = exchange.release(self.nothing.clone());
             self.statistics.inflight_bytes -= freed as u64;
             traffic.inflight.freed(freed);
             message

@@ -787,7 +787,7 @@ impl Broker {
         let is_released = matches!(record.exchange, Some((Stage::Released, _)));
         let message = match message_in(messages, record.message) {
             Some(message) => message.clone(),
-            None if is_released => Message::nothing(),
+            None if is_released => self.nothing.clone(),
             None => return self.drop_message(slot, DropReason::Unreadable),
         };
         if !is_released {

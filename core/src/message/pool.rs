@@ -51,7 +51,7 @@ impl Pool {
                 && let Some(place) = Arc::get_mut(&mut bytes)
             {
                 view.fill(place);
-                return Message(Some(bytes));
+                return Message(bytes);
             }
         }
         view.to_message(&mut self.scratch)
@@ -60,10 +60,8 @@ impl Pool {
     /// Takes a message back that somebody no longer needs. It is kept if nobody else has it.
     #[inline]
     pub(crate) fn give_back(&mut self, message: Message) {
-        if let Some(bytes) = message.0
-            && Arc::strong_count(&bytes) == 1
-            && bytes.len() <= MESSAGE_BYTES_MAXIMUM
-        {
+        let Message(bytes) = message;
+        if Arc::strong_count(&bytes) == 1 && bytes.len() <= MESSAGE_BYTES_MAXIMUM {
             self.keep(bytes);
         }
     }

@@ -50,10 +50,10 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// The message is not needed any more, the packet identifier is until PUBCOMP. Gives the
     /// message, and how many bytes less this costs. [MQTT-4.3.3-6]
-    pub(crate) fn release(&mut self) -> (Message, usize) {
+    pub(crate) fn release(&mut self, nothing: Message) -> (Message, usize) {
         self.stage = Stage::Released;
         let before = self.delivery.cost_bytes();
-        let message = core::mem::replace(&mut self.delivery.message, Message::nothing());
+        let message = core::mem::replace(&mut self.delivery.message, nothing);
         (message, before - self.delivery.cost_bytes())
     }
 }

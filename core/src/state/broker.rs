@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Extra, Handshake, Stage};
 use crate::encoder::Encoder;
 use crate::gate::{AckKind, ConnAckBytes, Gated};
+use crate::message::Message;
 use crate::message::pool::Pool;
 use crate::placement::SLOTS;
 use crate::recording::Redaction;
@@ -379,6 +380,7 @@ impl Broker {
             alias_text: _,
             last_topic: _,
             origin,
+            nothing: _,
             buffers: _,
             question: _,
             spill,
@@ -486,6 +488,7 @@ impl Broker {
             alias_text: String::new(),
             last_topic: LastTopic::default(),
             origin: State::load(from)?,
+            nothing: Message::nothing(),
             buffers: Buffers::default(),
             question: None,
             spill: State::load(from)?,
