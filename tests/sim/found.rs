@@ -476,3 +476,45 @@ fn what_is_remembered_costs_what_it_cost_to_find() {
     crate::check_before_rules(867_274_621_532);
     crate::check_before_rules(867_275_621_563);
 }
+
+/// A session ended while a checkpoint was among its messages, and the next one was taken up from
+/// there: what the log had of that from before was gone with the old segments. (Seed 8438622 of
+/// 81f8cd5, where a message could not be read back.)
+#[test]
+fn a_checkpoint_begins_at_the_beginning_of_a_session() {
+    let mut world = World::alone(Config {
+        durable: true,
+        ..Config::default()
+    });
+    let soon = properties(&[Property::SessionExpiryInterval(10)]);
+    let long = Connect {
+        properties: soon.as_properties(),
+        ..lasting(Version::V5, "long")
+    };
+    for (hello, filter) in [(long, "filler"), (lasting(Version::V5, "next"), "t")] {
+        let (subscriber, _) = world.enter(&hello);
+        world.subscribe(subscriber, filter, QoS::AtLeastOnce);
+        world.cut(subscriber);
+    }
+    let publisher = world.connect(Version::V4, "publisher");
+    // More than one step of a checkpoint.
+    for _ in 0..40 {
+        world.publish(publisher, "filler", &[b'x'; 1_000], QoS::AtLeastOnce);
+    }
+    world.publish(publisher, "t", b"kept", QoS::AtLeastOnce);
+    world.log.clear();
+    world.persists_at_once = false;
+    let now = world.now;
+    world.broker.checkpoint(now);
+    world.run();
+    // The checkpoint has begun; this is its first step.
+    world.persist_one(false);
+    world.pass_ms(10_000);
+    assert_eq!(world.statistics().sessions, 2, "the first one has ended");
+    world.persists_at_once = true;
+    world.persist();
+    world.crash();
+    let (next, is_present) = world.enter(&lasting(Version::V5, "next"));
+    assert!(is_present);
+    assert_eq!(world.take_all(next), ["kept"]);
+}
