@@ -477,6 +477,16 @@ fn what_is_remembered_costs_what_it_cost_to_find() {
     crate::check_before_rules(867_275_621_563);
 }
 
+/// The verdict on a CONNECT took so long that its client had come in by another connection: the
+/// earlier one took the session over, and ended it. Once a QoS 2 message that had been taken in
+/// there came twice, once a session was gone. (Seeds 8402159 and 8350168 of 81f8cd5; the story is
+/// in `tests/access/duplicates.rs`.)
+#[test]
+fn an_earlier_connect_does_not_take_over_from_a_later_one() {
+    crate::check(8_402_159);
+    crate::check(8_350_168);
+}
+
 /// A client gave a subscription of QoS 2 up and kept one of QoS 1. What its broker had routed by
 /// the first was lost with that broker, unacknowledged; sent again it came at QoS 1, behind a later
 /// message that had been routed by the second: the oracle took that for out of order. (Seed 8311157
