@@ -99,6 +99,12 @@ impl Broker {
                 after: None,
             };
         };
+        // Should the one it had come to have ended, it is at the beginning of the next.
+        let place = if key.index == slot {
+            place
+        } else {
+            Place::Head
+        };
         let slot = key.index;
         let next = Walk::Session {
             slot: slot + 1,

@@ -45,6 +45,8 @@ pub(crate) enum Stage {
 /// A CONNECT that is being decided on.
 #[derive(Debug)]
 pub(crate) struct Handshake {
+    /// Who comes later to this shard has the greater one.
+    pub(crate) number: u64,
     pub(crate) clean_start: bool,
     pub(crate) client_id: Box<str>,
     pub(crate) assigned: bool,

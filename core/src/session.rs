@@ -137,6 +137,8 @@ pub(crate) struct Session {
     /// Names the session in the log; never used twice.
     pub(crate) number: u64,
     pub(crate) connection: Option<Key>,
+    /// The CONNECT of that connection, or of the last one; 0 is of an earlier life of the broker.
+    pub(crate) connect: u64,
     /// Seconds that it outlives its connection; 0 ends with it, `NEVER_EXPIRES` lives on.
     pub(crate) expiry_s: u32,
     /// When it ends, while it has no connection.
@@ -169,6 +171,7 @@ impl Session {
             owner: None,
             number,
             connection: None,
+            connect: 0,
             expiry_s: 0,
             ends_at: UnixTime::MAX,
             will_at: UnixTime::MAX,
@@ -235,6 +238,8 @@ pub(crate) struct Sessions {
     slab: Slab<Session>,
     by_client: HashTable<Key>,
     seed: u64,
+    /// CONNECTs so far, whether or not they led to one.
+    connects: u64,
 }
 
 impl Sessions {
@@ -243,11 +248,13 @@ impl Sessions {
             slab: Slab::new(),
             by_client: HashTable::new(),
             seed,
+            connects: 0,
         }
     }
 
     pub(crate) fn save(&self, to: &mut Writer<'_>) {
         self.slab.save(to);
+        self.connects.save(to);
     }
 
     pub(crate) fn load(from: &mut Reader<'_>, seed: u64) -> Option<Self> {
@@ -255,6 +262,7 @@ impl Sessions {
             slab: State::load(from)?,
             by_client: HashTable::new(),
             seed,
+            connects: State::load(from)?,
         };
         let mut slot = 0;
         while let Some(key) = sessions.slab.key_from(slot) {
@@ -278,6 +286,12 @@ impl Sessions {
 
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
+    }
+
+    /// The number of the next CONNECT: who comes later has the greater one.
+    pub(crate) const fn next_connect(&mut self) -> u64 {
+        self.connects += 1;
+        self.connects
     }
 
     pub(crate) fn find(&self, tenant: TenantId, client_id: &str) -> Option<Key> {

@@ -2,10 +2,10 @@
 
 use whimbrel_core::codec::Packet;
 use whimbrel_core::codec::ReasonCode;
-use whimbrel_core::codec::packet::Version;
+use whimbrel_core::codec::packet::{QoS, Version};
 use whimbrel_core::config::DuplicateClient;
-use whimbrel_core::{Config, ConnectionId, Event, Peer};
-use whimbrel_tests::world::{VERSIONS, World, connect};
+use whimbrel_core::{Config, ConnectionId, Event, Peer, Verdict};
+use whimbrel_tests::world::{VERSIONS, World, connect, lasting};
 
 fn world(duplicate_client: DuplicateClient) -> World {
     let mut config = Config::default();
@@ -36,6 +36,55 @@ fn the_one_that_is_there_stays_where_that_is_set() {
         world.cut(first);
         let third = come(&mut world, version, "192.0.2.2:1");
         assert!(!world.is_closed(third), "it is free again");
+    }
+}
+
+/// The verdict on one CONNECT comes when those on others were given.
+fn let_in(world: &mut World, connection: ConnectionId) {
+    let now = world.now;
+    world
+        .broker
+        .authenticated(now, connection, Verdict::accept());
+    world.run();
+}
+
+/// A client gave a connection up on which it still waited, and came in by another one. Then the
+/// verdict on the first came: it took the session over, and its clean start ended it.
+#[test]
+fn who_comes_last_has_the_session_whoever_is_let_in_last() {
+    for version in VERSIONS {
+        for is_here in [true, false] {
+            let mut world = World::alone(Config::default());
+            world.judge(|_| None);
+            let early = world.open_with(&connect(version, "twin"));
+            world.judge(|_| Some(Verdict::accept()));
+            let late = world.resume(version, "twin");
+            world.subscribe(late, "t", QoS::AtLeastOnce);
+            if !is_here {
+                world.cut(late);
+            }
+            let_in(&mut world, early);
+            let expected = ReasonCode::SERVER_UNAVAILABLE;
+            assert_eq!(world.farewell(early), Some(expected));
+            assert_eq!(world.is_closed(late), !is_here);
+            let again = world.resume(version, "twin");
+            assert!(!world.is_closed(again));
+            assert_eq!(world.statistics().subscriptions, 1);
+        }
+    }
+}
+
+#[test]
+fn who_is_let_in_late_takes_over_from_who_came_before() {
+    for version in VERSIONS {
+        let mut world = World::alone(Config::default());
+        let early = world.resume(version, "twin");
+        world.judge(|_| None);
+        let late = world.open_with(&lasting(version, "twin"));
+        assert!(!world.is_closed(early));
+        let_in(&mut world, late);
+        assert!(world.is_closed(early));
+        assert!(!world.is_closed(late));
     }
 }
 

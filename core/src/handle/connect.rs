@@ -160,6 +160,7 @@ impl Broker {
         };
         let username = connect.username.map(String::from);
         connection.stage = Stage::Parked(Box::new(Handshake {
+            number: self.sessions.next_connect(),
             clean_start: connect.clean_start,
             client_id: client_id.clone(),
             assigned,
@@ -363,10 +364,21 @@ impl Broker {
             let limit = "storage.quota_bytes";
             return Err(CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
+        // A verdict may take its time: the session is for whoever came last, not for who was let in
+        // last.
+        if session.is_some_and(|session| self.came_before(key, session.connect)) {
+            return Err(CloseReason::TakenOver);
+        }
         if let Some(holder) = taken {
             self.check_takeover(key, holder, client_id)?;
         }
         Ok(claim)
+    }
+
+    /// Whether a CONNECT that is decided on came before this one.
+    fn came_before(&self, key: Key, connect: u64) -> bool {
+        let stage = self.connections.get(key).map(|it| &it.stage);
+        matches!(stage, Some(Stage::Parked(handshake)) if handshake.number < connect)
     }
 
     /// Whether the log would have to keep a will or a session of this client.
@@ -449,6 +461,7 @@ impl Broker {
             Timestamp::MAX,
         );
         session.connection = Some(key);
+        session.connect = handshake.number;
         session.ends_at = UnixTime::MAX;
         session.will_at = UnixTime::MAX;
         session.expiry_s = handshake

@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 
 state!(enum Stage { 0 Waiting, 1 Parked(handshake), 2 Connected { session } });
 state!(Handshake {
+    number,
     clean_start,
     client_id,
     assigned,
@@ -244,6 +245,7 @@ state!(Session {
     owner,
     number,
     connection,
+    connect,
     expiry_s,
     ends_at,
     will_at,

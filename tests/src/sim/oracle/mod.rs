@@ -326,7 +326,8 @@ impl Oracle {
     pub(super) fn unsubscribing(&mut self, player: usize, filter: &str) {
         let fact = self.disturbance(|| format!("player {player} unsubscribes from {filter}"));
         let messages = &self.messages;
-        self.sessions[player].unsubscribing(filter, |number| &messages[number as usize].topic);
+        let topic = |number| &messages[number as usize].topic;
+        self.sessions[player].unsubscribing((filter, fact), topic);
         if filter.starts_with("$share/") {
             self.shared.left(player, fact);
         }

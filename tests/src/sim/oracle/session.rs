@@ -189,8 +189,13 @@ impl SessionBook {
     }
 
     /// From now on the broker may do without what this filter alone asks for.
-    pub(super) fn unsubscribing<'a>(&mut self, filter: &str, topic: impl Fn(u64) -> &'a String) {
+    pub(super) fn unsubscribing<'a>(
+        &mut self,
+        (filter, fact): (&str, u64),
+        topic: impl Fn(u64) -> &'a String,
+    ) {
         self.subscriptions.remove(filter);
+        self.changed.insert(filter.to_owned(), fact);
         self.owed.retain(|number| !matches(filter, topic(*number)));
     }
 
@@ -338,5 +343,62 @@ impl SessionBook {
             return Err("it comes twice for no reason".into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fate;
+    use super::*;
+
+    /// Messages of QoS 2 under one topic, in the order of their numbers.
+    fn message(sent: u64) -> Message {
+        Message {
+            publisher: (1, 1),
+            topic: "t/0".to_owned(),
+            qos: QoS::ExactlyOnce,
+            padding: 0,
+            expires: false,
+            clears: false,
+            sent,
+            connection: 1,
+            fate: Fate::Open,
+            settled: u64::MAX,
+        }
+    }
+
+    /// Two messages were sent and routed, and the broker ended before it had either for good. The
+    /// later one had arrived at QoS 1; this is what is said when the earlier one does, after it was
+    /// sent again. `changes` happens in between the two of them.
+    fn judge_late(changes: impl FnOnce(&mut SessionBook)) -> Result<(), String> {
+        let mut book = SessionBook::default();
+        book.begin_life(Version::V5, true);
+        for (filter, qos, fact) in [("t/+", QoS::AtLeastOnce, 1), ("t/#", QoS::ExactlyOnce, 2)] {
+            book.subscribing(filter, qos, fact);
+            assert!(book.subscribed((filter, fact), true, 3));
+        }
+        changes(&mut book);
+        let arrival = Arrival {
+            topic: "t/0".to_owned(),
+            payload: Vec::new(),
+            qos: QoS::AtLeastOnce,
+            dup: false,
+            retain: false,
+            packet_id: 1,
+        };
+        let ended = 7;
+        book.check_order(1, &message(6), &arrival, ended)?;
+        book.check_order(0, &message(4), &arrival, ended)
+    }
+
+    /// At QoS 2 it was of another stream, which waited for the log; without that subscription it
+    /// comes at QoS 1 when it is sent again.
+    #[test]
+    fn what_is_sent_again_is_routed_by_what_is_left_of_the_subscriptions() {
+        let nobody = String::new();
+        assert!(judge_late(|book| book.unsubscribing(("t/#", 5), |_| &nobody)).is_ok());
+        assert!(judge_late(|_| ()).is_err(), "nothing has changed");
+        let other = judge_late(|book| book.unsubscribing(("r/#", 5), |_| &nobody));
+        assert!(other.is_err(), "of what has changed nothing matches");
     }
 }
