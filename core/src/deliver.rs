@@ -121,7 +121,7 @@ impl Broker {
         };
         let mut form = Form {
             // No DUP, whatever the publisher set. [MQTT-3.3.1-3] [MQTT-4.3.1-1]
-            flags: PublishFlags::new(false, qos, retain),
+            flags: PublishFlags::of(qos).with_retain(retain),
             packet_id: None,
             identifiers: target.identifiers.view(),
         };

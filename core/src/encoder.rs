@@ -26,8 +26,8 @@ pub(crate) struct Form<'a> {
 #[derive(Default)]
 pub(crate) struct Encoder {
     properties: PropertyBuffer,
-    /// One encoded packet for each version class, QoS and RETAIN flag, while one message is fanned
-    /// out.
+    /// While one message is fanned out, one encoded packet for each version class and flags without
+    /// DUP. There is no QoS 3: four are never used.
     templates: [Template; 16],
     /// Which of them are of the present message, one bit each.
     valid: u16,
@@ -70,7 +70,7 @@ impl Encoder {
             // Room for the alias as well, or the client would not hear which topic it stands for.
             let has_room = connection.maximum_packet_size as usize
                 >= (ALIASED_BYTES + topic.len() + view.payload.len())
-                    .saturating_add(view.properties.len() + self.properties.len());
+                    .saturating_add(view.properties.len() + self.properties.len_bytes());
             if let Some(extra) = connection.extra.as_mut() {
                 let aliased = match has_room {
                     true => extra.outbound.choose(topic),
@@ -87,6 +87,7 @@ impl Encoder {
                     }
                 }
             }
+            // Nearly always none: then the length that was set just now is not read with the rest.
             if !self.properties.is_empty() {
                 properties[1] = self.properties.as_properties().as_bytes();
             }
@@ -133,8 +134,12 @@ impl Encoder {
             return self.publish(connection, view, form, wall);
         }
         let version = connection.profile.version();
+        debug_assert!(
+            !form.flags.dup(),
+            "what is copied is delivered for the first time"
+        );
         let class = u8::from(connection.profile.has_properties());
-        let place = usize::from(class << 3 | form.flags.bits() & 0b0111);
+        let place = usize::from(class << 3 | form.flags.with_dup(false).bits());
         if self.valid & 1 << place == 0 {
             self.fill(place, view, form, (version, wall));
         }
@@ -164,7 +169,7 @@ impl Encoder {
             self.expiry(view.expires_at, wall);
         }
         let parts = PublishParts {
-            flags: form.flags,
+            flags: form.flags.with_dup(false),
             topic: view.topic,
             packet_id: form.packet_id,
             properties: [view.properties, self.properties.as_properties().as_bytes()],

@@ -139,7 +139,7 @@ impl Broker {
                     return self.close(key, CloseReason::Violation(violation));
                 }
             };
-            if self.must_wait(key, &frame) {
+            if self.put_off_packet(key, &frame) {
                 break;
             }
             rest = rest.get(length..).unwrap_or_default();
@@ -165,9 +165,10 @@ impl Broker {
         self.sift(key);
     }
 
-    /// Whether this packet is not handled now, or not here; and neither what is behind it.
+    /// Puts a packet off that is not to be handled now, or not here, and with it all that is behind
+    /// it. Says whether.
     #[inline]
-    fn must_wait(&mut self, key: Key, frame: &Frame<'_>) -> bool {
+    fn put_off_packet(&mut self, key: Key, frame: &Frame<'_>) -> bool {
         if self.must_wait_for_storage(key, frame, false) {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.stalls.add(Stalls::STORAGE);
@@ -254,15 +255,12 @@ impl Broker {
     fn must_wait_for_storage(&self, key: Key, frame: &Frame<'_>, is_behind: bool) -> bool {
         self.storage_is_full
             && frame::is_publish(frame.first_byte)
-            && self.needs_storage(key, frame, is_behind)
+            && self.must_wait_for_room(key, frame, is_behind)
     }
 
+    /// The same of a message, while there is no room.
     #[cold]
-    fn needs_storage(&self, key: Key, frame: &Frame<'_>, is_behind: bool) -> bool {
-        const QOS: u8 = 0b0110;
-        if frame.first_byte & QOS == 0 {
-            return false;
-        }
+    fn must_wait_for_room(&self, key: Key, frame: &Frame<'_>, is_behind: bool) -> bool {
         let knows_no_refusal = |connection: &&Connection| !connection.profile.hears_refusals();
         let Some(connection) = self.connections.get(key).filter(knows_no_refusal) else {
             return false;
@@ -273,6 +271,9 @@ impl Broker {
         let Ok(publish) = codec::decode_publish(connection.profile.version(), *frame) else {
             return false;
         };
+        if publish.qos == QoS::AtMostOnce {
+            return false;
+        }
         let clears = publish.retain && publish.payload.is_empty();
         let session = self.sessions.get(session);
         let traffic = session.and_then(|session| session.traffic.as_ref());

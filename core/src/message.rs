@@ -83,9 +83,8 @@ impl<'a> MessageView<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
-        if let Some(header) = out[start..].first_chunk_mut() {
-            self.write_header(header);
-        }
+        let header = out[start..].first_chunk_mut();
+        self.write_header(header.expect("it was appended"));
         for piece in self.pieces() {
             if !piece.is_empty() {
                 out.extend_from_slice(piece);
@@ -95,18 +94,18 @@ impl<'a> MessageView<'a> {
 
     /// The stored form, into as many bytes as it has.
     fn fill(&self, out: &mut [u8]) {
-        let Some((header, mut rest)) = out.split_first_chunk_mut() else {
-            return;
-        };
+        let split = out.split_first_chunk_mut();
+        let (header, mut rest) = split.expect("it has room for the header");
         self.write_header(header);
         for piece in self.pieces() {
             let (place, behind) = rest.split_at_mut(piece.len());
             place.copy_from_slice(piece);
             rest = behind;
         }
+        debug_assert!(rest.is_empty(), "it is as long as the message");
     }
 
-    /// Field by field into its place: bytes that were written one by one are slow to copy at once.
+    /// Field by field, into its place.
     #[inline]
     fn write_header(&self, header: &mut [u8; HEADER]) {
         let tenant_len = u8::try_from(self.tenant.len()).unwrap_or(u8::MAX);
@@ -209,24 +208,24 @@ impl Message {
     pub(crate) fn stub(&self) -> Self {
         let (_, topic_end) = self.topic_range();
         let mut bytes = Vec::with_capacity(topic_end + 8);
-        bytes.extend_from_slice(&self.as_bytes()[..topic_end]);
+        bytes.extend_from_slice(&self.0[..topic_end]);
         bytes[FLAGS_AT] |= FLAG_STUB;
         bytes[28..HEADER].fill(0);
-        let length = u32::try_from(self.as_bytes().len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&length.to_le_bytes());
-        let checksum = Crc32c::new().update(self.as_bytes()).finish();
+        let checksum = Crc32c::new().update(&self.0).finish();
         bytes.extend_from_slice(&checksum.to_le_bytes());
         Self(Arc::from(bytes))
     }
 
     pub(crate) fn is_stub(&self) -> bool {
-        self.as_bytes()[FLAGS_AT] & FLAG_STUB != 0
+        self.0[FLAGS_AT] & FLAG_STUB != 0
     }
 
     /// The whole message of which this is the stub, from what was read back; `None` when that is
     /// not what was kept.
     pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Self> {
-        let [.., a, b, c, d] = *self.as_bytes() else {
+        let [.., a, b, c, d] = *self.0 else {
             return None;
         };
         let is_it = bytes.len() == self.stored_len()
@@ -236,18 +235,18 @@ impl Message {
 
     /// Bytes of the stored form, also of a stub.
     pub(crate) fn stored_len(&self) -> usize {
-        match self.as_bytes().split_last_chunk::<8>() {
+        match self.0.split_last_chunk::<8>() {
             Some((_, [a, b, c, d, ..])) if self.is_stub() => {
                 u32::from_le_bytes([*a, *b, *c, *d]) as usize
             }
-            _ => self.as_bytes().len(),
+            _ => self.0.len(),
         }
     }
 
     /// Its name.
     pub(crate) fn id(&self) -> MessageId {
         let number = |at: usize| {
-            let bytes = self.as_bytes()[at..].first_chunk::<8>();
+            let bytes = self.0[at..].first_chunk::<8>();
             bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
         MessageId {
@@ -258,12 +257,11 @@ impl Message {
 
     /// The QoS it was published with.
     pub(crate) fn qos(&self) -> QoS {
-        QoS::from_bits(self.as_bytes()[FLAGS_AT] & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
+        QoS::from_bits(self.0[FLAGS_AT] & FLAG_QOS).unwrap_or(QoS::AtMostOnce)
     }
 
     /// The stored form.
     #[must_use]
-    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -277,22 +275,19 @@ impl Message {
     /// The bytes of that text.
     pub(crate) fn topic_bytes(&self) -> &[u8] {
         let (start, end) = self.topic_range();
-        &self.as_bytes()[start..end]
+        &self.0[start..end]
     }
 
     fn topic_range(&self) -> (usize, usize) {
-        let start = HEADER + usize::from(self.as_bytes()[TENANT_LENGTH_AT]);
-        let length = usize::from(u16::from_le_bytes([
-            self.as_bytes()[26],
-            self.as_bytes()[27],
-        ]));
+        let start = HEADER + usize::from(self.0[TENANT_LENGTH_AT]);
+        let length = usize::from(u16::from_le_bytes([self.0[26], self.0[27]]));
         (start, start + length)
     }
 
     /// Its fields.
     #[must_use]
     pub fn view(&self) -> MessageView<'_> {
-        MessageView::parse(self.as_bytes()).expect("checked when it was made")
+        MessageView::parse(&self.0).expect("checked when it was made")
     }
 }
 

@@ -264,12 +264,11 @@ impl Peers {
         let Some(link) = self.link(peer) else {
             return true;
         };
-        let last = link.parcels.last();
-        if !last.is_some_and(|last| matches!(last, Parcel::Bundle(last) if !last.is_full())) {
+        if !matches!(link.parcels.last(), Some(Parcel::Bundle(last)) if !last.is_full()) {
             link.parcels.push(Parcel::Bundle(Bundle::default()));
         }
         let Some(Parcel::Bundle(bundle)) = link.parcels.last_mut() else {
-            return true; // It was put there just now.
+            unreachable!("it was there, or was put there");
         };
         let before = bundle.cost_bytes();
         bundle.push(bundled);

@@ -22,6 +22,8 @@ use siphasher::sip::SipHasher13;
 /// How many topics are remembered. At about 100 bytes each.
 const SLOTS: usize = 1_024;
 
+const _: () = assert!(SLOTS < u16::MAX as usize && size_of::<Option<RouteSlot>>() == 2);
+
 /// Routes with more targets are not kept: matching is a small part of such a fan-out.
 const TARGETS_KEPT: usize = 4_096;
 
@@ -171,7 +173,8 @@ impl Default for RouteSlot {
 }
 
 impl RouteSlot {
-    /// Not 0 inside, so that perhaps none is one number as well: every message carries it along.
+    /// One more than the index inside, so that perhaps none is two bytes as well: every message
+    /// carries it along.
     const fn new(index: u16) -> Self {
         Self(NonZeroU16::MIN.saturating_add(index))
     }

@@ -347,3 +347,59 @@ fn what_cannot_be_kept_now_is_refused_or_ends_the_connection() {
         );
     }
 }
+
+/// Who gets the same message as others gets a copy of it: of its version, its QoS and its RETAIN.
+/// [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+#[test]
+fn everybody_gets_a_copy_of_its_own_kind() {
+    let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    let mut kinds = Vec::new();
+    for version in VERSIONS {
+        for maximum_qos in qos {
+            // Two of each: the second is a copy.
+            kinds.extend([(version, maximum_qos, false); 2]);
+            kinds.extend([(version, maximum_qos, true); 2]);
+        }
+    }
+    for is_reversed in [false, true] {
+        // Who is served first is of another kind then.
+        kinds.reverse();
+        let mut world = World::new(Config::default());
+        let subscribers = kinds.iter().enumerate().map(|(number, kind)| {
+            let (version, maximum_qos, retain_as_published) = *kind;
+            let id = world.connect(version, &format!("subscriber {number}"));
+            let options = SubscribeOptions {
+                maximum_qos,
+                retain_as_published,
+                ..SubscribeOptions::default()
+            };
+            world.subscribe_with(id, "t", options, Properties::EMPTY);
+            (
+                id,
+                maximum_qos,
+                retain_as_published && version == Version::V5,
+            )
+        });
+        let subscribers: Vec<_> = subscribers.collect();
+        let publisher = world.connect(Version::V5, "publisher");
+        for (number, published) in (1..).zip(qos) {
+            let message = Publish {
+                retain: number % 2 == u16::from(is_reversed),
+                ..publish("t", b"payload", published, number)
+            };
+            world.send(publisher, &Packet::Publish(message));
+            for (id, granted, keeps_retain) in &subscribers {
+                let came = world.hear(*id);
+                let Packet::Publish(came) = came.packet() else {
+                    panic!("{came:?}")
+                };
+                assert_eq!((came.topic, came.payload), ("t", &b"payload"[..]));
+                assert_eq!(came.qos, published.min(*granted));
+                let expected = (message.retain && *keeps_retain, false);
+                assert_eq!((came.retain, came.dup), expected);
+                assert_eq!(came.packet_id.is_some(), came.qos > QoS::AtMostOnce);
+                world.hears_nothing(*id);
+            }
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl Publisher {
         retain: bool,
     ) {
         let parts = PublishParts {
-            flags: PublishFlags::new(false, self.qos, retain),
+            flags: PublishFlags::of(self.qos).with_retain(retain),
             topic,
             packet_id: None,
             properties: [&[], &[]],

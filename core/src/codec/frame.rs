@@ -6,6 +6,7 @@
 use crate::codec::packet::{PacketType, QoS, Version};
 use crate::codec::reader::{Reader, variable_byte_integer};
 use crate::error::{Malformed, Violation};
+use core::fmt;
 
 /// One whole packet: its first byte, and what follows the remaining length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +57,11 @@ pub const fn is_publish(first_byte: u8) -> bool {
     first_byte >> 4 == 3
 }
 
-/// Whether what begins here may become a CONNECT.
+/// Whether a packet is a CONNECT, by its first byte.
 #[must_use]
 #[inline]
-pub fn is_connect(bytes: &[u8]) -> bool {
-    bytes.first().is_none_or(|first_byte| first_byte >> 4 == 1)
+pub const fn is_connect(first_byte: u8) -> bool {
+    first_byte >> 4 == 1
 }
 
 /// The size of the whole packet that `bytes` starts with, as soon as its remaining length is
@@ -80,8 +81,8 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// What a PUBLISH says in its first byte beside its type, as it stands there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// DUP, QoS and RETAIN of a PUBLISH, as its first byte has them.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublishFlags(u8);
 
 const PUBLISH: u8 = 0x30;
@@ -90,21 +91,35 @@ const QOS: u8 = 0b0110;
 const RETAIN: u8 = 0b0001;
 
 impl PublishFlags {
-    /// These.
+    /// This QoS, and neither DUP nor RETAIN.
     #[must_use]
     #[inline]
-    pub const fn new(dup: bool, qos: QoS, retain: bool) -> Self {
-        Self((dup as u8) << 3 | (qos as u8) << 1 | retain as u8)
+    pub const fn of(qos: QoS) -> Self {
+        Self((qos as u8) << 1)
     }
 
-    /// Whether it may have been delivered before.
+    /// With this DUP. Not checked: a message of QoS 0 must not have it.
+    #[must_use]
+    #[inline]
+    pub const fn with_dup(self, dup: bool) -> Self {
+        Self(self.0 & !DUP | (dup as u8) << 3)
+    }
+
+    /// With this RETAIN.
+    #[must_use]
+    #[inline]
+    pub const fn with_retain(self, retain: bool) -> Self {
+        Self(self.0 & !RETAIN | retain as u8)
+    }
+
+    /// DUP: it may have been delivered before.
     #[must_use]
     #[inline]
     pub const fn dup(self) -> bool {
         self.0 & DUP != 0
     }
 
-    /// How it is delivered.
+    /// The QoS that it is sent with.
     #[must_use]
     #[inline]
     pub const fn qos(self) -> QoS {
@@ -115,7 +130,7 @@ impl PublishFlags {
         }
     }
 
-    /// Whether it was retained, or is to be.
+    /// RETAIN: it was retained, or is to be.
     #[must_use]
     #[inline]
     pub const fn retain(self) -> bool {
@@ -147,6 +162,16 @@ impl PublishFlags {
     #[inline]
     pub(super) const fn first_byte(self) -> u8 {
         PUBLISH | self.0
+    }
+}
+
+impl fmt::Debug for PublishFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishFlags")
+            .field("dup", &self.dup())
+            .field("qos", &self.qos())
+            .field("retain", &self.retain())
+            .finish()
     }
 }
 
@@ -223,5 +248,33 @@ pub(super) const fn reserved_flags(packet_type: PacketType) -> Option<u8> {
         | PacketType::UnsubAck
         | PacketType::PingReq
         | PacketType::PingResp => Some(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn flags_stand_as_they_are_in_the_first_byte() {
+        for first_byte in 0x30..=0x3F_u8 {
+            let given = PublishFlags::from_first_byte(first_byte);
+            // QoS 3, and DUP at QoS 0.
+            let is_wrong = matches!(first_byte & 0x0F, 0x6 | 0x7 | 0x8 | 0x9 | 0xE | 0xF);
+            assert_eq!(given.is_err(), is_wrong, "{first_byte:#x}");
+            let Ok(flags) = given else { continue };
+            assert_eq!(flags.first_byte(), first_byte);
+            let built = PublishFlags::of(flags.qos())
+                .with_dup(flags.dup())
+                .with_retain(flags.retain());
+            assert_eq!(built, flags);
+            assert_eq!(flags.with_dup(true).with_dup(false), flags.with_dup(false));
+        }
+        let said = format!("{:?}", PublishFlags::of(QoS::ExactlyOnce).with_dup(true));
+        assert_eq!(
+            said,
+            "PublishFlags { dup: true, qos: ExactlyOnce, retain: false }"
+        );
     }
 }

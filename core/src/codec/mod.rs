@@ -43,8 +43,7 @@ pub use filters::{
     SubscribeBuffer, SubscribeFilters, SubscribeFiltersIter, UnsubscribeBuffer, UnsubscribeFilters,
     UnsubscribeFiltersIter,
 };
-pub use frame::Frame;
-pub use frame::PublishFlags;
+pub use frame::{Frame, PublishFlags};
 pub use packet::Packet;
 pub use property::{Properties, Property, PropertyBuffer, PropertyContext};
 pub(crate) use publish::with_publish_after;

@@ -3,6 +3,7 @@
 //! Everything is borrowed from the bytes it was decoded from. What a version lacks is empty or at
 //! its default: a 3.1.1 packet has no properties, its acknowledgements say [`ReasonCode::SUCCESS`].
 
+use crate::codec::PublishFlags;
 use crate::codec::property::Properties;
 use crate::codec::reason::ReasonCode;
 use crate::id::PacketId;
@@ -228,6 +229,17 @@ pub struct Publish<'a> {
     pub properties: Properties<'a>,
     /// Anything.
     pub payload: &'a [u8],
+}
+
+impl Publish<'_> {
+    /// DUP, QoS and RETAIN together.
+    #[must_use]
+    #[inline]
+    pub const fn flags(&self) -> PublishFlags {
+        PublishFlags::of(self.qos)
+            .with_dup(self.dup)
+            .with_retain(self.retain)
+    }
 }
 
 /// PUBACK, PUBREC, PUBREL, PUBCOMP.

@@ -37,7 +37,7 @@ pub fn decode_publish_after<'a>(
     with_publish_after(version, frame, last, |publish| Ok(*publish))
 }
 
-/// The same, and gives what it decodes to `then`.
+/// The same, and calls `then` with the packet where it was put together.
 #[inline]
 pub(crate) fn with_publish_after<'a, R>(
     version: Version,
@@ -49,7 +49,7 @@ pub(crate) fn with_publish_after<'a, R>(
 }
 
 /// The topic of the last PUBLISH. Who publishes in batches mostly publishes to one topic, and its
-/// text is looked at once.
+/// text is validated once.
 #[derive(Debug, Default)]
 pub struct LastTopic(String);
 
@@ -57,12 +57,12 @@ impl LastTopic {
     #[inline]
     fn text(&mut self, bytes: &[u8]) -> Result<&str, Malformed> {
         if bytes != self.0.as_bytes() {
-            self.look_at(bytes)?;
+            self.replace(bytes)?;
         }
         Ok(&self.0)
     }
 
-    fn look_at(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    fn replace(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let text = string(bytes)?;
         self.0.clear();
         self.0.push_str(text);
@@ -70,8 +70,8 @@ impl LastTopic {
     }
 }
 
-/// Gives the packet to `then`, because to move it is slow: what was written in parts is read at
-/// once.
+/// Calls `then` with the packet where it was put together. To return it would copy it with wide
+/// loads right after narrow stores; see "What the processor waits for" in `docs/architecture.md`.
 #[inline]
 fn parse<'a, R>(
     version: Version,
@@ -86,13 +86,15 @@ fn parse<'a, R>(
         qos: flags.qos(),
         retain: flags.retain(),
         topic: text(reader.binary()?)?, // [MQTT-3.3.2-1] [MQTT311-3.3.2-1]
-        packet_id: None,                // [MQTT-2.2.1-2] [MQTT311-2.3.1-5]
+        packet_id: None,
         properties: Properties::EMPTY,
         payload: &[],
     };
+    // [MQTT-2.2.1-2] [MQTT311-2.3.1-5]
     if publish.qos > QoS::AtMostOnce {
         publish.packet_id = Some(reader.packet_id()?);
     }
+    // As in `v5::properties`, without a result to be copied.
     if version == Version::V5 {
         let length = reader.variable_byte_integer()?;
         if length > 0 {
@@ -111,7 +113,7 @@ fn parse<'a, R>(
 /// use whimbrel_core::codec::{PublishFlags, PublishParts, packet::{QoS, Version}};
 ///
 /// let template = PublishParts {
-///     flags: PublishFlags::new(false, QoS::AtLeastOnce, false),
+///     flags: PublishFlags::of(QoS::AtLeastOnce),
 ///     topic: "a/b",
 ///     packet_id: None, // differs between recipients
 ///     properties: [&[], &[]],
@@ -160,14 +162,14 @@ impl PublishParts<'_> {
         if lengths.whole() > maximum as usize {
             return None;
         }
-        // First byte, remaining length and the length of the topic as one number: it happens often,
-        // and bytes that were written one by one are slow to read as one.
+        // First byte, remaining length and the length of the topic as one number.
         let (remaining, len) = variable_byte_integer(lengths.remaining);
         let topic_len = (self.topic.len() as u16).swap_bytes(); // its high byte comes first
         let head = u64::from(self.flags.first_byte())
             | u64::from(remaining) << 8
             | u64::from(topic_len) << (8 + 8 * len);
         let topic_at = out.len() + 3 + len;
+        // All of it is written before what is too much is cut off.
         out.reserve(lengths.whole().max(size_of_val(&head)));
         out.extend_from_slice(&head.to_le_bytes());
         out.truncate(topic_at);
@@ -237,7 +239,7 @@ pub(super) fn put_publish(
     }
     publish.properties.check(PropertyContext::Publish)?;
     let parts = PublishParts {
-        flags: PublishFlags::new(publish.dup, publish.qos, publish.retain),
+        flags: publish.flags(),
         topic: publish.topic,
         packet_id: publish.packet_id,
         properties: [publish.properties.as_bytes(), &[]],

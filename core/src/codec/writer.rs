@@ -39,8 +39,8 @@ pub(super) const fn variable_byte_integer_len(value: u32) -> usize {
     }
 }
 
-/// `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form: as the low bytes of a
-/// little-endian number with nothing above them, and how many bytes that is.
+/// `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form, packed into a number:
+/// its first byte lowest, zeros above the last. And how many bytes that is.
 #[inline]
 pub(super) fn variable_byte_integer(value: u32) -> (u32, usize) {
     debug_assert!(value <= REMAINING_LENGTH_MAX, "checked by the caller");
@@ -57,8 +57,10 @@ pub(super) fn variable_byte_integer(value: u32) -> (u32, usize) {
 /// Appends `value`, which is at most [`REMAINING_LENGTH_MAX`], in its shortest form.
 #[inline]
 pub(super) fn put_variable_byte_integer(out: &mut Vec<u8>, value: u32) {
-    let (bytes, len) = variable_byte_integer(value);
-    out.extend_from_slice(&bytes.to_le_bytes()[..len]);
+    match variable_byte_integer(value) {
+        (byte, 1) => out.push(byte as u8),
+        (bytes, len) => out.extend_from_slice(&bytes.to_le_bytes()[..len]),
+    }
 }
 
 /// Appends a whole packet: `first_byte`, the remaining length, and what `body` writes.
@@ -99,4 +101,35 @@ pub(super) fn put_with_length(
     }
     out[length_at + extra] &= 0x7F;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::reader;
+    use crate::error::Malformed;
+
+    #[test]
+    fn a_length_is_packed_as_it_is_written_byte_by_byte() {
+        let bits = (0..28).map(|bit| 1 << bit);
+        let around = bits.flat_map(|value: u32| [value - 1, value, value + 1]);
+        for value in around.chain([REMAINING_LENGTH_MAX - 1, REMAINING_LENGTH_MAX]) {
+            let mut plain = Vec::new();
+            let mut rest = value;
+            while rest > 0x7F {
+                plain.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            plain.push(rest as u8);
+            let (packed, len) = variable_byte_integer(value);
+            let bytes = packed.to_le_bytes();
+            assert_eq!((&bytes[..len], len), (&plain[..], plain.len()), "{value}");
+            assert!(bytes[len..].iter().all(|byte| *byte == 0), "{value}");
+            let mut out = Vec::new();
+            put_variable_byte_integer(&mut out, value);
+            assert_eq!(out, plain);
+            let read = reader::variable_byte_integer(&out, Malformed::RemainingLength);
+            assert_eq!(read, Ok(Some((value, len))));
+        }
+    }
 }

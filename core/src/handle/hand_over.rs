@@ -18,10 +18,11 @@ impl Broker {
     #[inline]
     pub(crate) fn must_go_elsewhere(&mut self, key: Key, frame: &Frame<'_>) -> bool {
         !self.peers.is_alone()
-            && frame::is_connect(&[frame.first_byte])
+            && frame::is_connect(frame.first_byte)
             && self.goes_elsewhere(key, *frame)
     }
 
+    /// Has it leave if it does.
     fn goes_elsewhere(&mut self, key: Key, frame: Frame<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;

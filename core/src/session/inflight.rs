@@ -155,7 +155,7 @@ impl Inflight {
 
     /// Begins an exchange under the [next identifier](Self::next_identifier), and says what it
     /// costs, in bytes. The caller has asked `has_identifier`.
-    #[inline(always)] // Put together in its place: to be moved there costs more.
+    #[inline(always)] // So that it is put together in its place; to be moved there costs more.
     pub(crate) fn begin(&mut self, id: PacketId, delivery: Delivery, now: Timestamp) -> usize {
         debug_assert!(self.has_identifier() && id == self.next_identifier());
         let exchange = Exchange {
@@ -182,10 +182,9 @@ impl Inflight {
         self.bytes += cost;
         self.last = Some(id);
         self.len += 1;
+        // The place first: pushed as it is, the exchange would be built elsewhere and copied.
         self.ring.push_back(None);
-        if let Some(place) = self.ring.back_mut() {
-            *place = Some(exchange);
-        }
+        *self.ring.back_mut().expect("it was put there") = Some(exchange);
         cost
     }
 
@@ -276,13 +275,14 @@ impl Inflight {
     }
 
     /// Ends the exchange, and takes its delivery out.
-    #[inline(always)] // As `begin`.
+    #[inline(always)] // So that it is taken apart where it lies.
     pub(crate) fn end(&mut self, id: PacketId) -> Option<Ended> {
         let place = self.place(id).map(|place| &mut self.ring[place]);
         let Some(Exchange { delivery, .. }) = place.and_then(Option::take) else {
             return self.end_straggler(id);
         };
-        let cost = self.trim(delivery.cost_bytes());
+        let cost = delivery.cost_bytes();
+        self.close(cost);
         Some(Ended { delivery, cost })
     }
 
@@ -290,18 +290,20 @@ impl Inflight {
     fn end_straggler(&mut self, id: PacketId) -> Option<Ended> {
         let place = self.straggler(id)?;
         let (_, Exchange { delivery, .. }) = self.stragglers.remove(place)?;
-        let cost = self.trim(delivery.cost_bytes());
+        let cost = delivery.cost_bytes();
+        self.close(cost);
         Some(Ended { delivery, cost })
     }
 
     /// An exchange is over that has cost so much: the ring needs no place for it, nor for the gaps
     /// that are in front now.
-    fn trim(&mut self, cost: usize) -> usize {
+    fn close(&mut self, cost: usize) {
         self.len -= 1;
         self.bytes -= cost;
         while let Some(None) = self.ring.front() {
-            // There is nothing in it to be dropped.
-            core::mem::forget(self.ring.pop_front());
+            let gap = self.ring.pop_front();
+            debug_assert!(matches!(gap, Some(None)), "it was looked at");
+            core::mem::forget(gap); // Else it would be moved, to see whether it is to be dropped.
             self.first = self.first.map(PacketId::next);
         }
         if self.ring.is_empty() {
@@ -314,7 +316,6 @@ impl Inflight {
         if self.ring.capacity() > 4 * self.ring.len() + 8 * GAPS_MINIMUM {
             self.ring.shrink_to(2 * self.ring.len());
         }
-        cost
     }
 
     /// The open exchanges, oldest first.
@@ -386,6 +387,7 @@ mod tests {
     use super::*;
     use crate::message::Message;
     use crate::session::queue::Delivery;
+    use alloc::vec;
     use alloc::vec::Vec;
 
     fn delivery() -> Delivery {
@@ -456,5 +458,65 @@ mod tests {
             60_002,
             "60,000 and 60,001 are in use"
         );
+    }
+
+    #[test]
+    fn gaps_in_the_ring_are_nobodys() {
+        let id = |id| PacketId::new(id).expect("it is not zero");
+        let mut inflight = Inflight::default();
+        // Across the end of the range: 65,531, 65,532, 65,534 to 1 are gaps.
+        for open in [65_530, 65_533, 2] {
+            inflight.restore(id(open), Stage::Published, delivery());
+        }
+        assert_eq!(
+            (ids(&inflight), inflight.ring.len()),
+            (vec![65_530, 65_533, 2], 8)
+        );
+        let qos = delivery().qos();
+        for gap in [65_531, 65_535, 1, 3, 65_529] {
+            assert!(inflight.get_mut(id(gap)).is_none());
+            let answer = inflight.awaiting(id(gap), qos, Stage::Published);
+            assert_eq!(answer.map(drop), Err(NotAwaited::Unknown));
+            assert!(inflight.end(id(gap)).is_none());
+        }
+        assert!(inflight.end(id(65_533)).is_some());
+        assert_eq!(inflight.ring.len(), 8, "the oldest is open");
+        assert!(inflight.end(id(65_530)).is_some());
+        assert_eq!((inflight.first, inflight.ring.len()), (Some(id(2)), 1));
+        assert_eq!(begin(&mut inflight), id(3));
+        assert_eq!(ids(&inflight), [2, 3]);
+        assert_eq!(inflight.bytes, 2 * delivery().cost_bytes());
+    }
+
+    #[test]
+    fn an_identifier_in_use_is_passed_over_and_answers_have_to_fit() {
+        let mut inflight = Inflight::default();
+        let first = begin(&mut inflight);
+        let all: Vec<_> = (0..400).map(|_| begin(&mut inflight)).collect();
+        for id in &all[..390] {
+            assert!(inflight.end(*id).is_some());
+        }
+        assert_eq!(inflight.stragglers.len(), 1);
+        // Round to where its turn would be.
+        let ring = inflight.ring.len();
+        assert!(ring > 1);
+        while inflight.following() != first {
+            let id = begin(&mut inflight);
+            assert!(inflight.end(id).is_some());
+        }
+        let next = begin(&mut inflight);
+        assert_eq!(next.get(), 2, "the first one is in use");
+        assert!(inflight.get_mut(next).is_some());
+        let qos = delivery().qos();
+        for id in [first, next] {
+            let wrong = inflight.awaiting(id, qos, Stage::Released);
+            assert_eq!(wrong.map(drop), Err(NotAwaited::Otherwise));
+            let wrong = inflight.awaiting(id, QoS::ExactlyOnce, Stage::Published);
+            assert_eq!(wrong.map(drop), Err(NotAwaited::Otherwise));
+            assert!(inflight.awaiting(id, qos, Stage::Published).is_ok());
+            assert!(inflight.end(id).is_some());
+            let gone = inflight.awaiting(id, qos, Stage::Published);
+            assert_eq!(gone.map(drop), Err(NotAwaited::Unknown));
+        }
     }
 }

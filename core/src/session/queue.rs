@@ -123,7 +123,9 @@ impl Delivery {
 
     /// What its PUBLISH says, with this DUP.
     pub(crate) fn publish_flags(&self, dup: bool) -> PublishFlags {
-        PublishFlags::new(dup, self.qos(), self.retain())
+        PublishFlags::of(self.qos())
+            .with_retain(self.retain())
+            .with_dup(dup)
     }
 
     /// It came by a shared subscription: should its session end first, another member gets it.

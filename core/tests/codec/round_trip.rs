@@ -39,7 +39,7 @@ fn the_fast_paths_of_publish_agree_with_the_general_ones() {
         };
         let raw = publish.properties.as_bytes();
         let parts = PublishParts {
-            flags: PublishFlags::new(publish.dup, publish.qos, publish.retain),
+            flags: publish.flags(),
             topic: publish.topic,
             packet_id: None,
             properties: raw.split_at(raw.len() / 2).into(),
@@ -139,7 +139,7 @@ fn lengths_at_every_boundary_are_stated_and_read_right() {
             let overhead = if version == Version::V5 { 4 } else { 3 };
             let payload = vec![0x2A; remaining - overhead];
             let parts = PublishParts {
-                flags: PublishFlags::new(false, QoS::AtMostOnce, false),
+                flags: PublishFlags::of(QoS::AtMostOnce),
                 topic: "t",
                 packet_id: PacketId::new(1),
                 properties: [&[], &[]],
@@ -154,6 +154,54 @@ fn lengths_at_every_boundary_are_stated_and_read_right() {
             assert_eq!((frame.body.len(), len), (remaining, out.len()));
             let publish = decode_publish(version, frame).expect("a PUBLISH");
             assert_eq!(publish.payload, payload);
+        }
+    }
+}
+
+#[test]
+fn a_head_of_every_length_stands_before_its_topic() {
+    // One to four bytes of length, for topics of one and two bytes of it.
+    for remaining in [0, 127, 128, 16_383, 16_384, 70_000, 2_097_151, 2_097_152] {
+        for topic_len in [0, 1, 255, 256, 65_535] {
+            let topic = "t".repeat(topic_len);
+            for (qos, version) in [QoS::AtMostOnce, QoS::ExactlyOnce]
+                .into_iter()
+                .flat_map(|qos| VERSIONS.map(|version| (qos, version)))
+            {
+                let around = 2
+                    + topic_len
+                    + if qos > QoS::AtMostOnce { 2 } else { 0 }
+                    + usize::from(version == Version::V5);
+                let payload = vec![0x2A; remaining.max(around) - around];
+                let parts = PublishParts {
+                    flags: PublishFlags::of(qos),
+                    topic: &topic,
+                    packet_id: PacketId::new(0x0102),
+                    properties: [&[], &[]],
+                    payload: &payload,
+                };
+                let mut out = b"before".to_vec();
+                let at = parts.encode(version, u32::MAX, &mut out);
+                assert_eq!(&out[..6], b"before");
+                assert_eq!(parts.encoded_len(version), Some(out.len() - 6));
+                let split = frame::split(&out[6..], u32::MAX).expect("a packet");
+                let (frame, len) = split.expect("complete");
+                assert_eq!(len, out.len() - 6);
+                let mut plain = (topic_len as u16).to_be_bytes().to_vec();
+                plain.extend(topic.as_bytes());
+                assert_eq!(at, Some(out.len() - frame.body.len() + plain.len()));
+                if qos > QoS::AtMostOnce {
+                    plain.extend([1, 2]);
+                }
+                if version == Version::V5 {
+                    plain.push(0);
+                }
+                plain.extend(&payload);
+                assert!(
+                    frame.body == plain,
+                    "{remaining} {topic_len} {qos:?} {version:?}"
+                );
+            }
         }
     }
 }

@@ -61,9 +61,7 @@ impl PropertyBuffer {
         self.bytes.is_empty()
     }
 
-    /// How many bytes they take.
-    #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len_bytes(&self) -> usize {
         self.bytes.len()
     }
 
