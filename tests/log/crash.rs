@@ -229,3 +229,36 @@ fn a_recovery_that_moves_everything_may_be_stopped_anywhere() {
         }
     }
 }
+
+/// A process may die between the zeros of a spare and their sync. The next one relies on the size
+/// of every spare: it is what the header of a segment promises, and a segment that is shorter than
+/// that is taken for damaged.
+#[test]
+fn spares_that_a_dead_process_left_unsynced_are_synced_before_they_count() {
+    let mut unsynced = 0;
+    for step in 0..160 {
+        let (mut log, ..) = open(&small(), Disk::default());
+        // A reserve of several spares: the next process begins with the first of them.
+        log.engine.set_live_bytes(60_000);
+        log.stop = Some(Stop {
+            step: log.disk.step_count + step,
+            style: CrashStyle::KeepsAll,
+            seed: 0,
+        });
+        let Err(Crashed(killed)) = live(&mut log, 40) else {
+            break;
+        };
+        unsynced += u32::from(!are_whole_after_a_power_cut(&killed));
+        let (log, ..) = open(&small(), *killed);
+        assert!(are_whole_after_a_power_cut(&log.disk), "{step}");
+    }
+    assert!(unsynced > 0, "no process has died at such a moment");
+}
+
+/// Whether no file would be shorter.
+fn are_whole_after_a_power_cut(disk: &Disk) -> bool {
+    let cut = disk.crash(None, CrashStyle::LosesAll, 0);
+    let bytes = |disk: &Disk, name| disk.file(name).map_or(0, <[u8]>::len);
+    let mut names = disk.file_names();
+    names.all(|name| bytes(&cut, name) >= bytes(disk, name))
+}

@@ -626,3 +626,62 @@ fn a_checkpoint_begins_at_the_beginning_of_a_session() {
     assert!(is_present);
     assert_eq!(world.take_all(next), ["kept"]);
 }
+
+/// A will was brought to many, step by step, and a publisher waited for the end of that: at the end
+/// the batch was closed, and that the will is no longer owed came in the next one. The process was
+/// killed between the two, and the next broker published the will once more. (Seed 8605095 of
+/// 57cf662.)
+#[test]
+fn a_will_for_many_and_that_it_is_not_owed_are_in_one_batch() {
+    let config = Config {
+        durable: true,
+        limits: Limits {
+            fanout_step: 1,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    let watchers = ["one", "two", "three"];
+    for (expiry_s, batches) in [0, 3_600]
+        .into_iter()
+        .flat_map(|s| (0..3).map(move |n| (s, n)))
+    {
+        let mut world = World::alone(config.clone());
+        for client_id in watchers {
+            let watcher = world.resume(Version::V5, client_id);
+            world.subscribe(watcher, "wills", QoS::ExactlyOnce);
+            world.cut(watcher);
+        }
+        let list = properties(&[Property::SessionExpiryInterval(expiry_s)]);
+        let (mortal, _) = world.enter(&Connect {
+            will: Some(Will {
+                qos: QoS::ExactlyOnce,
+                ..whimbrel_tests::world::will("wills", b"gone")
+            }),
+            properties: list.as_properties(),
+            ..connect(Version::V5, "mortal")
+        });
+        let publisher = world.connect(Version::V4, "publisher");
+        world.persists_at_once = false;
+        world.broker.closed(world.now, mortal);
+        let message = publish("t", b"meanwhile", QoS::AtMostOnce, 0);
+        hand_in(&mut world, publisher, &Packet::Publish(message));
+        world.run();
+        for _ in 0..batches {
+            world.persist_one(false);
+        }
+        world.crash();
+        world.persists_at_once = true;
+        world.persist();
+        world.pass_ms(1_000);
+        for client_id in watchers {
+            let watcher = world.resume(Version::V5, client_id);
+            let came = world.take_all(watcher);
+            assert_eq!(
+                came,
+                ["gone"],
+                "{client_id}, {batches} batches, {expiry_s} s"
+            );
+        }
+    }
+}

@@ -73,6 +73,14 @@ fn a_replay_knows_what_was_left_of_a_share() {
     check(8_101_290);
 }
 
+/// A process was killed between the zeros of a spare and their sync; the next took the spare for
+/// whole, and a loss of power left a segment shorter than its header says: the log did not open.
+/// Told in short by `tests/log`, `spares_that_a_dead_process_left_unsynced_…`. (Seed of 57cf662.)
+#[test]
+fn a_spare_that_nobody_has_synced_is_not_relied_upon() {
+    check(8_519_239);
+}
+
 /// `SIM_SEED` repeats what has failed.
 #[test]
 fn fresh_seeds_keep_every_promise() {

@@ -861,6 +861,8 @@ impl Broker {
                 let position = self.latest_gate();
                 self.peers.taken(receipt, position, self.durable);
             }
+            // Who has left a will says in the same batch that it is no longer owed.
+            self.settle_estates();
             if self.is_batch_large() && self.fanouts.iter().all(Fanout::is_unsaid) {
                 self.journal.close();
             }

@@ -36,7 +36,7 @@ enum Step {
     ReadTail,
     WriteTail,
     Sync,
-    SyncOlder,
+    SyncUnsynced,
     WriteHeader,
     SyncHeader,
     SyncName,
@@ -76,8 +76,9 @@ pub(super) struct Reopen {
     source: Option<Reader>,
     end_lsn: u64,
     out: Vec<u8>,
-    /// Older segments with frames that nothing proves to be synced.
-    older: VecDeque<u64>,
+    /// Files that nothing proves to be synced, and that are relied upon: older segments with such
+    /// frames, and spares, whose zeros may only just have been written.
+    unsynced: VecDeque<u64>,
     kept: Vec<Segment>,
     spares: VecDeque<Spare>,
     removals: VecDeque<FileName>,
@@ -135,7 +136,7 @@ impl Reopen {
             }),
             end_lsn,
             out: Vec::new(),
-            older: VecDeque::new(),
+            unsynced: VecDeque::new(),
             kept: kept.iter().map(segment).collect(),
             spares: VecDeque::new(),
             removals: VecDeque::new(),
@@ -157,7 +158,7 @@ impl Reopen {
         reopen.plan_adoption(past.end);
         reopen.header.file_bytes = reopen.file_bytes;
         reopen.choose_file(survey, &past.blank);
-        reopen.plan_older(past.found.durable_lsn);
+        reopen.plan_syncs(past.found.durable_lsn);
         let chain: Vec<u64> = chain.iter().map(|link| link.header.number).collect();
         reopen.plan_removals(survey, &chain);
         reopen.plan_cut(past.end);
@@ -214,12 +215,14 @@ impl Reopen {
         });
     }
 
-    fn plan_older(&mut self, durable_lsn: u64) {
+    fn plan_syncs(&mut self, durable_lsn: u64) {
         let next = self.kept.iter().skip(1).map(|segment| segment.base_lsn);
         let next = next.chain([self.header.base_lsn]);
         let older = self.kept.iter().zip(next);
         let older = older.filter(|(_, next_base)| *next_base > durable_lsn.saturating_add(1));
-        self.older = older.map(|(segment, _)| segment.number).collect();
+        let older = older.map(|(segment, _)| segment.number);
+        let spares = self.spares.iter().map(|spare| spare.number);
+        self.unsynced = older.chain(spares).collect();
     }
 
     /// What the checkpoint made needless, and what does not count.
@@ -326,8 +329,8 @@ impl Reopen {
                 bytes: &self.out,
             },
             Step::Sync | Step::SyncHeader => FileAction::Sync { file },
-            Step::SyncOlder => FileAction::Sync {
-                file: FileName::Segment(self.older.front().copied().unwrap_or(0)),
+            Step::SyncUnsynced => FileAction::Sync {
+                file: FileName::Segment(self.unsynced.front().copied().unwrap_or(0)),
             },
             Step::WriteHeader => {
                 self.out.clear();
@@ -379,9 +382,9 @@ impl Reopen {
                 .as_mut()
                 .is_none_or(|adopt| adopt.action().is_none())
         {
-            self.step = Step::SyncOlder;
+            self.step = Step::SyncUnsynced;
         }
-        if self.step == Step::SyncOlder && self.older.is_empty() {
+        if self.step == Step::SyncUnsynced && self.unsynced.is_empty() {
             self.step = if self.is_adopting {
                 Step::Remove
             } else {
@@ -435,10 +438,10 @@ impl Reopen {
                     Step::Sync
                 }
             }
-            Step::Sync => Step::SyncOlder,
-            Step::SyncOlder => {
-                self.older.pop_front();
-                Step::SyncOlder
+            Step::Sync => Step::SyncUnsynced,
+            Step::SyncUnsynced => {
+                self.unsynced.pop_front();
+                Step::SyncUnsynced
             }
             Step::WriteHeader => Step::SyncHeader,
             Step::SyncHeader => Step::SyncName,
@@ -488,7 +491,7 @@ impl Reopen {
             return false;
         };
         self.kept = core::mem::take(&mut self.kept_by_adoption);
-        self.older.retain(|number| *number != adopt.segment);
+        self.unsynced.retain(|number| *number != adopt.segment);
         self.removals.retain(|file| {
             let mut kept = self.kept.iter();
             !kept.any(|segment| FileName::Segment(segment.number) == *file)
