@@ -625,6 +625,7 @@ fn a_checkpoint_begins_at_the_beginning_of_a_session() {
     let (next, is_present) = world.enter(&lasting(Version::V5, "next"));
     assert!(is_present);
     assert_eq!(world.take_all(next), ["kept"]);
+    crate::check(8_438_622);
 }
 
 /// A will was brought to many, step by step, and a publisher waited for the end of that: at the end
@@ -684,4 +685,5 @@ fn a_will_for_many_and_that_it_is_not_owed_are_in_one_batch() {
             );
         }
     }
+    crate::check(8_605_095);
 }

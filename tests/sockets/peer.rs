@@ -75,9 +75,20 @@ impl Peer {
         Some(packet)
     }
 
+    /// With a time-out, reading does not go on by itself after a signal: a process that was stopped
+    /// for a while has had one.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
     fn next_byte(&mut self) -> Option<u8> {
         let mut byte = [0];
-        match self.stream.read(&mut byte) {
+        match self.read(&mut byte) {
             Ok(0) => None,
             Ok(_) => Some(byte[0]),
             Err(error) if is_gone(&error) => None,
@@ -90,7 +101,7 @@ impl Peer {
         let mut words = Vec::new();
         let mut buffer = [0; 4_096];
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return words,
                 Ok(count) => words.extend_from_slice(&buffer[..count]),
                 Err(error) if is_gone(&error) => return words,
@@ -104,7 +115,7 @@ impl Peer {
         self.stream
             .set_read_timeout(Some(time))
             .expect("a time-out");
-        match self.stream.read(&mut [0]) {
+        match self.read(&mut [0]) {
             Ok(0) => true,
             Ok(_) => panic!("the broker has something to say"),
             Err(error) => is_gone(&error),
