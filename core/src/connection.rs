@@ -338,6 +338,13 @@ impl Connection {
         }
     }
 
+    /// Keeps bytes that are not handled now, in no more room than they need: what is there is
+    /// counted.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.inbox.reserve_exact(bytes.len());
+        self.inbox.extend_from_slice(bytes);
+    }
+
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }

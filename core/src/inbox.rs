@@ -32,7 +32,8 @@ const STEPS_PER_INPUT: u32 = 16;
 
 impl Broker {
     /// Bytes arrived. Whole packets are handled at once, a partial tail is kept. Bytes given while
-    /// the connection is paused are kept too, so give no more than were read already.
+    /// the connection is paused are kept too, whatever they take, so ask
+    /// [`is_paused`](Self::is_paused) before each read.
     pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
         self.tick(now);
         let key = connection.key();
@@ -45,10 +46,10 @@ impl Broker {
         connection.last_heard = self.clock.now();
         self.statistics.received_bytes += bytes.len() as u64;
         if connection.stalls.is_storage_alone() {
-            connection.inbox.extend_from_slice(bytes);
+            connection.keep(bytes);
             self.sift(key);
         } else if connection.stalls.any() {
-            connection.inbox.extend_from_slice(bytes);
+            connection.keep(bytes);
             self.pause_if_full(key);
         } else if connection.inbox.is_empty() {
             self.consume(key, bytes);
@@ -66,7 +67,7 @@ impl Broker {
                 return;
             };
             if connection.stalls.any() {
-                connection.inbox.extend_from_slice(bytes);
+                connection.keep(bytes);
                 return self.sift(key);
             }
             if connection.inbox.is_empty() {
@@ -90,8 +91,9 @@ impl Broker {
     /// budget large packets are not waited for, nor when their parts take a quarter of it: who
     /// sends half of a packet and goes silent must not keep everybody else out. Large are, on small
     /// devices, those above what one connection may have unsent, so that many clients together do
-    /// not exceed it by much. What waits for the broker is no fault of its client, and no more than
-    /// a packet and a read.
+    /// not exceed it by much. What waits for the broker is no fault of its client, which is not
+    /// read meanwhile: it is no more than a packet and a read. Of who has yet to show who it is,
+    /// there may be too many for that.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -103,14 +105,10 @@ impl Broker {
         let limits = &self.config.limits;
         let budget = limits.memory_budget_bytes;
         let parts = self.statistics.partial_bytes;
-        let is_theirs = !connection.stalls.are_ours();
-        let most = match is_theirs {
-            true => (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL),
-            false => STASH_BYTES + OUTBOX_FULL,
-        };
-        let is_large = bytes as usize > most;
-        let are_many = is_theirs && parts > budget / 4;
-        if is_large && (are_many || self.memory_bytes() > budget) {
+        let is_theirs = !connection.stalls.are_ours() || connection.session().is_none();
+        let most = (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL);
+        let is_large = is_theirs && bytes as usize > most;
+        if is_large && (parts > budget / 4 || self.memory_bytes() > budget) {
             let limit = "limits.memory_budget_bytes";
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
         }
@@ -282,6 +280,14 @@ impl Broker {
                 .zip(publish.packet_id)
                 .is_some_and(|(traffic, id)| traffic.received.contains(id));
         !is_known && (is_behind || !clears)
+    }
+
+    /// Whether this connection is not to be read, though [`Action::Pause`] may still be among the
+    /// actions that were not carried out. Before each read of many, this is to be asked.
+    #[must_use]
+    pub fn is_paused(&self, connection: ConnectionId) -> bool {
+        let connection = self.connections.get(connection.key());
+        connection.is_some_and(|connection| connection.paused)
     }
 
     fn pause_if_full(&mut self, key: Key) {

@@ -6,7 +6,7 @@ use whimbrel_core::codec::{self, Packet, Properties, SubscribeBuffer};
 use whimbrel_core::id::PacketId;
 use whimbrel_core::{Action, Config, ConnectionId};
 use whimbrel_tests::World;
-use whimbrel_tests::world::publish;
+use whimbrel_tests::world::{connect, publish};
 
 fn subscribe(filters: impl Iterator<Item = String>) -> Vec<u8> {
     let mut buffer = SubscribeBuffer::new();
@@ -175,6 +175,36 @@ fn who_waits_for_its_turn_is_not_closed_for_what_waits() {
     assert_eq!(world.statistics().clients_connected, 2);
 }
 
+/// Nor for what had been read when it was told to pause; and what it sends after that is its host's
+/// to leave where it is, which may ask.
+#[test]
+fn who_waits_for_its_turn_is_not_to_be_read() {
+    const READ: usize = 64 << 10;
+    let mut config = Config::default();
+    config.limits.memory_budget_bytes = 50_000;
+    let (mut world, subscriber, mut count) = flood(config);
+    let publisher = world.connect(Version::V4, "another");
+    let message = Packet::Publish(publish("t", &[b'x'; 990], QoS::AtMostOnce, 1));
+    let mut bytes = Vec::new();
+    while bytes.len() < 3 * READ {
+        codec::encode(&message, Version::V4, &mut bytes).expect("it can be said");
+        count += 1;
+    }
+    assert!(!world.broker.is_paused(publisher) && !world.broker.is_paused(subscriber));
+    for read in bytes.chunks(READ) {
+        world.broker.receive(world.now, publisher, read);
+        assert!(world.broker.is_paused(publisher), "before anything is done");
+    }
+    let kept = world.statistics().partial_bytes as usize;
+    assert!(kept <= bytes.len() + READ, "{kept}");
+    world.run();
+    assert!(!world.broker.is_paused(publisher));
+    assert_eq!(world.statistics().publishes_received, count as u64);
+    assert_eq!(world.statistics().clients_connected, 3);
+    world.broker.closed(world.now, publisher);
+    assert!(!world.broker.is_paused(publisher), "there is nobody");
+}
+
 /// Halves of packets are one part of what there is: whoever comes later is let in.
 #[test]
 fn class_12_halves_of_packets_keep_nobody_out() {
@@ -193,6 +223,31 @@ fn class_12_halves_of_packets_keep_nobody_out() {
     }
     assert!(world.statistics().partial_bytes < BUDGET / 2);
     let client = world.connect(Version::V4, "client");
+    world.send_bytes(client, &[0xC0, 0]);
+    assert_eq!(world.drain(client).len(), 1, "PINGRESP");
+}
+
+/// Nor does what is sent before it is known by whom: so many may wait for that at once.
+#[test]
+fn class_12_strangers_have_no_share_of_memory() {
+    const BUDGET: u64 = 16 << 20;
+    const READ: usize = 64 << 10;
+    let mut config = Config::default();
+    config.limits.memory_budget_bytes = BUDGET;
+    let mut world = World::new(config);
+    let client = world.connect(Version::V4, "client");
+    world.judge(|_| None);
+    let names = (0..300).map(|number| format!("hostile-{number}"));
+    let strangers: Vec<_> = names
+        .map(|name| world.open_with(&connect(Version::V4, &name)))
+        .collect();
+    for stranger in strangers {
+        // As much as is read before it is paused.
+        world.send_bytes(stranger, &[0xC0, 0].repeat(READ / 8));
+        world.send_bytes(stranger, &[0xC0, 0].repeat(READ / 2));
+    }
+    let kept = world.statistics().partial_bytes;
+    assert!((BUDGET / 5..BUDGET / 2).contains(&kept), "{kept}");
     world.send_bytes(client, &[0xC0, 0]);
     assert_eq!(world.drain(client).len(), 1, "PINGRESP");
 }

@@ -37,7 +37,6 @@ struct Connection {
     /// Tells the reader to go on.
     reader: Sender<()>,
     reader_waits: bool,
-    paused: bool,
 }
 
 /// Serves everybody who connects.
@@ -102,8 +101,8 @@ impl Server {
                 self.broker.receive(time, id, &bytes);
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.reader_waits = true;
-                    connection.go_on();
                 }
+                self.read_on(id);
             }
             Input::Written(id) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
@@ -138,7 +137,6 @@ impl Server {
             reader,
             is_writing: false,
             reader_waits: false,
-            paused: false,
         };
         self.connections.insert(id, connection);
     }
@@ -146,8 +144,7 @@ impl Server {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Send(id) => self.send(id),
-            Action::Pause(id) => self.pause(id, true),
-            Action::Resume(id) => self.pause(id, false),
+            Action::Resume(id) => self.read_on(id),
             Action::Close {
                 connection,
                 last_bytes,
@@ -160,8 +157,10 @@ impl Server {
                 let (time, verdict) = (now(self.started), Verdict::accept());
                 self.broker.authenticated(time, connection, verdict);
             }
-            // Nothing is kept on disk, there are no other shards, and nobody reads a log.
-            Action::Persist(_)
+            // Readers are asked for one read at a time; nothing is kept on disk, there are no other
+            // shards, and nobody reads a log.
+            Action::Pause(_)
+            | Action::Persist(_)
             | Action::Load(_)
             | Action::Route { .. }
             | Action::HandOver { .. }
@@ -185,20 +184,14 @@ impl Server {
         }
     }
 
-    fn pause(&mut self, id: ConnectionId, paused: bool) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.paused = paused;
-            connection.go_on();
-        }
-    }
-}
-
-impl Connection {
     /// Lets the reader read again, unless the broker does not want to hear from it.
-    fn go_on(&mut self) {
-        if self.reader_waits && !self.paused {
-            self.reader_waits = false;
-            let _ = self.reader.send(());
+    fn read_on(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.reader_waits
+            && !self.broker.is_paused(id)
+        {
+            connection.reader_waits = false;
+            let _ = connection.reader.send(());
         }
     }
 }

@@ -483,8 +483,9 @@ impl<D: Driver> Shard<D> {
         self.watch(id);
     }
 
-    /// Reads a connection until it is dry, or has had its share of this turn. Where the system
-    /// reports it again for what is left, it is read once: only what a layer holds is not reported.
+    /// Reads a connection until it is dry, has had its share of this turn, or is to be paused.
+    /// Where the system reports it again for what is left, it is read once: only what a layer holds
+    /// is not reported. Who was paused is read again once it is resumed.
     fn read(&mut self, id: ConnectionId) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
@@ -501,7 +502,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let mut share = self.read_buffer_maximum;
-        loop {
+        while !self.broker.is_paused(id) {
             match socket.read(&mut self.read_buffer) {
                 Arrived::Nothing => return,
                 // What is left is reported again, unless a layer holds it.

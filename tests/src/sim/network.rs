@@ -10,6 +10,9 @@ use whimbrel_core::codec::packet::Version;
 /// A piece that takes as long as this is delayed.
 const LONG_MS: u64 = 20;
 
+/// The broker's end reads so much at once: as much as a host does.
+const READ_BYTES: usize = 64 << 10;
+
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Weather {
@@ -109,12 +112,17 @@ impl Pipe {
         self.next_at().is_some_and(|at| at <= now)
     }
 
+    /// What has arrived first, of bytes no more than are read at once.
     pub(super) fn pop(&mut self, now: u64) -> Option<Piece> {
         if !self.is_due(now) {
             return None;
         }
-        let (_, piece) = self.pieces.pop_front()?;
-        if let Piece::Bytes(bytes) = &piece {
+        let (at, mut piece) = self.pieces.pop_front()?;
+        if let Piece::Bytes(bytes) = &mut piece {
+            if bytes.len() > READ_BYTES {
+                let later = bytes.split_off(READ_BYTES);
+                self.pieces.push_front((at, Piece::Bytes(later)));
+            }
             self.held_bytes -= bytes.len();
         }
         Some(piece)

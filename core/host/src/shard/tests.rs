@@ -458,3 +458,51 @@ fn who_ends_and_is_paused_is_gone_when_it_is_resumed() {
     tell_of::<false>();
     tell_of::<true>();
 }
+
+/// One read may make the core pause a connection. What else there is of it stays where it is until
+/// it is resumed, although the pause is carried out only at the end of the turn.
+#[test]
+fn who_is_to_be_paused_is_not_read_again_in_the_same_turn() {
+    fn read_of<const IS_LEVEL: bool>() {
+        let mut broker = ServerConfig::default().broker();
+        // A few messages are a turn's work.
+        broker.limits.fanout_step = 1;
+        let mut world = WorldOf::<IS_LEVEL>::with(broker);
+        let wire = world.connect();
+        let message = b"\x30\x04\0\x01tx";
+        let (count, read_maximum) = (50_000, world.shard.read_buffer_maximum);
+        let subscribe = b"\x82\x06\0\x01\0\x01t\0";
+        let begin = [CONNECT, subscribe].concat();
+        wire.lock().unwrap().to_broker.extend(begin);
+        world.run(&[&wire]);
+        let id = world.shard.sockets.iter_mut().next().unwrap().id;
+        wire.lock().unwrap().to_broker.extend(message.repeat(count));
+        let left = || wire.lock().unwrap().to_broker.len();
+        let all = left();
+        world.shard.begin();
+        world.shard.serve(source_of(id), true, false);
+        world.shard.serve(source_of(id), true, false);
+        let read = all - left();
+        assert!((1..=read_maximum).contains(&read), "{read} at once");
+        assert!(world.shard.broker.is_paused(id));
+        world.shard.finish();
+        let handled = |world: &WorldOf<IS_LEVEL>| {
+            let statistics = world.shard.broker.statistics();
+            statistics.publishes_received == count as u64
+        };
+        for _ in 0..count {
+            if handled(&world) {
+                break;
+            }
+            world.shard.begin();
+            // Where it is reported once, it was.
+            if IS_LEVEL {
+                world.shard.serve(source_of(id), true, false);
+            }
+            world.shard.finish();
+        }
+        assert!(handled(&world), "{} bytes were not read", left());
+    }
+    read_of::<false>();
+    read_of::<true>();
+}
