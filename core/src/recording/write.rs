@@ -33,8 +33,12 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// is given up: whoever writes is too slow, and the broker does not wait for it.
 const WAITING_BYTES_MAX: u64 = 8 << 20;
 
-/// Buffers that came back and are kept.
-const SPARES_MAX: usize = 4;
+/// What a new buffer has room for: a chunk ends with the input that makes it large enough.
+const BUFFER_BYTES: usize = CHUNK_BYTES + CHUNK_BYTES / 8;
+
+/// Buffers that came back and are kept: as many as may be under way. The system's memory for a new
+/// one costs more than to fill it.
+const SPARES_MAX: usize = 1 + (WAITING_BYTES_MAX / CHUNK_BYTES as u64) as usize;
 
 /// A new part is not begun before the recording is so many times the state it begins with, so that
 /// most of the writing is about what happens.
@@ -243,7 +247,8 @@ impl Tape {
             return;
         }
         self.part_bytes += self.open.len() as u64;
-        let next = self.spares.pop().unwrap_or_default();
+        let next = self.spares.pop();
+        let next = next.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES));
         let chunk = core::mem::replace(&mut self.open, next);
         self.waiting_bytes += chunk.len() as u64;
         self.chunks.push_back(Chunk::Frame(chunk));
