@@ -104,6 +104,8 @@ pub enum Defect {
     HidesAnError,
     /// The next deadline is always now.
     NeverRests,
+    /// The disk has something to do now, and again, and it brings nothing.
+    TheLogNeverRests,
     /// Something is decided by more than the seed.
     IsNotDeterministic,
     /// A shard does not hear what another one subscribes to, and SUBACK is sent nevertheless.
@@ -134,7 +136,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::AcknowledgesBeforePersisting,
         Self::SyncIsALie,
         Self::LosesTheLastBatch,
@@ -179,6 +181,7 @@ impl Defect {
         Self::LosesWhatItReads,
         Self::HidesAnError,
         Self::NeverRests,
+        Self::TheLogNeverRests,
         Self::IsNotDeterministic,
         Self::LosesAnInterest,
         Self::LosesAConfirmation,

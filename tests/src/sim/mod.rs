@@ -33,3 +33,4 @@ pub use counts::Counts;
 pub use defect::Defect;
 pub use options::Options;
 pub use simulation::{Report, run};
+pub use storage::UPKEEP_PER_SEGMENT;

@@ -736,6 +736,7 @@ impl Server {
 
     // --- Time ---
 
+    /// When the process has something to do next, but for its disk.
     pub(super) fn next_at(&self, scene: &Scene) -> Option<u64> {
         let Some(process) = &self.process else {
             return Some(self.restart_at);
@@ -750,9 +751,23 @@ impl Server {
             .filter(|at| *at != Timestamp::MAX)
             .map(|at| at.0 + process.started_at)
             .chain(verdict)
-            .chain(process.storage.next_at(process.started_at))
             .chain(process.posts.next_at())
             .min()
+    }
+
+    /// When its disk has.
+    pub(super) fn disk_next_at(&self, scene: &Scene) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        if scene.mischief.is(Defect::TheLogNeverRests) {
+            return Some(scene.now);
+        }
+        process.storage.next_at(process.started_at)
+    }
+
+    /// How many turns of one instant its disk may need for the segments of the log alone.
+    pub(super) fn upkeep_maximum(&self) -> u64 {
+        let process = self.process.as_ref();
+        process.map_or(0, |process| process.storage.upkeep_maximum())
     }
 
     // --- Looking in from outside ---

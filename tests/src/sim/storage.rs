@@ -14,6 +14,18 @@ use whimbrel_core::log::{
 };
 use whimbrel_core::restore::Restorer;
 
+/// What the log does at once for its segments, where operations take no time, is so many of them
+/// for each segment that there is. What is live fits into what there is, and a checkpoint takes as
+/// much and half of it again (`docs/log-format.md`). So of ten segments
+///
+/// - all ten are removed,
+/// - fifteen are grown, written and sealed, and synced each time: six operations each,
+/// - thirty are made, for those and to be ready: created, filled with zeros, synced, and named.
+///
+/// What follows from messages instead, such as other batches and what is read back, is not in this.
+/// `tests/log`, `a_checkpoint_costs_so_many_operations_a_segment`, holds the log against it.
+pub const UPKEEP_PER_SEGMENT: u64 = 1 + 6 * 3 / 2 + 4 * 3;
+
 /// An operation that the disk is busy with.
 struct Busy {
     id: OperationId,
@@ -109,6 +121,9 @@ pub(super) struct Storage {
     busy: Option<Busy>,
     /// Reads that were made to fail.
     misread_count: u64,
+    segment_bytes: u64,
+    /// An instant, and what the files of the log took when it began.
+    begun: (u64, u64),
 }
 
 /// Why a log did not open.
@@ -200,6 +215,8 @@ impl Storage {
             disk,
             busy: None,
             misread_count: 0,
+            segment_bytes: config.segment_bytes,
+            begun: (u64::MAX, 0),
         };
         Ok((storage, restorer))
     }
@@ -218,6 +235,9 @@ impl Storage {
 
     /// Ends the operation whose time has come, and begins the next.
     pub(super) fn work(&mut self, now: u64, started_at: u64, desk: &mut Desk<'_>) {
+        if self.begun.0 != now {
+            self.begun = (now, self.engine.statistics().used_bytes);
+        }
         self.engine.advance(Timestamp(now - started_at));
         if self.busy.as_ref().is_some_and(|busy| busy.until <= now)
             && let Some(busy) = self.busy.take()
@@ -319,6 +339,12 @@ impl Storage {
         let busy = self.busy.as_ref().map(|busy| busy.until);
         let deadline = self.engine.next_deadline().map(|at| at.0 + started_at);
         busy.into_iter().chain(deadline).min()
+    }
+
+    /// How many operations may be for the segments alone since this instant began. It depends on
+    /// what there was then: nothing that goes round in circles can earn itself more.
+    pub(super) const fn upkeep_maximum(&self) -> u64 {
+        self.begun.1.div_ceil(self.segment_bytes) * UPKEEP_PER_SEGMENT
     }
 
     /// From now on all files together may take so much; `None`: as much as they like.
