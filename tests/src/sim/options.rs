@@ -277,7 +277,7 @@ impl Options {
                 self.crashes = false;
                 self.memory_bytes = None;
                 self.queue_memory_bytes = 0;
-                self.disk.reads_one_in = 5;
+                self.disk.reads_one_in = 2;
                 self.disk.error_one_in = 0;
             }
             Defect::ForgetsAnAuthor => {
