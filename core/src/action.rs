@@ -20,7 +20,8 @@ pub enum Action {
     /// Pull bytes with `Broker::transmit` and write them. One per ready connection, never one a
     /// packet.
     Send(ConnectionId),
-    /// Stop reading this connection until `Resume`. Bytes already read may still be given.
+    /// Stop reading this connection until `Resume`. Bytes already read may still be given; so that
+    /// they are few, ask `Broker::is_paused` before each read.
     Pause(ConnectionId),
     /// Go on reading.
     Resume(ConnectionId),

@@ -338,8 +338,8 @@ impl Connection {
         }
     }
 
-    /// Keeps bytes that are not handled now, in no more room than they need: what is there is
-    /// counted.
+    /// Keeps bytes that are not handled now, in no more room than they need: it is counted. Each
+    /// piece may be moved with what is there, and is a read of its own.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
         self.inbox.reserve_exact(bytes.len());
         self.inbox.extend_from_slice(bytes);

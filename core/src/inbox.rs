@@ -92,8 +92,8 @@ impl Broker {
     /// sends half of a packet and goes silent must not keep everybody else out. Large are, on small
     /// devices, those above what one connection may have unsent, so that many clients together do
     /// not exceed it by much. What waits for the broker is no fault of its client, which is not
-    /// read meanwhile: it is no more than a packet and a read. Of who has yet to show who it is,
-    /// there may be too many for that.
+    /// read meanwhile: it is no more than a packet and a read. Who has yet to be let in is not
+    /// trusted with so much: there may be many of them.
     pub(crate) fn count_inbox(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -105,9 +105,15 @@ impl Broker {
         let limits = &self.config.limits;
         let budget = limits.memory_budget_bytes;
         let parts = self.statistics.partial_bytes;
-        let is_theirs = !connection.stalls.are_ours() || connection.session().is_none();
-        let most = (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL);
-        let is_large = is_theirs && bytes as usize > most;
+        let stalls = connection.stalls;
+        let most = if connection.session().is_none() && !stalls.has(Stalls::LEAVING) {
+            WAITED_FOR_BYTES
+        } else if stalls.are_ours() {
+            usize::MAX
+        } else {
+            (limits.unsent_bytes_pause as usize).clamp(WAITED_FOR_BYTES, OUTBOX_FULL)
+        };
+        let is_large = bytes as usize > most;
         if is_large && (parts > budget / 4 || self.memory_bytes() > budget) {
             let limit = "limits.memory_budget_bytes";
             return self.close(key, CloseReason::Limit(ReasonCode::QUOTA_EXCEEDED, limit));
@@ -282,8 +288,8 @@ impl Broker {
         !is_known && (is_behind || !clears)
     }
 
-    /// Whether this connection is not to be read, though [`Action::Pause`] may still be among the
-    /// actions that were not carried out. Before each read of many, this is to be asked.
+    /// Whether this connection is not to be read, although [`Action::Pause`] may still be among the
+    /// actions that wait to be taken. Ask before every read, also the second and third of a turn.
     #[must_use]
     pub fn is_paused(&self, connection: ConnectionId) -> bool {
         let connection = self.connections.get(connection.key());

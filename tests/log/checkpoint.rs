@@ -82,10 +82,12 @@ fn a_checkpoint_costs_so_many_operations_a_segment() {
             let operations = log.disk.step_count - before;
             let segments = used.div_ceil(config.segment_bytes);
             let what = format!("{keys} of {value_bytes}, round {round}");
-            println!("{what}: {operations} operations for {segments} segments");
             let counts = |event: &LogEvent| matches!(event, LogEvent::Checkpointed { .. });
             assert!(log.events.drain(..).any(|event| counts(&event)), "{what}");
-            assert!(operations <= segments * UPKEEP_PER_SEGMENT, "{what}");
+            assert!(
+                operations <= segments * UPKEEP_PER_SEGMENT,
+                "{what}: {operations} operations for {segments} segments"
+            );
         }
     }
 }

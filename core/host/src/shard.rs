@@ -47,8 +47,7 @@ use whimbrel_core::{
 };
 
 /// Bytes that are read before what follows from them is carried out. Large enough for one write to
-/// carry many messages; small enough to stay in the cache, and for a publisher that is to be paused
-/// to be heard at most this much longer.
+/// carry many messages; small enough to stay in the cache.
 const READ_BATCH_BYTES: usize = 256 << 10;
 
 /// What is read at once, at first, in bytes: more than one packet of what small devices say.

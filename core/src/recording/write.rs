@@ -36,8 +36,8 @@ const WAITING_BYTES_MAX: u64 = 8 << 20;
 /// What a new buffer has room for: a chunk ends with the input that makes it large enough.
 const BUFFER_BYTES: usize = CHUNK_BYTES + CHUNK_BYTES / 8;
 
-/// Buffers that came back and are kept: as many as may be under way. The system's memory for a new
-/// one costs more than to fill it.
+/// Buffers that came back and are kept: as many as may be under way, since fresh memory of the
+/// system costs more than to fill it.
 const SPARES_MAX: usize = 1 + (WAITING_BYTES_MAX / CHUNK_BYTES as u64) as usize;
 
 /// A new part is not begun before the recording is so many times the state it begins with, so that
@@ -554,7 +554,7 @@ impl RecordedBroker {
     pub fn reuse(&mut self, mut buffer: Vec<u8>) {
         if let Some(tape) = self.tape.as_mut()
             && tape.spares.len() < SPARES_MAX
-            && buffer.capacity() <= 4 * CHUNK_BYTES
+            && buffer.capacity() <= 2 * CHUNK_BYTES
         {
             buffer.clear();
             tape.spares.push(buffer);

@@ -10,7 +10,7 @@ use whimbrel_core::codec::packet::Version;
 /// A piece that takes as long as this is delayed.
 const LONG_MS: u64 = 20;
 
-/// The broker's end reads so much at once: as much as a host does.
+/// What is read at once, by either end: as much as a host does.
 const READ_BYTES: usize = 64 << 10;
 
 /// How bytes travel.
