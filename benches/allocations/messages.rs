@@ -4,9 +4,9 @@ use whimbrel_benches::counting::counts;
 use whimbrel_benches::stage::{Stage, connect, publish};
 use whimbrel_benches::traffic::{Extra, Shape, Traffic};
 use whimbrel_core::action::{Action, Peer, Verdict};
-use whimbrel_core::codec::packet::{QoS, Version};
-use whimbrel_core::codec::{self, Packet};
-use whimbrel_core::id::PeerId;
+use whimbrel_core::codec::packet::{PacketType, QoS, Version};
+use whimbrel_core::codec::{self, Packet, Properties, ReasonCode};
+use whimbrel_core::id::{PacketId, PeerId};
 use whimbrel_core::letter::{Confirmation, Interest, Letter, Narrowed, Parcel};
 use whimbrel_core::{Broker, Config, ConnectionId, Now};
 
@@ -15,9 +15,11 @@ const FAN_OUTS: [usize; 3] = [1, 10, 50];
 const BATCH: usize = 10;
 const WARM_TURNS: usize = 60;
 const TURNS: usize = 40;
-const MESSAGES: u64 = (TURNS * BATCH) as u64;
 
-/// Plays traffic and answers how many allocations there were while `MESSAGES` came in.
+/// As many as fit into one write, and messages are kept for.
+const BURST: u16 = 1_000;
+
+/// Plays traffic and answers how many allocations there were in `TURNS` of it.
 fn allocations(traffic: &Traffic) -> u64 {
     let recording = traffic.record(WARM_TURNS + TURNS);
     let mut stage = traffic.stage();
@@ -29,7 +31,7 @@ fn allocations(traffic: &Traffic) -> u64 {
     let deliveries = after.1.publishes_sent - before.1.publishes_sent;
     assert_eq!(deliveries, messages * traffic.fan_out() as u64);
     assert_eq!(after.1.dropped, before.1.dropped);
-    assert_eq!(messages, MESSAGES);
+    assert_eq!(messages, (TURNS * traffic.batch) as u64);
     after.0 - before.0
 }
 
@@ -83,6 +85,45 @@ fn a_qos_1_message_allocates_nothing() {
 #[test]
 fn a_qos_2_message_allocates_nothing() {
     assert_eq!(above(0, QoS::ExactlyOnce), []);
+}
+
+/// Nor do those of a burst, once there was one: what a subscriber needs for so many that it
+/// acknowledges at once is kept for a while.
+#[test]
+fn a_burst_allocates_nothing() {
+    let mut stage = Stage::new(Config::default());
+    let version = Version::V4;
+    let publisher = stage.connect(&connect(version, "publisher"));
+    let subscriber = stage.connect(&connect(version, "subscriber"));
+    let (to, qos) = ((subscriber, version), QoS::AtLeastOnce);
+    stage.subscribe(to, "t", qos, Properties::EMPTY);
+    let (mut burst, mut allocations) = (Vec::new(), 0);
+    for id in 1..=BURST {
+        let message = Packet::Publish(publish("t", b"x", qos, id));
+        codec::encode(&message, version, &mut burst).expect("it exists");
+    }
+    for turn in 0..4 {
+        let mut acks = Vec::new();
+        for id in 1..=BURST {
+            let id = PacketId::new(turn * BURST + id).expect("it is not 0");
+            let ack = (id, ReasonCode::SUCCESS);
+            codec::encode_ack(PacketType::PubAck, ack, version, &mut acks);
+        }
+        let before = counts().allocations;
+        stage.broker.receive(stage.now, publisher, &burst);
+        stage.run(|_, _| ());
+        assert!(stage.broker.statistics().inflight_bytes > 64 * u64::from(BURST));
+        stage.broker.receive(stage.now, subscriber, &acks);
+        stage.run(|_, _| ());
+        assert_eq!(stage.broker.statistics().inflight_bytes, 0);
+        allocations = counts().allocations - before;
+    }
+    assert_eq!(allocations, 0);
+    let before = counts().live_bytes;
+    stage.now.monotonic = stage.now.monotonic.after_ms(1_000);
+    stage.broker.advance(stage.now);
+    let given_back = before - counts().live_bytes;
+    assert!(given_back > 32 * i64::from(BURST), "{given_back}");
 }
 
 /// Nor does one for another shard: many share a few allocations.

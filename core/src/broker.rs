@@ -423,6 +423,7 @@ impl Broker {
                 TimerKey::Slow(key) => self.slow_timeout(key),
                 TimerKey::Session(key) => self.session_timeout(key),
                 TimerKey::Retransmit(key) => self.retransmit(key),
+                TimerKey::Tighten(key) => self.tighten(key),
                 TimerKey::Retained => self.expire_retained(),
             }
         }

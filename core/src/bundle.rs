@@ -5,23 +5,34 @@
 //! processor. What lies side by side is fetched ahead, and a shard that has to keep a message makes
 //! its own.
 //!
+//! A publisher mostly says the same topic many times in a row. What such a *run* of messages has in
+//! common stands in front of it, once, as a message without payload whose sequence is 0; so who
+//! reads it checks a topic and looks for its route once.
+//!
 //! ```text
-//! 0        4                       8           16
-//! | length | retain, has publisher | publisher | message, as in `message.rs` |
-//! | u32    | u32                   | u64       | of this length              |
+//! 0          4                       8           16
+//! | messages | retain, has publisher | publisher | message, as in `message.rs` | messages
+//! | u32      | u32                   | u64       |                             | so many bytes
+//!
+//! 0          8         12
+//! | sequence | length  | payload
+//! | u64      | u32     |
 //! ```
 //! All numbers little-endian.
 
 use crate::codec::packet::QoS;
 use crate::id::ConnectionId;
 use crate::letter::PARCEL_BYTES;
-use crate::message::MessageView;
+use crate::message::{self, MessageView};
 use crate::recording::REDACTED;
 use crate::state::{Reader, State, Writer};
+use crate::time::UnixTime;
 use alloc::vec::Vec;
 use core::fmt;
 
 const HEADER: usize = 16;
+/// What is in front of each payload.
+const ENTRY: usize = 12;
 const FLAG_RETAIN: u32 = 0b01;
 const FLAG_PUBLISHER: u32 = 0b10;
 
@@ -36,8 +47,9 @@ const FULL_BYTES: usize = 32 << 10;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
     bytes: Vec<u8>,
-    /// How many there are.
-    count: usize,
+    /// The run that the next message may continue.
+    last: Option<LastRun>,
+    cost_bytes: u64,
     /// One of them, at least, has a QoS above 0.
     must_be_kept: bool,
 }
@@ -58,11 +70,83 @@ pub(crate) const fn is_small(view: &MessageView<'_>) -> bool {
     view.encoded_len() <= MESSAGE_BYTES_MAXIMUM
 }
 
+/// The last run of a bundle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct LastRun {
+    /// Where it begins.
+    at: usize,
+    /// Where its messages do.
+    messages_at: usize,
+    head: Head,
+}
+
+/// What messages of a run have in common, but for texts. Compared field by field: what was written
+/// just now in pieces is slow to read at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Head {
+    publisher: Option<ConnectionId>,
+    origin: u64,
+    expires_at: UnixTime,
+    qos: QoS,
+    retain: bool,
+    text_lengths: [usize; 3],
+}
+
+impl Head {
+    #[inline]
+    fn of(bundled: &Bundled<'_>) -> Self {
+        let Bundled {
+            view,
+            retain,
+            publisher,
+        } = *bundled;
+        Self {
+            publisher,
+            origin: view.id.origin,
+            expires_at: view.expires_at,
+            qos: view.qos,
+            retain,
+            text_lengths: texts(&view).map(<[u8]>::len),
+        }
+    }
+}
+
 impl Bundle {
     /// Adds a message; its topic has at most 65,535 bytes, its tenant 255.
     pub fn push(&mut self, bundled: &Bundled<'_>) {
         let view = &bundled.view;
-        let length = u32::try_from(view.encoded_len()).unwrap_or(u32::MAX);
+        self.bytes.reserve(HEADER + ENTRY + view.encoded_len());
+        let head = Head::of(bundled);
+        let run = match self.last {
+            Some(last) if last.head == head && self.has_texts_of(last, view) => last,
+            _ => self.begin(bundled, head),
+        };
+        let length = u32::try_from(view.payload.len()).unwrap_or(u32::MAX);
+        let mut entry = [0; ENTRY];
+        entry[..8].copy_from_slice(&view.id.sequence.to_le_bytes());
+        entry[8..].copy_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(&entry);
+        self.bytes.extend_from_slice(view.payload);
+        let messages = u32::try_from(self.bytes.len() - run.messages_at).unwrap_or(u32::MAX);
+        self.bytes[run.at..][..4].copy_from_slice(&messages.to_le_bytes());
+        self.count(view);
+    }
+
+    /// Whether a run with the same head says the same topic, and so on.
+    #[inline]
+    fn has_texts_of(&self, run: LastRun, view: &MessageView<'_>) -> bool {
+        let mut rest = &self.bytes[run.at + HEADER + message::HEADER..];
+        // The head says how long they are.
+        texts(view).into_iter().all(|text| {
+            let (same, behind) = rest.split_at(text.len());
+            rest = behind;
+            // Processors stumble when they compare nothing, which lies nowhere.
+            text.is_empty() || same == text
+        })
+    }
+
+    /// Begins a run with what it is to have in common with this message.
+    fn begin(&mut self, bundled: &Bundled<'_>, head: Head) -> LastRun {
         let mut flags = 0;
         if bundled.retain {
             flags |= FLAG_RETAIN;
@@ -71,27 +155,31 @@ impl Bundle {
             flags |= FLAG_PUBLISHER;
         }
         let publisher = bundled.publisher.map_or(0, ConnectionId::as_u64);
-        let start = self.bytes.len();
-        self.bytes.reserve(HEADER + view.encoded_len());
-        self.bytes.extend_from_slice(&[0; HEADER]);
-        // Field by field into its place: bytes written one by one are slow to copy at once.
-        let header = &mut self.bytes[start..];
-        header[..4].copy_from_slice(&length.to_le_bytes());
-        header[4..8].copy_from_slice(&flags.to_le_bytes());
-        header[8..].copy_from_slice(&publisher.to_le_bytes());
-        view.write(&mut self.bytes);
-        self.count(view);
+        let mut common = bundled.view;
+        common.id.sequence = 0;
+        common.payload = &[];
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&u32::to_le_bytes(flags));
+        self.bytes.extend_from_slice(&publisher.to_le_bytes());
+        common.write(&mut self.bytes);
+        let messages_at = self.bytes.len();
+        *self.last.insert(LastRun {
+            at,
+            messages_at,
+            head,
+        })
     }
 
     fn count(&mut self, view: &MessageView<'_>) {
-        self.count += 1;
+        self.cost_bytes += (view.encoded_len() + PARCEL_BYTES) as u64;
         self.must_be_kept |= view.qos > QoS::AtMostOnce;
     }
 
     /// What it takes of the room between two shards: as much as if each message went alone, since
     /// that is what queues count in which they end.
     pub(crate) const fn cost_bytes(&self) -> u64 {
-        (self.bytes.len() + self.count * (PARCEL_BYTES - HEADER)) as u64
+        self.cost_bytes
     }
 
     /// Whether somebody waits until the receiver has kept what is in it.
@@ -106,36 +194,95 @@ impl Bundle {
 
     /// The messages, in order.
     pub fn iter(&self) -> impl Iterator<Item = Bundled<'_>> {
+        self.runs().flat_map(|run| {
+            let Bundled {
+                retain, publisher, ..
+            } = run.common;
+            run.views().map(move |view| Bundled {
+                view,
+                retain,
+                publisher,
+            })
+        })
+    }
+
+    /// The same by what they have in common.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         let mut rest = self.bytes.as_slice();
         core::iter::from_fn(move || {
             (!rest.is_empty()).then(|| {
-                let (bundled, after) = take(rest).expect("checked when it was made");
+                let (run, after) = Run::take(rest).expect("checked when it was made");
                 rest = after;
-                bundled
+                run
             })
         })
     }
 }
 
-/// The first message, and what follows it.
+/// Messages in a row that differ only in sequence and payload.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    /// All else, without payload.
+    pub(crate) common: Bundled<'a>,
+    messages: &'a [u8],
+}
+
+impl<'a> Run<'a> {
+    /// The first run, and what follows it.
+    fn take(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
+        let mut view = MessageView::parse(rest)?;
+        let (messages, after) = view.payload.split_at_checked(u32_at(header, 0) as usize)?;
+        view.payload = &[];
+        let flags = u32_at(header, 4);
+        let common = Bundled {
+            view,
+            retain: flags & FLAG_RETAIN != 0,
+            publisher: (flags & FLAG_PUBLISHER != 0).then_some(ConnectionId {
+                index: u32_at(header, 8),
+                generation: u32_at(header, 12),
+            }),
+        };
+        Some((Self { common, messages }, after))
+    }
+
+    /// The messages, in order.
+    pub(crate) fn views(self) -> impl Iterator<Item = MessageView<'a>> {
+        let mut rest = self.messages;
+        core::iter::from_fn(move || {
+            (!rest.is_empty()).then(|| {
+                let (view, after) = self.view(rest).expect("checked when it was made");
+                rest = after;
+                view
+            })
+        })
+    }
+
+    /// The first of these messages, and what follows it.
+    #[inline]
+    fn view(&self, bytes: &'a [u8]) -> Option<(MessageView<'a>, &'a [u8])> {
+        let (entry, rest) = bytes.split_first_chunk::<ENTRY>()?;
+        let (payload, after) = rest.split_at_checked(u32_at(entry, 8) as usize)?;
+        let mut view = self.common.view;
+        view.id.sequence = u64::from(u32_at(entry, 4)) << 32 | u64::from(u32_at(entry, 0));
+        view.payload = payload;
+        Some((view, after))
+    }
+}
+
+/// What is as long as it likes, of what the messages of a run have in common.
+const fn texts<'a>(view: &MessageView<'a>) -> [&'a [u8]; 3] {
+    [
+        view.tenant.as_bytes(),
+        view.topic.as_bytes(),
+        view.properties,
+    ]
+}
+
 #[inline]
-fn take(bytes: &[u8]) -> Option<(Bundled<'_>, &[u8])> {
-    let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
-    let number = |at: usize| {
-        let bytes = header[at..].first_chunk();
-        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    };
-    let (message, rest) = rest.split_at_checked(number(0) as usize)?;
-    let flags = number(4);
-    let bundled = Bundled {
-        view: MessageView::parse(message)?,
-        retain: flags & FLAG_RETAIN != 0,
-        publisher: (flags & FLAG_PUBLISHER != 0).then_some(ConnectionId {
-            index: number(8),
-            generation: number(12),
-        }),
-    };
-    Some((bundled, rest))
+fn u32_at(header: &[u8], at: usize) -> u32 {
+    let bytes = header[at..].first_chunk();
+    bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Without what was published.
@@ -163,9 +310,12 @@ impl State for Bundle {
         to.bytes(&self.bytes);
         if to.without_payloads {
             let mut end = to.out.len() - self.bytes.len();
-            for Bundled { view, .. } in self.iter() {
-                end += HEADER + view.encoded_len();
-                to.out[end - view.payload.len()..end].fill(REDACTED);
+            for run in self.runs() {
+                end += HEADER + run.common.view.encoded_len();
+                for view in run.views() {
+                    end += ENTRY + view.payload.len();
+                    to.out[end - view.payload.len()..end].fill(REDACTED);
+                }
             }
         }
     }
@@ -175,8 +325,18 @@ impl State for Bundle {
         let mut bundle = Self::default();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (Bundled { view, .. }, after) = take(rest)?;
-            bundle.count(&view);
+            let (run, after) = Run::take(rest)?;
+            bundle.last = Some(LastRun {
+                at: bytes.len() - rest.len(),
+                messages_at: bytes.len() - after.len() - run.messages.len(),
+                head: Head::of(&run.common),
+            });
+            let mut messages = run.messages;
+            while !messages.is_empty() {
+                let (view, after) = run.view(messages)?;
+                bundle.count(&view);
+                messages = after;
+            }
             rest = after;
         }
         bundle.bytes = bytes.to_vec();

@@ -284,9 +284,11 @@ impl Peers {
         link.sent_bytes += cost_bytes;
         let has_room = link.on_its_way_bytes() < window_bytes;
         if must_be_kept {
-            link.awaited = writing;
+            let before = core::mem::replace(&mut link.awaited, writing);
             self.entrusted += 1;
-            self.find_kept();
+            if before != writing {
+                self.find_kept();
+            }
         }
         self.is_due = true;
         has_room

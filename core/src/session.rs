@@ -61,6 +61,8 @@ pub(crate) struct Traffic {
     /// The sequence of the next delivery that the log is told of.
     pub(crate) next_sequence: u64,
     pub(crate) retransmit_armed: Timestamp,
+    /// When what room the exchanges do not need any more is given back.
+    pub(crate) tighten_armed: Timestamp,
     /// Messages dropped for the session so far.
     pub(crate) dropped: u64,
 }
@@ -78,6 +80,7 @@ impl Default for Traffic {
             outstanding: 0,
             next_sequence: 0,
             retransmit_armed: Timestamp::MAX,
+            tighten_armed: Timestamp::MAX,
             dropped: 0,
         }
     }

@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Counts the changes of what a state consists of. Goes up with each of them.
-pub(crate) const FORMAT: u32 = 15;
+pub(crate) const FORMAT: u32 = 16;
 
 /// Where a state is written to.
 pub(crate) struct Writer<'a> {

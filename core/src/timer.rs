@@ -20,6 +20,8 @@ pub(crate) enum TimerKey {
     Session(Key),
     /// Unacknowledged messages of a 3.x client.
     Retransmit(Key),
+    /// A session gives back the room of exchanges that are over.
+    Tighten(Key),
     /// The earliest expiry of a retained message.
     Retained,
 }

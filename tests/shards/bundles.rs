@@ -155,3 +155,95 @@ fn what_goes_into_a_bundle_comes_out() {
     let said = format!("{bundle:?}");
     assert!(said.contains("a/b") && !said.contains(SECRET), "{said}");
 }
+
+/// Each differs from the one before in one thing, or in none but its sequence and payload.
+#[test]
+fn what_they_have_in_common_is_said_once_and_not_confused() {
+    let first = MessageView {
+        id: MessageId {
+            origin: 7,
+            sequence: 1,
+        },
+        qos: QoS::AtMostOnce,
+        expires_at: UnixTime::MAX,
+        tenant: "",
+        topic: "a/b",
+        properties: &[],
+        payload: b"",
+    };
+    let (one, other) = {
+        let mut world = World::new(Config::default());
+        (world.open(), world.open())
+    };
+    let plain = Bundled {
+        view: first,
+        retain: false,
+        publisher: Some(one),
+    };
+    let with = |view| Bundled { view, ..plain };
+    let properties = [3, 0, 1, b'b'];
+    let differing = [
+        plain,
+        with(MessageView {
+            id: MessageId {
+                origin: 8,
+                ..first.id
+            },
+            ..first
+        }),
+        with(MessageView {
+            qos: QoS::AtLeastOnce,
+            ..first
+        }),
+        with(MessageView {
+            expires_at: UnixTime(7),
+            ..first
+        }),
+        with(MessageView {
+            tenant: "a",
+            ..first
+        }),
+        // The same letters in other places.
+        with(MessageView {
+            topic: "a/c",
+            ..first
+        }),
+        with(MessageView {
+            tenant: "a",
+            topic: "/c",
+            ..first
+        }),
+        with(MessageView {
+            properties: &properties,
+            ..first
+        }),
+        Bundled {
+            retain: true,
+            ..plain
+        },
+        Bundled {
+            publisher: Some(other),
+            ..plain
+        },
+        Bundled {
+            publisher: None,
+            ..plain
+        },
+    ];
+    let mut pushed = Vec::new();
+    for (bundled, number) in differing.into_iter().zip(1_u64..) {
+        for (payload, turn) in ["", "some", "a/b"].into_iter().zip(0..) {
+            let mut bundled = bundled;
+            bundled.view.payload = payload.as_bytes();
+            bundled.view.id.sequence = number << 32 | turn;
+            pushed.push(bundled);
+        }
+    }
+    let mut bundle = Bundle::default();
+    pushed.iter().for_each(|one| bundle.push(one));
+    assert_eq!(bundle.iter().collect::<Vec<_>>(), pushed);
+    let mut backwards = Bundle::default();
+    pushed.iter().rev().for_each(|one| backwards.push(one));
+    pushed.reverse();
+    assert_eq!(backwards.iter().collect::<Vec<_>>(), pushed);
+}

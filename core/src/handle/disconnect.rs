@@ -382,9 +382,11 @@ impl Broker {
     ) {
         let tenant = session.tenant;
         let from = (session.number, tenant);
-        let armed = &mut traffic.retransmit_armed;
+        let (retransmit, tighten) = (&mut traffic.retransmit_armed, &mut traffic.tighten_armed);
         self.timers
-            .arm(TimerKey::Retransmit(key), armed, Timestamp::MAX);
+            .arm(TimerKey::Retransmit(key), retransmit, Timestamp::MAX);
+        self.timers
+            .arm(TimerKey::Tighten(key), tighten, Timestamp::MAX);
         let why = DropReason::SessionEnded as usize;
         let under_way = traffic.inflight.len() + traffic.queue.len();
         self.work = self.work.saturating_add(under_way as u32);

@@ -3,7 +3,7 @@
 use crate::action::{Action, DropReason};
 use crate::backpressure::Publisher;
 use crate::broker::Broker;
-use crate::bundle::{self, Bundled};
+use crate::bundle::{self, Bundled, Run};
 use crate::codec::packet::{QoS, SubscribeOptions};
 use crate::connection::Stalls;
 use crate::deliver::Publication;
@@ -44,9 +44,8 @@ impl Broker {
                 Parcel::Interest(interest) => self.set_interest(from, &interest),
                 Parcel::Message(routed) => self.publish_routed(from, &routed),
                 Parcel::Bundle(bundle) => {
-                    for bundled in bundle.iter() {
-                        self.publish_bundled(from, &bundled);
-                        self.cut();
+                    for run in bundle.runs() {
+                        self.publish_run(from, run);
                     }
                 }
                 Parcel::Shared(shared) => self.publish_shared(from, shared),
@@ -120,19 +119,36 @@ impl Broker {
         }
     }
 
-    /// One of a bundle is for the subscribers only: it is neither retained nor part of an exchange.
-    fn publish_bundled(&mut self, from: PeerId, bundled: &Bundled<'_>) {
-        let view = bundled.view;
-        self.peers.saw(from, view.id);
+    /// Those of a bundle are for the subscribers only: they are neither retained nor part of an
+    /// exchange.
+    fn publish_run(&mut self, from: PeerId, run: Run<'_>) {
+        let Bundled {
+            view,
+            retain,
+            publisher,
+        } = run.common;
         let tenant = self.tenant_named(view.tenant);
-        let mut publication = Publication::new(tenant, view, bundled.retain);
-        self.recall_route(from, &mut publication);
         let origin = Origin {
-            publisher: Publisher::there(from, bundled.publisher),
+            publisher: Publisher::there(from, publisher),
             from_peer: true,
             ..Origin::default()
         };
-        self.publish(&mut publication, origin);
+        let mut route = None;
+        for view in run.views() {
+            self.peers.saw(from, view.id);
+            let mut publication = Publication::new(tenant, view, retain);
+            let indexes = Indexes::of(&self.tenants, tenant);
+            match route.filter(|route| self.routes.holds(*route, indexes)) {
+                Some((slot, _)) => publication.route = Some(slot),
+                None => {
+                    self.recall_route(from, &mut publication);
+                    let slot = publication.route;
+                    route = slot.map(|slot| (slot, self.routes.peek(slot).serial));
+                }
+            }
+            self.publish(&mut publication, origin);
+            self.cut();
+        }
     }
 
     /// Many messages of a peer in a row go to one topic.

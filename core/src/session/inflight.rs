@@ -92,6 +92,8 @@ pub(crate) struct Inflight {
     len: usize,
     /// What their deliveries cost together.
     bytes: usize,
+    /// How long the ring was at most since it was last tightened.
+    peak: usize,
 }
 
 crate::state::state!(Inflight {
@@ -100,7 +102,8 @@ crate::state::state!(Inflight {
     first,
     last,
     len,
-    bytes
+    bytes,
+    peak
 });
 
 impl Inflight {
@@ -300,6 +303,7 @@ impl Inflight {
     fn close(&mut self, cost: usize) {
         self.len -= 1;
         self.bytes -= cost;
+        self.peak = self.peak.max(self.ring.len());
         while let Some(None) = self.ring.front() {
             let gap = self.ring.pop_front();
             debug_assert!(matches!(gap, Some(None)), "it was looked at");
@@ -313,8 +317,20 @@ impl Inflight {
         if self.ring.len() > 4 * in_ring + GAPS_MINIMUM {
             self.leave_behind(2 * in_ring + GAPS_MINIMUM / 2);
         }
-        if self.ring.capacity() > 4 * self.ring.len() + 8 * GAPS_MINIMUM {
+    }
+
+    /// Whether the ring may have much more room than it needs. A client that acknowledges in bursts
+    /// needs it again at once, so it is [tightened](Self::tighten) a while later.
+    #[inline]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.peak > 4 * self.ring.len() + 4 * GAPS_MINIMUM
+    }
+
+    /// Gives back what room the ring has too much.
+    pub(crate) fn tighten(&mut self) {
+        if self.is_roomy() {
             self.ring.shrink_to(2 * self.ring.len());
+            self.peak = self.ring.len();
         }
     }
 
@@ -414,11 +430,35 @@ mod tests {
             assert_ne!(id, first, "it is in use");
             assert!(inflight.end(id).is_some());
             assert!(inflight.ring.capacity() < 8 * GAPS_MINIMUM + GAPS_MINIMUM);
+            assert!(!inflight.is_roomy());
         }
         assert_eq!(ids(&inflight), [1]);
         assert!(inflight.end(first).is_some());
         assert_eq!(inflight.len(), 0);
         assert_eq!(inflight.bytes, 0);
+    }
+
+    #[test]
+    fn what_a_burst_needs_is_kept_until_it_is_tightened() {
+        let mut inflight = Inflight::default();
+        let mut room = 0;
+        for _ in 0..3 {
+            let ids: Vec<PacketId> = (0..5_000).map(|_| begin(&mut inflight)).collect();
+            assert!(!inflight.is_roomy());
+            assert!(room == 0 || room == inflight.ring.capacity());
+            room = inflight.ring.capacity();
+            // Nothing that is needed goes.
+            inflight.tighten();
+            assert_eq!(inflight.ring.capacity(), room);
+            for id in ids {
+                assert!(inflight.end(id).is_some());
+            }
+            assert!(inflight.is_roomy());
+            assert_eq!(inflight.ring.capacity(), room);
+        }
+        inflight.tighten();
+        assert!(!inflight.is_roomy());
+        assert_eq!(inflight.ring.capacity(), 0);
     }
 
     #[test]

@@ -236,6 +236,7 @@ state!(Traffic {
     outstanding,
     next_sequence,
     retransmit_armed,
+    tighten_armed,
     unchecked,
     dropped,
 });
@@ -293,6 +294,7 @@ state!(enum TimerKey {
     4 Retained,
     5 Authentication(key),
     6 Throttle(key),
+    7 Tighten(key),
 });
 state!(enum Walk {
     0 Session { slot, place },
