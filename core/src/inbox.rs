@@ -357,6 +357,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(key).filter(takes_part) else {
             return;
         };
+        let version = connection.profile.version();
         let inbox = core::mem::take(&mut connection.inbox);
         let mut rest = &*inbox;
         let limit = self.config.protocol.maximum_packet_size;
@@ -370,6 +371,7 @@ impl Broker {
                 }
                 // For that it would have been thrown out before.
                 Ok(PacketType::Connect) | Err(_) => return,
+                Ok(_) if codec::decode(version, frame).is_err() => return,
                 Ok(_) => {}
             }
             rest = rest.get(length..).unwrap_or_default();

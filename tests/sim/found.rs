@@ -687,3 +687,48 @@ fn a_will_for_many_and_that_it_is_not_owed_are_in_one_batch() {
     }
     crate::check(8_605_095);
 }
+
+/// A client sent a packet that is none, and a DISCONNECT behind it, while what it had sent before
+/// still waited for the log. Its session was taken over, and the DISCONNECT was heard, for which
+/// the client would have been thrown out before: its will was not published. A recording, which
+/// does not have what follows such a packet, told it otherwise. (Seed 9140628 of 35c663a.)
+#[test]
+fn a_disconnect_behind_a_packet_that_is_none_does_not_count() {
+    let none: [&[u8]; 3] = [&[0x30, 3, 0, 9, b't'], &[0x82, 2, 0, 1], &[0xC1, 0]];
+    let hello = Connect {
+        will: Some(whimbrel_tests::world::will("wills", b"gone")),
+        ..lasting(Version::V4, "mortal")
+    };
+    for before in none.into_iter().chain([&[0xC0, 0][..]]) {
+        for is_taken_over in [false, true] {
+            let mut world = World::new(Config {
+                durable: true,
+                ..Config::default()
+            });
+            let watcher = world.connect(Version::V4, "watcher");
+            world.subscribe(watcher, "wills", QoS::AtMostOnce);
+            world.persists_at_once = false;
+            let mut bytes = Vec::new();
+            codec::encode(&Packet::Connect(hello), Version::V4, &mut bytes).expect("it exists");
+            bytes.extend(before);
+            bytes.extend([0xE0, 0]);
+            let mortal = world.open();
+            world.send_bytes(mortal, &bytes);
+            world.hears_nothing(mortal);
+            match is_taken_over {
+                true => _ = world.open_with(&hello),
+                false => world.cut(mortal),
+            }
+            world.persists_at_once = true;
+            world.persist();
+            let is_none = none.contains(&before);
+            let expected: &[&str] = if is_none { &["gone"] } else { &[] };
+            assert_eq!(
+                world.payloads(watcher),
+                expected,
+                "{before:?}, {is_taken_over}"
+            );
+        }
+    }
+    crate::check(9_140_628);
+}
