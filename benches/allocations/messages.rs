@@ -5,7 +5,7 @@ use whimbrel_benches::stage::{Stage, connect, publish};
 use whimbrel_benches::traffic::{Extra, Shape, Traffic};
 use whimbrel_core::action::{Action, Peer, Verdict};
 use whimbrel_core::codec::packet::{PacketType, QoS, Version};
-use whimbrel_core::codec::{self, Packet, Properties, ReasonCode};
+use whimbrel_core::codec::{self, Packet, Properties, Property, PropertyBuffer, ReasonCode, frame};
 use whimbrel_core::id::{PacketId, PeerId};
 use whimbrel_core::letter::{Confirmation, Interest, Letter, Narrowed, Parcel};
 use whimbrel_core::{Broker, Config, ConnectionId, Now};
@@ -119,11 +119,76 @@ fn a_burst_allocates_nothing() {
         allocations = counts().allocations - before;
     }
     assert_eq!(allocations, 0);
-    let before = counts().live_bytes;
-    stage.now.monotonic = stage.now.monotonic.after_ms(1_000);
-    stage.broker.advance(stage.now);
-    let given_back = before - counts().live_bytes;
-    assert!(given_back > 32 * i64::from(BURST), "{given_back}");
+}
+
+/// For a second, and each time anew; by whatever way it ends, and counted until then.
+#[test]
+fn what_a_burst_has_needed_is_given_back() {
+    let mut stage = Stage::new(Config::default());
+    let version = Version::V5;
+    let publisher = stage.connect(&connect(version, "publisher"));
+    let mut lasting = connect(version, "subscriber");
+    let mut properties = PropertyBuffer::new();
+    properties.push(Property::SessionExpiryInterval(600));
+    lasting.properties = properties.as_properties();
+    let mut narrow = lasting;
+    let mut properties = properties.clone();
+    properties.push(Property::MaximumPacketSize(20));
+    narrow.properties = properties.as_properties();
+    narrow.clean_start = false;
+    lasting.clean_start = false;
+    let mut burst = Vec::new();
+    for id in 1..=BURST {
+        let message = publish("topic", b"more than 20 bytes of it", QoS::AtLeastOnce, id);
+        codec::encode(&Packet::Publish(message), version, &mut burst).expect("it exists");
+    }
+    for is_acknowledged in [true, true, false, true] {
+        let mut subscriber = stage.connect(&lasting);
+        let to = (subscriber, version);
+        stage.subscribe(to, "topic", QoS::AtLeastOnce, Properties::EMPTY);
+        stage.broker.receive(stage.now, publisher, &burst);
+        let mut ids = Vec::new();
+        stage.run(|to, bytes| {
+            if to == subscriber {
+                ids.extend(packet_ids(bytes));
+            }
+        });
+        assert_eq!(ids.len(), usize::from(BURST));
+        if is_acknowledged {
+            let mut acks = Vec::new();
+            for id in ids {
+                let ack = (id, ReasonCode::SUCCESS);
+                codec::encode_ack(PacketType::PubAck, ack, version, &mut acks);
+            }
+            stage.broker.receive(stage.now, subscriber, &acks);
+            stage.run(|_, _| ());
+        } else {
+            // None of them fits into what the client takes now.
+            stage.cut(subscriber);
+            subscriber = stage.connect(&narrow);
+        }
+        assert_eq!(stage.broker.statistics().inflight_bytes, 0);
+        let before = (counts().live_bytes, stage.broker.statistics().memory_bytes);
+        stage.now.monotonic = stage.now.monotonic.after_ms(1_000);
+        stage.broker.advance(stage.now);
+        let given_back = before.0 - counts().live_bytes;
+        let counted = before.1 - stage.broker.statistics().memory_bytes;
+        assert!(given_back > 32 * i64::from(BURST), "{given_back}");
+        assert!(counted.abs_diff(given_back as u64) < 1_000, "{counted}");
+        stage.cut(subscriber);
+    }
+}
+
+/// The identifiers of these messages.
+fn packet_ids(mut bytes: &[u8]) -> Vec<PacketId> {
+    let mut ids = Vec::new();
+    while let Ok(Some((frame, length))) = frame::split(bytes, u32::MAX) {
+        if let Ok(Packet::Publish(publish)) = codec::decode(Version::V5, frame) {
+            ids.extend(publish.packet_id);
+        }
+        bytes = &bytes[length..];
+    }
+    ids
 }
 
 /// Nor does one for another shard: many share a few allocations.

@@ -10,13 +10,13 @@
 //! reads it checks a topic and looks for its route once.
 //!
 //! ```text
-//! 0          4                       8           16
-//! | messages | retain, has publisher | publisher | message, as in `message.rs` | messages
-//! | u32      | u32                   | u64       |                             | so many bytes
+//! 0                   4                       8           16
+//! | bytes of messages | retain, has publisher | publisher | message, as in `message.rs` | messages |
+//! | u32               | u32                   | u64       |                             |          |
 //!
-//! 0          8         12
-//! | sequence | length  | payload
-//! | u64      | u32     |
+//! each: 0          8        12
+//!       | sequence | length | payload        |
+//!       | u64      | u32    | of this length |
 //! ```
 //! All numbers little-endian.
 
@@ -44,10 +44,10 @@ const MESSAGE_BYTES_MAXIMUM: usize = 4 << 10;
 const FULL_BYTES: usize = 32 << 10;
 
 /// Messages for everybody who subscribes to them, in the order in which they came in.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Bundle {
     bytes: Vec<u8>,
-    /// The run that the next message may continue.
+    /// The run that the next message may continue, if it was begun here.
     last: Option<LastRun>,
     cost_bytes: u64,
     /// One of them, at least, has a QoS above 0.
@@ -71,7 +71,7 @@ pub(crate) const fn is_small(view: &MessageView<'_>) -> bool {
 }
 
 /// The last run of a bundle.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct LastRun {
     /// Where it begins.
     at: usize,
@@ -80,8 +80,8 @@ struct LastRun {
     head: Head,
 }
 
-/// What messages of a run have in common, but for texts. Compared field by field: what was written
-/// just now in pieces is slow to read at once.
+/// What messages of a run have in common, but for texts. Kept beside the bytes, to be compared
+/// field by field: a wide load of what narrow stores have just written waits for all of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Head {
     publisher: Option<ConnectionId>,
@@ -112,7 +112,7 @@ impl Head {
 }
 
 impl Bundle {
-    /// Adds a message; its topic has at most 65,535 bytes, its tenant 255.
+    /// Adds a message of at most 4 KiB in all; its tenant has at most 255 bytes.
     pub fn push(&mut self, bundled: &Bundled<'_>) {
         let view = &bundled.view;
         self.bytes.reserve(HEADER + ENTRY + view.encoded_len());
@@ -140,7 +140,8 @@ impl Bundle {
         texts(view).into_iter().all(|text| {
             let (same, behind) = rest.split_at(text.len());
             rest = behind;
-            // Processors stumble when they compare nothing, which lies nowhere.
+            // An empty slice may point nowhere, and `memcmp` of nothing there takes as long as an
+            // access that fails.
             text.is_empty() || same == text
         })
     }
@@ -285,6 +286,14 @@ fn u32_at(header: &[u8], at: usize) -> u32 {
     bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
+impl PartialEq for Bundle {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Bundle {}
+
 /// Without what was published.
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -326,14 +335,13 @@ impl State for Bundle {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (run, after) = Run::take(rest)?;
-            bundle.last = Some(LastRun {
-                at: bytes.len() - rest.len(),
-                messages_at: bytes.len() - after.len() - run.messages.len(),
-                head: Head::of(&run.common),
-            });
             let mut messages = run.messages;
             while !messages.is_empty() {
                 let (view, after) = run.view(messages)?;
+                // Else a few bytes could stand for as many large messages.
+                if !is_small(&view) {
+                    return None;
+                }
                 bundle.count(&view);
                 messages = after;
             }

@@ -13,9 +13,12 @@
 
 use crate::broker::Broker;
 use crate::connection::{Connection, Stage};
+use crate::session::inflight::Exchange;
 use crate::session::{Session, Traffic};
 use crate::slab::Key;
 use crate::tenant::{Tenant, TenantId};
+use crate::time::Timestamp;
+use crate::timer::TimerKey;
 
 /// A connection, with its timer and its share of tables that are not full.
 const CONNECTION: usize = 320;
@@ -43,6 +46,16 @@ const STORED: u64 = 80;
 
 /// What is left in memory of a message that only the log has.
 const STUB: u64 = 112;
+
+/// The place of an exchange in a ring that has more of them than it needs.
+const EXCHANGE: usize = 56;
+
+const _: () = assert!(size_of::<Option<Exchange>>() <= EXCHANGE);
+
+/// How long the room of exchanges that are over is kept for the next ones. What comes in bursts
+/// comes again within milliseconds; to give memory back to the system and to take it again in each
+/// costs more than the exchanges.
+const ROOM_KEPT_MS: u64 = 1_000;
 
 impl Broker {
     /// What it counts now. Shards share the retained messages.
@@ -106,6 +119,30 @@ impl Broker {
         }
     }
 
+    /// Exchanges of this session are over. What room they have needed is given back a while later,
+    /// and counted until then; at once when there is no memory left.
+    #[cold]
+    pub(crate) fn tighten_later(&mut self, key: Key) {
+        let wait_ms = if self.is_tight() { 0 } else { ROOM_KEPT_MS };
+        let at = self.clock.now().after_ms(wait_ms);
+        let traffic = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut());
+        if let Some(traffic) = traffic {
+            let armed = &mut traffic.tighten_armed;
+            self.timers.arm(TimerKey::Tighten(key), armed, at);
+            self.count_session(key);
+        }
+    }
+
+    /// Gives back what a session has needed for a burst.
+    pub(crate) fn tighten(&mut self, key: Key) {
+        let traffic = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut());
+        if let Some(traffic) = traffic {
+            traffic.tighten_armed = Timestamp::MAX;
+            traffic.inflight.tighten();
+            self.count_session(key);
+        }
+    }
+
     /// Counts what the filters of a tenant take now: those of its sessions, and those that other
     /// shards have told of.
     pub(crate) fn count_filters(&mut self, tenant: TenantId) {
@@ -152,12 +189,19 @@ fn footprint_of_session(session: &Session) -> usize {
         + session.owner.as_ref().map_or(0, |_| OWNER)
         + session.traffic.as_ref().map_or(0, |traffic| {
             let Traffic {
+                inflight,
                 received,
                 refusals,
                 cursors,
+                tighten_armed,
                 ..
             } = &**traffic;
+            let room = match *tighten_armed {
+                Timestamp::MAX => 0,
+                _ => inflight.room(),
+            };
             TRAFFIC
+                + room * EXCHANGE
                 + received.len() * 3
                 + refusals.as_ref().map_or(0, |refusals| refusals.footprint())
                 + cursors.len() * CURSOR

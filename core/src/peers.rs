@@ -286,6 +286,7 @@ impl Peers {
         if must_be_kept {
             let before = core::mem::replace(&mut link.awaited, writing);
             self.entrusted += 1;
+            // Else it is known: whoever changes what it depends on beside `awaited` finds it anew.
             if before != writing {
                 self.find_kept();
             }

@@ -223,6 +223,9 @@ impl Broker {
                 if traffic.inflight.straggler_count() != stragglers {
                     place = 0;
                 }
+                if traffic.is_to_be_tightened() {
+                    self.tighten_later(session_key);
+                }
                 self.finish_delivery(session_key.index, ended);
             }
             message

@@ -222,7 +222,7 @@ impl Routes {
     }
 
     /// Whether the route that was found there under this number still holds, for who has not
-    /// changed the topic.
+    /// changed the topic: not when subscriptions have changed meanwhile.
     pub(crate) fn holds(&self, (slot, serial): (RouteSlot, u64), indexes: Indexes<'_>) -> bool {
         let route = &self.slots[slot.index()];
         route.serial == serial && route.generation == indexes.generation()

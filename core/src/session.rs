@@ -99,6 +99,13 @@ impl Traffic {
             && self.inflight.has_room(config.inflight_bytes_maximum)
     }
 
+    /// Whether exchanges have left much room, and nothing is done about it yet. Ask whenever one
+    /// has ended.
+    #[inline]
+    pub(crate) fn is_to_be_tightened(&self) -> bool {
+        self.inflight.is_roomy() && self.tighten_armed == Timestamp::MAX
+    }
+
     /// No retained message is owed to this subscription any longer.
     pub(crate) fn drop_cursor(&mut self, session: u64, filter: &str, journal: &mut Journal) {
         if let Some(cursor) = self.cursors.forget(filter) {

@@ -10,13 +10,6 @@ use crate::id::PacketId;
 use crate::letter::ExchangeId;
 use crate::session::inflight::{NotAwaited, Stage};
 use crate::slab::Key;
-use crate::time::Timestamp;
-use crate::timer::TimerKey;
-
-/// How long the room of exchanges that are over is kept for the next ones. What comes in bursts
-/// comes again within milliseconds; to give memory back to the system and to take it again in each
-/// costs more than the exchanges.
-const ROOM_KEPT_MS: u64 = 1_000;
 
 impl Broker {
     pub(crate) fn handle_ack(
@@ -188,13 +181,8 @@ impl Broker {
         }
         let waiting = traffic.is_waiting();
         if let Some(ended) = traffic.inflight.end(id) {
-            if traffic.inflight.is_roomy() && traffic.tighten_armed == Timestamp::MAX {
-                let at = self.clock.now().after_ms(ROOM_KEPT_MS);
-                self.timers.arm(
-                    TimerKey::Tighten(session_key),
-                    &mut traffic.tighten_armed,
-                    at,
-                );
+            if traffic.is_to_be_tightened() {
+                self.tighten_later(session_key);
             }
             self.finish_delivery(session_key.index, ended);
         }
@@ -202,14 +190,5 @@ impl Broker {
             self.wake(key);
         }
         Ok(())
-    }
-
-    /// Gives back what a session has needed for a burst.
-    pub(crate) fn tighten(&mut self, session: Key) {
-        let session = self.sessions.get_mut(session);
-        if let Some(traffic) = session.and_then(|session| session.traffic.as_mut()) {
-            traffic.tighten_armed = Timestamp::MAX;
-            traffic.inflight.tighten();
-        }
     }
 }

@@ -224,6 +224,7 @@ impl Inflight {
 
     /// Makes stragglers of the oldest until the ring is no longer than this.
     fn leave_behind(&mut self, ring_maximum: usize) {
+        self.peak = self.peak.max(self.ring.len());
         while self.ring.len() > ring_maximum
             && let Some(oldest) = self.ring.pop_front()
         {
@@ -324,6 +325,17 @@ impl Inflight {
     #[inline]
     pub(crate) fn is_roomy(&self) -> bool {
         self.peak > 4 * self.ring.len() + 4 * GAPS_MINIMUM
+    }
+
+    /// For how many exchanges the ring has room, at most: it grows by doubling.
+    pub(crate) const fn room(&self) -> usize {
+        let longest = u16::MAX as usize;
+        (if self.peak < longest {
+            self.peak
+        } else {
+            longest
+        })
+        .next_power_of_two()
     }
 
     /// Gives back what room the ring has too much.
@@ -459,6 +471,20 @@ mod tests {
         inflight.tighten();
         assert!(!inflight.is_roomy());
         assert_eq!(inflight.ring.capacity(), 0);
+    }
+
+    #[test]
+    fn a_ring_that_gave_its_exchanges_away_is_roomy() {
+        let mut inflight = Inflight::default();
+        let id = |number| PacketId::new(number).expect("it is not 0");
+        for number in 1..=5_000 {
+            inflight.restore(id(number), Stage::Published, delivery());
+        }
+        inflight.restore(id(6_000), Stage::Published, delivery());
+        assert_eq!(inflight.straggler_count(), 5_000);
+        assert!(inflight.is_roomy());
+        inflight.tighten();
+        assert!(inflight.ring.capacity() < 8);
     }
 
     #[test]

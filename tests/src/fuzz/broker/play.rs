@@ -514,8 +514,9 @@ impl<'a> Play<'a> {
                 let mut bundle = Bundle::default();
                 for _ in 0..=self.script.u8() & 3 {
                     let retain = self.script.flag();
+                    let topic = self.script.choose(&packets::TOPICS[..7]);
                     bundle.push(&Bundled {
-                        view,
+                        view: MessageView { topic, ..view },
                         retain,
                         publisher,
                     });
