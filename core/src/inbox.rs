@@ -370,7 +370,14 @@ impl Broker {
                     return;
                 }
                 // For that it would have been thrown out before.
-                Ok(PacketType::Connect) | Err(_) => return,
+                Ok(
+                    PacketType::Connect
+                    | PacketType::ConnAck
+                    | PacketType::SubAck
+                    | PacketType::UnsubAck
+                    | PacketType::PingResp,
+                )
+                | Err(_) => return,
                 Ok(_) if codec::decode(version, frame).is_err() => return,
                 Ok(_) => {}
             }

@@ -694,7 +694,13 @@ fn a_will_for_many_and_that_it_is_not_owed_are_in_one_batch() {
 /// does not have what follows such a packet, told it otherwise. (Seed 9140628 of 35c663a.)
 #[test]
 fn a_disconnect_behind_a_packet_that_is_none_does_not_count() {
-    let none: [&[u8]; 3] = [&[0x30, 3, 0, 9, b't'], &[0x82, 2, 0, 1], &[0xC1, 0]];
+    let none: [&[u8]; 4] = [
+        &[0x30, 3, 0, 9, b't'],
+        &[0x82, 2, 0, 1],
+        &[0xC1, 0],
+        // One that only a broker sends.
+        &[0xD0, 0],
+    ];
     let hello = Connect {
         will: Some(whimbrel_tests::world::will("wills", b"gone")),
         ..lasting(Version::V4, "mortal")

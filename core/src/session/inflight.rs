@@ -341,8 +341,13 @@ impl Inflight {
     /// Gives back what room the ring has too much.
     pub(crate) fn tighten(&mut self) {
         if self.is_roomy() {
-            self.ring.shrink_to(2 * self.ring.len());
-            self.peak = self.ring.len();
+            let kept = match self.ring.len() {
+                0 => 0,
+                // What it would come to if it had grown.
+                length => (2 * length).next_power_of_two(),
+            };
+            self.ring.shrink_to(kept);
+            self.peak = kept;
         }
     }
 
@@ -471,6 +476,15 @@ mod tests {
         inflight.tighten();
         assert!(!inflight.is_roomy());
         assert_eq!(inflight.ring.capacity(), 0);
+        // What is still open keeps its room, and that is known.
+        let ids: Vec<PacketId> = (0..5_000).map(|_| begin(&mut inflight)).collect();
+        for id in &ids[..4_000] {
+            assert!(inflight.end(*id).is_some());
+        }
+        inflight.tighten();
+        assert!(!inflight.is_roomy());
+        assert_eq!(inflight.ring.capacity(), 2_048);
+        assert_eq!(inflight.room(), 2_048);
     }
 
     #[test]
