@@ -3,10 +3,11 @@
 
 use core::fmt;
 
-const LANES: usize = 4;
+const LANES: usize = 8;
 pub(super) const BLOCK_BYTES: usize = LANES * 8;
 
-/// Four sums side by side, so that a processor can go on with one while it multiplies for another.
+/// Eight sums side by side: a processor begins a multiplication in each cycle, and has to wait five
+/// for the sum that it goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest {
     lanes: [u64; LANES],
@@ -18,7 +19,7 @@ impl Digest {
 
     pub(super) const fn new() -> Self {
         Self {
-            lanes: [1, 2, 3, 4],
+            lanes: [1, 2, 3, 4, 5, 6, 7, 8],
         }
     }
 
@@ -42,20 +43,22 @@ impl Digest {
     pub(super) fn blocks<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
         for block in blocks {
-            let (words, _) = block.as_chunks::<8>();
-            for (lane, word) in self.lanes.iter_mut().zip(words) {
-                *lane = Self::mix(*lane, u64::from_le_bytes(*word));
-            }
+            self.words(block.as_chunks().0);
         }
         rest
     }
 
+    /// One for each sum, at most.
+    fn words(&mut self, words: &[[u8; 8]]) {
+        for (lane, word) in self.lanes.iter_mut().zip(words) {
+            *lane = Self::mix(*lane, u64::from_le_bytes(*word));
+        }
+    }
+
     /// Less than a block.
     pub(super) fn end(&mut self, rest: &[u8]) {
-        let (words, rest) = rest.as_chunks::<8>();
-        for word in words {
-            self.number(u64::from_le_bytes(*word));
-        }
+        let (words, rest) = rest.as_chunks();
+        self.words(words);
         let tail = rest
             .iter()
             .fold(0, |tail, byte| tail << 8 | u64::from(*byte));

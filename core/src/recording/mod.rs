@@ -52,4 +52,4 @@ pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
 
 /// The version of the format that this version writes, and the only one that it reads. Goes up with
 /// any change of what a broker's state consists of.
-pub const FORMAT: u32 = 4 << 16 | crate::state::FORMAT;
+pub const FORMAT: u32 = 5 << 16 | crate::state::FORMAT;
