@@ -123,13 +123,20 @@ impl Broker {
     /// and counted until then; at once when there is no memory left.
     #[cold]
     pub(crate) fn tighten_later(&mut self, key: Key) {
-        let wait_ms = if self.is_tight() { 0 } else { ROOM_KEPT_MS };
+        self.arm_tighten(key, ROOM_KEPT_MS);
+        self.count_session(key);
+        self.measure_memory();
+        if self.is_tight() {
+            self.arm_tighten(key, 0);
+        }
+    }
+
+    fn arm_tighten(&mut self, key: Key, wait_ms: u64) {
         let at = self.clock.now().after_ms(wait_ms);
         let traffic = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut());
         if let Some(traffic) = traffic {
             let armed = &mut traffic.tighten_armed;
             self.timers.arm(TimerKey::Tighten(key), armed, at);
-            self.count_session(key);
         }
     }
 

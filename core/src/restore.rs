@@ -764,6 +764,7 @@ impl Broker {
         for (sequence, delivery) in kept.deliveries {
             self.restore_delivery(key.index, sequence, delivery, messages);
         }
+        self.tighten(key);
         self.count_session(key);
         Some(key)
     }

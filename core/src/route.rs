@@ -221,13 +221,6 @@ impl Routes {
         holds.then_some(slot)
     }
 
-    /// Whether the route that was found there under this number still holds, for who has not
-    /// changed the topic: not when subscriptions have changed meanwhile.
-    pub(crate) fn holds(&self, (slot, serial): (RouteSlot, u64), indexes: Indexes<'_>) -> bool {
-        let route = &self.slots[slot.index()];
-        route.serial == serial && route.generation == indexes.generation()
-    }
-
     /// Finds the route of a topic to those who may receive it, and keeps it.
     pub(crate) fn find(
         &mut self,

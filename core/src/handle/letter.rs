@@ -133,21 +133,31 @@ impl Broker {
             from_peer: true,
             ..Origin::default()
         };
-        let mut route = None;
-        for view in run.views() {
+        let mut views = run.views();
+        while let Some(view) = views.next() {
             self.peers.saw(from, view.id);
             let mut publication = Publication::new(tenant, view, retain);
-            let indexes = Indexes::of(&self.tenants, tenant);
-            match route.filter(|route| self.routes.holds(*route, indexes)) {
-                Some((slot, _)) => publication.route = Some(slot),
-                None => {
-                    self.recall_route(from, &mut publication);
-                    let slot = publication.route;
-                    route = slot.map(|slot| (slot, self.routes.peek(slot).serial));
-                }
-            }
+            self.recall_route(from, &mut publication);
             self.publish(&mut publication, origin);
             self.cut();
+            // Mostly all others go by the same route at once.
+            let Some(slot) = publication.route.filter(|_| self.question.is_none()) else {
+                continue;
+            };
+            let cost = self.routes.peek(slot).cost;
+            let Some(recipients) = self.routes.take(slot) else {
+                continue;
+            };
+            while !self.must_wait(origin)
+                && let Some(view) = views.next()
+            {
+                self.peers.saw(from, view.id);
+                let mut publication = Publication::new(tenant, view, retain);
+                self.work = self.work.saturating_add(cost);
+                self.walk(&mut publication, &recipients, origin);
+                self.cut();
+            }
+            self.routes.put_back(slot, recipients);
         }
     }
 

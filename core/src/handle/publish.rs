@@ -539,13 +539,18 @@ impl Broker {
         if publication.retain && !origin.from_peer && !is_kept_already {
             publication.kept = self.retain(publication, origin);
         }
-        // What other shards send is not left in an inbox when the turn has cost enough.
-        let is_enough = origin.from_peer && self.has_worked_enough();
-        if is_enough || !self.fanouts.is_empty() {
+        if self.must_wait(origin) {
             self.put_off(publication, origin, None);
             return Routed::Later;
         }
         self.fan_out(publication, origin)
+    }
+
+    /// Whether a message cannot be brought to anybody now.
+    pub(super) fn must_wait(&self, origin: Origin) -> bool {
+        // What other shards send is not left in an inbox when the turn has cost enough.
+        let is_enough = origin.from_peer && self.has_worked_enough();
+        is_enough || !self.fanouts.is_empty()
     }
 
     /// Whether it is retained now, or has cleared what was.
@@ -678,7 +683,6 @@ impl Broker {
     }
 
     fn bring(&mut self, publication: &mut Publication<'_>, origin: Origin) -> Routed {
-        self.encoder.begin();
         let topic = publication.view.topic;
         let indexes = Indexes::of(&self.tenants, publication.tenant);
         let known = publication
@@ -696,6 +700,7 @@ impl Broker {
                 self.routes.find(name, indexes, may_receive)
             }
         };
+        publication.route = Some(slot);
         self.work = self.work.saturating_add(self.routes.peek(slot).cost);
         let connection = origin.connection();
         if let Some(connection) = connection.and_then(|key| self.connections.get_mut(key)) {
@@ -723,12 +728,13 @@ impl Broker {
     }
 
     /// Delivers to all recipients: shards and groups at once, sessions in steps.
-    fn walk(
+    pub(super) fn walk(
         &mut self,
         publication: &mut Publication<'_>,
         recipients: &Recipients,
         origin: Origin,
     ) -> Routed {
+        self.encoder.begin();
         let Recipients {
             targets,
             peers,

@@ -294,6 +294,10 @@ impl Inflight {
     fn end_straggler(&mut self, id: PacketId) -> Option<Ended> {
         let place = self.straggler(id)?;
         let (_, Exchange { delivery, .. }) = self.stragglers.remove(place)?;
+        if self.stragglers.is_empty() {
+            // They are rare: their room is not kept for the next ones.
+            self.stragglers = VecDeque::new();
+        }
         let cost = delivery.cost_bytes();
         self.close(cost);
         Some(Ended { delivery, cost })
@@ -453,6 +457,7 @@ mod tests {
         assert!(inflight.end(first).is_some());
         assert_eq!(inflight.len(), 0);
         assert_eq!(inflight.bytes, 0);
+        assert_eq!(inflight.stragglers.capacity(), 0);
     }
 
     #[test]
