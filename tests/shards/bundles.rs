@@ -72,6 +72,32 @@ fn all_sizes_come_whole_in_order_and_with_their_properties() {
     }
 }
 
+/// What costs more than a turn is left for the next ones, in the middle of a run as well.
+#[test]
+fn a_turn_ends_in_the_middle_of_a_run() {
+    let limits = Limits {
+        fanout_step: 3,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..Config::default()
+    };
+    let mut world = World::with_shards(config, 2);
+    let (publisher, _) = client_on(&mut world, 0, "publisher");
+    let subscribers: Vec<_> = ["first", "second"]
+        .map(|name| client_on(&mut world, 1, name).0)
+        .into();
+    for subscriber in &subscribers {
+        world.subscribe(*subscriber, "t/#", QoS::AtLeastOnce);
+    }
+    let payloads = payloads();
+    send(&mut world, publisher, &payloads, QoS::AtLeastOnce);
+    for subscriber in subscribers {
+        assert_eq!(world.take_all(subscriber), payloads);
+    }
+}
+
 #[test]
 fn their_payloads_are_left_out_of_a_recording_on_request() {
     for (here, there) in [(0, 1), (1, 0)] {
