@@ -80,7 +80,7 @@ impl Broker {
 
     /// Looks how far the budget goes. What grows from one delivery to the next is output, so that
     /// is what [`is_tight`](Self::is_tight) compares; whatever else grows is measured with every
-    /// input and every message of QoS 1 or 2.
+    /// input, every message of QoS 1 or 2, and room that is kept.
     pub(crate) fn measure_memory(&mut self) {
         let left = (self.config.limits.memory_budget_bytes).saturating_sub(self.memory_bytes());
         let left = usize::try_from(left).unwrap_or(usize::MAX);
@@ -120,33 +120,34 @@ impl Broker {
     }
 
     /// Exchanges of this session are over. What room they have needed is given back a while later,
-    /// and counted until then; at once when there is no memory left.
+    /// and counted until then; at once when there is no memory left for it.
     #[cold]
     pub(crate) fn tighten_later(&mut self, key: Key) {
-        self.arm_tighten(key, ROOM_KEPT_MS);
+        let at = self.clock.now().after_ms(ROOM_KEPT_MS);
+        self.arm_tighten(key, at);
         self.count_session(key);
         self.measure_memory();
         if self.is_tight() {
-            self.arm_tighten(key, 0);
-        }
-    }
-
-    fn arm_tighten(&mut self, key: Key, wait_ms: u64) {
-        let at = self.clock.now().after_ms(wait_ms);
-        let traffic = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut());
-        if let Some(traffic) = traffic {
-            let armed = &mut traffic.tighten_armed;
-            self.timers.arm(TimerKey::Tighten(key), armed, at);
+            self.tighten(key);
+            self.measure_memory();
         }
     }
 
     /// Gives back what a session has needed for a burst.
     pub(crate) fn tighten(&mut self, key: Key) {
+        self.arm_tighten(key, Timestamp::MAX);
         let traffic = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut());
         if let Some(traffic) = traffic {
-            traffic.tighten_armed = Timestamp::MAX;
             traffic.inflight.tighten();
             self.count_session(key);
+        }
+    }
+
+    fn arm_tighten(&mut self, key: Key, at: Timestamp) {
+        let traffic = self.sessions.get_mut(key).and_then(|s| s.traffic.as_mut());
+        if let Some(traffic) = traffic {
+            let armed = &mut traffic.tighten_armed;
+            self.timers.arm(TimerKey::Tighten(key), armed, at);
         }
     }
 

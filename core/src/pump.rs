@@ -223,10 +223,11 @@ impl Broker {
                 if traffic.inflight.straggler_count() != stragglers {
                     place = 0;
                 }
-                if traffic.is_to_be_tightened() {
+                let is_to_be_tightened = traffic.is_to_be_tightened();
+                self.finish_delivery(session_key.index, ended);
+                if is_to_be_tightened {
                     self.tighten_later(session_key);
                 }
-                self.finish_delivery(session_key.index, ended);
             }
             message
         };

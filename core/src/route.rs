@@ -107,6 +107,9 @@ pub(crate) struct Recipients {
     /// Other shards with subscribers.
     pub(crate) peers: Vec<PeerId>,
     pub(crate) groups: Vec<Group>,
+    /// What finding them costs, in deliveries. Counted for each message, found anew or not: a
+    /// replay that begins in between has to find them.
+    pub(crate) cost: u32,
 }
 
 impl Recipients {
@@ -127,9 +130,6 @@ pub(crate) struct Route {
     recipients: Option<Box<Recipients>>,
     /// Some target has a subscription with no local.
     no_local: bool,
-    /// What finding it costs, in deliveries. Counted for each message, found anew or not: a replay
-    /// that begins in between has to find it.
-    pub(crate) cost: u32,
 }
 
 impl Route {
@@ -243,9 +243,9 @@ impl Routes {
         route.topic.push_str(topic.as_str());
         let recipients = route.recipients.get_or_insert_default();
         resolve(topic, indexes, None, &mut self.matches, recipients);
+        recipients.cost = self.matches.take_visited() / NODES_PER_DELIVERY;
         let targets = &mut recipients.targets;
         targets.retain(|target| may_receive(target.slot));
-        route.cost = self.matches.take_visited() / NODES_PER_DELIVERY;
         self.found += 1;
         route.serial = self.found;
         route.no_local = targets.iter().any(|target| target.no_local);
@@ -268,13 +268,9 @@ impl Routes {
             &mut self.matches,
             &mut recipients,
         );
+        recipients.cost = self.matches.take_visited() / NODES_PER_DELIVERY;
         recipients.targets.retain(|target| may_receive(target.slot));
         recipients
-    }
-
-    /// What finding recipients has cost since this was asked last, in deliveries.
-    pub(crate) fn take_cost(&mut self) -> u32 {
-        self.matches.take_visited() / NODES_PER_DELIVERY
     }
 
     /// Takes the recipients out for the time they are walked; give them back with `put_back`.
@@ -309,6 +305,7 @@ fn resolve(
         targets,
         peers,
         groups,
+        ..
     } = recipients;
     targets.clear();
     peers.clear();

@@ -28,12 +28,27 @@ fn payloads() -> Vec<String> {
 
 /// Publishes all in one go, so that they go to the other shard in few letters.
 fn send(world: &mut World, publisher: ConnectionId, payloads: &[String], qos: QoS) {
+    // By ones and by threes.
+    send_to(
+        world,
+        publisher,
+        payloads,
+        (["t/other", "t", "t", "t"], qos),
+    );
+}
+
+/// The same to these topics in turn.
+fn send_to(
+    world: &mut World,
+    publisher: ConnectionId,
+    payloads: &[String],
+    (topics, qos): ([&str; 4], QoS),
+) {
     let mut properties = PropertyBuffer::new();
     properties.push(Property::ContentType("text"));
     let mut bytes = Vec::new();
     for (payload, id) in payloads.iter().zip(1..) {
-        // By ones and by threes.
-        let topic = if id % 4 == 0 { "t/other" } else { "t" };
+        let topic = topics[usize::from(id % 4)];
         let message = Publish {
             properties: properties.as_properties(),
             ..publish(topic, payload.as_bytes(), qos, id)
@@ -72,29 +87,41 @@ fn all_sizes_come_whole_in_order_and_with_their_properties() {
     }
 }
 
-/// What costs more than a turn is left for the next ones, in the middle of a run as well.
+/// What costs more than a turn is left for the next ones, in the middle of a run as well; and who
+/// asks why gets the same.
 #[test]
 fn a_turn_ends_in_the_middle_of_a_run() {
-    let limits = Limits {
-        fanout_step: 3,
-        ..Limits::default()
-    };
-    let config = Config {
-        limits,
-        ..Config::default()
-    };
-    let mut world = World::with_shards(config, 2);
-    let (publisher, _) = client_on(&mut world, 0, "publisher");
-    let subscribers: Vec<_> = ["first", "second"]
-        .map(|name| client_on(&mut world, 1, name).0)
-        .into();
-    for subscriber in &subscribers {
-        world.subscribe(*subscriber, "t/#", QoS::AtLeastOnce);
-    }
-    let payloads = payloads();
-    send(&mut world, publisher, &payloads, QoS::AtLeastOnce);
-    for subscriber in subscribers {
-        assert_eq!(world.take_all(subscriber), payloads);
+    for asks in [false, true] {
+        let limits = Limits {
+            fanout_step: 5,
+            ..Limits::default()
+        };
+        let config = Config {
+            limits,
+            ..Config::default()
+        };
+        let mut world = World::with_shards(config, 2);
+        world.record(RecordOptions::default());
+        let (publisher, _) = client_on(&mut world, 1, "publisher");
+        let subscribers = ["first", "second", "third"].map(|name| {
+            let (subscriber, client_id) = client_on(&mut world, 0, name);
+            if asks {
+                world.shard(0).explain("", &client_id, "t");
+            }
+            world.subscribe(subscriber, "t", QoS::AtLeastOnce);
+            subscriber
+        });
+        let numbers: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+        send_to(
+            &mut world,
+            publisher,
+            &numbers,
+            (["t"; 4], QoS::AtLeastOnce),
+        );
+        for subscriber in subscribers {
+            assert_eq!(world.take_all(subscriber), numbers);
+        }
+        assert!(world.replay() > 0);
     }
 }
 

@@ -181,10 +181,11 @@ impl Broker {
         }
         let waiting = traffic.is_waiting();
         if let Some(ended) = traffic.inflight.end(id) {
-            if traffic.is_to_be_tightened() {
+            let is_to_be_tightened = traffic.is_to_be_tightened();
+            self.finish_delivery(session_key.index, ended);
+            if is_to_be_tightened {
                 self.tighten_later(session_key);
             }
-            self.finish_delivery(session_key.index, ended);
         }
         if waiting {
             self.wake(key);

@@ -140,11 +140,16 @@ impl Broker {
             self.recall_route(from, &mut publication);
             self.publish(&mut publication, origin);
             self.cut();
-            // Mostly all others go by the same route at once.
-            let Some(slot) = publication.route.filter(|_| self.question.is_none()) else {
+            // A question is answered message by message.
+            if self.question.is_some() {
+                continue;
+            }
+            // Mostly all others go by the same route at once: nothing changes subscriptions before
+            // the letter is taken in, and who has to go meanwhile goes later.
+            let Some(slot) = publication.route else {
                 continue;
             };
-            let cost = self.routes.peek(slot).cost;
+            let serial = self.routes.peek(slot).serial;
             let Some(recipients) = self.routes.take(slot) else {
                 continue;
             };
@@ -153,10 +158,14 @@ impl Broker {
             {
                 self.peers.saw(from, view.id);
                 let mut publication = Publication::new(tenant, view, retain);
-                self.work = self.work.saturating_add(cost);
                 self.walk(&mut publication, &recipients, origin);
                 self.cut();
             }
+            debug_assert_eq!(
+                self.routes.peek(slot).serial,
+                serial,
+                "it is still that route"
+            );
             self.routes.put_back(slot, recipients);
         }
     }

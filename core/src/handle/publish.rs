@@ -546,11 +546,10 @@ impl Broker {
         self.fan_out(publication, origin)
     }
 
-    /// Whether a message cannot be brought to anybody now.
+    /// Whether a message has to wait, for those before it or for the next turn.
     pub(super) fn must_wait(&self, origin: Origin) -> bool {
         // What other shards send is not left in an inbox when the turn has cost enough.
-        let is_enough = origin.from_peer && self.has_worked_enough();
-        is_enough || !self.fanouts.is_empty()
+        !self.fanouts.is_empty() || origin.from_peer && self.has_worked_enough()
     }
 
     /// Whether it is retained now, or has cleared what was.
@@ -701,7 +700,6 @@ impl Broker {
             }
         };
         publication.route = Some(slot);
-        self.work = self.work.saturating_add(self.routes.peek(slot).cost);
         let connection = origin.connection();
         if let Some(connection) = connection.and_then(|key| self.connections.get_mut(key)) {
             connection.route = slot;
@@ -716,7 +714,6 @@ impl Broker {
             let may_receive = |slot| access.may_route(slot, name, holders);
             let routes = &mut self.routes;
             let recipients = routes.without_local(name, indexes, publisher, may_receive);
-            self.work = self.work.saturating_add(routes.take_cost());
             return self.walk(publication, &recipients, origin);
         }
         let Some(recipients) = self.routes.take(slot) else {
@@ -734,12 +731,14 @@ impl Broker {
         recipients: &Recipients,
         origin: Origin,
     ) -> Routed {
-        self.encoder.begin();
         let Recipients {
             targets,
             peers,
             groups,
+            cost,
         } = recipients;
+        self.encoder.begin();
+        self.work = self.work.saturating_add(*cost);
         if !origin.from_peer {
             if recipients.is_empty() {
                 self.statistics.publishes_unmatched += 1;

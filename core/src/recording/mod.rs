@@ -51,5 +51,5 @@ pub(crate) const REDACTED: u8 = b'*';
 pub const MAGIC: [u8; 8] = *b"WHIMREC\n";
 
 /// The version of the format that this version writes, and the only one that it reads. Goes up with
-/// any change of what a broker's state consists of.
+/// any change of what a broker's state consists of, or of how the sums are made.
 pub const FORMAT: u32 = 5 << 16 | crate::state::FORMAT;

@@ -220,6 +220,7 @@ impl Inflight {
             counted: false,
         };
         self.append(id, exchange);
+        self.limit_gaps();
     }
 
     /// Makes stragglers of the oldest until the ring is no longer than this.
@@ -294,9 +295,12 @@ impl Inflight {
     fn end_straggler(&mut self, id: PacketId) -> Option<Ended> {
         let place = self.straggler(id)?;
         let (_, Exchange { delivery, .. }) = self.stragglers.remove(place)?;
-        if self.stragglers.is_empty() {
-            // They are rare: their room is not kept for the next ones.
-            self.stragglers = VecDeque::new();
+        // They are rare: their room is not kept for the next ones.
+        let needed = 2 * self.stragglers.len();
+        if needed == 0 || self.stragglers.capacity() > 2 * needed + GAPS_MINIMUM {
+            let mut fewer = VecDeque::with_capacity(needed);
+            fewer.append(&mut self.stragglers);
+            self.stragglers = fewer;
         }
         let cost = delivery.cost_bytes();
         self.close(cost);
@@ -318,6 +322,11 @@ impl Inflight {
         if self.ring.is_empty() {
             self.first = None;
         }
+        self.limit_gaps();
+    }
+
+    /// When the ring is mostly gaps, its oldest leave it.
+    fn limit_gaps(&mut self) {
         let in_ring = self.len - self.stragglers.len();
         if self.ring.len() > 4 * in_ring + GAPS_MINIMUM {
             self.leave_behind(2 * in_ring + GAPS_MINIMUM / 2);
@@ -458,6 +467,31 @@ mod tests {
         assert_eq!(inflight.len(), 0);
         assert_eq!(inflight.bytes, 0);
         assert_eq!(inflight.stragglers.capacity(), 0);
+    }
+
+    #[test]
+    fn what_was_restored_with_gaps_takes_no_room_for_them() {
+        let mut inflight = Inflight::default();
+        let all: Vec<u16> = (0..1_000).map(|place| 61 * place + 1).collect();
+        for id in &all {
+            let id = PacketId::new(*id).expect("it is not 0");
+            inflight.restore(id, Stage::Published, delivery());
+        }
+        assert_eq!(ids(&inflight), all);
+        inflight.tighten();
+        assert!(
+            inflight.ring.capacity() < 4 * GAPS_MINIMUM,
+            "{}",
+            inflight.ring.capacity()
+        );
+        // One is left of many.
+        for id in &all[1..] {
+            let id = PacketId::new(*id).expect("it is not 0");
+            assert!(inflight.end(id).is_some());
+        }
+        assert_eq!(ids(&inflight), [1]);
+        let room = inflight.ring.capacity() + inflight.stragglers.capacity();
+        assert!(room < 8 * GAPS_MINIMUM, "{room}");
     }
 
     #[test]
