@@ -7,6 +7,7 @@
 
 use crate::action::{DropReason, Event};
 use crate::broker::Broker;
+use crate::codec::packet::QoS;
 use crate::config::{Config, ConfigError};
 use crate::estate::session_of;
 use crate::id::{ById, MANY, MessageId, PacketId};
@@ -785,18 +786,28 @@ impl Broker {
         record: DeliveryRecord,
         messages: &HashMap<MessageId, Stored, ById<MANY>>,
     ) {
-        let is_released = matches!(record.exchange, Some((Stage::Released, _)));
-        let message = match message_in(messages, record.message) {
-            Some(message) => message.clone(),
-            None if is_released => self.nothing.clone(),
-            None => return self.drop_message(slot, DropReason::Unreadable),
-        };
-        if !is_released {
-            self.journal.restored(&message);
-        }
+        let known = message_in(messages, record.message);
+        let message = known.unwrap_or(&self.nothing).clone();
         let (flags, identifiers) = (record.flags, record.identifiers);
         let delivery = Delivery::restored(message, sequence, flags, identifiers);
-        match record.exchange {
+        let exchange = match (known, record.exchange) {
+            (_, Some((Stage::Released, id))) => Some((Stage::Released, id)),
+            (Some(message), exchange) => {
+                self.journal.restored(message);
+                exchange
+            }
+            // A checkpoint could not read it.
+            (None, exchange) => {
+                self.drop_message(slot, DropReason::Unreadable);
+                // A client that has it would take the next message with its identifier for the
+                // same one.
+                match exchange.filter(|_| delivery.qos() == QoS::ExactlyOnce) {
+                    Some((_, id)) => Some((Stage::Released, id)),
+                    None => return,
+                }
+            }
+        };
+        match exchange {
             None => self.push_delivery(slot, delivery),
             Some((stage, id)) => {
                 self.statistics.inflight_bytes += delivery.cost_bytes() as u64;

@@ -383,6 +383,45 @@ fn what_was_sent_at_qos_2_and_cannot_be_read_is_released() {
     assert_eq!((says.unloaded_messages, says.unloaded_bytes), (0, 0));
 }
 
+/// The same when a checkpoint could not read it, and the broker was started again: of the message
+/// there is nothing left then.
+#[test]
+fn what_a_checkpoint_could_not_read_is_released_after_a_restart() {
+    let mut world = World::new(config(0));
+    away(&mut world, "client");
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.resume(Version::V5, "client");
+    world.publish(publisher, "t", payload(1).as_bytes(), QoS::ExactlyOnce);
+    let first = world.hear(client).publish().packet_id;
+    world.cut(client);
+    publish_all(&mut world, publisher, 2..4);
+    let begin = world.log.len();
+    world.loads_at_once = false;
+    world.broker.checkpoint(world.now);
+    world.run();
+    let lost: Vec<_> = world.unloaded.iter().map(|(_, id)| *id).collect();
+    assert_eq!(lost.len(), 3);
+    world.damaged.extend(lost);
+    while world.load() {}
+    world.log.drain(..begin);
+    world.crash();
+    world.loads_at_once = true;
+    let says = world.broker.statistics();
+    assert_eq!(says.dropped_because(DropReason::Unreadable), 3);
+    assert_eq!(says.queued_messages, 0);
+    let client = world.resume(Version::V5, "client");
+    match world.hear(client).packet() {
+        Packet::PubRel(ack) => assert_eq!(Some(ack.packet_id), first),
+        other => panic!("{other:?}"),
+    }
+    world.answer(client, Packet::PubComp, 1, ReasonCode::SUCCESS);
+    world.crash();
+    let says = world.broker.statistics();
+    assert_eq!(says.dropped_because(DropReason::Unreadable), 2);
+    let client = world.resume(Version::V5, "client");
+    world.hears_nothing(client);
+}
+
 /// Every byte of it counts.
 #[test]
 fn what_is_not_what_was_kept_is_not_delivered() {

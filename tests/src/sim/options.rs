@@ -186,10 +186,7 @@ impl Options {
             no_local: false,
             has_rules: false,
         };
-        let reads_one_in = later.pick(&[0, 5, 40]);
-        if options.has_one_process() {
-            options.disk.reads_one_in = reads_one_in;
-        }
+        options.disk.reads_one_in = later.pick(&[0, 5, 40]);
         if later.one_in(200) {
             options = options.with_players(later.between(200, 1_000) as usize);
         }
@@ -236,13 +233,21 @@ impl Options {
         }
     }
 
-    /// The same where everybody may have everything, and wants to, for seeds that were found
-    /// before.
+    /// The same where everybody may have everything, and wants to, and where reads fail only in a
+    /// process that goes on to the end, for seeds that were found before.
     #[must_use]
     pub fn before_rules(self) -> Self {
+        let reads_one_in = match self.has_one_process() {
+            true => self.disk.reads_one_in,
+            false => 0,
+        };
         Self {
             no_local: false,
             has_rules: false,
+            disk: DiskFaults {
+                reads_one_in,
+                ..self.disk
+            },
             ..self
         }
     }
@@ -284,6 +289,9 @@ impl Options {
                 self.no_local = true;
                 self.crashes = true;
                 self.players = 9;
+                // Much has to come together: it takes its time.
+                self.hostiles = 0;
+                self.safety_ms = 60_000;
             }
             _ => {}
         }
@@ -295,8 +303,7 @@ impl Options {
         self
     }
 
-    /// Whether the process that begins goes on to the end: what a checkpoint could not read, the
-    /// next one does not know of.
+    /// Whether the process that begins goes on to the end.
     const fn has_one_process(&self) -> bool {
         !self.crashes && self.disk.error_one_in == 0 && self.memory_bytes.is_none()
     }

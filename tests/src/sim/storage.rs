@@ -121,6 +121,8 @@ pub(super) struct Storage {
     busy: Option<Busy>,
     /// Reads that were made to fail.
     misread_count: u64,
+    /// What each shard has to keep.
+    live_bytes: Vec<u64>,
     segment_bytes: u64,
     /// An instant, and what the files of the log took when it began.
     begun: (u64, u64),
@@ -215,6 +217,7 @@ impl Storage {
             disk,
             busy: None,
             misread_count: 0,
+            live_bytes: vec![0; usize::from(config.shards)],
             segment_bytes: config.segment_bytes,
             begun: (u64::MAX, 0),
         };
@@ -223,6 +226,8 @@ impl Storage {
 
     /// Takes a batch of a shard.
     pub(super) fn append(&mut self, shard: usize, batch: &action::Batch) {
+        self.live_bytes[shard] = batch.live_bytes;
+        self.engine.set_live_bytes(self.live_bytes.iter().sum());
         let taken = self.engine.append(Batch {
             shard: u16::try_from(shard).expect("few shards"),
             position: batch.position,

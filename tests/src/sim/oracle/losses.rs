@@ -12,9 +12,9 @@ const MESSAGE: u8 = b'M';
 pub(super) struct LossBook {
     /// The texts of messages in the log, where reads fail.
     kept: BTreeMap<MessageId, String>,
-    /// Reads that were made to fail, and of how many messages the broker said so.
+    /// Reads that were made to fail, and the messages of which the broker said so.
     misreads: u64,
-    unreadable: u64,
+    unreadable: BTreeSet<MessageId>,
     /// The texts of these messages.
     excused: BTreeSet<String>,
     /// How many messages were dropped for each player at most.
@@ -42,10 +42,11 @@ impl LossBook {
         self.misreads += count;
     }
 
-    /// A message that cannot be read back is lost to whoever waits for it.
+    /// A message that cannot be read back is lost to whoever waits for it. What is retained is
+    /// missed by each shard, and each time that the broker begins anew.
     pub(super) fn unreadable(&mut self, message: MessageId) -> Result<(), String> {
-        self.unreadable += 1;
-        if self.unreadable > self.misreads {
+        self.unreadable.insert(message);
+        if self.unreadable.len() as u64 > self.misreads {
             return Err(format!("{message:?} is lost, and the disk has it"));
         }
         self.excused.extend(self.kept.get(&message).cloned());

@@ -525,7 +525,10 @@ impl Oracle {
     /// The broker says that it drops messages for a client: so many in this life of its session.
     pub(super) fn dropped(&mut self, player: usize, count: u64) {
         self.fact(|| format!("{count} dropped for player {player}"));
-        self.losses.dropped(player, count);
+        // Elsewhere it is what cannot be read, and that is told of by message.
+        if self.rules.queues_overflow {
+            self.losses.dropped(player, count);
+        }
     }
 
     // --- The end ---
