@@ -275,14 +275,15 @@ impl Broker {
             let place = (start + step) % count;
             let member = subscriptions.group(group)?.members()[place];
             let rank = self.rank(&member);
-            let holders = (&self.sessions, &self.connections, &self.tenants);
-            let (slot, topic) = (member.key.0, TopicName::known(topic));
-            if self.access.is_on() && !self.access.may_route(slot, topic, holders) {
+            if best.as_ref().is_some_and(|(known, _)| rank >= *known) {
                 continue;
             }
-            if best.as_ref().is_none_or(|(known, _)| rank < *known) {
-                best = Some((rank, place));
+            let holders = (&self.sessions, &self.connections, &self.tenants);
+            let (slot, topic) = (member.key.0, TopicName::known(topic));
+            if !self.access.may_choose(slot, topic, holders) {
+                continue;
             }
+            best = Some((rank, place));
             if rank.class == 0 && strategy != SharedStrategy::LeastInflight {
                 break;
             }

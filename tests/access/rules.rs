@@ -1,8 +1,9 @@
 //! Rules at work: what is asked, when, and how a refusal is told.
 
-use crate::{by_name, connect_as, enter_as, rules, with_config, with_rules};
+use crate::{by_name, connect_as, enter_as, lasting_as, rules, with_config, with_rules};
 use whimbrel_core::access::identity::{Certificate, Grant};
 use whimbrel_core::access::rule::{Effect, Operation, Operations, Pattern, Rule};
+use whimbrel_core::action::DropReason;
 use whimbrel_core::codec::packet::{Connect, QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{Packet, Properties, ReasonCode};
 use whimbrel_core::config::AccessConfig;
@@ -379,6 +380,103 @@ fn somebody_else_of_the_group_on_another_shard_gets_it() {
         let expected = if wide_count == 0 { 0 } else { 160 };
         assert_eq!(heard.iter().sum::<usize>(), expected, "{heard:?}");
         assert!(heard[wide_count..].iter().all(|count| *count == 0));
+    }
+}
+
+/// All members are away, and the broker knows nobody's connection any more. One of a group that may
+/// not have it was chosen all the same, and when it came back the message was nobody's.
+#[test]
+fn after_a_restart_nobody_is_chosen_who_may_not_have_it() {
+    for shards in [1, 4] {
+        let access = AccessConfig {
+            rules: Some(rules(WIDE)),
+            ..AccessConfig::default()
+        };
+        let config = Config {
+            access,
+            durable: true,
+            ..Config::default()
+        };
+        let mut world = World::with_shards(config, shards);
+        world.judge(by_name);
+        let names: Vec<_> = (0..8).map(|number| format!("m{number}")).collect();
+        let user = |number| if number == 5 { "root" } else { "u" };
+        for (number, name) in names.iter().enumerate() {
+            let (member, _) = world.enter(&lasting_as(Version::V5, name, user(number)));
+            world.subscribe(member, "$share/g/#", QoS::AtLeastOnce);
+            world.cut(member);
+        }
+        world.crash();
+        let publisher = enter_as(&mut world, Version::V5, "p", "p");
+        for _ in 0..20 {
+            world.publish(publisher, "b", b"b", QoS::AtLeastOnce);
+        }
+        for (number, name) in names.iter().enumerate() {
+            let (member, _) = world.enter(&lasting_as(Version::V5, name, user(number)));
+            let expected = if user(number) == "root" { 20 } else { 0 };
+            assert_eq!(world.take_all(member).len(), expected, "{name}, {shards}");
+        }
+        assert_eq!(
+            world.statistics().dropped_because(DropReason::NotAllowed),
+            0
+        );
+    }
+}
+
+/// What it may is said by its token or by whoever verifies it, and not known until it comes back.
+#[test]
+fn what_may_be_for_a_member_that_is_away_is_kept() {
+    const STAFF: &str = "
+        [[rule]]
+        allow = \"all\"
+        topics = \"#\"
+        groups = \"staff\"
+        [[rule]]
+        allow = \"publish\"
+        topics = \"#\"
+        users = \"p\"
+    ";
+    let access = AccessConfig {
+        rules: Some(rules(STAFF)),
+        ..AccessConfig::default()
+    };
+    let mut world = World::new(Config {
+        access,
+        durable: true,
+        ..Config::default()
+    });
+    world.judge(|credentials| {
+        let topics = vec![Pattern::new("#").unwrap()];
+        let own = Rule::new(Effect::Allow, Operations::ALL, topics);
+        let user = credentials.username.clone();
+        let grant = match user.as_deref() {
+            Some("olga") => Grant {
+                groups: vec!["staff".into()],
+                ..Grant::to("olga")
+            },
+            Some("token") => Grant {
+                rules: vec![own],
+                ..Grant::to("token")
+            },
+            _ => Grant {
+                user,
+                ..Grant::default()
+            },
+        };
+        Some(Verdict::Accept(grant))
+    });
+    for user in ["olga", "token"] {
+        let (member, _) = world.enter(&lasting_as(Version::V5, user, user));
+        let filter = format!("$share/g/{user}");
+        assert_eq!(world.subscribe(member, &filter, QoS::AtLeastOnce), 1);
+        world.cut(member);
+    }
+    world.crash();
+    let publisher = enter_as(&mut world, Version::V5, "p", "p");
+    for user in ["olga", "token"] {
+        world.publish(publisher, user, b"x", QoS::AtLeastOnce);
+        let (member, _) = world.enter(&lasting_as(Version::V5, user, user));
+        assert_eq!(world.take_all(member), ["x"], "{user}");
     }
 }
 

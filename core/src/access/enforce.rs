@@ -135,6 +135,27 @@ impl Access {
         }
         self.may_receive(&subject_of(session, connections, tenants), topic)
     }
+
+    /// The same for a message that somebody else may get instead: who is away, and was so when the
+    /// broker began or the rules became others, is not chosen if what is known of him says no.
+    pub(crate) fn may_choose(
+        &self,
+        slot: u32,
+        topic: TopicName<'_>,
+        holders: (&Sessions, &Slab<Connection>, &Tenants),
+    ) -> bool {
+        if !self.is_on() {
+            return true;
+        }
+        let (sessions, connections, tenants) = holders;
+        let away = sessions
+            .at(slot)
+            .filter(|session| session.connection.is_none() && !session.had_own_rules());
+        match away {
+            Some(session) => self.may_receive(&subject_of(session, connections, tenants), topic),
+            None => self.may_route(slot, topic, holders),
+        }
+    }
 }
 
 impl Broker {
