@@ -721,6 +721,7 @@ impl Broker {
         session.expiry_s = record.expiry_s;
         session.will = record.will;
         session.is_recorded = true;
+        session.is_filtered = self.access.is_on();
         (session.ends_at, session.will_at) = (record.ends_at, record.will_at);
         if record.is_connected {
             // It lost its connection when the broker stopped.

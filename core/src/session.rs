@@ -165,7 +165,8 @@ pub(crate) struct Session {
     pub(crate) has_kept: bool,
     /// What the log knows is left as it is for now; see `estate`.
     pub(crate) record_waits: bool,
-    /// Some of its subscriptions match more than it may receive.
+    /// Some of its subscriptions match more than it may receive; or may do so, by rules that are
+    /// newer than its last connection.
     pub(crate) is_filtered: bool,
     /// What of its will is in the statistics.
     pub(crate) will_counted: u32,

@@ -280,7 +280,7 @@ impl Broker {
             }
             let holders = (&self.sessions, &self.connections, &self.tenants);
             let (slot, topic) = (member.key.0, TopicName::known(topic));
-            if !self.access.may_choose(slot, topic, holders) {
+            if self.access.is_on() && !self.access.may_route(slot, topic, holders) {
                 continue;
             }
             best = Some((rank, place));

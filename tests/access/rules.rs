@@ -423,6 +423,36 @@ fn after_a_restart_nobody_is_chosen_who_may_not_have_it() {
     }
 }
 
+/// Neither since a restart, nor since the rules became others.
+#[test]
+fn what_somebody_who_is_away_may_not_have_does_not_wait_for_him() {
+    for is_restart in [true, false] {
+        let config = Config {
+            durable: true,
+            ..Config::default()
+        };
+        let everything = "[[rule]]\nallow = \"all\"\ntopics = \"#\"\n";
+        let mut world = with_config(if is_restart { WIDE } else { everything }, config);
+        let (member, _) = world.enter(&lasting_as(Version::V5, "c", "u"));
+        world.subscribe(member, "#", QoS::AtLeastOnce);
+        world.cut(member);
+        if is_restart {
+            world.crash();
+        } else {
+            world.broker.set_rules(world.now, Some(rules(WIDE)));
+            world.run();
+        }
+        let publisher = enter_as(&mut world, Version::V5, "p", "p");
+        for topic in ["b", "a/secret", "a/1"] {
+            world.publish(publisher, topic, topic.as_bytes(), QoS::AtLeastOnce);
+        }
+        let says = world.broker.statistics();
+        assert_eq!(says.queued_messages, 1, "{is_restart}");
+        let (member, _) = world.enter(&lasting_as(Version::V5, "c", "u"));
+        assert_eq!(world.take_all(member), ["a/1"]);
+    }
+}
+
 /// What it may is said by its token or by whoever verifies it, and not known until it comes back.
 #[test]
 fn what_may_be_for_a_member_that_is_away_is_kept() {

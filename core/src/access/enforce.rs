@@ -133,28 +133,10 @@ impl Access {
         if !session.is_filtered && !self.is_rechecking() {
             return true;
         }
-        self.may_receive(&subject_of(session, connections, tenants), topic)
-    }
-
-    /// The same for a message that somebody else may get instead: who is away, and was so when the
-    /// broker began or the rules became others, is not chosen if what is known of him says no.
-    pub(crate) fn may_choose(
-        &self,
-        slot: u32,
-        topic: TopicName<'_>,
-        holders: (&Sessions, &Slab<Connection>, &Tenants),
-    ) -> bool {
-        if !self.is_on() {
-            return true;
-        }
-        let (sessions, connections, tenants) = holders;
-        let away = sessions
-            .at(slot)
-            .filter(|session| session.connection.is_none() && !session.had_own_rules());
-        match away {
-            Some(session) => self.may_receive(&subject_of(session, connections, tenants), topic),
-            None => self.may_route(slot, topic, holders),
-        }
+        let subject = subject_of(session, connections, tenants);
+        // Rules that somebody has brought are forgotten: they may have allowed it.
+        let may_have_had_it = subject.from.is_none() && session.had_own_rules();
+        may_have_had_it || self.may_receive(&subject, topic)
     }
 }
 
@@ -552,6 +534,8 @@ impl Broker {
                 && self.recheck(connection, key) > 0
             {
                 self.has_lost_a_subscription(connection);
+            } else if connection.is_none() {
+                self.filter_session(key);
             }
         }
     }
