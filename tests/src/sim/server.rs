@@ -14,7 +14,7 @@ use super::trace::{Trace, readable};
 use crate::disk::Disk;
 use crate::recorded::Parts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use whimbrel_core::action::{Action, CloseReason, Event, Peer, Verdict};
+use whimbrel_core::action::{Action, CloseReason, DropReason, Event, Peer, Verdict};
 use whimbrel_core::codec::frame;
 use whimbrel_core::codec::packet::Version;
 use whimbrel_core::id::PeerId;
@@ -784,6 +784,15 @@ impl Server {
 /// What an operator is told.
 fn hear(shard: usize, event: Event, scene: &mut Scene) {
     match event {
+        // The rules stay as they are.
+        Event::Dropped {
+            client_id,
+            why: DropReason::NotAllowed,
+            ..
+        } => {
+            let what = format!("something waited for {client_id} that it may not have");
+            scene.oracle.fail(what);
+        }
         Event::Dropped {
             client_id,
             tenant: None,
