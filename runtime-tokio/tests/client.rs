@@ -1,13 +1,19 @@
 //! The client over a real socket, against the broker of this package.
 
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use whimbrel_core::codec::packet::{QoS, SubscribeOptions, Version};
 use whimbrel_core::codec::{Property, PropertyBuffer, ReasonCode};
 use whimbrel_tokio::client::{
     self, Config, Ended, Event, Events, Message, Misuse, OpenError, RequestError,
 };
 use whimbrel_tokio::{Handle, ListenerConfig, Server, ServerConfig};
+
+/// What would never come is a failure, and not waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn broker() -> (Handle, String) {
     let any_port = "127.0.0.1:0".parse().expect("an address");
@@ -31,8 +37,8 @@ fn message(qos: QoS, payload: &str) -> Message {
 }
 
 async fn next_message(events: &mut Events) -> Message {
-    match events.next().await {
-        Some(Event::Message { message, .. }) => message,
+    match timeout(PATIENCE, events.next()).await {
+        Ok(Some(Event::Message { message, .. })) => message,
         other => panic!("{other:?}"),
     }
 }
@@ -111,6 +117,39 @@ async fn many_messages_arrive_whole_and_in_order() {
     }
     sending.await.unwrap();
     broker.shutdown().await.unwrap();
+}
+
+/// Whoever closes with anything unread takes back what the server has not read yet.
+#[tokio::test]
+async fn a_goodbye_waits_until_the_server_has_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (has_heard, heard) = oneshot::channel();
+    let (close, may_close) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // CONNACK of 5.0, and after the goodbye a message that nobody takes.
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said.last_chunk(), Some(&[0xe0, 0]), "DISCONNECT");
+        stream.write_all(&[0x30, 4, 0, 1, b't', 0]).await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        has_heard.send(()).unwrap();
+        may_close.await.unwrap();
+    });
+    let (connection, mut events) = client::open(&address, Config::default()).await.unwrap();
+    let goodbye = connection.disconnect(&mut events);
+    tokio::pin!(goodbye);
+    tokio::select! {
+        () = &mut goodbye => panic!("the server has not closed"),
+        heard = heard => heard.unwrap(),
+    }
+    close.send(()).unwrap();
+    timeout(PATIENCE, goodbye).await.unwrap();
+    server.await.unwrap();
 }
 
 #[tokio::test]
@@ -201,8 +240,6 @@ async fn nobody_and_a_silent_server_are_told_apart() {
     assert!(matches!(error, OpenError::Ended(Ended::Timeout)), "{error}");
     drop(listener);
     let opening = client::open(&address, impatient);
-    let error = tokio::time::timeout(Duration::from_secs(5), opening)
-        .await
-        .unwrap();
+    let error = timeout(Duration::from_secs(5), opening).await.unwrap();
     assert!(matches!(error, Err(OpenError::Connect(_))), "{error:?}");
 }

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::agent::LINGER;
+use whimbrel_core::runtime::client::Ended;
 use whimbrel_core::runtime::{Scheme, ServerUrl, TlsOptions};
 use whimbrel_host::Clock;
 use whimbrel_host::client::Courier;
@@ -49,7 +50,7 @@ impl Task {
             }
             self.courier.take_requests(now);
             if let Some(ended) = self.courier.report(now) {
-                self.finish(&mut wire);
+                self.finish(&mut wire, &mut arrived, matches!(ended, Ended::Local));
                 return block_on(self.courier.end(ended));
             }
             self.write(&mut wire);
@@ -100,28 +101,44 @@ impl Task {
         }
     }
 
-    /// Writes what is left, if there is still anything to write to. Whoever does not take it in
-    /// time does not get it.
-    fn finish(&mut self, wire: &mut Wire) {
+    /// Writes what is left, if there is still anything to write to, and where `lingers` reads until
+    /// the server closes: closed with anything unread the connection is reset, and the server might
+    /// not read what was just written. Whoever does not take it in time does not get it.
+    fn finish(&mut self, wire: &mut Wire, buffer: &mut [u8], lingers: bool) {
         self.courier.agent.transmit_last();
         let until = self.now().after_ms(LINGER.as_millis() as u64);
+        let mut has_finished = false;
         loop {
-            self.write(wire);
+            if !has_finished {
+                self.write(wire);
+                if !wire.is_blocked {
+                    match wire.transport.finish() {
+                        Err(error) if is_for_later(&error) => wire.is_blocked = true,
+                        Ok(()) if lingers => has_finished = true,
+                        Ok(()) | Err(_) => return,
+                    }
+                }
+            }
             let now = self.now();
             if !self.courier.agent.is_open() || now >= until {
                 return;
             }
-            if !wire.is_blocked {
-                match wire.transport.finish() {
+            if lingers {
+                match wire.transport.read(buffer) {
+                    Ok(1..) => continue,
                     Err(error) if is_for_later(&error) => {}
-                    Ok(()) | Err(_) => return,
+                    Ok(0) | Err(_) => return,
                 }
             }
             let wanted = Interest {
-                read: false,
-                write: true,
+                read: lingers,
+                write: wire.is_blocked,
             };
-            if wire.wait(wanted, Some(until.duration_from(now))).is_err() {
+            let patience = match lingers && wire.transport.has_more() {
+                true => Duration::ZERO,
+                false => until.duration_from(now),
+            };
+            if wire.wait(wanted, Some(patience)).is_err() {
                 return;
             }
         }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use whimbrel_core::Timestamp;
 use whimbrel_core::runtime::agent::LINGER;
+use whimbrel_core::runtime::client::Ended;
 use whimbrel_host::Clock;
 use whimbrel_host::client::{Courier, Opening, open};
 
@@ -70,6 +71,13 @@ impl Task {
             if let Some(ended) = self.courier.report(now) {
                 self.courier.agent.transmit_last();
                 let last = finish(self.courier.agent.unwritten(), &mut writer);
+                // Closed with anything unread the connection is reset, and the server might not
+                // read what was just written.
+                let drained = async {
+                    let is_local = matches!(ended, Ended::Local);
+                    while is_local && matches!(reader.read(&mut arrived).await, Ok(1..)) {}
+                };
+                let last = async { tokio::join!(last, drained) };
                 // The server is not waited for any longer.
                 let _ = timeout(LINGER, last).await;
                 return self.courier.end(ended).await;
